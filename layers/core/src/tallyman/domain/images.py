@@ -1,0 +1,75 @@
+"""What a registry says of its repositories and images: plain values, as read, before anything is decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetail:
+    """One image as DescribeImages shows it. `size`: compressed bytes by ECR's count; `tags` in no order."""
+
+    repository: Repository
+    digest: Digest
+    tags: tuple[str, ...]
+    size: int | None
+    pushed_at: datetime
+    media_type: str | None
+    artifact_type: str | None = None
+    subject: Digest | None = None
+    archived: bool = False
+    pulled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """A repository's settings. `mutable_tags`: the exclusion filters (globs) of an immutable repository."""
+
+    repository: Repository
+    immutable: bool
+    mutable_tags: tuple[str, ...] = ()
+    encryption: str = "AES256"
+    kms_key: str | None = None
+    scan_on_push: bool = False
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One vulnerability: `id` (CVE-…), `severity` in lower case (critical, high, medium, low, informational, undefined)."""
+
+    id: str
+    severity: str
+    package: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What a scanner says of one digest.
+
+    `status`: `complete`, `in_progress`, `failed`, `unsupported` (can't be scanned at all) or `none` (never asked).
+    `counts` by severity in lower case; `findings` may be empty although counts are not, if the scanner names none.
+    """
+
+    status: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    completed_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """One management call that CloudTrail recorded: who did what to which repository."""
+
+    id: str
+    name: str
+    at: datetime
+    actor: str | None
+    repository: Repository
+    tag: str | None = None
+    digest: Digest | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,176 @@
+"""Names of things: digests, tags, registries, repositories, images. Parsed once; then values are passed, not strings."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from tallyman.errors import BadName
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_REPOSITORY = re.compile(r"(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
+_HOST = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
+_ENVIRONMENT = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\[([1-9][0-9]*)\])?")
+
+
+class Digest(str):
+    """The SHA-256 of raw bytes as `sha256:<64 hexadecimal digits>`; a `str`, so that it is a key and JSON as it is."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises BadName unless the text is a whole SHA-256 digest (ECR knows no other algorithm)."""
+        if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+            raise BadName(f"'{text}' is no digest: expected sha256: and 64 hexadecimal digits")
+        return cls(text)
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        """The digest of these bytes."""
+        return cls("sha256:" + hashlib.sha256(raw).hexdigest())
+
+    @property
+    def hex(self) -> str:
+        """The 64 digits."""
+        return self[7:]
+
+    @property
+    def short(self) -> str:
+        """`sha256:` and twelve digits, for people."""
+        return self[:19]
+
+
+def parse_tag(text: str) -> str:
+    """The tag, or BadName (OCI: 1 to 128 of letters, digits, `_`, `.`, `-`; not starting with `.` or `-`)."""
+    if not _TAG.fullmatch(text):
+        raise BadName(f"'{text}' is no tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -")
+    return text
+
+
+def parse_repository_name(text: str) -> str:
+    """The repository's name, or BadName (ECR: 2 to 256 characters, lower case, parts joined by `/`)."""
+    if not 2 <= len(text) <= 256 or not _REPOSITORY.fullmatch(text):
+        raise BadName(
+            f"'{text}' is no repository: expected 2 to 256 lower-case letters, digits and . _ - / as in team/service"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Registry:
+    """One account in one region, written `111111111111/us-east-2`."""
+
+    account: str
+    region: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `account/region` or from an ECR host name; raises BadName."""
+        host = _HOST.fullmatch(text)
+        account, _, region = text.partition("/") if not host else (host[1], "", host[2])
+        if not _ACCOUNT.fullmatch(account) or not _REGION.fullmatch(region):
+            raise BadName(f"'{text}' is no registry: expected account/region such as 111111111111/us-east-2")
+        return cls(account, region)
+
+    @property
+    def host(self) -> str:
+        """The registry's host name on AWS (China's partition has a suffix of its own)."""
+        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
+
+    def __str__(self) -> str:
+        return f"{self.account}/{self.region}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository of one registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
+
+    registry: Registry
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From the written form, or from a repository ARN (Inspector's events name it so); raises BadName."""
+        if text.startswith("arn:"):
+            parts = text.split(":", 5)
+            if len(parts) != 6 or parts[2] != "ecr" or not parts[5].startswith("repository/"):
+                raise BadName(f"'{text}' is no ARN of an ECR repository")
+            return cls(Registry.parse(f"{parts[4]}/{parts[3]}"), parse_repository_name(parts[5][11:]))
+        account, _, rest = text.partition("/")
+        region, _, name = rest.partition("/")
+        return cls(Registry.parse(f"{account}/{region}"), parse_repository_name(name))
+
+    @property
+    def arn(self) -> str:
+        """The repository's ARN."""
+        partition = "aws-cn" if self.registry.region.startswith("cn-") else "aws"
+        if self.registry.region.startswith("us-gov-"):
+            partition = "aws-us-gov"
+        return f"arn:{partition}:ecr:{self.registry.region}:{self.registry.account}:repository/{self.name}"
+
+    def at(self, reference: str) -> str:
+        """The address of an image in this repository: `host/name@sha256:…` or `host/name:tag`."""
+        return f"{self.registry.host}/{self.name}{'@' if isinstance(reference, Digest) else ':'}{reference}"
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """An IMAGE or REPOSITORY argument as a person wrote it, not yet looked up in a policy.
+
+    Either `environment` (with `index`, counted from 1, where one of its registries was asked for) or `registry` is
+    set. `tag` and `digest` are both None for a REPOSITORY, which may hold glob characters.
+    """
+
+    text: str
+    repository: str
+    environment: str | None = None
+    index: int | None = None
+    registry: Registry | None = None
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """An image: `dev/team/app:v1`, `prod[2]/team/app@sha256:…`, or a full ECR address. Raises BadName."""
+        name = cls.parse_any(text)
+        if not (name.tag or name.digest):
+            raise BadName(f"'{text}' names a repository: an image needs :TAG or @DIGEST, as in {text}:v1")
+        return name
+
+    @classmethod
+    def parse_any(cls, text: str, *, globs: bool = False) -> Self:
+        """An image or a repository (`dev/team/app`, with `globs` also `dev/team/*`). Raises BadName."""
+        where, _, rest = text.partition("/")
+        rest, at, digest_text = rest.partition("@")
+        last = rest.rfind(":")
+        rest, tag = (rest[:last], rest[last + 1 :]) if last > rest.rfind("/") else (rest, "")
+        if not rest or (last > 0 and not tag and text.endswith(":")):
+            raise BadName(
+                f"'{text}' is no image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
+                "(such as dev/rocketseat/widget-server:v1), or a full ECR address"
+            )
+        host, environment = _HOST.fullmatch(where), _ENVIRONMENT.fullmatch(where)
+        if not host and not environment:
+            raise BadName(
+                f"'{text}': '{where}' is neither an environment (dev, prod[2]) nor an ECR host "
+                "(111111111111.dkr.ecr.us-east-2.amazonaws.com)"
+            )
+        if not (globs and any(c in rest for c in "*?[")):
+            parse_repository_name(rest)
+        return cls(
+            text=text,
+            repository=rest,
+            environment=None if host else environment[1] if environment else None,
+            index=int(environment[2]) if not host and environment and environment[2] else None,
+            registry=Registry.parse(where) if host else None,
+            tag=parse_tag(tag) if tag else None,
+            digest=Digest.parse(digest_text) if at else None,
+        )

@@ -1,0 +1,196 @@
+"""What services need of the world: narrow Protocols, implemented by adapters and by the tests' fakes.
+
+Every method raises `tallyman.errors` only: Passing for what may succeed later, Refused and BadInput for what won't.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from tallyman.domain.facts import Fact
+from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport
+from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.domain.names import Digest, Registry, Repository
+
+Clock = Callable[[], datetime]
+"""The time now, aware, UTC."""
+
+Deadline = Callable[[], float]
+"""Seconds that are left of this run (infinite where there is no limit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateItem:
+    """A small mutable document. `revision` counts its writes from 1; `data` is plain JSON data; `expires`: TTL."""
+
+    pk: str
+    sk: str
+    revision: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """Write `data` under (pk, sk), if the item's revision is still `revision` (0: if there is none yet)."""
+
+    pk: str
+    sk: str
+    revision: int
+    data: Mapping[str, Any]
+    expires: datetime | None = None
+
+
+class Appended(Enum):
+    """What became of an append."""
+
+    WRITTEN = "written"
+    KNOWN = "known"  # the same fact was there already; nothing was changed, the StateChange neither
+
+
+class Ledger(Protocol):
+    """The append-only facts."""
+
+    def append(self, fact: Fact, change: StateChange | None = None) -> Appended:
+        """Writes the fact if it is new, and the change with it in one transaction. Raises StateMoved where only the
+        change's condition failed: nothing was written."""
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        """All facts of a digest in the order of time; a consistent read. One Query a MiB."""
+
+    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+        """Facts of a repository of one registry that happened at or before `until`, newest first; read page by page
+        as it is consumed, from an index (may lag some milliseconds: for showing, never for deciding)."""
+
+    def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
+        """The same for one tag."""
+
+    def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
+        """Facts of an environment (or of one repository name in it), newest first; a consistent read."""
+
+
+class State(Protocol):
+    """Small mutable projections; every read is consistent."""
+
+    def get(self, pk: str, sk: str) -> StateItem | None: ...
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
+        """Those of the keys that exist; 100 a call."""
+
+    def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
+        """Items of a partition whose sk begins with prefix, in the order of sk; page by page."""
+
+    def put(self, change: StateChange) -> None:
+        """Raises StateMoved where the revision is another one."""
+
+    def delete(self, pk: str, sk: str, revision: int) -> None:
+        """Raises StateMoved where the revision is another one; an item that is gone is fine."""
+
+
+class Archive(Protocol):
+    """Objects by the SHA-256 of their bytes, kept for ever."""
+
+    def put(self, folder: str, raw: bytes) -> Digest:
+        """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""
+
+    def get(self, folder: str, digest: Digest) -> bytes | None:
+        """The bytes, checked against the digest (DigestMismatch), or None."""
+
+
+class Hints(Protocol):
+    """Queues of hints between our own reactions."""
+
+    def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
+        """`queue`: verify, promote, commands or retention; `delay`: seconds, at most 900."""
+
+
+class Notices(Protocol):
+    """Words for people, on the stack's topic, and events for programs, on the stack's bus."""
+
+    def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None: ...
+
+    def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
+
+
+class BlobStream(Protocol):
+    """A blob while it is read."""
+
+    size: int | None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Chunks of at most 1 MiB. Raises Unreachable where the connection breaks or the body is short."""
+
+
+class ImageSource(Protocol):
+    """Reading images of any registry that the role may read."""
+
+    def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+        """By Digest or tag, the raw bytes as pushed; None if it is not there. NotFound: no such repository.
+        Does not check the bytes against the digest asked for: that is the caller's."""
+
+    def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
+        """What is there of these digests and tags (archived too); 100 a call."""
+
+    def images(self, repository: Repository) -> Iterator[ImageDetail]:
+        """All images, archived too, page by page (1,000 a call)."""
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are not available; 100 a call."""
+
+    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
+        """The blob's bytes from `start` on."""
+
+    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+        """What points at the subject (signatures, SBOMs, attestations)."""
+
+
+class RegistryView(Protocol):
+    """Reading what a registry holds and how it is set."""
+
+    def repositories(self, registry: Registry) -> Iterator[RepositorySettings]: ...
+
+    def settings(self, repository: Repository) -> RepositorySettings | None:
+        """None: there is no such repository."""
+
+    def scan(self, repository: Repository, digest: Digest) -> ScanReport: ...
+
+    def start_scan(self, repository: Repository, digest: Digest) -> None:
+        """Asks for a basic scan; that one runs, or ran within 24 h, is no error."""
+
+
+class ImageTarget(Protocol):
+    """Writing images. Another port than ImageSource, so that a promotion can't write to its source."""
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]: ...
+
+    def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
+
+    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+        """Takes the blob over from the repository `source` of the same registry; False: it has to be uploaded."""
+
+    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        """Streams one blob; the registry checks its digest. Unreachable if it broke: start again."""
+
+    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
+        this one already is success. Unsupported: the registry takes no such artifact."""
+
+    def create(self, settings: RepositorySettings, pull: Sequence[str] = ()) -> None:
+        """Creates the repository, with a policy that lets the accounts in `pull` read; that it is there is fine."""
+
+
+class Trail(Protocol):
+    """CloudTrail's 90 days of management events."""
+
+    def calls(self, registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        """ECR calls that changed images or repositories, oldest first. Two requests a second: paced."""
+
+
+class People(Protocol):
+    """Who sent a command, by what SQS itself says."""
+
+    def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
+        """The entry of `allowed` (`role/NAME`, `user/NAME`) that SenderId (`AROA…:session`) belongs to, or None."""
