@@ -1,0 +1,79 @@
+# The targets that people and scripts rely on: demo, test, check, build, invoke, deploy.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+
+VENV := .venv
+SAM_VENV := .venv-sam
+SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
+PIP := bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps
+NATIVE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+# What `make build` builds for: what template.yaml deploys by default. `make invoke` builds for this machine.
+ARCHITECTURE ?= arm64
+ENV ?= dev
+UV ?= uv
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --python-version 3.11
+
+.PHONY: help demo test check format build invoke deploy requirements clean
+
+help: ## This list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
+	@$(VENV)/bin/tallyman demo
+
+test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
+	@$(VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.ready ## Format, lint, types, templates
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml
+	@echo "check: format, lint, types and templates are in order"
+
+format: $(VENV)/.ready ## Put the code into its format
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for the other one)
+	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
+	$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE) >/dev/null
+	echo "layer core: $$(du -sk --apparent-size .aws-sam/build/CoreLayer | cut -f1) KiB ($(ARCHITECTURE), unpacked)"
+
+invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
+	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
+	python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
+	$(SAM) build --build-dir .aws-sam/native --parameter-overrides Architecture=$(NATIVE) >/dev/null
+	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
+
+deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
+	@$(SAM) deploy --config-env $(ENV)
+
+requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
+	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt
+	$(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) requirements/sam.in -o requirements/sam.txt
+
+clean: ## Remove what the targets made
+	@rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# One recipe makes .venv for every target; the stamp is newer than what it was made from.
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	@echo "setting up $(VENV) (once)" >&2
+	python=$$(tests/tools/python311.sh)
+	test -x $(VENV)/bin/python || "$$python" -m venv $(VENV)
+	$(VENV)/$(PIP) --require-hashes -r requirements/dev.txt
+	$(VENV)/$(PIP) --no-build-isolation -e .
+	touch $@
+
+$(SAM_VENV)/.ready: requirements/sam.txt
+	@echo "setting up $(SAM_VENV) (once)" >&2
+	python=$$(tests/tools/python311.sh)
+	test -x $(SAM_VENV)/bin/python || "$$python" -m venv $(SAM_VENV)
+	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt
+	touch $@
+.ONESHELL:
