@@ -1,0 +1,218 @@
+"""Foreign errors become tallyman's: the one table of what AWS, botocore and urllib3 raise."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    WaiterError,
+)
+from urllib3.exceptions import HTTPError
+
+from tallyman.errors import (
+    BadInput,
+    DigestMismatch,
+    NotAllowed,
+    NotFound,
+    Passing,
+    Refused,
+    StateMoved,
+    TagTaken,
+    TallymanError,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
+
+CODES: dict[str, type[TallymanError]] = {
+    # Too many requests
+    "Throttling": Throttled,
+    "ThrottlingException": Throttled,
+    "ThrottledException": Throttled,
+    "RequestThrottled": Throttled,
+    "RequestThrottledException": Throttled,
+    "TooManyRequestsException": Throttled,
+    "ProvisionedThroughputExceededException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "BandwidthLimitExceeded": Throttled,
+    "PriorRequestNotComplete": Throttled,
+    "SlowDown": Throttled,
+    "KmsThrottled": Throttled,
+    "KMSThrottlingException": Throttled,
+    "KMS.ThrottlingException": Throttled,
+    "OverLimit": Throttled,
+    # No permission
+    "AccessDenied": NotAllowed,
+    "AccessDeniedException": NotAllowed,
+    "AuthorizationError": NotAllowed,
+    "AuthorizationErrorException": NotAllowed,
+    "UnauthorizedOperation": NotAllowed,
+    "NotAuthorizedForSourceException": NotAllowed,
+    "UnrecognizedClientException": NotAllowed,
+    "InvalidClientTokenId": NotAllowed,
+    "InvalidAccessKeyId": NotAllowed,
+    "SignatureDoesNotMatch": NotAllowed,
+    "MissingAuthenticationToken": NotAllowed,
+    "OptInRequired": NotAllowed,
+    "RegionDisabledException": NotAllowed,
+    "KmsAccessDenied": NotAllowed,
+    "KMSAccessDenied": NotAllowed,
+    "KMSAccessDeniedException": NotAllowed,
+    "KmsException": NotAllowed,
+    "LayerInaccessibleException": NotAllowed,
+    # Credentials that have run out: the next session's are new
+    "ExpiredToken": Unreachable,
+    "ExpiredTokenException": Unreachable,
+    "RequestExpired": Unreachable,
+    "RequestTimeTooSkewed": Unreachable,
+    # Not there
+    "RepositoryNotFoundException": NotFound,
+    "ImageNotFoundException": NotFound,
+    "LayersNotFoundException": NotFound,
+    "ScanNotFoundException": NotFound,
+    "RepositoryPolicyNotFoundException": NotFound,
+    "RegistryPolicyNotFoundException": NotFound,
+    "ResourceNotFoundException": NotFound,
+    "NoSuchBucket": NotFound,
+    "NoSuchKey": NotFound,
+    "NoSuchEntity": NotFound,
+    "NoSuchEntityException": NotFound,
+    "QueueDoesNotExist": NotFound,
+    "AWS.SimpleQueueService.NonExistentQueue": NotFound,
+    "NotFound": NotFound,
+    "NotFoundException": NotFound,
+    "404": NotFound,
+    # ECR's refusals
+    "ImageTagAlreadyExistsException": TagTaken,
+    "ImageDigestDoesNotMatchException": DigestMismatch,
+    "InvalidLayerException": DigestMismatch,
+    "UnsupportedImageTypeException": Unsupported,
+    "UnsupportedOperation": Unsupported,
+    "UnsupportedOperationException": Unsupported,
+    "UnsupportedCommandException": Unsupported,
+    "OperationNotPermittedException": Refused,
+    "LimitExceededException": Refused,
+    "RepositoryAlreadyExistsException": Refused,
+    "ImageAlreadyExistsException": Refused,
+    "ImageArchivedException": Refused,
+    "ReferencedImagesNotFoundException": Passing,  # its children have to be staged again
+    "KmsDisabled": Refused,
+    "KMSDisabledException": Refused,
+    "KmsInvalidState": Refused,
+    "KMSInvalidStateException": Refused,
+    "UnableToGetUpstreamImageException": Unreachable,
+    "UnableToGetUpstreamLayerException": Unreachable,
+    "UnableToListUpstreamImageReferrersException": Unreachable,
+    # Another writer was faster
+    "ConditionalCheckFailedException": StateMoved,
+    "TransactionConflictException": StateMoved,
+    "TransactionInProgressException": StateMoved,
+    "ReplicatedWriteConflictException": StateMoved,
+    "PreconditionFailed": StateMoved,
+    "ConditionalRequestConflict": StateMoved,
+    # What was sent can't be right
+    "ValidationException": BadInput,
+    "ValidationError": BadInput,
+    "SerializationException": BadInput,
+    "InvalidParameter": BadInput,
+    "InvalidParameterException": BadInput,
+    "InvalidParameterValue": BadInput,
+    "InvalidParameterValueException": BadInput,
+    "InvalidTagParameterException": BadInput,
+    "TooManyTagsException": BadInput,
+    "InvalidMessageContents": BadInput,
+    "InvalidTimeRangeException": BadInput,
+    "InvalidNextTokenException": BadInput,
+    "MalformedPolicyDocumentException": BadInput,
+    "ItemCollectionSizeLimitExceededException": BadInput,
+    "IdempotentParameterMismatchException": BadInput,
+    "EntityTooLarge": BadInput,
+    # Their trouble
+    "InternalError": Unreachable,
+    "InternalErrorException": Unreachable,
+    "InternalException": Unreachable,
+    "InternalFailure": Unreachable,
+    "InternalServerError": Unreachable,
+    "InternalServerException": Unreachable,
+    "ServerException": Unreachable,
+    "ServiceFailureException": Unreachable,
+    "ServiceUnavailable": Unreachable,
+    "ServiceUnavailableException": Unreachable,
+    "RequestTimeout": Unreachable,
+    "RequestTimeoutException": Unreachable,
+}
+"""What each error code of the calls in use means. A code that is not here is judged by its HTTP status."""
+
+
+def code_of(error: ClientError) -> str:
+    """The error code; for a HEAD without a body S3 gives the status as text."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def message_of(error: ClientError) -> str:
+    """AWS's own words."""
+    return str(error.response.get("Error", {}).get("Message", "")) or str(error)
+
+
+def kind_of_status(status: int) -> type[TallymanError]:
+    """What an HTTP status means where nothing more precise is known."""
+    if status == 429:
+        return Throttled
+    if status >= 500 or status == 408:
+        return Unreachable
+    if status in (401, 403):
+        return NotAllowed
+    if status == 404:
+        return NotFound
+    if status in (405, 501):
+        return Unsupported
+    return Refused
+
+
+def translate(error: Exception, what: str) -> TallymanError:
+    """The error as one of ours. `what` names action, registry and repository: `describe 1…1/us-east-2/app`.
+
+    Never holds a request's headers or body, so no token and no presigned query gets into it.
+    """
+    if isinstance(error, TallymanError):
+        return error
+    if isinstance(error, ClientError):
+        code = code_of(error)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+        kind = CODES.get(code) or kind_of_status(status)
+        return kind(f"{what}: {message_of(error)} ({code or status})")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return NotAllowed(f"{what}: no AWS credentials: {error}")
+    if isinstance(error, ParamValidationError | NoRegionError):
+        return BadInput(f"{what}: {error}")
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return Unreachable(f"{what}: no answer ({_host_only(error)})")
+    if isinstance(error, WaiterError | HTTPError | OSError):
+        return Unreachable(f"{what}: the connection broke ({type(error).__name__})")
+    if isinstance(error, BotoCoreError):
+        return Refused(f"{what}: {error}")
+    raise error  # a fault in our own code: not to be dressed up as somebody else's
+
+
+def _host_only(error: BotoCoreError) -> str:
+    """The kind of error and the endpoint without path and query (a presigned query is a credential)."""
+    url = str(error.kwargs.get("endpoint_url") or "")
+    host = "/".join(url.split("/")[:3])
+    return f"{type(error).__name__} {host}".strip()
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turns what botocore and urllib3 raise inside into tallyman's errors; everything else passes."""
+    try:
+        yield
+    except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+        raise translate(error, what) from error
