@@ -1,0 +1,130 @@
+"""Reads `tallyman.yaml`: YAML bytes to plain data with the line of each part, then the domain's own reading."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
+from tallyman.domain.policy.reading import path_text
+from tallyman.errors import PolicyError
+
+PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the person at the command line
+
+MAX_BYTES = 1024 * 1024
+MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is no policy
+
+Place = tuple[str | int, ...]
+
+
+def load(path: str | Path) -> Policy:
+    """The policy in a file; raises PolicyError, with a line for each problem, or if the file can't be read."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
+    return loads(raw, str(path))
+
+
+def loads(raw: bytes, name: str = "tallyman.yaml") -> Policy:
+    """The policy in these bytes; `name` is what problems call the file. JSON is YAML, so it may be JSON."""
+    if len(raw) > MAX_BYTES:
+        raise _problem(name, None, f"expected at most {MAX_BYTES} bytes, found {len(raw)}")
+    try:
+        node = yaml.compose(raw.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise _problem(name, line, "expected UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _problem(name, mark.line + 1 if mark else None, _explain(error)) from error
+    except yaml.reader.ReaderError as error:
+        text = raw.decode("utf-8-sig")
+        line = text.count("\n", 0, error.position) + 1
+        raise _problem(name, line, f"a character that YAML does not allow (#x{error.character:04x})") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _problem(name, None, f"not YAML: {error}") from error
+    if node is None:
+        return parse_policy(None, name=name, raw=raw)
+    reader = _Reader(name)
+    try:
+        data = reader.data(node, ())
+    except RecursionError as error:
+        raise _problem(name, None, "nested too deeply") from error
+    return parse_policy(data, reader.lines, name=name, raw=raw, earlier=reader.problems)
+
+
+def _problem(name: str, line: int | None, message: str) -> PolicyProblem:
+    return PolicyProblem((Problem(name, line, "", message),))
+
+
+def _explain(error: yaml.MarkedYAMLError) -> str:
+    problem = " ".join(filter(None, (error.context, error.problem)))
+    if "'\\t'" in problem:
+        return "a tab is no indentation in YAML: expected spaces"
+    return f"not YAML: {problem}"
+
+
+class _Reader:
+    """Turns YAML's nodes into data, noting lines, keys that are there twice, and values that are none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[Place, int] = {}
+        self.problems: list[Problem] = []
+        self._parts = 0
+        self._constructor = yaml.constructor.SafeConstructor()
+        self._open: list[yaml.Node] = []
+
+    def data(self, node: yaml.Node, place: Place, line: int | None = None) -> Any:
+        """The node's value. `line`: that of its key, where it has one."""
+        self._parts += 1
+        here = node.start_mark.line + 1 if line is None else line
+        self.lines[place] = here
+        if self._parts > MAX_PARTS:
+            raise _problem(self.name, here, f"expected a policy, found more than {MAX_PARTS} parts (aliases count)")
+        if any(node is outer for outer in self._open):
+            raise _problem(self.name, here, "an alias to a part that it is itself in")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, place)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.data(item, (*place, index)) for index, item in enumerate(node.value)]
+            return self._scalar(node, place, here)
+        finally:
+            self._open.pop()
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[Hashable, Any]:
+        own = {id(key) for key, _ in node.value}
+        try:
+            self._constructor.flatten_mapping(node)  # `<<: *anchor`: what is merged comes first
+        except yaml.constructor.ConstructorError as error:
+            raise _problem(self.name, node.start_mark.line + 1, f"not YAML: {error.problem}") from error
+        found: dict[Hashable, Any] = {}
+        seen: dict[Hashable, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._note(line, place, "expected a text as key, found a list or a mapping")
+                continue
+            key = self._scalar(key_node, place, line)
+            if id(key_node) in own:
+                if key in seen:
+                    self._note(line, (*place, str(key)), f"'{key}' is there twice, first in line {seen[key]}")
+                seen[key] = line
+            found[key] = self.data(value_node, (*place, str(key)), line)
+        return found
+
+    def _scalar(self, node: yaml.Node, place: Place, line: int) -> Any:
+        try:
+            return self._constructor.construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            # Such as a tag of its own (!thing), or a date that the calendar does not have.
+            detail = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
+            self._note(line, place, f"'{node.value}' can't be read: {detail}")
+            return str(node.value)
+
+    def _note(self, line: int, place: Place, message: str) -> None:
+        self.problems.append(Problem(self.name, line, path_text(place), message))

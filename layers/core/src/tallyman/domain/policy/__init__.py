@@ -1,0 +1,55 @@
+"""The policy: what `tallyman.yaml` says, as values. `model` has the words, `parse` reads them, `schema`
+describes them.
+"""
+
+from tallyman.domain.policy.durations import end_of_day, format_duration, parse_duration
+from tallyman.domain.policy.gates import GATES, GateConfig, Ignore, ScanGate, SoakGate, VerifiedGate
+from tallyman.domain.policy.model import (
+    Create,
+    Environment,
+    KeepNewerThan,
+    KeepNewest,
+    KeepTag,
+    Layers,
+    People,
+    Policy,
+    Promotion,
+    RepositoryRule,
+    Retention,
+    Verify,
+)
+from tallyman.domain.policy.parse import default_policy, parse_policy
+from tallyman.domain.policy.reading import PolicyProblem, Problem
+from tallyman.domain.policy.schema import json_schema
+from tallyman.domain.policy.tags import TagRule, glob_matches
+
+__all__ = [
+    "GATES",
+    "Create",
+    "Environment",
+    "GateConfig",
+    "Ignore",
+    "KeepNewerThan",
+    "KeepNewest",
+    "KeepTag",
+    "Layers",
+    "People",
+    "Policy",
+    "PolicyProblem",
+    "Problem",
+    "Promotion",
+    "RepositoryRule",
+    "Retention",
+    "ScanGate",
+    "SoakGate",
+    "TagRule",
+    "VerifiedGate",
+    "Verify",
+    "default_policy",
+    "end_of_day",
+    "format_duration",
+    "glob_matches",
+    "json_schema",
+    "parse_duration",
+    "parse_policy",
+]

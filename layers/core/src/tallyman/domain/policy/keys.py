@@ -1,0 +1,337 @@
+"""Every key of a policy: what it holds, and the sentence that describes it to people and editors."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from tallyman.domain.names import Registry
+from tallyman.domain.policy.gates import GATES, GateConfig
+from tallyman.domain.policy.model import (
+    NAME,
+    Create,
+    Encryption,
+    Environment,
+    Keep,
+    KeepNewerThan,
+    KeepNewest,
+    KeepTag,
+    Layers,
+    People,
+    Promotion,
+    Push,
+    RepositoryRule,
+    Retention,
+    Verify,
+)
+from tallyman.domain.policy.reading import Node, Wrong, suggestion
+from tallyman.domain.policy.shapes import (
+    Account,
+    Choice,
+    Duration,
+    EnvironmentName,
+    Flag,
+    Key,
+    ListOf,
+    Record,
+    Schema,
+    Text,
+    Whole,
+    role_name,
+)
+from tallyman.domain.policy.tags import ANY_TAG, TagRule, parse_entry
+
+_TAG_ENTRY = Text(
+    what='a tag, a glob such as "stable-*", semver, semver-commit or a range such as ">=1.0.0"',
+    build=parse_entry,
+)
+_TAGS = ListOf(_TAG_ENTRY, build=TagRule.parse)
+_ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+
+
+class TagsOrOne:
+    """A list of tags, or its one entry alone."""
+
+    def read(self, node: Node) -> TagRule:
+        if isinstance(node.value, str):
+            return TagRule.parse([_TAG_ENTRY.read(node)])
+        rule: TagRule = _TAGS.read(node)
+        return rule
+
+    def schema(self) -> Schema:
+        return {"anyOf": [_TAG_ENTRY.schema(), _TAGS.schema()]}
+
+
+class Gates:
+    """The gates of a promotion, each read by its own shape. What no code judges is refused: unknown means closed."""
+
+    def read(self, node: Node) -> Mapping[str, GateConfig]:
+        if not isinstance(node.value, Mapping):
+            raise node.expected("gates, as in {verified: true, soak: 24h}")
+        gates: dict[str, GateConfig] = {}
+        failure: Wrong | None = None
+        for name, value in node.value.items():
+            child = node.child(str(name), value)
+            try:
+                if name in GATES:
+                    gates[name] = GATES[name].shape.read(child)
+                if name not in GATES or not GATES[name].judged:
+                    raise child.wrong(_not_known(str(name)))
+            except Wrong as error:
+                failure = error
+        if failure:
+            raise failure
+        return MappingProxyType(gates)
+
+    def schema(self) -> Schema:
+        judged = {name: kind for name, kind in GATES.items() if kind.judged}
+        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in judged.items()}
+        return {"type": "object", "additionalProperties": False, "properties": keys}
+
+
+def _not_known(name: str) -> str:
+    judged = tuple(name for name, kind in GATES.items() if kind.judged)
+    hint = "" if name in GATES else suggestion(name, judged)
+    return f"gate '{name}' is not known to this version of Tallyman, expected one of {', '.join(judged)}{hint}"
+
+
+class KeepRule:
+    """One rule of `keep`, in one of its three forms."""
+
+    def read(self, node: Node) -> Keep:
+        form = next((f for f in _KEEP if isinstance(node.value, Mapping) and f in node.value), None)
+        if form is None:
+            raise node.expected('{newest: 20, of: semver}, {newer_than: 30d} or {tag: "stable-*"}')
+        rule: Keep = _KEEP[form].read(node)
+        return rule
+
+    def schema(self) -> Schema:
+        return {"anyOf": [record.schema() for record in _KEEP.values()]}
+
+
+class Percent:
+    """`20%`, as a whole number."""
+
+    def read(self, node: Node) -> int:
+        text = node.value[:-1] if isinstance(node.value, str) and node.value.endswith("%") else ""
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 100):
+            raise node.expected("a share from 0% to 100%, such as 20%")
+        return int(text)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": "^(?:0?[0-9]{1,2}|100)%$"}
+
+
+_KEEP = {
+    "newest": Record(
+        {
+            "newest": Key(Whole(minimum=1), "How many of the newest stay.", required=True),
+            "of": Key(TagsOrOne(), "Of which tags; without it, of all."),
+        },
+        lambda newest, of=None: KeepNewest(newest, of or ANY_TAG),
+        expected="{newest: 20, of: semver}",
+    ),
+    "newer_than": Record(
+        {"newer_than": Key(Duration(), "What was pushed less than this ago stays, such as 30d.", required=True)},
+        KeepNewerThan,
+        expected="{newer_than: 30d}",
+        renamed={"newer_than": "age"},
+    ),
+    "tag": Record(
+        {"tag": Key(TagsOrOne(), 'Tags that stay, such as "stable-*".', required=True)},
+        KeepTag,
+        expected='{tag: "stable-*"}',
+        renamed={"tag": "tags"},
+    ),
+}
+
+_CREATE = Record(
+    {
+        "immutable": Key(Flag(), "Tags never move once pushed (default: true)."),
+        "mutable_tags": Key(
+            ListOf(Text(r"[0-9A-Za-z._*-]{1,128}", "a tag or a glob such as latest or edge-*"), most=5),
+            "Tags, or globs of tags, that may move although the repository is immutable; ECR takes at most five.",
+        ),
+        "encryption": Key(Choice(Encryption), "How ECR encrypts layers at rest (default: AES256)."),
+        "kms_key": Key(Text(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; without it, AWS's own key for ECR."),
+        "scan_on_push": Key(Flag(), "Each pushed image is scanned for vulnerabilities (default: true)."),
+        "pull": Key(ListOf(Account()), 'Accounts that may pull, in quotes: ["222222222222"].'),
+        "push": Key(
+            Choice(Push),
+            "Who may push where a promotion delivers: tallyman-only, or anyone whom IAM lets (default).",
+        ),
+    },
+    Create,
+    expected="settings of a repository, as in {immutable: true, scan_on_push: true}",
+)
+
+_PROMOTION = Record(
+    {
+        "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
+        "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
+        "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
+        "gates": Key(Gates(), "What must hold before an image goes. An unknown gate is an error, never ignored."),
+    },
+    Promotion,
+    expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",
+    renamed={"from": "source", "to": "target"},
+)
+
+_RETENTION = Record(
+    {
+        "keep": Key(
+            ListOf(KeepRule()),
+            "What stays. Where it is given, a tagged image that no rule names is to be removed; without it, all stay.",
+        ),
+        "untagged": Key(
+            Record(
+                {"remove_after": Key(Duration(), "How long after its push, such as 7d.", required=True)},
+                lambda remove_after: remove_after,
+                expected="{remove_after: 7d}",
+            ),
+            "When untagged images that belong to no index are removed; without it, never.",
+        ),
+        "grace": Key(Duration(), "How long between the mark and the removal (default: 7d)."),
+        "at_most": Key(
+            Percent(), "The largest share of a repository in one run; more stops and alarms (default: 20%)."
+        ),
+        "enforce": Key(Flag(), "Remove; false (default) only plans."),
+    },
+    Retention,
+    expected="retention, as in {keep: [{newest: 20}], enforce: false}",
+    renamed={"untagged": "untagged_remove_after"},
+)
+
+
+def _repository(**values: Any) -> RepositoryRule:
+    rule = RepositoryRule(**values)
+    # A promotion without tags takes what the repository allows, which is known only now.
+    promotions = (replace(p, tags=rule.tags) if p.tags is ANY_TAG else p for p in rule.promotions)
+    return replace(rule, promotions=tuple(promotions))
+
+
+REPOSITORY = Record(
+    {
+        "match": Key(
+            Text(r"[a-z0-9*?](?:[a-z0-9._*?/-]*[a-z0-9*?])?", "a repository or a glob such as rocketseat/*"),
+            "Which repositories, by canonical name; * is any characters, / among them. The first entry that matches "
+            "counts.",
+            required=True,
+        ),
+        "create": Key(_CREATE, "How the repository is created, and what an existing one is compared with."),
+        "tags": Key(
+            Record(
+                {"allow": Key(_TAGS, "Kinds, names and globs are alternatives; each range must hold too.")},
+                lambda allow=None: ANY_TAG if allow is None else allow,
+                expected="{allow: [semver, latest]}",
+            ),
+            "Which tags may be pushed; without it, all.",
+        ),
+        "verify": Key(
+            Record(
+                {
+                    "layers": Key(
+                        Choice(Layers),
+                        "content (default): each layer is read and hashed; presence: it is there, of the right size.",
+                    ),
+                    "platforms": Key(
+                        ListOf(
+                            Text(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
+                            least=1,
+                        ),
+                        "Platforms that an image must offer, such as linux/arm64; without it, any.",
+                    ),
+                },
+                Verify,
+                expected="{layers: content}",
+            ),
+            "How images are verified.",
+        ),
+        "promotions": Key(ListOf(_PROMOTION), "Which images go from where to where, and through which gates."),
+        "retention": Key(_RETENTION, "Which images stay, and which are removed."),
+    },
+    _repository,
+    expected="a repository entry, as in {match: rocketseat/*}",
+)
+
+
+_REGISTRY = Text(what="a registry: account/region, such as 111111111111/us-east-2", build=Registry.parse)
+_ENVIRONMENT = Record(
+    {
+        "registries": Key(
+            ListOf(_REGISTRY, least=1),
+            "Registries that hold the same images, as account/region: a promotion reaches all of them or none.",
+            required=True,
+        ),
+        "repository": Key(
+            Text(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
+            f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
+        ),
+    },
+    lambda **values: values,
+    expected="an environment, as in {registries: [111111111111/us-east-2]}",
+)
+
+
+class Environments:
+    """Environments by name, in the file's order."""
+
+    def read(self, node: Node) -> Mapping[str, Environment]:
+        if not isinstance(node.value, Mapping):
+            raise node.expected("environments by name, as in {dev: {registries: [111111111111/us-east-2]}}")
+        found: dict[str, Environment] = {}
+        name_shape = Text(_ENVIRONMENT_NAME, "the name of an environment: a letter, then letters, digits, _ or -")
+        for name, value in node.value.items():
+            child = node.child(str(name), value)
+            try:
+                name_shape.read(Node(name, child.path, node.document))
+                found[name] = Environment(name, **_ENVIRONMENT.read(child))
+            except Wrong:
+                continue  # noted; the other environments are still read, and checked
+        return MappingProxyType(found)
+
+    def schema(self) -> Schema:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_ENVIRONMENT_NAME}$"},
+            "additionalProperties": _ENVIRONMENT.schema(),
+        }
+
+
+class Repositories:
+    """The entries of `repositories`; one that is wrong leaves None in its place, so that numbers stay right."""
+
+    def read(self, node: Node) -> tuple[RepositoryRule | None, ...]:
+        if not isinstance(node.value, list):
+            raise node.expected("a list of repository entries, as in [{match: rocketseat/*}]")
+        found: list[RepositoryRule | None] = []
+        for index, value in enumerate(node.value):
+            try:
+                found.append(REPOSITORY.read(node.child(index, value)))
+            except Wrong:
+                found.append(None)
+        return tuple(found)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": REPOSITORY.schema()}
+
+
+_PEOPLE = Record(
+    {
+        command: Key(ListOf(role_name()), f"Roles whose holders may {what}; without it, whomever IAM lets send it.")
+        for command, what in {
+            "promote": "ask for a promotion",
+            "approve": "approve one",
+            "freeze": "freeze and thaw an environment",
+            "recall": "recall an image",
+        }.items()
+    },
+    People,
+    expected="who may do what, as in {promote: [role/release-managers]}",
+)
+
+TOP: Mapping[str, Key] = {
+    "environments": Key(Environments(), "Named lists of registries that hold the same images."),
+    "repositories": Key(Repositories(), "What holds for which repositories; the first entry that matches counts."),
+    "people": Key(_PEOPLE, "Who may send which command."),
+}

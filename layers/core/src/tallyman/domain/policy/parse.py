@@ -1,0 +1,82 @@
+"""Reading a policy: plain data in, a `Policy` out, or one error that names every problem with its line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tallyman.domain.names import Registry
+from tallyman.domain.policy.consistency import check_environments, check_repositories
+from tallyman.domain.policy.keys import TOP
+from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, People, Policy
+from tallyman.domain.policy.reading import (
+    Document,
+    Node,
+    PolicyProblem,
+    Positions,
+    Problem,
+    Wrong,
+    check_keys,
+)
+
+
+def parse_policy(
+    data: object,
+    positions: Positions | None = None,
+    *,
+    name: str = "tallyman.yaml",
+    raw: bytes = b"",
+    earlier: Sequence[Problem] = (),
+) -> Policy:
+    """The policy that plain data (dicts, lists, texts, numbers, dates) describes.
+
+    `positions`: the line of each path, such as `("environments", "dev")`; `earlier`: problems that whoever read the
+    file has found already. Raises PolicyProblem, with all problems, those of `earlier` among them. None, what an
+    empty file gives, is a policy of defaults.
+    """
+    document = Document(name, positions or {}, list(earlier))
+    top = Node({} if data is None else data, (), document)
+    values: dict[str, Any] = {}
+    if isinstance(top.value, Mapping):
+        check_keys(top, tuple(TOP))
+        named = top.value.get("environments")
+        document.environments = tuple(n for n in named if isinstance(n, str)) if isinstance(named, Mapping) else ()
+        for key, known in TOP.items():
+            # `repositories:` with nothing behind it is how a file looks whose entries are all commented out.
+            if top.value.get(key) is not None:
+                try:
+                    values[key] = known.shape.read(top.child(key, top.value[key]))
+                except Wrong:
+                    continue  # noted in the document
+    else:
+        top.expected("a mapping with " + ", ".join(TOP))
+    environments = values.get("environments", {})
+    repositories = values.get("repositories", ())
+    check_environments(top.child("environments", environments), environments)
+    check_repositories(top.child("repositories", repositories), repositories)
+    if document.problems:
+        raise PolicyProblem(_in_order(document.problems))
+    return Policy(
+        environments=environments,
+        repositories=repositories,
+        people=values.get("people", People()),
+        raw=raw,
+        source=name,
+        warnings=tuple(map(str, document.warnings)),
+    )
+
+
+def _in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """By line; of several at one place only the first that was found, which is nearest to the cause."""
+    first: dict[tuple[int | None, str], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.line, problem.key), problem)
+    return tuple(sorted(first.values(), key=lambda problem: problem.line or 0))
+
+
+def default_policy(hub: Registry | None = None) -> Policy:
+    """What holds without a file: record, verify, watch scans, plan retention, promote nothing.
+
+    With `hub`, its registry is the one environment, `main`. `raw` is the file that would say the same.
+    """
+    raw = f"environments:\n  {IMPLIED_ENVIRONMENT}: {{registries: [{hub}]}}\n" if hub else ""
+    policy = Policy(raw=raw.encode(), source="(defaults)")
+    return policy.for_hub(hub) if hub else policy

@@ -1,0 +1,130 @@
+"""A document that is being read: where its parts are, and everything that is wrong with it.
+
+A reader that finds a problem notes it in the document and raises `Wrong`; what holds several parts goes on with the
+others first, so that one run names all problems.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from tallyman.errors import PolicyError
+
+Path = tuple[str | int, ...]
+Positions = Mapping[Path, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `line` counts from 1, None where it is not known; `key` is `promotions[0].tags`."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+
+class PolicyProblem(PolicyError):
+    """A policy that is not valid; `problems` are all that were found, and the text has a line for each."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+class Wrong(Exception):
+    """A value could not be read; the problem is in the document. Never leaves this package."""
+
+
+@dataclass(slots=True)
+class Document:
+    """What is being read: where its parts are, and what is wrong with it so far."""
+
+    file: str
+    positions: Positions = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    environments: tuple[str, ...] = ()
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at this path, on its line or that of the nearest part around it that has one."""
+        line = next((self.positions[p] for n in range(len(path), -1, -1) if (p := path[:n]) in self.positions), None)
+        return Problem(self.file, line, path_text(path), message)
+
+
+def path_text(path: Path) -> str:
+    """`repositories[0].promotions[1].gates`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value in a document."""
+
+    value: object
+    path: Path
+    document: Document
+
+    @property
+    def key(self) -> str:
+        """Where it is, as `repositories[0].match`."""
+        return path_text(self.path)
+
+    def child(self, step: str | int, value: object) -> "Node":
+        """A value inside this one."""
+        return Node(value, (*self.path, step), self.document)
+
+    def wrong(self, message: str, path: Path | None = None) -> Wrong:
+        """Note the problem; the answer is to be raised."""
+        self.document.problems.append(self.document.problem(self.path if path is None else path, message))
+        return Wrong(message)
+
+    def expected(self, what: str) -> Wrong:
+        """Note that something else was expected; the answer is to be raised."""
+        return self.wrong(f"expected {what}, found {found_text(self.value)}")
+
+    def warn(self, message: str) -> None:
+        """Note something that is allowed, but hardly meant."""
+        self.document.warnings.append(self.document.problem(self.path, message))
+
+
+def found_text(value: object) -> str:
+    """The value in a message: as YAML would write it, shortened."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value if len(value) <= 60 else value[:57] + "..."}"'
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case int() if abs(value) >= 10**20:
+            return "a very large number"
+        case _:
+            return str(value)
+
+
+def suggestion(word: str, known: tuple[str, ...]) -> str:
+    """`: did you mean 'soak'?`, or nothing."""
+    near = get_close_matches(word, known, 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def check_keys(node: Node, known: tuple[str, ...]) -> Wrong | None:
+    """Note every key of the mapping that is not known, with the nearest that is."""
+    failure = None
+    for key in node.value if isinstance(node.value, Mapping) else ():
+        if not isinstance(key, str):
+            failure = node.wrong(f"expected a text as key, found {found_text(key)}: put it in quotes")
+        elif key not in known:
+            hint = suggestion(key, known) or f" (known: {', '.join(known)})"
+            failure = node.wrong(f"unknown key '{key}'{hint}", (*node.path, key))
+    return failure

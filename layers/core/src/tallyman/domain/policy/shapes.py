@@ -1,0 +1,264 @@
+"""Shapes of values in a policy. Each reads a node and describes itself as JSON Schema, so a key, its check and its
+description are written once.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from tallyman.domain.policy.durations import DURATION_EXPECTED, DURATION_PATTERN, BadDuration, parse_duration
+from tallyman.domain.policy.reading import Node, Wrong, check_keys, found_text, suggestion
+
+Schema = dict[str, Any]
+T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=StrEnum)
+
+
+class Shape(Protocol[T_co]):
+    """How one kind of value is read and described."""
+
+    def read(self, node: Node) -> T_co:
+        """The value; raises Wrong after noting what is wrong."""
+        ...
+
+    def schema(self) -> Schema:
+        """As JSON Schema, draft 2020-12."""
+        ...
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+    build: Callable[[bool], Any] = _same
+
+    def read(self, node: Node) -> Any:
+        if not isinstance(node.value, bool):
+            raise node.expected("true or false")
+        return self.build(node.value)
+
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number that is not too small."""
+
+    minimum: int = 0
+
+    def read(self, node: Node) -> int:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int) or value < self.minimum:
+            raise node.expected(f"a whole number, at least {self.minimum}")
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": "integer", "minimum": self.minimum}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text, of a pattern if one is given; `build` makes a value of it and may raise ValueError with a message."""
+
+    pattern: str | None = None
+    what: str = "a text"
+    build: Callable[[str], Any] = _same
+
+    def read(self, node: Node) -> Any:
+        value = node.value
+        if isinstance(value, (int, float)):  # 1.0 and 0123, and on, off, yes and no as well
+            raise node.wrong(f"expected {self.what}, found {found_text(value)}: put it in quotes")
+        if not isinstance(value, str) or not value or (self.pattern and not re.fullmatch(self.pattern, value)):
+            raise node.expected(self.what)
+        try:
+            return self.build(value)
+        except ValueError as error:
+            raise node.wrong(str(error)) from error
+
+    def schema(self) -> Schema:
+        if self.pattern:
+            return {"type": "string", "pattern": f"^(?:{self.pattern})$"}
+        return {"type": "string", "minLength": 1}
+
+
+def role_name() -> Text:
+    """`role/NAME`, with the role's path if it has one."""
+    return Text(r"role/[A-Za-z0-9_+=,.@/-]*[A-Za-z0-9_+=,.@-]", "a role such as role/release-managers")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An AWS account id."""
+
+    def read(self, node: Node) -> str:
+        value = node.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise node.wrong(f"an account id is a string of 12 digits: put it in quotes, found {found_text(value)}")
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{12}", value):
+            raise node.expected("an account id, a string of 12 digits")
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": "^[0-9]{12}$"}
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentName:
+    """The name of an environment of this policy."""
+
+    def read(self, node: Node) -> str:
+        known = node.document.environments
+        if not isinstance(node.value, str):
+            raise node.expected("the name of an environment")
+        if node.value not in known:
+            hint = suggestion(node.value, known)
+            raise node.expected(f"an environment of this policy ({', '.join(known) or 'it has none'})" + hint)
+        return node.value
+
+    def schema(self) -> Schema:
+        return {"type": "string"}
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A duration such as 24h."""
+
+    build: Callable[[timedelta], Any] = _same
+
+    def read(self, node: Node) -> Any:
+        try:
+            if isinstance(node.value, str):
+                return self.build(parse_duration(node.value))
+        except BadDuration:
+            pass
+        raise node.expected(DURATION_EXPECTED)
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": DURATION_PATTERN}
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A date such as 2027-01-31; YAML gives it as a date, JSON as text."""
+
+    def read(self, node: Node) -> date:
+        value = node.value
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            try:
+                return date.fromisoformat(value)
+            except ValueError as error:
+                raise node.expected("a date such as 2027-01-31") from error
+        raise node.expected("a date such as 2027-01-31")
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[E]):
+    """One of a few words."""
+
+    words: type[E]
+
+    def read(self, node: Node) -> E:
+        if not isinstance(node.value, str) or node.value not in list(self.words):
+            hint = suggestion(node.value, tuple(map(str, self.words))) if isinstance(node.value, str) else ""
+            raise node.expected(" or ".join(map(str, self.words)) + hint)
+        return self.words(node.value)
+
+    def schema(self) -> Schema:
+        return {"enum": [str(word) for word in self.words]}
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of one kind of value, as a tuple; `build` makes something else of it, and may raise ValueError."""
+
+    item: Shape[Any]
+    least: int = 0
+    most: int | None = None
+    build: Callable[[tuple[Any, ...]], Any] = _same
+
+    def read(self, node: Node) -> Any:
+        if not isinstance(node.value, list):
+            raise node.expected("a list")
+        if len(node.value) < self.least or (self.most is not None and len(node.value) > self.most):
+            limits = f"at least {self.least}" if len(node.value) < self.least else f"at most {self.most}"
+            raise node.wrong(f"expected {limits} in the list, found {len(node.value)}")
+        items, failure = [], None
+        for index, value in enumerate(node.value):
+            try:
+                items.append(self.item.read(node.child(index, value)))
+            except Wrong as error:
+                failure = error
+        if failure:
+            raise failure
+        try:
+            return self.build(tuple(items))
+        except ValueError as error:
+            raise node.wrong(str(error)) from error
+
+    def schema(self) -> Schema:
+        found: Schema = {"type": "array", "items": self.item.schema()}
+        if self.least:
+            found["minItems"] = self.least
+        if self.most is not None:
+            found["maxItems"] = self.most
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a record: what it holds, in one sentence for people."""
+
+    shape: Shape[Any]
+    description: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mapping with known keys. `build` gets those that are there, by name; what is absent is its default."""
+
+    keys: Mapping[str, Key]
+    build: Callable[..., Any]
+    expected: str
+    renamed: Mapping[str, str] = field(default_factory=dict)  # key → the builder's name for it
+
+    def read(self, node: Node) -> Any:
+        if not isinstance(node.value, Mapping):
+            raise node.expected(self.expected)
+        values: dict[str, Any] = {}
+        failure = check_keys(node, tuple(self.keys))
+        for name, key in self.keys.items():
+            if name not in node.value:
+                if key.required:
+                    failure = node.wrong(f"'{name}' is missing: {key.description[0].lower()}{key.description[1:]}")
+                continue
+            try:
+                values[name] = key.shape.read(node.child(name, node.value[name]))
+            except Wrong as error:
+                failure = error
+        if failure:
+            raise failure
+        return self.build(**{self.renamed.get(name, name): value for name, value in values.items()})
+
+    def schema(self) -> Schema:
+        found: Schema = {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {n: {"description": k.description, **k.shape.schema()} for n, k in self.keys.items()},
+        }
+        if required := [name for name, key in self.keys.items() if key.required]:
+            found["required"] = required
+        return found
