@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 from tallyman.errors import BadInput
 
@@ -106,8 +106,7 @@ def _key(release: Triple, prerelease: tuple[str, ...] = ()) -> Precedence:
     return Version("", VersionKind.SEMVER, release, prerelease).precedence
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The versions from `low` up to, not including, `high` (None: without end), or with `outside` all the others."""
 
     low: Precedence

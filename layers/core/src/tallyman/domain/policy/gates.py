@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallyman.domain.policy.durations import end_of_day
 from tallyman.domain.policy.shapes import (
@@ -180,8 +180,7 @@ _WINDOW = Record(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GateKind:
+class GateKind(NamedTuple):
     """How a gate is read from a policy. `judged` False: its shape is known, but nothing judges it yet."""
 
     shape: Shape[Any]

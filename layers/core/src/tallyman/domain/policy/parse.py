@@ -32,7 +32,7 @@ def parse_policy(
     file has found already. Raises PolicyProblem, with all problems, those of `earlier` among them. None, what an
     empty file gives, is a policy of defaults.
     """
-    document = Document(name, positions or {}, list(earlier))
+    document = Document(name, positions or {}, earlier)
     top = Node({} if data is None else data, (), document)
     values: dict[str, Any] = {}
     if isinstance(top.value, Mapping):

@@ -4,9 +4,9 @@ A reader that finds a problem notes it in the document and raises `Wrong`; what 
 others first, so that one run names all problems.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from tallyman.errors import PolicyError
 
@@ -14,8 +14,7 @@ Path = tuple[str | int, ...]
 Positions = Mapping[Path, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong. `line` counts from 1, None where it is not known; `key` is `promotions[0].tags`."""
 
     file: str
@@ -40,15 +39,15 @@ class Wrong(Exception):
     """A value could not be read; the problem is in the document. Never leaves this package."""
 
 
-@dataclass(slots=True)
 class Document:
     """What is being read: where its parts are, and what is wrong with it so far."""
 
-    file: str
-    positions: Positions = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
-    environments: tuple[str, ...] = ()
+    def __init__(self, file: str, positions: Positions, problems: Iterable[Problem] = ()) -> None:
+        self.file = file
+        self.positions = positions
+        self.problems = list(problems)
+        self.warnings: list[Problem] = []
+        self.environments: tuple[str, ...] = ()
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at this path, on its line or that of the nearest part around it that has one."""
@@ -62,8 +61,7 @@ def path_text(path: Path) -> str:
     return text.removeprefix(".")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value in a document."""
 
     value: object

@@ -31,7 +31,7 @@ def is_glob(text: str) -> bool:
 
 def glob_matches(pattern: str, text: str) -> bool:
     """Whether the whole text matches. `*` is any characters, `/` among them, as in ECR and IAM; `?` is one."""
-    return fnmatchcase(text, pattern.replace("[", "[[]"))
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets are no wildcards here
 
 
 def parse_entry(text: str) -> str:
@@ -157,7 +157,7 @@ def _meeting(first: str, second: str) -> str | None:
 @lru_cache(maxsize=1024)
 def glob_covers(wide: str, narrow: str) -> bool:
     """Whether every text that `narrow` matches is matched by `wide` as well. Yes is certain; no may be too careful."""
-    # Each wildcard of the narrow one becomes a character that only a wildcard of the wide one can take: two for `*`
-    # (it may be any number, so no single `?` may take it).
-    symbols = narrow.replace("*", "\0\0").replace("?", "\1")
-    return fnmatchcase(symbols, wide.replace("[", "[[]").replace("?", "[!\0]"))
+    # Each wildcard of the narrow one becomes a character of its own. What stands for `*` (any number of characters)
+    # only a `*` of the wide one may take; what stands for `?`, a `?` or a `*`.
+    symbols = narrow.replace("*", "\0").replace("?", "\1")
+    return fnmatchcase(symbols, wide.replace("?", "[!\0]"))

@@ -1,0 +1,80 @@
+"""What a gate gets and what it answers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Environment, Policy, Promotion
+
+PASSED, WAITING, FAILED = "passed", "waiting", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """`reason` is for people; `facts` are plain JSON data that the verdict rests on; `until`: when time alone may
+    change a `waiting`; `held`: worth telling people (a soak), not just a fact that has not come in yet."""
+
+    name: str
+    verdict: str
+    reason: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    until: datetime | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """All that is known of an image: the facts of its digest, oldest first; those of each platform image beneath it
+    (`platforms`; empty where it is no index); what tags point to now (`pointing`, None: to nothing)."""
+
+    digest: Digest
+    facts: tuple[Fact, ...]
+    platforms: Mapping[Digest, tuple[Fact, ...]] = field(default_factory=dict)
+    pointing: Mapping[tuple[Repository, str], Digest | None] = field(default_factory=dict)
+
+    def of(self, *kinds: Kind) -> Iterator[Fact]:
+        """The facts of these kinds, oldest first."""
+        return (fact for fact in self.facts if fact.kind in kinds)
+
+    @property
+    def is_index(self) -> bool | None:
+        """Whether the digest is an index; None where no fact tells."""
+        for fact in self.facts:
+            if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and "index" in fact.detail:
+                return bool(fact.detail["index"])
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image at the door of one environment. `repository`: the name in the policy's words, before renaming."""
+
+    policy: Policy
+    promotion: Promotion
+    repository: str
+    image: ImageFacts
+    tags: tuple[str, ...]
+    now: datetime
+
+    @property
+    def source(self) -> Environment:
+        return self.policy.environment(self.promotion.source)
+
+    @property
+    def destination(self) -> Environment:
+        return self.policy.environment(self.promotion.target)
+
+    @property
+    def source_repositories(self) -> tuple[Repository, ...]:
+        """Where the image may come from, in the policy's order."""
+        name = self.source.repository_name(self.repository)
+        return tuple(Repository(registry, name) for registry in self.source.registries)
+
+    @property
+    def target_repositories(self) -> tuple[Repository, ...]:
+        """Where the image is to go, in the policy's order."""
+        name = self.destination.repository_name(self.repository)
+        return tuple(Repository(registry, name) for registry in self.destination.registries)

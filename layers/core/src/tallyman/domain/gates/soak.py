@@ -1,0 +1,21 @@
+"""The gate `soak`: the image has been in the source environment long enough."""
+
+from tallyman.domain.gates.case import PASSED, WAITING, Case, GateResult
+from tallyman.domain.history import PUSHES
+from tallyman.domain.policy import SoakGate, format_duration
+from tallyman.domain.times import format_time
+
+
+def judge(config: SoakGate, case: Case) -> GateResult:
+    """Counts from the digest's first push to the source environment; ends by time alone, which `until` tells."""
+    pushes = [f.at for f in case.image.facts if f.kind in PUSHES and f.repository in case.source_repositories]
+    length = format_duration(config.duration)
+    if not pushes:
+        return GateResult("soak", WAITING, f"its push to {case.source.name} is not known", {"soak": length})
+    since = min(pushes)
+    until = since + config.duration
+    facts = {"soak": length, "since": format_time(since), "until": format_time(until)}
+    if case.now >= until:
+        return GateResult("soak", PASSED, f"in {case.source.name} since {format_time(since)}", facts)
+    reason = f"it has to stay in {case.source.name} for {length}, until {format_time(until)}"
+    return GateResult("soak", WAITING, reason, facts, until, held=True)

@@ -1,0 +1,22 @@
+"""The gate `tags`: the image carries at least one tag that may go."""
+
+from tallyman.domain.gates.case import FAILED, PASSED, Case, GateResult
+from tallyman.domain.policy import TagRule
+
+
+def judge(rule: TagRule, case: Case) -> GateResult:
+    """Passed when `case.tags`, the tags that go, is not empty. A tag that comes later is a new fact."""
+    here = sorted(
+        tag
+        for (repository, tag), digest in case.image.pointing.items()
+        if digest == case.image.digest and repository in case.source_repositories
+    )
+    facts = {"tags": here, "going": list(case.tags), "rule": str(rule)}
+    if case.tags:
+        return GateResult("tags", PASSED, f"{', '.join(case.tags)} may go", facts)
+    if not here:
+        return GateResult("tags", FAILED, f"no tag of {case.source.name} points to it", facts)
+    allowed = case.policy.repository(case.repository).tags
+    barred = [tag for tag in here if rule.allows(tag) and not allowed.allows(tag)]
+    why = f"the repository allows only {allowed}" if barred else f"only {rule} may go to {case.destination.name}"
+    return GateResult("tags", FAILED, f"{', '.join(here)}: {why}", facts)

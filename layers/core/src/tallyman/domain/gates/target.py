@@ -1,0 +1,74 @@
+"""The gate `target`, which is always asked: every registry of the environment can take the tags without a conflict."""
+
+from typing import Any
+
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.policy import glob_matches
+from tallyman.domain.times import format_time, parse_time
+
+NAME = "target"
+_OF_TARGETS = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
+
+
+def judge(_: object, case: Case) -> GateResult:
+    """Judges by the last look at the targets. Before the first look it is `waiting`: a promotion stages content
+    meanwhile, but sets no tag (DESIGN §9). `facts["conflicts"]` names the tags that are taken."""
+    name = case.destination.name
+    mine = [f for f in case.image.of(*_OF_TARGETS) if f.detail.get("to") == name and _here(f, case)]
+    trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
+    seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
+    if trouble is not None and trouble.kind is Kind.PARKED:
+        return GateResult(NAME, FAILED, trouble.detail["reason"], {"parked": format_time(trouble.at)})
+    delayed = trouble if trouble is not None and trouble.kind is Kind.DELAYED else None
+    if seen is None and delayed is None:
+        return GateResult(NAME, WAITING, f"the registries of {name} have not been asked yet")
+    if seen is not None:
+        registries = seen.detail["registries"]
+        conflicts = _conflicts(case, registries)
+        facts = {"seen": format_time(seen.at), "registries": registries}
+        if conflicts:
+            return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, "conflicts": conflicts})
+        missing = [str(r) for r in case.destination.registries if str(r) not in registries]
+        silent = [f"{r}: {registries[r]['error']}" for r in registries if registries[r].get("error")]
+        silent += [f"{r} has not been asked yet" for r in missing]
+        if not silent and (delayed is None or _order(delayed) < _order(seen)):
+            return GateResult(NAME, PASSED, f"{len(registries)} of {len(registries)} registries can take it", facts)
+        if delayed is None:
+            return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
+    assert delayed is not None  # every way to here has one
+    again = parse_time(delayed.detail["next_at"])
+    reason = f"{delayed.detail['reason']}; tried again {format_time(again)}"
+    return GateResult(NAME, WAITING, reason, {"attempt": delayed.detail["attempt"]}, again, held=True)
+
+
+def _here(fact: Fact, case: Case) -> bool:
+    return bool(fact.detail.get("name", case.repository) == case.repository)
+
+
+def _order(fact: Fact) -> tuple[Any, ...]:
+    return fact.seen, fact.at, fact.id
+
+
+def _conflicts(case: Case, registries: dict[str, Any]) -> list[str]:
+    """Tags that can't be set: they name another digest and may not move, or nothing keeps them from moving."""
+    create = case.policy.repository(case.repository).create
+    found = []
+    for registry, answer in registries.items():
+        if answer.get("error") or not answer.get("exists"):
+            continue
+        for tag in case.tags:
+            there = answer["tags"].get(tag)
+            if there == case.image.digest:
+                continue
+            ours = any(glob_matches(glob, tag) for glob in create.mutable_tags)
+            fixed = answer["immutable"] and not any(glob_matches(glob, tag) for glob in answer["mutable_tags"])
+            if there is not None and fixed:
+                found.append(f"{tag} in {registry} is taken by {there[:19]} and immutable")
+            elif there is not None and not ours:
+                found.append(f"{tag} in {registry} names {there[:19]}; only mutable_tags of the policy may move")
+            elif not fixed and not ours:
+                found.append(
+                    f"{tag} is mutable in {registry}: make the repository immutable, or name the tag in mutable_tags"
+                )
+    return found

@@ -1,0 +1,35 @@
+"""The gate `verified`: the source's bytes were checked against their digests, as the policy asks."""
+
+from tallyman.domain.facts import Kind
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.policy import Layers, VerifiedGate
+from tallyman.domain.times import format_time
+
+
+def judge(config: VerifiedGate, case: Case) -> GateResult:
+    """Judges by the newest verification in the source environment that went as far as the policy asks.
+
+    What a verification found about one tag counts only if that tag is among those that go.
+    """
+    if not config.required:
+        return GateResult("verified", PASSED, "the policy does not ask for it")
+    wanted = case.policy.repository(case.repository).verify.layers
+    newest = None
+    for fact in case.image.of(Kind.VERIFIED):
+        deep_enough = wanted is Layers.PRESENCE or fact.detail["level"] == wanted
+        if fact.repository in case.source_repositories and deep_enough:
+            newest = max(newest, fact, key=lambda f: (f.seen, f.id)) if newest else fact
+    if newest is None:
+        return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
+    checks = [c for c in newest.detail["checks"] if c.get("tag") in (None, *case.tags)]
+    bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
+    facts = {
+        "level": newest.detail["level"],
+        "at": format_time(newest.at),
+        "repository": str(newest.repository),
+    }
+    if not bad and checks:
+        return GateResult("verified", PASSED, f"{len(checks)} checks passed", facts)
+    verdict = FAILED if bad and bad[0]["verdict"] == "failed" else WAITING
+    reason = "; ".join(c["reason"] or c["name"] for c in bad[:3]) or "the verification checked nothing"
+    return GateResult("verified", verdict, reason, {**facts, "checks": bad[:10]})

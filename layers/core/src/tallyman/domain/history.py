@@ -1,0 +1,161 @@
+"""The history of tags: a pure fold over facts. ECR keeps no time per tag; this is the tag time machine.
+
+A push told by an event, by the trail and by a sweep is one row: of what happened to one tag, equal neighbours are
+joined. That a push moved a tag is derived here, from its neighbour, and so needs no order of arrival.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from tallyman.domain.facts import Fact, Kind, Via
+from tallyman.domain.names import Digest, Repository
+
+TAG_MOVED = "tag_moved"
+PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})
+_OF_IMAGES = frozenset({Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED})
+_SAME = timedelta(seconds=5)
+"""CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they tell of one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`."""
+
+    at: datetime
+    seen: datetime
+    kind: str
+    repository: Repository
+    tag: str | None
+    digest: Digest
+    actor: str | None
+    via: Via
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A row; what the registry said the tag pointed to when the fact was written ('' = it was not asked); whether a
+    registry's own event told it."""
+
+    row: Row
+    current: str | None
+    event: bool
+
+
+def history(facts: Iterable[Fact]) -> list[Row]:
+    """The rows, newest first. The order and the doubling of `facts` never matter.
+
+    Knows pushes, replications, removals of tags and images, archiving and restoring; passes over all other facts.
+    """
+    streams: dict[tuple[Repository, str | None, str], list[_Told]] = defaultdict(list)
+    images: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
+    for fact in sorted({(f.sort, f.partition): f for f in facts}.values(), key=lambda f: (f.at, f.seen, f.id)):
+        if fact.repository is None or fact.digest is None:
+            continue
+        told = _Told(
+            Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via),
+            fact.detail.get("current", ""),
+            fact.via is Via.EVENT and "call" not in fact.detail,
+        )
+        if fact.kind in PUSHES or fact.kind is Kind.UNTAGGED:
+            streams[fact.repository, fact.tag, fact.tag or fact.digest].append(told)
+        elif fact.kind in _OF_IMAGES:
+            images[fact.repository, fact.digest].append(told)
+    rows: list[Row] = []
+    for (repository, _, _), stream in streams.items():
+        digests = {told.row.digest for told in stream}
+        removed = [t for d in digests for t in images.get((repository, d), []) if t.row.kind == Kind.DELETED]
+        rows.extend(_tag_rows(_one_call(stream) + removed))
+    for stream in images.values():
+        rows.extend(_image_rows(_one_call(stream)))
+    # within one moment: a move follows its push
+    return sorted(rows, key=lambda r: (r.at, r.kind == TAG_MOVED, r.seen, r.tag or "", r.digest), reverse=True)
+
+
+def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
+    """What the tag pointed to at the moment; None: nothing, or nothing that is known."""
+    known = [f for f in facts if f.at <= moment and f.repository == repository]
+    removed = {(f.digest, f.at) for f in known if f.kind is Kind.DELETED}
+    for row in history(f for f in known if f.tag == tag or f.kind is Kind.DELETED):
+        if row.tag == tag and row.kind != TAG_MOVED:
+            gone = any(digest == row.digest and at >= row.at for digest, at in removed)
+            return row.digest if row.kind in PUSHES and not gone else None
+    return None
+
+
+def _one_call(stream: list[_Told]) -> list[_Told]:
+    """Joins what an event and another source tell of one call: the event's time, the trail's actor."""
+    events = [t for t in stream if t.event]
+    joined: list[_Told] = list(events)
+    for told in stream:
+        if told.event:
+            continue
+        for i, event in enumerate(joined):
+            same = event.row.kind == told.row.kind and event.row.digest == told.row.digest
+            if same and i < len(events) and abs(event.row.at - told.row.at) <= _SAME:
+                joined[i] = replace(event, row=_join(event.row, told.row))
+                break
+        else:
+            joined.append(told)
+    return joined
+
+
+def _in_order(stream: list[_Told]) -> list[_Told]:
+    """Oldest first. Event times have whole seconds: within one, what the registry showed last comes last."""
+    ordered: list[_Told] = []
+    for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: t.row.at):
+        tie = list(group)
+        asked = [t for t in tie if t.current != ""]
+        final = max(asked, key=lambda t: (t.row.seen, t.row.digest)).current if asked else ""
+        before = ordered[-1].row.digest if ordered else None
+
+        def rank(told: _Told, final: str | None = final, before: Digest | None = before) -> tuple[object, ...]:
+            pushes = told.row.kind in PUSHES
+            last = (told.row.digest == final) if pushes else final is None
+            return last, told.row.digest != before, not pushes, told.row.seen, told.row.digest
+
+        ordered.extend(sorted(tie, key=rank))
+    return ordered
+
+
+def _tag_rows(stream: list[_Told]) -> list[Row]:
+    """The rows of one tag, oldest first."""
+    rows: list[Row] = []
+    moves: set[int] = set()
+    pointing: Digest | None = None
+    for told in _in_order(stream):
+        row = told.row
+        if row.kind == Kind.DELETED:
+            pointing = None if pointing == row.digest else pointing
+        elif row.kind == Kind.UNTAGGED:
+            if rows and pointing is None and rows[-1].kind == row.kind and rows[-1].digest == row.digest:
+                rows[-1] = _join(rows[-1], row)
+            else:
+                rows.append(row)
+            pointing = None
+        elif pointing == row.digest:
+            rows[-1] = _join(rows[-1], row)
+        else:
+            rows.append(row)
+            if pointing is not None and row.tag:
+                moves.add(len(rows) - 1)
+            pointing = row.digest
+    return rows + [replace(row, kind=TAG_MOVED) for i, row in enumerate(rows) if i in moves]
+
+
+def _image_rows(stream: list[_Told]) -> list[Row]:
+    rows: list[Row] = []
+    for told in _in_order(stream):
+        if rows and rows[-1].kind == told.row.kind:
+            rows[-1] = _join(rows[-1], told.row)
+        else:
+            rows.append(told.row)
+    return rows
+
+
+def _join(first: Row, second: Row) -> Row:
+    """Two tellings of one happening: an event's time and way win, then the older; the earliest sight; any actor."""
+    lead, other = (second, first) if first.via is not Via.EVENT and second.via is Via.EVENT else (first, second)
+    return replace(lead, seen=min(first.seen, second.seen), actor=lead.actor or other.actor)
