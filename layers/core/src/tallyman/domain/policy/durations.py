@@ -24,11 +24,11 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads as this duration: in the largest unit that divides it, days at
-    most (`14d`, not `2w`). Parts of a second are dropped.
+    """A text that `parse_duration` reads as this duration: in the largest unit that divides it, except that a day is
+    24h and weeks are days, as people say them. Parts of a second are dropped.
     """
     seconds = int(duration.total_seconds())
-    unit = next((u for u in "dhm" if seconds and seconds % _SECONDS[u] == 0), "s")
+    unit = next((u for u in "dhm" if seconds and seconds % _SECONDS[u] == 0 and (u, seconds) != ("d", 86400)), "s")
     return f"{seconds // _SECONDS[unit]}{unit}"
 
 

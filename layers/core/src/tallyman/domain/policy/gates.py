@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tallyman.domain.policy.durations import end_of_day
+from tallyman.domain.policy.durations import end_of_day, format_duration
 from tallyman.domain.policy.shapes import (
     Choice,
     Day,
@@ -37,6 +37,9 @@ class VerifiedGate(GateConfig):
     """The image was verified and passed. `required` False: the gate passes whatever verification said."""
 
     required: bool = True
+
+    def __str__(self) -> str:
+        return "verified" if self.required else "verified or not"
 
 
 class Unscannable(StrEnum):
@@ -82,6 +85,14 @@ class ScanGate(GateConfig):
     ignore: tuple[Ignore, ...] = ()
     max_age: timedelta | None = None
 
+    def __str__(self) -> str:
+        maxima = " and ".join(f"at most {most} {severity}" for severity, most in self.max.items())
+        parts = [maxima or "any findings"]
+        parts += [f"not older than {format_duration(self.max_age)}"] if self.max_age is not None else []
+        parts += [f"{entry.id} ignored until {entry.until}" for entry in self.ignore]
+        parts += [f"unscannable: {self.unscannable}"] if self.unscannable is not Unscannable.REFUSE else []
+        return f"scan ({'; '.join(parts)})"
+
     def ignored(self, now: datetime) -> frozenset[str]:
         """The ids of the findings that don't count now."""
         return frozenset(entry.id for entry in self.ignore if entry.holds(now))
@@ -92,6 +103,9 @@ class SoakGate(GateConfig):
     """The digest has been in the source environment for `duration`."""
 
     duration: timedelta
+
+    def __str__(self) -> str:
+        return f"soak {format_duration(self.duration)}"
 
 
 @dataclass(frozen=True, slots=True)

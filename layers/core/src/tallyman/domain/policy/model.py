@@ -188,7 +188,7 @@ class Policy:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     repositories: tuple[RepositoryRule, ...] = ()
     people: People = People()
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
     source: str = "tallyman.yaml"
     warnings: tuple[str, ...] = ()
     digest: Digest = field(init=False)

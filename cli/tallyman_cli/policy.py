@@ -1,0 +1,157 @@
+"""`tallyman policy`: whether a policy is valid and what it says, and the schema for editors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.adapters.policy_file import load
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import (
+    Policy,
+    PolicyProblem,
+    RepositoryRule,
+    TagRule,
+    format_duration,
+    json_schema,
+)
+from tallyman.errors import PolicyError
+
+PLACES = (Path("layers/policy/tallyman.yaml"), Path("tallyman.yaml"))  # where a policy is, unless it is named
+
+app = typer.Typer(help="Check a policy, or print its JSON Schema.", no_args_is_help=True)
+
+
+@app.command("check")
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            envvar="TALLYMAN_POLICY",
+            help="The policy; without it layers/policy/tallyman.yaml, else tallyman.yaml.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a policy means, or everything that is wrong with it, each with its line.
+
+    Exit status: 0 valid, 2 not valid (or not there).
+    """
+    path = file or next((place for place in PLACES if place.is_file()), PLACES[-1])
+    try:
+        policy = load(path)
+    except PolicyError as error:
+        problems = list(error.problems) if isinstance(error, PolicyProblem) else []
+        if as_json:
+            listed = [{"line": p.line, "key": p.key, "message": p.message} for p in problems]
+            listed = listed or [{"line": None, "key": "", "message": str(error)}]
+            typer.echo(json.dumps({**dict.fromkeys(_KEYS), "file": str(path), "valid": False, "problems": listed}))
+        typer.echo(str(error), err=True)
+        if len(problems) > 1:
+            typer.echo(f"{len(problems)} problems", err=True)
+        raise typer.Exit(2) from None
+    for warning in policy.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(json.dumps(as_data(policy), indent=2) if as_json else summary(policy))
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a policy, for editors."""
+    typer.echo(schema_text(), nl=False)
+
+
+def schema_text() -> str:
+    """The schema as docs/tallyman.schema.json holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+_KEYS = ("file", "valid", "digest", "environments", "repositories", "people", "warnings", "problems")
+
+
+def as_data(policy: Policy) -> dict[str, Any]:
+    """The policy as plain JSON data, defaults filled in, in the words of the file."""
+    return {
+        "file": policy.source,
+        "valid": True,
+        "digest": policy.digest,
+        "environments": [
+            {"name": e.name, "registries": [str(r) for r in e.registries], "repository": e.repository}
+            for e in policy.environments.values()
+        ],
+        "repositories": [
+            {
+                "match": rule.match,
+                "create": _plain(rule.create),
+                "tags": _plain(rule.tags),
+                "verify": _plain(rule.verify),
+                "promotions": [
+                    {"from": p.source, "to": p.target, "tags": _plain(p.tags), "gates": _plain(p.gates)}
+                    for p in rule.promotions
+                ],
+                "retention": _plain(rule.retention),
+            }
+            for rule in policy.repositories
+        ],
+        "people": _plain(policy.people),
+        "warnings": list(policy.warnings),
+        "problems": [],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TagRule):
+        return list(value.texts)
+    if isinstance(value, Registry):
+        return str(value)
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def summary(policy: Policy) -> str:
+    """The policy in the few lines that a person wants to read."""
+    lines = [f"{policy.source} is valid ({policy.digest.short})", "", "environments"]
+    for e in policy.environments.values():
+        renamed = f"  (repositories are called {e.repository})" if e.repository != "{name}" else ""
+        lines.append(f"  {e.name:<12}{', '.join(map(str, e.registries))}{renamed}")
+    if not policy.environments:
+        lines.append("  main        the registry of the stack's own account and region (none is named)")
+    lines += ["", "repositories"]
+    for rule in policy.repositories:
+        lines += _rule(rule)
+    if not policy.repositories:
+        lines.append("  all are recorded and verified, nothing is promoted")
+    people = {command: who for command, who in _plain(policy.people).items() if who is not None}
+    if people:
+        lines += ["", "people", *(f"  {command:<12}{', '.join(who) or 'nobody'}" for command, who in people.items())]
+    return "\n".join(lines)
+
+
+def _rule(rule: RepositoryRule) -> list[str]:
+    create, kept = rule.create, rule.retention
+    mutable = f" (but {', '.join(create.mutable_tags)})" if create.immutable and create.mutable_tags else ""
+    created = [("immutable" if create.immutable else "mutable") + mutable, str(create.encryption)]
+    created += ["scanned on push"] if create.scan_on_push else []
+    rows = [("tags", str(rule.tags)), ("created", ", ".join(created)), ("verified", f"layers by {rule.verify.layers}")]
+    if rule.verify.platforms:
+        rows.append(("", f"platforms {', '.join(rule.verify.platforms)}"))
+    for p in rule.promotions:
+        rows.append(("promoted", f"{p.source} → {p.target}: {p.tags}"))
+        rows += [("", f"  gate {gate}") for gate in p.gates.values()] or [("", "  no gate")]
+    if not rule.promotions:
+        rows.append(("promoted", "never"))
+    if kept.keep is not None or kept.untagged_remove_after is not None:
+        rows.append(("retention", "enforced" if kept.enforce else "a plan only"))
+    return [f"  {rule.match}", *(f"    {name:<11}{text}" for name, text in rows)]
