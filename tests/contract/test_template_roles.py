@@ -1,0 +1,162 @@
+"""The roles of template.yaml and spoke.yaml: what their functions need, and not a right more."""
+
+import importlib
+import json
+from typing import Any
+
+import pytest
+from templates import FUNCTIONS, actions, hub, listed, logical_id, of_type, spoke, statements, text
+
+READ_ONLY = ("Describe", "Get", "List", "BatchGet", "BatchCheck")
+# What the runtime itself needs, whatever the adapters are: logs, traces, and the function's own queue.
+RUNTIME = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+POLLING = {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+# These take no resource: AWS defines none for them.
+EVERYWHERE = {
+    "ecr:GetAuthorizationToken",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+    "cloudtrail:LookupEvents",
+}
+
+
+def role(function: str) -> dict[str, Any]:
+    return hub()["Resources"][logical_id(function) + "Role"]["Properties"]
+
+
+def writes(granted: set[str], service: str) -> set[str]:
+    names = {a.removeprefix(f"{service}:") for a in granted if a.startswith(f"{service}:")}
+    return {name for name in names if not name.startswith(READ_ONLY)}
+
+
+def roles() -> dict[str, dict[str, Any]]:
+    return of_type(hub(), "AWS::IAM::Role") | {f"spoke {n}": r for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
+
+
+def test_there_is_one_role_per_function_and_lambda_alone_may_be_it() -> None:
+    assert set(of_type(hub(), "AWS::IAM::Role")) == {logical_id(name) + "Role" for name in FUNCTIONS}
+    for name in FUNCTIONS:
+        (statement,) = role(name)["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+        assert "ManagedPolicyArns" not in role(name)
+
+
+@pytest.mark.parametrize("name", sorted(roles()))
+def test_no_action_has_a_wildcard_and_a_star_stands_only_where_no_resource_can(name: str) -> None:
+    for statement in statements(roles()[name]):
+        assert statement["Effect"] == "Allow"
+        assert not [a for a in listed(statement["Action"]) if "*" in a]
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= EVERYWHERE
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nobody_may_update_or_delete_in_the_ledger(name: str) -> None:
+    for statement in statements(role(name)):
+        if any("LedgerTable" in json.dumps(r) for r in listed(statement["Resource"])):
+            assert set(listed(statement["Action"])) <= {
+                "dynamodb:PutItem",
+                "dynamodb:GetItem",
+                "dynamodb:BatchGetItem",
+                "dynamodb:Query",
+                "dynamodb:ConditionCheckItem",
+            }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_only_promote_image_may_push_and_none_may_delete_an_image(name: str) -> None:
+    written = writes(actions(role(name)), "ecr")
+    assumed = json.dumps([s["Resource"] for s in statements(role(name)) if s["Action"] == "sts:AssumeRole"])
+    if name == "promote_image":
+        assert written == {
+            "CompleteLayerUpload",
+            "CreateRepository",
+            "InitiateLayerUpload",
+            "PutImage",
+            "SetRepositoryPolicy",
+            "TagResource",
+            "UploadLayerPart",
+        }
+        assert "spoke-push" in assumed
+    else:
+        assert written <= {"StartImageScan"}
+        assert "spoke-push" not in assumed
+    assert "spoke-remove" not in assumed
+
+
+def test_the_archive_can_not_be_emptied_by_any_role() -> None:
+    for name in FUNCTIONS:
+        assert {a for a in actions(role(name)) if a.startswith("s3:")} <= {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListBucket",
+        }
+
+
+def test_a_function_assumes_only_roles_of_its_own_stack() -> None:
+    for name in FUNCTIONS:
+        for statement in statements(role(name)):
+            if "sts:AssumeRole" in listed(statement["Action"]):
+                for resource in listed(statement["Resource"]):
+                    assert ":iam::*:role/${AWS::StackName}-spoke-" in text(resource)
+
+
+def trusted(spoke_role: str) -> set[str]:
+    """The hub functions that a spoke's role trusts."""
+    (statement,) = of_type(spoke(), "AWS::IAM::Role")[spoke_role]["AssumeRolePolicyDocument"]["Statement"]
+    assert text(statement["Principal"]["AWS"]) == "arn:${AWS::Partition}:iam::${HubAccount}:root"
+    prefix, suffix = "arn:${AWS::Partition}:iam::${HubAccount}:role/${HubStack}-", "-${HubRegion}"
+    arns = {text(arn) for arn in listed(statement["Condition"]["ArnLike"]["aws:PrincipalArn"])}
+    assert all(arn.startswith(prefix) and arn.endswith(suffix) for arn in arns)
+    return {arn.removeprefix(prefix).removesuffix(suffix).replace("-", "_") for arn in arns}
+
+
+def test_a_spokes_role_trusts_exactly_the_functions_that_may_assume_it() -> None:
+    for power, logical in (("read", "ReadRole"), ("push", "PushRole")):
+        may = {
+            name
+            for name in FUNCTIONS
+            if any(f"-spoke-{power}" in json.dumps(s["Resource"]) for s in statements(role(name)))
+        }
+        assert trusted(logical) == may
+    assert trusted("RemoveRole") == {"apply_retention"}
+
+
+def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
+    for name in FUNCTIONS:
+        assert text(role(name)["RoleName"]) == f"${{AWS::StackName}}-{name.replace('_', '-')}-${{AWS::Region}}"
+
+
+def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None:
+    for name in ("ReadRole", "PushRole", "RemoveRole"):
+        (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
+        condition = statement["Condition"]["StringEquals"]["Fn::If"]
+        assert condition == [
+            "HasOrganization",
+            {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}},
+            {"Ref": "AWS::NoValue"},
+        ]
+
+
+def test_each_spoke_role_has_one_power() -> None:
+    found = {n: writes(actions(r), "ecr") for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
+    assert found["ForwardRole"] == set()
+    assert found["ReadRole"] <= {"StartImageScan"}
+    assert "BatchDeleteImage" not in found["PushRole"]
+    assert found["RemoveRole"] == {"BatchDeleteImage", "UpdateImageStorageClass"}
+
+
+def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
+    read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
+    wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name != "promote_image"))
+    assert read == {a for a in wanted if a.startswith(("ecr:", "cloudtrail:"))}
+    push = of_type(spoke(), "AWS::IAM::Role")["PushRole"]
+    assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str) -> None:
+    bootstrap = importlib.import_module("tallyman.bootstrap")
+    declared = set(bootstrap.permissions(name))
+    runtime = RUNTIME | (POLLING if FUNCTIONS[name] else set())
+    assert actions(role(name)) - runtime == declared
