@@ -1,0 +1,222 @@
+"""The JSON API: repositories, their settings, tags and documents; the registry; authorization."""
+
+import json
+import uuid
+from typing import Any
+
+from tallyman.domain.names import Registry, Repository
+
+from . import errors
+from .calls import Answer, Call, serves
+from .errors import EcrError
+from .model import moment
+from .store import RepositoryRow
+
+
+def _shape(call: Call, row: RepositoryRow) -> Answer:
+    host = call.parts.endpoint_of(row.name.registry).split("://", 1)[-1].rstrip("/")
+    return {
+        "repositoryArn": row.name.arn,
+        "registryId": row.name.registry.account,
+        "repositoryName": row.name.name,
+        "repositoryUri": f"{host}/{row.name.name}",
+        "createdAt": moment(row.created),
+        "imageTagMutability": row.mutability,
+        "imageTagMutabilityExclusionFilters": list(row.filters) or None,
+        "imageScanningConfiguration": {"scanOnPush": row.scan_on_push},
+        "encryptionConfiguration": row.encryption,
+    }
+
+
+def _mutability(call: Call) -> tuple[str, list[dict[str, str]]]:
+    mutability = call.parameters.get("imageTagMutability", "MUTABLE")
+    filters = call.parameters.get("imageTagMutabilityExclusionFilters")
+    where = "imageTagMutabilityExclusionFilters"
+    if (filters is None) == mutability.endswith("_EXCLUSION"):
+        word = "can't be" if filters is None else "must be"
+        reason = f"ImageTagMutabilityExclusionFilters {word} null when imageTagMutability is set as {mutability}"
+        raise errors.invalid(where, reason)
+    if any(f["filter"].count("*") > 2 for f in filters or ()):
+        raise errors.invalid(where, "a filter may have at most 2 wildcards")
+    return mutability, filters or []
+
+
+def _tags(listed: list[dict[str, str]]) -> dict[str, str]:
+    tags = {tag["Key"]: tag["Value"] for tag in listed}
+    for key, value in tags.items():
+        if not 1 <= len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:"):
+            raise EcrError("InvalidTagParameterException", f"The tag with key '{key}' is not valid")
+    return tags
+
+
+def _limit(tags: dict[str, str]) -> str:
+    if len(tags) > 50:
+        raise EcrError("TooManyTagsException", "A repository can have at most 50 tags")
+    return json.dumps(tags)
+
+
+@serves("CreateRepository")
+def create_repository(call: Call) -> Answer:
+    mutability, filters = _mutability(call)
+    encryption = dict(call.parameters.get("encryptionConfiguration", {"encryptionType": "AES256"}))
+    if encryption["encryptionType"] == "AES256" and "kmsKey" in encryption:
+        raise errors.invalid("encryptionConfiguration", "kmsKey must be null when encryptionType is AES256")
+    if encryption["encryptionType"] != "AES256":
+        key = f"arn:aws:kms:{call.registry.region}:{call.registry.account}:key/{uuid.uuid4()}"
+        encryption.setdefault("kmsKey", key)
+    row = call.store.create(
+        call.name,
+        call.parts.clock().timestamp(),
+        mutability=mutability,
+        filters=json.dumps(filters),
+        scan_on_push=call.parameters.get("imageScanningConfiguration", {}).get("scanOnPush", False),
+        encryption=json.dumps(encryption),
+        tags=_limit(_tags(call.parameters.get("tags", []))),
+    )
+    return {"repository": _shape(call, row)}
+
+
+@serves("DescribeRepositories")
+def describe_repositories(call: Call) -> Answer:
+    if names := call.parameters.get("repositoryNames"):
+        rows, token = [call.store.get(Repository(call.registry, name)) for name in names], None
+    else:
+        rows, token = call.page(call.store.repositories(call.registry), lambda row: row.name.name)
+    return {"repositories": [_shape(call, row) for row in rows], "nextToken": token}
+
+
+@serves("DeleteRepository")
+def delete_repository(call: Call) -> Answer:
+    with call.store.db.transaction():
+        row = call.repository()
+        if call.store.images(row.id) and not call.parameters.get("force"):
+            raise errors.repository_not_empty(row.name)
+        call.store.delete(row)
+    return {"repository": _shape(call, row)}
+
+
+@serves("GetAuthorizationToken")
+def get_authorization_token(call: Call) -> Answer:
+    token, expires = call.parts.tokens.issue(call.identity)
+    accounts = call.parameters.get("registryIds") or [call.registry.account]
+    endpoints = [call.parts.endpoint_of(Registry(account, call.registry.region)) for account in accounts]
+    data = [{"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": url} for url in endpoints]
+    return {"authorizationData": data}
+
+
+@serves("DescribeRegistry")
+def describe_registry(call: Call) -> Answer:
+    return {"registryId": call.registry.account, "replicationConfiguration": {"rules": []}}
+
+
+@serves("PutImageTagMutability")
+def put_image_tag_mutability(call: Call) -> Answer:
+    mutability, filters = _mutability(call)
+    call.store.change(call.repository().id, mutability=mutability, filters=json.dumps(filters))
+    return call.of_repository(imageTagMutability=mutability, imageTagMutabilityExclusionFilters=filters or None)
+
+
+@serves("PutImageScanningConfiguration")
+def put_image_scanning_configuration(call: Call) -> Answer:
+    scan_on_push = call.parameters["imageScanningConfiguration"].get("scanOnPush", False)
+    call.store.change(call.repository().id, scan_on_push=scan_on_push)
+    return call.of_repository(imageScanningConfiguration={"scanOnPush": scan_on_push})
+
+
+# -- tags of a repository (the call's repository is the one of the ARN: `api.py` sees to that)
+
+
+@serves("ListTagsForResource")
+def list_tags_for_resource(call: Call) -> Answer:
+    return {"tags": [{"Key": key, "Value": value} for key, value in call.repository().tags.items()]}
+
+
+@serves("TagResource")
+def tag_resource(call: Call) -> Answer:
+    with call.store.db.transaction():
+        row = call.repository()
+        call.store.change(row.id, tags=_limit({**row.tags, **_tags(call.parameters["tags"])}))
+    return {}
+
+
+@serves("UntagResource")
+def untag_resource(call: Call) -> Answer:
+    with call.store.db.transaction():
+        row = call.repository()
+        kept = {key: value for key, value in row.tags.items() if key not in call.parameters["tagKeys"]}
+        call.store.change(row.id, tags=json.dumps(kept))
+    return {}
+
+
+# -- documents
+
+
+def _document(text: str, where: str, reason: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise errors.invalid(where, reason) from error
+    if not isinstance(document, dict):
+        raise errors.invalid(where, reason)
+    return document
+
+
+@serves("SetRepositoryPolicy")
+def set_repository_policy(call: Call) -> Answer:
+    text = call.parameters["policyText"]
+    document = _document(text, "PolicyText", "Invalid repository policy provided")
+    statements = document.get("Statement")
+    statements = [statements] if isinstance(statements, dict) else statements
+    needed = ({"Action", "NotAction"}, {"Principal", "NotPrincipal"}, {"Effect"})
+    if (
+        not isinstance(statements, list)
+        or not statements
+        or not all(isinstance(s, dict) and all(keys & s.keys() for keys in needed) for s in statements)
+    ):
+        raise errors.invalid("PolicyText", "Invalid repository policy provided")
+    call.store.change(call.repository().id, policy=text)
+    return call.of_repository(policyText=text)
+
+
+@serves("GetRepositoryPolicy")
+def get_repository_policy(call: Call) -> Answer:
+    if (text := call.repository().policy) is None:
+        raise errors.document_not_found("Repository policy", call.name)
+    return call.of_repository(policyText=text)
+
+
+@serves("DeleteRepositoryPolicy")
+def delete_repository_policy(call: Call) -> Answer:
+    answer = get_repository_policy(call)
+    call.store.change(call.repository().id, policy=None)
+    return answer
+
+
+@serves("PutLifecyclePolicy")
+def put_lifecycle_policy(call: Call) -> Answer:
+    text = call.parameters["lifecyclePolicyText"]
+    failure = "Lifecycle policy validation failure: "
+    rules = _document(text, "LifecyclePolicyText", failure + "the policy is no JSON object").get("rules")
+    if not isinstance(rules, list) or not 1 <= len(rules) <= 50:
+        raise errors.invalid("LifecyclePolicyText", failure + "'rules' must be a list of 1 to 50 rules")
+    for rule in rules:
+        needed = ("rulePriority", "selection", "action")
+        missing = [key for key in needed if not isinstance(rule, dict) or key not in rule]
+        if missing:
+            raise errors.invalid("LifecyclePolicyText", failure + f"object has missing required properties ({missing})")
+    call.store.change(call.repository().id, lifecycle=text)
+    return call.of_repository(lifecyclePolicyText=text)
+
+
+@serves("GetLifecyclePolicy")
+def get_lifecycle_policy(call: Call) -> Answer:
+    if (text := call.repository().lifecycle) is None:
+        raise errors.document_not_found("Lifecycle policy", call.name)
+    return call.of_repository(lifecyclePolicyText=text)
+
+
+@serves("DeleteLifecyclePolicy")
+def delete_lifecycle_policy(call: Call) -> Answer:
+    answer = get_lifecycle_policy(call)
+    call.store.change(call.repository().id, lifecycle=None)
+    return answer

@@ -1,0 +1,111 @@
+"""What an operation of the JSON API is given, and the table of those that are served."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from tallyman.domain.names import Registry, Repository
+
+from . import errors
+from .events import Events, Identity
+from .rules import Images
+from .scanner import Scanner
+from .store import RepositoryRow, Store
+from .tokens import Tokens
+
+Allow = Callable[[Identity, str, Registry, str | None], bool]
+Answer = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything the two faces of the local ECR, the API and `/v2/`, stand on."""
+
+    store: Store
+    events: Events
+    images: Images
+    scanner: Scanner
+    tokens: Tokens
+    clock: Callable[[], datetime]
+    endpoint_of: Callable[[Registry], str]
+    allow: Allow | None
+
+    def permit(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> None:
+        """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name)."""
+        if self.allow and not self.allow(identity, f"ecr:{action}", registry, repository):
+            arn = Repository(registry, repository).arn if repository else "*"
+            raise errors.denied(identity.arn, f"ecr:{action}", arn)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: who, on which registry, with which parameters (checked against the model)."""
+
+    parts: Parts
+    identity: Identity
+    registry: Registry
+    parameters: dict[str, Any]
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.parts.store
+
+    @property
+    def name(self) -> Repository:
+        """The repository that the call names."""
+        return Repository(self.registry, self.parameters["repositoryName"])
+
+    def repository(self) -> RepositoryRow:
+        """Its row, or RepositoryNotFoundException."""
+        return self.store.get(self.name)
+
+    def of_repository(self, **more: Any) -> Answer:
+        """An answer that starts with registryId and repositoryName, as most do."""
+        return {"registryId": self.registry.account, "repositoryName": self.name.name, **more}
+
+    def after(self) -> Any:
+        """The key that the page before ended with (a list became a tuple), or None on the first page."""
+        if not (token := self.parameters.get("nextToken")):
+            return None
+        try:
+            key = json.loads(base64.urlsafe_b64decode(token.encode()))["after"]
+        except (binascii.Error, ValueError, KeyError, TypeError) as error:
+            raise _bad_token() from error
+        return tuple(key) if isinstance(key, list) else key
+
+    def page(self, items: Sequence[T], key: Callable[[T], Any], default: int = 100) -> tuple[list[T], str | None]:
+        """One page of items, which are sorted by `key`, and the opaque token of the next."""
+        if (after := self.after()) is not None:
+            try:
+                items = [item for item in items if key(item) > after]
+            except TypeError as error:
+                raise _bad_token() from error
+        size = self.parameters.get("maxResults") or default
+        if len(items) <= size:
+            return list(items), None
+        token = json.dumps({"after": key(items[size - 1])}).encode()
+        return list(items[:size]), base64.urlsafe_b64encode(token).decode()
+
+
+def _bad_token() -> errors.EcrError:
+    return errors.invalid("nextToken", "must be a token of an earlier answer")
+
+
+Operation = Callable[[Call], Answer]
+OPERATIONS: dict[str, Operation] = {}
+
+
+def serves(name: str) -> Callable[[Operation], Operation]:
+    """Enter a function as the one that serves an operation of the model."""
+
+    def enter(function: Operation) -> Operation:
+        OPERATIONS[name] = function
+        return function
+
+    return enter

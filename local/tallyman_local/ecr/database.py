@@ -1,0 +1,89 @@
+"""The store's metadata: one SQLite file (WAL), one connection, one lock. A transaction is whole or not there."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS repositories (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+  created REAL NOT NULL, mutability TEXT NOT NULL, filters TEXT NOT NULL, scan_on_push INTEGER NOT NULL,
+  encryption TEXT NOT NULL, tags TEXT NOT NULL, policy TEXT, lifecycle TEXT,
+  UNIQUE (account, region, name));
+CREATE TABLE IF NOT EXISTS layers (
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+  size INTEGER NOT NULL, PRIMARY KEY (repository, digest));
+CREATE INDEX IF NOT EXISTS layers_by_digest ON layers (digest);
+CREATE TABLE IF NOT EXISTS images (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+  media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT, scannable INTEGER NOT NULL, size INTEGER NOT NULL,
+  pushed REAL NOT NULL, pulled REAL, status TEXT NOT NULL DEFAULT 'ACTIVE', raw BLOB NOT NULL,
+  annotations TEXT NOT NULL, UNIQUE (repository, digest));
+CREATE INDEX IF NOT EXISTS images_by_subject ON images (repository, subject);
+CREATE TABLE IF NOT EXISTS children (
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, parent TEXT NOT NULL,
+  child TEXT NOT NULL, PRIMARY KEY (repository, child, parent));
+CREATE INDEX IF NOT EXISTS children_by_parent ON children (repository, parent);
+CREATE TABLE IF NOT EXISTS tags (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, tag TEXT NOT NULL,
+  digest TEXT NOT NULL, UNIQUE (repository, tag));
+CREATE INDEX IF NOT EXISTS tags_by_digest ON tags (repository, digest);
+CREATE TABLE IF NOT EXISTS scans (
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+  status TEXT NOT NULL, description TEXT, started REAL NOT NULL, completed REAL, findings TEXT NOT NULL,
+  PRIMARY KEY (repository, digest));
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+"""
+
+
+class Database:
+    """One connection for all threads. Reads and writes take the lock; each lasts microseconds."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")  # safe for a killed process; a crash of the host may
+        self._connection.execute("PRAGMA foreign_keys = ON")  # lose the last commits, never the file's consistency
+        self._connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside, or none. May be nested: the outermost one commits."""
+        with self.lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        """All rows of a query."""
+        with self.lock:
+            return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: object) -> sqlite3.Row | None:
+        """The first row of a query, or None."""
+        with self.lock:
+            found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+            return found
+
+    def run(self, sql: str, *values: object) -> int:
+        """A statement; how many rows it changed."""
+        with self.lock:
+            return self._connection.execute(sql, values).rowcount
+
+    def close(self) -> None:
+        """Close the file; further use is an error."""
+        with self.lock:
+            self._connection.close()

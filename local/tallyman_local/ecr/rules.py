@@ -1,0 +1,191 @@
+"""ECR's rules of images, the same for the JSON API and `/v2/`: putting, finding and deleting them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+
+from . import errors, manifests
+from .errors import EcrError
+from .events import Events
+from .manifests import ParsedManifest
+from .scanner import Scanner
+from .store import ImageRow, RepositoryRow, Store
+
+TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+")
+TAGS_PER_IMAGE = 1000
+_DAY = 24 * 3600.0
+
+
+Removed = list[tuple[Digest, str | None]]
+
+
+@dataclass(frozen=True)
+class Put:
+    """A manifest as stored after a push; `changed` is False if nothing had to be done."""
+
+    image: ImageRow
+    tag: str | None
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One image id that could not be served, as in `failures[]`."""
+
+    digest: str | None
+    tag: str | None
+    code: str
+    reason: str
+
+    def shape(self) -> dict[str, Any]:
+        """The model's ImageFailure."""
+        found = {"imageDigest": self.digest, "imageTag": self.tag}
+        return {"imageId": found, "failureCode": self.code, "failureReason": self.reason}
+
+
+def immutable(repository: RepositoryRow, tag: str) -> bool:
+    """Whether an existing tag may not move: the repository's setting, turned round for tags that a filter names."""
+    excluded = any(fnmatchcase(tag, f["filter"]) for f in repository.filters)
+    return repository.mutability.startswith("IMMUTABLE") != (excluded and repository.mutability.endswith("_EXCLUSION"))
+
+
+class Images:
+    """The rules, over the store. Events are emitted after the change is durable and before the call returns."""
+
+    def __init__(self, store: Store, events: Events, scanner: Scanner, clock: Callable[[], datetime]) -> None:
+        self._store, self._events, self._scanner, self._clock = store, events, scanner, clock
+
+    def put(
+        self,
+        repository: Repository,
+        raw: bytes,
+        media_type: str | None,
+        tag: str | None,
+        digest: str | None,
+        *,
+        over_http: bool = False,
+    ) -> Put:
+        """Store a manifest, point the tag at it, tell it. The same again: ImageAlreadyExistsException over the API;
+        over `/v2/` a success, except for an immutable tag (containers-roadmap #2380)."""
+        row = self._store.get(repository)
+        manifest = manifests.parse(raw, media_type)
+        if tag is not None and not TAG.fullmatch(tag):
+            raise errors.invalid("imageTag", f"must satisfy regular expression '{TAG.pattern}'")
+        if digest is not None and digest != manifest.digest:
+            raise errors.digest_mismatch(repository, digest)
+        with self._store.db.transaction():
+            existing = self._store.image(row.id, manifest.digest)
+            current = self._store.tagged(row.id, tag) if tag else None
+            unchanged = existing is not None and (tag is None or current == manifest.digest)
+            if unchanged and not over_http:
+                raise errors.image_exists(repository, manifest.digest, tag)
+            if tag and current and immutable(row, tag):
+                raise errors.tag_immutable(repository, tag)
+            if existing is None:
+                self._store.put(row.id, manifest, self._size(row, manifest), self._clock().timestamp())
+            if tag and current != manifest.digest:
+                if len(self._store.tags_of(row.id, manifest.digest)) >= TAGS_PER_IMAGE:
+                    raise EcrError("LimitExceededException", f"The image has {TAGS_PER_IMAGE} tags, which is the limit")
+                self._store.tag(row.id, tag, manifest.digest)
+            image = self._store.image(row.id, manifest.digest)
+        assert image is not None
+        if not unchanged:
+            self._events.image("PUSH", repository, image, tag)
+        if existing is None and row.scan_on_push and image.scannable:
+            self._scanner.begin(row, image)
+        return Put(image, tag, not unchanged)
+
+    def _size(self, row: RepositoryRow, manifest: ParsedManifest) -> int:
+        """Compressed bytes: configuration and layers; of an index the largest child (imageDetail in ECR's model)."""
+        sizes = {digest: self._store.layer_size(row.id, digest) for digest in manifest.blobs}
+        if missing := [digest for digest, size in sizes.items() if size is None]:
+            raise errors.missing_for_push("Layers", [str(d) for d in missing], row.name)
+        children = {digest: self._store.image(row.id, digest) for digest in manifest.children}
+        if missing := [digest for digest, child in children.items() if child is None]:
+            raise errors.missing_for_push("Images", [str(d) for d in missing], row.name)
+        if manifest.is_index:
+            return max((child.size for child in children.values() if child), default=0)
+        return sum(sizes[digest] or 0 for digest in manifest.blobs)
+
+    def resolve(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow | Failure:
+        """The image that an id names: by digest, by tag, or by both if they agree."""
+        if digest is None and tag is None:
+            reason = "Invalid request parameters: both tag and digest cannot be null"
+            return Failure(digest, tag, "MissingDigestAndTag", reason)
+        if digest is not None and not DIGEST.fullmatch(digest):
+            reason = f"Invalid request parameters: image digest should satisfy the regex '{DIGEST.pattern}'"
+            return Failure(digest, tag, "InvalidImageDigest", reason)
+        if tag is not None and not TAG.fullmatch(tag):
+            reason = f"Invalid request parameters: image tag should satisfy the regex '{TAG.pattern}'"
+            return Failure(digest, tag, "InvalidImageTag", reason)
+        found = self._store.tagged(repository.id, tag) if tag else Digest(digest or "")
+        if tag and digest and found and found != digest:
+            reason = "Requested image tag does not match the requested image digest"
+            return Failure(digest, tag, "ImageTagDoesNotMatchDigest", reason)
+        image = self._store.image(repository.id, found) if found else None
+        return image or Failure(digest, tag, "ImageNotFound", "Requested image not found")
+
+    def find(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow:
+        """As `resolve`; raises ImageNotFoundException, or InvalidParameterException for an id that is none."""
+        found = self.resolve(repository, digest, tag)
+        if isinstance(found, ImageRow):
+            return found
+        if found.code == "ImageNotFound":
+            raise errors.image_not_found(repository.name, digest, tag)
+        raise EcrError("InvalidParameterException", found.reason)
+
+    def pull(self, repository: RepositoryRow, image: ImageRow) -> bytes:
+        """The manifest's bytes; the pull is recorded, at most once a day as ECR does."""
+        now = self._clock().timestamp()
+        if image.pulled is None or now - image.pulled >= _DAY:
+            self._store.pulled(repository.id, image.digest, now)
+        raw = self._store.raw(repository.id, image.digest)
+        if raw is None:
+            raise errors.image_not_found(repository.name, image.digest, None)
+        return raw
+
+    def delete(self, repository: Repository, digest: str | None, tag: str | None) -> Removed | Failure:
+        """By tag: remove the tag, with the last one the image. By digest: the image and all its tags.
+
+        Returns what was removed as (digest, tag). An image that an index names stays: ImageReferencedByManifestList.
+        """
+        with self._store.db.transaction():
+            row = self._store.get(repository)
+            image = self.resolve(row, digest, tag)
+            if isinstance(image, Failure):
+                return image
+            tags = self._store.tags_of(row.id, image.digest)
+            removed: list[str] = [tag] if tag else tags
+            gone = tag is None or tags == [tag]
+            if gone and (parents := self._store.parents(row.id, image.digest)):
+                reason = f"Requested image referenced by manifest list: [{', '.join(parents)}]"
+                return Failure(digest, tag, "ImageReferencedByManifestList", reason)
+            for name in removed:
+                self._store.untag(row.id, name)
+            if gone:
+                self._store.remove(row.id, image.digest)
+        for name in removed:
+            self._events.image("DELETE", repository, image, name)
+        if gone:
+            self._events.image("DELETE", repository, image, None)
+        return [(image.digest, name) for name in removed] or [(image.digest, None)]
+
+    def referrers(self, repository: RepositoryRow, subject: str, types: list[str]) -> list[dict[str, Any]]:
+        """Descriptors of the images whose subject this is, those of the artifact types only if any are given."""
+        return [
+            {
+                "mediaType": image.media_type,
+                "digest": str(image.digest),
+                "size": image.manifest_size,
+                "artifactType": image.artifact_type,
+                "annotations": image.annotations or None,
+            }
+            for image in self._store.referrers(repository.id, subject)
+            if not types or image.artifact_type in types
+        ]

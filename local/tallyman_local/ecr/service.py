@@ -1,0 +1,123 @@
+"""`LocalEcr`: Amazon ECR on one disk, for any number of accounts and regions, without an account."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+from wsgiref.types import WSGIApplication
+
+from werkzeug.wrappers import Request, Response
+
+from tallyman.domain.names import Digest, Registry, Repository
+
+from . import api, errors
+from .calls import Allow, Parts
+from .events import Emit, Events, Identity, Trail
+from .rules import Images
+from .scanner import Scanner
+from .store import ImageRow, RepositoryRow, Store
+from .tokens import Tokens
+from .v2 import RegistryApp
+
+_UNKNOWN_KEY = "The security token included in the request is invalid."
+
+
+class LocalEcr:
+    """One store, two faces: `api` (the JSON API) and `v2` (the registry of one port). Thread-safe.
+
+    `emit` and `trail` are called before the push or call is answered; what they raise fails the call. `endpoint_of`
+    names the base URL of a registry (`http://localhost:5101`). Without `allow` everyone may do everything.
+    `expired_status` is what `/v2/` answers to an expired token: no source says whether ECR's is 401 or 403.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Callable[[], datetime],
+        emit: Emit,
+        trail: Trail,
+        endpoint_of: Callable[[Registry], str],
+        identify: Callable[[str], Identity | None] = lambda key: None,
+        allow: Allow | None = None,
+        scanner: Literal["manual", "clean"] = "manual",
+        blob_mounting: bool = True,
+        expired_status: int = 403,
+    ) -> None:
+        self.store = Store(data_dir)
+        events = Events(clock, emit, trail)
+        self.scanner = Scanner(self.store, events, clock, scanner)
+        images = Images(self.store, events, self.scanner, clock)
+        tokens = Tokens(clock, self.store.secret("tokens"))
+        self._parts = Parts(self.store, events, images, self.scanner, tokens, clock, endpoint_of, allow)
+        self._identify = identify
+        self._blob_mounting, self._expired_status = blob_mounting, expired_status
+
+    def api(
+        self, operation: str, payload: bytes, registry_of_caller: Registry, identity: Identity
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One call of the JSON API (`operation` is the part of X-Amz-Target after the dot): status, headers, body."""
+        return api.answer(self._parts, operation, payload, registry_of_caller, identity)
+
+    def api_app(self) -> WSGIApplication:
+        """The JSON API as a WSGI application: account from the access key (`identify`), region from the signature."""
+
+        @Request.application
+        def app(request: Request) -> Response:
+            scope = request.headers.get("Authorization", "").partition("Credential=")[2].split(",")[0].split("/")
+            identity = self._identify(scope[0])
+            if identity is None or len(scope) != 5:
+                refusal = {"__type": "UnrecognizedClientException", "message": _UNKNOWN_KEY}
+                return Response(json.dumps(refusal), 400, content_type="application/x-amz-json-1.1")
+            operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            registry = Registry(identity.account, scope[2])
+            status, headers, answer = self.api(operation, request.get_data(), registry, identity)
+            return Response(answer, status, headers)
+
+        return app
+
+    def v2(self, registry: Registry) -> WSGIApplication:
+        """The registry's WSGI application: `/v2/` and the `/_layers/` that its redirects lead to."""
+        return RegistryApp(
+            self._parts, registry, blob_mounting=self._blob_mounting, expired_status=self._expired_status
+        )
+
+    # -- for the local cloud, the demo and tests
+
+    def registries(self) -> list[Registry]:
+        """Every registry that has a repository."""
+        return self.store.registries()
+
+    def repositories(self, registry: Registry) -> list[RepositoryRow]:
+        """The repositories of a registry, by name, with their settings and documents."""
+        return self.store.repositories(registry)
+
+    def resolve(self, registry: Registry, repository: str, reference: str) -> ImageRow:
+        """The image that a tag or digest names. Raises EcrError as the API would."""
+        row = self.store.get(Repository(registry, repository))
+        is_digest = ":" in reference
+        return self._parts.images.find(row, reference if is_digest else None, None if is_digest else reference)
+
+    def children(self, registry: Registry, repository: str, digest: str) -> list[str]:
+        """The digests that an index names."""
+        return self.store.children(self.store.get(Repository(registry, repository)).id, digest)
+
+    def put_images(
+        self, registry: Registry, repository: str, images: Iterable[tuple[bytes, str | None]]
+    ) -> list[Digest]:
+        """Push manifests (bytes, tag) past HTTP, with all of ECR's rules and events; their layers must be there."""
+        name = Repository(registry, repository)
+        return [self._parts.images.put(name, raw, None, tag, None, over_http=True).image.digest for raw, tag in images]
+
+    def damage(self, registry: Registry, repository: str, digest: str) -> None:
+        """Flip one byte of a stored layer or configuration on disk, in this registry only; done twice, it is whole
+        again. Raises LayersNotFoundException where the repository has no such layer."""
+        row = self.store.get(Repository(registry, repository))
+        if self.store.layer_size(row.id, digest) is None:
+            raise errors.layers_not_found([digest], row.name)
+        self.store.blobs.flip_a_byte(registry, Digest(digest))
+
+    def close(self) -> None:
+        """Close the store's files."""
+        self.store.db.close()
