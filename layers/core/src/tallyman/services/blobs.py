@@ -1,0 +1,60 @@
+"""Reading blobs: streamed, hashed on the way, going on where a connection broke, never past the deadline."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import OutOfTime, Unreachable
+from tallyman.ports import Deadline, ImageSource
+
+RESERVE = 5.0
+"""Seconds before the deadline at which work stops, so that the caller can write down how far it came."""
+
+_READS = 3  # of one blob, each going on where the one before broke
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a blob turned out to be: the digest and size of the bytes that came. `kept`: the first of them."""
+
+    digest: Digest
+    size: int
+    kept: bytes = b""
+
+
+def enough_time(deadline: Deadline, what: str) -> None:
+    """OutOfTime, naming what was not done, where RESERVE seconds or less are left."""
+    if deadline() <= RESERVE:
+        raise OutOfTime(f"no time left in this run for {what}")
+
+
+def chunks(source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline) -> Iterator[bytes]:
+    """The blob's bytes in order, at most 1 MiB at a time; nothing about them is checked.
+
+    A connection that breaks is opened again at the byte reached, three times in all; then Unreachable. OutOfTime
+    between two chunks; NotFound if the blob is not there.
+    """
+    done = 0
+    for attempt in range(_READS):
+        enough_time(deadline, f"reading {digest}")
+        try:
+            with source.open_blob(repository, digest, done) as stream:
+                for chunk in stream:
+                    done += len(chunk)
+                    yield chunk
+                    enough_time(deadline, f"the rest of {digest}, after {done} bytes")
+            return
+        except Unreachable as error:
+            if attempt + 1 == _READS:
+                raise Unreachable(f"{digest}, after {done} bytes: {error}") from error
+
+
+def read_blob(source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
+    """Reads the whole blob, keeping its first `keep` bytes. Errors as `chunks`."""
+    hasher, size, kept = hashlib.sha256(), 0, bytearray()
+    for chunk in chunks(source, repository, digest, deadline):
+        hasher.update(chunk)
+        size += len(chunk)
+        kept += chunk[: keep - len(kept)] if keep > len(kept) else b""
+    return Read(Digest("sha256:" + hasher.hexdigest()), size, bytes(kept))
