@@ -195,9 +195,7 @@ def test_every_name_carries_the_stacks_name(kind: str) -> None:
 
 def test_no_two_resources_of_a_kind_have_one_name() -> None:
     for kind, key in NAMED.items():
-        names = [
-            (text(p.get("EventBusName", "")), text(p[key])) for p in of_type(hub(), kind).values() if key in p
-        ]
+        names = [(text(p.get("EventBusName", "")), text(p[key])) for p in of_type(hub(), kind).values() if key in p]
         assert len(names) == len(set(names)), kind
 
 

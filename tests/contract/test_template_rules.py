@@ -36,9 +36,7 @@ QUEUES = {
     "BasicScan": "ScanQueue",
     "InspectorScan": "ScanQueue",
 }
-PUSH: dict[str, Any] = json.loads(
-    json.loads((ROOT / "events/record_push/push.json").read_text())["Records"][0]["body"]
-)
+PUSH: dict[str, Any] = json.loads(json.loads((ROOT / "events/record_push/push.json").read_text())["Records"][0]["body"])
 
 
 def bodies(path: Path) -> Iterator[dict[str, Any]]:

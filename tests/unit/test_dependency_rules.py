@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "layers/core/src/tallyman"
+PACKAGES = ("tallyman", "tallyman_cli", "tallyman_local")
 
 # part → the parts of the core that it may import (itself always), and packages from elsewhere
 ADAPTED = {"boto3", "botocore", "urllib3", "yaml", "mypy_boto3_ecr", "mypy_boto3_dynamodb"}
@@ -34,13 +35,13 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            module = node.module or ""
+            if node.level:
+                folders = path.parts[: -node.level]
+                package = max(i for i, name in enumerate(folders) if name in PACKAGES)
+                module = ".".join([*folders[package:], *filter(None, [module])])
             # `from tallyman import ports` names a module as `from tallyman.ports import Clock` does
-            yield from (
-                (f"{node.module}.{alias.name}" for alias in node.names)
-                if node.module == "tallyman"
-                else [node.module or ""]
-            )
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module in PACKAGES else [module]
 
 
 def part_of(path: Path) -> str:

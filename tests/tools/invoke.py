@@ -1,0 +1,120 @@
+"""`make invoke`: one function, built, in its container, with one event, against a local cloud on this machine.
+
+Inside `tallyman local exec` it talks to that cloud; outside it starts one for itself. The answer goes to stdout, the
+function's log to stderr. Exit status: 1 when the function errors, or returns batch failures for an event whose name
+does not say `poison`; 2 for a function or event that is not there.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / ".aws-sam" / "native"
+STACK = os.environ.get("TALLYMAN_STACK", "tallyman")
+BASE_IMAGE = "public.ecr.aws/lambda/python:3.13-{architecture}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--architecture", required=True, choices=["arm64", "x86_64"])
+    parser.add_argument("function")
+    parser.add_argument("event", type=Path)
+    arguments = parser.parse_args()
+    logical_id = arguments.function.title().replace("_", "").replace("-", "")
+    if not (BUILD / logical_id).is_dir():
+        known = ", ".join(sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py")))
+        return refuse(f"no function {arguments.function}: there are {known}")
+    if not arguments.event.is_file():
+        return refuse(f"no event {arguments.event}")
+    if not shutil.which("docker") or run_quietly("docker", "version") != 0:
+        return refuse("no Docker engine answers: `sam local invoke` runs the function in a container", 1)
+    if not os.environ.get("AWS_ENDPOINT_URL"):
+        print("no AWS_ENDPOINT_URL: starting a local cloud for this run", file=sys.stderr)
+        tallyman = ROOT / ".venv/bin/tallyman"
+        return subprocess.run(
+            [tallyman, "local", "exec", "--", sys.executable, *sys.argv], stdin=subprocess.DEVNULL, check=False
+        ).returncode
+    return invoke(arguments.function, logical_id, arguments.event, arguments.architecture)
+
+
+def invoke(function: str, logical_id: str, event: Path, architecture: str) -> int:
+    variables = deployed_environment(f"{STACK}-{function.replace('_', '-')}")
+    variables["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
+    template = with_variables(logical_id, variables)
+    command = [
+        str(ROOT / ".venv-sam/bin/sam"),
+        *("local", "invoke", logical_id, "--template", str(template), "--event", str(event)),
+        *("--docker-network", "host", "--region", os.environ["AWS_REGION"]),
+        *("--parameter-overrides", f"Architecture={architecture}"),
+    ]
+    if run_quietly("docker", "image", "inspect", BASE_IMAGE.format(architecture=architecture)) == 0:
+        command.append("--skip-pull-image")
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        # sam's own session must not look for AWS_ENDPOINT_URL; the function gets it from the template.
+        env={k: v for k, v in os.environ.items() if k != "AWS_ENDPOINT_URL"} | {"SAM_CLI_TELEMETRY": "0"},
+    )
+    sys.stdout.write(done.stdout)
+    if done.returncode:
+        return done.returncode
+    return judge(done.stdout, poisoned="poison" in event.name)
+
+
+def judge(output: str, *, poisoned: bool) -> int:
+    """0 or 1, by the function's answer: the last line of the output."""
+    lines = output.strip().splitlines()
+    try:
+        answer: Any = json.loads(lines[-1]) if lines else None
+    except json.JSONDecodeError:
+        print(f"the function's answer is no JSON: {lines[-1]!r}", file=sys.stderr)
+        return 1
+    if isinstance(answer, dict) and "errorType" in answer:
+        return 1
+    failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
+    if failures and not poisoned:
+        print(f"{len(failures)} of the batch failed", file=sys.stderr)
+        return 1
+    return 0
+
+
+def deployed_environment(name: str) -> dict[str, str]:
+    """What the deployed function of that name has in its environment: the names and addresses of its stack."""
+    import boto3  # here, so that a wrong argument is told at once
+
+    answer = boto3.client("lambda").get_function_configuration(FunctionName=name)
+    return dict(answer["Environment"]["Variables"])
+
+
+def with_variables(logical_id: str, variables: dict[str, str]) -> Path:
+    """The built template with those variables in the function. `sam` passes on none that a template does not name."""
+    from tallyman_local.template import load
+
+    template = load(BUILD / "template.yaml")
+    properties = template["Resources"][logical_id]["Properties"]
+    properties.setdefault("Environment", {}).setdefault("Variables", {}).update(variables)
+    path = BUILD / "invoke.json"
+    path.write_text(json.dumps(template))
+    return path
+
+
+def run_quietly(*command: str) -> int:
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+def refuse(why: str, status: int = 2) -> int:
+    print(why, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
