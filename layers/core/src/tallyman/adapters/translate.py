@@ -98,6 +98,8 @@ CODES: dict[str, type[TallymanError]] = {
     "UnsupportedOperation": Unsupported,
     "UnsupportedOperationException": Unsupported,
     "UnsupportedCommandException": Unsupported,
+    "UnknownOperationException": Unsupported,
+    "InvalidAction": Unsupported,
     "OperationNotPermittedException": Refused,
     "LimitExceededException": Refused,
     "RepositoryAlreadyExistsException": Refused,
