@@ -1,0 +1,346 @@
+"""`tallyman local …`: the local cloud, from the command line."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from tallyman_local.cloud import Cloud
+
+app = typer.Typer(
+    name="local",
+    help="A whole cloud in one process: ECR, events, functions; no account and no Docker needed.",
+    no_args_is_help=True,
+)
+
+NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
+
+
+class ScannerMode(StrEnum):
+    """Who completes scans."""
+
+    manual = "manual"
+    clean = "clean"
+
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="The policy in force; without it the demo's.", metavar="FILE")
+]
+ScannerOption = Annotated[
+    ScannerMode, typer.Option("--scanner", help="manual: a scan waits for `local scan`; clean: it completes by itself.")
+]
+BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
+
+
+@app.command("start")
+def start(
+    policy: PolicyOption = None,
+    scanner: ScannerOption = ScannerMode.manual,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Keep AWS's visibility timeouts for messages that failed.")
+    ] = False,
+    built: BuiltOption = False,
+) -> None:
+    """Run in the foreground until Ctrl-C; print the ports and what to export."""
+    cloud = _cloud(policy, scanner, real_time=real_time, schedules=True, built=built)
+    stopped = _Stopped()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stopped)
+    try:
+        _start(cloud)
+        try:
+            for place in cloud.places:
+                address = cloud.registries[place.variable]
+                print(f"# {place.environment}[{place.number}] {place.registry} at {address}")
+            for name, value in cloud.environment().items():
+                print(f"export {name}={value}")
+            print("unset AWS_PROFILE", flush=True)
+            stopped.wait()
+        finally:
+            cloud.stop()
+    except _Interrupted:
+        pass
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The command and its arguments.")],
+    policy: PolicyOption = None,
+    scanner: ScannerOption = ScannerMode.manual,
+    built: BuiltOption = False,
+) -> None:
+    """Run a command inside a local cloud of its own, and exit as it does."""
+    cloud = _cloud(policy, scanner, built=built)
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # standard output is the command's alone
+    runner = _Command(command)
+    try:
+        _start(cloud)
+        try:
+            status = runner.run(environment(cloud), stdout)
+        finally:
+            cloud.stop()
+    except _Interrupted as interrupted:
+        status = 128 + interrupted.number
+    sys.stderr.flush()
+    raise typer.Exit(status)
+
+
+@app.command("settle")
+def settle(
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")] = 60,
+) -> None:
+    """Wait until nothing is under way: events, queues, functions. Exit 1, with what is left, if it takes longer."""
+    answer = _ask("settle", {"timeout": timeout}, seconds=timeout + 30)
+    if not answer["settled"]:
+        print("still under way: " + _describe(answer["left"]), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command("scan")
+def scan(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")
+    ],
+    critical: Annotated[int, typer.Option("--critical", min=0, metavar="N")] = 0,
+    high: Annotated[int, typer.Option("--high", min=0, metavar="N")] = 0,
+    medium: Annotated[int, typer.Option("--medium", min=0, metavar="N")] = 0,
+    low: Annotated[int, typer.Option("--low", min=0, metavar="N")] = 0,
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; repeatable.")
+    ] = None,
+) -> None:
+    """Complete the scan of an image, with these findings (none: clean). Again with others, as often as wanted."""
+    findings = [_finding(text) for text in finding or []]
+    counts = {"critical": critical, "high": high, "medium": medium, "low": low}
+    answer = _ask("scan", {"image": image, "counts": counts, "findings": findings})
+    number = answer["findings"]
+    print(f"{answer['digest']}: scanned, {number} finding{'s' if number != 1 else ''}", file=sys.stderr)
+
+
+@app.command("chaos")
+def chaos(
+    lose: Annotated[
+        float, typer.Option("--lose", min=0, max=1, metavar="P", help="Probability that an event is lost.")
+    ] = 0,
+    double: Annotated[float, typer.Option("--double", min=0, max=1, metavar="P", help="… that it comes twice.")] = 0,
+    reorder: Annotated[bool, typer.Option("--reorder", help="Events overtake each other.")] = False,
+    delay: Annotated[
+        str, typer.Option("--delay", metavar="DURATION", help="Hold each event back: 500ms, 2s, 1m.")
+    ] = "0s",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same choices.")] = 0,
+    off: Annotated[bool, typer.Option("--off", help="Deliver what was held back, and properly from now on.")] = False,
+) -> None:
+    """Lose, double, reorder and delay the events of ECR and Inspector from now on."""
+    seconds = _seconds(delay)
+    if off:
+        if lose or double or reorder or seconds:
+            _bad("--off takes no other option")
+        answer = _ask("chaos", {"off": True})
+    else:
+        settings = {"lose": lose, "double": double, "reorder": reorder, "delay": seconds, "seed": seed}
+        answer = _ask("chaos", settings)
+    counts = answer["counts"]
+    print(f"so far: {counts.get('lost', 0)} lost, {counts.get('doubled', 0)} doubled", file=sys.stderr)
+
+
+def _finding(text: str) -> dict[str, str]:
+    name, _, severity = text.rpartition(":")
+    if not name or not severity:
+        _bad(f"--finding {text}: expected CVE:SEVERITY, as in CVE-2026-1234:HIGH")
+    return {"name": name, "severity": severity.upper()}
+
+
+def _seconds(text: str) -> float:
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    for unit in ("ms", "s", "m", "h"):
+        number = text.removesuffix(unit)
+        if number != text and number.replace(".", "", 1).isdigit():
+            return float(number) * units[unit]
+    _bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
+
+
+def _describe(left: dict[str, Any]) -> str:
+    parts = []
+    if left.get("bus"):
+        parts.append(f"{left['bus']} events on the bus")
+    for queue, counts in left.get("queues", {}).items():
+        named = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
+        parts.append(f"{queue}: {named}")
+    if left.get("invocations"):
+        parts.append(f"{left['invocations']} invocations")
+    return "; ".join(parts)
+
+
+def _bad(message: str) -> NoReturn:
+    print(f"tallyman: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+# ---------------------------------------------------------------- a running cloud
+
+
+def _ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+    """Ask the cloud that this command runs in. Exits 2 where there is none or the input is bad, 1 where it says no."""
+    url = os.environ.get("AWS_ENDPOINT_URL", "")
+    if not url.startswith("http://127.0.0.1:"):
+        _bad(NOT_INSIDE)
+    call = urllib.request.Request(
+        f"{url}/_tallyman/{path}", json.dumps(request).encode(), {"Content-Type": "application/json"}
+    )
+    # No proxy: the address is this machine's own.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(call, timeout=seconds) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
+    except urllib.error.HTTPError as error:
+        with error:
+            try:
+                body = json.loads(error.read())
+            except ValueError:
+                body = {}
+        code, text = body.get("code"), body.get("error")
+        if text is None:
+            _bad(NOT_INSIDE)
+        print(f"tallyman: {code + ': ' if code else ''}{text}", file=sys.stderr)
+        raise typer.Exit(1 if error.code == 409 else 2) from None
+    except OSError:
+        _bad(f"{NOT_INSIDE} (nothing answers at {url})")
+
+
+# ---------------------------------------------------------------- a cloud of our own
+
+
+class _Interrupted(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class _Stopped:
+    """A signal handler that ends `wait`."""
+
+    def __call__(self, number: int, _: Any) -> None:
+        raise _Interrupted(number)
+
+    @staticmethod
+    def wait() -> None:
+        """Until a signal comes."""
+        while True:
+            signal.pause()
+
+
+class _Command:
+    """The command of `local exec`: gets our signals, and dies with us however we die."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def run(self, environment: dict[str, str], stdout: int) -> int:
+        """Returns the exit status as a shell tells it: 128+n for signal n, 126 and 127 for what can't be run."""
+        try:
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()
+            )
+        except FileNotFoundError:
+            print(f"tallyman: {self._command[0]}: command not found", file=sys.stderr)
+            return 127
+        except OSError as error:
+            print(f"tallyman: {self._command[0]}: {error.strerror}", file=sys.stderr)
+            return 126
+        finally:
+            os.close(stdout)
+        status = self._process.wait()
+        return 128 - status if status < 0 else status
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        if self._process is None:
+            raise _Interrupted(number)
+        # Ctrl-C at a terminal reaches the whole foreground group, the command with it.
+        if number == signal.SIGINT and _in_foreground():
+            return
+        self._process.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    try:
+        with open("/dev/tty") as terminal:  # noqa: PTH123 (no file of the project)
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _die_with_parent() -> Any:
+    """For the child, before it becomes the command: on Linux, SIGKILL when this process is gone."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def environment(cloud: "Cloud") -> dict[str, str]:
+    """Our own environment, with what leads to the local cloud and without what leads elsewhere."""
+    elsewhere = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in elsewhere
+        and not name.startswith(("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "TALLYMAN_REGISTRY_"))
+    }
+    if any(name.lower() in ("http_proxy", "all_proxy") for name in kept):
+        for name in ("NO_PROXY", "no_proxy"):
+            kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
+    return {**kept, **cloud.environment()}
+
+
+def _cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":
+    if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(relativeCreated)d %(message)s")
+        logging.getLogger("tallyman.local").setLevel(logging.INFO)
+    else:
+        logging.getLogger("tallyman.local").addHandler(logging.NullHandler())
+        logging.getLogger("tallyman.local").propagate = False
+    try:
+        import tallyman_local.cloud as local
+    except ModuleNotFoundError as error:
+        _bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman[local]'")
+    from tallyman_local.environments import BadPolicy
+
+    root = Path(local.__file__).resolve().parents[2]
+    if not (root / "template.yaml").is_file():
+        _bad(f"{root}: no template.yaml: the local cloud runs the stack of a checkout")
+    try:
+        return local.Cloud(policy or local.DEMO_POLICY, root=root, scanner=scanner.value, **options)  # type: ignore[arg-type]
+    except BadPolicy as error:
+        _bad(str(error))
+
+
+def _start(cloud: "Cloud") -> None:
+    from tallyman_local.template import BadTemplate
+
+    try:
+        cloud.start()
+    except BadTemplate as error:
+        _bad(f"the stack can't be deployed: {error}")

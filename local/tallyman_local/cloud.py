@@ -1,0 +1,335 @@
+"""The local cloud put together: `with Cloud(policy, root=checkout) as cloud: …`."""
+
+import datetime as dt
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from tallyman.domain.names import Registry
+from tallyman_local import deploy, moto_calls
+from tallyman_local.answers import Answer, json_answer
+from tallyman_local.bus import Bus
+from tallyman_local.control import Control
+from tallyman_local.deploy import HUB, Function, Stack
+from tallyman_local.ecr import LocalEcr
+from tallyman_local.ecr.events import Identity
+from tallyman_local.endpoint import Endpoint, role_arn
+from tallyman_local.environments import Place, places
+from tallyman_local.http import HOST, Listener
+from tallyman_local.lambdas import FunctionRunner, Outcome
+from tallyman_local.pollers import Pollers
+from tallyman_local.schedules import Schedules
+from tallyman_local.trail import Trail
+
+log = logging.getLogger("tallyman.local")
+
+STACK = "tallyman"
+DEVELOPER = f"arn:aws:iam::{HUB.account}:role/developer"
+DEMO_POLICY = Path(__file__).with_name("demo.yaml")
+
+
+class Cloud:
+    """All accounts and regions that a policy names, with the hub's stack and the spokes deployed.
+
+    One at a time in a process (moto's state is the process's); several processes don't meet. `root` is the
+    checkout: template.yaml, spoke.yaml and what they refer to; with `built`, functions run from
+    `.aws-sam/build`. Without `data_dir` everything on disk is in a temporary folder that goes with it.
+    `scanner` is `manual` or `clean`; `real_time` keeps queues' visibility timeouts for what failed;
+    `schedules` fires scheduled rules. Starting costs about 2 s of CPU; the functions' workers start behind it.
+    """
+
+    _running: ClassVar["Cloud | None"] = None
+
+    def __init__(
+        self,
+        policy: Path = DEMO_POLICY,
+        *,
+        root: Path,
+        data_dir: Path | None = None,
+        scanner: Literal["manual", "clean"] = "manual",
+        real_time: bool = False,
+        schedules: bool = False,
+        built: bool = False,
+        stack: str = STACK,
+        parameters: dict[str, str] | None = None,
+    ) -> None:
+        self.policy, self.root, self.stack = policy.resolve(), root.resolve(), stack
+        self.places: list[Place] = places(self.policy)
+        self.stacks: list[Stack] = []
+        self.functions: dict[str, FunctionRunner] = {}
+        self._scanner, self._real_time, self._with_schedules, self._built = scanner, real_time, schedules, built
+        self._data_dir, self._temporary = data_dir, data_dir is None
+        self._parameters = parameters or {}
+        self._listeners: dict[Registry, Listener] = {}
+        self._listening = threading.Lock()
+        self._function_roles: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Deploy, open the ports, begin to work. Raises BadTemplate; RuntimeError if one runs in this process."""
+        if Cloud._running is not None:
+            raise RuntimeError("one local cloud runs in this process already: moto's state is the process's")
+        Cloud._running = self
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        began = time.monotonic()
+        moto_calls.reset()
+        self.data_dir = self._data_dir or Path(tempfile.mkdtemp(prefix="tallyman-local-"))
+        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        self.trail = Trail()
+        self.pollers = Pollers(real_time=self._real_time)
+        self.bus = Bus(invoke=self._invoke_from_bus)
+        self.ecr = LocalEcr(
+            self.data_dir / "ecr",
+            clock=lambda: dt.datetime.now(dt.UTC),
+            emit=self.bus.emit,
+            trail=self.trail.record,
+            endpoint_of=self.endpoint_of,
+            identify=moto_calls.identify,
+            scanner=self._scanner,
+        )
+        self._deploy()
+        for place in self.places:
+            self.endpoint_of(place.registry)
+        endpoint = Endpoint(
+            ecr=self.ecr.api,
+            bus=self.bus,
+            trail=self.trail,
+            invoke=self._invoke_by_name,
+            control=Control(self).answer,
+            now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            creates_roles=lambda identity: role_arn(identity) not in self._function_roles,
+        )
+        self._api = Listener(endpoint, threads=64)
+        self.url = f"http://{HOST}:{self._api.port}"
+        self._api.start()
+        self._connect_functions()
+        moto_calls.ensure_role(DEVELOPER)
+        self._developer = moto_calls.assume_role(DEVELOPER, "local", HUB.region)
+        self.bus.start()
+        self.pollers.start()
+        self._schedules = Schedules(HUB.account, HUB.region, lambda arn, payload: self._invoke_from_bus(arn, payload))
+        if self._with_schedules:
+            self._schedules.start()
+        threading.Thread(target=self._start_workers, name="start-workers", daemon=True).start()
+        log.info("started in %.1f s: %s", time.monotonic() - began, self.url)
+
+    def stop(self) -> None:
+        """Close the ports, kill the workers, forget everything. Safe to call twice, and after a failed start."""
+        if Cloud._running is not self:
+            return
+        for part in ("_schedules", "pollers", "bus"):
+            thing = getattr(self, part, None)
+            if thing is not None and _was_started(thing):
+                thing.stop()
+        for runner in self.functions.values():
+            runner.stop()
+        listeners = list(self._listeners.values())
+        if api := getattr(self, "_api", None):
+            listeners.append(api)
+        for listener in listeners:
+            listener.stop()
+        if ecr := getattr(self, "ecr", None):
+            close = getattr(ecr, "close", None)
+            if close:
+                close()
+        moto_calls.reset()
+        if self._temporary and hasattr(self, "data_dir"):
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+        Cloud._running = None
+
+    def _deploy(self) -> None:
+        hub, spokes = self.stack, []
+        for place in self.places:
+            if place.registry != HUB and place.registry not in spokes:
+                spokes.append(place.registry)
+        accounts = sorted({registry.account for registry in spokes} - {HUB.account})
+        parameters = {"SpokeAccounts": ",".join(accounts), "DeletionProtection": "false", **self._parameters}
+        self.stacks.append(deploy.deploy_hub(self.root, hub, parameters=parameters, built=self._built))
+        self._function_roles = {function.role for function in self.stacks[0].functions.values()}
+        seen: set[str] = set()
+        bus = self.stacks[0].outputs.get("BusArn", "")
+        for registry in spokes:
+            values = {
+                "HubAccount": HUB.account,
+                "HubRegion": HUB.region,
+                "HubStack": hub,
+                "HubBusArn": bus,
+                "CanPush": "true",
+                "CanRemove": "true",
+                "CreateRoles": str(registry.account not in seen).lower(),
+            }
+            seen.add(registry.account)
+            name = hub if registry.account != HUB.account else f"{hub}-spoke"
+            self.stacks.append(deploy.deploy_spoke(self.root, name, registry, values))
+
+    def _connect_functions(self) -> None:
+        hub = self.stacks[0]
+        for function in hub.functions.values():
+            fed = sum(mapping.concurrency for mapping in hub.mappings if mapping.function == function.logical_id)
+            self.functions[function.logical_id] = FunctionRunner(
+                function,
+                limit=fed or 2,
+                environment=lambda function=function: self._worker_environment(function),  # type: ignore[misc]
+                logs=self.data_dir / "logs" / f"{function.name}.log",
+            )
+        for mapping in hub.mappings:
+            self.pollers.add(mapping, self.functions[mapping.function])
+
+    def _start_workers(self) -> None:
+        for runner in list(self.functions.values()):
+            runner.start_one()
+
+    # ------------------------------------------------------------------ what others use
+
+    @property
+    def registries(self) -> dict[str, str]:
+        """`TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>` → `localhost:PORT`, in the policy's order."""
+        return {place.variable: self.endpoint_of(place.registry).removeprefix("http://") for place in self.places}
+
+    def environment(self) -> dict[str, str]:
+        """What a command inside needs: endpoint, keys of role/developer of the hub, registries, policy, stack."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            **self._developer,
+            "AWS_REGION": HUB.region,
+            "AWS_DEFAULT_REGION": HUB.region,
+            **self.registries,
+            "TALLYMAN_POLICY": str(self.policy),
+            "TALLYMAN_STACK": self.stack,
+        }
+
+    def credentials(self, role: str, *, session: str = "local", region: str = HUB.region) -> dict[str, str]:
+        """`AWS_…` keys of any role of any account, by ARN; the role is created if it is not there."""
+        moto_calls.ensure_role(role)
+        return moto_calls.assume_role(role, session, region)
+
+    def endpoint_of(self, registry: Registry) -> str:
+        """`http://localhost:PORT` of a registry; its port opens when it is first asked for."""
+        with self._listening:
+            listener = self._listeners.get(registry)
+            if listener is None:
+                listener = self._listeners[registry] = Listener(self.ecr.v2(registry), threads=48)
+                listener.start()
+        return f"http://localhost:{listener.port}"
+
+    def left(self) -> dict[str, Any]:
+        """What is still under way, empty when nothing is; at one instant, with nothing in between."""
+        with moto_calls.LOCK:
+            left = self.pollers.left()
+            if held := self.bus.pending():
+                left["bus"] = held
+            return left
+
+    def settle(self, timeout: float = 60) -> dict[str, Any]:
+        """Wait until nothing is under way, at most `timeout` seconds; returns what is left, empty if all is done."""
+        ends = time.monotonic() + timeout
+        with moto_calls.CHANGED:
+            while left := self.left():
+                remaining = ends - time.monotonic()
+                if remaining <= 0:
+                    return left
+                moto_calls.CHANGED.wait(min(remaining, 0.25))
+        return {}
+
+    def kill(self, function: str) -> int:
+        """Kill the function's workers (name or logical id); returns how many. Raises KeyError: no such function."""
+        return self._runner(function).kill()
+
+    def invoke(self, function: str, event: Any) -> Outcome:
+        """Run a function and wait. Raises KeyError: no such function."""
+        return self.pollers.invoke(self._runner(function), event)
+
+    def fire_schedules(self, minute: int = 0) -> int:
+        """Fire the schedules due in this minute (0: all rates); returns how many invocations it started."""
+        return self._schedules.fire(minute)
+
+    # ------------------------------------------------------------------ inside
+
+    def _runner(self, name: str) -> FunctionRunner:
+        name = name.removesuffix(":$LATEST").rpartition(":function:")[2] or name
+        for runner in self.functions.values():
+            function = runner.function
+            if name in (function.name, function.arn, function.logical_id):
+                return runner
+        raise KeyError(name)
+
+    def _invoke_from_bus(self, arn: str, payload: str) -> None:
+        try:
+            runner = self._runner(arn)
+        except KeyError:
+            log.warning("no function %s", arn)
+            return
+        self.pollers.invoke_later(runner, json.loads(payload))
+
+    def _invoke_by_name(self, name: str, kind: str, body: bytes, where: str) -> Answer | None:
+        """Lambda's Invoke; None: no such function in this account and region."""
+        try:
+            runner = self._runner(name)
+        except KeyError:
+            return None
+        if where != str(HUB):
+            return None
+        event = json.loads(body) if body else {}
+        if kind == "DryRun":
+            return Answer(204)
+        if kind == "Event":
+            self.pollers.invoke_later(runner, event)
+            return Answer(202)
+        outcome = self.pollers.invoke(runner, event)
+        if outcome.ok:
+            return json_answer(outcome.result, **{"X-Amz-Executed-Version": "$LATEST"})
+        return json_answer(outcome.error, **{"X-Amz-Function-Error": "Unhandled"})
+
+    def _worker_environment(self, function: Function) -> dict[str, str]:
+        """Only what the function would have on AWS: what the template declares, and what Lambda itself sets."""
+        declared = dict(function.environment)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            **declared,
+            **({"TALLYMAN_POLICY": str(self.policy)} if "TALLYMAN_POLICY" in declared else {}),
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": HUB.region,
+            "AWS_DEFAULT_REGION": HUB.region,
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "_HANDLER": function.handler,
+            # Nothing of this machine's own AWS set-up may reach a handler.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **({"SYSTEMROOT": os.environ["SYSTEMROOT"]} if sys.platform == "win32" else {}),
+            **moto_calls.assume_role(function.role, function.name, HUB.region),
+        }
+
+
+def _was_started(thing: Any) -> bool:
+    thread = getattr(thing, "_thread", None)
+    return bool(thread and thread.ident)
+
+
+__all__ = ["DEMO_POLICY", "DEVELOPER", "STACK", "Cloud", "Identity"]

@@ -1,0 +1,62 @@
+"""Which registries a policy names, and the names of their ports in the environment."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tallyman.domain.names import Registry
+from tallyman.errors import BadName
+
+
+class BadPolicy(ValueError):
+    """The policy file can't be read, or names no registries as `account/region`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A registry as the policy lists it: the n-th (from 1) of an environment."""
+
+    environment: str
+    number: int
+    registry: Registry
+
+    @property
+    def variable(self) -> str:
+        """`TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>`: upper case, anything else but letters and digits is `_`."""
+        name = re.sub(r"[^A-Z0-9]", "_", self.environment.upper())
+        return f"TALLYMAN_REGISTRY_{name}_{self.number}"
+
+
+def places(policy: Path) -> list[Place]:
+    """All registries of the policy's environments, in its order. Raises BadPolicy.
+
+    Only what the local cloud itself needs is read; what else the policy says is for the handlers to judge.
+    """
+    try:
+        document = yaml.safe_load(policy.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPolicy(f"{policy}: can't be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise BadPolicy(f"{policy}: not YAML: {error}") from error
+    environments = (document or {}).get("environments") if isinstance(document or {}, dict) else None
+    if environments is None:
+        environments = {}
+    if not isinstance(environments, dict):
+        raise BadPolicy(f"{policy}: environments: expected a mapping of names")
+    return [place for name, value in environments.items() for place in _environment(policy, str(name), value)]
+
+
+def _environment(policy: Path, name: str, value: Any) -> list[Place]:
+    registries = value.get("registries") if isinstance(value, dict) else None
+    if not isinstance(registries, list) or not registries:
+        raise BadPolicy(f"{policy}: environments.{name}.registries: expected a list of account/region")
+    found = []
+    for number, text in enumerate(registries, 1):
+        try:
+            found.append(Place(name, number, Registry.parse(str(text))))
+        except BadName as error:
+            raise BadPolicy(f"{policy}: environments.{name}.registries: {error}") from error
+    return found

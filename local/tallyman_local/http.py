@@ -1,0 +1,85 @@
+"""Loopback HTTP/1.1 servers for WSGI applications.
+
+cheroot rather than werkzeug's threaded server: half the time per small request on a kept connection
+(0.25 ms against 0.53 ms, measured on two cores), an idle connection holds no thread, chunked bodies are
+decoded while they arrive, and a body of any size passes through a few tens of megabytes of memory.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from cheroot.wsgi import Server
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+HOST: Final = "127.0.0.1"
+
+log = logging.getLogger("tallyman.local")
+
+
+class Listener:
+    """One port of 127.0.0.1, a free one, that answers for `app` until `stop()`."""
+
+    def __init__(self, app: WsgiApp, *, threads: int = 32) -> None:
+        self._server = Server((HOST, 0), _drained(app), numthreads=threads, request_queue_size=128)
+        self._server.timeout = 300  # seconds an idle connection is kept
+        self._server.shutdown_timeout = 0
+        self._server.error_log = _log_error
+        self._server.prepare()
+        self.port: int = self._server.bind_addr[1]
+        self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer; connections made before that wait in the backlog."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port and its connections."""
+        self._server.stop()
+        self._thread.join(timeout=2)
+
+    def _serve(self) -> None:
+        try:
+            self._server.serve()
+        except Exception:
+            log.exception("the server of port %s ended", self.port)
+
+
+def _log_error(message: str = "", level: int = 20, traceback: bool = False) -> None:
+    # A client that goes away in the middle of a body is no error of ours.
+    log.log(level if level >= logging.ERROR else logging.DEBUG, message, exc_info=traceback and sys.exc_info())
+
+
+def _drained(app: WsgiApp) -> WsgiApp:
+    """Read what `app` left of the request body: a client that still sends would else never read the answer.
+
+    (cheroot reads a rest of known length itself, but in one piece, and no rest of a chunked body.)
+    """
+
+    def drained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        answer = app(environ, start_response)
+        if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
+            while body.read(1 << 20):
+                pass
+        return answer
+
+    return drained
+
+
+def read_body(environ: Environ) -> bytes:
+    """The whole request body, of a stated length or chunked. For bodies that fit memory."""
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        return bytes(environ["wsgi.input"].read(int(length)))
+    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        blocks = []
+        while block := environ["wsgi.input"].read(1 << 20):
+            blocks.append(block)
+        return b"".join(blocks)
+    return b""

@@ -1,0 +1,98 @@
+"""Does a resource policy let this principal do this? As much of IAM's language as our templates speak."""
+
+import fnmatch
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Statement = Mapping[str, Any]
+
+
+def allows(
+    statements: Iterable[Statement],
+    *,
+    action: str,
+    resource: str,
+    service: str = "",
+    account: str = "",
+    arn: str = "",
+    context: Mapping[str, str] | None = None,
+) -> bool:
+    """Whether some statement allows and none denies.
+
+    The principal is a `service` (`events.amazonaws.com`) or `arn` in `account`. `context` holds condition
+    keys; a key that is absent satisfies no condition but `…IfExists`. An operator we do not know satisfies
+    nothing: better refused here than allowed only here.
+    """
+    verdict = False
+    for statement in statements:
+        if not (
+            _principal(statement.get("Principal"), service, account, arn)
+            and _any(statement.get("Action"), action)
+            and _any(statement.get("Resource", "*"), resource)
+            and _conditions(statement.get("Condition") or {}, context or {})
+        ):
+            continue
+        if statement.get("Effect") == "Deny":
+            return False
+        verdict = True
+    return verdict
+
+
+def statements(document: str | Mapping[str, Any] | None) -> list[Statement]:
+    """The statements of a policy document, JSON or parsed."""
+    policy = json.loads(document) if isinstance(document, str) else document
+    return _list((policy or {}).get("Statement"))
+
+
+def _list(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _principal(principal: Any, service: str, account: str, arn: str) -> bool:
+    if principal == "*":
+        return True
+    if not isinstance(principal, Mapping):
+        return False
+    if service:
+        return service in _list(principal.get("Service"))
+    names = _list(principal.get("AWS"))
+    return any(name in ("*", account, f"arn:aws:iam::{account}:root", arn) for name in map(str, names))
+
+
+def _any(patterns: Any, value: str) -> bool:
+    return any(fnmatch.fnmatchcase(value.lower(), str(pattern).lower()) for pattern in _list(patterns))
+
+
+def _conditions(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bool:
+    keys = {key.lower(): value for key, value in context.items()}
+    return all(
+        _condition(operator, keys.get(key.lower()), [str(v) for v in _list(wanted)])
+        for operator, tests in conditions.items()
+        for key, wanted in tests.items()
+    )
+
+
+def _condition(operator: str, actual: str | None, wanted: list[str]) -> bool:
+    operator = operator.split(":", 1)[-1]  # ForAnyValue: and ForAllValues: of our single values are the same
+    if operator.endswith("IfExists"):
+        if actual is None:
+            return True
+        operator = operator.removesuffix("IfExists")
+    if operator == "Null":
+        return (actual is None) == (wanted == ["true"])
+    if actual is None:
+        return operator.startswith(("StringNot", "ArnNot"))
+    match operator:
+        case "StringEquals":
+            return actual in wanted
+        case "StringNotEquals":
+            return actual not in wanted
+        case "Bool" | "StringEqualsIgnoreCase":
+            return actual.lower() in [value.lower() for value in wanted]
+        case "StringLike" | "ArnLike" | "ArnEquals":  # IAM treats the two Arn operators alike
+            return any(fnmatch.fnmatchcase(actual, value) for value in wanted)
+        case "StringNotLike" | "ArnNotLike" | "ArnNotEquals":
+            return not any(fnmatch.fnmatchcase(actual, value) for value in wanted)
+        case _:
+            return False

@@ -1,0 +1,105 @@
+"""A function's worker process: imports the handler once, then answers one invocation after another.
+
+Run as `python -I worker.py` with only the function's own environment; standard library only, so that
+nothing but the function decides what is imported. One JSON line in on standard input is an invocation,
+one JSON line out its outcome; what the handler prints goes to standard error, which is the function's log.
+When standard input ends, because the cloud ended however it ended, the process is gone at once.
+"""
+
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import Any, BinaryIO
+
+
+class Context:
+    """What Lambda hands to a handler beside the event."""
+
+    def __init__(self, invocation: dict[str, Any]) -> None:
+        self.aws_request_id: str = invocation["request_id"]
+        self.function_name: str = invocation["function_name"]
+        self.invoked_function_arn: str = invocation["function_arn"]
+        self.memory_limit_in_mb: str = str(invocation["memory"])
+        self.function_version = "$LATEST"
+        self.log_group_name = f"/aws/lambda/{self.function_name}"
+        self.log_stream_name = f"local/{os.getpid()}"
+        self.identity = None
+        self.client_context = None
+        self._ends = time.monotonic() + invocation["seconds"]
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the function's timeout."""
+        return max(0, int((self._ends - time.monotonic()) * 1000))
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    inbox = os.fdopen(os.dup(0), "rb")
+    outbox = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # prints and child processes: to the log
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+    invocations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(inbox, invocations), daemon=True).start()
+
+    sys.path[:0] = [folder for folder in sys.argv[2:] if folder]
+    handler, failure = _import(sys.argv[1])
+    _write(outbox, {"ready": failure is None})
+    while True:
+        invocation = invocations.get()
+        _write(outbox, failure or _invoke(handler, invocation))
+
+
+def _read(inbox: BinaryIO, invocations: "queue.SimpleQueue[dict[str, Any]]") -> None:
+    for line in inbox:
+        invocations.put(json.loads(line))
+    os._exit(0)
+
+
+def _write(outbox: BinaryIO, outcome: dict[str, Any]) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outbox.write(json.dumps(outcome).encode() + b"\n")
+    outbox.flush()
+
+
+def _import(name: str) -> tuple[Any, dict[str, Any] | None]:
+    module, _, function = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module.replace("/", ".")), function), None
+    except BaseException as error:
+        traceback.print_exc()
+        failure = _failure(error)
+        if isinstance(error, ImportError):
+            failure["error"]["errorType"] = "Runtime.ImportModuleError"
+        return None, failure
+
+
+def _invoke(handler: Any, invocation: dict[str, Any]) -> dict[str, Any]:
+    try:
+        result = handler(invocation["event"], Context(invocation))
+        return {"result": json.loads(json.dumps(result))}
+    except BaseException as error:
+        traceback.print_exc()
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    return {
+        "error": {
+            "errorMessage": str(error),
+            "errorType": type(error).__name__,
+            "stackTrace": traceback.format_exception(error),
+        }
+    }
+
+
+if __name__ == "__main__":
+    main()
