@@ -15,6 +15,7 @@ PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the per
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is no policy
 
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Place = tuple[str | int, ...]
 
 
@@ -86,6 +87,10 @@ class _Reader:
             raise _problem(self.name, here, f"expected a policy, found more than {MAX_PARTS} parts (aliases count)")
         if any(node is outer for outer in self._open):
             raise _problem(self.name, here, "an alias to a part that it is itself in")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            self._note(
+                here, place, f"a mapping or list with a tag of its own ({node.tag}) is nothing that is known here"
+            )
         self._open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):

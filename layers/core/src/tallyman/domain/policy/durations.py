@@ -34,4 +34,6 @@ def format_duration(duration: timedelta) -> str:
 
 def end_of_day(day: date) -> datetime:
     """The first instant after the day, in UTC: what a policy says holds `until` a day holds before it."""
+    if day == date.max:
+        return datetime.max.replace(tzinfo=UTC)
     return datetime.combine(day, time.min, UTC) + timedelta(days=1)

@@ -255,7 +255,11 @@ REPOSITORY = Record(
 )
 
 
-_REGISTRY = Text(what="a registry: account/region, such as 111111111111/us-east-2", build=Registry.parse)
+_REGISTRY = Text(
+    r"[0-9]{12}/[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}",
+    "a registry: account/region, such as 111111111111/us-east-2",
+    Registry.parse,
+)
 _ENVIRONMENT = Record(
     {
         "registries": Key(

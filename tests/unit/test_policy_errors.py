@@ -1,0 +1,276 @@
+"""What is wrong with a policy: every problem at once, each with its file, line, key and what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from tallyman.adapters.policy_file import load, loads
+from tallyman.domain.policy import Policy, PolicyProblem
+from tallyman.errors import PolicyError
+
+ENVIRONMENTS = """\
+environments:
+  dev: {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2]}
+"""
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(PolicyProblem) as caught:
+        loads(text.encode() if isinstance(text, str) else text)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == len(caught.value.problems)
+    return lines
+
+
+def promotion(text: str) -> str:
+    return f"{ENVIRONMENTS}repositories:\n  - match: rocketseat/*\n    promotions:\n      - {text}\n"
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
+    found = problems(
+        """\
+environments:
+  dev: {registries: [111111111111/us-east-2], regsitries: x}
+repositories:
+  - match: rocketseat/*
+    create: {immutable: "yes"}
+    promotions:
+      - from: dev
+        to: prd
+        gates:
+          soak: 24 hours
+"""
+    )
+    assert found == [
+        "tallyman.yaml:2: environments.dev.regsitries: unknown key 'regsitries' (did you mean 'registries'?)",
+        'tallyman.yaml:5: repositories[0].create.immutable: expected true or false, found "yes"',
+        'tallyman.yaml:8: repositories[0].promotions[0].to: expected an environment of this policy (dev), found "prd"',
+        "tallyman.yaml:10: repositories[0].promotions[0].gates.soak: expected a duration such as 24h "
+        '(a whole number with s, m, h, d or w), found "24 hours"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("peeple: {}", 1, "peeple: unknown key 'peeple' (did you mean 'people'?)"),
+        ("xyz: 1", 1, "unknown key 'xyz' (known: environments, repositories, people)"),
+        ("- 1", 1, "expected a mapping with environments, repositories, people, found a list"),
+        ("environments: []", 1, "environments: expected environments by name"),
+        ("environments: {dev: {}}", 1, "environments.dev: 'registries' is missing"),
+        ("environments: {dev: {registries: []}}", 1, "expected at least 1 in the list, found 0"),
+        ("environments: {dev: {registries: [111111111111]}}", 1, "expected a registry: account/region"),
+        (
+            "environments: {dev: {registries: [11/us-east-2]}}",
+            1,
+            'expected a registry: account/region, such as 111111111111/us-east-2, found "11/us-east-2"',
+        ),
+        ("environments: {on: {registries: [111111111111/us-east-2]}}", 1, "found true: put it in quotes"),
+        ("environments: {1dev: {registries: [111111111111/us-east-2]}}", 1, "expected the name of an environment"),
+        ("environments: {dev: {registries: [111111111111/us-east-2], repository: prod}}", 1, "that holds {name} once"),
+        ("repositories: {match: x}", 1, "repositories: expected a list of repository entries"),
+        ("repositories:\n  - tags: {}", 2, "repositories[0]: 'match' is missing"),
+        ("repositories:\n  - match: 5", 2, "repositories[0].match: expected a repository or a glob"),
+        ("repositories:\n  - match: Rocket/*", 2, "expected a repository or a glob such as rocketseat/*"),
+        ("repositories:\n  - match: a\n    create: {encryption: KSM}", 3, "expected AES256 or KMS or KMS_DSSE"),
+        ("repositories:\n  - match: a\n    create: {kms_key: alias/x}", 3, "a kms_key needs encryption: KMS"),
+        ("repositories:\n  - match: a\n    create: {mutable_tags: [a, b, c, d, e, f]}", 3, "at most 5 in the list"),
+        (
+            "repositories:\n  - match: a\n    create: {pull: [222222222222]}",
+            3,
+            "create.pull[0]: an account id is a string of 12 digits: put it in quotes",
+        ),
+        ("repositories:\n  - match: a\n    create: {pull: ['22']}", 3, "expected an account id, a string of 12 digits"),
+        ("repositories:\n  - match: a\n    tags: {allow: [1.0]}", 3, "found 1.0: put it in quotes"),
+        ("repositories:\n  - match: a\n    tags: {allow: ['>=x']}", 3, "'>=x' is no range of versions"),
+        ("repositories:\n  - match: a\n    tags: {allow: ['a b']}", 3, "'a b' is no tag, glob"),
+        ("repositories:\n  - match: a\n    tags: {allow: ['>2', '<1']}", 3, "no tag can match all of: >2, <1"),
+        ("repositories:\n  - match: a\n    verify: {layers: deep}", 3, "expected presence or content, found"),
+        ("repositories:\n  - match: a\n    verify: {platforms: [amd64]}", 3, "expected a platform such as linux/arm64"),
+        ("repositories:\n  - match: a\n    retention: {grace: 7}", 3, "expected a duration such as 24h"),
+        ("repositories:\n  - match: a\n    retention: {at_most: 20}", 3, "expected a share from 0% to 100%"),
+        ("repositories:\n  - match: a\n    retention: {at_most: 101%}", 3, "expected a share from 0% to 100%"),
+        ("repositories:\n  - match: a\n    retention: {keep: [{oldest: 1}]}", 3, "expected {newest: 20, of: semver}"),
+        ("repositories:\n  - match: a\n    retention: {keep: [{newest: 0}]}", 3, "a whole number, at least 1"),
+        ("repositories:\n  - match: a\n    retention: {keep: [{tag: x, newest: 1}]}", 3, "unknown key 'tag'"),
+        ("people: {promote: [bob]}", 1, "expected a role such as role/release-managers"),
+        ("people: {dance: []}", 1, "unknown key 'dance'"),
+    ],
+)
+def test_a_problem_names_its_line_its_key_and_what_was_expected(text: str, line: int, message: str) -> None:
+    found = problems(text)
+    assert any(problem.startswith(f"tallyman.yaml:{line}: ") and message in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{from: dev, to: dev}", "promotions[0].to: a promotion from 'dev' to itself"),
+        ("{from: dev}", "promotions[0]: 'to' is missing"),
+        ("{from: dev, to: prod, tags: [semver, '>2 <1']}", "tags: no tag can match all of: semver, >2 <1"),
+        ("{from: dev, to: prod, gates: {scann: {}}}", "gate 'scann' is not known to this version of Tallyman"),
+        ("{from: dev, to: prod, gates: {scann: {}}}", "(did you mean 'scan'?)"),
+        ("{from: dev, to: prod, gates: [soak]}", "expected gates, as in {verified: true, soak: 24h}, found a list"),
+        ("{from: dev, to: prod, gates: {verified: 1}}", "gates.verified: expected true or false, found 1"),
+        ("{from: dev, to: prod, gates: {soak: }}", "gates.soak: expected a duration such as 24h"),
+        ("{from: dev, to: prod, gates: {scan: {max: {critical: -1}}}}", "a whole number, at least 0, found -1"),
+        ("{from: dev, to: prod, gates: {scan: {max: {critical: 0.5}}}}", "a whole number, at least 0, found 0.5"),
+        ("{from: dev, to: prod, gates: {scan: {max: {critical: true}}}}", "a whole number, at least 0, found true"),
+        ("{from: dev, to: prod, gates: {scan: {max: {sever: 0}}}}", "scan.max.sever: unknown key 'sever'"),
+        ("{from: dev, to: prod, gates: {scan: {unscannable: maybe}}}", "expected refuse or approve or pass"),
+        ("{from: dev, to: prod, gates: {scan: {ignore: [{id: CVE-1}]}}}", "'until' is missing"),
+        ("{from: dev, to: prod, gates: {scan: {ignore: [{id: x, until: soon}]}}}", "a date such as 2027-01-31"),
+        ("{from: dev, to: prod, gates: {scan: {ignore: [{id: x, until: 2027-02-30}]}}}", "'2027-02-30' can't be read"),
+        ("{from: dev, to: prod, gates: {scan: {ignore: [{id: x, until: '2027-02-30'}]}}}", "a date such as 2027-01-31"),
+        ("{from: dev, to: prod, gates: {scan: {ignore: [{id: x, until: 2027-01-31T10:00:00Z}]}}}", "a date such as"),
+    ],
+)
+def test_a_promotion_that_can_not_be_meant_is_refused(text: str, message: str) -> None:
+    found = problems(promotion(text))
+    assert any(message in problem and problem.startswith("tallyman.yaml:7: ") for problem in found), found
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("gate", "config"),
+    [
+        ("approvals", '{count: 1, from: ["role/release-managers"]}'),
+        ("window", '{days: mon-fri, between: "09:00-17:00", timezone: America/Sao_Paulo}'),
+    ],
+)
+def test_a_gate_that_nothing_judges_yet_is_refused_because_unknown_means_closed(gate: str, config: str) -> None:
+    found = problems(promotion(f"{{from: dev, to: prod, gates: {{{gate}: {config}}}}}"))
+    assert len(found) == 1
+    assert f"gates.{gate}: gate '{gate}' is not known to this version of Tallyman" in found[0]
+    assert "expected one of verified, scan, soak" in found[0]
+
+
+def test_two_promotions_that_lead_the_same_way_for_one_tag_contradict() -> None:
+    text = promotion(
+        "{from: dev, to: prod, tags: [semver]}\n      - {from: dev, to: prod, tags: ['v1.*'], gates: {soak: 1h}}"
+    )
+    assert problems(text) == [
+        "tallyman.yaml:8: repositories[0].promotions[1]: contradicts repositories[0].promotions[0]: both are from dev "
+        "to prod, and both let in the tag v1.0.0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("[semver]", "[semver-commit]"),
+        ("[semver, '<1']", "[semver, '>=1']"),
+        ("[semver]", "['stable-*']"),
+        ("[a]", "[b]"),
+    ],
+)
+def test_two_promotions_that_lead_the_same_way_for_different_tags_agree(first: str, second: str) -> None:
+    text = promotion(f"{{from: dev, to: prod, tags: {first}}}\n      - {{from: dev, to: prod, tags: {second}}}")
+    assert len(loads(text.encode()).repositories[0].promotions) == 2
+
+
+def test_promotions_do_not_go_round_in_a_circle() -> None:
+    text = promotion("{from: dev, to: prod, tags: [semver]}\n      - {from: prod, to: dev, tags: [latest]}")
+    assert problems(text) == [
+        "tallyman.yaml:6: repositories[0].promotions: the promotions go round in a circle: dev → prod → dev"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("rocketseat/*", "rocketseat/*"), ("*", "rocketseat/*"), ("rocketseat/*", "rocketseat/a"), ("a?", "ab")],
+)
+def test_an_entry_that_an_earlier_one_hides_is_refused(first: str, second: str) -> None:
+    (found,) = problems(f'repositories:\n  - match: "{first}"\n  - match: "{second}"\n')
+    assert found.startswith(f"tallyman.yaml:3: repositories[1].match: '{second}' can never count: repositories[0]")
+
+
+def test_a_registry_is_named_once_in_an_environment() -> None:
+    (found,) = problems("environments:\n  dev: {registries: [111111111111/us-east-2, 111111111111/us-east-2]}")
+    assert found == "tallyman.yaml:2: environments.dev.registries[1]: registry 111111111111/us-east-2 is there twice"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("{name}", "{name}"), ("a/{name}", "a/{name}"), ("a/{name}", "{name}/b")]
+)
+def test_two_environments_in_one_registry_need_names_that_tell_them_apart(first: str, second: str) -> None:
+    (found,) = problems(
+        f'environments:\n  dev: {{registries: [111111111111/us-east-2], repository: "{first}"}}\n'
+        f'  prod: {{registries: [111111111111/us-east-2], repository: "{second}"}}\n'
+    )
+    assert found.startswith(
+        "tallyman.yaml:3: environments.prod: a repository in 111111111111/us-east-2 could belong to"
+    )
+
+
+def test_environments_whose_variables_would_be_the_same_are_refused() -> None:
+    (found,) = problems(
+        "environments:\n  us-1: {registries: [111111111111/us-east-2]}\n  US_1: {registries: [222222222222/us-east-2]}"
+    )
+    assert "the names 'us-1' and 'US_1' differ only in case, _ or -" in found
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "message"),
+    [
+        (b"a: 1\na: 2\n", 2, "'a' is there twice, first in line 1"),
+        (b"environments:\n\tdev: x\n", 2, "expected spaces"),
+        (b"environments: [\n", 2, "not YAML"),
+        (b"environments: {dev: {registries: [111111111111/us-east-2]}\nrepositories: []\n", 2, "not YAML"),
+        (b"a: 1\n--- \nb: 2\n", 2, "not YAML"),
+        (b"x: *nowhere\n", 1, "not YAML: found undefined alias"),
+        (b"x: 1\n\xff\xfe: 2\n", 2, "expected UTF-8 text"),
+        (b"x: 1\ny: \x07\n", 2, "a character that YAML does not allow"),
+        (b"people: !!python/object:os.system {}\n", 1, "a tag of its own"),
+        (b"x: !thing 1\n", 1, "'1' can't be read: could not determine a constructor for the tag '!thing'"),
+        (b"people: &a {promote: *a}\n", 1, "an alias to a part that it is itself in"),
+        (b"? [a, b]\n: 1\n", 1, "expected a text as key, found a list or a mapping"),
+        (b"repositories: [{<<: 1}]\n", 1, "not YAML"),
+        (b"x: " + b"9" * 5000 + b"\n", 1, "can't be read"),
+    ],
+)
+def test_what_is_wrong_as_yaml_is_told_with_its_line(raw: bytes, line: int, message: str) -> None:
+    found = problems(raw)
+    assert any(problem.startswith(f"tallyman.yaml:{line}: ") and message in problem for problem in found), found
+
+
+def test_aliases_that_multiply_without_end_are_refused() -> None:
+    layers = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    layers += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    (found,) = problems("\n".join(layers))
+    assert "more than 100000 parts" in found
+
+
+def test_nesting_without_end_is_refused() -> None:
+    (found,) = problems("x: " + "[" * 20_000)
+    assert "not YAML" in found or "nested too deeply" in found
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    (found,) = problems(b"#" * (1024 * 1024 + 1))
+    assert "expected at most 1048576 bytes" in found
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"nowhere\.yaml: can't be read: No such file"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_plain_data_without_positions_names_the_key() -> None:
+    with pytest.raises(PolicyProblem, match=r"^tallyman\.yaml: people.promote: expected a list"):
+        Policy.parse({"people": {"promote": "role/x"}})
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ("[edge]", "no tag of edge is let in by the repository's tags.allow (semver, latest)"),
+        ("[semver, latest, '>=1']", "'latest' can never match: it is no version"),
+    ],
+)
+def test_what_is_allowed_but_hardly_meant_is_a_warning(tags: str, message: str) -> None:
+    text = promotion(f"{{from: dev, to: prod, tags: {tags}}}") + "    tags: {allow: [semver, latest]}\n"
+    (warning,) = loads(text.encode()).warnings
+    assert warning.startswith("tallyman.yaml:7: repositories[0].promotions[0].tags: ")
+    assert message in warning
