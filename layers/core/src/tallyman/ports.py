@@ -108,9 +108,13 @@ class Hints(Protocol):
 
 
 class Notices(Protocol):
-    """Words for people, on the stack's topic, and events for programs, on the stack's bus."""
+    """Words for people, on the stack's topic."""
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None: ...
+
+
+class Announcements(Protocol):
+    """Events for programs, on the stack's bus."""
 
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 

@@ -16,13 +16,13 @@ _MAX_TEXT = 200_000
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
-class AwsNotices:
-    """The stack's topic and its bus."""
+class SnsNotices:
+    """The stack's topic."""
 
-    PERMISSIONS: tuple[str, ...] = ("events:PutEvents", "sns:Publish")
+    PERMISSIONS: tuple[str, ...] = ("sns:Publish",)
 
-    def __init__(self, sns: Any, events: Any, topic: str, bus: str) -> None:
-        self._sns, self._events, self._topic, self._bus = sns, events, topic, bus
+    def __init__(self, client: Any, topic: str) -> None:
+        self._sns, self._topic = client, topic
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
         """SNS takes subjects of up to 100 printable ASCII characters: the rest is cut, the text has it all."""
@@ -37,6 +37,15 @@ class AwsNotices:
                     if value  # SNS refuses empty ones
                 },
             )
+
+
+class BusAnnouncements:
+    """The stack's bus."""
+
+    PERMISSIONS: tuple[str, ...] = ("events:PutEvents",)
+
+    def __init__(self, client: Any, bus: str) -> None:
+        self._events, self._bus = client, bus
 
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None:
         """One PutEvents. A 200 may hold a failed entry: that is an error too."""

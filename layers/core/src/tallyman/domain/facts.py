@@ -82,7 +82,9 @@ class Fact:
     @property
     def partition(self) -> str:
         """`D#<digest>`, or `E#<environment>[/<repository>]` where there is no digest or the fact is a release."""
-        if self.kind is Kind.RELEASED or self.digest is None:
+        if self.kind is Kind.RELEASED:
+            return f"E#{self.environment}/{self.detail['repository']}"
+        if self.digest is None:
             name = f"/{self.repository.name}" if self.repository else ""
             return f"E#{self.environment or '*'}{name}"
         return f"D#{self.digest}"

@@ -22,8 +22,8 @@ class Digest(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Raises BadName unless the text is a whole SHA-256 digest (ECR knows no other algorithm)."""
+    def parse(cls, text: object) -> Self:
+        """Raises BadName unless it is the text of a whole SHA-256 digest (ECR knows no other algorithm)."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
             raise BadName(f"'{text}' is no digest: expected sha256: and 64 hexadecimal digits")
         return cls(text)

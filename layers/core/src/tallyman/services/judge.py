@@ -154,6 +154,7 @@ def _pending(decision: Decision, item: StateItem | None, now: datetime, decided:
     old = item.data if item else {}
     gate = decision.deciding
     same = old.get("verdict") == decision.verdict and old.get("gate") == (gate.name if gate else None)
+    trying = gate is None or gate.name == "target"
     told = gate is None or (decision.verdict == WAITING and not gate.held)
     return {
         "digest": decision.digest,
@@ -170,6 +171,6 @@ def _pending(decision: Decision, item: StateItem | None, now: datetime, decided:
         # a hold that only changes its words (the next try's time) is told once
         "noticed": told or (same and decision.verdict == WAITING and old.get("noticed", False)),
         "attempt": old.get("attempt", 0),
-        "next_at": old.get("next_at"),
-        "failing_since": old.get("failing_since"),
+        "next_at": old.get("next_at") if trying else None,
+        "failing_since": old.get("failing_since") if trying else None,
     }

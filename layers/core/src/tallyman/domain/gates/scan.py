@@ -30,7 +30,9 @@ def judge(config: ScanGate, case: Case) -> GateResult:
     worst = min(results, key=lambda r: _WORST[r.verdict])
     reasons = [r.reason for r in results if r.verdict == worst.verdict]
     reason = f"{len(results)} platform images: " + (reasons[0] if worst.verdict == PASSED else "; ".join(reasons))
-    facts = {digest: result.facts for digest, result in zip(sorted(case.image.platforms), results, strict=True)}
+    facts: dict[str, Any] = {
+        digest: result.facts for digest, result in zip(sorted(case.image.platforms), results, strict=True)
+    }
     untils = [r.until for r in results if r.until]
     return GateResult("scan", worst.verdict, reason, facts, min(untils) if untils else None, worst.held)
 

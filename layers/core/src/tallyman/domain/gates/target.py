@@ -16,8 +16,11 @@ def judge(_: object, case: Case) -> GateResult:
     meanwhile, but sets no tag (DESIGN §9). `facts["conflicts"]` names the tags that are taken."""
     name = case.destination.name
     mine = [f for f in case.image.of(*_OF_TARGETS) if f.detail.get("to") == name and _here(f, case)]
+    asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
     trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
     seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
+    if seen is not None and asked is not None and _order(asked) > _order(seen):
+        seen = None  # a person asked to look again
     if trouble is not None and trouble.kind is Kind.PARKED:
         return GateResult(NAME, FAILED, trouble.detail["reason"], {"parked": format_time(trouble.at)})
     delayed = trouble if trouble is not None and trouble.kind is Kind.DELAYED else None
@@ -37,12 +40,15 @@ def judge(_: object, case: Case) -> GateResult:
         if delayed is None:
             return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
     assert delayed is not None  # every way to here has one
-    again = parse_time(delayed.detail["next_at"])
-    reason = f"{delayed.detail['reason']}; tried again {format_time(again)}"
-    return GateResult(NAME, WAITING, reason, {"attempt": delayed.detail["attempt"]}, again, held=True)
+    # the reason names no time and no count, so that a try that fails like the one before is no new decision
+    facts = {"attempt": delayed.detail["attempt"], "next_at": delayed.detail["next_at"]}
+    reason = f"{delayed.detail['reason']}; it is tried again"
+    return GateResult(NAME, WAITING, reason, facts, parse_time(delayed.detail["next_at"]), held=True)
 
 
 def _here(fact: Fact, case: Case) -> bool:
+    if fact.detail.get("refused"):
+        return False  # somebody asked who may not
     return bool(fact.detail.get("name", case.repository) == case.repository)
 
 

@@ -1,0 +1,218 @@
+"""Wires adapters into services: the only place that knows both. Handlers and the command line start here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from tallyman.adapters import dynamodb, notices, policy_file, s3, sqs
+from tallyman.adapters.clients import Clients
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Policy
+from tallyman.errors import StateMoved, TallymanError
+from tallyman.ports import Clock, Deadline
+from tallyman.services.judge import Judge
+from tallyman.services.policy_in_force import publish
+from tallyman.settings import Settings
+
+MARGIN = 10.0
+"""Seconds of a run that work leaves for writing down how far it came."""
+
+
+def now() -> datetime:
+    """The time, aware, UTC: the clock of everything that runs for real."""
+    return datetime.now(UTC)
+
+
+class Adapters:
+    """Every adapter, made when first asked for: what a function does not use costs it nothing at a cold start."""
+
+    def __init__(self, settings: Settings, clients: Clients | None = None, clock: Clock = now) -> None:
+        hub: Registry = settings.require("hub")
+        self.settings, self.clock = settings, clock
+        self.clients = clients or Clients(hub, settings.require("stack"), settings.function or "tallyman")
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy file, read once."""
+        return policy_file.load(self.settings.require("policy")).for_hub(self.settings.require("hub"))
+
+    @cached_property
+    def ledger(self) -> dynamodb.DynamoLedger:
+        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
+        return dynamodb.DynamoLedger(self.clients.get("dynamodb"), *tables)
+
+    @cached_property
+    def state(self) -> dynamodb.DynamoState:
+        return dynamodb.DynamoState(self.clients.get("dynamodb"), self.settings.require("state_table"))
+
+    @cached_property
+    def archive(self) -> s3.S3Archive:
+        return s3.S3Archive(self.clients.get("s3"), self.settings.require("archive_bucket"))
+
+    @cached_property
+    def hints(self) -> sqs.SqsHints:
+        return sqs.SqsHints(self.clients.get("sqs"), self.settings.queues)
+
+    @cached_property
+    def dead_letters(self) -> sqs.DeadLetters:
+        return sqs.DeadLetters(self.clients.get("sqs"), self.settings.require("dead_letters"))
+
+    @cached_property
+    def notices(self) -> notices.SnsNotices:
+        return notices.SnsNotices(self.clients.get("sns"), self.settings.require("notices_topic"))
+
+    @cached_property
+    def announcements(self) -> notices.BusAnnouncements:
+        return notices.BusAnnouncements(self.clients.get("events"), self.settings.require("bus"))
+
+    @cached_property
+    def source(self) -> Any:
+        from tallyman.adapters.ecr_source import EcrSource
+        from tallyman.adapters.http import Http
+
+        return EcrSource(self.clients, Http())
+
+    @cached_property
+    def view(self) -> Any:
+        from tallyman.adapters.ecr_view import EcrView
+
+        return EcrView(self.clients)
+
+    @cached_property
+    def target(self) -> Any:
+        from tallyman.adapters.ecr_target import EcrTarget
+        from tallyman.adapters.http import Http
+        from tallyman.adapters.registry_http import RegistryHttp
+
+        rate = self.settings.put_rate / self.settings.promote_concurrency
+        return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
+
+    @cached_property
+    def trail(self) -> Any:
+        from tallyman.adapters.cloudtrail import CloudTrail
+
+        return CloudTrail(self.clients, self.settings.trail_rate)
+
+    @cached_property
+    def people(self) -> Any:
+        from tallyman.adapters.iam import IamPeople
+
+        return IamPeople(self.clients.get("iam"))
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+
+
+def record_push(a: Adapters) -> Any:
+    """The service behind functions/record_push."""
+    from tallyman.services.record_push import RecordPush
+
+    return RecordPush(a.policy, a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock)
+
+
+def verify_digest(a: Adapters) -> Any:
+    """The service behind functions/verify_digest."""
+    from tallyman.services.verify_digest import VerifyDigest
+
+    return VerifyDigest(a.policy, a.source, a.ledger, a.state, a.judge, a.clock)
+
+
+def record_scan(a: Adapters) -> Any:
+    """The service behind functions/record_scan."""
+    from tallyman.services.record_scan import RecordScan
+
+    return RecordScan(a.view, a.ledger, a.archive, a.judge, a.clock)
+
+
+def record_command(a: Adapters) -> Any:
+    """The service behind functions/record_command."""
+    from tallyman.services.record_command import RecordCommand
+
+    return RecordCommand(a.policy, a.ledger, a.people, a.judge, a.clock)
+
+
+def promote_image(a: Adapters) -> Any:
+    """The service behind functions/promote_image."""
+    from tallyman.services.promote_image import PromoteImage
+    from tallyman.services.release import Releases
+    from tallyman.services.targets import Targets
+
+    publish_policy(a)
+    targets = Targets(a.policy, a.view, a.source, a.target, a.ledger, a.clock)
+    releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
+    return PromoteImage(a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock)
+
+
+def publish_policy(a: Adapters) -> None:
+    """Names the policy of this function as the one in force. Another that does the same just now is no matter."""
+    try:
+        publish(a.policy, a.archive, a.ledger, a.state, a.clock)
+    except StateMoved:
+        return
+
+
+SERVICES: Mapping[str, Callable[[Adapters], Any]] = {
+    "record_push": record_push,
+    "verify_digest": verify_digest,
+    "record_scan": record_scan,
+    "record_command": record_command,
+    "promote_image": promote_image,
+}
+"""Functions that react to messages, and what builds the service of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A service at its queue: what will never succeed goes to the dead-letter queue with its reason, and is done."""
+
+    function: str
+    service: Any
+    dead_letters: sqs.DeadLetters
+
+    def __call__(self, body: str, *handed: object) -> str:
+        """The word for the log. Raises what is worth another try; anything unforeseen is."""
+        try:
+            outcome: str = self.service.handle(body, *handed)
+            return outcome
+        except TallymanError as error:
+            if error.retryable:
+                raise
+            self.dead_letters.send(body, str(error), type(error).__name__, self.function)
+            return f"dead letter: {type(error).__name__}: {error}"
+
+
+def reaction(function: str, settings: Settings | None = None) -> Reaction:
+    """The reaction of a function, wired for real. Reads the policy; opens no connection."""
+    adapters = Adapters(settings or Settings.from_environment())
+    return Reaction(function, SERVICES[function](adapters), adapters.dead_letters)
+
+
+def deadline(remaining_millis: Callable[[], int]) -> Deadline:
+    """The seconds that work may use, from what Lambda says is left of the run."""
+    return lambda: remaining_millis() / 1000 - MARGIN
+
+
+def sent(timestamp: str | None) -> datetime:
+    """When SQS took a message, from its attribute SentTimestamp (milliseconds since 1970)."""
+    return datetime.fromtimestamp(int(timestamp or 0) / 1000, UTC)
+
+
+def open_stack(outputs: Mapping[str, str], stack: str, hub: Registry, clients: Clients | None = None) -> Adapters:
+    """Adapters for a person at the command line, from the outputs of the stack. The policy is the caller's matter."""
+    settings = Settings(
+        stack=stack,
+        function="cli",
+        hub=hub,
+        ledger_table=outputs.get("LedgerTable"),
+        state_table=outputs.get("StateTable"),
+        archive_bucket=outputs.get("ArchiveBucket"),
+        notices_topic=outputs.get("NoticesTopicArn"),
+        bus=outputs.get("BusName"),
+        verify_queue=outputs.get("VerifyQueueUrl"),
+        promote_queue=outputs.get("PromoteQueueUrl"),
+        commands_queue=outputs.get("CommandsQueueUrl"),
+    )
+    return Adapters(settings, clients)
