@@ -18,7 +18,7 @@ EXPECTED: dict[str, set[str]] = {
     "record_push/poison.json": {"Image", "Pushed"},
     "record_push/delete.json": {"Image"},
     "record_push/archive.json": {"Image"},
-    "record_push/replication.json": {"Replication"},
+    "record_push/replication.json": {"Replication", "Pushed"},
     "record_push/referrer.json": {"Referrer"},
     "record_push/call.json": {"Call"},
     "verify_digest/push.json": {"Image", "Pushed"},
