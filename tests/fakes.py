@@ -30,6 +30,7 @@ from tallyman.ports import Appended, StateChange, StateItem
 __all__ = [
     "Crash",
     "CrashAfter",
+    "FakeAnnouncements",
     "FakeArchive",
     "FakeClock",
     "FakeHints",
@@ -187,13 +188,19 @@ class FakeHints:
 
 @dataclass
 class FakeNotices:
-    """`Notices`; what was published and emitted."""
+    """`Notices`; `published` are (subject, text, attributes)."""
 
     published: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    emitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
         self.published.append((subject, text, dict(attributes)))
+
+
+@dataclass
+class FakeAnnouncements:
+    """`Announcements`; `emitted` are (detail type, detail)."""
+
+    emitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None:
         self.emitted.append((detail_type, dict(detail)))
