@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from moto.events.models import EventPattern
+from tallyman.domain.events import IMAGE_CALLS, SETTINGS_CALLS
 from templates import ROOT, hub, listed, of_type, spoke, text
 
 OWN, SPOKE = "Own", "Spoke"
@@ -110,6 +111,12 @@ def test_a_refused_call_and_a_reading_call_match_no_rule() -> None:
     for other in (changed(call, errorCode="ImageTagAlreadyExistsException"), changed(call, eventName="BatchGetImage")):
         assert matching(hub(), other) == set()
         assert matching(spoke(), other) == set()
+
+
+def test_the_calls_that_the_rules_let_through_are_those_that_the_core_reads() -> None:
+    for name, template in (("OwnCallRule", hub()), ("SpokeCallRule", hub()), ("CallRule", spoke())):
+        pattern = of_type(template, "AWS::Events::Rule")[name]["EventPattern"]
+        assert set(pattern["detail"]["eventName"]) == IMAGE_CALLS | SETTINGS_CALLS
 
 
 def test_the_rules_of_both_buses_are_the_same() -> None:
