@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from moto.events.models import EventPattern
+
 from tallyman.domain.events import IMAGE_CALLS, SETTINGS_CALLS
 from templates import ROOT, hub, listed, of_type, spoke, text
 
