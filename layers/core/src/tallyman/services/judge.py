@@ -101,6 +101,8 @@ class Judge:
             key=lambda f: (f.at, f.id),
             default=None,
         )
+        if item is not None and item.data["decided"] != (last.id if last else None):
+            raise StateMoved("decided by another reaction since the facts were read")
         said = _saying(decision.detail)
         if last is None or _saying(last.detail) != said:
             fact = Fact(
