@@ -82,9 +82,9 @@ class Node(NamedTuple):
         self.document.problems.append(self.document.problem(self.path if path is None else path, message))
         return Wrong(message)
 
-    def expected(self, what: str) -> Wrong:
+    def expected(self, what: str, advice: str = "") -> Wrong:
         """Note that something else was expected; the answer is to be raised."""
-        return self.wrong(f"expected {what}, found {found_text(self.value)}")
+        return self.wrong(f"expected {what}, found {found_text(self.value)}{advice}")
 
     def warn(self, message: str) -> None:
         """Note something that is allowed, but hardly meant."""

@@ -72,7 +72,8 @@ class Text(NamedTuple):
     def read(self, node: Node) -> Any:
         value = node.value
         if isinstance(value, (int, float)):  # 1.0 and 0123, and on, off, yes and no as well
-            raise node.wrong(f"expected {self.what}, found {found_text(value)}: put it in quotes")
+            quotes = not self.pattern or re.fullmatch(self.pattern, str(value))
+            raise node.expected(self.what, ": put it in quotes" if quotes else "")
         if not isinstance(value, str) or not value or (self.pattern and not re.fullmatch(self.pattern, value)):
             raise node.expected(self.what)
         try:

@@ -100,11 +100,6 @@ class TagRule:
         return ", ".join(self.texts) or "nothing"
 
 
-def tags_allowed(rule: TagRule, tag: str) -> bool:
-    """Whether the rule lets the tag in; the same as `rule.allows(tag)`."""
-    return rule.allows(tag)
-
-
 ANY_TAG = TagRule(globs=("*",), texts=("*",))
 
 
