@@ -1,7 +1,7 @@
 """The local ECR on ephemeral ports of this machine, for tests: registries, their API, what they told."""
 
+import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from typing import Any
 import boto3
 import urllib3
 from botocore.config import Config
-from builders import Built
-from cheroot.wsgi import Server
-from tallyman_local.ecr import Identity, LocalEcr
 
+from builders import Built
 from tallyman.domain.names import Registry, Repository
+from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.http import Listener
 
 DEV = Registry("111111111111", "us-east-2")
 PROD = Registry("222222222222", "us-east-2")
@@ -53,6 +53,16 @@ class Served:
     events: list[dict[str, Any]] = field(default_factory=list)
     trail: list[dict[str, Any]] = field(default_factory=list)
     denied: set[tuple[str, str]] = field(default_factory=set)
+
+    def reset(self) -> None:
+        """As new: no repository, nothing told, noon again."""
+        for registry in self.ecr.registries():
+            for row in self.ecr.repositories(registry):
+                self.ecr.store.delete(row)
+        self.events.clear()
+        self.trail.clear()
+        self.denied.clear()
+        self.clock.now = Clock().now
 
     def base(self, registry: Registry = DEV) -> str:
         """The registry's base URL."""
@@ -100,8 +110,6 @@ class Served:
 
     def upload(self, raw: bytes, registry: Registry = DEV, name: str = NAME) -> str:
         """A blob in one PUT; returns its digest."""
-        import hashlib
-
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         location = self.send("POST", f"/v2/{name}/blobs/uploads/", registry=registry).headers["Location"]
         answer = self.send("PUT", f"{location}?digest={digest}", raw, registry)
@@ -141,22 +149,15 @@ def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options:
         allow=allow,
         **options,
     )
-    apps = [(registry, ecr.v2(registry)) for registry in registries]
-    servers = [(registry, Server(("127.0.0.1", 0), app, numthreads=6)) for registry, app in apps]
-    api = Server(("127.0.0.1", 0), ecr.api_app(), numthreads=4)
-    threads = []
-    for server in [api, *(server for _, server in servers)]:
-        server.shutdown_timeout = 1
-        server.prepare()
-        threads.append(threading.Thread(target=server.serve))
-        threads[-1].start()
-    ports.update({registry: server.bind_addr[1] for registry, server in servers})
-    served = Served(ecr, clock, ports, api.bind_addr[1])
+    listeners = {registry: Listener(ecr.v2(registry), threads=6) for registry in registries}
+    api = Listener(ecr.api_app(), threads=4)
+    ports.update({registry: listener.port for registry, listener in listeners.items()})
+    served = Served(ecr, clock, ports, api.port)
+    for listener in [api, *listeners.values()]:
+        listener.start()
     try:
         yield served
     finally:
-        for server in [api, *(server for _, server in servers)]:
-            server.stop()
-        for thread in threads:
-            thread.join()
+        for listener in [api, *listeners.values()]:
+            listener.stop()
         ecr.close()

@@ -21,11 +21,7 @@ CHUNK = 1 << 20
 
 
 class ShortBody(Exception):
-    """The client promised more bytes than it sent: `received` of `promised`."""
-
-    def __init__(self, received: int, promised: int) -> None:
-        super().__init__(f"the body ended after {received} of {promised} bytes")
-        self.received, self.promised = received, promised
+    """The client went away, or sent fewer bytes than it promised."""
 
 
 class Upload:
@@ -44,21 +40,25 @@ class Upload:
     def append(self, read: Callable[[int], bytes], length: int | None) -> int:
         """Append `length` bytes (None: until the end), at most 1 MiB in memory. Returns how many.
 
-        Raises ShortBody, and then nothing of this part is kept: a part is stored whole or not at all.
+        Raises ShortBody (or what `read` raises), and then nothing of this part is kept: a part is stored whole or
+        not at all.
         """
         sha256, received = self._sha256.copy(), 0
-        with self.path.open("r+b") as out:
+        with self.path.open("r+b", buffering=0) as out:
             out.seek(self.size)
-            while length is None or received < length:
-                data = read(CHUNK if length is None else min(CHUNK, length - received))
-                if not data:
-                    break
-                out.write(data)
-                sha256.update(data)
-                received += len(data)
-            if length is not None and received < length:
+            try:
+                while length is None or received < length:
+                    data = read(CHUNK if length is None else min(CHUNK, length - received))
+                    if not data:
+                        break
+                    out.write(data)
+                    sha256.update(data)
+                    received += len(data)
+                if length is not None and received < length:
+                    raise ShortBody(f"the body ended after {received} of {length} bytes")
+            except BaseException:
                 out.truncate(self.size)
-                raise ShortBody(received, length)
+                raise
         self._sha256 = sha256
         if received:
             self.parts, self.last_part = self.parts + 1, received

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 
 from werkzeug.wrappers import Request, Response
 
-from .blobs import CHUNK
+from .blobs import CHUNK, ShortBody
 from .errors import OCI, EcrError
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -41,7 +42,8 @@ def failure(error: OciError) -> Response:
 
 
 def reply(status: int, headers: dict[str, str], body: bytes | str | Iterable[bytes] = b"", kind: str = "") -> Response:
-    """A response of the registry."""
+    """A response of the registry. No body leaves a given Content-Length as it is, as HEAD needs it."""
+    body = body or ()
     return Response(body, status, {**_VERSION, **headers}, content_type=kind or "text/plain; charset=utf-8")
 
 
@@ -56,15 +58,16 @@ class Body:
         self._ended = False
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end, also when the client went away."""
+        """At most `size` bytes; empty at the end. Raises ShortBody where a broken connection can be told."""
         if self._left is not None:
             size = min(size, self._left)
         if size == 0 or self._ended:
             return b""
         try:
             data: bytes = self._input.read(size)
-        except OSError:  # the connection broke: for us the same as a body that ended early
-            data = b""
+        except (OSError, ValueError) as error:  # ValueError: cheroot's, for a chunk that breaks off
+            self._ended = True
+            raise ShortBody(f"the body broke off: {error}") from error
         self._ended = not data
         if self._left is not None:
             self._left -= len(data)
@@ -72,8 +75,9 @@ class Body:
 
     def drain(self) -> None:
         """Read what is left, so that a refusal reaches a client that is still sending."""
-        while self.read(CHUNK):
-            pass
+        with suppress(ShortBody):
+            while self.read(CHUNK):
+                pass
 
 
 def content_range(request: Request) -> tuple[int, int | None] | None:

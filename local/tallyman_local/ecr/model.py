@@ -1,7 +1,6 @@
 """ECR's own service model (from botocore): requests are checked against it, answers are shaped by it."""
 
 import base64
-import binascii
 import json
 import re
 from datetime import UTC, datetime
@@ -59,7 +58,7 @@ def _check(value: Any, shape: Shape, where: str) -> Any:
     if shape.type_name == "blob":
         try:
             value = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             raise EcrError("SerializationException", f"'{where}' must be base64") from error
         _check_range(len(value), shape, where, "have length")
     elif shape.type_name == "string":

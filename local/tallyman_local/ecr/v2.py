@@ -7,6 +7,7 @@ from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Registry, Repository, parse_repository_name
 
+from .blobs import ShortBody
 from .calls import Parts
 from .errors import EcrError
 from .events import Identity
@@ -60,6 +61,8 @@ class RegistryApp:
             response = failure(translate(error))
         except OciError as error:
             response = failure(error)
+        except ShortBody as error:
+            response = failure(OciError(400, "SIZE_INVALID", f"Nothing of this request was kept: {error}"))
         except Exception:
             _LOG.exception("the local registry failed in %s %s", request.method, request.path)
             response = failure(OciError(500, "UNKNOWN", "The local ECR failed; its log says where"))

@@ -1,7 +1,6 @@
 """`/v2/<name>/manifests/…`, `tags/list` and `referrers/…`."""
 
 import base64
-import binascii
 import json
 import re
 from typing import Any
@@ -12,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 from tallyman.domain.names import Digest, Repository
 
 from . import errors
+from .blobs import ShortBody
 from .calls import Parts
 from .errors import EcrError
 from .events import Identity
@@ -68,7 +68,7 @@ class ManifestRoutes:
         while (data := body.read(1 << 16)) and len(raw) <= MAXIMUM:
             raw += data
         if body.length is not None and len(raw) < min(body.length, MAXIMUM + 1):
-            raise OciError(400, "SIZE_INVALID", f"The manifest ended after {len(raw)} of {body.length} bytes")
+            raise ShortBody(f"the manifest ended after {len(raw)} of {body.length} bytes")
         asked: dict[str, Any] = {"repositoryName": name.name, "registryId": name.registry.account}
         asked |= {key: value for key, value in (("imageTag", tag), ("imageDigest", digest)) if value}
         asked["imageManifestMediaType"] = request.mimetype or None
@@ -107,7 +107,7 @@ class ManifestRoutes:
             raise OciError(405, "UNSUPPORTED", f"Invalid parameter at 'n': must be between 1 and {_MOST}")
         try:
             after = int(base64.urlsafe_b64decode(last.encode())) if last else 0
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             text = "Invalid parameter at 'last': use the Link of an earlier answer"
             raise OciError(405, "UNSUPPORTED", text) from error
         rows = self._parts.store.tag_rows(repository.id, after, int(count) + 1)
