@@ -1,7 +1,7 @@
 """Reading blobs: streamed, hashed on the way, going on where a connection broke, never past the deadline."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, Repository
@@ -29,7 +29,9 @@ def enough_time(deadline: Deadline, what: str) -> None:
         raise OutOfTime(f"no time left in this run for {what}")
 
 
-def chunks(source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline) -> Iterator[bytes]:
+def chunks(
+    source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline
+) -> Generator[bytes, None, None]:
     """The blob's bytes in order, at most 1 MiB at a time; nothing about them is checked.
 
     A connection that breaks is opened again at the byte reached, three times in all; then Unreachable. OutOfTime

@@ -101,10 +101,7 @@ class Inspection:
             if not level:
                 break
         else:
-            named = ", ".join(d.short for d in level[:3])
-            self.note("children_present").failed.append(
-                f"indexes lie more than {MAX_NESTING} deep in each other: {named} was not read"
-            )
+            self.too_deep(level[0])
         self.describe_manifests()
 
     def accept(self, digest: Digest, answer: Manifest | Exception | None) -> Manifest | None:
@@ -245,7 +242,9 @@ class Inspection:
                 if not platform and config and config.platform and not config.platform.unknown:
                     platform = config.platform
                 found.append(Image(digest, platform, manifest.size if manifest else None))
-            elif digest not in seen and depth <= MAX_NESTING:
+            elif depth == MAX_NESTING and manifest.children:
+                self.too_deep(digest)
+            elif digest not in seen:
                 seen.add(digest)
                 for child in manifest.platform_children:
                     walk(child.digest, child.platform, depth + 1)
@@ -281,6 +280,11 @@ class Inspection:
         read, since about its parts nothing is known then."""
         made = [check(name, n.failed, n.unknown, n.passed) for name, n in self.notes.items()]
         return Verification(tuple(c for c in made if self.root in self.manifests or c.verdict != "passed"))
+
+    def too_deep(self, digest: Digest) -> None:
+        self.note("children_present").failed.append(
+            f"indexes lie more than {MAX_NESTING} deep in each other, at {digest}"
+        )
 
     def note(self, name: str) -> _Finding:
         return self.notes.setdefault(name, _Finding())

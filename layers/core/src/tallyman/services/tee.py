@@ -1,0 +1,172 @@
+"""One reader, several writers: a blob is read once and streamed to every target that lacks it, never stored.
+
+Between the reader and each writer lies a pipe of at most DEPTH chunks, so that memory is bounded by chunks that are
+shared between the writers: (DEPTH + 2) MiB for each writer at worst.
+"""
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tallyman.domain.names import Digest
+from tallyman.errors import DigestMismatch, Passing, TallymanError
+from tallyman.ports import Deadline
+from tallyman.services.blobs import enough_time
+
+DEPTH = 4
+"""Chunks (of at most 1 MiB) that a writer may lie behind the reader before the reader waits for it."""
+
+PATIENCE = 10.0
+"""Seconds for which the reader, and with it the other writers, wait for a writer that takes no chunk."""
+
+_TICK = 1.0  # seconds between two looks at the deadline while waiting
+
+_Key = TypeVar("_Key")
+
+
+class TooSlow(Passing):
+    """The writer kept the others waiting: it gets the blob alone, afterwards."""
+
+
+class Pipe:
+    """Chunks on their way from one thread to another."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._error: BaseException | None = None
+        self.abandoned = False
+
+    def put(self, chunk: bytes, timeout: float) -> bool:
+        """Waits at most `timeout` seconds for room. True: it was taken, or nobody wants any more."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._chunks) < DEPTH or self.abandoned, timeout):
+                return False
+            if not self.abandoned:
+                self._chunks.append(chunk)
+                self._changed.notify_all()
+            return True
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No more chunks. With an error the writer gets that at once, and not what still lies in the pipe."""
+        with self._changed:
+            if not self._ended:
+                self._ended, self._error = True, error
+                self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """The writer has ended: nothing is taken out any more."""
+        with self._changed:
+            self.abandoned = True
+            self._chunks.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._chunks) or self._ended)
+                if self._error:
+                    raise self._error
+                if not self._chunks:
+                    return
+                chunk = self._chunks.popleft()
+                self._changed.notify_all()
+            yield chunk
+
+
+@dataclass(frozen=True)
+class Teed(Generic[_Key]):
+    """How it went. `failed` by writer, with `source_failed` True where it was the source's fault. A writer in `slow`
+    was dropped: its thread may still hang in a connection, so wait for the future before writing there again."""
+
+    failed: Mapping[_Key, TallymanError]
+    slow: Mapping[_Key, "Future[TallymanError | None]"]
+    source_failed: bool
+
+
+def tee(
+    chunks: Generator[bytes, None, None],
+    digest: Digest,
+    size: int,
+    writers: Mapping[_Key, Callable[[Iterator[bytes]], None]],
+    pool: Executor,
+    deadline: Deadline,
+) -> Teed[_Key]:
+    """Reads `chunks` once and hands them to every writer, each in a thread of `pool` (which needs one free for each).
+
+    The last chunk is held back until the hash of all is right: where it is not, every writer gets DigestMismatch
+    from its iterator instead, so that no upload is completed with wrong bytes. A writer that fails does not stop
+    the others; where several write, one that takes nothing for PATIENCE seconds is dropped.
+    """
+    pipes = {key: Pipe() for key in writers}
+    threads = {key: pool.submit(_write, writers[key], pipe) for key, pipe in pipes.items()}
+    slow: set[_Key] = set()
+    problem: TallymanError | None = None
+    try:
+        with closing(chunks):
+            for chunk in _checked(chunks, digest, size):
+                for key in [k for k, pipe in pipes.items() if k not in slow and not pipe.abandoned]:
+                    if not _hand_over(chunk, pipes[key], deadline, alone=len(pipes) - len(slow) == 1):
+                        slow.add(key)
+                        pipes[key].end(TooSlow(f"took no part of {digest} for {PATIENCE:.0f} s"))
+                if all(key in slow or pipe.abandoned for key, pipe in pipes.items()):
+                    break
+    except TallymanError as error:
+        problem = error
+    except BaseException as error:
+        problem = Passing("interrupted")
+        problem.__cause__ = error
+        raise
+    finally:
+        for pipe in pipes.values():
+            pipe.end(problem)
+    failed: dict[_Key, TallymanError] = {}
+    for key, thread in threads.items():
+        if key not in slow and (refusal := thread.result()):
+            failed[key] = problem or refusal
+    return Teed(failed, {key: threads[key] for key in slow}, source_failed=problem is not None)
+
+
+def _write(writer: Callable[[Iterator[bytes]], None], pipe: Pipe) -> TallymanError | None:
+    try:
+        writer(iter(pipe))
+    except TallymanError as error:
+        return error
+    finally:
+        pipe.abandon()
+    return None
+
+
+def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, *, alone: bool) -> bool:
+    """False: too slow. OutOfTime if the deadline comes nearer than the writer's next breath."""
+    until = time.monotonic() + PATIENCE
+    while not pipe.put(chunk, min(_TICK, PATIENCE)):
+        enough_time(deadline, "a slow upload")
+        if not alone and time.monotonic() >= until:
+            return False
+    return True
+
+
+def _checked(chunks: Iterator[bytes], digest: Digest, size: int) -> Iterator[bytes]:
+    hasher, seen, last = hashlib.sha256(), 0, b""
+    for chunk in chunks:
+        hasher.update(chunk)
+        seen += len(chunk)
+        if last:
+            yield last
+        last = chunk
+    found = "sha256:" + hasher.hexdigest()
+    if found != digest or seen != size:
+        raise DigestMismatch(
+            f"the source's copy of {digest} ({size} bytes stated) is damaged: its {seen} bytes hash to {found}; "
+            "remove the image and push it again"
+        )
+    if last:
+        yield last
