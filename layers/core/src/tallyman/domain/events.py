@@ -16,6 +16,8 @@ from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadMessage
 
 IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})
+REMOVING_CALLS = frozenset({"BatchDeleteImage", "PolicyExecutionEvent"})
+"""The latter is a lifecycle policy's run, which only CloudTrail's event history tells."""
 SETTINGS_CALLS = frozenset(
     {
         "CreateRepository",
@@ -150,6 +152,9 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     image = response.get("image") if isinstance(response, dict) else None
     told = image.get("imageId") if isinstance(image, dict) else None
     ids = request.get("imageIds")
+    if isinstance(response, dict) and isinstance(response.get("imageIds"), list):
+        ids = response["imageIds"]  # what was removed; the request may name tags alone, or what was not there
+        request = {**request, "imageIds": ids}
     first = (
         told if isinstance(told, dict) else ids[0] if isinstance(ids, list) and ids and isinstance(ids[0], dict) else {}
     )

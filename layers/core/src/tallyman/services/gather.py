@@ -15,7 +15,7 @@ MAX_DEPTH = 8
 def tag_partition(repository: Repository) -> str:
     """The partition of the state table that holds what the tags of a repository point to, one item a tag.
 
-    `data`: {digest: what it points to or None, at: since when, previous: what it pointed to before, or None}.
+    What is in an item: see `holdings.tag_change`.
     """
     return f"T#{repository}"
 

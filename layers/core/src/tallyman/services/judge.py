@@ -3,9 +3,9 @@
 Every reaction ends here. `promote_image` trusts none of it: it decides again before it acts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
@@ -19,6 +19,7 @@ from tallyman.ports import Clock, Hints, Ledger, Notices, State, StateChange, St
 from tallyman.services.gather import above, gather
 
 _TRIES = 8
+_TICK = timedelta(milliseconds=1)
 
 
 def pending_partition(environment: str) -> str:
@@ -96,19 +97,21 @@ class Judge:
             if item is not None:
                 self.state.delete(pk, sk, item.revision)
             return
-        last = max(
-            (f for f in image.of(Kind.DECIDED) if _same_door(f.detail, decision)),
-            key=lambda f: (f.at, f.id),
-            default=None,
-        )
+        last = _last(image.of(Kind.DECIDED), decision)
         if item is not None and item.data["decided"] != (last.id if last else None):
             raise StateMoved("decided by another reaction since the facts were read")
+        if item is None and last is not None:
+            # an item goes only after what ended it was written: with facts read after it, none is overlooked
+            newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
+            if newest is None or newest.id != last.id:
+                raise StateMoved("decided by another reaction since the facts were read")
         said = _saying(decision.detail)
-        if last is None or _saying(last.detail) != said:
+        forgotten = item is None and decision.verdict != PROMOTED  # its tag went away, and came back
+        if last is None or _saying(last.detail) != said or forgotten:
             fact = Fact(
                 kind=Kind.DECIDED,
                 id=fact_id(Kind.DECIDED, decision.digest, decision.repository, repr(said), last.id if last else None),
-                at=now,
+                at=max(now, last.at + _TICK) if last else now,  # two within a millisecond keep their order
                 seen=now,
                 via=Via.RECONCILED,
                 digest=decision.digest,
@@ -140,6 +143,12 @@ class Judge:
         )
         attributes = {"kind": decision.verdict, "environment": decision.target, "repository": decision.repository}
         self.notices.publish(what, "\n".join(lines), attributes)
+
+
+def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
+    """The newest of these facts that is about the same image at the same door."""
+    mine = (f for f in decided if _same_door(f.detail, decision))
+    return max(mine, key=lambda f: (f.at, f.id), default=None)
 
 
 def _same_door(detail: Mapping[str, Any], decision: Decision) -> bool:

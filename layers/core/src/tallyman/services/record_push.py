@@ -3,22 +3,25 @@
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.events import IMAGE_CALLS, ImageAction, ScanEnded, parse_event
+from tallyman.domain.events import REMOVING_CALLS, SETTINGS_CALLS, ImageAction, ScanEnded, parse_event
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history import PUSHES
 from tallyman.domain.images import ApiCall, ImageDetail
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import BadMessage, NotFound, StateMoved
-from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State, StateChange
+from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State
 from tallyman.services.gather import tag_partition
+from tallyman.services.holdings import hold, mark_active, tag_change
 from tallyman.services.judge import Judge
+from tallyman.services.stowaways import report_stowaway
 
 _TRIES = 8
 _KINDS = {
@@ -32,7 +35,11 @@ _KINDS = {
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What is to be written down of one image. `at`: the registry's time; `key`: what tells this happening from
-    others (an event's time, the revision that a sweep corrects), part of the fact's id."""
+    others (an event's time, the revision that a sweep corrects), part of the fact's id.
+
+    `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
+    the registry once more, and is not believed if the item has changed since.
+    """
 
     kind: Kind
     repository: Repository
@@ -43,6 +50,8 @@ class Seen:
     key: object
     actor: str | None = None
     extra: Mapping[str, Any] | None = None
+    detail: ImageDetail | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,12 @@ class RecordPush:
     def handle(self, body: str) -> str:
         """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, Passing to be tried again.
 
-        Cost for a push: BatchGetImage, DescribeImages, one archive object, and about five writes.
+        Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
         """
         event = parse_event(body)
         if isinstance(event, ScanEnded):
             raise BadMessage("a scan's event is not for record_push")
+        mark_active(self.state, event.repository, self.clock())
         if isinstance(event, ApiCall):
             return self.call(event, Via.EVENT)
         if not event.succeeded:
@@ -84,25 +94,35 @@ class RecordPush:
         self.judge.digest(event.digest, event.id)
         return f"{event.action} recorded"
 
-    def pushed(self, seen: Seen) -> None:
-        """Writes down that an image is there, what its tag points to now, and how it hangs together with others."""
+    def pushed(self, seen: Seen, *, tell: bool = True) -> None:
+        """Writes down that an image is there, what its tag points to now, and how it hangs together with others.
+
+        Without `tell` a stowaway is written down, and telling people is the caller's.
+        """
+        listed = seen.detail
         for _ in range(_TRIES):
-            details = self._look(seen.repository, seen.digest, seen.tag)
+            item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
+            if listed is not None and seen.tag and (item.revision if item else 0) != seen.revision:
+                listed = None  # an event was recorded since the sweep's look
+            details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
+            listed = None
             detail = next((d for d in details if d.digest == seen.digest), None)
             manifest = self.source.manifest(seen.repository, seen.digest) if detail else None
-            current = next((d.digest for d in details if seen.tag in d.tags), None) if seen.tag else None
+            current = _current(details, seen.tag)
             if manifest is not None:
                 self.archive.put("manifests", manifest.raw)
                 self._relate(seen, manifest)
             fact = self._fact(seen, detail, manifest, current)
+            told = seen.digest if seen.kind in PUSHES else current
+            change = tag_change(item, seen.repository, seen.tag, current, told, seen.at) if seen.tag else None
             try:
-                change = self._points(seen.repository, seen.tag, current, seen.at) if seen.tag else None
-                known = self.ledger.append(fact, change) is Appended.KNOWN
-                if known and seen.tag:  # it may have been written when the tag pointed elsewhere
-                    self.point(seen.repository, seen.tag, current, seen.at)
+                if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
+                    self.state.put(change)  # it was written when the tag pointed elsewhere
+                archived = bool(detail and detail.archived)
+                hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
             except StateMoved:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
-            self._stowaway(seen, fact)
+            report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
             return
         raise StateMoved(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
@@ -117,39 +137,64 @@ class RecordPush:
         extra: Mapping[str, Any] | None = None,
         actor: str | None = None,
     ) -> None:
-        """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry."""
-        details = self._look(repository, digest, tag)
-        current = next((d.digest for d in details if tag in d.tags), None) if tag else None
-        kind = Kind.UNTAGGED if tag else Kind.DELETED
-        fact = self._fact(Seen(kind, repository, digest, tag, at, via, key, actor, extra), None, None, current)
-        self.ledger.append(fact)
-        if tag:
-            self.point(repository, tag, current, at)
-        if not any(d.digest == digest for d in details):
-            for item in list(self.state.list(tag_partition(repository))):
-                if item.data.get("digest") == digest:
-                    self.point(repository, item.sk, None, at)
+        """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry.
+
+        An image that is gone took its tags along: each that is known gets an entry of its own.
+        """
+        for _ in range(_TRIES):
+            seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, extra)
+            try:
+                there = self._vanished(seen)
+                if there is None:
+                    for item in list(self.state.list(tag_partition(repository))):
+                        if digest in (item.data.get("digest"), item.data.get("told")) and item.sk != tag:
+                            self._vanished(replace(seen, kind=Kind.UNTAGGED, tag=item.sk))
+                hold(self.state, repository, digest, there is not None, bool(there and there.archived), self.clock())
+            except StateMoved:
+                continue
+            return
+        raise StateMoved(f"{repository}@{digest} keeps changing: try again")
+
+    def _vanished(self, seen: Seen) -> ImageDetail | None:
+        """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
+        StateMoved. The state is read before the registry is asked, so that an older answer never replaces a newer."""
+        item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
+        details = self._look(seen.repository, seen.digest, seen.tag)
+        current = _current(details, seen.tag)
+        fact = self._fact(seen, None, None, current)
+        change = tag_change(item, seen.repository, seen.tag, current, None, seen.at) if seen.tag else None
+        if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
+            self.state.put(change)
+        return next((d for d in details if d.digest == seen.digest), None)
 
     def call(self, call: ApiCall, via: Via) -> str:
-        """Writes down who did it: a push or removal with its actor, or a change of a repository's settings."""
+        """Writes down who did it: a push or removal with its actor, or a change of a repository's settings.
+
+        An event tells of all images of a call (`parameters`), the trail of each by itself; both give equal facts.
+        """
         if not call.parameters:
             return "ignored: the call failed"
-        extra = {"call": call.id}
-        if call.name == "PutImage" and call.digest:
+        origin = call.id.partition("#")[0]
+        extra = {"call": origin}
+        if call.name == "PutImage":
+            if call.digest is None:
+                return "ignored: the call names no digest"
             self.pushed(
-                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, call.id, call.actor, extra)
+                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, extra)
             )
             self.judge.digest(call.digest, call.id)
-        elif call.name == "BatchDeleteImage":
-            for image in call.parameters.get("imageIds") or ():
-                if image.get("imageDigest"):
-                    digest, tag = Digest.parse(image["imageDigest"]), image.get("imageTag") or None
-                    self.removed(call.repository, digest, tag, call.at, via, (call.id, digest, tag), extra, call.actor)
-        elif call.name not in IMAGE_CALLS:
+        elif call.name in REMOVING_CALLS:
+            images = _images_of(call) if via is Via.EVENT else [(call.digest, call.tag)]
+            for digest, tag in images:
+                if digest is not None:
+                    key = (origin, digest, tag)
+                    self.removed(call.repository, digest, tag, call.at, via, key, extra, call.actor)
+                    self.judge.digest(digest, call.id)
+        elif call.name in SETTINGS_CALLS:
             environments = self.policy.environments_of(call.repository.registry, call.repository.name)
             fact = Fact(
                 kind=Kind.SETTINGS_CHANGED,
-                id=fact_id(Kind.SETTINGS_CHANGED, call.id),
+                id=fact_id(Kind.SETTINGS_CHANGED, origin),
                 at=call.at,
                 seen=whole_millis(self.clock()),
                 via=via,
@@ -159,29 +204,15 @@ class RecordPush:
                 detail=extra | {"name": call.name, "parameters": dict(call.parameters)},
             )
             self.ledger.append(fact)
+        else:
+            return f"ignored: {call.name} tells nothing that an event of the image does not"
         return f"{call.name} recorded"
-
-    def point(self, repository: Repository, tag: str, digest: Digest | None, at: datetime) -> None:
-        """Sets what the tag points to in the state table, if that is news. Raises StateMoved."""
-        change = self._points(repository, tag, digest, at)
-        if change is not None:
-            self.state.put(change)
 
     def _look(self, repository: Repository, digest: Digest, tag: str | None) -> list[ImageDetail]:
         try:
             return self.source.describe(repository, [digest, *([tag] if tag else [])])
         except NotFound:
             return []  # the repository was removed since
-
-    def _points(self, repository: Repository, tag: str, digest: Digest | None, at: datetime) -> StateChange | None:
-        item = self.state.get(tag_partition(repository), tag)
-        old = item.data.get("digest") if item else None
-        if item is not None and old == digest or item is None and digest is None:
-            return None
-        # `moved_from` stays while the tag only vanishes: verification asks whether an immutable tag ever moved
-        moved_from = old or (item.data.get("moved_from") if item else None)
-        data = {"digest": digest, "at": format_time(at), "moved_from": moved_from if moved_from != digest else None}
-        return StateChange(tag_partition(repository), tag, item.revision if item else 0, data)
 
     def _relate(self, seen: Seen, manifest: Manifest) -> None:
         """In each child's partition its index, in a subject's its referrer: so that one read of those finds them."""
@@ -234,46 +265,15 @@ class RecordPush:
             detail=more,
         )
 
-    def _stowaway(self, seen: Seen, fact: Fact) -> None:
-        """Reports an image in an environment that only promotions fill, if no promotion meant to bring it there."""
-        if seen.kind not in (Kind.PUSHED, Kind.REPLICATED):
-            return
-        for environment, name in self.policy.environments_of(seen.repository.registry, seen.repository.name):
-            if not self.policy.is_target(environment.name, name):
-                continue
-            if is_intended(self.ledger.of_digest(seen.digest), seen.repository):
-                return
-            found = Fact(
-                kind=Kind.STOWAWAY,
-                id=fact_id(Kind.STOWAWAY, seen.repository, seen.tag, seen.digest),
-                at=fact.at,
-                seen=fact.seen,
-                via=seen.via,
-                digest=seen.digest,
-                repository=seen.repository,
-                tag=seen.tag,
-                actor=seen.actor,
-                detail={"environment": environment.name},
-            )
-            known = any(f.id == found.id for f in self.ledger.of_digest(seen.digest))
-            if known:
-                return
-            image = f"{name}:{seen.tag}" if seen.tag else f"{name}@{seen.digest}"
-            # told before it is written: a crash in between tells twice, never not at all
-            self.notices.publish(
-                f"stowaway in {environment.name}: {name}",
-                f"{image} is in {seen.repository.registry} ({environment.name}), but no promotion brought it there.\n"
-                f"Digest: {seen.digest}\nPushed: {format_time(seen.at)} by {seen.actor or 'somebody (CloudTrail knows)'}",
-                {"kind": "stowaway", "environment": environment.name, "repository": name},
-            )
-            self.ledger.append(found)
+
+def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:
+    """What the tag points to, of what was just listed."""
+    return next((d.digest for d in details if tag in d.tags), None) if tag else None
 
 
-def is_intended(facts: list[Fact], repository: Repository) -> bool:
-    """Whether a promotion meant to bring the digest of these facts into this repository."""
-    return any(
-        f.kind is Kind.INTENDED
-        and str(repository.registry) in f.detail["registries"]
-        and f.detail["repository"] == repository.name
-        for f in facts
-    )
+def _images_of(call: ApiCall) -> list[tuple[Digest | None, str | None]]:
+    """Digest and tag of each image that a call named."""
+    return [
+        (Digest.parse(i["imageDigest"]) if i.get("imageDigest") else None, i.get("imageTag") or None)
+        for i in call.parameters.get("imageIds") or ()
+    ]

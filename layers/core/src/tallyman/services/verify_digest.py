@@ -15,7 +15,7 @@ from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
 from tallyman.ports import Clock, Deadline, ImageSource, Ledger, State
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import Judge
-from tallyman.services.record_push import is_intended
+from tallyman.services.stowaways import is_intended
 from tallyman.services.verify_image import Level, VerifiedImage, verify
 
 

@@ -1,0 +1,90 @@
+"""What the registries hold, as we last knew it: small projections, so that a sweep asks only what changed.
+
+`T#<repository>` (one item a tag), `R#<repository>` (one item an image), `A#active` (repositories where something
+happened of late). The ledger is the truth; all of this can be rebuilt by a sweep.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time, sort_time
+from tallyman.errors import StateMoved
+from tallyman.ports import State, StateChange, StateItem
+from tallyman.services.gather import tag_partition
+
+ACTIVE = "A#active"
+_MARK_AGAIN = timedelta(minutes=10)
+_ACTIVE_FOR = timedelta(hours=6)
+_FORGET_AFTER = timedelta(days=30)
+
+
+def image_partition(repository: Repository) -> str:
+    """The partition of the state table with an item for each image of a repository, sk its digest.
+
+    `data`: {present, archived}; an image that is gone stays for 30 days, so that its revision goes on counting.
+    """
+    return f"R#{repository}"
+
+
+def tag_change(
+    item: StateItem | None, repository: Repository, tag: str, current: Digest | None, told: Digest | None, at: datetime
+) -> StateChange | None:
+    """The tag's item after a fact that says that it pointed to `told` from `at` on, while the registry says
+    `current`; None if that is no news.
+
+    `data`: {digest: what the registry said when last asked, or None; at: since when, as far as known; moved_from:
+    what it pointed to before, which stays while the tag only vanishes; told, told_at: where the newest fact of the
+    ledger leaves it}. Where `told` is not what the registry says, a fact is missing: the next sweep writes it.
+    """
+    old: Mapping[str, Any] = item.data if item else {}
+    pointed = old.get("digest")
+    newest = old.get("told_at") or ""
+    mine = sort_time(at)
+    if mine > newest or (mine == newest and told == current):
+        newest, latest = mine, told
+    else:
+        latest = old.get("told")
+    # verification asks whether an immutable tag ever moved
+    moved_from = pointed if pointed and pointed != current else old.get("moved_from")
+    data = {
+        "digest": current,
+        "at": old["at"] if item and pointed == current else format_time(at),
+        "moved_from": moved_from if moved_from != current else None,
+        "told": latest,
+        "told_at": newest,
+    }
+    if item is not None and dict(item.data) == data:
+        return None
+    return StateChange(tag_partition(repository), tag, item.revision if item else 0, data)
+
+
+def hold(state: State, repository: Repository, digest: Digest, present: bool, archived: bool, now: datetime) -> None:
+    """Notes whether the registry holds the image. Raises StateMoved. Cost: a read, and a write if it is news."""
+    pk = image_partition(repository)
+    item = state.get(pk, digest)
+    data = {"present": present, "archived": archived}
+    if (item is None and not present) or (item is not None and dict(item.data) == data):
+        return
+    expires = None if present else now + _FORGET_AFTER
+    state.put(StateChange(pk, digest, item.revision if item else 0, data, expires))
+
+
+def mark_active(state: State, repository: Repository, now: datetime) -> None:
+    """Lets the next sweeps look at the repository each time, for six hours. A read, and a write every ten minutes."""
+    item = state.get(ACTIVE, str(repository))
+    if item is not None and now - parse_time(item.data["at"]) < _MARK_AGAIN:
+        return
+    change = StateChange(
+        ACTIVE, str(repository), item.revision if item else 0, {"at": format_time(now)}, now + _ACTIVE_FOR
+    )
+    try:
+        state.put(change)
+    except StateMoved:
+        return  # somebody else has just marked it
+
+
+def active(state: State, now: datetime) -> set[Repository]:
+    """Repositories that were marked in the last six hours (DynamoDB removes expired items only within days)."""
+    return {Repository.parse(item.sk) for item in state.list(ACTIVE) if now - parse_time(item.data["at"]) < _ACTIVE_FOR}
