@@ -216,6 +216,8 @@ class FakeRegistries:
             raise Unreachable(f"the upload of {digest.short} to {repository} broke after {limit} bytes")
         if Digest.of(raw) != digest or size not in (None, len(raw)):
             raise DigestMismatch(f"what was uploaded to {repository} is not {digest.short}")
+        if not raw:
+            raise Unsupported(f"{repository} takes no empty blobs")
         held.blobs[digest] = raw
 
     def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:

@@ -4,6 +4,7 @@ botocore's session, not boto3's: the same clients without boto3's own import. Bu
 milliseconds of reading its model; all sessions share one loader, so that a model is read once.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,6 +18,9 @@ from botocore.loaders import Loader
 from tallyman import __version__
 from tallyman.adapters.translate import translate
 from tallyman.domain.names import Registry
+
+# botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 Power = Literal["read", "push", "remove"]
 """What a spoke's role lets us do: `<stack>-spoke-<power>`."""

@@ -88,6 +88,8 @@ class EcrTarget:
             chunks=_exactly(size, chunks, what),
         )
         if answer.status != 201:
+            if "does not have any parts" in answer.message:  # ECR's EmptyUploadException
+                raise Unsupported(f"{what}: ECR takes no empty blobs")
             raise answer.error(what)
         _same(answer.headers.get("Docker-Content-Digest"), digest, what)
 

@@ -1,5 +1,6 @@
 """Plain HTTP for blobs and the registry's own API: pooled connections, no redirects, no retries behind our back."""
 
+import logging
 from collections.abc import Iterable, Mapping
 
 import urllib3
@@ -7,6 +8,9 @@ from urllib3.response import BaseHTTPResponse
 
 from tallyman import __version__
 from tallyman.adapters.translate import translated
+
+# Whoever logs at DEBUG would else write down presigned addresses, which are as good as credentials.
+logging.getLogger("urllib3").setLevel(logging.INFO)
 
 CHUNK = 1024 * 1024
 """Bytes that are read and handed on at a time."""
