@@ -146,6 +146,26 @@ def test_a_gate_that_nothing_judges_yet_is_refused_because_unknown_means_closed(
     assert "expected one of verified, scan, soak" in found[0]
 
 
+def test_the_shape_of_a_gate_that_nothing_judges_yet_is_checked_all_the_same() -> None:
+    found = problems(
+        promotion("{from: dev, to: prod, gates: {approvals: {count: 0, from: [bob]}, window: {days: fre}}}")
+    )
+    assert [problem.split("gates.")[1].split(":")[0] for problem in found] == [
+        "approvals",
+        "approvals.count",
+        "approvals.from[0]",
+        "window",
+        "window.days",
+        "window",  # between is missing
+        "window",  # timezone is missing
+    ]
+
+
+def test_each_key_that_is_missing_is_named() -> None:
+    found = problems(promotion("{tags: [semver]}"))
+    assert [problem.split(": ")[2] for problem in found] == ["'from' is missing", "'to' is missing"]
+
+
 def test_two_promotions_that_lead_the_same_way_for_one_tag_contradict() -> None:
     text = promotion(
         "{from: dev, to: prod, tags: [semver]}\n      - {from: dev, to: prod, tags: ['v1.*'], gates: {soak: 1h}}"

@@ -72,11 +72,11 @@ class Gates:
         failure: Wrong | None = None
         for name, value in node.value.items():
             child = node.child(str(name), value)
+            if name not in GATES or not GATES[name].judged:
+                failure = child.wrong(_not_known(str(name)))
             try:
                 if name in GATES:
                     gates[name] = GATES[name].shape.read(child)
-                if name not in GATES or not GATES[name].judged:
-                    raise child.wrong(_not_known(str(name)))
             except Wrong as error:
                 failure = error
         if failure:

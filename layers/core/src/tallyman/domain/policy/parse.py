@@ -53,7 +53,7 @@ def parse_policy(
     check_environments(top.child("environments", environments), environments)
     check_repositories(top.child("repositories", repositories), repositories)
     if document.problems:
-        raise PolicyProblem(_in_order(document.problems))
+        raise PolicyProblem(_in_order(document.problems, earlier))
     return Policy(
         environments=environments,
         repositories=repositories,
@@ -64,12 +64,11 @@ def parse_policy(
     )
 
 
-def _in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """By line; of several at one place only the first that was found, which is nearest to the cause."""
-    first: dict[tuple[int | None, str], Problem] = {}
-    for problem in problems:
-        first.setdefault((problem.line, problem.key), problem)
-    return tuple(sorted(first.values(), key=lambda problem: problem.line or 0))
+def _in_order(problems: Sequence[Problem], earlier: Sequence[Problem]) -> tuple[Problem, ...]:
+    """By line. What could not be read at all is told once, not again as a value that was not expected."""
+    told = {(problem.line, problem.key) for problem in earlier}
+    rest = [problem for problem in problems[len(earlier) :] if (problem.line, problem.key) not in told]
+    return tuple(sorted([*earlier, *rest], key=lambda problem: problem.line or 0))
 
 
 def default_policy(hub: Registry | None = None) -> Policy:
