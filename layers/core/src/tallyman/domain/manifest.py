@@ -69,7 +69,7 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     urls: tuple[str, ...] = ()
 
     @property
