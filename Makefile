@@ -47,7 +47,7 @@ build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for
 invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
 	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
 	python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
-	$(SAM) build --build-dir .aws-sam/native --parameter-overrides Architecture=$(NATIVE) >/dev/null
+	$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native --parameter-overrides Architecture=$(NATIVE) >/dev/null
 	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
 
 deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
