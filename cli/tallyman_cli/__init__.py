@@ -1,1 +1,1 @@
-"""The `tallyman` command."""
+"""The `tallyman` command: asks the stack's tables and registries, and asks the stack to act."""

@@ -1,22 +1,114 @@
-"""The `tallyman` command: a list of its commands, each in a module of its own."""
+"""The `tallyman` command."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tallyman_cli import local
+from tallyman import __version__
+from tallyman.errors import BadInput, TallymanError
+from tallyman_cli import context, local, output, policy
+from tallyman_cli import repository as repositories
+from tallyman_cli.history import history
+from tallyman_cli.promote import promote
+from tallyman_cli.reconcile import reconcile
+from tallyman_cli.show import show
+from tallyman_cli.verify import verify
+from tallyman_cli.why import why
+
+NO, BAD_INPUT = 1, 2
+"""Exit statuses: no, not or failed; and bad input. 0 is done, or yes."""
+
+
+class Commands(TyperGroup):
+    """Turns every error into one message and an exit status; no traceback, unless TALLYMAN_DEBUG asks for it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was asked for."""
+        output.reset()
+        try:
+            return super().invoke(ctx)
+        except TallymanError as error:
+            _tell(error, str(error))
+            raise typer.Exit(BAD_INPUT if isinstance(error, BadInput) else NO) from error
+        except (typer.Exit, typer.Abort, typer.TyperException, OSError, EOFError):
+            raise
+        except Exception as error:
+            if debugging():
+                raise
+            _tell(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
+            raise typer.Exit(NO) from error
+
+
+def debugging() -> bool:
+    """Whether TALLYMAN_DEBUG asks for tracebacks."""
+    return os.environ.get("TALLYMAN_DEBUG", "") not in ("", "0")
+
+
+def _tell(error: Exception, text: str) -> None:
+    if debugging():
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    if output.is_json():
+        output.data({"error": text})
+    output.say(f"tallyman: {text}")
+
 
 app = typer.Typer(
-    name="tallyman",
+    cls=Commands,
     help="Writes down every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit status: 0 done or yes, 1 no, not or failed, 2 bad input. Documentation: docs/commands.md.",
 )
+app.command(short_help="What happened to a tag, image or repository.")(history)
+app.command(short_help="What an image is, where it is, what is known.")(show)
+app.command(short_help="Have an image's bytes checked now.")(verify)
+app.command(short_help="Why an image is, or is not, let in.")(why)
+app.command(short_help="Ask for a promotion, and wait for it.")(promote)
+app.command(short_help="Compare registries and ledger now.")(reconcile)
+app.add_typer(repositories.app, name="repository")
+app.add_typer(policy.app, name="policy")
+app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
 
-app.add_typer(local.app)
+
+def _version(value: bool) -> None:
+    if value:
+        output.line(f"tallyman {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    stack: Annotated[
+        str | None,
+        typer.Option("--stack", metavar="NAME", help="The stack (or TALLYMAN_STACK).", show_default="tallyman"),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Judge by this policy (or TALLYMAN_POLICY).",
+            show_default="the one in force",
+        ),
+    ] = None,
+) -> None:
+    """Writes down every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
+    context.chosen.stack, context.chosen.policy = stack, policy
 
 
 def main() -> None:
-    """The console script."""
+    """The entry point: runs the command of the arguments and exits with its status."""
     app(prog_name="tallyman")
 
 

@@ -1,0 +1,81 @@
+"""What only the command line asks of AWS: where the stack is, and to run its `reconcile`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+from tallyman.adapters.translate import translated
+from tallyman.domain.names import Registry
+from tallyman.errors import BadInput, NotFound, Refused, TallymanError
+
+PERMISSIONS: tuple[str, ...] = ("cloudformation:DescribeStacks", "lambda:InvokeFunction", "sts:GetCallerIdentity")
+
+NEEDED = ("LedgerTable", "StateTable", "ArchiveBucket", "CommandsQueueUrl", "VerifyQueueUrl", "ReconcileFunction")
+"""Outputs without which a stack is none of ours."""
+
+LONGEST_RUN = 900
+"""Seconds that Lambda gives a function at most."""
+
+
+def find_stack(name: str) -> tuple[dict[str, str], Registry]:
+    """The outputs of the stack, and the hub: account and region of the credentials that boto3 finds.
+
+    Two calls. Raises BadInput that says what to do where there is no such stack, no region, or not one of ours.
+    """
+    session: Any = botocore.session.get_session()
+    region = session.get_config_variable("region")
+    if not region:
+        raise BadInput("no region: set AWS_REGION (or the region of your profile) to the one of Tallyman's stack")
+    with translated("ask who we are"):
+        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    hub = Registry.parse(f"{account}/{region}")
+    advice = "name the stack with --stack or TALLYMAN_STACK, choose its region with AWS_REGION, or deploy it"
+    try:
+        with translated(f"find the stack '{name}'"):
+            answer = session.create_client("cloudformation", region_name=region).describe_stacks(StackName=name)
+    except TallymanError as error:
+        if isinstance(error, NotFound) or "does not exist" in str(error):
+            raise BadInput(f"there is no stack '{name}' in {hub}: {advice} (make deploy)") from error
+        raise
+    outputs = {o["OutputKey"]: o["OutputValue"] for s in answer["Stacks"] for o in s.get("Outputs", [])}
+    missing = [key for key in NEEDED if key not in outputs]
+    if missing:
+        raise BadInput(f"the stack '{name}' in {hub} is not Tallyman's (it lacks {', '.join(missing)}): {advice}")
+    return outputs, hub
+
+
+class Reconciler:
+    """Runs the stack's `reconcile` and waits for its answer."""
+
+    def __init__(self, function: str, region: str) -> None:
+        self._function, self._region = function, region
+        self._client: Any = None
+
+    def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """One run, never repeated by itself. Raises Refused with the function's own words where it failed."""
+        what = f"run {self._function}"
+        with translated(what):
+            if self._client is None:
+                config = Config(read_timeout=LONGEST_RUN + 30, retries={"total_max_attempts": 1}, tcp_keepalive=True)
+                session: Any = botocore.session.get_session()
+                self._client = session.create_client("lambda", region_name=self._region, config=config)
+            answer = self._client.invoke(
+                FunctionName=self._function,
+                InvocationType="RequestResponse",
+                Payload=json.dumps(payload).encode(),
+            )
+            raw = answer["Payload"].read()
+        try:
+            outcome = json.loads(raw or b"null")
+        except ValueError:
+            outcome = None
+        if answer.get("FunctionError"):
+            told = outcome if isinstance(outcome, dict) else {}
+            words = f"{told.get('errorType', 'error')}: {told.get('errorMessage', 'no message')}"
+            raise Refused(f"{what}: it failed: {words} (its log group has the details)")
+        if not isinstance(outcome, dict):
+            raise Refused(f"{what}: its answer is no JSON object: {raw[:200]!r}")
+        return outcome

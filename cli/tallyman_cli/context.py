@@ -1,0 +1,132 @@
+"""The stack as commands see it: tables, archive, queues, registries and the policy, found from its name."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.names import Digest, Registry
+from tallyman.domain.policy import Policy
+from tallyman.errors import BadInput
+from tallyman.ports import Archive, Clock, Hints, ImageSource, ImageTarget, Ledger, RegistryView, State
+from tallyman.services.policy_in_force import FOLDER, POLICY_KEY
+from tallyman_cli import output
+
+DEFAULT_STACK = "tallyman"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Stack:
+    """Everything that commands speak to, by the core's ports.
+
+    `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
+    the stack's function of that name. `sleep` and `monotonic` are what waiting is made of.
+    """
+
+    hub: Registry
+    ledger: Ledger
+    state: State
+    archive: Archive
+    hints: Hints
+    source: ImageSource
+    registries: RegistryView
+    target: ImageTarget
+    reconcile: Callable[[Mapping[str, Any]], dict[str, Any]]
+    read_policy: Callable[[bytes, str], Policy]
+    given: Policy | None = None
+    clock: Clock = _now
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    _in_force: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the person named, else the one in force."""
+        if self.given is not None:
+            return self.given
+        if self._in_force is None:
+            self._in_force = self._read(self._digest_in_force())
+        return self._in_force
+
+    def policy_at(self, moment: datetime) -> Policy:
+        """The policy that the person named, else the one that was in force then; the oldest known, before that."""
+        if self.given is not None:
+            return self.given
+        facts: list[Fact] = [f for f in self.ledger.of_environment("*") if f.kind is Kind.POLICY]
+        if not facts:
+            return self.policy
+        before = [f for f in facts if f.at <= moment]
+        chosen = before[0] if before else facts[-1]  # newest first
+        if not before:
+            output.say(
+                f"the first policy that is known came into force later, at {output.time(chosen.at)}: judged by it"
+            )
+        return self._read(Digest(chosen.detail["policy"]))
+
+    def _digest_in_force(self) -> Digest:
+        item = self.state.get(*POLICY_KEY)
+        if item is None:
+            # functions write it down when they first run: let one run that has nothing to do
+            self.reconcile({"repositories": []})
+            item = self.state.get(*POLICY_KEY)
+        if item is None:
+            raise BadInput("no policy is in force in the stack yet: name one with --policy FILE or TALLYMAN_POLICY")
+        return Digest(item.data["digest"])
+
+    def _read(self, digest: Digest) -> Policy:
+        raw = self.archive.get(FOLDER, digest)
+        if raw is None:
+            raise BadInput(f"the policy {digest} is not in the archive: name one with --policy FILE or TALLYMAN_POLICY")
+        return self.read_policy(raw, "tallyman.yaml").for_hub(self.hub)
+
+
+@dataclass
+class Chosen:
+    """What the global options say; a command's own options come first."""
+
+    stack: str | None = None
+    policy: Path | None = None
+
+
+chosen = Chosen()
+
+
+def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
+    """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`) and opens what commands need, each when first used.
+
+    Raises BadInput where there is no such stack or the policy file is not valid.
+    """
+    from tallyman.adapters import policy_file
+    from tallyman.bootstrap import open_stack
+    from tallyman_cli.aws import Reconciler, find_stack
+
+    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    given = policy_file.load(file) if file else None
+    name = stack or chosen.stack or os.environ.get("TALLYMAN_STACK") or DEFAULT_STACK
+    outputs, hub = find_stack(name)
+    adapters = open_stack(outputs, name, hub)
+    return Stack(
+        hub=hub,
+        ledger=adapters.ledger,
+        state=adapters.state,
+        archive=adapters.archive,
+        hints=adapters.hints,
+        source=adapters.source,
+        registries=adapters.view,
+        target=adapters.target,
+        reconcile=Reconciler(outputs["ReconcileFunction"], hub.region),
+        read_policy=policy_file.loads,
+        given=given.for_hub(hub) if given else None,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

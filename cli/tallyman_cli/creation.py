@@ -1,0 +1,68 @@
+"""Repositories as the policy wants them: created where they are missing, compared where they are there."""
+
+from typing import Any
+
+from tallyman.domain.images import RepositorySettings
+from tallyman.domain.names import Repository, parse_repository_name
+from tallyman.domain.policy import Create
+from tallyman.errors import TallymanError
+from tallyman.services.targets import settings_of
+from tallyman_cli.context import Stack
+
+CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
+
+
+def create_in(stack: Stack, name: str, environment: str) -> list[dict[str, Any]]:
+    """Sees to the repository of this canonical name in every registry of the environment, in the policy's order.
+
+    A dict each: {registry, repository, uri, state, differences, error}; `state` is `created`, `equal` (it was there),
+    `differs` (it was there and is left as it is) or `failed`. BadName: no such environment, or no such name.
+    """
+    parse_repository_name(name)
+    wanted = stack.policy.repository(name).create
+    return [_ensure(stack, wanted, place) for place in stack.policy.environment(environment).repositories(name)]
+
+
+def _ensure(stack: Stack, create: Create, place: Repository) -> dict[str, Any]:
+    """One registry's answer; another's failure is no reason not to ask it."""
+    answer: dict[str, Any] = {
+        "registry": str(place.registry),
+        "repository": place.name,
+        "uri": f"{place.registry.host}/{place.name}",
+        "state": FAILED,
+        "differences": [],
+        "error": None,
+    }
+    wanted = settings_of(create, place)
+    try:
+        there = stack.registries.settings(place)
+        if there is None:
+            stack.target.create(wanted, create.pull)
+            answer["state"] = CREATED
+            there = stack.registries.settings(place)
+        else:
+            answer["state"] = EQUAL
+    except TallymanError as error:
+        return answer | {"state": FAILED, "error": str(error)}
+    found = differences(wanted, there) if there else []
+    return answer | {"state": DIFFERS if found else answer["state"], "differences": found}
+
+
+def differences(wanted: RepositorySettings, found: RepositorySettings) -> list[dict[str, Any]]:
+    """Each setting that is not as it should be: {setting, wanted, found}."""
+    pairs: list[tuple[str, Any, Any]] = [
+        ("immutable", wanted.immutable, found.immutable),
+        ("mutable_tags", sorted(wanted.mutable_tags), sorted(found.mutable_tags)),
+        ("encryption", str(wanted.encryption), str(found.encryption)),
+        ("scan_on_push", wanted.scan_on_push, found.scan_on_push),
+    ]
+    if wanted.kms_key and not _same_key(wanted.kms_key, found.kms_key):
+        pairs.append(("kms_key", wanted.kms_key, found.kms_key))
+    return [{"setting": name, "wanted": a, "found": b} for name, a, b in pairs if a != b]
+
+
+def _same_key(wanted: str, found: str | None) -> bool:
+    """ECR answers with the key's ARN; what is wanted may be that or its id. An alias can't be compared."""
+    if "alias/" in wanted:
+        return found is not None
+    return found is not None and (found == wanted or found.endswith(f"/{wanted}"))

@@ -1,0 +1,125 @@
+"""What commands print: results on stdout, as tables or as JSON; everything else on stderr.
+
+On a terminal tables have colour and digests are short. Elsewhere each row is one line, with whole digests.
+"""
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time
+
+WIDE = 10_000
+"""Columns where there is no terminal: nothing is ever wrapped."""
+
+MARKS = {
+    "passed": ("✓", "green"),
+    "promoted": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "conflict": ("✗", "red"),
+    "waiting": ("…", "yellow"),
+    "unknown": ("…", "yellow"),
+}
+
+Cell = str | Text
+
+
+class _Mode:
+    """How the command that runs was asked to answer."""
+
+    json = False
+
+
+def reset() -> None:
+    """A command begins: text, until it says otherwise."""
+    _Mode.json = False
+
+
+def use_json(value: bool) -> bool:
+    """The callback of `--json`."""
+    _Mode.json = value
+    return value
+
+
+def is_json() -> bool:
+    """Whether the command was asked for JSON."""
+    return _Mode.json
+
+
+def data(value: Any) -> None:
+    """A result as JSON on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def line(text: Cell = "") -> None:
+    """A line of a result."""
+    _write(text)
+
+
+def say(text: str) -> None:
+    """Progress or a note, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Columns that line up, without a frame; empty columns are left out."""
+    cells = [list(row) for row in rows]
+    kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for i in kept:
+        made.add_column(columns[i], overflow="fold")
+    for row in cells:
+        made.add_row(*(row[i] for i in kept))
+    _write(made)
+
+
+def mark(verdict: str) -> Text:
+    """✓, ✗ or … with the verdict."""
+    sign, style = MARKS.get(verdict, ("·", ""))
+    return Text(f"{sign} {verdict}", style=style)
+
+
+def digest(value: Digest | str | None) -> str:
+    """Whole, except on a terminal."""
+    if not value:
+        return ""
+    return str(value)[:19] if sys.stdout.isatty() else str(value)
+
+
+def time(moment: datetime | None) -> str:
+    """RFC 3339, or nothing."""
+    return format_time(moment) if moment else ""
+
+
+def size(count: int | None) -> str:
+    """Bytes in a unit that people read; decimal, as registries and bills count."""
+    if count is None:
+        return "?"
+    number = float(count)
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def _write(what: Any) -> None:
+    terminal = sys.stdout.isatty()
+    if terminal:
+        Console(file=sys.stdout, soft_wrap=False, highlight=False, markup=False).print(what)
+        return
+    buffer = io.StringIO()
+    plain = Console(file=buffer, width=WIDE, color_system=None, force_terminal=False, highlight=False, markup=False)
+    plain.print(what, no_wrap=True, crop=False, overflow="ignore")
+    sys.stdout.write("".join(part.rstrip() + "\n" for part in buffer.getvalue().splitlines()))
+    sys.stdout.flush()

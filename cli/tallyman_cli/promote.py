@@ -1,0 +1,142 @@
+"""`tallyman promote`: ask for a promotion, and wait for what becomes of it. The gates hold for people too."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.gates import FAILED, PASSED
+from tallyman.domain.times import parse_time
+from tallyman_cli import context, doors, options, output
+from tallyman_cli.waiting import wait_for
+from tallyman_cli.why import To, note_unknown
+
+LOOK_AGAIN = 10.0
+"""Seconds that a conflict seen before the request is given to be looked at anew."""
+
+
+def promote(
+    image: options.Image,
+    to: To,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the gates say; ask for nothing, write nothing.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait for the outcome.")] = False,
+    timeout: options.Timeout = 300,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Ask for an image to be promoted by its digest into every registry of an environment, and wait.
+
+    Who may ask is the policy's matter (people.promote), and every gate holds.
+    Exit status: 0 promoted (--dry-run: it would be; --no-wait: asked for), 1 refused, in conflict or waiting,
+    2 no promotion leads there.
+    """
+    opened = context.connect(stack, policy)
+    where = doors.door(opened, image, to)
+    note_unknown(opened, where)
+    if dry_run:
+        decision = doors.judge(opened, where)
+        _answer(where, decision, None)
+        if not would_go(decision):
+            raise typer.Exit(1)
+        return
+    request = str(uuid4())
+    opened.hints.send(
+        "commands",
+        {
+            "command": "promote",
+            "request": request,
+            "digest": where.digest,
+            "repository": where.canonical,
+            "from": where.source,
+            "to": where.target,
+        },
+    )
+    output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
+    if no_wait:
+        if as_json:
+            output.data({**doors.as_json(where, doors.judge(opened, where)), "request": request})
+        return
+    outcome = Outcome(opened, where, request, timeout).wait()
+    _answer(where, outcome.decision, request)
+    if outcome.trouble:
+        output.say(outcome.trouble)
+    if outcome.trouble or outcome.decision.verdict != PROMOTED:
+        raise typer.Exit(1)
+
+
+def would_go(decision: Decision) -> bool:
+    """Whether a promotion would go through as far as anybody can tell before the targets are asked."""
+    return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and doors.only_target(decision))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The last decision, and what kept it from becoming a promotion besides the gates (None: nothing)."""
+
+    decision: Decision
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Waits for what becomes of one request."""
+
+    stack: context.Stack
+    where: doors.Door
+    request: str
+    timeout: float
+
+    def wait(self) -> Settled:
+        """Until it is promoted, or a gate says no or not yet, or the time is over."""
+        start = self.stack.monotonic()
+        asked = wait_for(self.stack, self._recorded, self.timeout)
+        if asked is None:
+            return Settled(
+                doors.judge(self.stack, self.where),
+                f"the request was not taken up within {self.timeout:g} s: it may still be; one that failed is in the "
+                "dead-letter queue of record_command with its reason",
+            )
+        if asked.detail.get("refused"):
+            return Settled(doors.judge(self.stack, self.where), f"refused: {asked.detail['refused']}")
+        left = self.timeout - (self.stack.monotonic() - start)
+        patience = self.stack.monotonic() + min(LOOK_AGAIN, left)
+        settled = wait_for(self.stack, lambda: self._settled(asked, patience), left)
+        if settled is not None:
+            return settled
+        last = doors.judge(self.stack, self.where)
+        return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` tells how it stands")
+
+    def _recorded(self) -> Fact | None:
+        facts = self.stack.ledger.of_digest(self.where.digest)
+        return next((f for f in facts if f.kind is Kind.REQUESTED and f.detail.get("request") == self.request), None)
+
+    def _settled(self, asked: Fact, patience: float) -> Settled | None:
+        decision = doors.judge(self.stack, self.where)
+        if decision.verdict == PROMOTED:
+            return Settled(decision)
+        if decision.verdict == PASSED or doors.only_target(decision):
+            return None  # being staged or tagged
+        if decision.verdict in (FAILED, CONFLICT) or decision.may_stage:
+            # what the targets said before the request is asked again: give that a moment
+            stale = decision.verdict == CONFLICT and _looked_before(decision, asked)
+            return None if stale and self.stack.monotonic() < patience else Settled(decision)
+        return Settled(decision)
+
+
+def _looked_before(decision: Decision, asked: Fact) -> bool:
+    target = next((g for g in decision.gates if g.name == "target"), None)
+    seen = target.facts.get("seen") if target else None
+    return seen is not None and parse_time(seen) < asked.seen
+
+
+def _answer(where: doors.Door, decision: Decision, request: str | None) -> None:
+    if output.is_json():
+        output.data({**doors.as_json(where, decision), "request": request})
+    else:
+        doors.show(where, decision)

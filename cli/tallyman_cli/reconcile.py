@@ -1,0 +1,118 @@
+"""`tallyman reconcile`: have the registries compared with the ledger now."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.names import ImageName
+from tallyman_cli import context, options, output
+
+MAX_RUNS = 1_000
+"""Runs of one sweep; each goes on where the one before stopped."""
+
+
+def reconcile(
+    repository: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REPOSITORY]",
+            help="ENVIRONMENT/REPOSITORY (dev/rocketseat/widget-server, dev/rocketseat/*), a full ECR address, or an "
+            "IMAGE, for the repository that it is in.",
+            show_default="all",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+) -> None:
+    """Look at the registries now, write down what no event told, and take up again what waits.
+
+    The stack's reconcile does it, as it does every 15 minutes; this runs it until nothing is left to look at.
+    Exit status: 0 every registry could be read, whatever was found; 1 one could not.
+    """
+    wanted = _pattern(repository)
+    opened = context.connect(stack)
+    sweep = Sweep()
+    for run in range(1, MAX_RUNS + 1):
+        answer = opened.reconcile({"repositories": wanted})
+        sweep.add(answer)
+        if not answer.get("more"):
+            break
+        output.say(f"run {run}: {sweep.images} images so far")
+    if as_json:
+        output.data(sweep.as_data())
+    else:
+        sweep.show()
+    if sweep.unread:
+        for each in sweep.unread:
+            output.say(f"{each['registry']} could not be read: {each['error']}")
+        raise typer.Exit(1)
+
+
+def _pattern(text: str | None) -> list[str] | None:
+    """What the function is asked to look at; None: everything. An image stands for its repository."""
+    if text is None:
+        return None
+    name = ImageName.parse_any(text, globs=True)
+    if name.registry is not None:
+        return [f"{name.registry}/{name.repository}"]
+    number = f"[{name.index}]" if name.index else ""
+    return [f"{name.environment}{number}/{name.repository}"]
+
+
+class Sweep:
+    """What the runs of one sweep found, together."""
+
+    def __init__(self) -> None:
+        self._registries: dict[str, dict[str, Any]] = {}
+        self._found: Counter[str] = Counter()
+        self._retried = 0
+        self._runs = 0
+        self._more = False
+
+    def add(self, answer: dict[str, Any]) -> None:
+        """One run's answer. What a registry did not answer in one run and did in the next is no error."""
+        self._runs += 1
+        self._more = bool(answer.get("more"))
+        self._found.update({kind: int(n) for kind, n in (answer.get("found") or {}).items()})
+        self._retried += int(answer.get("retried") or 0)
+        for each in answer.get("registries") or []:
+            known = self._registries.setdefault(
+                each["registry"], {"registry": each["registry"], "repositories": 0, "images": 0, "missed": 0}
+            )
+            for key in ("repositories", "images", "missed"):
+                known[key] += int(each.get(key) or 0)
+            known["error"] = each.get("error")
+
+    @property
+    def images(self) -> int:
+        """Images looked at so far."""
+        return sum(each["images"] for each in self._registries.values())
+
+    @property
+    def unread(self) -> list[dict[str, Any]]:
+        """Registries that could not be read."""
+        return [each for each in self._registries.values() if each["error"]]
+
+    def as_data(self) -> dict[str, Any]:
+        """The form of `reconcile --json`."""
+        return {
+            "registries": list(self._registries.values()),
+            "found": dict(self._found),
+            "retried": self._retried,
+            "runs": self._runs,
+            "more": self._more,
+        }
+
+    def show(self) -> None:
+        """A row a registry, then what was found."""
+        rows = [
+            (e["registry"], str(e["repositories"]), str(e["images"]), str(e["missed"]), e["error"] or "")
+            for e in self._registries.values()
+        ]
+        output.table(("registry", "repositories", "images", "missed events", "error"), rows)
+        found = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(self._found.items()) if n)
+        output.line()
+        output.line(f"found: {found or 'nothing that was not known'}")
+        if self._retried:
+            output.line(f"taken up again: {self._retried}")

@@ -1,0 +1,78 @@
+"""`tallyman show`: what an image is, where it is, and what is known of it."""
+
+from typing import Any
+
+from tallyman_cli import context, naming, options, output
+from tallyman_cli.image_view import ImageView
+from tallyman_cli.verification import table as checks_table
+
+
+def show(
+    image: options.Image,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show an image: platforms and compressed sizes, tags, where it is, its verification, scan and promotions.
+
+    Read from the registry; where that can't be read, from what was recorded of it.
+    """
+    opened = context.connect(stack, policy)
+    named = naming.image(opened.policy, image)
+    found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
+    if as_json:
+        output.data(found)
+    else:
+        _tell(found)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    output.line(f"{found['image']}  {output.digest(found['digest'])}")
+    verified, scan = found["verified"], found["scan"]
+    output.table(
+        ("", ""),
+        [
+            ("media type", found["media_type"]),
+            ("size", f"{output.size(found['size'])} compressed"),
+            ("tags", ", ".join(found["tags"]) or "none"),
+            ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
+            ("scan", _when(_scan(scan), scan["at"])),
+        ],
+    )
+    if found["platforms"]:
+        output.line()
+        rows = [(_platform(p), output.size(p["size"]), output.digest(p["digest"])) for p in found["platforms"]]
+        output.table(("platform", "size", "digest"), rows)
+    output.line()
+    output.table(
+        ("registry", "environment", "repository", "tags"),
+        [(w["registry"], w["environment"] or "", w["repository"], ", ".join(w["tags"])) for w in found["locations"]],
+    )
+    if found["promotions"]:
+        output.line()
+        output.table(("to", "verdict", "tags", "at", "why"), [_promotion(p) for p in found["promotions"]])
+    bad = [c for c in verified["checks"] if c["verdict"] != "passed"]
+    if bad:
+        output.line()
+        output.table(("check", "verdict", "what"), checks_table(bad))
+
+
+def _platform(platform: dict[str, Any]) -> str:
+    return "/".join(part for part in (platform["os"], platform["architecture"], platform["variant"]) if part)
+
+
+def _when(what: str, at: str | None) -> str:
+    return f"{what}, {at}" if at else what
+
+
+def _scan(scan: dict[str, Any]) -> str:
+    if scan["status"] is None:
+        return "none yet"
+    counts = ", ".join(f"{number} {severity}" for severity, number in scan["counts"].items() if number)
+    return f"{scan['status'].replace('_', ' ')}: {counts or 'no findings'}"
+
+
+def _promotion(promotion: dict[str, Any]) -> tuple[output.Cell, ...]:
+    why = f"{promotion['gate']}: {promotion['reason']}" if promotion["gate"] else ""
+    tags = ", ".join(promotion["tags"])
+    return promotion["to"], output.mark(promotion["verdict"]), tags, promotion["at"], why
