@@ -167,7 +167,7 @@ def _seconds(text: str) -> float:
         number = text.removesuffix(unit)
         if number != text and number.replace(".", "", 1).isdigit():
             return float(number) * units[unit]
-    _bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
+    return _bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
 
 
 def _describe(left: dict[str, Any]) -> str:

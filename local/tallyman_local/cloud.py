@@ -94,6 +94,7 @@ class Cloud:
     def _start(self) -> None:
         began = time.monotonic()
         moto_calls.reset()
+        moto_calls.STOPPING.clear()
         self.data_dir = self._data_dir or Path(tempfile.mkdtemp(prefix="tallyman-local-"))
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         self.trail = Trail()
@@ -138,6 +139,9 @@ class Cloud:
         """Close the ports, kill the workers, forget everything. Safe to call twice, and after a failed start."""
         if Cloud._running is not self:
             return
+        with moto_calls.CHANGED:
+            moto_calls.STOPPING.set()
+            moto_calls.CHANGED.notify_all()
         for part in ("_schedules", "pollers", "bus"):
             thing = getattr(self, part, None)
             if thing is not None and _was_started(thing):
@@ -147,8 +151,7 @@ class Cloud:
         listeners = list(self._listeners.values())
         if api := getattr(self, "_api", None):
             listeners.append(api)
-        for listener in listeners:
-            listener.stop()
+        Listener.stop_all(listeners)
         if ecr := getattr(self, "ecr", None):
             close = getattr(ecr, "close", None)
             if close:
@@ -247,7 +250,7 @@ class Cloud:
         with moto_calls.CHANGED:
             while left := self.left():
                 remaining = ends - time.monotonic()
-                if remaining <= 0:
+                if remaining <= 0 or moto_calls.STOPPING.is_set():
                     return left
                 moto_calls.CHANGED.wait(min(remaining, 0.25))
         return {}

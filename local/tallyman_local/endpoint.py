@@ -135,10 +135,9 @@ class Endpoint:
                 return _receive(call)
             case "sts", "AssumeRole":
                 return self._assume_role(call)
-        if (
-            empty := EMPTY.get((call.service, call.environ.get("HTTP_X_AMZ_TARGET") or call.environ["PATH_INFO"]))
-        ) is not None:
-            return json_answer(empty)
+        what = call.environ.get("HTTP_X_AMZ_TARGET") or call.environ["PATH_INFO"]
+        if (call.service, what) in EMPTY:
+            return json_answer(EMPTY[call.service, what])
         return _moto(call)
 
     def _assume_role(self, call: Call) -> Answer:
@@ -224,7 +223,8 @@ def _receive(call: Call) -> Answer:
     while True:
         answer = _moto(call, body)
         left = ends - time.monotonic()
-        if answer.status != 200 or left <= 0 or b'"Messages"' in answer.body:
+        done = answer.status != 200 or left <= 0 or moto_calls.STOPPING.is_set()
+        if done or b'"Messages"' in answer.body:
             return answer
         with moto_calls.CHANGED:
             moto_calls.CHANGED.wait(min(left, 0.2))

@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from cheroot.wsgi import Server
@@ -29,6 +30,7 @@ class Listener:
         self._server = Server((HOST, 0), _drained(app), numthreads=threads, request_queue_size=128)
         self._server.timeout = 300  # seconds an idle connection is kept
         self._server.shutdown_timeout = 0
+        self._server.expiration_interval = 0.1  # seconds; the time that stop() takes
         self._server.error_log = _log_error
         self._server.prepare()
         self.port: int = self._server.bind_addr[1]
@@ -42,6 +44,15 @@ class Listener:
         """Close the port and its connections."""
         self._server.stop()
         self._thread.join(timeout=2)
+
+    @staticmethod
+    def stop_all(listeners: "Iterable[Listener]") -> None:
+        """Stop several at once."""
+        threads = [threading.Thread(target=listener.stop) for listener in listeners]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def _serve(self) -> None:
         try:
@@ -65,8 +76,9 @@ def _drained(app: WsgiApp) -> WsgiApp:
         body = environ["wsgi.input"]
         answer = app(environ, start_response)
         if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
-            while body.read(1 << 20):
-                pass
+            with suppress(OSError, ValueError):  # the client broke off (ValueError: cheroot's, inside a chunk)
+                while body.read(1 << 20):
+                    pass
         return answer
 
     return drained

@@ -161,16 +161,12 @@ class FunctionRunner:
             answer = worker.invoke(invocation, self.function.timeout)
         except TimeoutError:
             self._discard(worker)
-            return self._failed({
-                "errorType": "Sandbox.Timedout",
-                "errorMessage": f"RequestId: {request_id} Error: Task timed out after {self.function.timeout}.00 seconds",
-            })  # fmt: skip
+            text = f"RequestId: {request_id} Error: Task timed out after {self.function.timeout}.00 seconds"
+            return self._failed({"errorType": "Sandbox.Timedout", "errorMessage": text})
         except (_Died, ValueError) as error:
             self._discard(worker)
-            return self._failed({
-                "errorType": "Runtime.ExitError",
-                "errorMessage": f"RequestId: {request_id} Error: Runtime exited with error: {error}",
-            })  # fmt: skip
+            text = f"RequestId: {request_id} Error: Runtime exited with error: {error}"
+            return self._failed({"errorType": "Runtime.ExitError", "errorMessage": text})
         self._release(worker)
         return self._failed(answer["error"]) if "error" in answer else Outcome(result=answer["result"])
 

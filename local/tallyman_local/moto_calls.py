@@ -33,6 +33,7 @@ log = logging.getLogger("tallyman.local")
 
 LOCK = threading.RLock()
 CHANGED = threading.Condition(LOCK)
+STOPPING = threading.Event()  # whoever waits for long looks at it: a port closes after its last answer
 SENDER: ContextVar[str | None] = ContextVar("sender", default=None)
 
 Handler = Callable[[Request, str, Any], tuple[int, dict[str, Any], str | bytes]]

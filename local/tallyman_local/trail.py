@@ -52,7 +52,7 @@ class Trail:
             raise BadLookup("InvalidNextTokenException", "The token is not valid.")
         with self._lock:
             records = list(self._records.get((account, region), []))
-        newest_first = sorted(reversed(records), key=lambda record: record["eventTime"], reverse=True)
+        newest_first = sorted(records[::-1], key=lambda record: record["eventTime"], reverse=True)
         events = (
             _event(record)
             for record in newest_first

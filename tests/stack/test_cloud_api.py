@@ -1,0 +1,213 @@
+"""The endpoint: who is asking, for which account and region, and what is said of what nobody serves."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import toy
+from botocore.exceptions import ClientError
+
+from tallyman_local.cloud import Cloud
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("toy")
+
+
+@pytest.fixture(scope="module")
+def cloud(folder: Path) -> Iterator[Cloud]:
+    with toy.cloud(folder) as running:
+        yield running
+
+
+def test_the_exported_principal_is_the_hubs_developer(cloud: Cloud) -> None:
+    caller = toy.client(cloud, "sts").get_caller_identity()
+    assert caller["Arn"] == "arn:aws:sts::111111111111:assumed-role/developer/local"
+
+
+def test_a_message_tells_who_sent_it(cloud: Cloud) -> None:
+    sqs = toy.client(cloud, "sqs")
+    url = sqs.create_queue(QueueName="who")["QueueUrl"]
+    other = toy.client(cloud, "sqs", role="arn:aws:iam::111111111111:role/release-managers")
+    sqs.send_message(QueueUrl=url, MessageBody="mine")
+    other.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "theirs"}])
+    got = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["SenderId"])
+    senders = {message["Body"]: message["Attributes"]["SenderId"] for message in got["Messages"]}
+    iam = toy.client(cloud, "iam")
+    for body, role, session in (("mine", "developer", "local"), ("theirs", "release-managers", "local")):
+        assert senders[body] == iam.get_role(RoleName=role)["Role"]["RoleId"] + ":" + session
+    assert senders["mine"].startswith("AROA")
+
+
+def test_a_handler_sees_who_sent_a_message(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="sent")
+    assert cloud.settle(30) == {}
+    assert "sent" in toy.done(folder)
+
+
+def test_each_account_and_region_has_its_own(cloud: Cloud) -> None:
+    role = "arn:aws:iam::222222222222:role/anyone"
+    toy.client(cloud, "sqs", role=role, region="sa-east-1").create_queue(QueueName="there")
+    assert "QueueUrls" not in toy.client(cloud, "sqs", region="sa-east-1").list_queues(QueueNamePrefix="there")
+    assert "QueueUrls" not in toy.client(cloud, "sqs", role=role).list_queues(QueueNamePrefix="there")
+    there = toy.client(cloud, "sqs", role=role, region="sa-east-1").list_queues(QueueNamePrefix="there")
+    assert there["QueueUrls"] == ["https://sqs.sa-east-1.amazonaws.com/222222222222/there"]
+
+
+def test_keys_that_nobody_gave_out_are_refused(cloud: Cloud) -> None:
+    stranger = boto3.client(
+        "sts",
+        endpoint_url=cloud.url,
+        region_name="us-east-2",
+        aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+        aws_secret_access_key="x",
+    )
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        stranger.get_caller_identity()
+
+
+def test_an_unsigned_request_is_refused(cloud: Cloud) -> None:
+    status, answer = raw(cloud, "POST", "/", b"{}", {"X-Amz-Target": "AmazonSQS.ListQueues"})
+    assert status == 403
+    assert answer["__type"] == "MissingAuthenticationToken"
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "named"),
+    [
+        ("macie2", "list_findings", "macie2:POST /findings"),
+        ("appconfigdata", "get_latest_configuration", "appconfig:GET /configuration"),
+        ("cloudtrail", "list_channels", "cloudtrail:ListChannels"),
+        ("iam", "get_service_last_accessed_details", "iam:GetServiceLastAccessedDetails"),
+    ],
+)
+def test_what_is_not_served_is_an_error_that_names_the_call(cloud: Cloud, service: str, call: str, named: str) -> None:
+    arguments = {
+        "get_latest_configuration": {"ConfigurationToken": "x"},
+        "get_service_last_accessed_details": {"JobId": "x" * 36},
+    }
+    with pytest.raises(ClientError) as error:
+        getattr(toy.client(cloud, service), call)(**arguments.get(call, {}))
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert f"The local cloud does not serve {named}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "key"),
+    [
+        ("ecs", "list_clusters", "clusterArns"),
+        ("lambda", "list_functions", "Functions"),
+        ("batch", "describe_job_definitions", "jobDefinitions"),
+        ("inspector2", "list_coverage", "coveredResources"),
+        ("apprunner", "list_services", "ServiceSummaryList"),
+        ("eks", "list_clusters", "clusters"),
+        ("cloudtrail", "lookup_events", "Events"),
+    ],
+)
+def test_every_source_of_usage_answers_in_every_account_and_region(
+    cloud: Cloud, service: str, call: str, key: str
+) -> None:
+    for registry in {place.registry for place in cloud.places}:
+        role = f"arn:aws:iam::{registry.account}:role/reader"
+        answer = getattr(toy.client(cloud, service, role=role, region=registry.region), call)()
+        assert answer[key] == [] or service == "lambda"
+
+
+def test_the_stack_tells_its_outputs(cloud: Cloud) -> None:
+    stack = toy.client(cloud, "cloudformation").describe_stacks(StackName="toy")["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    assert outputs["BusArn"] == "arn:aws:events:us-east-2:111111111111:event-bus/toy"
+
+
+def test_a_long_poll_ends_when_a_message_comes(cloud: Cloud) -> None:
+    sqs = toy.client(cloud, "sqs")
+    url = sqs.create_queue(QueueName="long")["QueueUrl"]
+    got: list[dict] = []
+    waiting = threading.Thread(
+        target=lambda: got.extend(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20).get("Messages", []))
+    )
+    waiting.start()
+    toy.client(cloud, "sqs").send_message(QueueUrl=url, MessageBody="now")
+    waiting.join(timeout=10)
+    assert [message["Body"] for message in got] == ["now"]
+
+
+def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud) -> None:
+    """People get any role they name; a function's role gets what the template gives it, as on AWS."""
+    keys = cloud.invoke("toy-work", {"ask": "environment"}).result["environment"]
+    sts = boto3.client(
+        "sts",
+        region_name="us-east-2",
+        endpoint_url=cloud.url,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+    )
+    got = sts.assume_role(RoleArn="arn:aws:iam::222222222222:role/toy-spoke-read", RoleSessionName="me")
+    assert got["AssumedRoleUser"]["Arn"] == "arn:aws:sts::222222222222:assumed-role/toy-spoke-read/me"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sts.assume_role(RoleArn="arn:aws:iam::222222222222:role/no-such", RoleSessionName="me")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sts.assume_role(RoleArn="arn:aws:iam::111111111111:role/developer", RoleSessionName="me")
+
+
+def test_what_moto_left_out_is_listed(cloud: Cloud) -> None:
+    _, status = raw(cloud, "GET", "/_tallyman/status")
+    assert {stack["registry"] for stack in status["stacks"]} == {
+        "111111111111/us-east-2",
+        "222222222222/us-east-2",
+        "222222222222/sa-east-1",
+    }
+    assert status["stacks"][0]["skipped"] == {}
+
+
+def test_control_requests_say_what_is_wrong_with_them(cloud: Cloud) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert raw(cloud, "POST", "/_tallyman/nothing", b"{}", headers)[0] == 404
+    assert raw(cloud, "POST", "/_tallyman/settle", b"no json", headers)[0] == 422
+    assert raw(cloud, "POST", "/_tallyman/settle", b"{}")[0] == 415
+    status, answer = raw(cloud, "POST", "/_tallyman/chaos", b'{"lose": 2}', headers)
+    assert (status, answer["error"]) == (422, "lose 2.0: expected a probability from 0 to 1")
+    status, answer = raw(cloud, "POST", "/_tallyman/kill", b'{"function": "nobody"}', headers)
+    assert (status, answer["error"]) == (422, "missing or unknown: 'nobody'")
+
+
+def test_registry_ports_are_named_by_environment_and_number(cloud: Cloud) -> None:
+    names = ["TALLYMAN_REGISTRY_DEV_1", "TALLYMAN_REGISTRY_PROD_EU_1", "TALLYMAN_REGISTRY_PROD_EU_2"]
+    assert list(cloud.registries) == names
+
+
+def test_a_second_cloud_in_one_process_is_refused(cloud: Cloud, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="one local cloud"):
+        toy.cloud(tmp_path).start()
+
+
+def test_a_body_that_nobody_read_does_not_spoil_the_connection(cloud: Cloud) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", int(cloud.url.rpartition(":")[2]))
+    try:
+        for chunked in (False, True):
+            body: object = iter([b"x" * 100_000] * 20) if chunked else b"x" * 2_000_000
+            headers = {"Transfer-Encoding": "chunked"} if chunked else {}
+            connection.request("POST", "/", body, headers, encode_chunked=chunked)  # type: ignore[arg-type]
+            assert connection.getresponse().read()
+            connection.request("GET", "/_tallyman/left")
+            assert json.loads(connection.getresponse().read()) == {}
+    finally:
+        connection.close()
+
+
+def raw(
+    cloud: Cloud, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict]:
+    connection = http.client.HTTPConnection("127.0.0.1", int(cloud.url.rpartition(":")[2]))
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()

@@ -1,0 +1,208 @@
+"""`tallyman local exec`: a command inside a cloud of its own, and nothing left when it ends, however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy
+
+SOURCES = [str(Path(__file__).parents[2] / folder) for folder in ("layers/core/src", "cli", "local")]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
+TALLYMAN = [sys.executable, "-m", "tallyman_cli.main"]
+
+
+def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TALLYMAN, "local", *command],
+        env={**ENVIRONMENT, "AWS_PROFILE": "mine"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+INSIDE = r"""
+import json, os, subprocess, sys, urllib.request
+def tallyman(*words):
+    done = subprocess.run([sys.executable, "-m", "tallyman_cli.main", "local", *words], capture_output=True, text=True)
+    return [done.returncode, done.stderr]
+status = json.load(urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"] + "/_tallyman/status"))
+print(json.dumps({
+    "stdin": sys.stdin.read(),
+    "environment": {k: v for k, v in os.environ.items() if k.startswith(("AWS_", "TALLYMAN_"))},
+    "directory": os.getcwd(),
+    "status": status,
+    "settle": tallyman("settle"),
+    "unknown": tallyman("scan", "dev/no/such:v1"),
+    "environmentless": tallyman("scan", "nowhere/no/such:v1"),
+    "nonsense": tallyman("scan", "!!"),
+    "bad_finding": tallyman("scan", "dev/no/such:v1", "--finding", "CVE-1"),
+    "chaos": tallyman("chaos", "--lose", "0.5", "--double", "0.2", "--reorder", "--delay", "2s", "--seed", "7"),
+    "bad_chaos": tallyman("chaos", "--delay", "soon"),
+    "off": tallyman("chaos", "--off"),
+}))
+print("for people", file=sys.stderr)
+sys.exit(7)
+"""
+
+
+@pytest.fixture(scope="module")
+def inside() -> tuple[subprocess.CompletedProcess[str], dict[str, object]]:
+    done = run("exec", "--", sys.executable, "-c", INSIDE, input="from outside")
+    return done, json.loads(done.stdout)
+
+
+def test_the_commands_exit_status_is_its_own(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    assert inside[0].returncode == 7
+
+
+def test_stdin_stdout_and_stderr_are_the_commands(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    done, told = inside
+    assert told["stdin"] == "from outside"
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == "for people\n"
+
+
+def test_the_environment_leads_to_the_local_cloud(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    environment = inside[1]["environment"]
+    assert environment["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-2"
+    assert "AWS_PROFILE" not in environment
+    registries = [name for name in environment if name.startswith("TALLYMAN_REGISTRY_")]
+    assert registries == ["TALLYMAN_REGISTRY_DEV_1", "TALLYMAN_REGISTRY_PROD_1", "TALLYMAN_REGISTRY_PROD_2"]
+    assert all(environment[name].startswith("localhost:") for name in registries)
+    assert len({environment[name] for name in registries}) == 3
+    assert inside[1]["directory"] == str(Path.cwd())
+
+
+def test_commands_inside_find_their_cloud(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    told = inside[1]
+    assert told["settle"] == [0, ""]
+    assert told["chaos"] == [0, "so far: 0 lost, 0 doubled\n"]
+    assert told["off"][0] == 0
+
+
+def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    told = inside[1]
+    assert told["unknown"][0] == 1
+    assert "no/such" in told["unknown"][1]
+    assert told["environmentless"][0] == 1
+    assert "no environment nowhere in the policy; it has dev, prod" in told["environmentless"][1]
+
+
+def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+    told = inside[1]
+    assert [told[name][0] for name in ("nonsense", "bad_finding", "bad_chaos")] == [2, 2, 2]
+    assert "!!" in told["nonsense"][1]
+    assert "expected CVE:SEVERITY" in told["bad_finding"][1]
+    assert "soon" in told["bad_chaos"][1]
+
+
+def test_outside_of_a_local_cloud_the_commands_say_so() -> None:
+    for words in (["settle"], ["scan", "dev/a/b:v1"], ["chaos", "--off"]):
+        done = run(*words)
+        assert done.returncode == 2
+        assert "not inside a local cloud" in done.stderr
+
+
+def test_a_signal_that_ends_the_command_is_128_and_its_number() -> None:
+    assert run("exec", "--", "sh", "-c", "kill -TERM $$").returncode == 128 + signal.SIGTERM
+
+
+def test_a_command_that_is_not_there_is_127() -> None:
+    done = run("exec", "--", "no-such-command-at-all")
+    assert done.returncode == 127
+    assert done.stderr == "tallyman: no-such-command-at-all: command not found\n"
+
+
+def test_a_policy_that_names_no_registry_is_refused(tmp_path: Path) -> None:
+    policy = tmp_path / "tallyman.yaml"
+    policy.write_text("environments: {dev: {registries: [us-east-2]}}")
+    done = run("exec", "--policy", str(policy), "--", "true")
+    assert done.returncode == 2
+    assert "us-east-2" in done.stderr
+
+
+def running(status: dict) -> list[int]:
+    return [status["pid"], *(pid for function in status["functions"].values() for pid in function["pids"])]
+
+
+def start(folder: Path, name: str) -> tuple[subprocess.Popen[bytes], list[int], str]:
+    """`local exec` with a command that waits; its processes (cloud, workers, command) and its endpoint."""
+    told = folder / name
+    script = (
+        "import json,os,time,urllib.request as u\n"
+        "url=os.environ['AWS_ENDPOINT_URL']+'/_tallyman/status'\n"
+        "while True:\n"
+        "    s=json.load(u.urlopen(url))\n"
+        "    if all(f['pids'] for f in s['functions'].values()): break\n"
+        "    time.sleep(0.05)\n"
+        f"open({str(told)!r}+'.new','w').write(json.dumps([os.getpid(),s]))\n"
+        f"os.rename({str(told)!r}+'.new',{str(told)!r})\n"
+        "time.sleep(300)\n"
+    )
+    process = subprocess.Popen([*TALLYMAN, "local", "exec", "--", sys.executable, "-c", script], env=ENVIRONMENT)
+    toy.wait_for(told.exists, 60)
+    command, status = json.loads(told.read_text())
+    return process, [command, *running(status)], status["url"]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_nothing_is_left_after_a_kill_that_cannot_be_caught(tmp_path: Path) -> None:
+    process, pids, _ = start(tmp_path, "told")
+    assert len(pids) > 3
+    assert all(alive(pid) for pid in pids)
+    process.kill()
+    process.wait()
+    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_a_signal_is_handed_to_the_command_and_nothing_is_left(tmp_path: Path) -> None:
+    process, pids, _ = start(tmp_path, "told")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)
+
+
+def test_two_clouds_at_once_do_not_meet(tmp_path: Path) -> None:
+    first, _, one = start(tmp_path, "one")
+    try:
+        second, _, two = start(tmp_path, "two")
+        second.send_signal(signal.SIGTERM)
+        second.wait(30)
+        assert one != two
+        assert first.poll() is None
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.wait(30)
+
+
+def test_start_prints_what_to_export_and_ends_on_a_signal() -> None:
+    process = subprocess.Popen([*TALLYMAN, "local", "start"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if line == "unset AWS_PROFILE\n":
+            break
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
+    assert exported["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+    assert "TALLYMAN_REGISTRY_PROD_2" in exported
+    assert any(line.startswith("# prod[2] 222222222222/sa-east-1 at localhost:") for line in lines)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()

@@ -1,0 +1,226 @@
+"""Queues feed functions, as Lambda's event source mappings do, and faster where AWS would only wait."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toy
+
+from tallyman_local import moto_calls
+from tallyman_local.cloud import Cloud
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("toy")
+
+
+@pytest.fixture(scope="module")
+def cloud(folder: Path) -> Iterator[Cloud]:
+    with toy.cloud(folder) as running:
+        yield running
+
+
+def test_a_message_reaches_its_function_and_leaves_the_queue(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="plain")
+    assert cloud.settle(30) == {}
+    assert toy.done(folder).count("plain") == 1
+    assert depth(cloud, "toy-work") == 0
+
+
+def test_a_failed_message_comes_again_soon_and_the_rest_of_its_batch_does_not(cloud: Cloud, folder: Path) -> None:
+    sqs = toy.client(cloud, "sqs")
+    orders = [{"name": "good"}, {"name": "fails-once", "fail_times": 1}]
+    sqs.send_message_batch(
+        QueueUrl=sqs.get_queue_url(QueueName="toy-work")["QueueUrl"],
+        Entries=[{"Id": str(n), "MessageBody": json.dumps(order)} for n, order in enumerate(orders)],
+    )
+    assert cloud.settle(30) == {}  # the queue's visibility timeout is six minutes
+    assert toy.done(folder).count("good") == 1
+    assert toy.done(folder).count("fails-once") == 2
+
+
+def test_what_keeps_failing_ends_in_the_dead_letter_queue_after_its_maximum_of_receives(
+    cloud: Cloud, folder: Path
+) -> None:
+    toy.send(cloud, name="hopeless", fail_times=99)
+    assert cloud.settle(30) == {}
+    assert toy.done(folder).count("hopeless") == 3
+    letters = receive(cloud, "toy-dead")
+    assert [json.loads(letter["Body"])["name"] for letter in letters] == ["hopeless"]
+
+
+def test_the_batch_of_a_killed_worker_is_offered_again(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="killed", gate="never-opened-then-opened")
+    waiting = toy.wait_for(lambda: [note for note in toy.notes(folder) if note.get("waits") == "killed"])
+    assert cloud.left()["queues"]["toy-work"]["in_flight"] == 1
+    assert cloud.kill("toy-work") >= 1
+    (folder / "never-opened-then-opened").touch()
+    assert cloud.settle(30) == {}
+    did = [note for note in toy.notes(folder) if note.get("name") == "killed"]
+    assert [note["received"] for note in did] == [2]
+    assert did[0]["pid"] != waiting[0]["pid"]
+
+
+def test_a_worker_that_dies_by_itself_loses_nothing(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="dies", die_first=True)
+    assert cloud.settle(30) == {}
+    assert toy.done(folder).count("dies") == 2
+
+
+def test_a_function_is_killed_at_its_timeout(cloud: Cloud, folder: Path) -> None:
+    outcome = cloud.invoke("toy-slow", {"Records": [record({"name": "sleepy", "sleep": 30})]})
+    assert outcome.error
+    assert "Task timed out after 1.00 seconds" in outcome.error["errorMessage"]
+
+
+def test_two_batches_run_at_once_where_the_template_allows_two(cloud: Cloud, folder: Path) -> None:
+    for name in ("left", "right"):
+        toy.send(cloud, "toy-slow", name=name, gate="both")
+    toy.wait_for(lambda: {"left", "right"} <= {note.get("waits") for note in toy.notes(folder)})
+    (folder / "both").touch()
+    assert cloud.settle(30) == {}
+
+
+def test_settle_says_what_is_left_when_the_time_is_up(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="held", gate="held-gate")
+    toy.wait_for(lambda: any(note.get("waits") == "held" for note in toy.notes(folder)))
+    left = cloud.settle(0.01)
+    assert left == {"queues": {"toy-work": {"visible": 0, "in_flight": 1, "due": 0}}}
+    (folder / "held-gate").touch()
+    assert cloud.settle(30) == {}
+
+
+def test_settle_waits_for_a_message_due_soon_and_not_for_one_due_later(cloud: Cloud, folder: Path) -> None:
+    toy.send(cloud, name="later", delay=60)
+    assert cloud.settle(30) == {}
+    assert "later" not in toy.done(folder)
+    toy.send(cloud, name="soon", delay=1)
+    assert cloud.settle(30) == {}
+    assert "soon" in toy.done(folder)
+
+
+def test_settle_does_not_wait_for_dead_letters(cloud: Cloud) -> None:
+    toy.send(cloud, "toy-dead", name="dead already")
+    assert cloud.settle(5) == {}
+
+
+def test_a_handler_sees_only_its_declared_environment(
+    cloud: Cloud, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAKED", "yes")
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    cloud.kill("toy-work")
+    answer = cloud.invoke("toy-work", {"ask": "environment"}).result
+    environment = answer["environment"]
+    assert answer["layer"] == "toy layer"
+    assert environment["FOLDER"] == str(folder)
+    assert environment["OWN_QUEUE"].endswith("/111111111111/toy-work")
+    assert environment["TALLYMAN_POLICY"] == str(cloud.policy)
+    assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "toy-work"
+    allowed = {"PATH", "LANG", "LC_CTYPE", "TZ", "FOLDER", "OWN_QUEUE", "TALLYMAN_POLICY", "_HANDLER"}
+    assert {name for name in environment if not name.startswith("AWS_")} <= allowed
+    assert "AWS_PROFILE" not in environment
+
+
+def test_a_worker_works_as_the_functions_own_role(cloud: Cloud) -> None:
+    environment = cloud.invoke("toy-work", {"ask": "environment"}).result["environment"]
+    identity = moto_calls.identify(environment["AWS_ACCESS_KEY_ID"])
+    assert identity
+    assert identity.account == toy.HUB
+    assert "WorkRole" in identity.arn
+
+
+def test_the_context_says_what_lambda_says(cloud: Cloud) -> None:
+    context = cloud.invoke("toy-work", {"ask": "context"}).result
+    assert context["name"] == "toy-work"
+    assert context["arn"] == "arn:aws:lambda:us-east-2:111111111111:function:toy-work"
+    assert context["memory"] == "256"
+    assert 0 < context["left"] <= 60_000
+    assert len(context["request"]) == 36
+
+
+def test_invoke_over_the_api_returns_the_payload(cloud: Cloud) -> None:
+    answer = toy.client(cloud, "lambda").invoke(FunctionName="toy-work", Payload=b'{"ask": "context"}')
+    assert answer["StatusCode"] == 200
+    assert "FunctionError" not in answer
+    assert json.loads(answer["Payload"].read())["name"] == "toy-work"
+
+
+def test_invoke_over_the_api_tells_an_error(cloud: Cloud) -> None:
+    answer = toy.client(cloud, "lambda").invoke(FunctionName="toy-work", Payload=b'{"ask": "raise"}')
+    assert answer["FunctionError"] == "Unhandled"
+    error = json.loads(answer["Payload"].read())
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "asked to")
+
+
+def test_a_handler_that_cannot_be_imported_is_an_error_of_each_invocation(cloud: Cloud) -> None:
+    error = cloud.invoke("toy-broken", {}).error
+    assert error
+    assert error["errorType"] == "Runtime.ImportModuleError"
+
+
+def test_what_a_handler_prints_is_in_its_log(cloud: Cloud) -> None:
+    toy.send(cloud, name="printed")
+    assert cloud.settle(30) == {}
+    assert "acting on printed" in (cloud.data_dir / "logs" / "toy-work.log").read_text()
+
+
+def test_schedules_fire_when_they_are_due(cloud: Cloud, folder: Path) -> None:
+    minute = 29_000_000
+    assert minute % 5 == 0
+    assert cloud.fire_schedules(minute + 1) == 0
+    assert cloud.fire_schedules(minute) == 1
+    assert cloud.settle(30) == {}
+    assert [note["time"] for note in toy.notes(folder) if note.get("name") == "scheduled"] == ["2025-02-19T21:20:00Z"]
+
+
+def test_messages_sent_together_by_many_are_all_handled_once(cloud: Cloud, folder: Path) -> None:
+    threads = [
+        threading.Thread(target=lambda n=n: [toy.send(cloud, name=f"many-{n}-{i}") for i in range(5)])  # type: ignore[misc]
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cloud.settle(60) == {}
+    many = [name for name in toy.done(folder) if str(name).startswith("many-")]
+    assert sorted(many) == sorted(f"many-{n}-{i}" for n in range(4) for i in range(5))
+
+
+def test_no_worker_is_left_when_the_cloud_stops(tmp_path: Path, cloud: Cloud) -> None:
+    pids = [pid for runner in cloud.functions.values() for pid in runner.pids()]
+    assert pids
+    for runner in cloud.functions.values():
+        runner.kill()
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def record(order: dict[str, object]) -> dict[str, object]:
+    return {"messageId": "1", "body": json.dumps(order), "attributes": {"ApproximateReceiveCount": "1"}}
+
+
+def receive(cloud: Cloud, queue: str) -> list[dict[str, str]]:
+    sqs = toy.client(cloud, "sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    messages: list[dict[str, str]] = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    return messages
+
+
+def depth(cloud: Cloud, queue: str) -> int:
+    sqs = toy.client(cloud, "sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()))
