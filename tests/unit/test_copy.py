@@ -493,6 +493,25 @@ def test_short_runs_come_to_the_end_of_a_long_one(registries: FakeRegistries) ->
     assert holds(registries, PROD_SA, built)
 
 
+def test_an_upload_that_hangs_past_the_deadline_is_not_waited_for(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    hangs, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def upload(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        hangs.set()
+        assert go_on.wait(60)
+        ended.set()
+        raise Unreachable("the connection was cut")
+
+    registries.upload = upload  # type: ignore[method-assign]
+    outcome = copy(registries, built, PROD, deadline=lambda: 5.1 if hangs.is_set() else 900.0)
+    assert isinstance(outcome[PROD], OutOfTime)
+    assert not ended.is_set()
+    go_on.set()
+    assert ended.wait(60)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
     built = index(image("a"), image("b", architecture="arm64"))

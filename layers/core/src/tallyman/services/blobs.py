@@ -1,6 +1,7 @@
 """Reading blobs: streamed, hashed on the way, going on where a connection broke, never past the deadline."""
 
 import hashlib
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -27,6 +28,12 @@ def enough_time(deadline: Deadline, what: str) -> None:
     """OutOfTime, naming what was not done, where RESERVE seconds or less are left."""
     if deadline() <= RESERVE:
         raise OutOfTime(f"no time left in this run for {what}")
+
+
+def patience(deadline: Deadline) -> float | None:
+    """How many seconds may be waited for what cannot be hurried; None: any number."""
+    left = deadline() - RESERVE
+    return None if math.isinf(left) else max(0.0, left)
 
 
 def chunks(

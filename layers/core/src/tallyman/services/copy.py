@@ -11,14 +11,15 @@ read from the source once. Memory: see tee.py, times `parallel`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import DigestMismatch, Passing, TallymanError, Unreachable, Unsupported
+from tallyman.errors import DigestMismatch, OutOfTime, Passing, TallymanError, Unreachable, Unsupported
 from tallyman.ports import Deadline, ImageSource, ImageTarget
-from tallyman.services.blobs import chunks, enough_time
+from tallyman.services.blobs import chunks, enough_time, patience
 from tallyman.services.family import Family, family
 from tallyman.services.tee import Teed, tee
 
@@ -65,10 +66,11 @@ def stage(
     works = [_Target(source_repository, target, repository, family, deadline) for repository in dict.fromkeys(targets)]
     if not works:
         return {}
+    uploads = ThreadPoolExecutor((parallel + 1) * len(works), thread_name_prefix="upload")
     with (
+        _unjoined(uploads),
         ThreadPoolExecutor(len(works), thread_name_prefix="target") as alone,
         ThreadPoolExecutor(parallel, thread_name_prefix="blob") as readers,
-        ThreadPoolExecutor((parallel + 1) * len(works), thread_name_prefix="upload") as uploads,
     ):
         copier = _Copier(source, source_repository, family, deadline, uploads)
         _all(alone.submit(work.guard, work.prepare) for work in works)
@@ -136,7 +138,8 @@ class _Target:
 
     def finish(self, copier: "_Copier") -> None:
         """Catches up with blobs alone, then puts the manifests bottom-up and reads each of them back."""
-        wait(self.hanging)
+        if wait(self.hanging, patience(self.deadline)).not_done:
+            raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
         for digest in sorted(self.lacking):
             copier.alone(digest, self)
         for manifest in self.needed:
@@ -214,6 +217,15 @@ class _Copier:
         content = chunks(self.source, self.repository, digest, self.deadline)
         writers = {work: partial(work.upload, digest, size) for work in takers}
         return tee(content, digest, size, writers, self.uploads, self.deadline)
+
+
+@contextmanager
+def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Shuts the pool down in the end without waiting for threads that hang in a connection."""
+    try:
+        yield
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _all(steps: Iterable["Future[None]"]) -> None:

@@ -9,15 +9,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tallyman.domain.names import Digest
-from tallyman.errors import DigestMismatch, Passing, TallymanError
+from tallyman.errors import DigestMismatch, OutOfTime, Passing, TallymanError
 from tallyman.ports import Deadline
-from tallyman.services.blobs import enough_time
+from tallyman.services.blobs import enough_time, patience
 
 DEPTH = 4
 """Chunks (of at most 1 MiB) that a writer may lie behind the reader before the reader waits for it."""
@@ -128,8 +128,12 @@ def tee(
         for pipe in pipes.values():
             pipe.end(problem)
     failed: dict[_Key, TallymanError] = {}
-    for key, thread in threads.items():
-        if key not in slow and (refusal := thread.result()):
+    waiting = {key: thread for key, thread in threads.items() if key not in slow}
+    done, _ = wait(waiting.values(), patience(deadline))
+    for key, thread in waiting.items():
+        if thread not in done:  # hangs in a connection; it finds its pipe ended when that wakes up
+            failed[key] = problem or OutOfTime(f"no time left in this run for the end of the upload of {digest}")
+        elif refusal := thread.result():
             failed[key] = problem or refusal
     return Teed(failed, {key: threads[key] for key in slow}, source_failed=problem is not None)
 
