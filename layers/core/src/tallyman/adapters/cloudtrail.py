@@ -12,7 +12,7 @@ from tallyman.adapters.translate import translated
 from tallyman.domain.images import ApiCall
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import parse_time
-from tallyman.errors import BadInput, Throttled
+from tallyman.errors import BadInput, BadName, Throttled
 
 CHANGES = frozenset(
     {
@@ -142,4 +142,8 @@ def _pair(image_id: Mapping[str, Any]) -> tuple[str | None, Digest | None]:
 
 
 def _digest(text: Any) -> Digest | None:
-    return Digest.parse(str(text)) if text else None
+    """None also where it does not parse: one odd record must not hide the others (`parameters` keep its words)."""
+    try:
+        return Digest.parse(str(text)) if text else None
+    except BadName:
+        return None
