@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from builders import attestation, big_layer, image, index, multi_arch, sbom, signature
 from ecr_server import DEV, NAME, PROD, Served, identity, serve
-from tallyman_local.ecr import EcrError, model
+from tallyman_local.ecr import EcrError, Identity, model
 from tallyman_local.ecr.calls import OPERATIONS
 
 NOWHERE = "sha256:" + "0" * 64
@@ -234,6 +234,51 @@ def test_who_may_not_is_told_so(served: Served, client: Any) -> None:
         f"arn:aws:ecr:us-east-2:111111111111:repository/{NAME} because no identity-based policy allows the "
         "ecr:DeleteRepository action",
     )
+
+
+def test_a_repository_policy_that_denies_lets_only_the_named_role_push(served: Served, client: Any) -> None:
+    role = "arn:aws:iam::111111111111:role/tallyman-spoke-push"
+    deny = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": ["ecr:PutImage", "ecr:InitiateLayerUpload"],
+        "Condition": {"ArnNotEquals": {"aws:PrincipalArn": role}},
+    }
+    client.set_repository_policy(
+        repositoryName=NAME, policyText=json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    )
+    answer = served.send("POST", f"/v2/{NAME}/blobs/uploads/")
+    assert answer.status == 403
+    assert json.loads(answer.data)["errors"] == [
+        {
+            "code": "DENIED",
+            "message": "User: arn:aws:iam::111111111111:user/dev is not authorized to perform: "
+            f"ecr:InitiateLayerUpload on resource: arn:aws:ecr:us-east-2:111111111111:repository/{NAME} with an explicit deny in a resource-based "
+            "policy",
+        }
+    ]
+    session = Identity("111111111111", "arn:aws:sts::111111111111:assumed-role/tallyman-spoke-push/copy", "AROAX:copy")
+    status, _, _ = served.ecr.api("InitiateLayerUpload", json.dumps({"repositoryName": NAME}).encode(), DEV, session)
+    assert status == 200
+    assert client.describe_images(repositoryName=NAME)["imageDetails"] == []
+
+
+def test_an_archived_image_is_hidden_unless_asked_for(served: Served, client: Any) -> None:
+    app = image("app")
+    served.push(app, "v1")
+    asked = {"repositoryName": NAME, "imageId": {"imageTag": "v1"}}
+    assert client.update_image_storage_class(**asked, targetStorageClass="ARCHIVE")["imageStatus"] == "ARCHIVED"
+    assert client.list_images(repositoryName=NAME)["imageIds"] == []
+    (found,) = client.describe_images(repositoryName=NAME, filter={"imageStatus": "ANY"})["imageDetails"]
+    assert (found["imageStatus"], found["lastArchivedAt"]) == ("ARCHIVED", served.clock.now)
+    assert refusal(client.start_image_scan, **asked)[0] == "ImageArchivedException"
+    client.update_image_storage_class(**asked, targetStorageClass="STANDARD")
+    assert len(client.list_images(repositoryName=NAME)["imageIds"]) == 1
+    told = [e["detail"] for e in served.events if e["detail"]["action-type"] == "UPDATE_STORAGE_CLASS"]
+    assert [(d["target-storage-class"], d.get("last-activated-at"), "image-tag" in d) for d in told] == [
+        ("ARCHIVE", None, False),
+        ("STANDARD", "2026-11-16T12:00:00Z", False),
+    ]
 
 
 def test_an_unknown_access_key_is_refused(served: Served) -> None:
@@ -628,8 +673,6 @@ def test_management_calls_leave_a_record_failed_ones_too(served: Served, client:
 
 
 def test_a_roles_session_is_recorded_with_its_role() -> None:
-    from tallyman_local.ecr import Identity
-
     session = Identity("222222222222", "arn:aws:sts::222222222222:assumed-role/tallyman-spoke-push/copy", "AROAX:copy")
     recorded = session.user_identity()
     assert (recorded["type"], recorded["principalId"]) == ("AssumedRole", "AROAX:copy")

@@ -30,6 +30,7 @@ MANAGEMENT = frozenset(
         "DeleteLifecyclePolicy",
         "StartImageScan",
         "TagResource",
+        "UpdateImageStorageClass",
         "UntagResource",
     }
 )

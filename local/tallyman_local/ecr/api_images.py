@@ -81,6 +81,8 @@ def _detail(call: Call, row: RepositoryRow, image: ImageRow, tags: list[str]) ->
         imageScanFindingsSummary=summary or None,
         imageManifestMediaType=image.media_type,
         artifactMediaType=image.artifact_type,
+        lastArchivedAt=image.archived and moment(image.archived),
+        lastActivatedAt=image.activated and moment(image.activated),
         lastRecordedPullTime=image.pulled and moment(image.pulled),
         subjectManifestDigest=image.subject,
         imageStatus=image.status,
@@ -123,6 +125,16 @@ def list_image_referrers(call: Call) -> Answer:
         found = []
     page, token = call.page(found, lambda descriptor: str(descriptor["digest"]), default=50)
     return {"referrers": [{**descriptor, "artifactStatus": "ACTIVE"} for descriptor in page], "nextToken": token}
+
+
+@serves("UpdateImageStorageClass")
+def update_image_storage_class(call: Call) -> Answer:
+    row = call.repository()
+    digest, tag = _id(call.parameters["imageId"])
+    image = call.parts.images.archive(
+        row, call.parts.images.find(row, digest, tag), call.parameters["targetStorageClass"]
+    )
+    return call.of_repository(imageId={"imageDigest": image.digest, "imageTag": tag}, imageStatus=image.status)
 
 
 # -- scans

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from tallyman.domain.names import Registry, Repository
+from tallyman_local.resource_policies import allows, statements
 
 from . import errors
 from .events import Events, Identity
@@ -19,6 +20,7 @@ from .tokens import Tokens
 Allow = Callable[[Identity, str, Registry, str | None], bool]
 Answer = dict[str, Any]
 T = TypeVar("T")
+_ALLOW_ALL = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,24 @@ class Parts:
     allow: Allow | None
 
     def permit(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> None:
-        """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name)."""
+        """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name).
+
+        Of the repository's own policy, what denies is enforced; what allows is not needed, since here every account
+        may use every registry.
+        """
+        arn = Repository(registry, repository).arn if repository else "*"
         if self.allow and not self.allow(identity, f"ecr:{action}", registry, repository):
-            arn = Repository(registry, repository).arn if repository else "*"
             raise errors.denied(identity.arn, f"ecr:{action}", arn)
+        row = self.store.find(Repository(registry, repository)) if repository else None
+        if row and row.policy and self._denies(row.policy, identity, f"ecr:{action}", arn):
+            raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
+
+    @staticmethod
+    def _denies(policy: str, identity: Identity, action: str, arn: str) -> bool:
+        denying = [s for s in statements(policy) if s.get("Effect") == "Deny"]
+        context = {"aws:PrincipalArn": identity.principal_arn, "aws:PrincipalAccount": identity.account}
+        who = {"account": identity.account, "arn": identity.principal_arn}
+        return not allows([_ALLOW_ALL, *denying], action=action, resource=arn, context=context, **who)
 
 
 @dataclass(frozen=True)

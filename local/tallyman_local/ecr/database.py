@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS images (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
   media_type TEXT NOT NULL, artifact_type TEXT, subject TEXT, scannable INTEGER NOT NULL, size INTEGER NOT NULL,
-  pushed REAL NOT NULL, pulled REAL, status TEXT NOT NULL DEFAULT 'ACTIVE', raw BLOB NOT NULL,
+  pushed REAL NOT NULL, pulled REAL, status TEXT NOT NULL DEFAULT 'ACTIVE', archived REAL, activated REAL,
+  raw BLOB NOT NULL,
   annotations TEXT NOT NULL, UNIQUE (repository, digest));
 CREATE INDEX IF NOT EXISTS images_by_subject ON images (repository, subject);
 CREATE TABLE IF NOT EXISTS children (

@@ -53,6 +53,12 @@ def denied(arn: str, action: str, resource: str) -> EcrError:
     )
 
 
+def denied_explicitly(arn: str, action: str, resource: str) -> EcrError:
+    """The repository's own policy says no."""
+    text = f"User: {arn} is not authorized to perform: {action} on resource: {resource} "
+    return EcrError("AccessDeniedException", text + "with an explicit deny in a resource-based policy")
+
+
 def repository_not_found(repository: Repository) -> EcrError:
     """Also for a repository of another account that does not exist."""
     return EcrError(

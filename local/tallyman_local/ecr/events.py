@@ -22,18 +22,23 @@ class Identity:
     arn: str
     principal_id: str
 
+    @property
+    def principal_arn(self) -> str:
+        """What `aws:PrincipalArn` is: of a role's session the role (its path is not known from the session)."""
+        kind, _, name = self.arn.split(":", 5)[-1].partition("/")
+        return f"arn:aws:iam::{self.account}:role/{name.rpartition('/')[0]}" if kind == "assumed-role" else self.arn
+
     def user_identity(self) -> dict[str, Any]:
         """As CloudTrail writes it."""
         identity: dict[str, Any] = {"principalId": self.principal_id, "arn": self.arn, "accountId": self.account}
         kind, _, name = self.arn.split(":", 5)[-1].partition("/")
         if kind == "assumed-role":
-            role = name.rpartition("/")[0]
             issuer = {
                 "type": "Role",
                 "principalId": self.principal_id.partition(":")[0],
-                "arn": f"arn:aws:iam::{self.account}:role/{role}",
+                "arn": self.principal_arn,
                 "accountId": self.account,
-                "userName": role,
+                "userName": name.rpartition("/")[0],
             }
             return {"type": "AssumedRole", **identity, "sessionContext": {"sessionIssuer": issuer}}
         if kind == "root":

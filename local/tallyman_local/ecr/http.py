@@ -11,7 +11,7 @@ from .blobs import CHUNK, ShortBody
 from .errors import OCI, EcrError
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
-_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d*)(?:/.*)?")
+_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{0,18})(?:/.*)?")
 
 
 class OciError(Exception):
@@ -93,7 +93,7 @@ def content_range(request: Request) -> tuple[int, int | None] | None:
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """(first, last) of a `Range` with one part; None: the whole. Raises ValueError where it can't be satisfied."""
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", (header or "").strip())
+    found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", (header or "").strip())
     if not found or found[0] == "bytes=-":
         return None
     if not found[1]:

@@ -45,6 +45,18 @@ def _bad(reason: str) -> EcrError:
     return invalid("ImageManifest", reason)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _is_text(value):
+        raise _bad(f"{what} must be a string")
+    return value
+
+
 def _digests(descriptors: object, what: str) -> tuple[list[dict[str, Any]], list[Digest]]:
     if not isinstance(descriptors, list) or not all(isinstance(d, dict) for d in descriptors):
         raise _bad(f"{what} must be a list of descriptors")
@@ -59,7 +71,7 @@ def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
     if len(raw) > MAXIMUM:
         raise _bad(f"must have length less than or equal to {MAXIMUM}")
     try:
-        body = json.loads(raw)
+        body = json.loads(raw.decode())  # UTF-8 only: json would take UTF-16 as well
     except (ValueError, RecursionError) as error:
         raise _bad("Invalid JSON syntax") from error
     if not isinstance(body, dict):
@@ -79,9 +91,11 @@ def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
     if body.get("subject") is not None:
         subject = _digests([body["subject"]], "subject")[1][0]
     digest, annotations = Digest.of(raw), body.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(_is_text(value) for value in [*annotations, *annotations.values()]):
+        raise _bad("annotations must map strings to strings")
     if kind in INDEXES:
         _, children = _digests(body.get("manifests"), "manifests")
-        listed: str | None = body.get("artifactType")
+        listed = _text(body.get("artifactType"), "artifactType")
         return ParsedManifest(raw, digest, kind, (), tuple(children), listed, subject, annotations)
     configs, config = _digests([body.get("config")], "config")
     layers, layer_digests = _digests(body.get("layers"), "layers")
@@ -89,6 +103,6 @@ def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
         d for layer, d in zip(layers, layer_digests, strict=True)
         if not str(layer.get("mediaType", "")).startswith(_FOREIGN)
     ]  # fmt: skip
-    artifact: str | None = body.get("artifactType") or configs[0].get("mediaType")
+    artifact = _text(body.get("artifactType") or configs[0].get("mediaType"), "artifactType")
     attestation = bool(layers) and all("in-toto" in str(layer.get("mediaType", "")) for layer in layers)
     return ParsedManifest(raw, digest, kind, (*config, *needed), (), artifact, subject, annotations, attestation)

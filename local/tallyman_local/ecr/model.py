@@ -62,6 +62,8 @@ def _check(value: Any, shape: Shape, where: str) -> Any:
             raise EcrError("SerializationException", f"'{where}' must be base64") from error
         _check_range(len(value), shape, where, "have length")
     elif shape.type_name == "string":
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise EcrError("SerializationException", f"'{where}' is not valid Unicode")
         _check_range(len(value), shape, where, "have length")
         if (choices := shape.metadata.get("enum")) and value not in choices:
             raise invalid(where, f"Member must satisfy enum value set: [{', '.join(choices)}]")

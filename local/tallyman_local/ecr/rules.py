@@ -11,7 +11,7 @@ from tallyman.domain.names import Digest, Repository
 
 from . import errors, manifests
 from .errors import EcrError
-from .events import Events
+from .events import Events, rfc3339
 from .manifests import ParsedManifest
 from .scanner import Scanner
 from .store import ImageRow, RepositoryRow, Store
@@ -175,6 +175,17 @@ class Images:
         if gone:
             self._events.image("DELETE", repository, image, None)
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
+
+    def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:
+        """Move an image to storage class ARCHIVE or back to STANDARD; here restoring takes no time."""
+        status, now = ("ARCHIVED" if target == "ARCHIVE" else "ACTIVE"), self._clock()
+        if image.status != status:
+            self._store.set_status(repository.id, image.digest, status, now.timestamp())
+            more = {"target-storage-class": target}
+            if status == "ACTIVE":
+                more["last-activated-at"] = rfc3339(now)
+            self._events.image("UPDATE_STORAGE_CLASS", repository.name, image, None, **more)
+        return self._store.image(repository.id, image.digest) or image
 
     def referrers(self, repository: RepositoryRow, subject: str, types: list[str]) -> list[dict[str, Any]]:
         """Descriptors of the images whose subject this is, those of the artifact types only if any are given."""

@@ -67,6 +67,8 @@ class Scanner:
         """Start a scan: on push, or by StartImageScan. Raises UnsupportedImageTypeException; one per image and day."""
         if not image.scannable:
             raise errors.scan_unsupported(image.media_type if image.artifact_type is None else image.artifact_type)
+        if image.status == "ARCHIVED":
+            raise EcrError("ImageArchivedException", f"The image with digest '{image.digest}' is archived")
         now = self._clock().timestamp()
         with self._store.db.transaction():
             last = self.scan(repository.id, image.digest)

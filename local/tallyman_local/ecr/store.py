@@ -49,12 +49,14 @@ class ImageRow:
     pushed: float
     pulled: float | None
     status: str
+    archived: float | None
+    activated: float | None
     annotations: dict[str, str]
 
 
 _IMAGE = (
     "id, digest, media_type, artifact_type, subject, scannable, size, length(raw) AS manifest_size, pushed, pulled,"
-    " status, annotations"
+    " status, archived, activated, annotations"
 )
 
 
@@ -301,6 +303,12 @@ class Store:
     def untag(self, repository_id: int, tag: str) -> None:
         """Remove a tag; the image stays."""
         self.db.run("DELETE FROM tags WHERE repository = ? AND tag = ?", repository_id, tag)
+
+    def set_status(self, repository_id: int, digest: str, status: str, at: float) -> None:
+        """ARCHIVED or ACTIVE, from now on."""
+        column = "archived" if status == "ARCHIVED" else "activated"
+        sql = f"UPDATE images SET status = ?, {column} = ? WHERE repository = ? AND digest = ?"
+        self.db.run(sql, status, at, repository_id, digest)
 
     def pulled(self, repository_id: int, digest: str, at: float) -> None:
         """Record a pull."""

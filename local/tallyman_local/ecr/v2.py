@@ -2,11 +2,13 @@
 
 import logging
 import re
+from functools import cache
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman.domain.names import Registry, Repository, parse_repository_name
+from tallyman.domain.names import Registry, Repository
 
+from . import model
 from .blobs import ShortBody
 from .calls import Parts
 from .errors import EcrError
@@ -41,6 +43,11 @@ _ACTIONS = {
     ("blobs", "GET"): "GetDownloadUrlForLayer",
     ("blobs", "HEAD"): "BatchCheckLayerAvailability",
 }
+
+
+@cache
+def _name() -> re.Pattern[str]:
+    return re.compile(model.service().shape_for("RepositoryName").metadata["pattern"])
 
 
 class RegistryApp:
@@ -93,10 +100,9 @@ class RegistryApp:
             action = _ACTIONS.get((kind, request.method))
             if action is None:
                 raise unsupported(f"{request.method} of {kind}")
-            try:
-                repository = Repository(self._registry, parse_repository_name(found["name"]))
-            except ValueError as error:
-                raise OciError(400, "NAME_INVALID", f"Invalid repository name '{found['name']}'") from error
+            if not _name().fullmatch(found["name"]):
+                raise OciError(400, "NAME_INVALID", f"Invalid repository name '{found['name']}'")
+            repository = Repository(self._registry, found["name"])
             self._parts.permit(identity, action, self._registry, repository.name)
             if kind in ("uploads", "blobs"):
                 return self._blobs.serve(kind, request, body, identity, repository, found)

@@ -103,10 +103,10 @@ class ManifestRoutes:
 
     def _tags(self, request: Request, repository: RepositoryRow) -> Response:
         count, last = request.args.get("n", str(_PAGE)), request.args.get("last", "")
-        if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= _MOST:
+        if not re.fullmatch("[0-9]{1,4}", count) or not 1 <= int(count) <= _MOST:
             raise OciError(405, "UNSUPPORTED", f"Invalid parameter at 'n': must be between 1 and {_MOST}")
         try:
-            after = int(base64.urlsafe_b64decode(last.encode())) if last else 0
+            after = int(base64.urlsafe_b64decode(last.encode())[:18]) if last else 0
         except ValueError as error:
             text = "Invalid parameter at 'last': use the Link of an earlier answer"
             raise OciError(405, "UNSUPPORTED", text) from error
