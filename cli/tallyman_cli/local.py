@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
+ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 class ScannerMode(StrEnum):
@@ -52,7 +53,7 @@ def start(
     built: BuiltOption = False,
 ) -> None:
     """Run in the foreground until Ctrl-C; print the ports and what to export."""
-    cloud = _cloud(policy, scanner, real_time=real_time, schedules=True, built=built)
+    cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built)
     stopped = _Stopped()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stopped)
@@ -80,7 +81,7 @@ def execute(
     built: BuiltOption = False,
 ) -> None:
     """Run a command inside a local cloud of its own, and exit as it does."""
-    cloud = _cloud(policy, scanner, built=built)
+    cloud = new_cloud(policy, scanner, built=built)
     stdout = os.dup(1)
     os.dup2(2, 1)  # standard output is the command's alone
     runner = _Command(command)
@@ -302,11 +303,10 @@ def _die_with_parent() -> Any:
 
 def environment(cloud: "Cloud") -> dict[str, str]:
     """Our own environment, with what leads to the local cloud and without what leads elsewhere."""
-    elsewhere = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in elsewhere
+        if name not in ELSEWHERE
         and not name.startswith(("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "TALLYMAN_REGISTRY_"))
     }
     if any(name.lower() in ("http_proxy", "all_proxy") for name in kept):
@@ -315,13 +315,15 @@ def environment(cloud: "Cloud") -> dict[str, str]:
     return {**kept, **cloud.environment()}
 
 
-def _cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":
+def new_cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":
     if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(relativeCreated)d %(message)s")
         logging.getLogger("tallyman.local").setLevel(logging.INFO)
     else:
         logging.getLogger("tallyman.local").addHandler(logging.NullHandler())
         logging.getLogger("tallyman.local").propagate = False
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)  # moto makes sessions of botocore's, which fail on a profile that is not there
     try:
         import tallyman_local.cloud as local
     except ModuleNotFoundError as error:

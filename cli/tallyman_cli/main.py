@@ -12,6 +12,7 @@ from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli import context, local, output, policy
 from tallyman_cli import repository as repositories
+from tallyman_cli.demo import demo
 from tallyman_cli.history import history
 from tallyman_cli.promote import promote
 from tallyman_cli.reconcile import reconcile
@@ -67,6 +68,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Exit status: 0 done or yes, 1 no, not or failed, 2 bad input. Documentation: docs/commands.md.",
 )
+app.command(short_help="The whole story on a local cloud, each step checked.")(demo)
 app.command(short_help="What happened to a tag, image or repository.")(history)
 app.command(short_help="What an image is, where it is, what is known.")(show)
 app.command(short_help="Have an image's bytes checked now.")(verify)

@@ -1,0 +1,111 @@
+"""The demo's own small program as container images, made without a Docker engine: real layers, real manifests.
+
+`widget-server` is a shell script that answers with its version over a base layer of its own. Built from the same
+arguments, an image has the same digest: times are fixed, entries sorted, gzip without a name.
+"""
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.names import Digest
+
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+_CREATED = "2026-11-16T01:54:34Z"
+
+_PROGRAM = """#!/bin/sh
+# widget-server {version}: one HTTP answer a connection, for inetd, socat or nc -e
+printf 'HTTP/1.0 200 OK\\r\\nContent-Type: application/json\\r\\n\\r\\n'
+printf '{{"service": "widget-server", "version": "{version}", "architecture": "{architecture}"}}\\n'
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An index with its images: `manifests` bottom-up, the index last; `blobs` by digest."""
+
+    manifests: tuple[Manifest, ...]
+    blobs: Mapping[Digest, bytes]
+
+    @property
+    def root(self) -> Manifest:
+        """The index."""
+        return self.manifests[-1]
+
+    @property
+    def children(self) -> tuple[Manifest, ...]:
+        """The platform images."""
+        return self.manifests[:-1]
+
+
+def widget_server(version: str, architectures: tuple[str, ...] = ("amd64", "arm64"), note: str = "") -> Sample:
+    """The program in this version for each architecture of Linux; `note` makes other content of the same version."""
+    blobs: dict[Digest, bytes] = {}
+    manifests = []
+    for architecture in architectures:
+        program = _PROGRAM.format(version=version, architecture=architecture) + (f"# {note}\n" if note else "")
+        base = _tar(
+            {"etc/os-release": 'NAME="widget base"\nID=widget\n', "etc/passwd": "widget:x:1000:1000::/:/bin/sh\n"}
+        )
+        app = _tar({"usr/local/bin/widget-server": program})
+        layers = [_gzip(base), _gzip(app)]
+        config = _json(
+            {
+                "created": _CREATED,
+                "architecture": architecture,
+                "os": "linux",
+                "config": {
+                    "User": "1000",
+                    "Entrypoint": ["/usr/local/bin/widget-server"],
+                    "Labels": {"org.opencontainers.image.version": version},
+                },
+                "rootfs": {"type": "layers", "diff_ids": [Digest.of(base), Digest.of(app)]},
+                "history": [
+                    {"created": _CREATED, "created_by": "base"},
+                    {"created": _CREATED, "created_by": "COPY widget-server"},
+                ],
+            }
+        )
+        blobs |= {Digest.of(raw): raw for raw in (config, *layers)}
+        document = {
+            "schemaVersion": 2,
+            "mediaType": IMAGE,
+            "config": _descriptor(config, _CONFIG),
+            "layers": [_descriptor(raw, _LAYER) for raw in layers],
+        }
+        manifests.append(Manifest(_json(document), IMAGE))
+    children = [
+        {**_descriptor(m.raw, IMAGE), "platform": {"os": "linux", "architecture": a}}
+        for m, a in zip(manifests, architectures, strict=True)
+    ]
+    index = Manifest(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}), INDEX)
+    return Sample((*manifests, index), blobs)
+
+
+def _descriptor(raw: bytes, media_type: str) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": Digest.of(raw), "size": len(raw)}
+
+
+def _json(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, indent=2).encode()
+
+
+def _tar(files: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, text in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(text.encode()), 0o755 if "/bin/" in name else 0o644, 0
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def _gzip(raw: bytes) -> bytes:
+    return gzip.compress(raw, mtime=0)
