@@ -20,7 +20,7 @@ from tallyman.adapters.translate import translate
 from tallyman.domain.names import Registry
 
 # botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
-logging.getLogger("botocore").setLevel(logging.INFO)
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 Power = Literal["read", "push", "remove"]
 """What a spoke's role lets us do: `<stack>-spoke-<power>`."""

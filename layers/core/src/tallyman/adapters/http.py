@@ -10,7 +10,7 @@ from tallyman import __version__
 from tallyman.adapters.translate import translated
 
 # Whoever logs at DEBUG would else write down presigned addresses, which are as good as credentials.
-logging.getLogger("urllib3").setLevel(logging.INFO)
+logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 CHUNK = 1024 * 1024
 """Bytes that are read and handed on at a time."""

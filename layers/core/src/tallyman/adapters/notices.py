@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallyman.adapters.codec import to_json
-from tallyman.adapters.translate import CODES, translated
+from tallyman.adapters.error_codes import CODES
+from tallyman.adapters.translate import translated
 from tallyman.errors import BadInput, Unreachable
 
 SOURCE = "tallyman"

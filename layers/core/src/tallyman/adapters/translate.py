@@ -5,10 +5,13 @@ from contextlib import contextmanager
 
 from botocore.exceptions import (
     BotoCoreError,
+    ChecksumError,
     ClientError,
     ConnectionError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
@@ -17,141 +20,17 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from tallyman.adapters.error_codes import CODES
 from tallyman.errors import (
     BadInput,
-    DigestMismatch,
     NotAllowed,
     NotFound,
-    Passing,
     Refused,
-    StateMoved,
-    TagTaken,
     TallymanError,
     Throttled,
     Unreachable,
     Unsupported,
 )
-
-CODES: dict[str, type[TallymanError]] = {
-    # Too many requests
-    "Throttling": Throttled,
-    "ThrottlingException": Throttled,
-    "ThrottledException": Throttled,
-    "RequestThrottled": Throttled,
-    "RequestThrottledException": Throttled,
-    "TooManyRequestsException": Throttled,
-    "ProvisionedThroughputExceededException": Throttled,
-    "RequestLimitExceeded": Throttled,
-    "BandwidthLimitExceeded": Throttled,
-    "PriorRequestNotComplete": Throttled,
-    "SlowDown": Throttled,
-    "KmsThrottled": Throttled,
-    "KMSThrottlingException": Throttled,
-    "KMS.ThrottlingException": Throttled,
-    "OverLimit": Throttled,
-    # No permission
-    "AccessDenied": NotAllowed,
-    "AccessDeniedException": NotAllowed,
-    "AuthorizationError": NotAllowed,
-    "AuthorizationErrorException": NotAllowed,
-    "UnauthorizedOperation": NotAllowed,
-    "NotAuthorizedForSourceException": NotAllowed,
-    "UnrecognizedClientException": NotAllowed,
-    "InvalidClientTokenId": NotAllowed,
-    "InvalidAccessKeyId": NotAllowed,
-    "SignatureDoesNotMatch": NotAllowed,
-    "MissingAuthenticationToken": NotAllowed,
-    "OptInRequired": NotAllowed,
-    "RegionDisabledException": NotAllowed,
-    "KmsAccessDenied": NotAllowed,
-    "KMSAccessDenied": NotAllowed,
-    "KMSAccessDeniedException": NotAllowed,
-    "KmsException": NotAllowed,
-    "LayerInaccessibleException": NotAllowed,
-    # Credentials that have run out: the next session's are new
-    "ExpiredToken": Unreachable,
-    "ExpiredTokenException": Unreachable,
-    "RequestExpired": Unreachable,
-    "RequestTimeTooSkewed": Unreachable,
-    # Not there
-    "RepositoryNotFoundException": NotFound,
-    "ImageNotFoundException": NotFound,
-    "LayersNotFoundException": NotFound,
-    "ScanNotFoundException": NotFound,
-    "RepositoryPolicyNotFoundException": NotFound,
-    "RegistryPolicyNotFoundException": NotFound,
-    "ResourceNotFoundException": NotFound,
-    "NoSuchBucket": NotFound,
-    "NoSuchKey": NotFound,
-    "NoSuchEntity": NotFound,
-    "NoSuchEntityException": NotFound,
-    "QueueDoesNotExist": NotFound,
-    "AWS.SimpleQueueService.NonExistentQueue": NotFound,
-    "NotFound": NotFound,
-    "NotFoundException": NotFound,
-    "404": NotFound,
-    # ECR's refusals
-    "ImageTagAlreadyExistsException": TagTaken,
-    "ImageDigestDoesNotMatchException": DigestMismatch,
-    "InvalidLayerException": DigestMismatch,
-    "UnsupportedImageTypeException": Unsupported,
-    "UnsupportedOperation": Unsupported,
-    "UnsupportedOperationException": Unsupported,
-    "UnsupportedCommandException": Unsupported,
-    "UnknownOperationException": Unsupported,
-    "InvalidAction": Unsupported,
-    "OperationNotPermittedException": Refused,
-    "LimitExceededException": Refused,
-    "RepositoryAlreadyExistsException": Refused,
-    "ImageAlreadyExistsException": Refused,
-    "ImageArchivedException": Refused,
-    "ReferencedImagesNotFoundException": Passing,  # its children have to be staged again
-    "KmsDisabled": Refused,
-    "KMSDisabledException": Refused,
-    "KmsInvalidState": Refused,
-    "KMSInvalidStateException": Refused,
-    "UnableToGetUpstreamImageException": Unreachable,
-    "UnableToGetUpstreamLayerException": Unreachable,
-    "UnableToListUpstreamImageReferrersException": Unreachable,
-    # Another writer was faster
-    "ConditionalCheckFailedException": StateMoved,
-    "TransactionConflictException": StateMoved,
-    "TransactionInProgressException": StateMoved,
-    "ReplicatedWriteConflictException": StateMoved,
-    "PreconditionFailed": StateMoved,
-    "ConditionalRequestConflict": StateMoved,
-    # What was sent can't be right
-    "ValidationException": BadInput,
-    "ValidationError": BadInput,
-    "SerializationException": BadInput,
-    "InvalidParameter": BadInput,
-    "InvalidParameterException": BadInput,
-    "InvalidParameterValue": BadInput,
-    "InvalidParameterValueException": BadInput,
-    "InvalidTagParameterException": BadInput,
-    "TooManyTagsException": BadInput,
-    "InvalidMessageContents": BadInput,
-    "InvalidTimeRangeException": BadInput,
-    "InvalidNextTokenException": BadInput,
-    "MalformedPolicyDocumentException": BadInput,
-    "ItemCollectionSizeLimitExceededException": BadInput,
-    "IdempotentParameterMismatchException": BadInput,
-    "EntityTooLarge": BadInput,
-    # Their trouble
-    "InternalError": Unreachable,
-    "InternalErrorException": Unreachable,
-    "InternalException": Unreachable,
-    "InternalFailure": Unreachable,
-    "InternalServerError": Unreachable,
-    "InternalServerException": Unreachable,
-    "ServerException": Unreachable,
-    "ServiceFailureException": Unreachable,
-    "ServiceUnavailable": Unreachable,
-    "ServiceUnavailableException": Unreachable,
-    "RequestTimeout": Unreachable,
-    "RequestTimeoutException": Unreachable,
-}
-"""What each error code of the calls in use means. A code that is not here is judged by its HTTP status."""
 
 
 def code_of(error: ClientError) -> str:
@@ -197,6 +76,8 @@ def translate(error: Exception, what: str) -> TallymanError:
         return BadInput(f"{what}: {error}")
     if isinstance(error, ConnectionError | HTTPClientError):
         return Unreachable(f"{what}: no answer ({_host_only(error)})")
+    if isinstance(error, IncompleteReadError | ChecksumError | FlexibleChecksumError):
+        return Unreachable(f"{what}: the answer came damaged ({type(error).__name__})")
     if isinstance(error, WaiterError | HTTPError | OSError):
         return Unreachable(f"{what}: the connection broke ({type(error).__name__})")
     if isinstance(error, BotoCoreError):

@@ -1,0 +1,242 @@
+"""Whatever AWS, botocore and urllib3 raise leaves the adapters as an error of ours."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.exceptions as boto
+import botocore.session
+import pytest
+import urllib3.exceptions as http
+
+from tallyman.adapters import clients, cloudtrail, dynamodb, ecr_source, ecr_target, ecr_view, iam, notices, s3, sqs
+from tallyman.adapters.error_codes import CODES
+from tallyman.adapters.registry_answers import REGISTRY_CODES, Answer
+from tallyman.adapters.translate import translate, translated
+from tallyman.errors import (
+    BadInput,
+    NotAllowed,
+    NotFound,
+    Passing,
+    Refused,
+    StateMoved,
+    TagTaken,
+    TallymanError,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
+
+ADAPTERS: list[Any] = [
+    clients.Clients,
+    cloudtrail.CloudTrail,
+    dynamodb.DynamoLedger,
+    dynamodb.DynamoState,
+    ecr_source.EcrSource,
+    ecr_target.EcrTarget,
+    ecr_view.EcrView,
+    iam.IamPeople,
+    notices.BusAnnouncements,
+    notices.SnsNotices,
+    s3.S3Archive,
+    sqs.DeadLetters,
+    sqs.SqsHints,
+]
+WHAT = "read 111111111111/us-east-2/rocketseat/widget-server"
+BY_CODE_ONLY = {"TransactionCanceledException"}  # told apart by its reasons, in dynamodb.py
+
+
+def client_error(code: str, status: int = 400, message: str = "AWS's own words") -> boto.ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return boto.ClientError(answer, "Operation")
+
+
+def calls_in_use() -> Iterator[tuple[str, str]]:
+    """Service and operation of every permission that an adapter declares; TransactWriteItems has none of its own."""
+    for adapter in ADAPTERS:
+        for permission in adapter.PERMISSIONS:
+            service, _, operation = permission.partition(":")
+            if service == "s3" and operation == "ListBucket":
+                continue  # makes S3 say 404 instead of 403: no call
+            yield service, operation
+    yield "dynamodb", "TransactWriteItems"
+
+
+@pytest.mark.parametrize("call", sorted(set(calls_in_use())), ids=":".join)
+def test_every_error_that_a_call_in_use_declares_has_a_meaning(call: tuple[str, str]) -> None:
+    service, operation = call
+    model = botocore.session.get_session().get_service_model(service)
+    assert operation in model.operation_names
+    declared = {
+        shape.metadata.get("error", {}).get("code") or shape.name
+        for shape in model.operation_model(operation).error_shapes
+    }
+    names = {shape.name for shape in model.operation_model(operation).error_shapes}
+    assert not {code for code in declared | names if code not in CODES} - BY_CODE_ONLY - S3_ELSEWHERE
+
+
+S3_ELSEWHERE = {  # what S3 declares for parts, offsets and archive tiers, which we don't use: judged by status
+    "EncryptionTypeMismatch",
+    "InvalidObjectState",
+    "InvalidRequest",
+    "InvalidWriteOffset",
+    "TooManyParts",
+}
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_a_code_becomes_the_error_that_the_table_says_with_the_place_and_awss_words(code: str) -> None:
+    found = translate(client_error(code), WHAT)
+    assert type(found) is CODES[code]
+    assert str(found) == f"{WHAT}: AWS's own words ({code})"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("ThrottlingException", Throttled),
+        ("ProvisionedThroughputExceededException", Throttled),
+        ("AccessDeniedException", NotAllowed),
+        ("RepositoryNotFoundException", NotFound),
+        ("ConditionalCheckFailedException", StateMoved),
+        ("ImageTagAlreadyExistsException", TagTaken),
+        ("UnsupportedImageTypeException", Unsupported),
+        ("ServerException", Unreachable),
+        ("InvalidParameterException", BadInput),
+        ("ExpiredTokenException", Unreachable),
+    ],
+)
+def test_codes_mean_what_retries_rely_on(code: str, kind: type[TallymanError]) -> None:
+    assert CODES[code] is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Refused),
+        (401, NotAllowed),
+        (403, NotAllowed),
+        (404, NotFound),
+        (405, Unsupported),
+        (408, Unreachable),
+        (429, Throttled),
+        (500, Unreachable),
+        (501, Unreachable),
+        (503, Unreachable),
+    ],
+)
+def test_a_code_that_nobody_knows_is_judged_by_its_status(status: int, kind: type[TallymanError]) -> None:
+    assert type(translate(client_error("SomethingNew", status), WHAT)) is kind
+
+
+def every(root: type[Exception]) -> list[type[Exception]]:
+    return [root, *(found for child in root.__subclasses__() for found in every(child))]
+
+
+def made(kind: type[Exception]) -> Exception:
+    """An instance without caring for its constructor."""
+    error = kind.__new__(kind)
+    if isinstance(error, boto.BotoCoreError):
+        error.kwargs = {"endpoint_url": "https://ecr.us-east-2.amazonaws.com/path?X-Amz-Signature=secret"}
+    error.args = ("words",)
+    return error
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in every(boto.BotoCoreError) if not issubclass(k, boto.ClientError)], ids=lambda k: k.__name__
+)
+def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> None:
+    found = translate(made(kind), WHAT)
+    assert isinstance(found, TallymanError)
+    assert str(found).startswith(WHAT)
+    assert "X-Amz-Signature" not in str(found)
+
+
+@pytest.mark.parametrize("kind", every(http.HTTPError), ids=lambda k: k.__name__)
+def test_every_error_of_urllib3_is_passing(kind: type[Exception]) -> None:
+    assert isinstance(translate(made(kind), WHAT), Passing)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        boto.EndpointConnectionError,
+        boto.ConnectTimeoutError,
+        boto.ReadTimeoutError,
+        boto.ConnectionClosedError,
+        boto.ProxyConnectionError,
+        boto.SSLError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        boto.ResponseStreamingError,
+        boto.ChecksumError,
+        boto.FlexibleChecksumError,
+    ],
+)
+def test_trouble_on_the_way_is_unreachable(kind: type[Exception]) -> None:
+    assert type(translate(made(kind), WHAT)) is Unreachable
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), TimeoutError(), BrokenPipeError(), socket.gaierror(), ssl.SSLError()]
+)
+def test_trouble_with_a_socket_is_unreachable(error: OSError) -> None:
+    assert type(translate(error, WHAT)) is Unreachable
+
+
+@pytest.mark.parametrize("kind", [boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError])
+def test_no_credentials_are_no_permission(kind: type[Exception]) -> None:
+    assert type(translate(made(kind), WHAT)) is NotAllowed
+
+
+def test_errors_of_ours_pass_as_they_are() -> None:
+    error = NotFound("as it is")
+    assert translate(error, WHAT) is error
+    with pytest.raises(NotFound) as caught, translated(WHAT):
+        raise error
+    assert caught.value is error
+
+
+def test_a_fault_of_our_own_is_not_dressed_up() -> None:
+    with pytest.raises(KeyError), translated(WHAT):
+        raise KeyError("x")
+    with pytest.raises(ZeroDivisionError):
+        translate(ZeroDivisionError(), WHAT)
+
+
+def test_the_cause_is_kept() -> None:
+    with pytest.raises(Throttled) as caught, translated(WHAT):
+        raise client_error("Throttling")
+    assert isinstance(caught.value.__cause__, boto.ClientError)
+
+
+@pytest.mark.parametrize("code", sorted(REGISTRY_CODES))
+def test_a_code_of_the_registry_becomes_the_error_that_the_table_says(code: str) -> None:
+    body = f'{{"errors": [{{"code": "{code}", "message": "words", "detail": null}}]}}'.encode()
+    found = Answer(400, {}, body).error(WHAT)
+    assert type(found) is REGISTRY_CODES[code]
+    assert str(found) == f"{WHAT}: words ({code})"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"errors": []}', b'{"errors": [1]}', b'{"errors": [{}]}', b"\xff\xfe", b"<html>"],
+)
+def test_an_answer_that_is_no_error_of_oci_is_judged_by_its_status(body: bytes) -> None:
+    assert type(Answer(403, {}, body).error(WHAT)) is NotAllowed
+    assert type(Answer(500, {}, body).error(WHAT)) is Unreachable
+    assert type(Answer(200, {}, body).error(WHAT)) is Refused
+
+
+@pytest.mark.parametrize(("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+def test_throttled_says_for_how_long(header: str | None, after: float | None) -> None:
+    found = Answer(429, {"Retry-After": header} if header else {}, b"").error(WHAT)
+    assert isinstance(found, Throttled)
+    assert found.after == after
+
+
+def test_every_adapter_declares_its_permissions_as_iam_actions() -> None:
+    for adapter in ADAPTERS:
+        assert adapter.PERMISSIONS
+        assert list(adapter.PERMISSIONS) == sorted(set(adapter.PERMISSIONS)), adapter
