@@ -7,6 +7,7 @@ import logging
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -113,7 +114,6 @@ def _global(template: Json, name: str) -> Any:
 
 def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
     # Imported here: 0.3 s that a test of a plain template does not pay.
-    import boto3
     from samtranslator.model.exceptions import InvalidDocumentException
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
@@ -123,8 +123,8 @@ def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
         name: str(value["Default"]) for name, value in template.get("Parameters", {}).items() if "Default" in value
     }
     values = {**defaults, **parameters, "AWS::Region": region, "AWS::Partition": "aws"}
-    session = boto3.Session(region_name=region, aws_access_key_id="local", aws_secret_access_key="local")
-    translator = Translator({}, Parser(), boto_session=session)
+    # A real session would read the user's own AWS set-up, and fail on a profile that is not there.
+    translator = Translator({}, Parser(), boto_session=SimpleNamespace(region_name=region))
     try:
         return translator.translate(template, values, get_managed_policy_map=dict)
     except InvalidDocumentException as error:
