@@ -253,7 +253,8 @@ def test_a_repository_policy_that_denies_lets_only_the_named_role_push(served: S
         {
             "code": "DENIED",
             "message": "User: arn:aws:iam::111111111111:user/dev is not authorized to perform: "
-            f"ecr:InitiateLayerUpload on resource: arn:aws:ecr:us-east-2:111111111111:repository/{NAME} with an explicit deny in a resource-based "
+            f"ecr:InitiateLayerUpload on resource: arn:aws:ecr:us-east-2:111111111111:repository/{NAME} "
+            "with an explicit deny in a resource-based "
             "policy",
         }
     ]

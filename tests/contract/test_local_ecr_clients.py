@@ -1,21 +1,21 @@
 """Clients that others wrote, against the local registry: what they push comes out again, byte by byte."""
 
 import base64
+import gzip
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from builders import Built, multi_arch
+from builders import Built, layer, multi_arch
 from ecr_server import DEV, NAME, PROD, Served, serve
 
-pytestmark = [
-    pytest.mark.skopeo,
-    pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not on the PATH"),
-]
+Docker = Callable[..., tuple[int, str]]
+needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not on the PATH")
 
 
 @pytest.fixture
@@ -49,6 +49,8 @@ def address(served: Served, registry: object = DEV, tag: str = "v1") -> str:
     return f"docker://localhost:{served.ports[registry]}/{NAME}:{tag}"  # type: ignore[index]
 
 
+@pytest.mark.skopeo
+@needs_skopeo
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
 def test_skopeo_copies_a_multi_arch_image_in_across_and_out(served: Served, tmp_path: Path, docker: bool) -> None:
     both = multi_arch(attested=not docker, docker=docker)
@@ -75,6 +77,8 @@ def test_skopeo_copies_a_multi_arch_image_in_across_and_out(served: Served, tmp_
         assert (out / digest.hex).read_bytes() == raw
 
 
+@pytest.mark.skopeo
+@needs_skopeo
 def test_skopeo_is_told_that_a_tag_is_immutable(served: Served, tmp_path: Path) -> None:
     served.create(imageTagMutability="IMMUTABLE")
     for number in (1, 2):
@@ -83,3 +87,47 @@ def test_skopeo_is_told_that_a_tag_is_immutable(served: Served, tmp_path: Path) 
     refused = skopeo(served, "copy", "--all", f"oci:{tmp_path / '2'}:v1", address(served))
     assert refused.returncode != 0
     assert "cannot be overwritten because the tag is immutable." in refused.stderr
+
+
+@pytest.fixture
+def docker(served: Served, tmp_path: Path) -> Docker:
+    """A client that is logged in to the first registry, with a configuration of its own."""
+    if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, timeout=60).returncode:
+        pytest.skip("no Docker engine answers")
+    environment = {**os.environ, "DOCKER_CONFIG": str(tmp_path / "docker")}
+
+    def run(*arguments: str, given: bytes = b"") -> tuple[int, str]:
+        done = subprocess.run(["docker", *arguments], input=given, capture_output=True, env=environment, timeout=120)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    password = base64.b64decode(served.token().partition(" ")[2]).partition(b":")[2]
+    host = f"localhost:{served.ports[DEV]}"
+    status, said = run("login", "--username", "AWS", "--password-stdin", host, given=password)
+    assert status == 0, said
+    return run
+
+
+@pytest.mark.docker
+def test_docker_pushes_mounts_pulls_and_is_told_that_a_tag_is_immutable(served: Served, docker: Docker) -> None:
+    served.create(imageTagMutability="IMMUTABLE")
+    served.create(name="team/other")
+    host = f"localhost:{served.ports[DEV]}"
+    first, second = f"{host}/{NAME}:v1", f"{host}/team/other:v1"
+    try:
+        assert docker("import", "-", first, given=gzip.decompress(layer("hello").raw))[0] == 0
+        status, said = docker("push", first)
+        assert status == 0, said
+        status, said = docker("push", first)
+        assert status == 1
+        assert "cannot be overwritten because the tag is immutable." in said
+        docker("tag", first, second)
+        status, said = docker("push", second)
+        assert status == 0, said
+        assert f"Mounted from {NAME}" in said
+        docker("rmi", first, second)
+        status, said = docker("pull", second)
+        assert status == 0, said
+    finally:
+        docker("rmi", first, second)
+    told = [(e["detail"]["repository-name"], e["detail"]["image-tag"]) for e in served.events]
+    assert told == [(NAME, "v1"), ("team/other", "v1")]

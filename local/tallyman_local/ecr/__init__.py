@@ -8,7 +8,7 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 - an expired token is answered 403 (`LocalEcr(expired_status=401)` for the other way);
 - missing layers and children are `MANIFEST_BLOB_UNKNOWN` with status 400;
 - removing the last tag of an image that an index names fails like removing the image;
-- refused management calls leave CloudTrail records with `errorCode`; manifests stand in no record.
+- refused management calls leave CloudTrail records with `errorCode`.
 """
 
 from .errors import EcrError

@@ -3,10 +3,10 @@
 from typing import Any
 
 from . import errors
-from .calls import Answer, Call, serves
+from .calls import PAGE, Answer, Call, bad_token, serves
 from .model import moment
+from .rows import ImageRow, RepositoryRow
 from .rules import Failure
-from .store import ImageRow, RepositoryRow
 
 
 def _id(found: dict[str, Any]) -> tuple[str | None, str | None]:
@@ -59,10 +59,16 @@ def batch_delete_image(call: Call) -> Answer:
     return {"imageIds": removed, "failures": failures}
 
 
-def _wanted(call: Call, image: ImageRow, tags: list[str]) -> bool:
+def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
+    """What the next page can hold, and one more: from the image on that the page before ended with."""
+    after = call.after()
+    first = after[0] if isinstance(after, tuple) and after else after or 0
+    if not isinstance(first, int) or not 0 <= first < 1 << 63:
+        raise bad_token()
     wanted = call.parameters.get("filter", {})
-    tag_status, status = wanted.get("tagStatus", "ANY"), wanted.get("imageStatus", "ACTIVE")
-    return status in ("ANY", image.status) and tag_status in ("ANY", "TAGGED" if tags else "UNTAGGED")
+    status, tag_status = wanted.get("imageStatus", "ACTIVE"), wanted.get("tagStatus", "ANY")
+    limit = (call.parameters.get("maxResults") or PAGE) + 2
+    return call.store.tagged_images(row.id, first, limit, status, tag_status)
 
 
 def _detail(call: Call, row: RepositoryRow, image: ImageRow, tags: list[str]) -> Answer:
@@ -96,21 +102,14 @@ def describe_images(call: Call) -> Answer:
         found = {(image := call.parts.images.find(row, *_id(i))).digest: image for i in ids}
         chosen = [(image, call.store.tags_of(row.id, digest)) for digest, image in found.items()]
     else:
-        every = call.store.tagged_images(row.id)
-        wanted = [(image, tags) for image, tags in every if _wanted(call, image, tags)]
-        chosen, token = call.page(wanted, lambda pair: pair[0].id)
+        chosen, token = call.page(_listed(call, row), lambda pair: pair[0].id)
     return {"imageDetails": [_detail(call, row, image, tags) for image, tags in chosen], "nextToken": token}
 
 
 @serves("ListImages")
 def list_images(call: Call) -> Answer:
     row = call.repository()
-    ids = [
-        (image, tag)
-        for image, tags in call.store.tagged_images(row.id)
-        if _wanted(call, image, tags)
-        for tag in tags or [""]
-    ]
+    ids = [(image, tag) for image, tags in _listed(call, row) for tag in tags or [""]]
     page, token = call.page(ids, lambda found: (found[0].id, found[1]))
     listed = [{"imageDigest": image.digest, "imageTag": tag or None} for image, tag in page]
     return {"imageIds": listed, "nextToken": token}

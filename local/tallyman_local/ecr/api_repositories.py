@@ -10,7 +10,7 @@ from . import errors
 from .calls import Answer, Call, serves
 from .errors import EcrError
 from .model import moment
-from .store import RepositoryRow
+from .rows import RepositoryRow
 
 
 def _shape(call: Call, row: RepositoryRow) -> Answer:

@@ -12,14 +12,16 @@ from tallyman_local.resource_policies import allows, statements
 
 from . import errors
 from .events import Events, Identity
+from .rows import RepositoryRow
 from .rules import Images
 from .scanner import Scanner
-from .store import RepositoryRow, Store
+from .store import Store
 from .tokens import Tokens
 
 Allow = Callable[[Identity, str, Registry, str | None], bool]
 Answer = dict[str, Any]
 T = TypeVar("T")
+PAGE = 100
 _ALLOW_ALL = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
 
 
@@ -91,16 +93,16 @@ class Call:
         try:
             key = json.loads(base64.urlsafe_b64decode(token.encode()))["after"]
         except (ValueError, KeyError, TypeError) as error:
-            raise _bad_token() from error
+            raise bad_token() from error
         return tuple(key) if isinstance(key, list) else key
 
-    def page(self, items: Sequence[T], key: Callable[[T], Any], default: int = 100) -> tuple[list[T], str | None]:
+    def page(self, items: Sequence[T], key: Callable[[T], Any], default: int = PAGE) -> tuple[list[T], str | None]:
         """One page of items, which are sorted by `key`, and the opaque token of the next."""
         if (after := self.after()) is not None:
             try:
                 items = [item for item in items if key(item) > after]
             except TypeError as error:
-                raise _bad_token() from error
+                raise bad_token() from error
         size = self.parameters.get("maxResults") or default
         if len(items) <= size:
             return list(items), None
@@ -108,7 +110,8 @@ class Call:
         return list(items[:size]), base64.urlsafe_b64encode(token).decode()
 
 
-def _bad_token() -> errors.EcrError:
+def bad_token() -> errors.EcrError:
+    """A `nextToken` that is none of ours."""
     return errors.invalid("nextToken", "must be a token of an earlier answer")
 
 

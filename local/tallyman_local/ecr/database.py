@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS images (
   pushed REAL NOT NULL, pulled REAL, status TEXT NOT NULL DEFAULT 'ACTIVE', archived REAL, activated REAL,
   raw BLOB NOT NULL,
   annotations TEXT NOT NULL, UNIQUE (repository, digest));
+CREATE INDEX IF NOT EXISTS images_in_order ON images (repository, id);
 CREATE INDEX IF NOT EXISTS images_by_subject ON images (repository, subject);
 CREATE TABLE IF NOT EXISTS children (
   repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, parent TEXT NOT NULL,

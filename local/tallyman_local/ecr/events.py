@@ -8,7 +8,7 @@ from typing import Any
 
 from tallyman.domain.names import Registry, Repository
 
-from .store import ImageRow
+from .rows import ImageRow
 
 Emit = Callable[[dict[str, Any], str, str], None]
 Trail = Callable[[dict[str, Any]], None]

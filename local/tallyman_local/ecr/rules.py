@@ -13,8 +13,9 @@ from . import errors, manifests
 from .errors import EcrError
 from .events import Events, rfc3339
 from .manifests import ParsedManifest
+from .rows import ImageRow, RepositoryRow
 from .scanner import Scanner
-from .store import ImageRow, RepositoryRow, Store
+from .store import Store
 
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 DIGEST = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+")

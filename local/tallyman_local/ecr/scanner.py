@@ -11,7 +11,8 @@ from tallyman.domain.names import Digest, Registry, Repository
 from . import errors
 from .errors import EcrError
 from .events import Events
-from .store import ImageRow, RepositoryRow, Store
+from .rows import ImageRow, RepositoryRow
+from .store import Store
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED")
 Finding = Mapping[str, Any]  # name and severity; uri, description, attributes where known

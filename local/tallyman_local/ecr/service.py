@@ -14,9 +14,10 @@ from tallyman.domain.names import Digest, Registry, Repository
 from . import api, errors
 from .calls import Allow, Parts
 from .events import Emit, Events, Identity, Trail
+from .rows import ImageRow, RepositoryRow
 from .rules import Images
 from .scanner import Scanner
-from .store import ImageRow, RepositoryRow, Store
+from .store import Store
 from .tokens import Tokens
 from .v2 import RegistryApp
 

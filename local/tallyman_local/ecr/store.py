@@ -2,11 +2,9 @@
 
 import json
 import secrets
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +14,7 @@ from . import errors
 from .blobs import Blobs, Upload
 from .database import Database
 from .manifests import ParsedManifest
-
-
-@dataclass(frozen=True)
-class RepositoryRow:
-    """A repository as stored; times are seconds since the epoch (UTC)."""
-
-    id: int
-    name: Repository
-    created: float
-    mutability: str
-    filters: tuple[dict[str, str], ...]
-    scan_on_push: bool
-    encryption: dict[str, str]
-    tags: dict[str, str]
-    policy: str | None
-    lifecycle: str | None
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """An image as stored. `size` is the compressed size in bytes; `raw` is loaded only where asked for."""
-
-    id: int
-    digest: Digest
-    media_type: str
-    artifact_type: str | None
-    subject: str | None
-    scannable: bool
-    size: int
-    manifest_size: int
-    pushed: float
-    pulled: float | None
-    status: str
-    archived: float | None
-    activated: float | None
-    annotations: dict[str, str]
-
-
-_IMAGE = (
-    "id, digest, media_type, artifact_type, subject, scannable, size, length(raw) AS manifest_size, pushed, pulled,"
-    " status, archived, activated, annotations"
-)
-
-
-def _repository(row: sqlite3.Row) -> RepositoryRow:
-    return RepositoryRow(
-        row["id"],
-        Repository(Registry(row["account"], row["region"]), row["name"]),
-        row["created"],
-        row["mutability"],
-        tuple(json.loads(row["filters"])),
-        bool(row["scan_on_push"]),
-        json.loads(row["encryption"]),
-        json.loads(row["tags"]),
-        row["policy"],
-        row["lifecycle"],
-    )
-
-
-def _image(row: sqlite3.Row) -> ImageRow:
-    fields = dict(row)
-    fields |= {
-        "digest": Digest(row["digest"]),
-        "scannable": bool(row["scannable"]),
-        "annotations": json.loads(row["annotations"]),
-    }
-    return ImageRow(**fields)
+from .rows import IMAGE, ImageRow, RepositoryRow, read_image, read_repository
 
 
 class Store:
@@ -116,7 +48,7 @@ class Store:
             repository.registry.region,
             repository.name,
         )
-        return _repository(row) if row else None
+        return read_repository(row) if row else None
 
     def get(self, repository: Repository) -> RepositoryRow:
         """The repository's row, or RepositoryNotFoundException."""
@@ -127,7 +59,7 @@ class Store:
     def repositories(self, registry: Registry) -> list[RepositoryRow]:
         """All repositories of a registry, by name."""
         sql = "SELECT * FROM repositories WHERE account = ? AND region = ? ORDER BY name"
-        return [_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
+        return [read_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
 
     def registries(self) -> list[Registry]:
         """Every registry that has a repository."""
@@ -214,21 +146,34 @@ class Store:
 
     def image(self, repository_id: int, digest: str) -> ImageRow | None:
         """An image by digest, without its bytes."""
-        row = self.db.row(f"SELECT {_IMAGE} FROM images WHERE repository = ? AND digest = ?", repository_id, digest)
-        return _image(row) if row else None
+        row = self.db.row(f"SELECT {IMAGE} FROM images WHERE repository = ? AND digest = ?", repository_id, digest)
+        return read_image(row) if row else None
 
     def images(self, repository_id: int) -> list[ImageRow]:
         """Images of a repository in the order they came."""
-        sql = f"SELECT {_IMAGE} FROM images WHERE repository = ? ORDER BY id"
-        return [_image(row) for row in self.db.rows(sql, repository_id)]
+        sql = f"SELECT {IMAGE} FROM images WHERE repository = ? ORDER BY id"
+        return [read_image(row) for row in self.db.rows(sql, repository_id)]
 
-    def tagged_images(self, repository_id: int) -> list[tuple[ImageRow, list[str]]]:
-        """Images in the order they came, each with its tags (sorted)."""
+    def tagged_images(
+        self, repository_id: int, first: int = 0, limit: int = -1, status: str = "ANY", tag_status: str = "ANY"
+    ) -> list[tuple[ImageRow, list[str]]]:
+        """At most `limit` images from row `first` on, in the order they came, each with its tags (sorted).
+
+        `status` is ACTIVE, ARCHIVED, … or ANY; `tag_status` is TAGGED, UNTAGGED or ANY. Costs what it returns.
+        """
+        has_tag = "EXISTS (SELECT 1 FROM tags t WHERE t.repository = images.repository AND t.digest = images.digest)"
+        wanted = {"TAGGED": f" AND {has_tag}", "UNTAGGED": f" AND NOT {has_tag}"}.get(tag_status, "")
+        where = f"repository = ? AND id >= ? AND ? IN ('ANY', status){wanted} ORDER BY id LIMIT ?"
+        values = (repository_id, first, status, limit)
         tags: dict[str, list[str]] = {}
+        sql = (
+            f"SELECT tag, digest FROM tags WHERE repository = ? AND digest IN (SELECT digest FROM images WHERE {where})"
+        )
         with self.db.lock:
-            for row in self.db.rows("SELECT tag, digest FROM tags WHERE repository = ? ORDER BY tag", repository_id):
+            for row in self.db.rows(f"{sql} ORDER BY tag", repository_id, *values):
                 tags.setdefault(row["digest"], []).append(row["tag"])
-            return [(image, tags.get(image.digest, [])) for image in self.images(repository_id)]
+            images = [read_image(row) for row in self.db.rows(f"SELECT {IMAGE} FROM images WHERE {where}", *values)]
+        return [(image, tags.get(image.digest, [])) for image in images]
 
     def raw(self, repository_id: int, digest: str) -> bytes | None:
         """A manifest's bytes, exactly as pushed."""
@@ -274,8 +219,8 @@ class Store:
 
     def referrers(self, repository_id: int, subject: str) -> list[ImageRow]:
         """The images whose subject is this digest."""
-        sql = f"SELECT {_IMAGE} FROM images WHERE repository = ? AND subject = ? ORDER BY digest"
-        return [_image(row) for row in self.db.rows(sql, repository_id, subject)]
+        sql = f"SELECT {IMAGE} FROM images WHERE repository = ? AND subject = ? ORDER BY digest"
+        return [read_image(row) for row in self.db.rows(sql, repository_id, subject)]
 
     def tagged(self, repository_id: int, tag: str) -> Digest | None:
         """What a tag points to."""

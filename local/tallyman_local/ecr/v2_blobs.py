@@ -17,7 +17,7 @@ from .calls import Parts
 from .errors import EcrError
 from .events import Identity
 from .http import Body, OciError, base, content_range, other_name, reply
-from .store import RepositoryRow
+from .rows import RepositoryRow
 
 
 def _digest(text: str) -> Digest:

@@ -17,8 +17,8 @@ from .errors import EcrError
 from .events import Identity
 from .http import Body, OciError, base, reply
 from .manifests import INDEXES, MAXIMUM
+from .rows import RepositoryRow
 from .rules import TAG, Failure
-from .store import RepositoryRow
 
 _PAGE, _MOST = 100, 1000
 
