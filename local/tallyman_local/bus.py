@@ -261,7 +261,7 @@ def _input(target: Json, event: Event) -> str:
         made = EventTemplateParser.parse(
             input_template=transformer.get("InputTemplate"),
             input_paths_map=transformer.get("InputPathsMap", {}),
-            event=copy.deepcopy(event),
+            event={**copy.deepcopy(event), "ingestion-time": event["time"]},
         )
         return made if isinstance(made, str) else json.dumps(made)
     return json.dumps(event)
