@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tallyman.adapters import dynamodb, notices, policy_file, s3, sqs
+from tallyman.adapters import dynamodb, policy_file, s3, sqs
 from tallyman.adapters.clients import Clients
+from tallyman.adapters.notices import BusAnnouncements, SnsNotices
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
 from tallyman.errors import StateMoved, TallymanError
@@ -60,12 +61,12 @@ class Adapters:
         return sqs.DeadLetters(self.clients.get("sqs"), self.settings.require("dead_letters"))
 
     @cached_property
-    def notices(self) -> notices.SnsNotices:
-        return notices.SnsNotices(self.clients.get("sns"), self.settings.require("notices_topic"))
+    def notices(self) -> SnsNotices:
+        return SnsNotices(self.clients.get("sns"), self.settings.require("notices_topic"))
 
     @cached_property
-    def announcements(self) -> notices.BusAnnouncements:
-        return notices.BusAnnouncements(self.clients.get("events"), self.settings.require("bus"))
+    def announcements(self) -> BusAnnouncements:
+        return BusAnnouncements(self.clients.get("events"), self.settings.require("bus"))
 
     @cached_property
     def source(self) -> Any:
@@ -146,6 +147,21 @@ def promote_image(a: Adapters) -> Any:
     return PromoteImage(a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock)
 
 
+def reconcile(a: Adapters) -> Any:
+    """The service behind functions/reconcile."""
+    from tallyman.services.read_trail import ReadTrail
+    from tallyman.services.reconcile import Reconcile
+    from tallyman.services.sweep import Sweep
+    from tallyman.services.waiting import Waiting
+
+    publish_policy(a)
+    record, scans = record_push(a), record_scan(a)
+    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock)
+    sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, record, waiting, a.clock)
+    trail = ReadTrail(a.trail, a.ledger, a.state, record, a.clock)
+    return Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock)
+
+
 def publish_policy(a: Adapters) -> None:
     """Names the policy of this function as the one in force. Another that does the same just now is no matter."""
     try:
@@ -188,6 +204,11 @@ def reaction(function: str, settings: Settings | None = None) -> Reaction:
     """The reaction of a function, wired for real. Reads the policy; opens no connection."""
     adapters = Adapters(settings or Settings.from_environment())
     return Reaction(function, SERVICES[function](adapters), adapters.dead_letters)
+
+
+def reconciler(settings: Settings | None = None) -> Any:
+    """What functions/reconcile runs: `run(event, request id, deadline)`, wired for real."""
+    return reconcile(Adapters(settings or Settings.from_environment())).run
 
 
 def deadline(remaining_millis: Callable[[], int]) -> Deadline:

@@ -60,10 +60,15 @@ def tag_change(
     return StateChange(tag_partition(repository), tag, item.revision if item else 0, data)
 
 
-def hold(state: State, repository: Repository, digest: Digest, present: bool, archived: bool, now: datetime) -> None:
-    """Notes whether the registry holds the image. Raises StateMoved. Cost: a read, and a write if it is news."""
+def hold(
+    state: State, repository: Repository, digest: Digest, present: bool, archived: bool | None, now: datetime
+) -> None:
+    """Notes whether the registry holds the image; `archived` None: as before. Raises StateMoved. Cost: a read, and a
+    write if it is news."""
     pk = image_partition(repository)
     item = state.get(pk, digest)
+    if archived is None:
+        archived = present and bool(item and item.data["archived"])
     data = {"present": present, "archived": archived}
     if (item is None and not present) or (item is not None and dict(item.data) == data):
         return

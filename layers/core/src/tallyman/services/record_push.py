@@ -30,6 +30,7 @@ _KINDS = {
     "archive": Kind.ARCHIVED,
     "restore": Kind.RESTORED,
 }
+_STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,10 @@ class RecordPush:
         self.judge.digest(event.digest, event.id)
         return f"{event.action} recorded"
 
-    def pushed(self, seen: Seen, *, tell: bool = True) -> None:
+    def pushed(self, seen: Seen, *, tell: bool = True) -> bool:
         """Writes down that an image is there, what its tag points to now, and how it hangs together with others.
 
-        Without `tell` a stowaway is written down, and telling people is the caller's.
+        True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
         """
         listed = seen.detail
         for _ in range(_TRIES):
@@ -118,12 +119,12 @@ class RecordPush:
             try:
                 if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
                     self.state.put(change)  # it was written when the tag pointed elsewhere
-                archived = bool(detail and detail.archived)
+                # what was told, not what is: so that a sweep sees where a fact is missing
+                archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
                 hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
             except StateMoved:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
-            report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
-            return
+            return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
         raise StateMoved(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
     def removed(
@@ -149,7 +150,7 @@ class RecordPush:
                     for item in list(self.state.list(tag_partition(repository))):
                         if digest in (item.data.get("digest"), item.data.get("told")) and item.sk != tag:
                             self._vanished(replace(seen, kind=Kind.UNTAGGED, tag=item.sk))
-                hold(self.state, repository, digest, there is not None, bool(there and there.archived), self.clock())
+                hold(self.state, repository, digest, there is not None, None, self.clock())
             except StateMoved:
                 continue
             return

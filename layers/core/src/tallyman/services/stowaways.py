@@ -5,7 +5,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.ports import Ledger, Notices
+from tallyman.ports import Appended, Ledger, Notices
 
 
 def is_intended(facts: list[Fact], repository: Repository) -> bool:
@@ -18,13 +18,13 @@ def is_intended(facts: list[Fact], repository: Repository) -> bool:
     )
 
 
-def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact, tell: bool = True) -> None:
-    """Writes down that the image of this push is a stowaway, if it is one, and tells people once.
+def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact, tell: bool = True) -> bool:
+    """Writes down that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
 
     Without `tell` it is only written down. Cost: nothing outside of environments that promotions fill, there a Query.
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
-        return
+        return False
     for environment, name in policy.environments_of(fact.repository.registry, fact.repository.name):
         if not policy.is_target(environment.name, name):
             continue
@@ -42,7 +42,7 @@ def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact
             detail={"environment": environment.name},
         )
         if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
-            return
+            return False
         if tell:
             # told before it is written: a crash in between tells twice, never not at all
             image = f"{name}:{fact.tag}" if fact.tag else f"{name}@{fact.digest}"
@@ -53,7 +53,8 @@ def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact
                 f"Digest: {fact.digest}\nPushed: {format_time(fact.at)} by {who}",
                 {"kind": "stowaway", "environment": environment.name, "repository": name},
             )
-        ledger.append(found)
+        return ledger.append(found) is Appended.WRITTEN
+    return False
 
 
 def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository: Repository) -> None:

@@ -1,0 +1,231 @@
+"""Looks at the registries and finds what no event told; takes up what waits. Run by the clock and by people.
+
+By the clock it has two speeds: repositories with recent events, pending or released images every time, of all others
+the SLOW that were longest not looked at. A person's run sweeps all that were asked for, over several runs if need be.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice, zip_longest
+from typing import Any
+
+from tallyman.domain.names import Registry, Repository
+from tallyman.domain.policy import Policy, glob_matches
+from tallyman.errors import BadInput, OutOfTime, Passing, TallymanError
+from tallyman.ports import Clock, Deadline, RegistryView, State
+from tallyman.services.holdings import active
+from tallyman.services.judge import pending_partition
+from tallyman.services.read_trail import ReadTrail
+from tallyman.services.release import release_partition
+from tallyman.services.sweep import SWEEP, Sweep
+from tallyman.services.waiting import Waiting
+
+SLOW = 50
+"""How many of the repositories where nothing happens one run by the clock looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is to look at. `token`: of a person's run that goes on; None by the clock."""
+
+    token: str | None
+    environment: str | None = None
+    registry: Registry | None = None
+    patterns: tuple[str, ...] | None = None
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any], request: str) -> "Wanted":
+        """From what the function was invoked with: the schedule's event, or {repositories: [name, glob or
+        account/region/name], environment, registry, token}, each of them optional. BadInput says what is wrong.
+
+        No `repositories`: all; an empty list: none.
+        """
+        if event.get("source") == "aws.events":
+            return cls(None)
+        texts = {key: event.get(key) for key in ("token", "environment", "registry")}
+        if bad := [key for key, value in texts.items() if not (value is None or isinstance(value, str))]:
+            raise BadInput(f"reconcile: '{bad[0]}' is to be a text")
+        names = event.get("repositories")
+        if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+            raise BadInput("reconcile: 'repositories' is to be a list of texts")
+        registry = Registry.parse(texts["registry"]) if texts["registry"] else None
+        patterns = None if names is None else tuple(names)
+        return cls(texts["token"] or request, texts["environment"], registry, patterns)
+
+    def takes(self, policy: Policy, repository: Repository) -> bool:
+        """Whether the repository is to be looked at."""
+        if self.registry is not None and repository.registry != self.registry:
+            return False
+        found = policy.environments_of(repository.registry, repository.name)
+        environments = {environment.name for environment, _ in found}
+        if self.environment is not None and self.environment not in environments:
+            return False
+        names = {repository.name, str(repository)} if not found else {name for _, name in found} | {str(repository)}
+        return self.patterns is None or any(glob_matches(p, name) for p in self.patterns for name in names)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run while it goes on."""
+
+    wanted: Wanted
+    request: str
+    left: Deadline
+    registries: dict[Registry, dict[str, Any]]
+    listed: set[Repository] = field(default_factory=set)
+    swept: dict[Repository, Mapping[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    trail: dict[Registry, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    silent: set[Registry] = field(default_factory=set)
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """The reaction to time, and to people who ask."""
+
+    policy: Policy
+    registries: RegistryView
+    state: State
+    sweep: Sweep
+    waiting: Waiting
+    trail: ReadTrail
+    clock: Clock
+
+    def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
+        """One run; `request` is unlike that of any other. What it found:
+
+        {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
+        missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, problems, more, token}.
+
+        One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
+        again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.
+        """
+        wanted = Wanted.parse(event, request)
+        if wanted.environment is not None:
+            self.policy.environment(wanted.environment)
+        places = [r for r in self.policy.registries() if wanted.registry in (None, r)]
+        answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
+        run = _Run(wanted, request, left, answers)
+        if wanted.patterns != ():
+            self._do(run)
+        return {
+            "registries": list(run.registries.values()),
+            "found": {str(kind): number for kind, number in sorted(run.counts.items()) if kind != "retried"},
+            "retried": run.counts["retried"],
+            "missed": dict(run.missed),
+            "trail": {str(registry): word for registry, word in run.trail.items()},
+            "storage": self._storage(run),
+            "problems": run.problems,
+            "more": run.more,
+            "token": wanted.token or request,
+        }
+
+    def _do(self, run: _Run) -> None:
+        try:
+            self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, run.left)
+            for repository in self._order(run):
+                self._sweep(run, repository)
+            lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
+            for registry in run.registries:
+                if registry in lively and registry not in run.trail:
+                    self._read_trail(run, registry, self.trail.forward)
+            for registry in run.registries:
+                if run.wanted.token is None and run.trail.get(registry, "read") == "read":
+                    self._read_trail(run, registry, self.trail.backward)
+        except OutOfTime:
+            run.more = True
+
+    def _is_wanted(self, run: _Run, data: Mapping[str, Any]) -> bool:
+        """A pending image is wanted if a repository that it comes from or goes to is."""
+        return any(run.wanted.takes(self.policy, repository) for repository in self._places(data))
+
+    def _places(self, data: Mapping[str, Any]) -> Iterator[Repository]:
+        for name in (data["from"], data["to"]):
+            if environment := self.policy.environments.get(name):
+                yield from environment.repositories(data["name"])
+
+    def _order(self, run: _Run) -> list[Repository]:
+        """What this run looks at: by the clock three lively ones, then a quiet one, so that neither starves."""
+        positions = {Repository.parse(item.sk): item.data for item in self.state.list(SWEEP)}
+        run.swept.update(positions)
+        marked = active(self.state, self.clock())
+        known = {*positions, *marked}
+        found: set[Repository] = set()
+        for registry, answer in run.registries.items():
+            try:
+                run.listed |= {s.repository for s in self.registries.repositories(registry)}
+            except TallymanError as error:
+                answer["error"] = str(error)
+                continue
+            found |= {r for r in known | run.listed if r.registry == registry and run.wanted.takes(self.policy, r)}
+
+        def longest_ago(repository: Repository) -> tuple[str, Repository]:
+            return positions.get(repository, {}).get("tried") or "", repository
+
+        if run.wanted.token is not None:
+            due = (r for r in found if positions.get(r, {}).get("run") != run.wanted.token)
+            return sorted(due, key=longest_ago)
+        lively = marked
+        for environment in self.policy.environments.values():
+            for item in self.state.list(pending_partition(environment.name)):
+                lively |= set(self._places(item.data))
+            for item in self.state.list(release_partition(environment.name)):
+                lively |= set(environment.repositories(item.sk))
+        fast = iter(sorted(found & lively, key=longest_ago))
+        slow = sorted(found - lively, key=longest_ago)[:SLOW]
+        threes = iter(lambda: list(islice(fast, 3)), [])
+        return list(chain.from_iterable([*(a or []), *([b] if b else [])] for a, b in zip_longest(threes, slow)))
+
+    def _sweep(self, run: _Run, repository: Repository) -> None:
+        answer = run.registries[repository.registry]
+        if repository.registry in run.silent:
+            return
+
+        def read_trail() -> bool:
+            registry = repository.registry
+            return registry not in run.trail and self._read_trail(run, registry, self.trail.forward)
+
+        token = run.wanted.token or run.request
+        try:
+            swept = self.sweep.repository(repository, token, run.left, read_trail)
+        except OutOfTime:
+            raise
+        except TallymanError as error:
+            answer["error"] = answer["error"] or f"{repository.name}: {error}"
+            if isinstance(error, Passing):
+                run.silent.add(repository.registry)  # what does not answer now is left for the next run
+            self.sweep.failed(repository, token)
+            return
+        run.swept[repository] = swept.data
+        run.counts += swept.found
+        answer["repositories"] += 1
+        answer["images"] += swept.data["images"]
+        answer["missed"] += swept.missed
+        for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+            run.missed[environment.name] += swept.missed
+        if repository not in run.listed and not swept.data["images"]:
+            self.sweep.forget(repository)
+            del run.swept[repository]
+
+    def _read_trail(self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]]) -> bool:
+        """Whether it could be read; where not, the reason stands in the outcome, and sweeps go on without."""
+        try:
+            run.problems += read(registry, run.left)
+        except OutOfTime:
+            raise
+        except TallymanError as error:
+            run.trail[registry] = str(error)
+            return False
+        run.trail[registry] = "read"
+        return True
+
+    def _storage(self, run: _Run) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for repository, data in run.swept.items():
+            for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+                total[environment.name] += data.get("bytes") or 0
+        return dict(total)

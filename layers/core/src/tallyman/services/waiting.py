@@ -1,0 +1,122 @@
+"""What waits at the door of an environment: judged again, because time has passed, or an event was lost."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.decide import Decision
+from tallyman.domain.facts import Via
+from tallyman.domain.gates import WAITING
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
+from tallyman.ports import Clock, Deadline, Hints, Ledger, RegistryView, State, StateChange
+from tallyman.services.blobs import enough_time
+from tallyman.services.gather import gather
+from tallyman.services.judge import Judge, pending_partition
+from tallyman.services.record_scan import RecordScan
+
+ASKED = "S#asked"
+"""The partition of the state table with what was asked for lately: sk `scan …` or `verify …`, data {at}."""
+SCAN_AGAIN = timedelta(hours=24)
+VERIFY_AGAIN = timedelta(hours=1)
+MOST_VERIFIED = 100
+"""Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Takes up pending images. Its counts: `retried` (promotions hinted), `scanned`, `scans_started`, `verified`."""
+
+    policy: Policy
+    registries: RegistryView
+    ledger: Ledger
+    state: State
+    hints: Hints
+    judge: Judge
+    scans: RecordScan
+    clock: Clock
+
+    def all(
+        self, wanted: Callable[[Mapping[str, Any]], bool], counts: Counter[str], problems: list[str], left: Deadline
+    ) -> None:
+        """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
+
+        `left` is asked before each. Raises OutOfTime. Cost: an image's facts; one call an image beneath it for scans.
+        """
+        for environment in self.policy.environments.values():
+            items = [i.data for i in self.state.list(pending_partition(environment.name)) if wanted(i.data)]
+            for data in sorted(items, key=lambda d: (str(d["since"]), str(d["digest"]))):
+                enough_time(left, "what waits")
+                try:
+                    self.look(Digest(data["digest"]), counts, since=parse_time(data["since"]))
+                except OutOfTime:
+                    raise
+                except TallymanError as error:
+                    problems.append(f"{data['name']}@{data['digest']} for {environment.name}: {error}")
+
+    def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
+        """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
+        waiting from then on, so that a verification that nobody carries out is asked for again."""
+        for decision in self.judge.image(digest):
+            waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
+            if "scan" in waits:
+                self._read_scans(decision, counts)
+            if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
+                place = self.policy.environment(decision.source).repositories(decision.repository)[0]
+                self.verify(place, digest, decision.tags[0], counts)
+        decisions = self.judge.digest(digest)
+        counts["retried"] += sum(d.may_stage and d.is_candidate for d in decisions)
+
+    def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
+        """Asks for a verification, unless that was done within the hour."""
+        key = f"verify {repository}@{digest}:{tag}"
+        if counts["verified"] >= MOST_VERIFIED or not self._is_due(key, VERIFY_AGAIN):
+            return
+        hint = {"repository": str(repository), "digest": digest, "tag": tag, "request": None}
+        self.hints.send("verify", {"verify": hint})
+        counts["verified"] += 1
+        self._note(key, VERIFY_AGAIN)
+
+    def _read_scans(self, decision: Decision, counts: Counter[str]) -> None:
+        image = gather(self.ledger, self.state, decision.digest)
+        digests = sorted(image.platforms) if image.is_index else [decision.digest]
+        for place in self.policy.environment(decision.source).repositories(decision.repository):
+            for digest in digests:
+                try:
+                    self._read_scan(place, digest, counts)
+                except NotFound:
+                    continue  # this registry does not have it
+
+    def _read_scan(self, place: Repository, digest: Digest, counts: Counter[str]) -> None:
+        report = self.registries.scan(place, digest)
+        if self.scans.record(place, digest, report, Via.RECONCILED):
+            counts["scanned"] += 1
+        old = report.completed_at is not None and self.clock() - report.completed_at >= SCAN_AGAIN
+        key = f"scan {place}@{digest}"
+        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self._is_due(
+            key, SCAN_AGAIN
+        ):
+            try:
+                self.registries.start_scan(place, digest)
+                counts["scans_started"] += 1
+            except Unsupported:
+                pass  # the registry scans by itself, or can't scan it: its report says which
+            self._note(key, SCAN_AGAIN)
+
+    def _is_due(self, key: str, pause: timedelta) -> bool:
+        item = self.state.get(ASKED, key)
+        return item is None or self.clock() - parse_time(item.data["at"]) >= pause
+
+    def _note(self, key: str, pause: timedelta) -> None:
+        """After the asking, not before: a crash in between asks twice, never not at all."""
+        item = self.state.get(ASKED, key)
+        now = self.clock()
+        change = StateChange(ASKED, key, item.revision if item else 0, {"at": format_time(now)}, now + 2 * pause)
+        try:
+            self.state.put(change)
+        except StateMoved:
+            return  # another run has just asked
