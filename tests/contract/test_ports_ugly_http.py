@@ -448,6 +448,22 @@ def test_a_blob_without_address_is_an_error_of_its_kind(world: World) -> None:
         read(world)
 
 
+def test_a_slow_receiver_has_more_time_than_a_connection_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3 keeps a socket's time limit for connecting until the body is sent."""
+    target, limits = world.target(), list[tuple[str, float, float]]()
+    pool = target._registry._http._pool
+    request = pool.request
+
+    def watched(method: str, url: str, **more: Any) -> Any:
+        limits.append((method, more["timeout"].connect_timeout, more["timeout"].read_timeout))
+        return request(method, url, **more)
+
+    monkeypatch.setattr(pool, "request", watched)
+    world.script.replies += [accepted(world), Reply(201)]
+    target.upload(DEV, RIGHT, 5, [b"right"])
+    assert limits == [("POST", 3.0, 20.0), ("PUT", 120.0, 120.0)]
+
+
 # --- pacing
 
 

@@ -56,8 +56,8 @@ class Clients:
         self._lock = threading.RLock()
         self._config = Config(
             connect_timeout=3,
-            read_timeout=20,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            read_timeout=15,
+            retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=POOL,
             tcp_keepalive=True,
             user_agent_extra=f"tallyman/{__version__}",

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 import urllib3
+from botocore.httpsession import get_cert_path
 from urllib3.response import BaseHTTPResponse
 
 from tallyman import __version__
@@ -20,14 +21,24 @@ class Http:
     """A pool of connections that all threads share. Redirects are answers, not orders: a client that follows them
     with its headers gives its token to whoever is named there."""
 
-    def __init__(self, *, connect: float = 3.0, read: float = 60.0, connections: int = 32) -> None:
-        """`connect` and `read` in seconds: `read` is the longest silence, not the whole answer's time."""
+    def __init__(
+        self,
+        *,
+        connect: float = 3.0,
+        read: float = 60.0,
+        connections: int = 32,
+        ca_bundle: str | None = None,
+    ) -> None:
+        """`connect` and `read` in seconds: `read` is the longest silence, not the whole answer's time.
+
+        `ca_bundle`: a file of certificates to trust; without it those that botocore trusts."""
         self._connect, self._read = connect, read
         self._pool = urllib3.PoolManager(
             num_pools=16,
             maxsize=connections,
             retries=False,
             blocksize=256 * 1024,
+            ca_certs=ca_bundle or get_cert_path(True),
         )
 
     def open(
@@ -39,9 +50,13 @@ class Http:
         what: str,
         body: bytes | Iterable[bytes] | None = None,
         read: float | None = None,
+        send: float | None = None,
     ) -> BaseHTTPResponse:
-        """The answer, its body not read yet: the caller reads or closes it. Unreachable where there is none."""
-        timeout = urllib3.Timeout(connect=self._connect, read=self._read if read is None else read)
+        """The answer, its body not read yet: the caller reads or closes it. Unreachable where there is none.
+
+        `send`: the longest time that the other side may leave a piece of the body standing. urllib3 has no such
+        setting: until the body is sent, a socket keeps the time limit that it was connected with."""
+        timeout = urllib3.Timeout(connect=send or self._connect, read=read or self._read)
         with translated(what):
             return self._pool.request(
                 method,

@@ -18,6 +18,9 @@ _KEPT = 600.0
 """Seconds that a token is used. ECR says twelve hours, but it ends with the credentials behind it, which botocore
 renews ten minutes before their end."""
 
+_PATIENCE = 120.0
+"""Seconds that a registry may take for a piece of an upload, and for its answer to a whole one."""
+
 
 @dataclass(frozen=True)
 class _Token:
@@ -41,7 +44,7 @@ class RegistryHttp:
         http: Http,
         power: Power,
         *,
-        attempts: int = 4,
+        attempts: int = 3,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -108,7 +111,7 @@ class RegistryHttp:
         token = self._token(repository.registry)
         body = _Body(chunks)
         try:
-            answer = self._once(token, method, location, headers, body, what, read=300.0)
+            answer = self._once(token, method, location, headers, body, what, read=_PATIENCE, send=_PATIENCE)
         except Exception:
             if body.failure is not None:
                 raise body.failure from None  # ours, not the connection's
@@ -161,10 +164,11 @@ class RegistryHttp:
         headers: Mapping[str, str],
         body: "bytes | _Body | None",
         what: str,
-        read: float | None = None,
+        read: float = 20.0,
+        send: float | None = None,
     ) -> Answer:
         sent = {"Authorization": f"Basic {token.value}", **headers}
-        response = self._http.open(method, url, headers=sent, body=body, what=what, read=read)
+        response = self._http.open(method, url, headers=sent, body=body, what=what, read=read, send=send)
         try:
             with translated(what):
                 data = response.read(decode_content=True)
