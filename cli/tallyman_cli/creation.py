@@ -7,6 +7,7 @@ from tallyman.domain.names import Repository, parse_repository_name
 from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
 from tallyman.services.targets import settings_of
+from tallyman_cli import naming
 from tallyman_cli.context import Stack
 
 CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
@@ -28,7 +29,7 @@ def _ensure(stack: Stack, create: Create, place: Repository) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "registry": str(place.registry),
         "repository": place.name,
-        "uri": f"{place.registry.host}/{place.name}",
+        "uri": naming.address(stack.policy, place),
         "state": FAILED,
         "differences": [],
         "error": None,

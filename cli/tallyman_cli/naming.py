@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -123,14 +123,28 @@ def _canonical(policy: Policy, repository: Repository, environment: Environment 
     return next((canonical for owner, canonical in found if owner == environment), None)
 
 
+def address(policy: Policy, repository: Repository, environ: Mapping[str, str] | None = None) -> str:
+    """What a client pushes to: `host/name`, inside a local cloud `localhost:PORT/name`."""
+    for variable, registry in _variables(policy):
+        port = (os.environ if environ is None else environ).get(variable)
+        if port and registry == repository.registry:
+            return f"{port}/{repository.name}"
+    return f"{repository.registry.host}/{repository.name}"
+
+
+def _variables(policy: Policy) -> Iterator[tuple[str, Registry]]:
+    """TALLYMAN_REGISTRY_<ENVIRONMENT>_<N> of every registry: upper case, all but letters and digits is `_`."""
+    for environment in policy.environments.values():
+        for number, registry in enumerate(environment.registries, 1):
+            yield f"TALLYMAN_REGISTRY_{re.sub('[^A-Z0-9]', '_', environment.name.upper())}_{number}", registry
+
+
 def _from_port(policy: Policy, text: str, environ: Mapping[str, str]) -> str:
     """`localhost:PORT/…` of the local cloud as an ECR address, by its TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
     match = _LOCAL.fullmatch(text)
     if not match:
         return text
-    for environment in policy.environments.values():
-        for number, registry in enumerate(environment.registries, 1):
-            variable = f"TALLYMAN_REGISTRY_{re.sub('[^A-Z0-9]', '_', environment.name.upper())}_{number}"
-            if environ.get(variable, "").rpartition(":")[2] == match[1]:
-                return f"{registry.host}/{match[2]}"
+    for variable, registry in _variables(policy):
+        if environ.get(variable, "").rpartition(":")[2] == match[1]:
+            return f"{registry.host}/{match[2]}"
     raise BadName(f"'{text}': no TALLYMAN_REGISTRY_… variable names the port {match[1]}")

@@ -72,10 +72,11 @@ def say(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Columns that line up, without a frame; empty columns are left out."""
+    """Columns that line up, without a frame; columns without a value are left out, headings where there are none."""
     cells = [list(row) for row in rows]
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    headed = any(columns)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headed)
     for i in kept:
         made.add_column(columns[i], overflow="fold")
     for row in cells:

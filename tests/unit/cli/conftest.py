@@ -1,0 +1,34 @@
+"""The stack that commands find in tests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli_world import POLICY, World
+
+from builders import DEV, PROD, PROD_SA
+from tallyman.adapters import policy_file
+from tallyman_cli import context
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """The stack that every command finds; the environment says nothing of another."""
+    for name in ("TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_DEBUG", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    made = World(policy_file.loads(POLICY.encode()).for_hub(DEV.registry))
+
+    def connect(stack: str | None = None, policy: Path | None = None) -> context.Stack:
+        given = policy_file.load(policy) if policy else made.stack.given
+        return replace(made.stack, given=given)
+
+    monkeypatch.setattr(context, "connect", connect)
+    return made
+
+
+@pytest.fixture
+def everywhere(world: World) -> World:
+    """The same, with the repository in prod too."""
+    world.registries.add(PROD)
+    world.registries.add(PROD_SA)
+    return world
