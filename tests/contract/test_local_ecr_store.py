@@ -198,6 +198,38 @@ def test_many_layers_come_at_once(tmp_path: Path) -> None:
         assert {digest for _, digest in served.ecr.store.blobs.all()} == digests
 
 
+def test_a_repository_deleted_under_a_push_is_unknown_not_a_fault(tmp_path: Path) -> None:
+    """The races themselves are left to chance; none of them may end as a fault or as a blob without an owner."""
+    with serve(tmp_path) as served:
+        app = image("app")
+
+        def push(turn: int) -> set[int]:
+            statuses = {
+                served.send("POST", f"/v2/{NAME}/blobs/uploads/?mount={d}&from=team/other").status for d in app.blobs
+            }
+            for digest, raw in app.blobs.items():
+                started = served.send("POST", f"/v2/{NAME}/blobs/uploads/")
+                if started.status == 202:
+                    location = started.headers["Location"]
+                    statuses.add(served.send("PUT", f"{location}?digest={digest}", raw).status)
+            return statuses | {served.put(app.raw, f"v{turn}", app.media_type).status}
+
+        def churn(turn: int) -> set[int]:
+            found = {
+                served.api("CreateRepository", repositoryName=NAME, imageScanningConfiguration={"scanOnPush": True})[0]
+            }
+            return found | {served.api("DeleteRepository", repositoryName=NAME, force=True)[0]}
+
+        served.create(name="team/other")
+        for raw in app.blobs.values():
+            served.upload(raw, name="team/other")
+        with ThreadPoolExecutor(6) as pool:
+            turns = [pool.submit(work, turn) for turn in range(30) for work in (push, churn)]
+            statuses = set().union(*(turn.result() for turn in turns))
+        assert statuses <= {200, 201, 202, 400, 404}
+        assert {digest for _, digest in served.ecr.store.blobs.all()} >= set(app.blobs)
+
+
 def test_an_upload_belongs_to_its_repository(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
         served.create()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -74,13 +75,14 @@ class Images:
     ) -> Put:
         """Store a manifest, point the tag at it, tell it. The same again: ImageAlreadyExistsException over the API;
         over `/v2/` a success, except for an immutable tag (containers-roadmap #2380)."""
-        row = self._store.get(repository)
+        self._store.get(repository)
         manifest = manifests.parse(raw, media_type)
         if tag is not None and not TAG.fullmatch(tag):
             raise errors.invalid("imageTag", f"must satisfy regular expression '{TAG.pattern}'")
         if digest is not None and digest != manifest.digest:
             raise errors.digest_mismatch(repository, digest)
         with self._store.db.transaction():
+            row = self._store.get(repository)  # again: it may have been deleted meanwhile
             existing = self._store.image(row.id, manifest.digest)
             current = self._store.tagged(row.id, tag) if tag else None
             unchanged = existing is not None and (tag is None or current == manifest.digest)
@@ -99,7 +101,8 @@ class Images:
         if not unchanged:
             self._events.image("PUSH", repository, image, tag)
         if existing is None and row.scan_on_push and image.scannable:
-            self._scanner.begin(row, image)
+            with suppress(EcrError):  # deleted again meanwhile: the push happened, there is nothing left to scan
+                self._scanner.begin(row, image)
         return Put(image, tag, not unchanged)
 
     def _size(self, row: RepositoryRow, manifest: ParsedManifest) -> int:

@@ -64,6 +64,10 @@ class Scanner:
             json.dumps(scan.findings),
         )
 
+    def _there(self, repository: RepositoryRow, image: ImageRow) -> None:
+        if self._store.image(repository.id, image.digest) is None:  # deleted since it was read
+            raise errors.image_not_found(repository.name, image.digest, None)
+
     def begin(self, repository: RepositoryRow, image: ImageRow) -> None:
         """Start a scan: on push, or by StartImageScan. Raises UnsupportedImageTypeException; one per image and day."""
         if not image.scannable:
@@ -72,6 +76,7 @@ class Scanner:
             raise EcrError("ImageArchivedException", f"The image with digest '{image.digest}' is archived")
         now = self._clock().timestamp()
         with self._store.db.transaction():
+            self._there(repository, image)
             last = self.scan(repository.id, image.digest)
             if last and now - last.started < DAY:
                 text = "The scan quota per image has been exceeded. Wait and try again."
@@ -114,6 +119,7 @@ class Scanner:
             listed.append({**known, **finding, "name": name, "severity": severity})
         now = self._clock().timestamp()
         with self._store.db.transaction():
+            self._there(repository, image)
             last = self.scan(repository.id, image.digest)
             unsupported = "UnsupportedImageError: The operating system and/or package manager are not supported."
             description = "The scan was completed successfully." if status == "COMPLETE" else unsupported

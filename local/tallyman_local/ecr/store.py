@@ -136,7 +136,9 @@ class Store:
     def keep_upload(self, repository: RepositoryRow, upload_id: str, upload: Upload) -> Digest:
         """Make the upload a layer of the repository: file first, then its row."""
         self.blobs.sync(upload)
-        with self.db.lock:  # DeleteRepository of the last other owner must not remove the file in between
+        with self.db.transaction():  # DeleteRepository of this or the last other owner must not come in between
+            if self.get(repository.name).id != repository.id:  # deleted and created anew meanwhile
+                raise errors.upload_not_found(repository.name, upload_id)
             digest = self.blobs.keep(upload, repository.name.registry)
             self.add_layer(repository.id, digest, upload.size)
         self.drop_upload(repository, upload_id)

@@ -85,6 +85,7 @@ class BlobRoutes:
         if not self._mounting or source is None or source.encryption != repository.encryption:
             return False
         with self._parts.store.db.transaction():
+            repository, source = self._parts.store.get(repository.name), self._parts.store.get(source.name)
             size = self._parts.store.layer_size(source.id, digest)
             if size is None:
                 return False
