@@ -176,8 +176,9 @@ SERVICES: Mapping[str, Callable[[Adapters], Any]] = {
     "record_scan": record_scan,
     "record_command": record_command,
     "promote_image": promote_image,
+    "reconcile": reconcile,
 }
-"""Functions that react to messages, and what builds the service of each."""
+"""The functions, and what builds the service of each. All but `reconcile` react to messages."""
 
 
 @dataclass(frozen=True, slots=True)
