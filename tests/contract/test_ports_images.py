@@ -1,6 +1,7 @@
 """ImageSource, RegistryView and ImageTarget: one suite for the fake and for the adapters on the local ECR."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -356,3 +357,14 @@ def test_a_manifest_larger_than_the_registry_takes_is_refused(ecr: Ecr) -> None:
     with pytest.raises(TallymanError) as caught:
         ecr.target.put_manifest(DEV, big, "v1")
     assert not caught.value.retryable
+
+
+def test_many_threads_may_read_and_write_at_once(ecr: Ecr) -> None:
+    layers = [big_layer(300_000, seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda x: ecr.target.upload(DEV, x.digest, len(x.raw), [x.raw]), layers):
+            pass
+        assert list(pool.map(lambda x: read(ecr.source, x.digest), layers)) == [x.raw for x in layers]
+        for _ in pool.map(lambda n: ecr.push(image(*layers, f"app {n}"), f"v{n}"), range(8)):
+            pass
+    assert {tag for d in ecr.source.images(DEV) for tag in d.tags} == {f"v{n}" for n in range(8)}
