@@ -27,6 +27,7 @@ from moto.sqs.models import DEFAULT_SENDER_ID, Message, Queue, sqs_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
 
+from tallyman_local import moto_dynamodb as moto_dynamodb  # for its effect on moto
 from tallyman_local.ecr.events import Identity
 
 log = logging.getLogger("tallyman.local")
