@@ -32,15 +32,15 @@ class Answer:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.body]
 
 
-def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """A JSON document, as AWS's JSON protocols want it."""
-    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/x-amz-json-1.1", **headers})
+    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/x-amz-json-1.1", **(headers or {})})
 
 
 def error(service: str, code: str, message: str, *, status: int = 400, target: bool = False) -> Answer:
     """An error as a client of `service` reads it; `target`: the request came with X-Amz-Target."""
     if service in _REST_JSON or target or service not in {*_QUERY, "s3", "sqs"}:
-        return json_answer({"__type": code, "message": message}, status, **{"x-amzn-ErrorType": code})
+        return json_answer({"__type": code, "message": message}, status, {"x-amzn-ErrorType": code})
     body = f"<Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
     if service != "s3":
         body = f"<ErrorResponse>{body}<RequestId>local</RequestId></ErrorResponse>"

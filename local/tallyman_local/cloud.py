@@ -301,8 +301,8 @@ class Cloud:
             return Answer(202)
         outcome = self.pollers.invoke(runner, event)
         if outcome.ok:
-            return json_answer(outcome.result, **{"X-Amz-Executed-Version": "$LATEST"})
-        return json_answer(outcome.error, **{"X-Amz-Function-Error": "Unhandled"})
+            return json_answer(outcome.result, headers={"X-Amz-Executed-Version": "$LATEST"})
+        return json_answer(outcome.error, headers={"X-Amz-Function-Error": "Unhandled"})
 
     def _worker_environment(self, function: Function) -> dict[str, str]:
         """Only what the function would have on AWS: what the template declares, and what Lambda itself sets."""

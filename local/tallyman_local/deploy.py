@@ -97,7 +97,8 @@ def _create(
     with moto_calls.LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each skipped resource; they are listed instead
         quiet = logging.getLogger("moto")
-        level, _ = quiet.level, quiet.setLevel(logging.ERROR)
+        level = quiet.level
+        quiet.setLevel(logging.ERROR)
         try:
             backend = cloudformation_backends[registry.account][registry.region]
             created = backend.create_stack(

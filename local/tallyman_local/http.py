@@ -31,7 +31,7 @@ class Listener:
         self._server.timeout = 300  # seconds an idle connection is kept
         self._server.shutdown_timeout = 0
         self._server.expiration_interval = 0.1  # seconds; the time that stop() takes
-        self._server.error_log = _log_error
+        self._server.error_log = _log_error  # type: ignore[method-assign]
         self._server.prepare()
         self.port: int = self._server.bind_addr[1]
         self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
@@ -61,9 +61,9 @@ class Listener:
             log.exception("the server of port %s ended", self.port)
 
 
-def _log_error(message: str = "", level: int = 20, traceback: bool = False) -> None:
+def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
     # A client that goes away in the middle of a body is no error of ours.
-    log.log(level if level >= logging.ERROR else logging.DEBUG, message, exc_info=traceback and sys.exc_info())
+    log.log(level if level >= logging.ERROR else logging.DEBUG, msg, exc_info=traceback and sys.exc_info())
 
 
 def _drained(app: WsgiApp) -> WsgiApp:

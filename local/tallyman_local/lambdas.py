@@ -57,6 +57,7 @@ class _Worker:
             )
         self._rest = b""
         self._ready = False
+        self.broken = False  # the handler could not be imported
 
     @property
     def pid(self) -> int:
@@ -65,7 +66,7 @@ class _Worker:
     def wait_ready(self) -> None:
         """Until the handler is imported (or failed to be, which the first invocation tells)."""
         if not self._ready:
-            self._line(START_SECONDS)
+            self.broken = not json.loads(self._line(START_SECONDS))["ready"]
             self._ready = True
 
     def invoke(self, invocation: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -167,7 +168,10 @@ class FunctionRunner:
             self._discard(worker)
             text = f"RequestId: {request_id} Error: Runtime exited with error: {error}"
             return self._failed({"errorType": "Runtime.ExitError", "errorMessage": text})
-        self._release(worker)
+        if worker.broken:
+            self._discard(worker)  # the next invocation tries the import again, as Lambda does
+        else:
+            self._release(worker)
         return self._failed(answer["error"]) if "error" in answer else Outcome(result=answer["result"])
 
     def kill(self) -> int:
@@ -220,9 +224,9 @@ class FunctionRunner:
                 if len(self._busy) + self._starting >= self.limit:
                     self._free.wait()
                     continue
-            worker = self._spawn_if_allowed()
-            if worker is not None:
-                return worker
+            started = self._spawn_if_allowed()
+            if started is not None:
+                return started
 
     def _spawn_if_allowed(self) -> _Worker | None:
         with self._free:

@@ -126,7 +126,7 @@ class Pollers:
         if feed.batches >= feed.mapping.concurrency or not feed.queue._messages:
             return False
         backend = sqs_backends[feed.queue.account_id][feed.queue.region]
-        visibility = int(feed.queue.visibility_timeout)  # type: ignore[attr-defined]
+        visibility = int(feed.queue.visibility_timeout)
         taken = backend.receive_message(feed.queue.name, feed.mapping.batch_size, 0, visibility, ["All"])
         if not taken:
             return False
