@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from builders import DEV, Built, push_event
 from fakes import (
+    FakeAnnouncements,
     FakeArchive,
     FakeClock,
     FakeHints,
@@ -54,6 +55,7 @@ class World:
     archive: FakeArchive = field(default_factory=FakeArchive)
     hints: FakeHints = field(default_factory=FakeHints)
     notices: FakeNotices = field(default_factory=FakeNotices)
+    announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
     people: FakePeople = field(default_factory=FakePeople)
     works: bool = True
     slept: float = 0.0
@@ -97,7 +99,7 @@ class World:
             archive=self.archive,
             hints=self.hints,
             notices=self.notices,
-            announcements=self.notices,
+            announcements=self.announcements,
             people=self.people,
             judge=judge,
             clock=self.clock,
@@ -128,6 +130,7 @@ class World:
         for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
             report = ScanReport("complete", counts or {}, completed_at=self.clock())
             self.service("record_scan").record(place, digest, report, Via.EVENT)
+            self.adapters.judge.digest(digest)
 
     def service(self, name: str) -> Any:
         """The service behind a function, wired as bootstrap wires it."""
@@ -143,6 +146,7 @@ class World:
         while sent := [row for row in self.hints.take() if row[2] == 0]:
             for queue, body, _ in sent:
                 function, more = handed[queue]
+                self.clock.advance(milliseconds=1)  # no two functions ever run at the very same moment
                 try:
                     self.service(function).handle(json.dumps(body), *more)
                 except TallymanError as error:

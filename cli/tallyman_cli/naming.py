@@ -50,12 +50,11 @@ def image(policy: Policy, text: str, environ: Mapping[str, str] | None = None) -
 def repositories(stack: Stack, text: str) -> list[Named]:
     """An IMAGE or a REPOSITORY; one with glob characters is every repository that matches and is there now."""
     policy = stack.policy
-    name = ImageName.parse_any(_from_port(policy, text, os.environ), globs=True)
+    name, registries, environment = parse(policy, text)
     if not any(c in name.repository for c in "*?["):
         return [_look_up(policy, text, name)]
     if name.tag or name.digest:
         raise BadName(f"'{text}': a tag or digest belongs to one repository, not to a pattern")
-    registries, environment = _registries(policy, name)
     found: dict[str, list[Repository]] = {}
     for registry in registries:
         for settings in stack.registries.repositories(registry):
@@ -65,6 +64,13 @@ def repositories(stack: Stack, text: str) -> list[Named]:
     if not found:
         raise NotFound(f"'{text}' matches no repository of {', '.join(map(str, registries))}")
     return [Named(text, environment, canonical, tuple(places)) for canonical, places in sorted(found.items())]
+
+
+def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[Registry, ...], Environment | None]:
+    """An IMAGE or a REPOSITORY, which may be a pattern, with the registries meant, and the environment if one is
+    named. Raises BadName."""
+    name = ImageName.parse_any(_from_port(policy, text, os.environ), globs=True)
+    return name, *_registries(policy, name)
 
 
 def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:

@@ -6,16 +6,12 @@ from uuid import uuid4
 
 import typer
 
-from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
+from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.gates import FAILED, PASSED
-from tallyman.domain.times import parse_time
+from tallyman.domain.gates import PASSED
 from tallyman_cli import context, doors, options, output
 from tallyman_cli.waiting import wait_for
 from tallyman_cli.why import To, note_unknown
-
-LOOK_AGAIN = 10.0
-"""Seconds that a conflict seen before the request is given to be looked at anew."""
 
 
 def promote(
@@ -105,8 +101,7 @@ class Outcome:
         if asked.detail.get("refused"):
             return Settled(doors.judge(self.stack, self.where), f"refused: {asked.detail['refused']}")
         left = self.timeout - (self.stack.monotonic() - start)
-        patience = self.stack.monotonic() + min(LOOK_AGAIN, left)
-        settled = wait_for(self.stack, lambda: self._settled(asked, patience), left)
+        settled = wait_for(self.stack, self._settled, left)
         if settled is not None:
             return settled
         last = doors.judge(self.stack, self.where)
@@ -116,23 +111,11 @@ class Outcome:
         facts = self.stack.ledger.of_digest(self.where.digest)
         return next((f for f in facts if f.kind is Kind.REQUESTED and f.detail.get("request") == self.request), None)
 
-    def _settled(self, asked: Fact, patience: float) -> Settled | None:
+    def _settled(self) -> Settled | None:
+        """None while it is being staged or tagged. A request makes what the targets said before it void."""
         decision = doors.judge(self.stack, self.where)
-        if decision.verdict == PROMOTED:
-            return Settled(decision)
-        if decision.verdict == PASSED or doors.only_target(decision):
-            return None  # being staged or tagged
-        if decision.verdict in (FAILED, CONFLICT) or decision.may_stage:
-            # what the targets said before the request is asked again: give that a moment
-            stale = decision.verdict == CONFLICT and _looked_before(decision, asked)
-            return None if stale and self.stack.monotonic() < patience else Settled(decision)
-        return Settled(decision)
-
-
-def _looked_before(decision: Decision, asked: Fact) -> bool:
-    target = next((g for g in decision.gates if g.name == "target"), None)
-    seen = target.facts.get("seen") if target else None
-    return seen is not None and parse_time(seen) < asked.seen
+        under_way = decision.verdict == PASSED or doors.only_target(decision)
+        return None if under_way else Settled(decision)
 
 
 def _answer(where: doors.Door, decision: Decision, request: str | None) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.names import ImageName
-from tallyman_cli import context, options, output
+from tallyman.domain.policy import Policy
+from tallyman_cli import context, naming, options, output
 
 MAX_RUNS = 1_000
 """Runs of one sweep; each goes on where the one before stopped."""
@@ -24,21 +24,25 @@ def reconcile(
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
+    policy: options.PolicyFile = None,
 ) -> None:
     """Look at the registries now, write down what no event told, and take up again what waits.
 
     The stack's reconcile does it, as it does every 15 minutes; this runs it until nothing is left to look at.
     Exit status: 0 every registry could be read, whatever was found; 1 one could not.
     """
-    wanted = _pattern(repository)
-    opened = context.connect(stack)
+    opened = context.connect(stack, policy)
+    payload = wanted(opened.policy, repository)
     sweep = Sweep()
     for run in range(1, MAX_RUNS + 1):
-        answer = opened.reconcile({"repositories": wanted})
+        answer = opened.reconcile(payload)
         sweep.add(answer)
         if not answer.get("more"):
             break
+        payload = {**payload, "token": answer["token"]}
         output.say(f"run {run}: {sweep.images} images so far")
+    for problem in sweep.problems:
+        output.say(problem)
     if as_json:
         output.data(sweep.as_data())
     else:
@@ -49,15 +53,18 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _pattern(text: str | None) -> list[str] | None:
-    """What the function is asked to look at; None: everything. An image stands for its repository."""
+def wanted(policy: Policy, text: str | None) -> dict[str, Any]:
+    """What the function is to look at: {repositories, environment, registry}, an empty one meaning everything.
+
+    An image stands for its repository. Raises BadName where the policy has no such environment or registry.
+    """
     if text is None:
-        return None
-    name = ImageName.parse_any(text, globs=True)
-    if name.registry is not None:
-        return [f"{name.registry}/{name.repository}"]
-    number = f"[{name.index}]" if name.index else ""
-    return [f"{name.environment}{number}/{name.repository}"]
+        return {}
+    name, registries, environment = naming.parse(policy, text)
+    if environment is None:
+        return {"repositories": [f"{registries[0]}/{name.repository}"]}
+    found: dict[str, Any] = {"repositories": [name.repository], "environment": environment.name}
+    return found | ({"registry": str(registries[0])} if name.index else {})
 
 
 class Sweep:
@@ -68,21 +75,22 @@ class Sweep:
         self._found: Counter[str] = Counter()
         self._retried = 0
         self._runs = 0
+        self.problems: list[str] = []
         self._more = False
 
     def add(self, answer: dict[str, Any]) -> None:
-        """One run's answer. What a registry did not answer in one run and did in the next is no error."""
+        """One run's answer. What one run could not read is an error of the whole: no later run tries it again."""
         self._runs += 1
         self._more = bool(answer.get("more"))
         self._found.update({kind: int(n) for kind, n in (answer.get("found") or {}).items()})
+        self.problems += answer.get("problems") or []
         self._retried += int(answer.get("retried") or 0)
         for each in answer.get("registries") or []:
-            known = self._registries.setdefault(
-                each["registry"], {"registry": each["registry"], "repositories": 0, "images": 0, "missed": 0}
-            )
+            new = {"registry": each["registry"], "repositories": 0, "images": 0, "missed": 0, "error": None}
+            known = self._registries.setdefault(each["registry"], new)
             for key in ("repositories", "images", "missed"):
                 known[key] += int(each.get(key) or 0)
-            known["error"] = each.get("error")
+            known["error"] = known["error"] or each.get("error")
 
     @property
     def images(self) -> int:
@@ -100,6 +108,7 @@ class Sweep:
             "registries": list(self._registries.values()),
             "found": dict(self._found),
             "retried": self._retried,
+            "problems": self.problems,
             "runs": self._runs,
             "more": self._more,
         }

@@ -1,0 +1,232 @@
+"""Errors, exit statuses and what is written where: the same for every command."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from cli_world import POLICY, World
+from rich.text import Text
+
+import tallyman
+from builders import DEV, image
+from tallyman.adapters import policy_file
+from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
+from tallyman.services.policy_in_force import publish
+from tallyman_cli import aws, context, output
+
+HISTORY = ("history", "dev/rocketseat/widget-server")
+
+
+def raising(error: Exception) -> Any:
+    """A `connect` that fails."""
+
+    def connect(*arguments: Any) -> context.Stack:
+        raise error
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BadInput("no such thing"), 2),
+        (Refused("not allowed"), 1),
+        (Throttled("slow down"), 1),
+        (DigestMismatch("other bytes"), 1),
+        (KeyError("surprise"), 1),
+    ],
+)
+def test_every_error_is_one_message_on_stderr(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    monkeypatch.setattr(context, "connect", raising(error))
+    result = world.run(*HISTORY)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert str(error) in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    as_json = world.run(*HISTORY, "--json")
+    assert as_json.exit_code == status
+    assert str(error) in json.loads(as_json.stdout)["error"]
+
+
+def test_debugging_shows_the_traceback(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "connect", raising(BadInput("no such thing")))
+    result = world.run(*HISTORY, TALLYMAN_DEBUG="1")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+def test_json_mode_does_not_outlive_its_command(world: World) -> None:
+    assert world.run(*HISTORY, "--json").stdout == "[]\n"
+    assert world.run(*HISTORY, "--at", "never").stdout == ""
+
+
+def test_the_version_is_printed(world: World) -> None:
+    assert world.run("--version").stdout == f"tallyman {tallyman.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("history",), ("why", "dev/app:v1"), ("history", "--nonsense")])
+def test_usage_errors_exit_2(world: World, arguments: tuple[str, ...]) -> None:
+    result = world.run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_an_option_before_the_command_counts_like_one_after_it(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    monkeypatch.undo()
+    asked: list[str] = []
+
+    def find(name: str) -> Any:
+        asked.append(name)
+        raise BadInput("none here")
+
+    monkeypatch.setattr(aws, "find_stack", find)
+    for name in ("TALLYMAN_POLICY", "TALLYMAN_STACK"):
+        monkeypatch.delenv(name, raising=False)
+    world.run("--stack", "one", *HISTORY)
+    world.run(*HISTORY, "--stack", "two")
+    world.run("--stack", "one", *HISTORY, "--stack", "two")
+    world.run(*HISTORY)
+    world.run(*HISTORY, TALLYMAN_STACK="three")
+    assert asked == ["one", "two", "two", "tallyman", "three"]
+
+
+def test_a_policy_that_is_not_valid_is_bad_input_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(aws, "find_stack", raising(AssertionError("asked")))
+    file = tmp_path / "policy.yaml"
+    file.write_text("environmens: {}\n")
+    result = world.run(*HISTORY, "--policy", str(file))
+    assert result.exit_code == 2
+    assert f"{file}:1" in result.stderr
+
+
+# --- the policy
+
+
+def test_without_a_file_the_policy_in_force_judges(world: World) -> None:
+    publish(world.policy, world.archive, world.ledger, world.state, world.clock)
+    world.stack.given = None
+    world.push(image("one"), "v1.0.0")
+    assert len(world.json(*HISTORY)) == 1
+
+
+def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down(world: World) -> None:
+    world.stack.given = None
+
+    def woken(payload: Any) -> dict[str, Any]:
+        publish(world.policy, world.archive, world.ledger, world.state, world.clock)
+        return {}
+
+    world.reconciled = woken
+    assert world.run(*HISTORY).exit_code == 0
+    assert world.sweeps == [{"repositories": []}]
+
+
+def test_where_none_comes_into_force_the_person_is_told_what_to_do(world: World) -> None:
+    world.stack.given = None
+    result = world.run(*HISTORY)
+    assert result.exit_code == 2
+    assert "--policy" in result.stderr
+
+
+def test_a_policy_file_goes_before_the_one_in_force(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY.replace("dev:", "test:").replace("from: dev", "from: test"))
+    result = world.run("history", "dev/rocketseat/widget-server", "--policy", str(file))
+    assert result.exit_code == 2
+    assert "test, prod" in result.stderr
+
+
+def test_a_policy_without_environments_has_the_hub_as_its_only_one(world: World) -> None:
+    plain = policy_file.loads(b"repositories: []\n")
+    publish(plain, world.archive, world.ledger, world.state, world.clock)
+    world.stack.given = None
+    world.push(image("one"), "v1.0.0")
+    assert len(world.json("history", "main/rocketseat/widget-server")) == 1
+
+
+# --- finding the stack
+
+
+class FakeAws:
+    """botocore's session with the two clients that finding a stack asks."""
+
+    def __init__(self, outputs: dict[str, str] | None, region: str | None = "us-east-2") -> None:
+        self.outputs, self.region = outputs, region
+
+    def get_config_variable(self, name: str) -> str | None:
+        assert name == "region"
+        return self.region
+
+    def create_client(self, service: str, **more: Any) -> "FakeAws":
+        return self
+
+    def get_caller_identity(self) -> dict[str, str]:
+        return {"Account": DEV.registry.account}
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:
+        if self.outputs is None:
+            from botocore.exceptions import ClientError
+
+            told = {"Code": "ValidationError", "Message": f"Stack with id {StackName} does not exist"}
+            raise ClientError({"Error": told, "ResponseMetadata": {"HTTPStatusCode": 400}}, "DescribeStacks")  # type: ignore[typeddict-item]
+        return {"Stacks": [{"Outputs": [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]}]}
+
+
+def found(monkeypatch: pytest.MonkeyPatch, fake: FakeAws) -> Any:
+    """What `find_stack` finds there."""
+    monkeypatch.setattr(botocore.session, "get_session", lambda: fake)
+    return aws.find_stack("tallyman")
+
+
+def test_a_stack_is_found_by_its_outputs_in_the_account_of_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = dict.fromkeys(aws.NEEDED, "x")
+    assert found(monkeypatch, FakeAws(outputs)) == (outputs, DEV.registry)
+
+
+def test_where_there_is_no_stack_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match=r"no stack 'tallyman' in 111111111111/us-east-2.*--stack.*make deploy"):
+        found(monkeypatch, FakeAws(None))
+    with pytest.raises(BadInput, match="AWS_REGION"):
+        found(monkeypatch, FakeAws({}, region=None))
+    with pytest.raises(BadInput, match="not Tallyman's"):
+        found(monkeypatch, FakeAws({"Something": "else"}))
+
+
+# --- terminals
+
+
+def test_on_a_terminal_digests_are_short_and_marks_have_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    digest = "sha256:" + "a" * 64
+    output.table(("gate", "verdict"), [(output.digest(digest), output.mark("failed"))])
+    shown = screen.getvalue()
+    assert "sha256:aaaaaaaaaaaa " in shown
+    assert digest not in shown
+    assert "\x1b[31m✗ failed" in shown
+
+
+def test_elsewhere_a_row_of_any_length_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("a", "", "c"), [("x" * 5000, "", Text("y", style="red"))])
+    assert capsys.readouterr().out.splitlines()[1] == "x" * 5000 + "  y"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, "?"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_340_000, "2.3 MB"), (5e9, "5.0 GB")],
+)
+def test_sizes_are_in_the_units_of_registries(count: int | None, text: str) -> None:
+    assert output.size(count) == text

@@ -1,0 +1,140 @@
+"""`tallyman promote`: the services react while the command waits."""
+
+import json
+
+import pytest
+from cli_world import POLICY, World
+
+from builders import DEV, PROD, PROD_SA, image, multi_arch
+from tallyman.adapters import policy_file
+from tallyman.domain.facts import Kind
+from tallyman.errors import Unreachable
+
+NAME = "dev/rocketseat/widget-server"
+ARGUMENTS = ("promote", f"{NAME}:v1.0.0", "--to", "prod")
+
+
+@pytest.fixture
+def ready(everywhere: World) -> World:
+    """An image that every gate lets through; nobody has taken up its promotion yet."""
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app)
+    everywhere.hints.take()
+    return everywhere
+
+
+def test_it_waits_until_the_image_is_in_every_registry(ready: World) -> None:
+    found = ready.json(*ARGUMENTS)
+    assert found["verdict"] == "promoted"
+    digest = found["digest"]
+    assert [ready.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)] == [digest, digest]
+    asked = [f for f in ready.ledger.facts if f.kind is Kind.REQUESTED]
+    assert [f.detail["request"] for f in asked] == [found["request"]]
+
+
+def test_the_command_says_what_is_asked_and_not_who_asks(ready: World) -> None:
+    result = ready.run(*ARGUMENTS, "--no-wait", "--json")
+    assert result.exit_code == 0
+    (body,) = ready.hints.to("commands")
+    assert set(body) == {"command", "request", "digest", "repository", "from", "to"}
+    assert (body["command"], body["repository"]) == ("promote", "rocketseat/widget-server")
+    assert (body["from"], body["to"]) == ("dev", "prod")
+    assert json.loads(result.stdout)["request"] == body["request"]
+    assert ready.slept == 0
+
+
+def test_a_dry_run_asks_for_nothing_and_exits_0_where_it_would_pass(ready: World) -> None:
+    facts = len(ready.ledger.facts)
+    found = ready.json(*ARGUMENTS, "--dry-run")
+    assert (found["verdict"], found["request"]) == ("waiting", None)
+    assert (ready.hints.sent, len(ready.ledger.facts)) == ([], facts)
+
+
+def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "waiting"
+    everywhere.scan(app, {"critical": 1})
+    assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "failed"
+
+
+def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app, {"critical": 2})
+    result = everywhere.run(*ARGUMENTS)
+    assert result.exit_code == 1
+    assert "refused for prod: scan: " in result.stdout
+    assert "2 critical findings" in result.stdout
+    assert everywhere.registries.tag_of(PROD, "v1.0.0") is None
+
+
+def test_waiting_is_no_not_yet_at_once(everywhere: World) -> None:
+    everywhere.push(multi_arch(), "v1.0.0")
+    result = everywhere.run(*ARGUMENTS)
+    assert result.exit_code == 1
+    assert "waits for prod: scan: " in result.stdout
+    assert everywhere.slept < 1
+
+
+def test_a_taken_tag_is_a_conflict(ready: World) -> None:
+    other = image("other")
+    ready.registries.push(PROD, other, "v1.0.0")
+    found = ready.json(*ARGUMENTS, status=1)
+    assert found["verdict"] == "conflict"
+    assert ready.registries.tag_of(PROD, "v1.0.0") == other.digest
+    assert ready.registries.tag_of(PROD_SA, "v1.0.0") is None
+
+
+def test_a_registry_that_does_not_answer_is_named_and_exits_1(ready: World) -> None:
+    ready.registries.fail(PROD_SA.registry, Unreachable("sa-east-1 does not answer"))
+    result = ready.run(*ARGUMENTS)
+    assert result.exit_code == 1
+    assert "sa-east-1 does not answer" in result.stdout
+    assert ready.registries.tag_of(PROD, "v1.0.0") is None
+
+
+def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(ready: World) -> None:
+    ready.policy = policy_file.loads((POLICY + "people: {promote: [role/release-managers]}\n").encode())
+    result = ready.run(*ARGUMENTS, "--json")
+    assert result.exit_code == 1
+    assert "may not promote" in result.stderr
+    assert json.loads(result.stdout)["verdict"] != "promoted"
+    assert ready.dead_letters
+    assert ready.registries.tag_of(PROD, "v1.0.0") is None
+
+
+def test_what_is_in_already_is_done_at_once(ready: World) -> None:
+    assert ready.run(*ARGUMENTS).exit_code == 0
+    again = ready.json(*ARGUMENTS)
+    assert again["verdict"] == "promoted"
+
+
+def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_told_of(ready: World) -> None:
+    ready.works = False
+    result = ready.run(*ARGUMENTS, "--timeout", "7")
+    assert result.exit_code == 1
+    assert "not taken up within 7 s" in result.stderr
+    assert ready.slept == pytest.approx(7)
+
+
+def test_an_image_that_is_not_there_is_never_asked_for(everywhere: World) -> None:
+    assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "prod").exit_code == 1
+    assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "dev").exit_code == 2
+    assert everywhere.hints.sent == []
+
+
+def test_the_conflict_of_an_earlier_look_is_looked_at_again(ready: World) -> None:
+    other = image("other")
+    ready.registries.push(PROD, other, "v1.0.0")
+    assert ready.run(*ARGUMENTS).exit_code == 1
+    ready.registries.delete(PROD, other.digest)
+    ready.clock.advance(minutes=1)
+    result = ready.run(*ARGUMENTS)
+    assert result.exit_code == 0, result.output
+
+
+def test_the_image_is_named_by_its_place_in_dev(ready: World) -> None:
+    address = f"{DEV.registry.host}/{DEV.name}:v1.0.0"
+    assert ready.json("promote", address, "--to", "prod")["image"] == address

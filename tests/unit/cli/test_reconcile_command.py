@@ -1,0 +1,86 @@
+"""`tallyman reconcile`: the stack's function is run until nothing is left."""
+
+from typing import Any
+
+import pytest
+from cli_world import World
+
+from tallyman.errors import Refused
+
+
+def answer(**more: Any) -> dict[str, Any]:
+    """What services/reconcile.py answers."""
+    registries = [
+        {"registry": "111111111111/us-east-2", "repositories": 1, "images": 40, "missed": 2, "error": None},
+        {"registry": "222222222222/us-east-2", "repositories": 2, "images": 3, "missed": 0, "error": None},
+    ]
+    found = {"registries": registries, "found": {"pushed": 2}, "retried": 1, "missed": {}, "trail": {}, "storage": {}}
+    return {**found, "problems": [], "more": False, "token": "t1", **more}
+
+
+def test_runs_go_on_with_their_token_until_there_is_no_more_and_are_added_up(world: World) -> None:
+    answers = [answer(more=True), answer(more=True), answer()]
+    world.reconciled = lambda payload: answers.pop(0)
+    found = world.json("reconcile")
+    assert world.sweeps == [{}, {"token": "t1"}, {"token": "t1"}]
+    assert [(r["registry"], r["images"], r["missed"], r["error"]) for r in found["registries"]] == [
+        ("111111111111/us-east-2", 120, 6, None),
+        ("222222222222/us-east-2", 9, 0, None),
+    ]
+    assert (found["found"], found["retried"], found["runs"], found["more"]) == ({"pushed": 6}, 3, 3, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "payload"),
+    [
+        ("dev/rocketseat/widget-server", {"repositories": ["rocketseat/widget-server"], "environment": "dev"}),
+        ("dev/rocketseat/widget-server:v1", {"repositories": ["rocketseat/widget-server"], "environment": "dev"}),
+        ("dev/rocketseat/*", {"repositories": ["rocketseat/*"], "environment": "dev"}),
+        (
+            "prod[2]/rocketseat/app",
+            {"repositories": ["rocketseat/app"], "environment": "prod", "registry": "222222222222/sa-east-1"},
+        ),
+        (
+            "111111111111.dkr.ecr.us-east-2.amazonaws.com/rocketseat/app",
+            {"repositories": ["111111111111/us-east-2/rocketseat/app"]},
+        ),
+    ],
+)
+def test_what_is_named_is_what_is_looked_at(world: World, text: str, payload: dict[str, Any]) -> None:
+    world.reconciled = lambda payload: answer()
+    assert world.run("reconcile", text).exit_code == 0
+    assert world.sweeps == [payload]
+
+
+def test_whatever_was_found_exits_0(world: World) -> None:
+    world.reconciled = lambda payload: answer(problems=["CloudTrail of 222222222222 can't be read"])
+    result = world.run("reconcile")
+    assert result.exit_code == 0
+    assert "2 pushed" in result.stdout
+    assert "CloudTrail" in result.stderr
+
+
+def test_a_registry_that_could_not_be_read_exits_1_in_whichever_run(world: World) -> None:
+    bad = answer(more=True)
+    bad["registries"][1]["error"] = "no answer"
+    answers = [bad, answer()]
+    world.reconciled = lambda payload: answers.pop(0)
+    result = world.run("reconcile")
+    assert result.exit_code == 1
+    assert "222222222222/us-east-2 could not be read: no answer" in result.stderr
+
+
+def test_a_function_that_failed_exits_1_with_its_message(world: World) -> None:
+    def fails(payload: Any) -> dict[str, Any]:
+        raise Refused("run tallyman-reconcile: it failed: KeyError: 'x'")
+
+    world.reconciled = fails
+    result = world.run("reconcile")
+    assert result.exit_code == 1
+    assert "KeyError" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["staging/app", "nonsense", "prod[7]/app"])
+def test_bad_input_runs_nothing(world: World, text: str) -> None:
+    assert world.run("reconcile", text).exit_code == 2
+    assert world.sweeps == []

@@ -1,0 +1,103 @@
+"""`tallyman repository create`."""
+
+from dataclasses import replace
+
+import pytest
+from cli_world import POLICY, World
+
+from builders import DEV, PROD, PROD_SA
+from tallyman.adapters import policy_file
+from tallyman.domain.images import RepositorySettings
+from tallyman.domain.names import Repository
+from tallyman.errors import Unreachable
+from tallyman_cli.creation import differences
+
+CREATE = ("repository", "create", "rocketseat/widget-server", "--in")
+
+
+def test_it_is_created_as_the_policy_says_in_every_registry(world: World) -> None:
+    found = world.json(*CREATE, "prod")
+    assert [(f["registry"], f["state"], f["differences"]) for f in found] == [
+        (str(PROD.registry), "created", []),
+        (str(PROD_SA.registry), "created", []),
+    ]
+    made = world.registries.held(PROD_SA).settings
+    assert (made.immutable, made.mutable_tags, made.encryption, made.scan_on_push) == (
+        True,
+        ("latest",),
+        "AES256",
+        True,
+    )
+
+
+def test_one_that_is_there_and_equal_is_fine_and_says_so(world: World) -> None:
+    result = world.run(*CREATE, "dev")
+    assert result.exit_code == 0
+    assert "is there as the policy says" in result.stdout
+    assert world.json(*CREATE, "dev")[0]["state"] == "equal"
+
+
+def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: World) -> None:
+    world.registries.add(DEV, immutable=False, mutable_tags=(), scan_on_push=False)
+    (found,) = world.json(*CREATE, "dev", status=1)
+    assert found["state"] == "differs"
+    assert found["differences"] == [
+        {"setting": "immutable", "wanted": True, "found": False},
+        {"setting": "mutable_tags", "wanted": ["latest"], "found": []},
+        {"setting": "scan_on_push", "wanted": True, "found": False},
+    ]
+    text = world.run(*CREATE, "dev")
+    assert text.exit_code == 1
+    assert "immutable: wanted yes, found no" in text.stdout
+    assert not world.registries.held(DEV).settings.immutable
+
+
+def test_a_registry_that_does_not_answer_keeps_no_other_from_being_served(world: World) -> None:
+    world.registries.fail(PROD.registry, Unreachable("us-east-2 does not answer"))
+    first, second = world.json(*CREATE, "prod", status=1)
+    assert (first["state"], second["state"]) == ("failed", "created")
+    assert "does not answer" in first["error"]
+
+
+def test_an_environment_that_renames_gets_its_own_name(world: World) -> None:
+    renamed = POLICY.replace("us-east-2, 222222222222/sa-east-1]}", 'us-east-2], repository: "prod/{name}"}')
+    world.stack.given = policy_file.loads(renamed.encode())
+    (found,) = world.json(*CREATE, "prod")
+    assert found["repository"] == "prod/rocketseat/widget-server"
+    assert found["uri"] == "222222222222.dkr.ecr.us-east-2.amazonaws.com/prod/rocketseat/widget-server"
+
+
+def test_in_a_local_cloud_the_address_is_the_port(world: World) -> None:
+    result = world.run(*CREATE, "dev", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
+    assert "(localhost:5101/rocketseat/widget-server)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("rocketseat/widget-server", "--in", "staging"), "no environment"),
+        (("Rocketseat", "--in", "dev"), "no repository"),
+        (("rocketseat/widget-server",), "--in"),
+    ],
+)
+def test_bad_input_creates_nothing(world: World, arguments: tuple[str, ...], word: str) -> None:
+    result = world.run("repository", "create", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert word in result.stderr
+    assert not [r for r in world.registries.requests if r[0] == "create"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "same"),
+    [
+        ("1234", "arn:aws:kms:us-east-2:111111111111:key/1234", True),
+        ("arn:aws:kms:us-east-2:111111111111:key/1234", "arn:aws:kms:us-east-2:111111111111:key/1234", True),
+        ("1234", "arn:aws:kms:us-east-2:111111111111:key/5678", False),
+        ("alias/images", "arn:aws:kms:us-east-2:111111111111:key/1234", True),
+        ("1234", None, False),
+        (None, "arn:aws:kms:us-east-2:111111111111:key/1234", True),
+    ],
+)
+def test_keys_are_compared_in_whatever_way_they_are_written(wanted: str | None, found: str | None, same: bool) -> None:
+    settings = RepositorySettings(Repository(DEV.registry, "app"), True, (), "KMS", wanted)
+    assert (differences(settings, replace(settings, kms_key=found)) == []) is same

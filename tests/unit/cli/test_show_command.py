@@ -1,0 +1,146 @@
+"""`tallyman show`."""
+
+from cli_world import World
+
+from builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, sbom
+from tallyman.errors import NotAllowed, Unreachable
+
+NAME = "dev/rocketseat/widget-server"
+KEYS = {"digest", "media_type", "size", "platforms", "tags", "registries", "verified", "scan", "promotions"}
+
+
+def test_an_index_shows_its_platforms_without_attestations_and_the_sum_of_their_sizes(world: World) -> None:
+    app = multi_arch(attested=True)
+    world.push(app, "v1.0.0")
+    found = world.json("show", f"{NAME}:v1.0.0")
+    assert set(found) >= KEYS
+    assert found["digest"] == app.digest
+    assert found["media_type"] == "application/vnd.oci.image.index.v1+json"
+    children = app.root.platform_children
+    assert [(p["os"], p["architecture"], p["variant"], p["digest"]) for p in found["platforms"]] == [
+        ("linux", "amd64", None, children[0].digest),
+        ("linux", "arm64", None, children[1].digest),
+    ]
+    sizes = [app.manifests[c.digest].size for c in children]
+    assert [p["size"] for p in found["platforms"]] == sizes
+    assert found["size"] == sum(s or 0 for s in sizes)
+    assert (found["tags"], found["registries"]) == (["v1.0.0"], [str(DEV.registry)])
+
+
+def test_a_single_image_is_its_own_platform_as_its_configuration_says(world: World) -> None:
+    app = image("one", architecture="arm64", variant="v8")
+    world.push(app, "v1.0.0")
+    found = world.json("show", f"{NAME}@{app.digest}")
+    expected = {"os": "linux", "architecture": "arm64", "variant": "v8", "digest": app.digest, "size": app.root.size}
+    assert found["platforms"] == [expected]
+    assert found["size"] == app.root.size
+
+
+def test_what_is_no_image_has_no_platforms(world: World) -> None:
+    app = image("one")
+    world.push(app, "v1.0.0")
+    found = sbom(app)
+    world.push(found, None)
+    assert world.json("show", f"{NAME}@{found.digest}")["platforms"] == []
+    alone = attestation(app)
+    world.push(alone, None)
+    assert world.json("show", f"{NAME}@{alone.digest}")["platforms"] == []
+
+
+def test_keys_are_there_where_nothing_is_known(world: World) -> None:
+    app = image("one")
+    world.push(app, "v1.0.0", told=False)
+    found = world.json("show", f"{NAME}:v1.0.0")
+    assert found["verified"] == {"verdict": None, "level": None, "at": None, "checks": []}
+    assert found["scan"] == {"status": None, "counts": {}, "at": None, "platforms": []}
+    assert found["promotions"] == []
+    assert (found["tags"], found["registries"]) == (["v1.0.0"], [str(DEV.registry)])
+
+
+def test_verification_and_scan_are_shown_with_their_checks_and_counts(world: World) -> None:
+    app = multi_arch()
+    world.push(app, "v1.0.0")
+    world.scan(app, {"critical": 1, "low": 3})
+    found = world.json("show", f"{NAME}:v1.0.0")
+    assert found["verified"]["verdict"] == "passed"
+    assert all(set(c) == {"name", "verdict", "reason"} for c in found["verified"]["checks"])
+    assert found["scan"]["status"] == "complete"
+    assert found["scan"]["counts"] == {"critical": 1, "low": 3}
+    assert found["scan"]["at"] == "2026-11-16T01:54:34Z"
+    assert [p["platform"] for p in found["scan"]["platforms"]] == ["linux/amd64", "linux/arm64"]
+    (promotion,) = found["promotions"]
+    assert (promotion["to"], promotion["verdict"], promotion["gate"]) == ("prod", "failed", "scan")
+
+
+def test_an_index_with_one_platform_unscanned_is_not_scanned(world: World) -> None:
+    amd, arm = image("a", architecture="amd64"), image("b", architecture="arm64")
+    both = index(amd, arm)
+    world.push(both, "v1.0.0")
+    world.scan(amd)
+    found = world.json("show", f"{NAME}:v1.0.0")["scan"]
+    assert found["status"] is None
+    assert [p["status"] for p in found["platforms"]] == ["complete", None]
+
+
+def test_a_promoted_image_shows_every_registry_that_has_it(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app)
+    everywhere.work()
+    for place in (PROD, PROD_SA):
+        everywhere.push(app, "v1.0.0", place)
+    found = everywhere.json("show", "prod[2]/rocketseat/widget-server:v1.0.0")
+    assert set(found["registries"]) == {str(DEV.registry), str(PROD.registry), str(PROD_SA.registry)}
+    (promotion,) = found["promotions"]
+    assert (promotion["verdict"], promotion["tags"]) == ("promoted", ["v1.0.0"])
+
+
+def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: World) -> None:
+    app = image("one", architecture="arm64")
+    world.push(app, "v1.0.0")
+    before = world.json("show", f"{NAME}:v1.0.0")
+    for error in (NotAllowed("no role for you"), Unreachable("no answer")):
+        world.registries.fail(DEV.registry, error)
+        result = world.run("show", f"{NAME}:v1.0.0")
+        assert result.exit_code == 0
+        assert "as it was recorded" in result.stderr
+        assert world.json("show", f"{NAME}:v1.0.0") == before
+        world.registries.heal()
+
+
+def test_a_removed_image_is_shown_but_is_nowhere(world: World) -> None:
+    app = image("one")
+    world.push(app, "v1.0.0")
+    world.registries.delete(DEV, app.digest)
+    from builders import delete_event
+
+    world.clock.advance(minutes=1)
+    world.service("record_push").handle(__import__("json").dumps(delete_event(DEV, app.digest, at=world.clock())))
+    found = world.json("show", f"{NAME}@{app.digest}")
+    assert (found["registries"], found["tags"]) == ([], [])
+    assert found["media_type"] == app.media_type
+
+
+def test_an_unknown_tag_exits_1_and_names_image_and_registry(world: World) -> None:
+    result = world.run("show", f"{NAME}:v9")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "v9" in result.stderr
+    assert str(DEV) in result.stderr
+    assert "error" in world.json("show", f"{NAME}:v9", status=1)
+
+
+def test_a_damaged_manifest_is_an_error_and_not_shown(world: World) -> None:
+    app, other = image("one"), image("two")
+    world.push(app, "v1.0.0")
+    world.registries.held(DEV).manifests[app.digest] = other.root
+    result = world.run("show", f"{NAME}:v1.0.0")
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+
+
+def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: World) -> None:
+    app = multi_arch()
+    world.push(app, "v1.0.0")
+    text = world.run("show", f"{NAME}:v1.0.0").stdout
+    for word in (app.digest, "linux/amd64", "linux/arm64", "compressed", str(DEV.registry), "waiting", "v1.0.0"):
+        assert word in text

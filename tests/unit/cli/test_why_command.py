@@ -1,0 +1,129 @@
+"""`tallyman why`."""
+
+import pytest
+from cli_world import POLICY, World
+
+from builders import image, multi_arch
+
+NAME = "dev/rocketseat/widget-server"
+
+
+def test_each_gate_is_told_with_its_key_verdict_reason_and_facts(world: World) -> None:
+    app = multi_arch()
+    world.push(app, "v1.0.0")
+    world.scan(app, {"critical": 1})
+    found = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
+    assert set(found) >= {"image", "digest", "to", "verdict", "policy", "gates"}
+    assert (found["image"], found["digest"], found["to"]) == (f"{NAME}:v1.0.0", app.digest, "prod")
+    assert found["verdict"] == "failed"
+    assert found["policy"] == world.policy.digest
+    verdicts = {g["name"]: g["verdict"] for g in found["gates"]}
+    wanted = {"tags": "passed", "verified": "passed", "scan": "failed", "target": "waiting"}
+    assert verdicts.items() >= wanted.items()
+    assert all(set(g) == {"name", "verdict", "reason", "facts"} for g in found["gates"])
+    assert not world.hints.to("commands")
+
+
+def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(world: World) -> None:
+    world.push(multi_arch(), "v1.0.0")
+    result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"{NAME}:v1.0.0 waits for prod: scan: ")
+    gates = [line.split()[0] for line in lines[2 : lines.index("", 2)]]
+    assert gates[:2] == ["gate", "scan"]
+    assert {"tags", "verified", "target"} <= set(gates)
+    assert "… waiting" in lines[3]
+    assert "✓ passed" in result.stdout
+
+
+def test_a_promoted_image_exits_0(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app)
+    everywhere.work()
+    found = everywhere.json("why", f"{NAME}:v1.0.0", "--to", "prod")
+    assert found["verdict"] == "promoted"
+    everywhere.clock.advance(hours=1)
+    everywhere.scan(app, {"critical": 1})
+    text = everywhere.run("why", f"{NAME}:v1.0.0", "--to", "prod")
+    assert text.exit_code == 0
+    assert "today it would not pass: scan" in text.stdout
+
+
+def test_at_a_moment_only_what_was_known_then_counts(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.clock.advance(minutes=10)
+    everywhere.scan(app, {"critical": 1})
+    everywhere.clock.advance(minutes=10)
+    everywhere.scan(app)
+    everywhere.work()
+
+    def verdict(at: str, status: int) -> str:
+        found = everywhere.json("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", at, status=status)
+        return str(found["verdict"])
+
+    assert verdict("2026-11-16T01:55:00Z", 1) == "waiting"
+    assert verdict("2026-11-16T02:05:00Z", 1) == "failed"
+    assert verdict("2026-11-16T02:15:00Z", 0) == "promoted"
+    before = everywhere.run("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", "2026-11-16T01:00:00Z")
+    assert before.exit_code == 1
+    assert "nothing is known" in before.stderr
+
+
+def test_a_tag_that_moved_meant_another_image_then(world: World) -> None:
+    first, second = image("one"), image("two")
+    world.push(first, "latest")
+    world.clock.advance(minutes=5)
+    world.push(second, "latest")
+    found = world.json("why", f"{NAME}:latest", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
+    assert found["digest"] == first.digest
+    assert found["gates"][0]["facts"]["tags"] == ["latest"]
+
+
+def test_the_policy_of_then_judges_a_past_moment(world: World) -> None:
+    from tallyman.adapters import policy_file
+    from tallyman.services.policy_in_force import publish
+
+    old = policy_file.loads(POLICY.replace("critical: 0", "critical: 5").encode())
+    publish(old, world.archive, world.ledger, world.state, world.clock)
+    app = image("one")
+    world.push(app, "v1.0.0")
+    world.scan(app, {"critical": 1})
+    world.clock.advance(minutes=10)
+    publish(world.policy, world.archive, world.ledger, world.state, world.clock)
+    world.stack.given = None
+    then = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", "2026-11-16T01:55:00Z", status=1)
+    assert (then["policy"], then["verdict"]) == (old.digest, "waiting")
+    now = world.json("why", f"{NAME}:v1.0.0", "--to", "prod", status=1)
+    assert (now["policy"], now["verdict"]) == (world.policy.digest, "failed")
+
+
+def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_said(world: World) -> None:
+    app = image("one")
+    world.push(app, "v1.0.0", told=False)
+    result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
+    assert result.exit_code == 1
+    assert "tallyman reconcile dev/rocketseat/widget-server" in result.stderr
+    assert "no tag of dev points to it" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("image_text", "to", "words"),
+    [
+        (f"{NAME}:v1.0.0", "staging", ["no environment", "dev, prod"]),
+        (f"{NAME}:v1.0.0", "pord", ["did you mean 'prod'"]),
+        (f"{NAME}:v1.0.0", "dev", ["no promotion", "dev → prod"]),
+        ("dev/other/app:v1", "prod", ["no promotion", "promotes it nowhere"]),
+        ("333333333333.dkr.ecr.us-east-2.amazonaws.com/app:v1", "prod", ["no environment"]),
+        (NAME, "prod", [":TAG or @DIGEST"]),
+    ],
+)
+def test_where_no_promotion_leads_there_bad_input_names_those_that_do(
+    world: World, image_text: str, to: str, words: list[str]
+) -> None:
+    result = world.run("why", image_text, "--to", to)
+    assert (result.exit_code, result.stdout) == (2, "")
+    for word in words:
+        assert word in result.stderr
