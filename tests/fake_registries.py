@@ -149,6 +149,11 @@ class FakeRegistries:
         digest = held.tags.get(reference) if reference in held.tags else reference
         return held.manifests.get(Digest(digest)) if digest else None
 
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        held = self._enter("manifests", repository, tuple(references))
+        found = {r: held.manifests.get(Digest(held.tags.get(r, r))) for r in references}
+        return {r: manifest for r, manifest in found.items() if manifest is not None}
+
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
         held = self._enter("describe", repository, tuple(references))
         wanted = dict.fromkeys(Digest(held.tags.get(r, r)) for r in references)

@@ -15,6 +15,7 @@
     └── Passing                  may succeed if tried again
         ├── Throttled            too many requests; `after` seconds are asked for
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
+        │   └── Forgotten        an upload that the other side knows no more, or refuses to go on with
         ├── OutOfTime            the work does not fit what is left of this run
         └── StateMoved           another writer was faster; read again and decide again
 
@@ -89,6 +90,10 @@ class Throttled(Passing):
 
 class Unreachable(Passing):
     """No answer, a broken connection, a short body or a server error."""
+
+
+class Forgotten(Unreachable):
+    """The other side knows the upload no more, or refuses to go on with it: begin a new one."""
 
 
 class OutOfTime(Passing):

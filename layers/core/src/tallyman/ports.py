@@ -128,7 +128,25 @@ class BlobStream(Protocol):
         """Chunks of at most 1 MiB. Raises Unreachable where the connection breaks or the body is short."""
 
 
-class ImageSource(Protocol):
+class Origin(Protocol):
+    """What copying reads of a registry, an ECR or any other."""
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        """Those of the digests and tags that are there, by reference: the raw bytes as pushed, not checked against
+        the digest asked for. 100 a call where a registry answers for many at once, else several calls at a time.
+        NotFound: no such repository."""
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are not available; 100 a call."""
+
+    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
+        """The blob's bytes from `start` on."""
+
+    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+        """What points at the subject (signatures, SBOMs, attestations)."""
+
+
+class ImageSource(Origin, Protocol):
     """Reading images of any registry that the role may read."""
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
@@ -140,15 +158,6 @@ class ImageSource(Protocol):
 
     def images(self, repository: Repository) -> Iterator[ImageDetail]:
         """All images, archived too, page by page (1,000 a call)."""
-
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
-        """Those that are not available; 100 a call."""
-
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
-        """The blob's bytes from `start` on."""
-
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
-        """What points at the subject (signatures, SBOMs, attestations)."""
 
 
 class RegistryView(Protocol):
@@ -165,12 +174,12 @@ class RegistryView(Protocol):
         """Asks for a basic scan; that one runs, or ran within 24 h, is no error."""
 
 
-class ImageTarget(Protocol):
-    """Writing images. Another port than ImageSource, so that a promotion can't write to its source."""
+class Destination(Protocol):
+    """What copying writes to a registry, an ECR or any other, and what it has to ask there."""
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]: ...
 
-    def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]: ...
 
     def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
         """Takes the blob over from the repository `source` of the same registry; False: it has to be uploaded."""
@@ -182,8 +191,28 @@ class ImageTarget(Protocol):
         """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
         this one already is success. Unsupported: the registry takes no such artifact."""
 
+
+class ImageTarget(Destination, Protocol):
+    """Writing images. Another port than ImageSource, so that a promotion can't write to its source."""
+
+    def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
+
     def create(self, settings: RepositorySettings, pull: Sequence[str] = ()) -> None:
         """Creates the repository, with a policy that lets the accounts in `pull` read; that it is there is fine."""
+
+
+class LayerUploads(Protocol):
+    """Uploading a blob in parts, so that it can go on after a crash, from another process."""
+
+    def begin(self, repository: Repository, digest: Digest) -> str:
+        """A new session."""
+
+    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+        """Adds bytes that begin at `first`; how many bytes of the blob the registry has then, which is where to go
+        on: less or more than was sent where it and we had lost count. Forgotten: the session is of no more use."""
+
+    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+        """Ends the upload; the registry compares the digest. Forgotten as above; DigestMismatch: nothing is kept."""
 
 
 class Trail(Protocol):

@@ -45,22 +45,36 @@ def read_manifest(client: Any, repository: Repository, reference: str) -> Manife
 
     It counts as a pull of the image (`lastRecordedPullTime`), like every way to read a manifest.
     """
-    what = f"read the manifest {reference} of {repository}"
-    with translated(what):
-        answer = client.batch_get_image(
-            **names(repository),
-            imageIds=[image_id(reference)],
-            acceptedMediaTypes=list(MANIFEST_TYPES),
-        )
-    for image in answer.get("images", []):
-        raw = image["imageManifest"].encode()
-        return Manifest(raw, image.get("imageManifestMediaType") or _media_type(raw))
-    for failure in answer.get("failures", []):
-        code = str(failure.get("failureCode", ""))
-        if code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
-            kind = _FAILURES.get(code, Refused)
-            raise kind(f"{what}: {failure.get('failureReason', 'refused')} ({code})")
-    return None
+    return read_manifests(client, repository, [reference]).get(reference)
+
+
+def read_manifests(client: Any, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    """BatchGetImage, 100 a call: those that are there, by reference."""
+    found: dict[str, Manifest] = {}
+    for batch in batches(references):
+        what = f"read the manifest {batch[0]} of {repository}"
+        if len(batch) > 1:
+            what = f"read {len(batch)} manifests of {repository}"
+        with translated(what):
+            answer = client.batch_get_image(
+                **names(repository),
+                imageIds=[image_id(reference) for reference in batch],
+                acceptedMediaTypes=list(MANIFEST_TYPES),
+            )
+        for failure in answer.get("failures", []):
+            code = str(failure.get("failureCode", ""))
+            if code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
+                kind = _FAILURES.get(code, Refused)
+                raise kind(f"{what}: {failure.get('failureReason', 'refused')} ({code})")
+        for image in answer.get("images", []):
+            raw = image["imageManifest"].encode()
+            manifest = Manifest(raw, image.get("imageManifestMediaType") or _media_type(raw))
+            if len(batch) == 1:
+                found[batch[0]] = manifest
+                continue
+            named = image.get("imageId", {})
+            found.update((r, manifest) for r in (named.get("imageDigest"), named.get("imageTag")) if r in batch)
+    return found
 
 
 def describe_images(client: Any, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:

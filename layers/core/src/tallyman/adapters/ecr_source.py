@@ -14,6 +14,7 @@ from tallyman.adapters.ecr_calls import (
     missing_layers,
     names,
     read_manifest,
+    read_manifests,
 )
 from tallyman.adapters.http import CHUNK, Http
 from tallyman.adapters.translate import translated
@@ -40,6 +41,9 @@ class EcrSource:
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         return read_manifest(self._client(repository), repository, reference)
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        return read_manifests(self._client(repository), repository, references)
 
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
         return describe_images(self._client(repository), repository, references)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tallyman.adapters.clients import Clients
-from tallyman.adapters.ecr_calls import missing_layers, names, read_manifest
+from tallyman.adapters.ecr_calls import missing_layers, names, read_manifest, read_manifests
 from tallyman.adapters.pacing import Pace
 from tallyman.adapters.registry_http import RegistryHttp
 from tallyman.adapters.translate import translated
@@ -48,6 +48,9 @@ class EcrTarget:
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         return read_manifest(self._client(repository), repository, reference)
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        return read_manifests(self._client(repository), repository, references)
 
     def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
         """One POST. A registry that does not mount opens an upload instead: `upload` goes on with that."""
