@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import Registry, Repository
 from tallyman_local import deploy, moto_calls
 from tallyman_local.answers import Answer, json_answer
 from tallyman_local.bus import Bus
@@ -20,10 +20,11 @@ from tallyman_local.control import Control
 from tallyman_local.deploy import HUB, Function, Stack
 from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.events import Identity
-from tallyman_local.endpoint import Endpoint, role_arn
+from tallyman_local.endpoint import Endpoint
 from tallyman_local.environments import Place, places
 from tallyman_local.http import HOST, Listener
 from tallyman_local.lambdas import FunctionRunner, Outcome
+from tallyman_local.permissions import Permissions
 from tallyman_local.pollers import Pollers
 from tallyman_local.schedules import Schedules
 from tallyman_local.trail import Trail
@@ -69,7 +70,6 @@ class Cloud:
         self._parameters = parameters or {}
         self._listeners: dict[Registry, Listener] = {}
         self._listening = threading.Lock()
-        self._function_roles: set[str] = set()
 
     def __enter__(self) -> Self:
         self.start()
@@ -98,7 +98,9 @@ class Cloud:
         self.data_dir = self._data_dir or Path(tempfile.mkdtemp(prefix="tallyman-local-"))
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         self.trail = Trail()
+        self.permissions = Permissions()
         self.pollers = Pollers(real_time=self._real_time)
+        self.failures = Failures(self.places)
         self.bus = Bus(invoke=self._invoke_from_bus)
         self.ecr = LocalEcr(
             self.data_dir / "ecr",
@@ -107,19 +109,20 @@ class Cloud:
             trail=self.trail.record,
             endpoint_of=self.endpoint_of,
             identify=moto_calls.identify,
+            allow=self._may_use,
             scanner=self._scanner,
         )
         self._deploy()
         for place in self.places:
             self.endpoint_of(place.registry)
         endpoint = Endpoint(
-            ecr=self.ecr.api,
+            ecr=self.failures.api(self.ecr.api),
             bus=self.bus,
             trail=self.trail,
             invoke=self._invoke_by_name,
             control=Control(self).answer,
             now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            creates_roles=lambda identity: role_arn(identity) not in self._function_roles,
+            permissions=self.permissions,
         )
         self._api = Listener(endpoint, threads=64)
         self.url = f"http://{HOST}:{self._api.port}"
@@ -148,6 +151,8 @@ class Cloud:
                 thing.stop()
         for runner in self.functions.values():
             runner.stop()
+        if failures := getattr(self, "failures", None):
+            failures.end()
         listeners = list(self._listeners.values())
         if api := getattr(self, "_api", None):
             listeners.append(api)
@@ -169,7 +174,6 @@ class Cloud:
         accounts = sorted({registry.account for registry in spokes} - {HUB.account})
         parameters = {"SpokeAccounts": ",".join(accounts), "DeletionProtection": "false", **self._parameters}
         self.stacks.append(deploy.deploy_hub(self.root, hub, parameters=parameters, built=self._built))
-        self._function_roles = {function.role for function in self.stacks[0].functions.values()}
         seen: set[str] = set()
         bus = self.stacks[0].outputs.get("BusArn", "")
         for registry in spokes:
@@ -185,6 +189,8 @@ class Cloud:
             seen.add(registry.account)
             name = hub if registry.account != HUB.account else f"{hub}-spoke"
             self.stacks.append(deploy.deploy_spoke(self.root, name, registry, values))
+        for account in {HUB.account, *accounts}:
+            self.permissions.hold(account)
 
     def _connect_functions(self) -> None:
         hub = self.stacks[0]
@@ -232,7 +238,9 @@ class Cloud:
         with self._listening:
             listener = self._listeners.get(registry)
             if listener is None:
-                listener = self._listeners[registry] = Listener(self.ecr.v2(registry), threads=48)
+                listener = self._listeners[registry] = Listener(
+                    self.failures.v2(registry, self.ecr.v2(registry)), threads=48
+                )
                 listener.start()
         return f"http://localhost:{listener.port}"
 
@@ -276,6 +284,10 @@ class Cloud:
             if name in (function.name, function.arn, function.logical_id):
                 return runner
         raise KeyError(name)
+
+    def _may_use(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> bool:
+        resource = Repository(registry, repository).arn if repository else "*"
+        return self.permissions.allow(identity, action, resource)
 
     def _invoke_from_bus(self, arn: str, payload: str) -> None:
         try:

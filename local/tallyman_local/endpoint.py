@@ -19,6 +19,7 @@ from tallyman_local.answers import Answer, json_answer
 from tallyman_local.bus import Bus
 from tallyman_local.ecr.events import Identity
 from tallyman_local.http import Environ, StartResponse, read_body
+from tallyman_local.permissions import Permissions, needed
 from tallyman_local.resource_policies import allows, statements
 from tallyman_local.trail import BadLookup, Trail
 
@@ -73,11 +74,11 @@ class Endpoint:
         invoke: Callable[[str, str, bytes, str], Answer | None],
         control: Callable[[str, Environ], Answer],
         now: Callable[[], str],
-        creates_roles: Callable[[Identity], bool] = lambda identity: True,
+        permissions: Permissions,
     ) -> None:
         self._ecr, self._bus, self._trail = ecr, bus, trail
         self._invoke, self._control, self._now = invoke, control, now
-        self._creates_roles = creates_roles
+        self._permissions = permissions
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -86,6 +87,8 @@ class Endpoint:
                 answer = self._control(path.removeprefix("/_tallyman/"), environ)
             else:
                 answer = self._answer(environ)
+        except ConnectionResetError:
+            raise  # a registry that was made to break off
         except Exception as failure:
             # Last resort: named, logged, and no 500, which clients would repeat for half a minute.
             log.exception("%s %s", environ["REQUEST_METHOD"], path)
@@ -110,6 +113,9 @@ class Endpoint:
             text = "The security token included in the request is invalid."
             return answers.error(service, code, text, status=403, target=bool(target))
         call = Call(identity, access_key, region, service, operation, body, environ)
+        needs = needed(service, operation, body, environ, identity.account, region)
+        if lacking := self._permissions.missing(identity, needs):
+            return _denied(call, *lacking)
         return self._serve(call)
 
     def _serve(self, call: Call) -> Answer:
@@ -146,12 +152,23 @@ class Endpoint:
         arn = parameters.get("RoleArn", "")
         if not re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w+=,.@/-]+", arn):
             return call.refuse("ValidationError", f"{arn} is invalid")
-        if self._creates_roles(call.identity):
+        if role_arn(call.identity) not in self._permissions.held:
             moto_calls.ensure_role(arn)
         elif not _trusts(arn, call.identity):
-            text = f"User: {call.identity.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}"
-            return call.refuse("AccessDenied", text, 403)
+            return _denied(call, "sts:AssumeRole", arn)
         return _moto(call)
+
+
+def _denied(call: Call, action: str, resource: str) -> Answer:
+    """As IAM says it, under the name that the service gives it."""
+    text = f"User: {call.identity.arn} is not authorized to perform: {action} on resource: {resource}"
+    log.warning("%s", text)
+    if call.service == "sns":
+        return call.refuse("AuthorizationError", text, 403)
+    if call.service in ("sts", "s3", "sqs", "iam", "cloudformation"):
+        return call.refuse("AccessDenied", text, 403)
+    text += f" because no identity-based policy allows the {action} action"
+    return call.refuse("AccessDeniedException", text)
 
 
 def role_arn(identity: Identity) -> str:

@@ -52,7 +52,8 @@ class Trail:
             raise BadLookup("InvalidNextTokenException", "The token is not valid.")
         with self._lock:
             records = list(self._records.get((account, region), []))
-        newest_first = sorted(records[::-1], key=lambda record: record["eventTime"], reverse=True)
+        records.reverse()  # of one second, the last first
+        newest_first = sorted(records, key=lambda record: record["eventTime"], reverse=True)
         events = (
             _event(record)
             for record in newest_first

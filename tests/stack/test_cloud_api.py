@@ -150,16 +150,57 @@ def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud)
         work.assume_role(RoleArn="arn:aws:iam::222222222222:role/no-such", RoleSessionName="me")
 
 
-def as_function(cloud: Cloud, name: str) -> Any:
+def as_function(cloud: Cloud, name: str, service: str = "sts") -> Any:
     keys = cloud.invoke(name, {"ask": "environment"}).result["environment"]
     return boto3.client(
-        "sts",
+        service,
         region_name="us-east-2",
         endpoint_url=cloud.url,
         aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=keys["AWS_SESSION_TOKEN"],
     )
+
+
+def put(table: str) -> dict[str, Any]:
+    return {"Put": {"TableName": table, "Item": {"pk": {"S": "a"}}}}
+
+
+HERE = "https://sqs.us-east-2.amazonaws.com/111111111111/"
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "arguments", "lacking"),
+    [
+        ("sqs", "send_message", {"QueueUrl": HERE + "toy-far", "MessageBody": "x"}, "sqs:SendMessage"),
+        ("sqs", "receive_message", {"QueueUrl": HERE + "toy-work"}, "sqs:ReceiveMessage"),
+        ("dynamodb", "get_item", {"TableName": "mine", "Key": {"pk": {"S": "a"}}}, "dynamodb:GetItem"),
+        ("dynamodb", "put_item", {"TableName": "yours", "Item": {"pk": {"S": "a"}}}, "dynamodb:PutItem"),
+        ("dynamodb", "transact_write_items", {"TransactItems": [put("mine"), put("yours")]}, "dynamodb:PutItem"),
+        ("s3", "put_object", {"Bucket": "mine", "Key": "a", "Body": b""}, "s3:PutObject"),
+        ("s3", "get_object", {"Bucket": "yours", "Key": "a"}, "s3:GetObject"),
+        ("sns", "publish", {"TopicArn": "arn:aws:sns:us-east-2:111111111111:t", "Message": "x"}, "sns:Publish"),
+        ("events", "put_events", {"Entries": [{"Source": "a", "DetailType": "b", "Detail": "{}"}]}, "events:PutEvents"),
+        ("lambda", "invoke", {"FunctionName": "toy-slow"}, "lambda:InvokeFunction"),
+        ("ecr", "create_repository", {"repositoryName": "a/b"}, "ecr:CreateRepository"),
+        ("cloudtrail", "lookup_events", {}, "cloudtrail:LookupEvents"),
+        ("ecs", "list_clusters", {}, "ecs:ListClusters"),
+    ],
+)
+def test_a_function_may_do_only_what_the_template_lets_its_role_do(
+    cloud: Cloud, service: str, call: str, arguments: dict[str, Any], lacking: str
+) -> None:
+    with pytest.raises(ClientError) as error:
+        getattr(as_function(cloud, "toy-work", service), call)(**arguments)
+    assert error.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException", "AuthorizationError")
+    assert f"not authorized to perform: {lacking} on resource" in str(error.value)
+
+
+def test_a_function_may_do_what_the_template_lets_its_role_do(cloud: Cloud) -> None:
+    assert as_function(cloud, "toy-work").get_caller_identity()["Account"] == toy.HUB
+    assert as_function(cloud, "toy-work", "ecr").describe_repositories()["repositories"] == []
+    as_function(cloud, "toy-work", "sqs").send_message(QueueUrl=HERE + "toy-work", MessageBody='{"name": "mine"}')
+    assert cloud.settle(30) == {}
 
 
 def test_what_moto_left_out_is_listed(cloud: Cloud) -> None:

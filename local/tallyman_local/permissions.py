@@ -1,0 +1,142 @@
+"""What the templates' roles may do: a function that lacks a permission on AWS lacks it here.
+
+Only roles that the stacks created are held to their policies; people of the local cloud may do everything.
+Read from moto's IAM: inline policies, with actions and resources of the calls that functions make.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from moto.iam.models import Role, iam_backends
+
+from tallyman_local import moto_calls
+from tallyman_local.ecr.events import Identity
+from tallyman_local.resource_policies import Statement, allows, statements
+
+Needed = tuple[str, str]  # action, resource ARN or *
+
+# Calls whose permission has another name than the call.
+_ACTIONS = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sns:PublishBatch": "sns:Publish",
+}
+_PREFIXES = {"monitoring": "cloudwatch"}
+_FREE = {"sts:GetCallerIdentity"}
+_TRANSACTION = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+
+
+class Permissions:
+    """Checks calls of the roles in `held`, by ARN; the set may grow."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def hold(self, account: str) -> None:
+        """From now on hold every role that the account's IAM has."""
+        with moto_calls.LOCK:
+            self.held |= {role.arn for role in iam_backends[account][moto_calls.PARTITION].roles.values()}
+
+    def allow(self, identity: Identity, action: str, resource: str) -> bool:
+        """Whether the identity's own policies allow this."""
+        role = self._role(identity)
+        if role is None or action in _FREE:
+            return True
+        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account}
+        return allows(_statements(role), action=action, resource=resource, context=context)
+
+    def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
+        """The first permission that the identity lacks."""
+        if self._role(identity) is None:
+            return None
+        return next((need for need in needed if not self.allow(identity, *need)), None)
+
+    def _role(self, identity: Identity) -> Role | None:
+        kind, _, rest = identity.arn.split(":", 5)[5].partition("/")
+        if kind != "assumed-role":
+            return None
+        name = rest.rpartition("/")[0]
+        with moto_calls.LOCK:
+            for role in iam_backends[identity.account][moto_calls.PARTITION].roles.values():
+                if role.name == name:
+                    return role if role.arn in self.held else None
+        return None
+
+
+def _statements(role: Role) -> list[Statement]:
+    found = [statement for document in role.policies.values() for statement in statements(document)]
+    return [{**statement, "Principal": "*"} for statement in found]
+
+
+def needed(
+    service: str, operation: str, body: bytes, environ: dict[str, Any], account: str, region: str
+) -> Iterator[Needed]:
+    """The permissions that a call needs. ECR asks for its own (it knows its resources best)."""
+    action = f"{_PREFIXES.get(service, service)}:{operation}"
+    action = _ACTIONS.get(action, action)
+    at = f"{region}:{account}"
+    if service == "dynamodb":
+        yield from _dynamodb(operation, json.loads(body), at)
+    elif service == "s3":
+        yield _s3(environ)
+    elif service == "sqs":
+        request = _request(body, environ)
+        queue = str(request.get("QueueUrl", "")).rsplit("/", 1)[-1]
+        yield action, f"arn:aws:sqs:{at}:{queue}" if queue else "*"
+    elif service == "sns":
+        request = _request(body, environ)
+        yield action, request.get("TopicArn") or request.get("TargetArn") or "*"
+    elif service == "sts":
+        yield action, _request(body, environ).get("RoleArn", "*")
+    elif service == "events" and operation == "PutEvents":
+        for name in {entry.get("EventBusName", "default") for entry in json.loads(body)["Entries"]}:
+            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}"
+    elif service == "lambda" and environ["PATH_INFO"].rstrip("/").endswith("/invocations"):
+        name = unquote(environ["PATH_INFO"].split("/functions/", 1)[1].split("/", 1)[0])
+        yield "lambda:InvokeFunction", name if name.startswith("arn:") else f"arn:aws:lambda:{at}:function:{name}"
+    elif operation and service != "ecr":
+        yield action, "*"
+
+
+def _request(body: bytes, environ: dict[str, Any]) -> dict[str, Any]:
+    if environ.get("HTTP_X_AMZ_TARGET"):
+        request: dict[str, Any] = json.loads(body or b"{}")
+        return request
+    return {key: values[0] for key, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def _dynamodb(operation: str, request: dict[str, Any], at: str) -> Iterator[Needed]:
+    def table(name: str) -> str:
+        return name if name.startswith("arn:") else f"arn:aws:dynamodb:{at}:table/{name}"
+
+    if operation in ("TransactWriteItems", "TransactGetItems"):
+        for item in request["TransactItems"]:
+            for kind, part in item.items():
+                yield f"dynamodb:{_TRANSACTION[kind]}", table(part["TableName"])
+    elif operation in ("BatchGetItem", "BatchWriteItem"):
+        for name in request["RequestItems"]:
+            yield f"dynamodb:{operation}", table(name)
+    elif "TableName" in request:
+        index = f"/index/{request['IndexName']}" if request.get("IndexName") else ""
+        yield f"dynamodb:{operation}", table(request["TableName"]) + index
+    else:
+        yield f"dynamodb:{operation}", "*"
+
+
+def _s3(environ: dict[str, Any]) -> Needed:
+    bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
+    method = environ["REQUEST_METHOD"]
+    if key:
+        action = {"GET": "GetObject", "HEAD": "GetObject", "DELETE": "DeleteObject"}.get(method, "PutObject")
+        return f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}"
+    action = {"GET": "ListBucket", "HEAD": "ListBucket", "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
+    return f"s3:{action}", f"arn:aws:s3:::{bucket}" if bucket else "*"
