@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_all
-from tallyman.domain.facts import Fact
+from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.history import digest_at
 from tallyman.domain.names import Digest, Repository
@@ -14,7 +14,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
 from tallyman.ports import Ledger, State, StateItem
+from tallyman.services.freezes import ALL, folded, freeze_partition
 from tallyman.services.gather import gather
+from tallyman.services.release import release_partition
 from tallyman_cli import naming, output
 from tallyman_cli.context import Stack
 from tallyman_cli.rows import tag_facts
@@ -50,11 +52,12 @@ def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
 def judge(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
     """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
     if at is None:
-        image = gather(stack.ledger, stack.state, where.digest)
+        image = gather(stack.ledger, stack.state, where.digest, where.policy)
         now = whole_millis(stack.clock())
     else:
         ledger = _PastLedger(stack.ledger, at)
-        image = gather(cast("Ledger", ledger), cast("State", _PastState(stack.ledger, at)), where.digest)
+        state = _PastState(stack.ledger, at, stack.state)
+        image = gather(cast("Ledger", ledger), cast("State", state), where.digest, where.policy)
         now = at
     for decision in decide_all(where.policy, image, now):
         if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):
@@ -142,13 +145,32 @@ class _PastLedger:
 
 @dataclass(frozen=True, slots=True)
 class _PastState:
-    """What tags pointed to, by what was known then: the projection of a past moment, folded anew from the facts."""
+    """What tags pointed to, what was frozen and what ran, by what was known then: the projections of a past moment,
+    folded anew from the facts. `now` tells only which repositories were ever frozen: such an item is never removed."""
 
     ledger: Ledger
     moment: datetime
+    now: State
 
     def get_many(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], StateItem]:
         return dict(self._items(keys))
+
+    def list(self, pk: str) -> Iterator[StateItem]:
+        """Freezes, the only partition that is listed."""
+        environment = pk.removeprefix("F#")
+        for item in self.now.list(freeze_partition(environment)):
+            yield from folded(self._known(environment, None if item.sk == ALL else item.sk))
+
+    def get(self, pk: str, sk: str) -> StateItem | None:
+        """Releases, the only items that are read alone."""
+        facts = self._known(pk.removeprefix(release_partition("")), sk)
+        released = [f for f in facts if f.kind is Kind.RELEASED]
+        last = max(released, key=lambda f: (f.at, f.id), default=None)
+        return StateItem(pk, sk, 1, last.detail) if last else None
+
+    def _known(self, environment: str, repository: str | None) -> tuple[Fact, ...]:
+        facts = self.ledger.of_environment(environment, repository)
+        return tuple(f for f in facts if f.seen <= self.moment and f.at <= self.moment)
 
     def _items(self, keys: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], StateItem]]:
         for pk, tag in keys:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallyman.adapters.policy_file import loads
-from tallyman.domain.gates import GATES as JUDGES
-from tallyman.domain.policy import GATES, Policy, PolicyProblem
+from tallyman.domain.gates import GATES
+from tallyman.domain.policy import Policy, PolicyProblem
 
 VALID = yaml.safe_load("""
 environments:
@@ -30,6 +30,12 @@ repositories:
           scan: {max: {critical: 0}, unscannable: refuse, max_age: 7d,
                  ignore: [{id: CVE-2026-1234, until: 2027-01-31, because: "not reachable"}]}
           soak: 24h
+          signed: {by: [release_*]}
+          attested: [sbom]
+          approvals: {count: 1, from: [role/release-managers]}
+          window: {days: mon-fri, between: "09:00-17:00", timezone: America/Sao_Paulo, holidays: [2026-12-25]}
+          order: true
+        overridable: [soak, window]
     retention: {keep: [{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"}], untagged: {remove_after: 7d},
                 grace: 7d, at_most: 20%, enforce: false}
 people: {promote: [role/release-managers]}
@@ -111,5 +117,5 @@ def test_anything_that_looks_like_yaml_is_read_or_refused_with_a_reason(text: st
         assert str(problem).startswith("tallyman.yaml")  # noqa: PT017
 
 
-def test_every_gate_that_a_policy_may_name_is_judged() -> None:
-    assert {name for name, kind in GATES.items() if kind.judged} == set(JUDGES)
+def test_every_gate_that_a_policy_may_name_is_in_the_policy_that_is_damaged_here() -> None:
+    assert set(VALID["repositories"][0]["promotions"][0]["gates"]) == set(GATES)

@@ -6,18 +6,17 @@ from pathlib import Path
 import pytest
 
 from tallyman.adapters.policy_file import load, loads
+from tallyman.domain.gates.scan import Ignore, ScanGate
+from tallyman.domain.gates.soak import SoakGate
+from tallyman.domain.gates.verified import VerifiedGate
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import (
-    Ignore,
     KeepNewerThan,
     KeepNewest,
     KeepTag,
     Layers,
     Policy,
-    ScanGate,
-    SoakGate,
     TagRule,
-    VerifiedGate,
     default_policy,
     end_of_day,
     format_duration,

@@ -132,33 +132,50 @@ def test_a_promotion_that_can_not_be_meant_is_refused(text: str, message: str) -
     assert len(found) == 1
 
 
-@pytest.mark.parametrize(
-    ("gate", "config"),
-    [
-        ("approvals", '{count: 1, from: ["role/release-managers"]}'),
-        ("window", '{days: mon-fri, between: "09:00-17:00", timezone: America/Sao_Paulo}'),
-    ],
-)
-def test_a_gate_that_nothing_judges_yet_is_refused_because_unknown_means_closed(gate: str, config: str) -> None:
-    found = problems(promotion(f"{{from: dev, to: prod, gates: {{{gate}: {config}}}}}"))
+def test_a_gate_that_is_not_known_is_refused_because_unknown_means_closed() -> None:
+    found = problems(promotion("{from: dev, to: prod, gates: {aprovals: {count: 1}}}"))
     assert len(found) == 1
-    assert f"gates.{gate}: gate '{gate}' is not known to this version of Tallyman" in found[0]
-    assert "expected one of verified, scan, soak" in found[0]
+    assert "gates.aprovals: gate 'aprovals' is not known to this version of Tallyman" in found[0]
+    assert "expected one of verified, signed, attested, scan, soak, approvals, window, order" in found[0]
+    assert "(did you mean 'approvals'?)" in found[0]
 
 
-def test_the_shape_of_a_gate_that_nothing_judges_yet_is_checked_all_the_same() -> None:
+def test_every_mistake_in_a_gate_is_named() -> None:
     found = problems(
         promotion("{from: dev, to: prod, gates: {approvals: {count: 0, from: [bob]}, window: {days: fre}}}")
     )
     assert [problem.split("gates.")[1].split(":")[0] for problem in found] == [
-        "approvals",
         "approvals.count",
         "approvals.from[0]",
-        "window",
         "window.days",
         "window",  # between is missing
         "window",  # timezone is missing
     ]
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ("{signed: {by: []}}", "signed.by: expected at least 1 in the list"),
+        ("{signed: 1}", "signed: expected true or false"),
+        ("{attested: everything}", "attested: expected sbom, provenance, or an artifact or predicate type"),
+        ("{window: {days: mon-fri, between: '9-17', timezone: UTC}}", "window.between: expected times such as"),
+        (
+            "{window: {days: mon, between: '09:00-17:00', timezone: UTC, holidays: [soon]}}",
+            "window.holidays[0]: expected a date such as 2027-01-31",
+        ),
+        ("{order: newest}", "order: expected true or false"),
+    ],
+)
+def test_a_gate_that_can_not_be_meant_is_refused(gates: str, message: str) -> None:
+    (found,) = problems(promotion(f"{{from: dev, to: prod, gates: {gates}}}"))
+    assert message in found
+
+
+@pytest.mark.parametrize("name", ["recalled", "target", "tags", "verified", "nothing", "[soak]"])
+def test_only_some_gates_may_be_overridden(name: str) -> None:
+    (found,) = problems(promotion(f"{{from: dev, to: prod, gates: {{verified: true}}, overridable: [{name}]}}"))
+    assert "overridable[0]: expected a gate that may be overridden (signed, attested, scan, soak," in found
 
 
 def test_each_key_that_is_missing_is_named() -> None:

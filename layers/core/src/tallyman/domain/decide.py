@@ -1,6 +1,6 @@
 """The decision: what policy and facts say should happen to an image. Pure: same facts, same decision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -98,7 +98,7 @@ def decide_all(policy: Policy, image: ImageFacts, now: datetime) -> list[Decisio
     Where two rules of a policy lead the same way for different tags, the one that lets more happen answers.
     """
     decisions: dict[tuple[str, str, str], Decision] = {}
-    for name, promotion in _doors(policy, image):
+    for name, promotion in doors(policy, image.facts):
         decision = decide(policy, promotion, name, image, now)
         key = (name, promotion.source, promotion.target)
         other = decisions.get(key)
@@ -111,9 +111,10 @@ def _rank(decision: Decision) -> tuple[bool, int]:
     return not decision.is_candidate, _BEST_FIRST.index(decision.verdict)
 
 
-def _doors(policy: Policy, image: ImageFacts) -> Iterator[tuple[str, Promotion]]:
+def doors(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotion]]:
+    """The promotions, each with the canonical name, out of every environment that these facts saw pushes to."""
     seen = set()
-    for fact in image.facts:
+    for fact in facts:
         if fact.kind in PUSHES and fact.repository is not None:
             seen.add(fact.repository)
     for repository in sorted(seen):

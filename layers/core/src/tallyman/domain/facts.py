@@ -40,6 +40,14 @@ class Kind(StrEnum):
     STOWAWAY = "stowaway"  # detail: environment
     RELEASED = "released"  # E#<environment>/<repository>; detail: tags, previous
     POLICY = "policy"  # E#*: a policy came into force; detail.policy
+    SIGNING = "signing"  # ECR's managed signing; detail: statuses [{profile, status, reason}]
+    # What people said: actor is SQS's SenderId; detail: request, principal (role/NAME, None: nobody was named), because
+    APPROVED = "approved"  # detail: to, name
+    DENIED = "denied"  # detail: to, name
+    OVERRIDDEN = "overridden"  # detail: to, name, gate
+    RECALLED = "recalled"
+    FROZEN = "frozen"  # E#<environment>[/<repository>]; detail: repository (None: all of them)
+    THAWED = "thawed"  # as FROZEN
     MISSED = "missed"  # E#<environment>: reconcile counted events that were never told; detail.count
 
 
@@ -83,6 +91,8 @@ class Fact:
     def partition(self) -> str:
         """`D#<digest>`, or `E#<environment>[/<repository>]` where there is no digest or the fact is a release."""
         if self.kind is Kind.RELEASED:
+            return f"E#{self.environment}/{self.detail['repository']}"
+        if self.kind in (Kind.FROZEN, Kind.THAWED) and self.detail["repository"]:
             return f"E#{self.environment}/{self.detail['repository']}"
         if self.digest is None:
             name = f"/{self.repository.name}" if self.repository else ""

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 
+from tallyman.domain.decide import doors
 from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.gates import ImageFacts
+from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
 from tallyman.ports import Ledger, State
+from tallyman.services.freezes import in_force
+from tallyman.services.release import release_partition
 
 MAX_DEPTH = 8
 """Indexes within indexes; deeper ones are not followed."""
@@ -20,26 +24,50 @@ def tag_partition(repository: Repository) -> str:
     return f"T#{repository}"
 
 
-def gather(ledger: Ledger, state: State, digest: Digest) -> ImageFacts:
-    """The facts of a digest and of the platform images beneath it, and where its tags point now.
+def gather(ledger: Ledger, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
+    """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
 
-    Consistent: what this process wrote before is in it. Cost: one Query for the digest and for each image beneath
-    it, one BatchGetItem for a hundred tags.
+    With the policy, also what is frozen and released where its promotions could take the digest: without it those
+    gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
+    image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
+    asks for `order`, a read and a Query more.
     """
     facts = tuple(ledger.of_digest(digest))
     platforms: dict[Digest, tuple[Fact, ...]] = {}
-    _descend(ledger, facts, platforms, {digest}, MAX_DEPTH)
+    indexes: dict[Digest, tuple[Fact, ...]] = {}
+    _descend(ledger, facts, platforms, indexes, {digest}, MAX_DEPTH)
     places = sorted({(f.repository, f.tag) for f in facts if f.kind in PUSHES and f.repository and f.tag})
     items = state.get_many([(tag_partition(repository), tag) for repository, tag in places])
     pointing: dict[tuple[Repository, str], Digest | None] = {}
     for repository, tag in places:
         item = items.get((tag_partition(repository), tag))
         pointing[repository, tag] = Digest(item.data["digest"]) if item and item.data.get("digest") else None
-    return ImageFacts(digest, facts, platforms, pointing)
+    freezes: dict[str, tuple[Freeze, ...]] = {}
+    released: dict[tuple[str, str], Released | None] = {}
+    for name, promotion in doors(policy, facts) if policy else ():
+        if promotion.target not in freezes:
+            freezes[promotion.target] = in_force(state, promotion.target)
+        if "order" in promotion.gates:
+            released[promotion.target, name] = _released(ledger, state, promotion.target, name)
+    return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released)
+
+
+def _released(ledger: Ledger, state: State, environment: str, name: str) -> Released | None:
+    item = state.get(release_partition(environment), name)
+    if item is None or not item.data.get("digest"):
+        return None
+    digest = Digest(item.data["digest"])
+    pushes = [f.at for f in ledger.of_digest(digest) if f.kind in PUSHES]
+    return Released(digest, tuple(item.data["tags"]), min(pushes, default=None))
 
 
 def _descend(
-    ledger: Ledger, facts: Iterable[Fact], found: dict[Digest, tuple[Fact, ...]], seen: set[Digest], depth: int
+    ledger: Ledger,
+    facts: Iterable[Fact],
+    platforms: dict[Digest, tuple[Fact, ...]],
+    indexes: dict[Digest, tuple[Fact, ...]],
+    seen: set[Digest],
+    depth: int,
 ) -> None:
     if depth == 0:
         return
@@ -53,9 +81,10 @@ def _descend(
             seen.add(digest)
             beneath = tuple(ledger.of_digest(digest))
             if child.get("index"):
-                _descend(ledger, beneath, found, seen, depth - 1)
+                indexes[digest] = beneath
+                _descend(ledger, beneath, platforms, indexes, seen, depth - 1)
             else:
-                found[digest] = beneath
+                platforms[digest] = beneath
 
 
 def above(ledger: Ledger, digest: Digest) -> list[Digest]:

@@ -76,7 +76,7 @@ class Judge:
         """Decides anew about one image and writes what is new, without hints and without the indexes above it."""
         for _ in range(_TRIES):
             now = whole_millis(self.clock())
-            image = gather(self.ledger, self.state, digest)
+            image = gather(self.ledger, self.state, digest, self.policy)
             decisions = decide_all(self.policy, image, now)
             try:
                 for decision in decisions:

@@ -1,37 +1,77 @@
-"""Gates: each one condition of a promotion, a pure function in a module of its own; the table is here.
+"""Gates: each one condition of a promotion, in a module of its own: its configuration, how a policy's words for it are
+read, and how it judges, a pure function.
 
-A gate gets its configuration and a `Case` and answers with a `GateResult`. To add one: a module with `judge`, and a
-line in `GATES` (and its configuration's parser in the policy). Unknown means closed: a fact that is missing or not
-understood is `waiting` or `failed`, never `passed`.
+It gets its configuration and a `Case` and answers with a `GateResult`. To add one: a module with a `GATE`, and a line
+in `GATES`. Unknown means closed: a fact that is missing or not understood is `waiting` or `failed`, never `passed`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from tallyman.domain.gates import (
+    approvals,
+    attested,
+    freeze,
+    order,
+    overrides,
+    recalled,
+    scan,
+    signed,
+    soak,
+    tags,
+    target,
+    verified,
+    window,
+)
+from tallyman.domain.gates.case import (
+    FAILED,
+    PASSED,
+    WAITING,
+    Case,
+    Freeze,
+    Gate,
+    GateResult,
+    ImageFacts,
+    Released,
+)
 
-from tallyman.domain.gates import scan, soak, tags, target, verified
-from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult, ImageFacts
-
-Judge = Callable[[Any, Case], GateResult]
-
-GATES: dict[str, Judge] = {
-    "verified": verified.judge,
-    "scan": scan.judge,
-    "soak": soak.judge,
+GATES: dict[str, Gate] = {
+    "verified": verified.GATE,
+    "signed": signed.GATE,
+    "attested": attested.GATE,
+    "scan": scan.GATE,
+    "soak": soak.GATE,
+    "approvals": approvals.GATE,
+    "window": window.GATE,
+    "order": order.GATE,
 }
 """The gates that a policy may name under `gates:`, by that name."""
 
-__all__ = ["FAILED", "GATES", "PASSED", "WAITING", "Case", "GateResult", "ImageFacts", "judge_all"]
+__all__ = [
+    "FAILED",
+    "GATES",
+    "PASSED",
+    "WAITING",
+    "Case",
+    "Freeze",
+    "Gate",
+    "GateResult",
+    "ImageFacts",
+    "Released",
+    "judge_all",
+]
 
 
 def judge_all(case: Case) -> tuple[GateResult, ...]:
-    """All gates of the promotion in the order of this table: `tags` first, `target`, which is always asked, last."""
-    results = [tags.judge(case.promotion.tags, case)]
+    """`tags` and `recalled`, the promotion's own gates in the file's order, `freeze`, and last `target`.
+
+    The four that no policy names are always asked. An override counts where the promotion lets that gate be overridden.
+    """
+    results = [tags.judge(case.promotion.tags, case), recalled.judge(case)]
     for name, config in case.promotion.gates.items():
-        judge = GATES.get(name)
+        gate = GATES.get(name)
         results.append(
-            judge(config, case)
-            if judge
+            overrides.applied(gate.judge(config, case), case)
+            if gate
             else GateResult(name, FAILED, f"this version of Tallyman does not know the gate '{name}'")
         )
+    results.append(overrides.applied(freeze.judge(case), case))
     results.append(target.judge(None, case))
     return tuple(results)

@@ -1,13 +1,14 @@
 """What a gate gets and what it answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, Promotion
+from tallyman.domain.policy.shapes import Shape
 
 PASSED, WAITING, FAILED = "passed", "waiting", "failed"
 
@@ -26,14 +27,41 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """A freeze in force: of one repository (canonical name), or (None) of the whole environment."""
+
+    repository: str | None
+    at: datetime
+    by: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What an environment runs of a repository. `first_push`: of the digest, wherever; None: not known."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    first_push: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """All that is known of an image: the facts of its digest, oldest first; those of each platform image beneath it
-    (`platforms`; empty where it is no index); what tags point to now (`pointing`, None: to nothing)."""
+    (`platforms`; empty where it is no index) and of each index beneath it (`indexes`); what tags point to now
+    (`pointing`, None: to nothing).
+
+    `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. An
+    environment that is not among them was not asked, and a gate that needs the answer stays closed.
+    """
 
     digest: Digest
     facts: tuple[Fact, ...]
     platforms: Mapping[Digest, tuple[Fact, ...]] = field(default_factory=dict)
     pointing: Mapping[tuple[Repository, str], Digest | None] = field(default_factory=dict)
+    indexes: Mapping[Digest, tuple[Fact, ...]] = field(default_factory=dict)
+    freezes: Mapping[str, tuple[Freeze, ...]] = field(default_factory=dict)
+    released: Mapping[tuple[str, str], Released | None] = field(default_factory=dict)
 
     def of(self, *kinds: Kind) -> Iterator[Fact]:
         """The facts of these kinds, oldest first."""
@@ -46,6 +74,12 @@ class ImageFacts:
             if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and "index" in fact.detail:
                 return bool(fact.detail["index"])
         return None
+
+    @property
+    def platform_names(self) -> dict[Digest, str]:
+        """`linux/arm64` of each platform image, by digest."""
+        listed = (child for fact in self.of(Kind.PUSHED, Kind.REPLICATED) for child in fact.detail.get("platforms", ()))
+        return {Digest(child["digest"]): child["platform"] for child in listed if child["platform"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +112,20 @@ class Case:
         """Where the image is to go, in the policy's order."""
         name = self.destination.repository_name(self.repository)
         return tuple(Repository(registry, name) for registry in self.destination.registries)
+
+    def said_here(self, fact: Fact) -> bool:
+        """Whether a person said it about this door; what was refused never counts."""
+        mine = fact.detail.get("to") == self.destination.name and fact.detail.get("name") == self.repository
+        return mine and not fact.detail.get("refused")
+
+
+class Gate(NamedTuple):
+    """A gate that a policy may name: how it is read, in one sentence what it asks for, how it judges.
+
+    `overridable`: whether a promotion may list it under `overridable`.
+    """
+
+    shape: Shape[Any]
+    description: str
+    judge: Callable[[Any, Case], GateResult]
+    overridable: bool = True

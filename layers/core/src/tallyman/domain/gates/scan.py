@@ -2,16 +2,107 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.gates import approvals
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.names import Digest
-from tallyman.domain.policy import ScanGate, format_duration
+from tallyman.domain.policy import end_of_day, format_duration
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.shapes import Choice, Day, Duration, Key, ListOf, Record, Text, Whole
 from tallyman.domain.times import format_time
 
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
+
+
+SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")  # worst first, as ECR names them
+
+
+class Unscannable(StrEnum):
+    """What happens to an image that the scanner can't scan at all."""
+
+    REFUSE = "refuse"
+    APPROVE = "approve"
+    PASS = "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """A finding that does not count, through the day `until` (UTC)."""
+
+    id: str
+    until: date
+    because: str | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether the finding is still ignored."""
+        return now < end_of_day(self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanGate(GateConfig):
+    """A completed scan has at most `max` findings of each severity; one that is not named has no maximum.
+
+    `max_age`: how old a scan may be; None: any age.
+    """
+
+    max: Mapping[str, int] = field(default_factory=dict)
+    unscannable: Unscannable = Unscannable.REFUSE
+    ignore: tuple[Ignore, ...] = ()
+    max_age: timedelta | None = None
+
+    def __str__(self) -> str:
+        maxima = " and ".join(f"at most {most} {severity}" for severity, most in self.max.items())
+        parts = [maxima or "any findings"]
+        parts += [f"not older than {format_duration(self.max_age)}"] if self.max_age is not None else []
+        parts += [f"{entry.id} ignored until {entry.until}" for entry in self.ignore]
+        parts += [f"unscannable: {self.unscannable}"] if self.unscannable is not Unscannable.REFUSE else []
+        return f"scan ({'; '.join(parts)})"
+
+    def ignored(self, now: datetime) -> frozenset[str]:
+        """The ids of the findings that don't count now."""
+        return frozenset(entry.id for entry in self.ignore if entry.holds(now))
+
+
+_SCAN = Record(
+    {
+        "max": Key(
+            Record(
+                {s: Key(Whole(minimum=0), f"The largest number of {s} findings that passes.") for s in SEVERITIES},
+                lambda **maxima: MappingProxyType(maxima),
+                expected="a number for each severity, as in {critical: 0, high: 0}",
+            ),
+            "The largest number of findings of each severity that passes; a severity that is not named has no maximum.",
+        ),
+        "unscannable": Key(
+            Choice(Unscannable),
+            "What happens to an image that can't be scanned at all (scratch, a new distribution): refuse (default), "
+            "approve (wait for an approval), or pass.",
+        ),
+        "ignore": Key(
+            ListOf(
+                Record(
+                    {
+                        "id": Key(Text(), "The finding's id, such as CVE-2026-1234.", required=True),
+                        "until": Key(Day(), "The last day, in UTC, on which it is ignored.", required=True),
+                        "because": Key(Text(), "Why it does not matter here."),
+                    },
+                    lambda id, until, because=None: Ignore(id, until, because),
+                    expected="a finding, as in {id: CVE-2026-1234, until: 2027-01-31, because: not reachable}",
+                )
+            ),
+            "Findings that do not count, each until a day.",
+        ),
+        "max_age": Key(Duration(), "How old the scan may be, such as 7d; without it, any age."),
+    },
+    ScanGate,
+    expected="what a scan may show, as in {max: {critical: 0}}",
+)
 
 
 def judge(config: ScanGate, case: Case) -> GateResult:
@@ -22,7 +113,7 @@ def judge(config: ScanGate, case: Case) -> GateResult:
         return _judge_one(config, case, case.image.digest, case.image.facts, "")
     if not case.image.platforms:
         return GateResult("scan", FAILED, "the index lists no platform image: there is nothing to scan")
-    names = _platform_names(case)
+    names = case.image.platform_names
     results = [
         _judge_one(config, case, digest, facts, names.get(digest, digest.short))
         for digest, facts in sorted(case.image.platforms.items())
@@ -37,14 +128,6 @@ def judge(config: ScanGate, case: Case) -> GateResult:
     return GateResult("scan", worst.verdict, reason, facts, min(untils) if untils else None, worst.held)
 
 
-def _platform_names(case: Case) -> dict[Digest, str]:
-    names: dict[Digest, str] = {}
-    for fact in case.image.of(Kind.PUSHED, Kind.REPLICATED):
-        for child in fact.detail.get("platforms", ()):
-            names[Digest(child["digest"])] = child["platform"]
-    return names
-
-
 def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, ...], name: str) -> GateResult:
     label = f"{name}: " if name else ""
     scans = [f for f in facts if f.kind is Kind.SCANNED]
@@ -55,13 +138,8 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     status = scan.detail["status"]
     told: dict[str, Any] = {"digest": digest, "status": status, "at": format_time(scan.at)}
     if status == "unsupported":
-        verdict = {"refuse": FAILED, "approve": WAITING, "pass": PASSED}[config.unscannable]
-        what = {
-            "refuse": "the policy refuses that",
-            "approve": "it waits for an approval",
-            "pass": "the policy lets it",
-        }
-        return GateResult("scan", verdict, f"{label}it can't be scanned; {what[config.unscannable]}", told, held=True)
+        verdict, what = _unscannable(config, case)
+        return GateResult("scan", verdict, f"{label}it can't be scanned; {what}", told, held=True)
     if status != "complete":
         return GateResult("scan", WAITING, f"{label}the scan is {status.replace('_', ' ')}", told)
     if config.max_age is not None and case.now - scan.at > config.max_age:
@@ -76,6 +154,17 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
         return GateResult("scan", FAILED, label + ", ".join(over), told)
     until = scan.at + config.max_age if config.max_age is not None else None
     return GateResult("scan", PASSED, f"{label}scanned {format_time(scan.at)}: {_summary(counts)}", told, until)
+
+
+def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:
+    if config.unscannable is Unscannable.REFUSE:
+        return FAILED, "the policy refuses that"
+    if config.unscannable is Unscannable.PASS:
+        return PASSED, "the policy lets it"
+    tally = approvals.count(case, approvals.approvers(case.policy, case.promotion))
+    if tally.people:
+        return PASSED, f"approved by {', '.join(tally.people.values())}"
+    return (FAILED, tally.denied) if tally.denied else (WAITING, f"it waits for an approval{tally.barred}")
 
 
 def _counted(config: ScanGate, detail: Mapping[str, Any], now: datetime) -> tuple[dict[str, int], list[str]]:
@@ -93,3 +182,6 @@ def _findings(number: int, severity: str) -> str:
 
 def _summary(counts: Mapping[str, int]) -> str:
     return ", ".join(_findings(n, s) for s, n in counts.items() if n) or "no findings"
+
+
+GATE = Gate(_SCAN, "What the vulnerability scan may show.", judge)

@@ -1,9 +1,24 @@
 """The gate `soak`: the image has been in the source environment long enough."""
 
-from tallyman.domain.gates.case import PASSED, WAITING, Case, GateResult
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history import PUSHES
-from tallyman.domain.policy import SoakGate, format_duration
+from tallyman.domain.policy import format_duration
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.shapes import Duration
 from tallyman.domain.times import format_time
+
+
+@dataclass(frozen=True, slots=True)
+class SoakGate(GateConfig):
+    """The digest has been in the source environment for `duration`."""
+
+    duration: timedelta
+
+    def __str__(self) -> str:
+        return f"soak {format_duration(self.duration)}"
 
 
 def judge(config: SoakGate, case: Case) -> GateResult:
@@ -19,3 +34,6 @@ def judge(config: SoakGate, case: Case) -> GateResult:
         return GateResult("soak", PASSED, f"in {case.source.name} since {format_time(since)}", facts)
     reason = f"it has to stay in {case.source.name} for {length}, until {format_time(until)}"
     return GateResult("soak", WAITING, reason, facts, until, held=True)
+
+
+GATE = Gate(Duration(SoakGate), "How long the image has been in the source environment, such as 24h.", judge)

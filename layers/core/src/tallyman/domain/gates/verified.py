@@ -1,9 +1,23 @@
 """The gate `verified`: the source's bytes were checked against their digests, as the policy asks."""
 
+from dataclasses import dataclass
+
 from tallyman.domain.facts import Kind
-from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
-from tallyman.domain.policy import Layers, VerifiedGate
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.policy import Layers
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.shapes import Flag
 from tallyman.domain.times import format_time
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedGate(GateConfig):
+    """The image was verified and passed. `required` False: the gate passes whatever verification said."""
+
+    required: bool = True
+
+    def __str__(self) -> str:
+        return "verified" if self.required else "verified or not"
 
 
 def judge(config: VerifiedGate, case: Case) -> GateResult:
@@ -33,3 +47,6 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     verdict = FAILED if bad and bad[0]["verdict"] == "failed" else WAITING
     reason = "; ".join(c["reason"] or c["name"] for c in bad[:3]) or "the verification checked nothing"
     return GateResult("verified", verdict, reason, {**facts, "checks": bad[:10]})
+
+
+GATE = Gate(Flag(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)

@@ -3,7 +3,7 @@ describes them.
 """
 
 from tallyman.domain.policy.durations import end_of_day, format_duration, parse_duration
-from tallyman.domain.policy.gates import GATES, GateConfig, Ignore, ScanGate, SoakGate, VerifiedGate
+from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.model import (
     Create,
     Environment,
@@ -24,11 +24,9 @@ from tallyman.domain.policy.schema import json_schema
 from tallyman.domain.policy.tags import TagRule, glob_matches
 
 __all__ = [
-    "GATES",
     "Create",
     "Environment",
     "GateConfig",
-    "Ignore",
     "KeepNewerThan",
     "KeepNewest",
     "KeepTag",
@@ -40,10 +38,7 @@ __all__ = [
     "Promotion",
     "RepositoryRule",
     "Retention",
-    "ScanGate",
-    "SoakGate",
     "TagRule",
-    "VerifiedGate",
     "Verify",
     "default_policy",
     "end_of_day",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
 from tallyman.domain.policy.model import NAME, Encryption, Environment, Promotion, RepositoryRule
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.tags import glob_covers
@@ -92,6 +93,10 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
 def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> None:
     if promotion.source == promotion.target:
         node.wrong(f"a promotion from '{promotion.source}' to itself", (*node.path, "to"))
+    overridable = node.child("overridable", promotion.overridable)
+    for index, name in enumerate(promotion.overridable):
+        if name not in promotion.gates and name not in ALWAYS_OVERRIDABLE:
+            overridable.child(index, name).warn(f"'{name}' is no gate of this promotion: there is nothing to override")
     if not promotion.tags.texts:
         return
     tags = node.child("tags", promotion.tags)

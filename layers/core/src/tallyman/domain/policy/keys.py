@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tallyman.domain.names import Registry
-from tallyman.domain.policy.gates import GATES, GateConfig
+from tallyman.domain.policy.gates import GateConfig, known_gates, overridable_gates
 from tallyman.domain.policy.model import (
     NAME,
     Create,
@@ -63,20 +63,24 @@ class TagsOrOne:
 
 
 class Gates:
-    """The gates of a promotion, each read by its own shape. What no code judges is refused: unknown means closed."""
+    """The gates of a promotion, each read by its own shape. What is not known is refused: unknown means closed."""
 
     def read(self, node: Node) -> Mapping[str, GateConfig]:
         if not isinstance(node.value, Mapping):
             raise node.expected("gates, as in {verified: true, soak: 24h}")
+        known = known_gates()
         gates: dict[str, GateConfig] = {}
         failure: Wrong | None = None
         for name, value in node.value.items():
             child = node.child(str(name), value)
-            if name not in GATES or not GATES[name].judged:
-                failure = child.wrong(_not_known(str(name)))
             try:
-                if name in GATES:
-                    gates[name] = GATES[name].shape.read(child)
+                if name not in known:
+                    hint = suggestion(str(name), tuple(known))
+                    there = ", ".join(known)
+                    raise child.wrong(
+                        f"gate '{name}' is not known to this version of Tallyman, expected one of {there}{hint}"
+                    )
+                gates[name] = known[name].shape.read(child)
             except Wrong as error:
                 failure = error
         if failure:
@@ -84,15 +88,27 @@ class Gates:
         return MappingProxyType(gates)
 
     def schema(self) -> Schema:
-        judged = {name: kind for name, kind in GATES.items() if kind.judged}
-        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in judged.items()}
+        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in known_gates().items()}
         return {"type": "object", "additionalProperties": False, "properties": keys}
 
 
-def _not_known(name: str) -> str:
-    judged = tuple(name for name, kind in GATES.items() if kind.judged)
-    hint = "" if name in GATES else suggestion(name, judged)
-    return f"gate '{name}' is not known to this version of Tallyman, expected one of {', '.join(judged)}{hint}"
+class Overridable:
+    """Gates that people may override, by name."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        if not isinstance(node.value, list):
+            raise node.expected("a list of gates, as in [soak, window]")
+        names = overridable_gates()
+        failure: Wrong | None = None
+        for index, value in enumerate(node.value):
+            if value not in names:
+                failure = node.child(index, value).expected(f"a gate that may be overridden ({', '.join(names)})")
+        if failure:
+            raise failure
+        return tuple(node.value)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": {"enum": list(overridable_gates())}}
 
 
 class KeepRule:
@@ -171,6 +187,9 @@ _PROMOTION = Record(
         "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
         "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
         "gates": Key(Gates(), "What must hold before an image goes. An unknown gate is an error, never ignored."),
+        "overridable": Key(
+            Overridable(), "Gates that people may override with a reason (freeze too); without it, none."
+        ),
     },
     Promotion,
     expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",
@@ -320,12 +339,17 @@ class Repositories:
         return {"type": "array", "items": REPOSITORY.schema()}
 
 
+_ANYONE = "whomever IAM lets send it"
+_WITHOUT = {"approve": "those whom the gate names", "override": "those who may promote"}
 _PEOPLE = Record(
     {
-        command: Key(ListOf(role_name()), f"Roles whose holders may {what}; without it, whomever IAM lets send it.")
+        command: Key(
+            ListOf(role_name()), f"Roles whose holders may {what}; without it, {_WITHOUT.get(command, _ANYONE)}."
+        )
         for command, what in {
             "promote": "ask for a promotion",
-            "approve": "approve one",
+            "approve": "approve or deny one",
+            "override": "override a gate that a promotion lets be overridden",
             "freeze": "freeze and thaw an environment",
             "recall": "recall an image",
         }.items()

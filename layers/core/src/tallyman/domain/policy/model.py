@@ -105,13 +105,15 @@ class Verify:
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """Tags that go from one environment to another, once every gate is passed. `gates` by their key, in the file's
-    order. `tags` is the repository's own `tags.allow` where the promotion names none.
+    order. `tags` is the repository's own `tags.allow` where the promotion names none. `overridable`: gates that
+    people may override.
     """
 
     source: str
     target: str
     tags: TagRule = ANY_TAG
     gates: Mapping[str, GateConfig] = field(default_factory=dict)
+    overridable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,20 @@ class People:
 
     promote: tuple[str, ...] | None = None
     approve: tuple[str, ...] | None = None
+    override: tuple[str, ...] | None = None
     freeze: tuple[str, ...] | None = None
     recall: tuple[str, ...] | None = None
 
     def allowed(self, command: str) -> tuple[str, ...] | None:
-        """Who may send this command; None where the policy has no entry for it, or knows no such command."""
-        found: tuple[str, ...] | None = getattr(self, command, None) if command in self.__slots__ else None
+        """Who may send this command; None where the policy has no entry for it, or knows no such command.
+
+        Who may approve may deny, who may freeze may thaw. Without an entry of its own, `override` is for those who
+        may promote.
+        """
+        entry = {"deny": "approve", "thaw": "freeze"}.get(command, command)
+        if entry == "override" and self.override is None:
+            entry = "promote"
+        found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__slots__ else None
         return found
 
 

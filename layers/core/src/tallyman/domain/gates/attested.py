@@ -1,0 +1,92 @@
+"""The gate `attested`: an SBOM, a provenance or another statement about the image is there.
+
+It may be a referrer of the image, or what buildx puts into an index (`unknown/unknown`). Only that it is there is read,
+not what it states.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import ListOf, Schema, Text
+from tallyman.domain.policy.tags import glob_matches
+
+TYPES = {
+    "sbom": (
+        "application/spdx*",
+        "text/spdx*",
+        "application/vnd.cyclonedx*",
+        "application/vnd.syft*",
+        "https://spdx.dev/*",
+        "https://cyclonedx.org/*",
+    ),
+    "provenance": ("https://slsa.dev/provenance/*", "application/vnd.slsa.provenance*"),
+}
+"""What the two words stand for: globs of artifact types and of in-toto predicate types."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttestedGate(GateConfig):
+    """Each of `types` is there: `sbom`, `provenance`, or a glob of an artifact type or in-toto predicate type."""
+
+    types: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"attested ({', '.join(self.types)})"
+
+
+class _Types:
+    """A type, or a list of them."""
+
+    _one = Text(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
+    _list = ListOf(_one, least=1)
+
+    def read(self, node: Node) -> AttestedGate:
+        return AttestedGate((self._one.read(node),) if isinstance(node.value, str) else self._list.read(node))
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self._one.schema(), self._list.schema()]}
+
+
+def judge(config: AttestedGate, case: Case) -> GateResult:
+    """For each type: the image itself has it, or each platform image of the index has."""
+    places = {str(place) for place in case.source_repositories}
+    facts: dict[str, Any] = {}
+    missing = []
+    for wanted in config.types:
+        own = _found(wanted, case.image.facts, places)
+        beneath = {digest: _found(wanted, told, places) for digest, told in case.image.platforms.items()}
+        facts[wanted] = own or sorted({digest for found in beneath.values() for digest in found})
+        if own or (beneath and all(beneath.values())):
+            continue
+        names = case.image.platform_names
+        lacking = sorted(names.get(digest, digest.short) for digest, found in beneath.items() if not found)
+        some = len(lacking) < len(beneath)
+        missing.append(f"no {wanted} yet" + (f" of {', '.join(lacking)}" if beneath and some else ""))
+    if missing:
+        return GateResult("attested", WAITING, "; ".join(missing), facts)
+    return GateResult("attested", PASSED, f"{', '.join(config.types)} is there", facts)
+
+
+def _found(wanted: str, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
+    """The digests of the statements of this type that the source environment holds."""
+    globs = TYPES.get(wanted, (wanted,))
+    return sorted(
+        {
+            str(fact.detail["referrer"])
+            for fact in facts
+            if fact.kind is Kind.REFERRED
+            and fact.detail.get("repository") in places
+            and any(glob_matches(g, text) for g in globs for text in _types_of(fact))
+        }
+    )
+
+
+def _types_of(fact: Fact) -> list[str]:
+    return [str(t) for t in (fact.detail.get("artifact_type"), *(fact.detail.get("predicates") or ())) if t]
+
+
+GATE = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)

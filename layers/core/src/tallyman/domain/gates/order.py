@@ -1,0 +1,68 @@
+"""The gate `order`: nothing older goes in than what the environment runs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history import PUSHES
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.shapes import Flag
+from tallyman.domain.times import format_time
+from tallyman.domain.versions import Version, parse_version
+
+
+@dataclass(frozen=True, slots=True)
+class OrderGate(GateConfig):
+    """`required` False: older versions may go in as well."""
+
+    required: bool = True
+
+    def __str__(self) -> str:
+        return "order (nothing older than what runs)" if self.required else "any order"
+
+
+def judge(config: OrderGate, case: Case) -> GateResult:
+    """By the highest version among the tags of each; versions that are equal, and tags that are none, by first push."""
+    if not config.required:
+        return GateResult("order", PASSED, "the policy does not ask for it")
+    name = case.destination.name
+    key = (name, case.repository)
+    if key not in case.image.released:
+        return GateResult("order", WAITING, f"what {name} runs is not known")
+    released = case.image.released[key]
+    if released is None:
+        return GateResult("order", PASSED, f"{name} runs nothing of {case.repository} yet", {"released": None})
+    runs = released.tags[0] if released.tags else released.digest.short
+    facts: dict[str, Any] = {"released": {"digest": released.digest, "tags": list(released.tags)}, "tags": list(case.tags)}
+    if released.digest == case.image.digest:
+        return GateResult("order", PASSED, f"{name} runs it", facts)
+    if not case.tags:
+        return GateResult("order", WAITING, "no tag of it may go", facts)
+    mine, theirs = _highest(case.tags), _highest(released.tags)
+    if mine and theirs and mine.precedence != theirs.precedence:
+        if mine > theirs:
+            return GateResult("order", PASSED, f"{mine} is newer than {theirs}, which {name} runs", facts)
+        return GateResult("order", FAILED, f"{mine} is older than {theirs}, which {name} runs", facts)
+    pushed = min((f.at for f in case.image.facts if f.kind in PUSHES), default=None)
+    return _by_push(case, pushed, released.first_push, runs, facts)
+
+
+def _by_push(
+    case: Case, mine: datetime | None, theirs: datetime | None, runs: str, facts: dict[str, Any]
+) -> GateResult:
+    name = case.destination.name
+    if mine is None or theirs is None:
+        return GateResult("order", WAITING, f"whether it is older than {runs}, which {name} runs, is not known", facts)
+    facts = {**facts, "pushed": format_time(mine), "released_pushed": format_time(theirs)}
+    if mine < theirs:
+        return GateResult("order", FAILED, f"it was first pushed before {runs}, which {name} runs", facts)
+    return GateResult("order", PASSED, f"it was not pushed before {runs}, which {name} runs", facts)
+
+
+def _highest(tags: tuple[str, ...]) -> Version | None:
+    versions = [version for tag in tags if (version := parse_version(tag))]
+    return max(versions, key=lambda v: v.precedence, default=None)
+
+
+GATE = Gate(Flag(OrderGate), "Nothing older goes in than what the environment runs.", judge)

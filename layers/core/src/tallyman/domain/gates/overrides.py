@@ -1,0 +1,39 @@
+"""Overrides: a person opens one gate for one image at one door, if the promotion lets that gate be overridden."""
+
+from datetime import timedelta
+
+from tallyman.domain.facts import Kind
+from tallyman.domain.gates.case import PASSED, Case, GateResult
+from tallyman.domain.people import who
+from tallyman.domain.times import format_time
+
+HOLDS = timedelta(hours=24)
+"""How long an override counts: as long as a promotion is tried again. An exception does not become a rule."""
+
+
+def applied(result: GateResult, case: Case) -> GateResult:
+    """The gate's answer, or `passed` where an override that still holds was given for it; the facts keep what it said.
+
+    Whether the gate may be overridden is the promotion's word of now, not of when the override was given.
+    """
+    if result.verdict == PASSED or result.name not in case.promotion.overridable:
+        return result
+    holding = [
+        fact
+        for fact in case.image.of(Kind.OVERRIDDEN)
+        if case.said_here(fact) and fact.detail.get("gate") == result.name and case.now < fact.at + HOLDS
+    ]
+    if not holding:
+        return result
+    fact = max(holding, key=lambda f: (f.at, f.id))
+    until = fact.at + HOLDS
+    told = {
+        "by": who(fact),
+        "at": format_time(fact.at),
+        "until": format_time(until),
+        "because": fact.detail["because"],
+        "verdict": result.verdict,
+        "reason": result.reason,
+    }
+    reason = f"overridden by {who(fact)} because {fact.detail['because']}; it said {result.verdict}: {result.reason}"
+    return GateResult(result.name, PASSED, reason, {**result.facts, "overridden": told}, until)

@@ -1,0 +1,189 @@
+"""The gate `window`: promotions happen on these days, between these hours, by the clock of a place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, Text
+from tallyman.domain.times import format_time
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = f"(?:{'|'.join(DAYS)})"
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_AHEAD = 400
+"""Days that are looked through for the next opening, besides the holidays."""
+_DAY_LONG = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowGate(GateConfig):
+    """Open from `start` to `end` by the clock of `timezone` on `days` (0: Monday), except on `holidays`.
+
+    An end that is not after the start is on the next day; the window then belongs to the day it starts on.
+    """
+
+    days: frozenset[int]
+    start: time
+    end: time
+    timezone: str
+    holidays: frozenset[date] = frozenset()
+
+    def __str__(self) -> str:
+        days = ",".join(DAYS[day] for day in sorted(self.days))
+        but = f" but {len(self.holidays)} holidays" if self.holidays else ""
+        return f"window ({days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}{but})"
+
+    def is_open(self, moment: datetime, zone: tzinfo) -> bool:
+        """Whether a clock there shows an open hour at this moment. An hour that is skipped in spring is never shown,
+        one that comes twice in autumn is shown twice."""
+        local = moment.astimezone(zone)
+        today, clock = local.date(), local.time()
+        if self.start < self.end:
+            return self._counts(today) and self.start <= clock < self.end
+        return (self._counts(today) and clock >= self.start) or (self._counts(today - _DAY_LONG) and clock < self.end)
+
+    def next_opening(self, moment: datetime, zone: tzinfo) -> datetime | None:
+        """The first moment from this one on at which it is open; None: not within about a year."""
+        if self.is_open(moment, zone):
+            return moment
+        return next((at for at in self._openings(moment, zone) if at > moment and self.is_open(at, zone)), None)
+
+    def next_closing(self, moment: datetime, zone: tzinfo) -> datetime | None:
+        """The first moment from this one on at which it is not open, to the minute; None: not within two days."""
+        at = moment.replace(second=0, microsecond=0)
+        for _ in range(2 * 24 * 60):
+            at += timedelta(minutes=1)
+            if not self.is_open(at, zone):
+                return at
+        return None
+
+    def _counts(self, day: date) -> bool:
+        return day.weekday() in self.days and day not in self.holidays
+
+    def _openings(self, moment: datetime, zone: tzinfo) -> Iterator[datetime]:
+        """Moments at which it may open, in order: the start of each day that counts, and where the clock is put
+        forward over the start, the first moment after that."""
+        first = moment.astimezone(zone).date() - _DAY_LONG
+        for ahead in range(_AHEAD + len(self.holidays)):
+            day = first + ahead * _DAY_LONG
+            if not self._counts(day):
+                continue
+            naive = datetime.combine(day, self.start, zone)
+            early, late = sorted(naive.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+            if early.astimezone(zone).replace(tzinfo=None) == naive.replace(tzinfo=None):
+                yield from dict.fromkeys((early, late))
+            else:
+                yield from _after_gap(early, late, zone)
+
+
+def _after_gap(before: datetime, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """The moment between these two at which the clock is put forward, to the second; then `after`."""
+    low, high, offset = before, after, before.astimezone(zone).utcoffset()
+    while high - low > timedelta(seconds=1):
+        middle = (low + (high - low) / 2).replace(microsecond=0)
+        low, high = (middle, high) if middle.astimezone(zone).utcoffset() == offset else (low, middle)
+    yield high
+    yield after
+
+
+def judge(config: WindowGate, case: Case) -> GateResult:
+    """`until` is the next opening. Without data for the time zone the window stays closed: it is not known."""
+    told = {
+        "days": [DAYS[day] for day in sorted(config.days)],
+        "between": f"{config.start:%H:%M}-{config.end:%H:%M}",
+        "timezone": config.timezone,
+        "holidays": sorted(day.isoformat() for day in config.holidays),
+    }
+    zone = zone_of(config.timezone)
+    if zone is None:
+        reason = (
+            f"this machine has no data for the time zone {config.timezone}: whether the window is open is not known"
+        )
+        return GateResult("window", WAITING, reason, told, held=True)
+    local = case.now.astimezone(zone)
+    if config.is_open(case.now, zone):
+        closes = config.next_closing(case.now, zone)
+        facts = {**told, "closes": format_time(closes) if closes else None}
+        return GateResult("window", PASSED, "the window is open", facts)
+    opens = config.next_opening(case.now, zone)
+    facts = {**told, "opens": format_time(opens) if opens else None}
+    when = f"it opens at {format_time(opens)}" if opens else "it does not open within a year"
+    why = ", a holiday" if local.date() in config.holidays else ""
+    # the reason names no moment but the opening, so that waiting longer is no new decision
+    return GateResult("window", WAITING, f"the window is closed{why}: {when}", facts, opens, held=True)
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """The time zone, from the system's data or from the package tzdata; None where neither has it."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # not there (a KeyError), a folder of zones, no name of one
+        return None
+
+
+def _days(text: str) -> frozenset[int]:
+    """`mon-fri,sun` as numbers; `fri-mon` goes over the weekend."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        at, end = DAYS.index(first), DAYS.index(last or first)
+        found.add(at)
+        while at != end:
+            at = (at + 1) % 7
+            found.add(at)
+    return frozenset(found)
+
+
+def _between(text: str) -> tuple[time, time]:
+    start, _, end = text.partition("-")
+    return time.fromisoformat(start), time.fromisoformat(end)
+
+
+def _window(
+    days: frozenset[int], between: tuple[time, time], timezone: str, holidays: frozenset[date] = frozenset()
+) -> WindowGate:
+    return WindowGate(days, *between, timezone, holidays)
+
+
+class _Zone:
+    """The name of a time zone; one that the data here do not have is allowed, with a warning."""
+
+    _text = Text(r"[A-Za-z_+-]+(?:/[A-Za-z0-9_+-]+)*", "a time zone such as America/Sao_Paulo")
+
+    def read(self, node: Node) -> str:
+        name: str = self._text.read(node)
+        if zone_of(name) is None:
+            why = "no such time zone is known" if zone_of("America/New_York") else "there is no time-zone data"
+            node.warn(f"{why} on this machine ({name}): where that is so, the window stays closed")
+        return name
+
+    def schema(self) -> Schema:
+        return self._text.schema()
+
+
+GATE = Gate(
+    Record(
+        {
+            "days": Key(
+                Text(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*", "days such as mon-fri or mon,wed", _days),
+                "The days on which promotions happen.",
+                required=True,
+            ),
+            "between": Key(
+                Text(rf"{_TIME}-{_TIME}", "times such as 09:00-17:00", _between),
+                "From when to when; an end that is not after the start is on the next day.",
+                required=True,
+            ),
+            "timezone": Key(_Zone(), "Whose clock it is.", required=True),
+            "holidays": Key(ListOf(Day(), build=frozenset), "Dates on which the window stays closed."),
+        },
+        _window,
+        expected="a window, as in {days: mon-fri, between: '09:00-17:00', timezone: America/Sao_Paulo}",
+    ),
+    "When promotions happen: days, hours, time zone, holidays.",
+    judge,
+)
