@@ -2,12 +2,14 @@
 
 moto copies whole tables before each transaction, to be able to roll back, and sorts a whole table for each
 Query: 45 ms and 17 ms at a few hundred items. Here a transaction keeps only the partitions that it names,
-and a Query looks only at its partition. Call with moto_calls.LOCK held, as all of moto.
+and a Query looks only at its partition. And moto walks the service's model through each attribute of each
+item that it answers, most of the time of a Query; an item in DynamoDB's own JSON needs no such walk. Call with moto_calls.LOCK held, as all of moto.
 """
 
 import copy
 from typing import Any
 
+from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
@@ -18,6 +20,10 @@ _transact, _update, _query, _all_items = (
     Table.query,
     Table.all_items,
 )
+
+
+_map = BaseJSONSerializer._serialize_type_map
+_PLAIN = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 
 
 def _transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
@@ -93,8 +99,19 @@ def _items(table: Table) -> list[Item]:
     return list(table.items[hash_key].values()) if hash_key in table.items else []
 
 
+def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
+    """A map of attributes as it is, unless there are bytes in it, which JSON needs encoded."""
+    if getattr(shape.value, "name", None) == "AttributeValue" and all(
+        isinstance(attribute, dict) and attribute.keys() <= _PLAIN for attribute in value.values()
+    ):
+        serialized[serializer.get_serialized_name(shape, key)] = value
+    else:
+        _map(serializer, serialized, value, shape, key)
+
+
 DynamoDBBackend.transact_write_items = _transact_write_items
 DynamoDBBackend.update_item = _update_item
 Table.__deepcopy__ = _save
 Table.query = _query_partition
 Table.all_items = _items
+BaseJSONSerializer._serialize_type_map = _attributes
