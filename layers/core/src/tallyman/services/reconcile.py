@@ -125,19 +125,26 @@ class Reconcile:
         }
 
     def _do(self, run: _Run) -> None:
-        try:
-            self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, run.left)
-            for repository in self._order(run):
-                self._sweep(run, repository)
-            lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
-            for registry in run.registries:
-                if registry in lively and registry not in run.trail:
-                    self._read_trail(run, registry, self.trail.forward)
-            for registry in run.registries:
-                if run.wanted.token is None and run.trail.get(registry, "read") == "read":
-                    self._read_trail(run, registry, self.trail.backward)
-        except OutOfTime:
-            run.more = True
+        half = run.left() / 2  # so that neither keeps the other from ever being done
+        for part, left in ((self._take_up, lambda: run.left() - half), (self._look, run.left)):
+            try:
+                part(run, left)
+            except OutOfTime:
+                run.more = True
+
+    def _take_up(self, run: _Run, left: Deadline) -> None:
+        self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
+
+    def _look(self, run: _Run, left: Deadline) -> None:
+        for repository in self._order(run):
+            self._sweep(run, repository, left)
+        lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
+        for registry in run.registries:
+            if registry in lively and registry not in run.trail:
+                self._read_trail(run, registry, self.trail.forward)
+        for registry in run.registries:
+            if run.wanted.token is None and run.trail.get(registry, "read") == "read":
+                self._read_trail(run, registry, self.trail.backward)
 
     def _is_wanted(self, run: _Run, data: Mapping[str, Any]) -> bool:
         """A pending image is wanted if a repository that it comes from or goes to is."""
@@ -180,7 +187,7 @@ class Reconcile:
         threes = iter(lambda: list(islice(fast, 3)), [])
         return list(chain.from_iterable([*(a or []), *([b] if b else [])] for a, b in zip_longest(threes, slow)))
 
-    def _sweep(self, run: _Run, repository: Repository) -> None:
+    def _sweep(self, run: _Run, repository: Repository, left: Deadline) -> None:
         answer = run.registries[repository.registry]
         if repository.registry in run.silent:
             return
@@ -191,7 +198,7 @@ class Reconcile:
 
         token = run.wanted.token or run.request
         try:
-            swept = self.sweep.repository(repository, token, run.left, read_trail)
+            swept = self.sweep.repository(repository, token, left, read_trail, run.counts)
         except OutOfTime:
             raise
         except TallymanError as error:
@@ -201,7 +208,6 @@ class Reconcile:
             self.sweep.failed(repository, token)
             return
         run.swept[repository] = swept.data
-        run.counts += swept.found
         answer["repositories"] += 1
         answer["images"] += swept.data["images"]
         answer["missed"] += swept.missed

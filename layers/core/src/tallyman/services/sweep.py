@@ -8,7 +8,7 @@ question to the registry for the image's details.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -48,8 +48,7 @@ class Swept:
     a repository only those since events began to tell of it: years of images are no lost events)."""
 
     data: dict[str, Any]
-    missed: int = 0
-    found: Counter[str] = field(default_factory=Counter)
+    missed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +64,29 @@ class Sweep:
     waiting: Waiting
     clock: Clock
 
-    def repository(self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool]) -> Swept:
+    def repository(
+        self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
+    ) -> Swept:
         """Writes down what is missing; may be repeated after a crash at any point, and changes nothing twice.
 
         `read_trail` is asked once there is a difference; True: calls were written down, look again. Raises OutOfTime
-        where the run ends first: the next sweep skips what is written.
+        where the run ends first: the next sweep skips what is written. `found` counts along, by kind.
         """
         data = self._data(repository)
         first = data["swept"] is None
         now = whole_millis(self.clock())
         known, listed = self._look(repository, left)
         work = list(differences(repository, known, listed, now))
-        missed = data["missed"] or len(work if not first else self._since_known(work, known))
+        missed = data["missed"]
+        if missed is None:
+            missed = len(self._since_known(work, known) if first else work)
         if work:
             mark_active(self.state, repository, now)  # CloudTrail may tell of it only in some minutes
         if work and read_trail():
             known, listed = self._look(repository, left)
             work = list(differences(repository, known, listed, now))
-        result = Swept(data, missed)
         for digest in data["open"]:  # a sweep died at these
-            self._after(repository, Digest(digest), listed.get(Digest(digest)), first, result.found)
+            self._after(repository, Digest(digest), listed.get(Digest(digest)), first, found)
         self._tidy(repository, known, listed)
         for chunk in _chunks(work):
             digests = list(dict.fromkeys(seen.digest for seen in chunk))
@@ -97,15 +99,15 @@ class Sweep:
             for digest, group in groupby(chunk, key=lambda seen: seen.digest):
                 enough_time(left, f"the sweep of {repository}")
                 for seen in group:
-                    self._write(seen, first, result.found)
-                self._after(repository, digest, listed.get(digest), first, result.found)
+                    self._write(seen, first, found)
+                self._after(repository, digest, listed.get(digest), first, found)
         if data["untold"]:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
         data |= {"swept": format_time(now), "tried": format_time(now), "run": run, "images": len(listed)}
-        data |= {"bytes": sum(sizes), "open": [], "missed": 0, "untold": False}
+        data |= {"bytes": sum(sizes), "open": [], "missed": None, "untold": False}
         self._save(repository, data, missed, now)
-        return result
+        return Swept(data, missed)
 
     def failed(self, repository: Repository, run: str) -> None:
         """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting."""
@@ -152,10 +154,16 @@ class Sweep:
             self.waiting.look(digest, found)
 
     def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
+        """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
         item = self.state.get(*POLICY_KEY)
         times = [t for t in (known.since(), parse_time(item.data["at"]) if item else None) if t]
         since = min(times, default=None)
-        return [w for w in work if since and (w.detail is None or w.detail.pushed_at > since)]
+
+        def is_later(seen: Seen) -> bool:
+            known_before = known.holds(seen.digest) or seen.tag in known.tags
+            return known_before or bool(since and seen.detail and seen.detail.pushed_at > since)
+
+        return [seen for seen in work if is_later(seen)]
 
     def _tidy(self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail]) -> None:
         """Corrects state that is behind although no fact is missing (a crash in between, an event that came late).
@@ -180,7 +188,7 @@ class Sweep:
 
     def _data(self, repository: Repository) -> dict[str, Any]:
         item = self.state.get(SWEEP, str(repository))
-        empty: dict[str, Any] = {"swept": None, "tried": None, "run": None, "open": [], "missed": 0, "untold": False}
+        empty: dict[str, Any] = {"swept": None, "tried": None, "run": None, "open": [], "missed": None, "untold": False}
         return {**empty, "images": None, "bytes": None, **(item.data if item else {})}
 
     def _save(

@@ -21,6 +21,8 @@ from tallyman.services.record_scan import RecordScan
 
 ASKED = "S#asked"
 """The partition of the state table with what was asked for lately: sk `scan …` or `verify …`, data {at}."""
+POSITION = ("S#waiting", "position")
+"""The item with the last pending image that a run came to which did not come to all: data {after}."""
 SCAN_AGAIN = timedelta(hours=24)
 VERIFY_AGAIN = timedelta(hours=1)
 MOST_VERIFIED = 100
@@ -45,18 +47,34 @@ class Waiting:
     ) -> None:
         """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
 
-        `left` is asked before each. Raises OutOfTime. Cost: an image's facts; one call an image beneath it for scans.
+        Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
+        beneath it for scans.
         """
-        for environment in self.policy.environments.values():
-            items = [i.data for i in self.state.list(pending_partition(environment.name)) if wanted(i.data)]
-            for data in sorted(items, key=lambda d: (str(d["since"]), str(d["digest"]))):
+        position = self.state.get(*POSITION)
+        after = tuple(position.data["after"]) if position else ()
+        items = [
+            ((environment, str(item.data["since"]), item.sk), item.data)
+            for environment in self.policy.environments
+            for item in self.state.list(pending_partition(environment))
+            if wanted(item.data)
+        ]
+        items = sorted((pair for pair in items if pair[0] > after), key=lambda pair: pair[0])
+        last: tuple[str, ...] = after
+        try:
+            for key, data in items:
                 enough_time(left, "what waits")
                 try:
                     self.look(Digest(data["digest"]), counts, since=parse_time(data["since"]))
                 except OutOfTime:
                     raise
                 except TallymanError as error:
-                    problems.append(f"{data['name']}@{data['digest']} for {environment.name}: {error}")
+                    problems.append(f"{data['name']}@{data['digest']} for {key[0]}: {error}")
+                last = key
+        except OutOfTime:
+            self._remember(last)
+            raise
+        if position is not None:
+            self._remember(None)
 
     def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
         """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
@@ -106,6 +124,16 @@ class Waiting:
             except Unsupported:
                 pass  # the registry scans by itself, or can't scan it: its report says which
             self._note(key, SCAN_AGAIN)
+
+    def _remember(self, after: tuple[str, ...] | None) -> None:
+        item = self.state.get(*POSITION)
+        try:
+            if after is not None:
+                self.state.put(StateChange(*POSITION, item.revision if item else 0, {"after": list(after)}))
+            elif item is not None:
+                self.state.delete(*POSITION, item.revision)
+        except StateMoved:
+            return  # another run goes through the same images
 
     def _is_due(self, key: str, pause: timedelta) -> bool:
         item = self.state.get(ASKED, key)
