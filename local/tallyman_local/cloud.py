@@ -22,6 +22,7 @@ from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.events import Identity
 from tallyman_local.endpoint import Endpoint
 from tallyman_local.environments import Place, places
+from tallyman_local.failures import Failures
 from tallyman_local.http import HOST, Listener
 from tallyman_local.lambdas import FunctionRunner, Outcome
 from tallyman_local.permissions import Permissions
@@ -286,7 +287,12 @@ class Cloud:
         raise KeyError(name)
 
     def _may_use(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> bool:
-        resource = Repository(registry, repository).arn if repository else "*"
+        if repository:
+            resource = Repository(registry, repository).arn
+        elif "Repositor" in action:  # of all repositories
+            resource = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/*"
+        else:
+            resource = "*"
         return self.permissions.allow(identity, action, resource)
 
     def _invoke_from_bus(self, arn: str, payload: str) -> None:
