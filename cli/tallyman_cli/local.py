@@ -155,6 +155,39 @@ def chaos(
     print(f"so far: {counts.get('lost', 0)} lost, {counts.get('doubled', 0)} doubled", file=sys.stderr)
 
 
+@app.command("fail")
+def fail(
+    registry: Annotated[
+        str | None, typer.Argument(metavar="[ENVIRONMENT_N]", help="Which registry: prod_2 is prod's second.")
+    ] = None,
+    status: Annotated[
+        int | None, typer.Option("--status", min=400, max=599, metavar="N", help="Answer everything with this status.")
+    ] = None,
+    throttle: Annotated[bool, typer.Option("--throttle", help="Answer everything with: Rate exceeded.")] = False,
+    hang: Annotated[bool, typer.Option("--hang", help="Take requests, and never answer.")] = False,
+    after_bytes: Annotated[
+        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Break each body off after N bytes.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Work again; without a name: all of them.")] = False,
+) -> None:
+    """Let one registry fail from now on: its /v2/ and its ECR API, not the bus."""
+    ways = [status is not None, throttle, hang, after_bytes is not None]
+    if off:
+        if any(ways):
+            _bad("--off takes no other option")
+        answer = _ask("fail", {"off": True, "name": registry})
+        for ended in answer["ended"]:
+            print(f"{ended} works again", file=sys.stderr)
+        return
+    if registry is None:
+        _bad("which registry? expected ENVIRONMENT_N, as in prod_2 (the second of prod)")
+    if sum(ways) != 1:
+        _bad("how? expected one of --status N, --throttle, --hang and --after-bytes N (or --off)")
+    request = {"name": registry, "status": status, "throttle": throttle, "hang": hang, "after_bytes": after_bytes}
+    for failing, word in _ask("fail", request)["failing"].items():
+        print(f"{failing} {word}", file=sys.stderr)
+
+
 def _finding(text: str) -> dict[str, str]:
     name, _, severity = text.rpartition(":")
     if not name or not severity:

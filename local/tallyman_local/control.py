@@ -15,6 +15,7 @@ from tallyman.errors import BadName
 from tallyman_local.answers import Answer, json_answer
 from tallyman_local.chaos import Settings
 from tallyman_local.ecr.errors import EcrError
+from tallyman_local.failures import Failure
 from tallyman_local.http import Environ, read_body
 from tallyman_local.images import NoSuchImage, locate
 
@@ -40,6 +41,7 @@ class Control:
             "settle": self._settle,
             "scan": self._scan,
             "chaos": self._chaos,
+            "fail": self._fail,
             "kill": self._kill,
             "damage": self._damage,
             "emit": self._emit,
@@ -98,6 +100,7 @@ class Control:
                 for stack in cloud.stacks
             ],
             "chaos": dataclasses.asdict(cloud.bus.chaos) if cloud.bus.chaos else None,
+            "failing": cloud.failures.now(),
             "counts": dict(cloud.bus.counts),
             "left": cloud.left(),
         }
@@ -125,6 +128,17 @@ class Control:
         self._cloud.bus.set_chaos(None if off else Settings.of(request))
         chaos = self._cloud.bus.chaos
         return {"chaos": dataclasses.asdict(chaos) if chaos else None, "counts": dict(self._cloud.bus.counts)}
+
+    def _fail(self, request: Json) -> Json:
+        name, off = request.pop("name", None), request.pop("off", False)
+        failures = self._cloud.failures
+        registry = failures.named(name) if name else None
+        if off:
+            return {"ended": [str(r) for r in failures.end(registry)], "failing": failures.now()}
+        if registry is None:
+            raise ValueError("which registry? expected a name such as prod_2")
+        failures.set(registry, Failure.of(request))
+        return {"ended": [], "failing": failures.now()}
 
     def _kill(self, request: Json) -> Json:
         return {"killed": self._cloud.kill(request["function"])}
