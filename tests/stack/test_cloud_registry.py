@@ -151,11 +151,12 @@ def test_a_scan_of_an_index_is_refused_as_ecr_does(cloud: Cloud, token: str) -> 
     assert control(cloud, "scan", {"image": f"prod-eu[2]/{NAME}@{child}"})[0] == 200
 
 
-def test_what_cannot_be_scanned_says_why(cloud: Cloud) -> None:
+def test_what_cannot_be_scanned_says_why(cloud: Cloud, token: str) -> None:
+    push(cloud.registries["TALLYMAN_REGISTRY_DEV_1"], token, builders.image("there"), "there")
     assert control(cloud, "scan", {"image": f"dev/{NAME}:nothing"})[0] == 409
     status, answer = control(cloud, "scan", {"image": f"dev[9]/{NAME}:v0"})
     assert (status, answer["error"]) == (409, f"dev[9]/{NAME}:v0: dev has no registry [9]")
-    assert control(cloud, "scan", {"image": f"dev/{NAME}:v0", "counts": {"terrible": 1}})[0] == 422
+    assert control(cloud, "scan", {"image": f"dev/{NAME}:there", "counts": {"terrible": 1}})[0] == 422
     assert control(cloud, "scan", {"image": "dev"})[0] == 422
 
 
