@@ -35,7 +35,9 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
             newest = max(newest, fact, key=lambda f: (f.seen, f.id)) if newest else fact
     if newest is None:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
-    checks = [c for c in newest.detail["checks"] if c.get("tag") in (None, *case.tags)]
+    # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
+    elsewhere = "same_everywhere"
+    checks = [c for c in newest.detail["checks"] if c.get("tag") in (None, *case.tags) and c["name"] != elsewhere]
     bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
     facts = {
         "level": newest.detail["level"],
