@@ -46,11 +46,15 @@ def main() -> int:
 def invoke(function: str, logical_id: str, event: Path, architecture: str) -> int:
     variables = deployed_environment(f"{STACK}-{function.replace('_', '-')}")
     variables["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
-    template = with_variables(logical_id, variables)
+    policy = Path(variables["TALLYMAN_POLICY"])
+    if policy.is_file():  # of this machine: a container sees it as its policy layer only
+        variables["TALLYMAN_POLICY"] = "/opt/tallyman.yaml"
+    template = adapted(logical_id, variables, policy)
     command = [
-        str(ROOT / ".venv-sam/bin/sam"),
+        str(ROOT / ".venv-sam/bin/python"),
+        str(ROOT / "tests/tools/sam_on_host_network.py"),
         *("local", "invoke", logical_id, "--template", str(template), "--event", str(event)),
-        *("--docker-network", "host", "--region", os.environ["AWS_REGION"]),
+        *("--region", os.environ["AWS_REGION"]),
         *("--parameter-overrides", f"Architecture={architecture}"),
     ]
     if run_quietly("docker", "image", "inspect", BASE_IMAGE.format(architecture=architecture)) == 0:
@@ -61,8 +65,9 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        # sam's own session must not look for AWS_ENDPOINT_URL; the function gets it from the template.
-        env={k: v for k, v in os.environ.items() if k != "AWS_ENDPOINT_URL"} | {"SAM_CLI_TELEMETRY": "0"},
+        # What stands in sam's own environment would win over the template; and its own session needs no endpoint.
+        env={k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_ENDPOINT_URL"))}
+        | {"SAM_CLI_TELEMETRY": "0"},
     )
     sys.stdout.write(done.stdout)
     if done.returncode:
@@ -95,13 +100,19 @@ def deployed_environment(name: str) -> dict[str, str]:
     return dict(answer["Environment"]["Variables"])
 
 
-def with_variables(logical_id: str, variables: dict[str, str]) -> Path:
-    """The built template with those variables in the function. `sam` passes on none that a template does not name."""
+def adapted(logical_id: str, variables: dict[str, str], policy: Path) -> Path:
+    """The built template with those variables in the function (`sam` passes on none that a template does not name),
+    and with the local cloud's policy, if it is a file, in the policy layer."""
     from tallyman_local.template import load
 
     template = load(BUILD / "template.yaml")
     properties = template["Resources"][logical_id]["Properties"]
     properties.setdefault("Environment", {}).setdefault("Variables", {}).update(variables)
+    if policy.is_file():
+        folder = BUILD / "policy"
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(policy, folder / "tallyman.yaml")
+        template["Resources"]["PolicyLayer"]["Properties"]["ContentUri"] = folder.name
     path = BUILD / "invoke.json"
     path.write_text(json.dumps(template))
     return path
