@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tallyman.adapters.translate import kind_of_status
+from tallyman.adapters.statuses import kind_of_status
 from tallyman.errors import (
     BadInput,
     BadManifest,

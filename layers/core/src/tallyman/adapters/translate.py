@@ -21,15 +21,13 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from tallyman.adapters.error_codes import CODES
+from tallyman.adapters.statuses import kind_of_status
 from tallyman.errors import (
     BadInput,
     NotAllowed,
-    NotFound,
     Refused,
     TallymanError,
-    Throttled,
     Unreachable,
-    Unsupported,
 )
 
 
@@ -41,21 +39,6 @@ def code_of(error: ClientError) -> str:
 def message_of(error: ClientError) -> str:
     """AWS's own words."""
     return str(error.response.get("Error", {}).get("Message", "")) or str(error)
-
-
-def kind_of_status(status: int) -> type[TallymanError]:
-    """What an HTTP status means where nothing more precise is known."""
-    if status == 429:
-        return Throttled
-    if status >= 500 or status == 408:
-        return Unreachable
-    if status in (401, 403):
-        return NotAllowed
-    if status == 404:
-        return NotFound
-    if status in (405, 501):
-        return Unsupported
-    return Refused
 
 
 def translate(error: Exception, what: str) -> TallymanError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import OutOfTime, Unreachable
-from tallyman.ports import Deadline, ImageSource
+from tallyman.ports import Deadline, Origin
 
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can write down how far it came."""
@@ -37,14 +37,14 @@ def patience(deadline: Deadline) -> float | None:
 
 
 def chunks(
-    source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline
+    source: Origin, repository: Repository, digest: Digest, deadline: Deadline, start: int = 0
 ) -> Generator[bytes, None, None]:
-    """The blob's bytes in order, at most 1 MiB at a time; nothing about them is checked.
+    """The blob's bytes in order from `start` on, at most 1 MiB at a time; nothing about them is checked.
 
     A connection that breaks is opened again at the byte reached, three times in all; then Unreachable. OutOfTime
     between two chunks; NotFound if the blob is not there.
     """
-    done = 0
+    done = start
     for attempt in range(_READS):
         enough_time(deadline, f"reading {digest}")
         try:
@@ -59,7 +59,7 @@ def chunks(
                 raise Unreachable(f"{digest}, after {done} bytes: {error}") from error
 
 
-def read_blob(source: ImageSource, repository: Repository, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
+def read_blob(source: Origin, repository: Repository, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
     """Reads the whole blob, keeping its first `keep` bytes. Errors as `chunks`."""
     hasher, size, kept = hashlib.sha256(), 0, bytearray()
     for chunk in chunks(source, repository, digest, deadline):

@@ -98,20 +98,24 @@ def tee(
     writers: Mapping[_Key, Callable[[Iterator[bytes]], None]],
     pool: Executor,
     deadline: Deadline,
+    start: int = 0,
 ) -> Teed[_Key]:
     """Reads `chunks` once and hands them to every writer, each in a thread of `pool` (which needs one free for each).
 
     The last chunk is held back until the hash of all is right: where it is not, every writer gets DigestMismatch
     from its iterator instead, so that no upload is completed with wrong bytes. A writer that fails does not stop
-    the others; where several write, one that takes nothing for PATIENCE seconds is dropped.
+    the others; where several write, one that takes nothing for PATIENCE seconds is dropped. Where the chunks begin at
+    a byte `start` further on there is no hash to compare: the writers have to let the registry check.
     """
+    if len(writers) == 1:
+        return _straight(_checked(chunks, digest, size, start), chunks, digest, writers, pool, deadline)
     pipes = {key: Pipe() for key in writers}
     threads = {key: pool.submit(_write, writers[key], pipe) for key, pipe in pipes.items()}
     slow: set[_Key] = set()
     problem: TallymanError | None = None
     try:
         with closing(chunks):
-            for chunk in _checked(chunks, digest, size):
+            for chunk in _checked(chunks, digest, size, start):
                 for key in [k for k, pipe in pipes.items() if k not in slow and not pipe.abandoned]:
                     if not _hand_over(chunk, pipes[key], deadline, alone=len(pipes) - len(slow) == 1):
                         slow.add(key)
@@ -158,19 +162,59 @@ def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, *, alone: bool) -> 
     return True
 
 
-def _checked(chunks: Iterator[bytes], digest: Digest, size: int) -> Iterator[bytes]:
-    hasher, seen, last = hashlib.sha256(), 0, b""
+def _straight(
+    checked: Iterator[bytes],
+    chunks: Generator[bytes, None, None],
+    digest: Digest,
+    writers: Mapping[_Key, Callable[[Iterator[bytes]], None]],
+    pool: Executor,
+    deadline: Deadline,
+) -> Teed[_Key]:
+    """One writer reads for itself: no pipe, no second thread that works."""
+    [(key, writer)] = writers.items()
+    problems: list[TallymanError] = []
+
+    def read() -> Iterator[bytes]:
+        try:
+            yield from checked
+        except TallymanError as error:
+            problems.append(error)
+            raise
+
+    def write() -> TallymanError | None:
+        with closing(chunks):
+            try:
+                writer(read())
+            except TallymanError as error:
+                return problems[0] if problems else error
+        return None
+
+    thread = pool.submit(write)
+    wait([thread], patience(deadline))
+    if not thread.done():  # hangs in a connection; it finds its time over when that wakes up
+        return Teed({key: OutOfTime(f"no time left in this run for the end of {digest}")}, {key: thread}, False)
+    refusal = thread.result()
+    return Teed({key: refusal} if refusal else {}, {}, source_failed=bool(problems))
+
+
+def _checked(chunks: Iterator[bytes], digest: Digest, size: int, start: int = 0) -> Iterator[bytes]:
+    hasher, seen, last = hashlib.sha256(), start, b""
     for chunk in chunks:
-        hasher.update(chunk)
+        if not start:
+            hasher.update(chunk)
         seen += len(chunk)
+        if seen > size:
+            break
         if last:
             yield last
         last = chunk
-    found = "sha256:" + hasher.hexdigest()
+    found = digest if start else "sha256:" + hasher.hexdigest()
     if found != digest or seen != size:
         raise DigestMismatch(
             f"the source's copy of {digest} ({size} bytes stated) is damaged: its {seen} bytes hash to {found}; "
             "remove the image and push it again"
+            if seen <= size
+            else f"the source's copy of {digest} is damaged: it has more than the {size} bytes stated"
         )
     if last:
         yield last

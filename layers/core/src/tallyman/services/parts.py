@@ -1,0 +1,126 @@
+"""Large blobs in parts, with the progress kept, so that an upload outlives its run, a crash, a lost connection.
+
+State `U#<registry>/<repository>`, sk the digest: {session, offset, size}. Written after each part, so that at most one
+part is sent twice. A session that the registry has forgotten, or refuses to go on with, is dropped: the next try
+begins a new one at byte 0.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import DigestMismatch, Forgotten, Unreachable
+from tallyman.ports import Clock, LayerUploads, State, StateChange, StateItem
+
+LARGE = 128 * 1024 * 1024
+"""Bytes from which on a blob goes in parts: a smaller one is quicker sent again than written down."""
+
+PART = 8 * 1024 * 1024
+"""Bytes of a part. ECR takes 5 to 10 MiB, and 4,200 of them."""
+
+AT_ONCE = 3
+"""Parts on their way at once: each is held about three times while it is encoded for the API."""
+
+_KEPT = timedelta(days=1)
+
+
+def _always(repository: Repository) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Uploads that can go on in another process. `takes`: which repositories have such uploads."""
+
+    uploads: LayerUploads
+    state: State
+    clock: Clock
+    takes: Callable[[Repository], bool] = _always
+    large: int = LARGE
+    part: int = PART
+    _room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """Whether a blob of this size goes in parts there."""
+        return size >= self.large and self.takes(repository)
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+        item = self.state.get(*_key(repository, digest))
+        return int(item.data["offset"]) if item else 0
+
+    def upload(self, repository: Repository, digest: Digest, start: int, chunks: Iterable[bytes]) -> None:
+        """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
+
+        Raises Unreachable where it is to be tried again from `offset`, Forgotten where from byte 0.
+        """
+        item = self.state.get(*_key(repository, digest))
+        if item is None:
+            if start:
+                raise Forgotten(f"the upload of {digest} to {repository} was given up: it begins anew")
+            session = self.uploads.begin(repository, digest)
+            item = self._save(repository, digest, session, 0, None)
+        try:
+            item = self._send(repository, digest, item, start, chunks)
+            self.uploads.complete(repository, str(item.data["session"]), digest)
+        except Forgotten:
+            self._drop(repository, digest)
+            raise
+        except DigestMismatch as error:
+            self._drop(repository, digest)
+            if not start:
+                raise
+            raise Forgotten(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+        self._drop(repository, digest)
+
+    def _send(
+        self, repository: Repository, digest: Digest, item: StateItem, start: int, chunks: Iterable[bytes]
+    ) -> StateItem:
+        have, at = int(item.data["offset"]), start
+        held: list[bytes] = []
+        length = 0
+        if have < start:
+            raise Unreachable(f"{repository} has {have} bytes of {digest}, not {start}: go on from there")
+        for chunk in chunks:
+            skip = min(len(chunk), max(0, have - at))
+            at += len(chunk)
+            held.append(chunk[skip:] if skip else chunk)
+            length += len(chunk) - skip
+            if length >= self.part:
+                item = self._one(repository, digest, item, held)
+                have, held, length = int(item.data["offset"]), [], 0
+                self._in_step(repository, digest, have, at)
+        if length:
+            item = self._one(repository, digest, item, held)
+            self._in_step(repository, digest, int(item.data["offset"]), at)
+        return item
+
+    def _one(self, repository: Repository, digest: Digest, item: StateItem, held: list[bytes]) -> StateItem:
+        first, session = int(item.data["offset"]), str(item.data["session"])
+        with self._room:
+            have = self.uploads.send_part(repository, session, first, b"".join(held))
+        return self._save(repository, digest, session, have, item)
+
+    def _in_step(self, repository: Repository, digest: Digest, have: int, sent: int) -> None:
+        if have < sent:
+            raise Unreachable(f"{repository} has {have} bytes of {digest}, not the {sent} sent: go on from there")
+
+    def _save(
+        self, repository: Repository, digest: Digest, session: str, offset: int, before: StateItem | None
+    ) -> StateItem:
+        pk, sk = _key(repository, digest)
+        data = {"session": session, "offset": offset}
+        revision = before.revision if before else 0
+        self.state.put(StateChange(pk, sk, revision, data, self.clock() + _KEPT))
+        return StateItem(pk, sk, revision + 1, data)
+
+    def _drop(self, repository: Repository, digest: Digest) -> None:
+        item = self.state.get(*_key(repository, digest))
+        if item:
+            self.state.delete(item.pk, item.sk, item.revision)
+
+
+def _key(repository: Repository, digest: Digest) -> tuple[str, str]:
+    return f"U#{repository}", str(digest)

@@ -1,0 +1,71 @@
+"""How many blobs are on their way at once: found out by measuring, since nobody knows the network beforehand."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+MOST = 16
+"""Streams at most: memory is bounded by them, and more have never been faster."""
+
+_BLOB = 64 * 1024
+"""What the end of a blob counts for beside its bytes: with many small ones the requests are the work."""
+
+_INTERVAL = 0.25  # seconds between two looks
+_BETTER, _WORSE = 1.08, 0.85
+
+
+class Streams:
+    """Lets so many work at once as the throughput of the last moments makes seem best.
+
+    Climbs while more streams bring more, steps back when they bring less, and tries again from time to time.
+    """
+
+    def __init__(self, start: int = 4, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit, self._most, self._clock = min(start, most), most, clock
+        self._active, self._work, self._since = 0, 0, clock()
+        self._rate, self._rising, self._calm = 0.0, True, 0
+        self._changed = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        """How many may work now."""
+        return self._limit
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Waits for its turn; the end of the block is the end of a blob."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._active < self._limit)
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify()
+            self.count(_BLOB)
+
+    def count(self, work: int) -> None:
+        """Bytes that went."""
+        with self._changed:
+            self._work += work
+            passed = self._clock() - self._since
+            if passed < _INTERVAL:
+                return
+            rate, self._work, self._since = self._work / passed, 0, self._since + passed
+            if self._active >= self._limit:  # else the streams were not the limit
+                self._steer(rate)
+
+    def _steer(self, rate: float) -> None:
+        before = self._limit
+        if self._rising and rate > self._rate * _BETTER:
+            self._limit = min(self._most, self._limit + max(1, self._limit // 2))
+        elif rate < self._rate * _WORSE:
+            self._limit, self._rising = max(2, self._limit - max(1, self._limit // 4)), False
+        else:
+            self._calm += 1
+            self._rising = self._calm % 8 == 0
+        self._rate = rate if self._limit != before else max(rate, self._rate * 0.95)
+        if self._limit > before:
+            self._changed.notify(self._limit - before)
