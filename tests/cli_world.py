@@ -18,6 +18,7 @@ from fakes import (
     FakeNotices,
     FakePeople,
     FakeRegistries,
+    FakeSigning,
     FakeState,
 )
 from tallyman import bootstrap
@@ -57,6 +58,7 @@ class World:
     notices: FakeNotices = field(default_factory=FakeNotices)
     announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
     people: FakePeople = field(default_factory=FakePeople)
+    signing: FakeSigning = field(default_factory=FakeSigning)
     works: bool = True
     slept: float = 0.0
     dead_letters: list[str] = field(default_factory=list)
@@ -101,6 +103,7 @@ class World:
             notices=self.notices,
             announcements=self.announcements,
             people=self.people,
+            signing=self.signing,
             judge=judge,
             clock=self.clock,
         )

@@ -21,7 +21,7 @@ from tallyman.adapters.codec import (
     state_from_plain,
 )
 from tallyman.domain.facts import Fact
-from tallyman.domain.images import ApiCall
+from tallyman.domain.images import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, StateMoved
@@ -38,6 +38,7 @@ __all__ = [
     "FakeNotices",
     "FakePeople",
     "FakeRegistries",
+    "FakeSigning",
     "FakeState",
     "FakeTrail",
 ]
@@ -113,18 +114,18 @@ class FakeLedger:
         """All facts in the order of their writing."""
         return [fact_from_plain(item) for item in self.items.values()]
 
-    def append(self, fact: Fact, change: StateChange | None = None) -> Appended:
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
         item = fact_to_plain(fact)
-        after = change_to_plain(change) if change else None
+        changes = [*([change] if change else []), *more]
+        after = [change_to_plain(each) for each in changes]
         key = (str(item["pk"]), str(item["sk"]))
         with self.state.lock:
             if key in self.items:
                 return Appended.KNOWN
-            if change and not self.state.would_take(change):
+            if not all(self.state.would_take(each) for each in changes):
                 raise StateMoved(f"write the fact {fact.kind.value} of {fact.partition}: nothing was written")
             self.items[key] = item
-            if change and after:
-                self.state.items[change.pk, change.sk] = after
+            self.state.items.update(zip(((each.pk, each.sk) for each in changes), after, strict=True))
             return Appended.WRITTEN
 
     def of_digest(self, digest: Digest) -> list[Fact]:
@@ -226,6 +227,17 @@ class FakePeople:
     def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
         who = sender_id.partition(":")[0]
         return next((entry for entry in allowed if who and self.ids.get(entry) == who), None)
+
+
+@dataclass
+class FakeSigning:
+    """`SigningView`; a test sets the `statuses` of an image. `silent`: the registry does not say."""
+
+    statuses: dict[tuple[Repository, Digest], list[SigningStatus]] = field(default_factory=dict)
+    silent: bool = False
+
+    def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
+        return None if self.silent else list(self.statuses.get((repository, digest), []))
 
 
 class Crash(BaseException):

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+
 from templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
 
 DAY = 86400
@@ -248,6 +249,7 @@ def test_the_outputs_are_what_the_command_line_looks_for() -> None:
         "PromoteQueueUrl",
         "ReconcileFunction",
         "NoticesTopicArn",
+        "PeoplePolicyArn",
     }
 
 

@@ -103,6 +103,12 @@ class Adapters:
         return IamPeople(self.clients.get("iam"))
 
     @cached_property
+    def signing(self) -> Any:
+        from tallyman.adapters.ecr_signing import EcrSigning
+
+        return EcrSigning(self.clients)
+
+    @cached_property
     def judge(self) -> Judge:
         return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
 
@@ -111,7 +117,15 @@ def record_push(a: Adapters) -> Any:
     """The service behind functions/record_push."""
     from tallyman.services.record_push import RecordPush
 
-    return RecordPush(a.policy, a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock)
+    signing = read_signing(a)
+    return RecordPush(a.policy, a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock, signing)
+
+
+def read_signing(a: Adapters) -> Any:
+    """What reads ECR's managed signing, for the functions that ask registries."""
+    from tallyman.services.read_signing import ReadSigning
+
+    return ReadSigning(a.policy, a.signing, a.ledger, a.clock)
 
 
 def verify_digest(a: Adapters) -> Any:
@@ -132,7 +146,7 @@ def record_command(a: Adapters) -> Any:
     """The service behind functions/record_command."""
     from tallyman.services.record_command import RecordCommand
 
-    return RecordCommand(a.policy, a.ledger, a.people, a.judge, a.clock)
+    return RecordCommand(a.policy, a.ledger, a.state, a.people, a.hints, a.notices, a.judge, a.clock)
 
 
 def promote_image(a: Adapters) -> Any:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from tallyman.domain.facts import Fact
-from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport
+from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 
@@ -54,8 +54,8 @@ class Appended(Enum):
 class Ledger(Protocol):
     """The append-only facts."""
 
-    def append(self, fact: Fact, change: StateChange | None = None) -> Appended:
-        """Writes the fact if it is new, and the change with it in one transaction. Raises StateMoved where only the
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+        """Writes the fact if it is new, and the changes with it in one transaction. Raises StateMoved where only a
         change's condition failed: nothing was written."""
 
     def of_digest(self, digest: Digest) -> list[Fact]:
@@ -213,6 +213,13 @@ class LayerUploads(Protocol):
 
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:
         """Ends the upload; the registry compares the digest. Forgotten as above; DigestMismatch: nothing is kept."""
+
+
+class SigningView(Protocol):
+    """ECR's managed signing."""
+
+    def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
+        """By profile; empty: nothing signs it. None: the registry does not say. NotFound: no such image."""
 
 
 class Trail(Protocol):

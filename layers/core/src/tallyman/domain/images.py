@@ -62,6 +62,15 @@ class ScanReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningStatus:
+    """How far ECR's managed signing of one image by one profile (its ARN) is: in_progress, complete or failed."""
+
+    profile: str
+    status: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ApiCall:
     """One management call that CloudTrail recorded: who did what to which repository."""
 

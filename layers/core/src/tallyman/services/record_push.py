@@ -21,6 +21,7 @@ from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notice
 from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, mark_active, tag_change
 from tallyman.services.judge import Judge
+from tallyman.services.read_signing import ReadSigning
 from tallyman.services.stowaways import report_stowaway
 
 _TRIES = 8
@@ -67,6 +68,7 @@ class RecordPush:
     notices: Notices
     judge: Judge
     clock: Clock
+    signing: ReadSigning | None = None
 
     def handle(self, body: str) -> str:
         """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, Passing to be tried again.
@@ -124,6 +126,7 @@ class RecordPush:
                 hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
             except StateMoved:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
+            self._judge_subject(seen, manifest)
             return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
         raise StateMoved(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
@@ -215,19 +218,46 @@ class RecordPush:
         except NotFound:
             return []  # the repository was removed since
 
-    def _relate(self, seen: Seen, manifest: Manifest) -> None:
-        """In each child's partition its index, in a subject's its referrer: so that one read of those finds them."""
-        for child in manifest.children:
-            self._append_relation(Kind.CHILD_OF, child.digest, seen, {"index": seen.digest})
-        if manifest.subject is not None:
-            told = {"referrer": str(seen.digest), "artifact_type": manifest.artifact_type or ""}
-            self._append_relation(Kind.REFERRED, manifest.subject.digest, seen, told)
+    def _judge_subject(self, seen: Seen, manifest: Manifest | None) -> None:
+        """What refers to another image (a signature) decides that one anew; about the image itself the caller does."""
+        subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
+        if self.signing is not None:
+            self.signing.refresh(subject or seen.digest)
+        if subject is not None:
+            self.judge.digest(subject)
 
-    def _append_relation(self, kind: Kind, digest: Digest, seen: Seen, detail: Mapping[str, Any]) -> None:
+    def _relate(self, seen: Seen, manifest: Manifest) -> None:
+        """In each child's partition its index, in a subject's its referrer: so that one read of those finds them.
+
+        What buildx puts into an index about one of its images (`unknown/unknown`) refers to that image.
+        """
+        for child in manifest.children:
+            self._append_relation(Kind.CHILD_OF, child.digest, seen, seen.digest, {"index": seen.digest})
+            if child.is_attestation:
+                about = child.annotations.get("vnd.docker.reference.digest", "")
+                statement = self.source.manifest(seen.repository, child.digest)
+                if statement is not None and any(str(c.digest) == about for c in manifest.children):
+                    self._refer(Digest.parse(about), seen, statement)
+        if manifest.subject is not None:
+            self._refer(manifest.subject.digest, seen, manifest)
+
+    def _refer(self, subject: Digest, seen: Seen, referrer: Manifest) -> None:
+        """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
+        told = {
+            "referrer": str(referrer.digest),
+            "artifact_type": referrer.artifact_type or "",
+            "predicates": _predicates(referrer),
+            "repository": str(seen.repository),
+        }
+        self._append_relation(Kind.REFERRED, subject, seen, referrer.digest, told)
+
+    def _append_relation(
+        self, kind: Kind, digest: Digest, seen: Seen, other: Digest, detail: Mapping[str, Any]
+    ) -> None:
         # no time of its own: bytes that name other bytes have always done so; a fixed key makes the fact one for ever
         fact = Fact(
             kind=kind,
-            id=fact_id(kind, digest, seen.digest),
+            id=fact_id(kind, digest, other, detail.get("repository")),
             at=datetime.fromtimestamp(0, tz=seen.at.tzinfo),
             seen=whole_millis(self.clock()),
             via=seen.via,
@@ -265,6 +295,15 @@ class RecordPush:
             actor=seen.actor,
             detail=more,
         )
+
+
+_PREDICATES = ("in-toto.io/predicate-type", "dev.sigstore.bundle.predicateType", "predicateType")
+
+
+def _predicates(manifest: Manifest) -> list[str]:
+    """The types of in-toto statements in a referrer, as its annotations and those of its layers name them."""
+    noted = [manifest.annotations, *(layer.annotations for layer in manifest.layers)]
+    return sorted({notes[key] for notes in noted for key in _PREDICATES if notes.get(key)})
 
 
 def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:

@@ -1,0 +1,74 @@
+"""What people ask for, as it comes through the commands queue, parsed once. Who asks is not in it: SQS says that."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tallyman.domain.names import Digest, parse_repository_name
+from tallyman.errors import BadInput, BadMessage
+
+_DOOR = ("digest", "repository", "from", "to")
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "promote": _DOOR,
+    "approve": (*_DOOR, "because"),
+    "deny": (*_DOOR, "because"),
+    "override": (*_DOOR, "gate", "because"),
+    "recall": ("digest", "because"),
+    "freeze": ("environment", "because"),
+    "thaw": ("environment", "because"),
+}
+COMMANDS = tuple(_FIELDS)
+LONGEST = 1000
+"""Characters of a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. `request` is the asker's id of it: the same one sent twice is one.
+
+    `digest`: of promote, approve, deny, override and recall; `repository` (canonical name), `source` and `target`: the
+    door that the first four are about; for freeze and thaw `target` is the environment, and `repository`
+    None all of it.
+    """
+
+    name: str
+    request: str
+    digest: Digest | None = None
+    repository: str | None = None
+    source: str | None = None
+    target: str | None = None
+    gate: str | None = None
+    because: str | None = None
+
+
+def parse_command(body: str) -> Command:
+    """`{"command": "approve", "request": …}`; raises BadMessage that says what was expected."""
+    try:
+        message: Any = json.loads(body)
+    except ValueError as error:
+        raise BadMessage(f"the message is no JSON ({error}): expected a command") from None
+    if not isinstance(message, dict):
+        raise BadMessage("the message is no command: expected an object with 'command' and 'request'")
+    name = message.get("command")
+    if not isinstance(name, str) or name not in _FIELDS:
+        raise BadMessage(f"'{name}' is no command that is known: expected {', '.join(COMMANDS)}")
+    wanted = ("command", "request", *_FIELDS[name])
+    if any(not isinstance(message.get(key), str) or not message[key].strip() for key in wanted):
+        raise BadMessage(f"the message is no command {name}: expected the texts {', '.join(wanted)}")
+    because = message["because"].strip() if "because" in wanted else None
+    if because and len(because) > LONGEST:
+        raise BadMessage(f"the command {name}: a reason has at most {LONGEST} characters")
+    repository = message.get("repository") or None
+    try:
+        return Command(
+            name=name,
+            request=message["request"],
+            digest=Digest.parse(message["digest"]) if "digest" in wanted else None,
+            repository=parse_repository_name(str(repository)) if repository and name != "recall" else None,
+            source=message["from"] if "from" in wanted else None,
+            target=message["to"] if "to" in wanted else message.get("environment"),
+            gate=message["gate"] if "gate" in wanted else None,
+            because=because,
+        )
+    except BadInput as error:
+        raise BadMessage(f"the command {name}: {error}") from None
