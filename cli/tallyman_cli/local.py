@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tallyman.adapters.policy_file import load
+from tallyman.errors import PolicyError
+
 if TYPE_CHECKING:
     from tallyman_local.cloud import Cloud
 
@@ -349,6 +352,12 @@ def environment(cloud: "Cloud") -> dict[str, str]:
 
 
 def new_cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":
+    """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
+    if policy is not None:
+        try:
+            load(policy)  # a cloud whose every function fails at its first line tells less than this
+        except PolicyError as error:
+            _bad(str(error))
     if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(relativeCreated)d %(message)s")
         logging.getLogger("tallyman.local").setLevel(logging.INFO)

@@ -6,14 +6,13 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local import deploy, moto_calls
+from tallyman_local import deploy, folders, moto_calls
 from tallyman_local.answers import Answer, json_answer
 from tallyman_local.bus import Bus
 from tallyman_local.control import Control
@@ -96,7 +95,7 @@ class Cloud:
         began = time.monotonic()
         moto_calls.reset()
         moto_calls.STOPPING.clear()
-        self.data_dir = self._data_dir or Path(tempfile.mkdtemp(prefix="tallyman-local-"))
+        self.data_dir = self._data_dir or folders.make()
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         self.trail = Trail()
         self.permissions = Permissions()

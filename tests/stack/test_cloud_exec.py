@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import toy
+
+from tallyman_local import folders
 
 SOURCES = [str(Path(__file__).parents[2] / folder) for folder in ("layers/core/src", "cli", "local")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
@@ -120,12 +123,25 @@ def test_a_command_that_is_not_there_is_127() -> None:
     assert done.stderr == "tallyman: no-such-command-at-all: command not found\n"
 
 
-def test_a_policy_that_names_no_registry_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["environments: {dev: {registries: [us-east-2]}}", "environmnets: {}", "[", "{"])
+def test_a_policy_that_is_not_valid_is_refused(tmp_path: Path, text: str) -> None:
     policy = tmp_path / "tallyman.yaml"
-    policy.write_text("environments: {dev: {registries: [us-east-2]}}")
+    policy.write_text(text)
     done = run("exec", "--policy", str(policy), "--", "true")
     assert done.returncode == 2
-    assert "us-east-2" in done.stderr
+    assert "tallyman.yaml" in done.stderr
+
+
+def test_the_folder_of_a_killed_cloud_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, other = tmp_path / f"tallyman-local-{gone.pid}-abc", tmp_path / f"tallyman-local-{os.getpid()}-abc"
+    for folder in (left, other):
+        folder.mkdir()
+    assert folders.make().is_dir()
+    assert not left.exists()
+    assert other.exists()
 
 
 def running(status: dict) -> list[int]:

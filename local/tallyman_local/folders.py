@@ -1,0 +1,35 @@
+"""The temporary folder of a cloud, and those that killed ones left."""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+_NAME = re.compile(r"tallyman-local-(\d+)-\w+")
+
+
+def make() -> Path:
+    """A new folder of this process; removes the folders of this user's processes that are no more."""
+    for folder in Path(tempfile.gettempdir()).glob("tallyman-local-*"):
+        named = _NAME.fullmatch(folder.name)
+        if named and not _alive(int(named[1])) and _is_ours(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # several may do this at once
+    return Path(tempfile.mkdtemp(prefix=f"tallyman-local-{os.getpid()}-"))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+    except FileNotFoundError:
+        return False
