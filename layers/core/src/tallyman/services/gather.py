@@ -1,6 +1,7 @@
 """Reads everything that is known of an image, consistently, so that it can be judged."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from tallyman.domain.decide import doors
 from tallyman.domain.facts import Fact, Kind
@@ -8,9 +9,16 @@ from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.ports import Ledger, State
+from tallyman.ports import State
 from tallyman.services.freezes import in_force
 from tallyman.services.release import release_partition
+
+
+class Facts(Protocol):
+    """The one method of a Ledger that gathering needs."""
+
+    def of_digest(self, digest: Digest) -> list[Fact]: ...
+
 
 MAX_DEPTH = 8
 """Indexes within indexes; deeper ones are not followed."""
@@ -24,7 +32,23 @@ def tag_partition(repository: Repository) -> str:
     return f"T#{repository}"
 
 
-def gather(ledger: Ledger, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
+class Once:
+    """A ledger for one reaction's reading: each digest is read once, when first asked for.
+
+    Consistent as long as the reaction wrote what it had to write before, and reads anew once it was told StateMoved.
+    """
+
+    def __init__(self, ledger: Facts) -> None:
+        self._ledger, self._read = ledger, dict[Digest, list[Fact]]()
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        """As the ledger's."""
+        if digest not in self._read:
+            self._read[digest] = self._ledger.of_digest(digest)
+        return self._read[digest]
+
+
+def gather(ledger: Facts, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
     """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
 
     With the policy, also what is frozen and released where its promotions could take the digest: without it those
@@ -52,7 +76,7 @@ def gather(ledger: Ledger, state: State, digest: Digest, policy: Policy | None =
     return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released)
 
 
-def _released(ledger: Ledger, state: State, environment: str, name: str) -> Released | None:
+def _released(ledger: Facts, state: State, environment: str, name: str) -> Released | None:
     item = state.get(release_partition(environment), name)
     if item is None or not item.data.get("digest"):
         return None
@@ -62,7 +86,7 @@ def _released(ledger: Ledger, state: State, environment: str, name: str) -> Rele
 
 
 def _descend(
-    ledger: Ledger,
+    ledger: Facts,
     facts: Iterable[Fact],
     platforms: dict[Digest, tuple[Fact, ...]],
     indexes: dict[Digest, tuple[Fact, ...]],
@@ -87,7 +111,7 @@ def _descend(
                 platforms[digest] = beneath
 
 
-def above(ledger: Ledger, digest: Digest) -> list[Digest]:
+def above(ledger: Facts, digest: Digest) -> list[Digest]:
     """The indexes that list this digest, directly or through others: what its facts may decide anew."""
     found: dict[Digest, None] = {}
     waiting = [digest]

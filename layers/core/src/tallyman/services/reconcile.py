@@ -36,8 +36,8 @@ class Wanted:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any], request: str) -> "Wanted":
-        """From what the function was invoked with: the schedule's event, or {repositories: [name, glob or
-        account/region/name], environment, registry, token}, each of them optional. BadInput says what is wrong.
+        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name,
+        name, account/region/name, or globs of these], environment, registry, token}, each of them optional. BadInput says what is wrong.
 
         No `repositories`: all; an empty list: none.
         """
@@ -62,6 +62,9 @@ class Wanted:
         if self.environment is not None and self.environment not in environments:
             return False
         names = {repository.name, str(repository)} if not found else {name for _, name in found} | {str(repository)}
+        for environment, name in found:
+            number = environment.registries.index(repository.registry) + 1
+            names |= {f"{environment.name}/{name}", f"{environment.name}[{number}]/{name}"}
         return self.patterns is None or any(glob_matches(p, name) for p in self.patterns for name in names)
 
 

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history import PUSHES
 from tallyman.domain.images import ImageDetail
 from tallyman.domain.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
@@ -27,7 +28,7 @@ from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, image_partition, mark_active
 from tallyman.services.policy_in_force import POLICY_KEY
 from tallyman.services.record_push import RecordPush, Seen
-from tallyman.services.stowaways import report_gathered
+from tallyman.services.stowaways import report_gathered, report_stowaway
 from tallyman.services.waiting import Waiting
 
 SWEEP = "S#sweep"
@@ -38,6 +39,8 @@ sweep that did it last; open: digests that are being worked on, which are judged
 how many events' worth of differences were found; untold: stowaways of the first sweep are not reported yet; images,
 bytes, indexes left out: each image's size, layers that images share counted each time}.
 """
+_FIRST_RUN = timedelta(minutes=15)
+"""From a deployment, when events begin to come, until some function first runs and names the policy: the schedule."""
 _CHUNK = 25
 _TRIES = 8
 
@@ -86,6 +89,7 @@ class Sweep:
             known, listed = self._look(repository, left)
             work = list(differences(repository, known, listed, now))
         for digest in data["open"]:  # a sweep died at these
+            self._stowaways(repository, Digest(digest), first, found)
             self._after(repository, Digest(digest), listed.get(Digest(digest)), first, found)
         self._tidy(repository, known, listed)
         for chunk in _chunks(work):
@@ -136,9 +140,25 @@ class Sweep:
     def _write(self, seen: Seen, first: bool, found: Counter[str]) -> None:
         found[seen.kind] += 1
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
-            self.record.removed(seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
+            at = self._deleted_at(seen) or seen.at
+            self.record.removed(seen.repository, seen.digest, seen.tag, at, Via.RECONCILED, seen.key)
         elif self.record.pushed(seen, tell=not first):
             found["stowaways"] += 1
+
+    def _stowaways(self, repository: Repository, digest: Digest, first: bool, found: Counter[str]) -> None:
+        for fact in self.ledger.of_digest(digest):
+            if fact.repository == repository and report_stowaway(
+                self.policy, self.ledger, self.notices, fact, tell=not first
+            ):
+                found["stowaways"] += 1
+
+    def _deleted_at(self, seen: Seen) -> datetime | None:
+        """When the image went, if that was told before its tag was known, and the tag so was not told of."""
+        facts = self.ledger.of_digest(seen.digest) if seen.kind is Kind.UNTAGGED else []
+        mine = [f for f in facts if f.repository == seen.repository]
+        last = max((f.at for f in mine if f.kind in PUSHES and f.tag == seen.tag), default=None)
+        gone = [f.at for f in mine if f.kind is Kind.DELETED and last is not None and f.at >= last]
+        return min(gone, default=None)
 
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
@@ -156,7 +176,7 @@ class Sweep:
     def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
         """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
         item = self.state.get(*POLICY_KEY)
-        times = [t for t in (known.since(), parse_time(item.data["at"]) if item else None) if t]
+        times = [t for t in (known.since(), parse_time(item.data["at"]) - _FIRST_RUN if item else None) if t]
         since = min(times, default=None)
 
         def is_later(seen: Seen) -> bool:
