@@ -125,7 +125,7 @@ class ImageView:
         return None if None in sizes.values() else sum(size for size in sizes.values() if size is not None)
 
     def locations(self) -> list[dict[str, Any]]:
-        """Where it is now, by what is recorded: {registry, repository, environment, tags}, the first pushed first."""
+        """Where it is now, by what is recorded: {registry, repository, environment, tags}, in the policy's order."""
         places: dict[Repository, list[Fact]] = {}
         for fact in self.image.facts:
             if fact.repository and fact.kind in (*PUSHES, Kind.DELETED, Kind.UNTAGGED):
@@ -144,7 +144,8 @@ class ImageView:
                     "tags": tags,
                 }
             )
-        return found or self._unrecorded()
+        order = {str(registry): number for number, registry in enumerate(self.stack.policy.registries())}
+        return sorted(found, key=lambda where: order.get(where["registry"], len(order))) or self._unrecorded()
 
     def _unrecorded(self) -> list[dict[str, Any]]:
         """Where nothing is recorded: what the registry says itself."""
@@ -224,7 +225,7 @@ def _scan(facts: Any, place: Repository) -> dict[str, Any]:
 def _promotion(fact: Fact) -> dict[str, Any]:
     detail: Mapping[str, Any] = fact.detail
     deciding = None
-    if fact.kind is Kind.DECIDED:
+    if fact.kind is Kind.DECIDED and detail["verdict"] != "promoted":
         gates = detail["gates"]
         deciding = next((g for v in ("failed", "waiting") for g in gates if g["verdict"] == v), None)
     return {

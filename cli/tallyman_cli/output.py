@@ -29,6 +29,12 @@ MARKS = {
     "unknown": ("…", "yellow"),
 }
 
+PROSE = ("reason", "what", "why", "error")
+"""Headings of columns that hold sentences."""
+
+SHORTEST = 40
+"""Columns of the screen that a sentence gets at least."""
+
 Cell = str | Text
 
 
@@ -72,16 +78,22 @@ def say(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Columns that line up, without a frame; columns without a value are left out, headings where there are none."""
+    """Columns that line up, without a frame; columns without a value are left out, headings where there are none.
+
+    Only sentences (the columns of PROSE) are broken into lines; where even that does not fit, the terminal wraps.
+    """
     cells = [list(row) for row in rows]
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
-    headed = any(columns)
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headed)
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
+    fixed = 0
     for i in kept:
-        made.add_column(columns[i], overflow="fold")
+        prose = columns[i] in PROSE
+        made.add_column(columns[i], overflow="fold", no_wrap=not prose)
+        longest = max(len(columns[i]), *(len(str(row[i])) for row in cells))
+        fixed += (min(longest, SHORTEST) if prose else longest) + 2
     for row in cells:
         made.add_row(*(row[i] for i in kept))
-    _write(made)
+    _write(made, fixed)
 
 
 def mark(verdict: str) -> Text:
@@ -114,10 +126,13 @@ def size(count: int | None) -> str:
     return f"{number:.1f} GB"
 
 
-def _write(what: Any) -> None:
-    terminal = sys.stdout.isatty()
-    if terminal:
-        Console(file=sys.stdout, soft_wrap=False, highlight=False, markup=False).print(what)
+def _write(what: Any, width: int = 0) -> None:
+    """`width`: columns that it needs at least."""
+    if sys.stdout.isatty():
+        screen = Console(file=sys.stdout, highlight=False, markup=False)
+        if width > screen.width:
+            screen = Console(file=sys.stdout, width=WIDE, highlight=False, markup=False)
+        screen.print(what, soft_wrap=isinstance(what, str))
         return
     buffer = io.StringIO()
     plain = Console(file=buffer, width=WIDE, color_system=None, force_terminal=False, highlight=False, markup=False)

@@ -9,7 +9,8 @@ import typer
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import PASSED
-from tallyman_cli import context, doors, options, output
+from tallyman.errors import BadInput
+from tallyman_cli import asking, context, doors, options, output
 from tallyman_cli.waiting import wait_for
 from tallyman_cli.why import To, note_unknown
 
@@ -21,6 +22,17 @@ def promote(
         bool, typer.Option("--dry-run", help="Only say what the gates say; ask for nothing, write nothing.")
     ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait for the outcome.")] = False,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override",
+            metavar="GATE",
+            help="Open this gate for 24 hours, if the policy lets it be overridden; written down, and told.",
+        ),
+    ] = None,
+    because: Annotated[
+        str | None, typer.Option("--because", metavar="REASON", help="Why it is overridden.", show_default=False)
+    ] = None,
     timeout: options.Timeout = 300,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -32,6 +44,13 @@ def promote(
     Exit status: 0 promoted (--dry-run: it would be; --no-wait: asked for), 1 refused, in conflict or waiting,
     2 no promotion leads there.
     """
+    gates = override or []
+    if gates and (not because or not because.strip()):
+        raise BadInput("--override needs a reason: --because …")
+    if because and not gates:
+        raise BadInput("--because is the reason of an --override: name the gate")
+    if gates and dry_run:
+        raise BadInput("--dry-run writes nothing, and an override is written down: leave one of the two out")
     opened = context.connect(stack, policy)
     where = doors.door(opened, image, to)
     note_unknown(opened, where)
@@ -41,18 +60,14 @@ def promote(
         if not would_go(decision):
             raise typer.Exit(1)
         return
+    for gate in gates:
+        command = {**doors.as_command(where), "command": "override", "gate": gate, "because": because}
+        asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
+        if asked.trouble:
+            _answer(where, doors.judge(opened, where), asked.request)
+        asking.finish(asked)
     request = str(uuid4())
-    opened.hints.send(
-        "commands",
-        {
-            "command": "promote",
-            "request": request,
-            "digest": where.digest,
-            "repository": where.canonical,
-            "from": where.source,
-            "to": where.target,
-        },
-    )
+    opened.hints.send("commands", {**doors.as_command(where), "command": "promote", "request": request})
     output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
     if no_wait:
         if as_json:
@@ -93,8 +108,11 @@ class Outcome:
         start = self.stack.monotonic()
         asked = wait_for(self.stack, self._recorded, self.timeout)
         if asked is None:
+            decision = doors.judge(self.stack, self.where)
+            if decision.verdict == PROMOTED:
+                return Settled(decision)  # events did it, whatever became of the request
             return Settled(
-                doors.judge(self.stack, self.where),
+                decision,
                 f"the request was not taken up within {self.timeout:g} s: it may still be; one that failed is in the "
                 "dead-letter queue of record_command with its reason",
             )

@@ -120,8 +120,11 @@ class Sweep:
             for e in self._registries.values()
         ]
         output.table(("registry", "repositories", "images", "missed events", "error"), rows)
-        found = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(self._found.items()) if n)
+        missed = sum(each["missed"] for each in self._registries.values())
+        found = [f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(self._found.items()) if n]
         output.line()
-        output.line(f"found: {found or 'nothing that was not known'}")
+        output.line(f"{missed or 'no'} event{'' if missed == 1 else 's'} had been missed")
+        if found:
+            output.line(f"found: {', '.join(found)}")
         if self._retried:
             output.line(f"taken up again: {self._retried}")
