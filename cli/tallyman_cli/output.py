@@ -130,12 +130,21 @@ def _write(what: Any, width: int = 0) -> None:
     """`width`: columns that it needs at least."""
     if sys.stdout.isatty():
         screen = Console(file=sys.stdout, highlight=False, markup=False)
-        if width > screen.width:
-            screen = Console(file=sys.stdout, width=WIDE, highlight=False, markup=False)
-        screen.print(what, soft_wrap=isinstance(what, str))
+        if width <= screen.width:
+            screen.print(what, soft_wrap=isinstance(what, str))
+            return
+        wide = Console(file=sys.stdout, width=WIDE, highlight=False, markup=False)
+        with wide.capture() as captured:
+            wide.print(what)
+        _put(captured.get())
         return
     buffer = io.StringIO()
     plain = Console(file=buffer, width=WIDE, color_system=None, force_terminal=False, highlight=False, markup=False)
     plain.print(what, no_wrap=True, crop=False, overflow="ignore")
-    sys.stdout.write("".join(part.rstrip() + "\n" for part in buffer.getvalue().splitlines()))
+    _put(buffer.getvalue())
+
+
+def _put(text: str) -> None:
+    """Without the blanks that fill up columns: a terminal would wrap them too."""
+    sys.stdout.write("".join(part.rstrip() + "\n" for part in text.splitlines()))
     sys.stdout.flush()

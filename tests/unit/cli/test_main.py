@@ -230,3 +230,23 @@ def test_elsewhere_a_row_of_any_length_is_one_line_without_colour(capsys: pytest
 )
 def test_sizes_are_in_the_units_of_registries(count: int | None, text: str) -> None:
     assert output.size(count) == text
+
+
+def test_on_a_terminal_that_is_too_narrow_rows_stay_whole_and_sentences_are_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def shown(columns: tuple[str, ...], row: tuple[str, ...]) -> list[str]:
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stdout", screen)
+        output.table(columns, [row])
+        return [line for line in screen.getvalue().splitlines()[1:] if line]
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(("at", "image"), ("x" * 20, "y" * 90)) == ["x" * 20 + "  " + "y" * 90]
+    assert len(shown(("gate", "reason"), ("scan", "word " * 40))) > 2
