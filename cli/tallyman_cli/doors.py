@@ -90,6 +90,11 @@ def as_json(where: Door, decision: Decision) -> dict[str, Any]:
     }
 
 
+def as_command(where: Door) -> dict[str, Any]:
+    """What a command about this image at this door says of it."""
+    return {"digest": where.digest, "repository": where.canonical, "from": where.source, "to": where.target}
+
+
 def sentence(where: Door, decision: Decision) -> str:
     """One sentence, the deciding gate in it."""
     name, to, gate = where.text, where.target, decision.deciding
@@ -118,7 +123,7 @@ def show(where: Door, decision: Decision) -> None:
     """The decision for people: the sentence, the gate that decides first, then the others."""
     output.line(sentence(where, decision))
     output.line()
-    first = decision.deciding
+    first = decision.deciding if decision.verdict != PROMOTED else None
     ordered = sorted(decision.gates, key=lambda g: g is not first)
     output.table(("gate", "verdict", "reason"), [(g.name, output.mark(g.verdict), g.reason) for g in ordered])
     output.line()

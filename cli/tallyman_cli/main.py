@@ -12,9 +12,13 @@ from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli import context, local, output, policy
 from tallyman_cli import repository as repositories
+from tallyman_cli.approve import approve, deny
 from tallyman_cli.demo import demo
+from tallyman_cli.freeze import freeze, thaw
 from tallyman_cli.history import history
+from tallyman_cli.pending import pending
 from tallyman_cli.promote import promote
+from tallyman_cli.recall import recall
 from tallyman_cli.reconcile import reconcile
 from tallyman_cli.show import show
 from tallyman_cli.verify import verify
@@ -74,6 +78,12 @@ app.command(short_help="What an image is, where it is, what is known.")(show)
 app.command(short_help="Have an image's bytes checked now.")(verify)
 app.command(short_help="Why an image is, or is not, let in.")(why)
 app.command(short_help="Ask for a promotion, and wait for it.")(promote)
+app.command(short_help="What waits, for what, until when.")(pending)
+app.command(short_help="Approve that an image goes.")(approve)
+app.command(short_help="Deny that an image goes.")(deny)
+app.command(short_help="Let nothing into an environment.")(freeze)
+app.command(short_help="End a freeze.")(thaw)
+app.command(short_help="Block an image everywhere, for ever.")(recall)
 app.command(short_help="Compare registries and ledger now.")(reconcile)
 app.add_typer(repositories.app, name="repository")
 app.add_typer(policy.app, name="policy")

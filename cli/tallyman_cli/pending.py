@@ -1,0 +1,80 @@
+"""`tallyman pending`: what wants into an environment and is not in: for what it waits, since when, until when."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.gates import FAILED, target
+from tallyman.services.judge import pending_partition
+from tallyman_cli import context, options, output
+
+Environment = Annotated[
+    str | None,
+    typer.Argument(metavar="[ENVIRONMENT]", help="Of this environment; without it, of all.", show_default=False),
+]
+
+
+def pending(
+    environment: Environment = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """List the images that want into an environment and are not in: what decides, since when, and until when.
+
+    What was given up after trying for long (parked) is among them, and what a gate refuses. Exit status: 0, 2 no such
+    environment.
+    """
+    opened = context.connect(stack, policy)
+    names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
+    found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
+    if as_json:
+        output.data(found)
+        return
+    if not found:
+        output.line(f"nothing waits for {environment or 'any environment'}")
+        return
+    output.table(
+        ("image", "to", "verdict", "gate", "reason", "since", "until", "digest"),
+        [
+            (
+                f"{row['from']}/{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
+                row["to"],
+                output.mark("parked" if row["parked"] else row["verdict"]),
+                row["gate"] or "",
+                row["reason"] or "",
+                row["since"],
+                row["until"] or "",
+                output.digest(row["digest"]),
+            )
+            for row in found
+        ],
+    )
+
+
+def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
+    """One for each pending item of these environments. One Query an environment."""
+    for name in environments:
+        for item in opened.state.list(pending_partition(name)):
+            yield _row(item.data)
+
+
+def _row(data: Mapping[str, Any]) -> dict[str, Any]:
+    tags = list(data["tags"])
+    return {
+        "image": f"{data['from']}/{data['name']}{':' + tags[0] if tags else '@' + data['digest']}",
+        "digest": data["digest"],
+        "repository": data["name"],
+        "from": data["from"],
+        "to": data["to"],
+        "tags": tags,
+        "verdict": data["verdict"],
+        "gate": data["gate"],
+        "reason": data["reason"],
+        "since": data["since"],
+        "until": data["until"],
+        "parked": data["verdict"] == FAILED and data["gate"] == target.NAME,  # a conflict has a verdict of its own
+        "attempt": data.get("attempt", 0),
+        "next_at": data.get("next_at"),
+    }
