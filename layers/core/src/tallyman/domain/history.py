@@ -51,6 +51,7 @@ def history(facts: Iterable[Fact]) -> list[Row]:
     """
     streams: dict[tuple[Repository, str | None, str], list[_Told]] = defaultdict(list)
     images: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
+    pushes: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
     for fact in sorted({(f.sort, f.partition): f for f in facts}.values(), key=lambda f: (f.at, f.seen, f.id)):
         if fact.repository is None or fact.digest is None:
             continue
@@ -61,17 +62,23 @@ def history(facts: Iterable[Fact]) -> list[Row]:
         )
         if fact.kind in PUSHES or fact.kind is Kind.UNTAGGED:
             streams[fact.repository, fact.tag, fact.tag or fact.digest].append(told)
+            if fact.kind in PUSHES:
+                pushes[fact.repository, fact.digest].append(told)
         elif fact.kind in _OF_IMAGES:
             images[fact.repository, fact.digest].append(told)
-    rows: list[Row] = []
-    for (repository, _, _), stream in streams.items():
+    placed: list[tuple[tuple[datetime, str, str, int], Row]] = []
+
+    def place(key: str, rows: Iterable[Row]) -> None:
+        # rows of one moment: those of one tag keep the order that was found for them, a move right after its push
+        placed.extend(((row.at, str(row.repository), key, number), row) for number, row in enumerate(rows))
+
+    for (repository, tag, key), stream in streams.items():
         digests = {told.row.digest for told in stream}
         removed = [t for d in digests for t in images.get((repository, d), []) if t.row.kind == Kind.DELETED]
-        rows.extend(_tag_rows(_one_call(stream) + removed))
-    for stream in images.values():
-        rows.extend(_image_rows(_one_call(stream)))
-    # within one moment: a move follows its push
-    return sorted(rows, key=lambda r: (r.at, r.kind == TAG_MOVED, r.seen, r.tag or "", r.digest), reverse=True)
+        place(f"{tag or ''} {key}", _tag_rows(_one_call(stream) + removed))
+    for (repository, digest), stream in images.items():
+        place(f" {digest} image", _image_rows(_one_call(stream) + pushes[repository, digest]))
+    return [row for _, row in sorted(placed, key=lambda pair: pair[0], reverse=True)]
 
 
 def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
@@ -121,9 +128,9 @@ def _in_order(stream: list[_Told]) -> list[_Told]:
 
 
 def _tag_rows(stream: list[_Told]) -> list[Row]:
-    """The rows of one tag, oldest first."""
+    """The rows of one tag, oldest first. An image that was deleted took its tags along."""
     rows: list[Row] = []
-    moves: set[int] = set()
+    moves: set[int] = set()  # which of the rows moved the tag
     pointing: Digest | None = None
     for told in _in_order(stream):
         row = told.row
@@ -142,16 +149,23 @@ def _tag_rows(stream: list[_Told]) -> list[Row]:
             if pointing is not None and row.tag:
                 moves.add(len(rows) - 1)
             pointing = row.digest
-    return rows + [replace(row, kind=TAG_MOVED) for i, row in enumerate(rows) if i in moves]
+    return [
+        each for i, row in enumerate(rows) for each in ([row, replace(row, kind=TAG_MOVED)] if i in moves else [row])
+    ]
 
 
 def _image_rows(stream: list[_Told]) -> list[Row]:
+    """The rows of one image, oldest first. Its pushes are no rows of it, but between them it may be deleted twice."""
     rows: list[Row] = []
+    back = False
     for told in _in_order(stream):
-        if rows and rows[-1].kind == told.row.kind:
+        if told.row.kind in PUSHES:
+            back = True
+        elif rows and rows[-1].kind == told.row.kind and not (back and told.row.kind == Kind.DELETED):
             rows[-1] = _join(rows[-1], told.row)
         else:
             rows.append(told.row)
+            back = False
     return rows
 
 

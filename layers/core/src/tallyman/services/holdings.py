@@ -60,6 +60,15 @@ def tag_change(
     return StateChange(tag_partition(repository), tag, item.revision if item else 0, data)
 
 
+def lost_change(item: StateItem, current: Digest | None, digest: Digest) -> StateChange | None:
+    """A tag's item after the fact that the image `digest` was deleted, while the registry says `current`; None if
+    that is no news. The newest fact of the tag itself stays what it was: a push that comes late counts from there."""
+    told = None if current is None and item.data.get("told") == digest else item.data.get("told")
+    moved_from = item.data.get("digest") or item.data.get("moved_from")
+    data = {**item.data, "digest": current, "told": told, "moved_from": moved_from if moved_from != current else None}
+    return None if data == dict(item.data) else StateChange(item.pk, item.sk, item.revision, data)
+
+
 def hold(
     state: State, repository: Repository, digest: Digest, present: bool, archived: bool | None, now: datetime
 ) -> None:

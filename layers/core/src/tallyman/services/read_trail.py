@@ -11,6 +11,7 @@ from tallyman.errors import BadInput, Refused, StateMoved
 from tallyman.ports import Clock, Deadline, Ledger, State, StateChange, Trail
 from tallyman.services.blobs import enough_time
 from tallyman.services.record_push import RecordPush
+from tallyman.services.stowaways import report_stowaway
 
 TRAIL = "S#trail"
 """The partition of the state table with an item for each registry, sk `<account>/<region>`: how far the history was
@@ -82,13 +83,13 @@ class ReadTrail:
     def _write(self, call: ApiCall) -> None:
         origin = call.id.partition("#")[0]
         facts = self.ledger.of_digest(call.digest) if call.digest else []
-        known = any(
-            f.detail.get("call") == origin and f.tag == call.tag and f.repository == call.repository for f in facts
-        )
-        if known and call.digest:
-            self.record.judge.digest(call.digest)  # who wrote it may have died before
-        else:
+        known = [f for f in facts if (f.detail.get("call"), f.tag, f.repository) == (origin, call.tag, call.repository)]
+        if not known or call.digest is None:
             self.record.call(call, Via.RECONCILED)
+            return
+        for fact in known:  # who wrote it may have died before the rest was done
+            report_stowaway(self.record.policy, self.ledger, self.record.notices, fact)
+        self.record.judge.digest(call.digest)
 
     def _span(self, registry: Registry) -> tuple[datetime, datetime] | None:
         item = self.state.get(TRAIL, str(registry))

@@ -4,7 +4,7 @@ Observe (parse the hint, ask the registry), write facts (conditionally), decide,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from tallyman.domain.times import whole_millis
 from tallyman.errors import BadMessage, NotFound, StateMoved
 from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State
 from tallyman.services.gather import tag_partition
-from tallyman.services.holdings import hold, mark_active, tag_change
+from tallyman.services.holdings import hold, lost_change, mark_active, tag_change
 from tallyman.services.judge import Judge
 from tallyman.services.read_signing import ReadSigning
 from tallyman.services.stowaways import report_stowaway
@@ -143,7 +143,7 @@ class RecordPush:
     ) -> None:
         """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry.
 
-        An image that is gone took its tags along: each that is known gets an entry of its own.
+        An image that is gone took its tags along.
         """
         for _ in range(_TRIES):
             seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, extra)
@@ -151,8 +151,10 @@ class RecordPush:
                 there = self._vanished(seen)
                 if there is None:
                     for item in list(self.state.list(tag_partition(repository))):
-                        if digest in (item.data.get("digest"), item.data.get("told")) and item.sk != tag:
-                            self._vanished(replace(seen, kind=Kind.UNTAGGED, tag=item.sk))
+                        if digest in (item.data.get("digest"), item.data.get("told")):
+                            current = _current(self._look(repository, digest, item.sk), item.sk)
+                            if lost := lost_change(item, current, digest):
+                                self.state.put(lost)
                 hold(self.state, repository, digest, there is not None, None, self.clock())
             except StateMoved:
                 continue

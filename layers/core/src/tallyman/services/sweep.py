@@ -25,7 +25,7 @@ from tallyman.ports import Appended, Clock, Deadline, ImageSource, Ledger, Notic
 from tallyman.services.blobs import enough_time
 from tallyman.services.differences import Known, differences
 from tallyman.services.gather import tag_partition
-from tallyman.services.holdings import hold, image_partition, mark_active
+from tallyman.services.holdings import hold, image_partition, lost_change, mark_active
 from tallyman.services.policy_in_force import POLICY_KEY
 from tallyman.services.record_push import RecordPush, Seen
 from tallyman.services.stowaways import report_gathered, report_stowaway
@@ -79,18 +79,26 @@ class Sweep:
         first = data["swept"] is None
         now = whole_millis(self.clock())
         known, listed = self._look(repository, left)
-        work = list(differences(repository, known, listed, now))
+        work = self._work(repository, known, listed, now)
         missed = data["missed"]
         if missed is None:
             missed = len(self._since_known(work, known) if first else work)
         if work:
             mark_active(self.state, repository, now)  # CloudTrail may tell of it only in some minutes
-        if work and read_trail():
-            known, listed = self._look(repository, left)
-            work = list(differences(repository, known, listed, now))
-        for digest in data["open"]:  # a sweep died at these
-            self._stowaways(repository, Digest(digest), first, found)
-            self._after(repository, Digest(digest), listed.get(Digest(digest)), first, found)
+        if work:
+            # what the trail tells is written down by its call, but what the lost event would have set off is not
+            found_out = list(dict.fromkeys(seen.digest for seen in work))
+            data |= {"missed": missed, "open": list(dict.fromkeys([*data["open"], *found_out]))}
+            self._save(repository, data)
+            if read_trail():
+                known, listed = self._look(repository, left)
+                before, work = work, self._work(repository, known, listed, now)
+                still = {(seen.kind, seen.digest, seen.tag) for seen in work}
+                found.update(s.kind for s in before if (s.kind, s.digest, s.tag) not in still)
+        undone = {seen.digest for seen in work}
+        for digest in (Digest(d) for d in data["open"] if d not in undone):
+            self._stowaways(repository, digest, first, found)
+            self._after(repository, digest, listed.get(digest), first, found)
         self._tidy(repository, known, listed)
         for chunk in _chunks(work):
             digests = list(dict.fromkeys(seen.digest for seen in chunk))
@@ -137,11 +145,22 @@ class Sweep:
             listed = {}  # the repository was removed
         return Known(tags, images), listed
 
+    def _work(
+        self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
+    ) -> list[Seen]:
+        work = []
+        for seen in differences(repository, known, listed, now):
+            if not self._is_told(seen):
+                work.append(seen)
+            elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest):
+                with suppress(StateMoved):
+                    self.state.put(change)
+        return work
+
     def _write(self, seen: Seen, first: bool, found: Counter[str]) -> None:
         found[seen.kind] += 1
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
-            at = self._deleted_at(seen) or seen.at
-            self.record.removed(seen.repository, seen.digest, seen.tag, at, Via.RECONCILED, seen.key)
+            self.record.removed(seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
         elif self.record.pushed(seen, tell=not first):
             found["stowaways"] += 1
 
@@ -152,13 +171,12 @@ class Sweep:
             ):
                 found["stowaways"] += 1
 
-    def _deleted_at(self, seen: Seen) -> datetime | None:
-        """When the image went, if that was told before its tag was known, and the tag so was not told of."""
+    def _is_told(self, seen: Seen) -> bool:
+        """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
         facts = self.ledger.of_digest(seen.digest) if seen.kind is Kind.UNTAGGED else []
         mine = [f for f in facts if f.repository == seen.repository]
         last = max((f.at for f in mine if f.kind in PUSHES and f.tag == seen.tag), default=None)
-        gone = [f.at for f in mine if f.kind is Kind.DELETED and last is not None and f.at >= last]
-        return min(gone, default=None)
+        return last is not None and any(f.kind is Kind.DELETED and f.at >= last for f in mine)
 
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
