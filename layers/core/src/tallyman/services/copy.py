@@ -28,7 +28,7 @@ from tallyman.services.streams import MOST, Streams
 from tallyman.services.tee import Teed, tee
 from tallyman.services.watch import Watch
 
-__all__ = ["Family", "Parts", "Staged", "Watch", "families", "family", "join", "stage"]
+__all__ = ["Family", "Parts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning."""
@@ -73,6 +73,7 @@ def stage(
         _all(alone.submit(work.guard, work.look) for work in works)
         far = time.monotonic() - began > FAR
         _all(alone.submit(work.guard, work.prepare) for work in works)
+        _all(alone.submit(work.guard, work.mount) for work in works)
         lacking = {d for work in works for d in work.lacking if not work.error}
         streams = Streams(start=parallel or (MOST if far else 4), most=most)
         copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
@@ -80,6 +81,38 @@ def stage(
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)
         _all(alone.submit(work.guard, partial(work.finish, copier.alone)) for work in works)
     return {work.repository: work.outcome() for work in works}
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
+
+    manifests: tuple[Digest, ...]
+    blobs: Mapping[Digest, int]
+    mounts: bool
+
+
+def survey(
+    origin: Repository,
+    target: Destination,
+    targets: Sequence[Repository],
+    family: Family,
+    *,
+    deadline: Deadline,
+    tags: Mapping[Digest, str] | None = None,
+) -> dict[Repository, Survey | TallymanError]:
+    """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
+    found: dict[Repository, Survey | TallymanError] = {}
+    for place in dict.fromkeys(targets):
+        work = Work(origin, target, place, family, deadline, Watch(), tags or {})
+        work.guard(work.look)
+        work.guard(work.prepare)
+        found[place] = work.error or Survey(
+            tuple(m.digest for m in work.needed),
+            {digest: family.blobs[digest].size for digest in sorted(work.lacking)},
+            place.registry == origin.registry,
+        )
+    return found
 
 
 @dataclass

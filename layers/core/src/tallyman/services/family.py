@@ -102,29 +102,38 @@ def families(
     repository: Repository,
     digests: Sequence[Digest],
     *,
+    known: Mapping[Digest, Manifest] | None = None,
     deadline: Deadline = _no_limit,
     parallel: int = 16,
 ) -> tuple[Family | None, dict[Digest, TallymanError]]:
     """Several families of a repository joined, and those that can't be read, each with its error. What passes is
-    raised."""
+    raised. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
     with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
         try:
-            return (_Reader(source, repository, deadline, pool).family(wanted) if wanted else None), {}
+            return (_Reader(source, repository, deadline, pool, known).family(wanted) if wanted else None), {}
         except (BadManifest, DigestMismatch, Refused):
             found: list[Family] = []
             errors: dict[Digest, TallymanError] = {}
         for digest in wanted:  # one of them is damaged: each for itself
             try:
-                found.append(_Reader(source, repository, deadline, pool).family([digest]))
+                found.append(_Reader(source, repository, deadline, pool, known).family([digest]))
             except (BadManifest, DigestMismatch, Refused) as error:
                 errors[digest] = error
     return (join(found) if found else None), errors
 
 
 class _Reader:
-    def __init__(self, source: Origin, repository: Repository, deadline: Deadline, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        source: Origin,
+        repository: Repository,
+        deadline: Deadline,
+        pool: ThreadPoolExecutor,
+        known: Mapping[Digest, Manifest] | None = None,
+    ) -> None:
         self.source, self.repository, self.deadline, self.pool = source, repository, deadline, pool
+        self.known: Mapping[str, Manifest] = {str(d): m for d, m in (known or {}).items()}
         self.manifests: dict[Digest, Manifest] = {}
         self.unreadable: dict[Digest, str] = {}
 
@@ -160,7 +169,8 @@ class _Reader:
             if not level:
                 return
             enough_time(self.deadline, level[0])
-            read = self.source.manifests(self.repository, level)
+            unknown = [d for d in level if d not in self.known]
+            read = {**self.known, **(self.source.manifests(self.repository, unknown) if unknown else {})}
             found: dict[Digest, None] = {}
             for digest in level:
                 manifest = read.get(digest)

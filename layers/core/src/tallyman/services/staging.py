@@ -61,6 +61,7 @@ class Work:
         self.needed: list[Manifest] = []
         self.lacking: set[Digest] = set()
         self.pushed: list[Digest] = []
+        self.tagged: set[Digest] = set()
         self.uploaded: list[Digest] = []
         self.mounted: list[Digest] = []
         self.refused: dict[Digest, str] = dict(family.unreadable)
@@ -79,7 +80,7 @@ class Work:
             tuple(self.mounted),
             dict(self.refused),
             failed,
-            {digest: tag for digest, tag in self.tags.items() if digest in pushed & roots},
+            {digest: tag for digest, tag in self.tags.items() if digest in (pushed | self.tagged) & roots},
         )
 
     def guard(self, step: Callable[[], None]) -> None:
@@ -97,13 +98,14 @@ class Work:
         and ECR removes no image that an index lists.
         """
         roots = [m for m in self.family.images if m.digest in set(self.family.roots)]
-        there = self._there([*roots, *self.family.referrers])
+        there = self._there([*roots, *self.family.referrers], self.tags)
+        self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
         self.needed = [m for m in self.family.images if m.digest in wanted]
         self.needed += [m for m in self.family.referrers if m.digest not in there]
 
     def prepare(self) -> None:
-        """Finds out which blobs are missing, mounts what can be mounted, and leaves out children that are there."""
+        """Finds out which blobs are missing, and leaves out children that are there."""
         wanted = {d for m in self.needed for d in self.family.blobs_of(m)}
         if wanted:
             enough_time(self.deadline, f"asking {self.repository} for blobs")
@@ -115,14 +117,18 @@ class Work:
         if unknown:
             there = self._there(unknown)
             self.needed = [m for m in self.needed if m.digest not in there]
-        if self.repository.registry == self.origin.registry and self.repository != self.origin:
-            for digest in sorted(self.lacking):
-                enough_time(self.deadline, f"mounting {digest} in {self.repository}")
-                if not self.port.mount(self.repository, digest, self.origin.name):
-                    break  # the account does not mount, or not with this encryption: no use asking for the others
-                self.lacking.discard(digest)
-                self.mounted.append(digest)
-                self.watch.mounted(self.repository, digest, sizes[digest])
+
+    def mount(self) -> None:
+        """Takes over what lies in the same registry."""
+        if self.repository.registry != self.origin.registry or self.repository == self.origin:
+            return
+        for digest in sorted(self.lacking):
+            enough_time(self.deadline, f"mounting {digest} in {self.repository}")
+            if not self.port.mount(self.repository, digest, self.origin.name):
+                break  # the account does not mount, or not with this encryption: no use asking for the others
+            self.lacking.discard(digest)
+            self.mounted.append(digest)
+            self.watch.mounted(self.repository, digest, self.family.blobs[digest].size)
 
     def finish(self, alone: "Callable[[Digest, Work], None]") -> None:
         """Catches up with blobs alone, then puts the manifests bottom-up and reads them back."""
@@ -223,6 +229,8 @@ class Work:
             if held.raw == manifest.raw:
                 there.add(manifest.digest)
                 continue
+            if manifest.digest in (tags or {}) and manifest.digest not in self.pushed:
+                continue  # the tag names another image
             what = f"{self.repository} answers {held.digest} when asked for {names[manifest.digest]}"
             if manifest.digest in self._referrers:
                 self.refused[manifest.digest] = what
