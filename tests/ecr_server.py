@@ -59,6 +59,7 @@ class Served:
         for registry in self.ecr.registries():
             for row in self.ecr.repositories(registry):
                 self.ecr.store.delete(row)
+        self.ecr.store.db.run("DELETE FROM settings")
         self.events.clear()
         self.trail.clear()
         self.denied.clear()

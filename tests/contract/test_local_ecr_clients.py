@@ -111,6 +111,7 @@ def docker(served: Served, tmp_path: Path) -> Docker:
 def test_docker_pushes_mounts_pulls_and_is_told_that_a_tag_is_immutable(served: Served, docker: Docker) -> None:
     served.create(imageTagMutability="IMMUTABLE")
     served.create(name="team/other")
+    served.api("PutAccountSetting", name="BLOB_MOUNTING", value="ENABLED")
     host = f"localhost:{served.ports[DEV]}"
     first, second = f"{host}/{NAME}:v1", f"{host}/team/other:v1"
     try:

@@ -386,6 +386,7 @@ def test_of_a_body_that_breaks_off_nothing_is_kept(served: Served, framing: str)
 
 
 def test_a_layer_is_mounted_from_another_repository_of_the_registry(served: Served) -> None:
+    served.api("PutAccountSetting", name="BLOB_MOUNTING", value="ENABLED")
     served.create(name="team/other")
     digest = served.upload(b"shared layer")
     answer = served.send("POST", f"/v2/team/other/blobs/uploads/?mount={digest}&from={NAME}")
@@ -397,7 +398,9 @@ def test_a_layer_is_mounted_from_another_repository_of_the_registry(served: Serv
     "why", ["unknown source", "unknown layer", "other encryption", "no permission", "switched off"]
 )
 def test_what_can_not_be_mounted_becomes_an_upload(tmp_path: Path, why: str) -> None:
-    with serve(tmp_path, blob_mounting=why != "switched off") as served:
+    with serve(tmp_path) as served:
+        setting = "DISABLED" if why == "switched off" else "ENABLED"
+        served.api("PutAccountSetting", name="BLOB_MOUNTING", value=setting)
         kms = {"encryptionConfiguration": {"encryptionType": "KMS"}} if why == "other encryption" else {}
         served.create()
         served.create(name="team/other", **kms)

@@ -7,12 +7,32 @@ from typing import Any
 
 from tallyman.domain.names import Registry, Repository
 
-from . import api_images, api_layers, api_repositories, errors, model
+from . import (
+    api_images,
+    api_layers,
+    api_refused,
+    api_registry,
+    api_replication,
+    api_repositories,
+    api_templates,
+    errors,
+    model,
+)
 from .calls import OPERATIONS, Call, Parts
 from .errors import EcrError
 from .events import Identity
 
-__all__ = ["MANAGEMENT", "answer", "api_images", "api_layers", "api_repositories"]
+__all__ = [
+    "MANAGEMENT",
+    "answer",
+    "api_images",
+    "api_layers",
+    "api_refused",
+    "api_registry",
+    "api_replication",
+    "api_repositories",
+    "api_templates",
+]
 
 _LOG = logging.getLogger("tallyman.local.ecr")
 #: Calls that change images or repositories: they leave a CloudTrail record, failed ones too.
@@ -32,6 +52,20 @@ MANAGEMENT = frozenset(
         "TagResource",
         "UpdateImageStorageClass",
         "UntagResource",
+        "PutRegistryPolicy",
+        "DeleteRegistryPolicy",
+        "PutReplicationConfiguration",
+        "StartReplicationBackfill",
+        "StopReplicationBackfill",
+        "PutRegistryScanningConfiguration",
+        "PutAccountSetting",
+        "PutSigningConfiguration",
+        "DeleteSigningConfiguration",
+        "CreateRepositoryCreationTemplate",
+        "UpdateRepositoryCreationTemplate",
+        "DeleteRepositoryCreationTemplate",
+        "RegisterPullTimeUpdateExclusion",
+        "DeregisterPullTimeUpdateExclusion",
     }
 )
 Answered = tuple[int, dict[str, str], bytes]
@@ -70,8 +104,11 @@ def _run(parts: Parts, name: str, payload: bytes, registry: Registry, identity: 
             raise errors.invalid("resourceArn", "Invalid ARN") from error
         target, parameters["repositoryName"] = resource.registry, resource.name
     call = Call(parts, identity, target, parameters)
+    parts.quotas.spend(target, name)
     try:
         parts.permit(identity, name, target, parameters.get("repositoryName"))
+        if name in ("PutImage", "InitiateLayerUpload"):
+            parts.create_on_push(identity, call.name)
         shaped = model.write(operation, OPERATIONS[name](call))
     except EcrError as error:
         if name in MANAGEMENT:

@@ -36,9 +36,12 @@ def batch_get_image(call: Call) -> Answer:
         if isinstance(found, Failure):
             failures.append(found.shape())
             continue
+        if found.status == "ARCHIVED":  # can't be pulled: a 404 over `/v2/` (ECR's user guide)
+            failures.append(Failure(digest, tag, "ImageNotFound", "Requested image not found").shape())
+            continue
         image = call.of_repository(
             imageId={"imageDigest": found.digest, "imageTag": tag},
-            imageManifest=call.parts.images.pull(row, found).decode(),
+            imageManifest=call.parts.images.pull(row, found, call.identity).decode(),
             imageManifestMediaType=found.media_type,
         )
         images.append(image)
@@ -119,11 +122,11 @@ def list_images(call: Call) -> Answer:
 def list_image_referrers(call: Call) -> Answer:
     row, wanted = call.repository(), call.parameters.get("filter", {})
     subject = call.parameters["subjectId"]["imageDigest"]
-    found = call.parts.images.referrers(row, subject, wanted.get("artifactTypes", []))
-    if wanted.get("artifactStatus", "ACTIVE") not in ("ACTIVE", "ANY"):
-        found = []
+    status = wanted.get("artifactStatus", "ACTIVE")
+    found = call.parts.images.referrers(row, subject, wanted.get("artifactTypes", []), status)
     page, token = call.page(found, lambda descriptor: str(descriptor["digest"]), default=50)
-    return {"referrers": [{**descriptor, "artifactStatus": "ACTIVE"} for descriptor in page], "nextToken": token}
+    referrers = [{"artifactStatus": d["status"], **{k: v for k, v in d.items() if k != "status"}} for d in page]
+    return {"referrers": referrers, "nextToken": token}
 
 
 @serves("UpdateImageStorageClass")

@@ -1,14 +1,12 @@
 """The JSON API: repositories, their settings, tags and documents; the registry; authorization."""
 
 import json
-import uuid
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
 
-from . import errors
+from . import creation, errors
 from .calls import Answer, Call, serves
-from .errors import EcrError
 from .model import moment
 from .rows import RepositoryRow
 
@@ -28,51 +26,9 @@ def _shape(call: Call, row: RepositoryRow) -> Answer:
     }
 
 
-def _mutability(call: Call) -> tuple[str, list[dict[str, str]]]:
-    mutability = call.parameters.get("imageTagMutability", "MUTABLE")
-    filters = call.parameters.get("imageTagMutabilityExclusionFilters")
-    where = "imageTagMutabilityExclusionFilters"
-    if (filters is None) == mutability.endswith("_EXCLUSION"):
-        word = "can't be" if filters is None else "must be"
-        reason = f"ImageTagMutabilityExclusionFilters {word} null when imageTagMutability is set as {mutability}"
-        raise errors.invalid(where, reason)
-    if any(f["filter"].count("*") > 2 for f in filters or ()):
-        raise errors.invalid(where, "a filter may have at most 2 wildcards")
-    return mutability, filters or []
-
-
-def _tags(listed: list[dict[str, str]]) -> dict[str, str]:
-    tags = {tag["Key"]: tag["Value"] for tag in listed}
-    for key, value in tags.items():
-        if not 1 <= len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:"):
-            raise EcrError("InvalidTagParameterException", f"The tag with key '{key}' is not valid")
-    return tags
-
-
-def _limit(tags: dict[str, str]) -> str:
-    if len(tags) > 50:
-        raise EcrError("TooManyTagsException", "A repository can have at most 50 tags")
-    return json.dumps(tags)
-
-
 @serves("CreateRepository")
 def create_repository(call: Call) -> Answer:
-    mutability, filters = _mutability(call)
-    encryption = dict(call.parameters.get("encryptionConfiguration", {"encryptionType": "AES256"}))
-    if encryption["encryptionType"] == "AES256" and "kmsKey" in encryption:
-        raise errors.invalid("encryptionConfiguration", "kmsKey must be null when encryptionType is AES256")
-    if encryption["encryptionType"] != "AES256":
-        key = f"arn:aws:kms:{call.registry.region}:{call.registry.account}:key/{uuid.uuid4()}"
-        encryption.setdefault("kmsKey", key)
-    row = call.store.create(
-        call.name,
-        call.parts.clock().timestamp(),
-        mutability=mutability,
-        filters=json.dumps(filters),
-        scan_on_push=call.parameters.get("imageScanningConfiguration", {}).get("scanOnPush", False),
-        encryption=json.dumps(encryption),
-        tags=_limit(_tags(call.parameters.get("tags", []))),
-    )
+    row = creation.create(call.store, call.parts.quotas, call.name, call.parameters, call.now)
     return {"repository": _shape(call, row)}
 
 
@@ -104,14 +60,9 @@ def get_authorization_token(call: Call) -> Answer:
     return {"authorizationData": data}
 
 
-@serves("DescribeRegistry")
-def describe_registry(call: Call) -> Answer:
-    return {"registryId": call.registry.account, "replicationConfiguration": {"rules": []}}
-
-
 @serves("PutImageTagMutability")
 def put_image_tag_mutability(call: Call) -> Answer:
-    mutability, filters = _mutability(call)
+    mutability, filters = creation.mutability(call.parameters)
     call.store.change(call.repository().id, mutability=mutability, filters=json.dumps(filters))
     return call.of_repository(imageTagMutability=mutability, imageTagMutabilityExclusionFilters=filters or None)
 
@@ -135,7 +86,7 @@ def list_tags_for_resource(call: Call) -> Answer:
 def tag_resource(call: Call) -> Answer:
     with call.store.db.transaction():
         row = call.repository()
-        call.store.change(row.id, tags=_limit({**row.tags, **_tags(call.parameters["tags"])}))
+        call.store.change(row.id, tags=creation.limited({**row.tags, **creation.tags_of(call.parameters["tags"])}))
     return {}
 
 
@@ -161,10 +112,9 @@ def _document(text: str, where: str, reason: str) -> dict[str, Any]:
     return document
 
 
-@serves("SetRepositoryPolicy")
-def set_repository_policy(call: Call) -> Answer:
-    text = call.parameters["policyText"]
-    document = _document(text, "PolicyText", "Invalid repository policy provided")
+def check_policy(text: str, reason: str) -> None:
+    """Raises InvalidParameterException for what is no resource policy."""
+    document = _document(text, "PolicyText", reason)
     statements = document.get("Statement")
     statements = [statements] if isinstance(statements, dict) else statements
     needed = ({"Action", "NotAction"}, {"Principal", "NotPrincipal"}, {"Effect"})
@@ -173,7 +123,13 @@ def set_repository_policy(call: Call) -> Answer:
         or not statements
         or not all(isinstance(s, dict) and all(keys & s.keys() for keys in needed) for s in statements)
     ):
-        raise errors.invalid("PolicyText", "Invalid repository policy provided")
+        raise errors.invalid("PolicyText", reason)
+
+
+@serves("SetRepositoryPolicy")
+def set_repository_policy(call: Call) -> Answer:
+    text = call.parameters["policyText"]
+    check_policy(text, "Invalid repository policy provided")
     call.store.change(call.repository().id, policy=text)
     return call.of_repository(policyText=text)
 
@@ -192,9 +148,8 @@ def delete_repository_policy(call: Call) -> Answer:
     return answer
 
 
-@serves("PutLifecyclePolicy")
-def put_lifecycle_policy(call: Call) -> Answer:
-    text = call.parameters["lifecyclePolicyText"]
+def check_lifecycle(text: str) -> None:
+    """Raises InvalidParameterException for what is no lifecycle policy."""
     failure = "Lifecycle policy validation failure: "
     rules = _document(text, "LifecyclePolicyText", failure + "the policy is no JSON object").get("rules")
     if not isinstance(rules, list) or not 1 <= len(rules) <= 50:
@@ -204,6 +159,12 @@ def put_lifecycle_policy(call: Call) -> Answer:
         missing = [key for key in needed if not isinstance(rule, dict) or key not in rule]
         if missing:
             raise errors.invalid("LifecyclePolicyText", failure + f"object has missing required properties ({missing})")
+
+
+@serves("PutLifecyclePolicy")
+def put_lifecycle_policy(call: Call) -> Answer:
+    text = call.parameters["lifecyclePolicyText"]
+    check_lifecycle(text)
     call.store.change(call.repository().id, lifecycle=text)
     return call.of_repository(lifecyclePolicyText=text)
 

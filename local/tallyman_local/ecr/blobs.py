@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -87,6 +88,17 @@ class Blobs:
     def start(self, upload_id: str) -> Upload:
         """A new, empty upload."""
         return Upload(self._uploads / upload_id)
+
+    def copy(self, registry: Registry, digest: Digest) -> Upload:
+        """A blob's bytes as an upload, to be kept by another registry. Raises FileNotFoundError."""
+        upload = self.start(str(uuid.uuid4()))
+        try:
+            with self.path(registry, digest).open("rb") as source:
+                upload.append(source.read, None)
+        except BaseException:
+            self.discard(upload)
+            raise
+        return upload
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload's bytes."""

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,11 +11,16 @@ from typing import Any, TypeVar
 from tallyman.domain.names import Registry, Repository
 from tallyman_local.resource_policies import allows, statements
 
-from . import errors
+from . import creation, errors
+from .errors import EcrError
 from .events import Events, Identity
+from .quotas import Quotas
+from .replication import Backfills, Replication
 from .rows import RepositoryRow
 from .rules import Images
 from .scanner import Scanner
+from .settings import Settings
+from .signing import Signing
 from .store import Store
 from .tokens import Tokens
 
@@ -34,6 +40,11 @@ class Parts:
     images: Images
     scanner: Scanner
     tokens: Tokens
+    settings: Settings
+    quotas: Quotas
+    replication: Replication
+    backfills: Backfills
+    signing: Signing
     clock: Callable[[], datetime]
     endpoint_of: Callable[[Registry], str]
     allow: Allow | None
@@ -41,15 +52,28 @@ class Parts:
     def permit(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> None:
         """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name).
 
-        Of the repository's own policy, what denies is enforced; what allows is not needed, since here every account
-        may use every registry.
+        Of the policies of repository and registry (where its scope is V2), what denies is enforced; what allows is
+        not needed, since here every account may use every registry.
         """
         arn = Repository(registry, repository).arn if repository else "*"
         if self.allow and not self.allow(identity, f"ecr:{action}", registry, repository):
             raise errors.denied(identity.arn, f"ecr:{action}", arn)
         row = self.store.find(Repository(registry, repository)) if repository else None
-        if row and row.policy and self._denies(row.policy, identity, f"ecr:{action}", arn):
+        policies = [row.policy if row else None]
+        if self.settings.account(registry, "REGISTRY_POLICY_SCOPE") == "V2":
+            policies.append(self.settings.policy(registry))
+        if any(policy and self._denies(policy, identity, f"ecr:{action}", arn) for policy in policies):
             raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
+
+    def create_on_push(self, identity: Identity, name: Repository) -> None:
+        """Create a repository that is not there, where a template with CREATE_ON_PUSH fits and the identity may."""
+        if self.store.find(name) or (template := self.settings.template(name, "CREATE_ON_PUSH")) is None:
+            return
+        self.permit(identity, "CreateRepository", name.registry, name.name)
+        with suppress(EcrError):  # another push was faster, or a quota says no: then the push finds no repository
+            creation.from_template(self.store, self.quotas, name, template, self.clock().timestamp())
+            asked = {"repositoryName": name.name, "registryId": name.registry.account}
+            self.events.call("CreateRepository", name.registry, identity, asked, {"repository": asked})
 
     @staticmethod
     def _denies(policy: str, identity: Identity, action: str, arn: str) -> bool:
@@ -72,6 +96,16 @@ class Call:
     def store(self) -> Store:
         """The store."""
         return self.parts.store
+
+    @property
+    def settings(self) -> Settings:
+        """The registries' settings."""
+        return self.parts.settings
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.parts.clock().timestamp()
 
     @property
     def name(self) -> Repository:

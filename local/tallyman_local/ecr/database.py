@@ -38,6 +38,16 @@ CREATE TABLE IF NOT EXISTS scans (
   repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
   status TEXT NOT NULL, description TEXT, started REAL NOT NULL, completed REAL, findings TEXT NOT NULL,
   PRIMARY KEY (repository, digest));
+CREATE TABLE IF NOT EXISTS settings (
+  account TEXT NOT NULL, region TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+  created REAL NOT NULL, updated REAL NOT NULL, PRIMARY KEY (account, region, kind, name));
+CREATE TABLE IF NOT EXISTS replications (
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+  account TEXT NOT NULL, region TEXT NOT NULL, status TEXT NOT NULL, failure TEXT,
+  PRIMARY KEY (repository, digest, account, region));
+CREATE TABLE IF NOT EXISTS signings (
+  repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
+  profile TEXT NOT NULL, status TEXT NOT NULL, failure TEXT, reason TEXT, PRIMARY KEY (repository, digest, profile));
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 

@@ -31,6 +31,7 @@ OCI: dict[str, tuple[int, str]] = {
     "InvalidLayerPartException": (416, "BLOB_UPLOAD_INVALID"),
     "ImageReferencedByManifestList": (405, "UNSUPPORTED"),
     "AccessDeniedException": (403, "DENIED"),
+    "ThrottlingException": (429, "TOOMANYREQUESTS"),
 }
 
 
@@ -42,6 +43,11 @@ def invalid(parameter: str, constraint: str) -> EcrError:
     """A parameter outside its constraint."""
     text = f"Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'"
     return EcrError("InvalidParameterException", text)
+
+
+def throttled() -> EcrError:
+    """Over a rate; over `/v2/` it is 429 TOOMANYREQUESTS with the same words."""
+    return EcrError("ThrottlingException", "Rate exceeded")
 
 
 def denied(arn: str, action: str, resource: str) -> EcrError:

@@ -89,6 +89,19 @@ class Events:
         kind = "ECR Referrer Action" if image.subject else "ECR Image Action"
         self._send(kind, repository.registry, detail, [])
 
+    def replicated(self, repository: Repository, image: ImageRow, tag: str | None, source: Registry) -> None:
+        """ECR Replication Action, in the destination."""
+        detail = {
+            "result": "SUCCESS",
+            "repository-name": repository.name,
+            "image-digest": str(image.digest),
+            "source-account": source.account,
+            "action-type": "REPLICATE",
+            "source-region": source.region,
+            "image-tag": tag or "",
+        }
+        self._send("ECR Replication Action", repository.registry, detail, [repository.arn])
+
     def scan(
         self, repository: Repository, digest: str, status: str, counts: Mapping[str, int], tags: list[str]
     ) -> None:

@@ -6,16 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 from tallyman.domain.names import Digest, Repository
 
 from . import errors, manifests
 from .errors import EcrError
-from .events import Events, rfc3339
+from .events import Events, Identity, rfc3339
 from .manifests import ParsedManifest
+from .quotas import IMAGES, Quotas
 from .rows import ImageRow, RepositoryRow
 from .scanner import Scanner
+from .settings import Settings
 from .store import Store
 
 TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -25,6 +27,19 @@ _DAY = 24 * 3600.0
 
 
 Removed = list[tuple[Digest, str | None]]
+
+
+class Watcher(Protocol):
+    """Who acts on what was pushed and removed: replication, managed signing."""
+
+    def planned(self, row: RepositoryRow, digest: str) -> None:
+        """A push changes the store: in its transaction."""
+
+    def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
+        """A push is durable and told; it is answered afterwards."""
+
+    def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
+        """Tags were removed, and the image too if it is `gone`."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +75,18 @@ def immutable(repository: RepositoryRow, tag: str) -> bool:
 class Images:
     """The rules, over the store. Events are emitted after the change is durable and before the call returns."""
 
-    def __init__(self, store: Store, events: Events, scanner: Scanner, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        events: Events,
+        scanner: Scanner,
+        settings: Settings,
+        quotas: Quotas,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._store, self._events, self._scanner, self._clock = store, events, scanner, clock
+        self._settings, self._quotas = settings, quotas
+        self.watchers: list[Watcher] = []
 
     def put(
         self,
@@ -91,19 +116,32 @@ class Images:
             if tag and current and immutable(row, tag):
                 raise errors.tag_immutable(repository, tag)
             if existing is None:
+                text = f"The repository with name '{repository.name}'"
+                self._quotas.count(IMAGES, lambda: self._store.count_images(row.id), text)
                 self._store.put(row.id, manifest, self._size(row, manifest), self._clock().timestamp())
             if tag and current != manifest.digest:
                 if len(self._store.tags_of(row.id, manifest.digest)) >= TAGS_PER_IMAGE:
                     raise EcrError("LimitExceededException", f"The image has {TAGS_PER_IMAGE} tags, which is the limit")
                 self._store.tag(row.id, tag, manifest.digest)
+            if existing and existing.status == "ARCHIVED":  # pushed again: restored (ECR's user guide)
+                self._store.set_status(row.id, manifest.digest, "ACTIVE", self._clock().timestamp())
             image = self._store.image(row.id, manifest.digest)
+            for watcher in () if unchanged else self.watchers:
+                watcher.planned(row, manifest.digest)
         assert image is not None
         if not unchanged:
             self._events.image("PUSH", repository, image, tag)
-        if existing is None and row.scan_on_push and image.scannable:
+        if existing is None:
+            self.scan_on_push(row, image)
+        for watcher in () if unchanged else self.watchers:
+            watcher.pushed(row, image, tag)
+        return Put(image, tag, not unchanged)
+
+    def scan_on_push(self, row: RepositoryRow, image: ImageRow) -> None:
+        """Start the scan of a new image, where the repository or the registry's scanning configuration says so."""
+        if image.scannable and self._settings.scan_frequency(row)[0] == "SCAN_ON_PUSH":
             with suppress(EcrError):  # deleted again meanwhile: the push happened, there is nothing left to scan
                 self._scanner.begin(row, image)
-        return Put(image, tag, not unchanged)
 
     def _size(self, row: RepositoryRow, manifest: ParsedManifest) -> int:
         """Compressed bytes: configuration and layers; of an index the largest child (imageDetail in ECR's model)."""
@@ -144,10 +182,18 @@ class Images:
             raise errors.image_not_found(repository.name, digest, tag)
         raise EcrError("InvalidParameterException", found.reason)
 
-    def pull(self, repository: RepositoryRow, image: ImageRow) -> bytes:
-        """The manifest's bytes; the pull is recorded, at most once a day as ECR does."""
+    def readable(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow:
+        """As `find`; an archived image can't be pulled: 404 (ECR's user guide)."""
+        image = self.find(repository, digest, tag)
+        if image.status == "ARCHIVED":
+            raise errors.image_not_found(repository.name, digest, tag)
+        return image
+
+    def pull(self, repository: RepositoryRow, image: ImageRow, identity: Identity) -> bytes:
+        """The manifest's bytes; the pull is recorded, at most once a day, unless the principal is excluded."""
         now = self._clock().timestamp()
-        if image.pulled is None or now - image.pulled >= _DAY:
+        due = image.pulled is None or now - image.pulled >= _DAY
+        if due and not self._settings.excluded(repository.name.registry, identity.principal_arn):
             self._store.pulled(repository.id, image.digest, now)
         raw = self._store.raw(repository.id, image.digest)
         if raw is None:
@@ -178,6 +224,8 @@ class Images:
             self._events.image("DELETE", repository, image, name)
         if gone:
             self._events.image("DELETE", repository, image, None)
+        for watcher in self.watchers:
+            watcher.removed(row, image, removed, gone)
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
 
     def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:
@@ -191,8 +239,8 @@ class Images:
             self._events.image("UPDATE_STORAGE_CLASS", repository.name, image, None, **more)
         return self._store.image(repository.id, image.digest) or image
 
-    def referrers(self, repository: RepositoryRow, subject: str, types: list[str]) -> list[dict[str, Any]]:
-        """Descriptors of the images whose subject this is, those of the artifact types only if any are given."""
+    def referrers(self, repository: RepositoryRow, subject: str, types: list[str], status: str) -> list[dict[str, Any]]:
+        """Descriptors (and `status`) of the images whose subject this is, of these artifact types if any are given."""
         return [
             {
                 "mediaType": image.media_type,
@@ -200,7 +248,8 @@ class Images:
                 "size": image.manifest_size,
                 "artifactType": image.artifact_type,
                 "annotations": image.annotations or None,
+                "status": image.status,
             }
             for image in self._store.referrers(repository.id, subject)
-            if not types or image.artifact_type in types
+            if (not types or image.artifact_type in types) and status in ("ANY", image.status)
         ]

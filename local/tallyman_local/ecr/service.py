@@ -1,7 +1,7 @@
 """`LocalEcr`: Amazon ECR on one disk, for any number of accounts and regions, without an account."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,13 @@ from tallyman.domain.names import Digest, Registry, Repository
 from . import api, errors
 from .calls import Allow, Parts
 from .events import Emit, Events, Identity, Trail
+from .quotas import Quotas
+from .replication import Backfills, Replication
 from .rows import ImageRow, RepositoryRow
 from .rules import Images
 from .scanner import Scanner
+from .settings import Settings
+from .signing import Signing
 from .store import Store
 from .tokens import Tokens
 from .v2 import RegistryApp
@@ -29,6 +33,8 @@ class LocalEcr:
 
     `emit` and `trail` are called before the push or call is answered; what they raise fails the call. `endpoint_of`
     names the base URL of a registry (`http://localhost:5101`). Without `allow` everyone may do everything.
+    `quotas` maps operations to calls a second, and `ImagesPerRepository` or `RepositoriesPerRegistry` to counts.
+    `blob_mounting` is the account setting BLOB_MOUNTING where none was put: off, as in ECR.
     `expired_status` is what `/v2/` answers to an expired token: no source says whether ECR's is 401 or 403.
     """
 
@@ -43,17 +49,36 @@ class LocalEcr:
         identify: Callable[[str], Identity | None] = lambda key: None,
         allow: Allow | None = None,
         scanner: Literal["manual", "clean"] = "manual",
-        blob_mounting: bool = True,
+        blob_mounting: bool = False,
+        quotas: Mapping[str, float] | None = None,
         expired_status: int = 403,
     ) -> None:
         self.store = Store(data_dir)
         events = Events(clock, emit, trail)
         self.scanner = Scanner(self.store, events, clock, scanner)
-        images = Images(self.store, events, self.scanner, clock)
-        tokens = Tokens(clock, self.store.secret("tokens"))
-        self._parts = Parts(self.store, events, images, self.scanner, tokens, clock, endpoint_of, allow)
-        self._identify = identify
-        self._blob_mounting, self._expired_status = blob_mounting, expired_status
+        settings, limits = Settings(self.store.db, blob_mounting=blob_mounting), Quotas(quotas or {}, clock)
+        images = Images(self.store, events, self.scanner, settings, limits, clock)
+        replication = Replication(self.store, settings, events, images, limits, clock)
+        self.backfills = Backfills(replication, self.store, settings, clock)
+        self.signing = Signing(self.store, settings, images, clock)
+        images.watchers += [self.signing, replication]
+        self._parts = Parts(
+            store=self.store,
+            events=events,
+            images=images,
+            scanner=self.scanner,
+            tokens=Tokens(clock, self.store.secret("tokens")),
+            settings=settings,
+            quotas=limits,
+            replication=replication,
+            backfills=self.backfills,
+            signing=self.signing,
+            clock=clock,
+            endpoint_of=endpoint_of,
+            allow=allow,
+        )
+        self._identify, self._expired_status = identify, expired_status
+        replication.resume()
 
     def api(
         self, operation: str, payload: bytes, registry_of_caller: Registry, identity: Identity
@@ -80,9 +105,7 @@ class LocalEcr:
 
     def v2(self, registry: Registry) -> WSGIApplication:
         """The registry's WSGI application: `/v2/` and the `/_layers/` that its redirects lead to."""
-        return RegistryApp(
-            self._parts, registry, blob_mounting=self._blob_mounting, expired_status=self._expired_status
-        )
+        return RegistryApp(self._parts, registry, expired_status=self._expired_status)
 
     # -- for the local cloud, the demo and tests
 
@@ -120,5 +143,6 @@ class LocalEcr:
         self.store.blobs.flip_a_byte(registry, Digest(digest))
 
     def close(self) -> None:
-        """Close the store's files."""
+        """Stop what is under way, and close the store's files."""
+        self.backfills.close()
         self.store.db.close()

@@ -1,8 +1,10 @@
 """The store: any number of registries on one disk. Facts and files only; ECR's rules live in `rules.py`."""
 
+import io
 import json
 import secrets
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +57,11 @@ class Store:
         if (row := self.find(repository)) is None:
             raise errors.repository_not_found(repository)
         return row
+
+    def by_id(self, repository_id: int) -> RepositoryRow | None:
+        """The row of this id, if the repository still exists."""
+        row = self.db.row("SELECT * FROM repositories WHERE id = ?", repository_id)
+        return read_repository(row) if row else None
 
     def repositories(self, registry: Registry) -> list[RepositoryRow]:
         """All repositories of a registry, by name."""
@@ -109,6 +116,31 @@ class Store:
         """Make a blob of the registry a layer of the repository."""
         self.db.run("INSERT OR IGNORE INTO layers VALUES (?, ?, ?)", repository_id, digest, size)
 
+    def copy_layer(self, source: RepositoryRow, digest: Digest, target: RepositoryRow) -> None:
+        """Bring a layer to a repository of any registry. Raises LayersNotFoundException if the source lost it."""
+        try:
+            copied = self.blobs.copy(source.name.registry, digest)
+        except FileNotFoundError as error:
+            raise errors.layers_not_found([digest], source.name) from error
+        self._own(target, copied)
+
+    def add_blob(self, repository: RepositoryRow, raw: bytes) -> Digest:
+        """Small content of our own as a layer of the repository."""
+        upload = self.blobs.start(str(uuid.uuid4()))
+        upload.append(io.BytesIO(raw).read, len(raw))
+        return self._own(repository, upload)
+
+    def _own(self, repository: RepositoryRow, upload: Upload) -> Digest:
+        """Make the upload's bytes a layer of the repository: file first, then its row."""
+        self.blobs.sync(upload)
+        with self.db.transaction():  # DeleteRepository of this or the last other owner must not come in between
+            if self.get(repository.name).id != repository.id:  # deleted and created anew meanwhile
+                self.blobs.discard(upload)
+                raise errors.repository_not_found(repository.name)
+            digest = self.blobs.keep(upload, repository.name.registry)
+            self.add_layer(repository.id, digest, upload.size)
+        return digest
+
     def start_upload(self, repository: RepositoryRow, upload_id: str) -> None:
         """Open an upload; it lives until it is completed, dropped, or the process ends."""
         with self._uploads_lock:
@@ -155,6 +187,11 @@ class Store:
         """Images of a repository in the order they came."""
         sql = f"SELECT {IMAGE} FROM images WHERE repository = ? ORDER BY id"
         return [read_image(row) for row in self.db.rows(sql, repository_id)]
+
+    def count_images(self, repository_id: int) -> int:
+        """How many images a repository holds."""
+        row = self.db.row("SELECT count(*) AS n FROM images WHERE repository = ?", repository_id)
+        return int(row["n"]) if row else 0
 
     def tagged_images(
         self, repository_id: int, first: int = 0, limit: int = -1, status: str = "ANY", tag_status: str = "ANY"

@@ -53,9 +53,9 @@ def _name() -> re.Pattern[str]:
 class RegistryApp:
     """A WSGI application: one registry on one port. Errors are OCI's JSON; a body is always read to its end."""
 
-    def __init__(self, parts: Parts, registry: Registry, *, blob_mounting: bool, expired_status: int) -> None:
+    def __init__(self, parts: Parts, registry: Registry, *, expired_status: int) -> None:
         self._parts, self._registry, self._expired_status = parts, registry, expired_status
-        self._blobs = BlobRoutes(parts, mounting=blob_mounting)
+        self._blobs = BlobRoutes(parts)
         self._manifests = ManifestRoutes(parts)
 
     def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]
@@ -103,7 +103,10 @@ class RegistryApp:
             if not _name().fullmatch(found["name"]):
                 raise OciError(400, "NAME_INVALID", f"Invalid repository name '{found['name']}'")
             repository = Repository(self._registry, found["name"])
+            self._parts.quotas.spend(self._registry, action)
             self._parts.permit(identity, action, self._registry, repository.name)
+            if action in ("InitiateLayerUpload", "PutImage"):
+                self._parts.create_on_push(identity, repository)
             if kind in ("uploads", "blobs"):
                 return self._blobs.serve(kind, request, body, identity, repository, found)
             return self._manifests.serve(kind, request, body, identity, repository, found)

@@ -19,6 +19,8 @@ from .events import Identity
 from .http import Body, OciError, base, content_range, other_name, reply
 from .rows import RepositoryRow
 
+_SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a digest, but none that ECR calculates
+
 
 def _digest(text: str) -> Digest:
     try:
@@ -30,14 +32,19 @@ def _digest(text: str) -> Digest:
 class BlobRoutes:
     """The routes below `blobs/`."""
 
-    def __init__(self, parts: Parts, *, mounting: bool) -> None:
-        self._parts, self._mounting = parts, mounting
+    #: False: as the specification has it (PATCH 202, Range of what is stored); for tests/tools/conformance.py only.
+    oddities = True
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     def serve(
         self, kind: str, request: Request, body: Body, identity: Identity, name: Repository, found: re.Match[str]
     ) -> Response:
         """One request, already authorized."""
         repository = self._parts.store.get(name)
+        if kind == "blobs" and _SHA512.fullmatch(found["digest"]):
+            raise OciError(404, "BLOB_UNKNOWN", f"The layer with digest '{found['digest']}' does not exist")
         if kind == "blobs":
             return self._read(request, repository, _digest(found["digest"]))
         upload_id = found["upload"]
@@ -52,7 +59,8 @@ class BlobRoutes:
                 return reply(204, self._progress(request, repository, upload_id, upload.size))
             self._append(request, body, upload)
             if request.method == "PATCH":
-                return reply(201, self._progress(request, repository, upload_id, upload.first_chunk))
+                status, told = (201, upload.first_chunk) if self.oddities else (202, upload.size)
+                return reply(status, self._progress(request, repository, upload_id, told))
             return self._complete(request, repository, upload_id, upload)
 
     def _read(self, request: Request, repository: RepositoryRow, digest: Digest) -> Response:
@@ -80,9 +88,12 @@ class BlobRoutes:
 
     def _mount(self, request: Request, repository: RepositoryRow, identity: Identity) -> bool:
         """Only from a repository of the same registry with the same encryption, if the caller may download there."""
+        if _SHA512.fullmatch(request.args["mount"]):
+            return False
         digest, registry = _digest(request.args["mount"]), repository.name.registry
         source = self._parts.store.find(Repository(registry, request.args.get("from", "")))
-        if not self._mounting or source is None or source.encryption != repository.encryption:
+        enabled = self._parts.settings.account(registry, "BLOB_MOUNTING") == "ENABLED"
+        if not enabled or source is None or source.encryption != repository.encryption:
             return False
         with self._parts.store.db.transaction():
             repository, source = self._parts.store.get(repository.name), self._parts.store.get(source.name)

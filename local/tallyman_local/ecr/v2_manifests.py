@@ -29,6 +29,8 @@ def _reference(text: str) -> tuple[str | None, str | None]:
         try:
             return Digest.parse(text), None
         except ValueError as error:
+            if re.fullmatch("sha512:[0-9a-f]{128}", text):  # a digest, but none that ECR calculates
+                raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from error
             raise OciError(400, "DIGEST_INVALID", f"Invalid digest '{text}'") from error
     if not TAG.fullmatch(text):
         raise OciError(400, "TAG_INVALID", f"Invalid tag '{text}': must satisfy regular expression '{TAG.pattern}'")
@@ -55,11 +57,11 @@ class ManifestRoutes:
             return self._put(request, body, identity, name, digest, tag)
         if request.method == "DELETE":
             return self._delete(identity, name, digest, tag)
-        image = self._parts.images.find(repository, digest, tag)
+        image = self._parts.images.readable(repository, digest, tag)
         headers = {"Docker-Content-Digest": str(image.digest), "Content-Length": str(image.manifest_size)}
         if request.method == "HEAD":
             return reply(200, headers, kind=image.media_type)
-        return reply(200, headers, self._parts.images.pull(repository, image), image.media_type)
+        return reply(200, headers, self._parts.images.pull(repository, image, identity), image.media_type)
 
     def _put(
         self, request: Request, body: Body, identity: Identity, name: Repository, digest: str | None, tag: str | None
@@ -123,8 +125,8 @@ class ManifestRoutes:
         if digest is None:
             raise OciError(400, "DIGEST_INVALID", f"Invalid digest '{subject}'")
         wanted = request.args.getlist("artifactType")
-        found = self._parts.images.referrers(repository, digest, wanted)
-        descriptors = [{key: value for key, value in d.items() if value is not None} for d in found]
+        found = self._parts.images.referrers(repository, digest, wanted, "ACTIVE")
+        descriptors = [{k: v for k, v in d.items() if v is not None and k != "status"} for d in found]
         index = {"schemaVersion": 2, "mediaType": INDEXES[0], "manifests": descriptors}
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         return reply(200, headers, json.dumps(index), INDEXES[0])
