@@ -32,8 +32,8 @@ def reconcile(
     Exit status: 0 every registry could be read, whatever was found; 1 one could not.
     """
     opened = context.connect(stack, policy)
-    payload = wanted(opened.policy, repository)
-    sweep = Sweep()
+    payload, registries = wanted(opened.policy, repository)
+    sweep = Sweep(registries)
     for run in range(1, MAX_RUNS + 1):
         answer = opened.reconcile(payload)
         sweep.add(answer)
@@ -53,24 +53,29 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def wanted(policy: Policy, text: str | None) -> dict[str, Any]:
-    """What the function is to look at: {repositories, environment, registry}, an empty one meaning everything.
+def wanted(policy: Policy, text: str | None) -> tuple[dict[str, Any], set[str] | None]:
+    """What the function is to look at: {repositories, environment, registry}, an empty one meaning everything; and the
+    registries that this concerns (None: all).
 
     An image stands for its repository. Raises BadName where the policy has no such environment or registry.
     """
     if text is None:
-        return {}
+        return {}, None
     name, registries, environment = naming.parse(policy, text)
+    place = str(registries[0]) if len(registries) == 1 else None
     if environment is None:
-        return {"repositories": [f"{registries[0]}/{name.repository}"]}
-    found: dict[str, Any] = {"repositories": [name.repository], "environment": environment.name}
-    return found | ({"registry": str(registries[0])} if name.index else {})
+        found: dict[str, Any] = {"repositories": [f"{place}/{name.repository}"]}
+    else:
+        found = {"repositories": [name.repository], "environment": environment.name}
+    return found | ({"registry": place} if place else {}), {str(registry) for registry in registries}
 
 
 class Sweep:
     """What the runs of one sweep found, together."""
 
-    def __init__(self) -> None:
+    def __init__(self, registries: set[str] | None = None) -> None:
+        """`registries`: those that were asked for; what is wrong with others is not told. None: all."""
+        self._wanted = registries
         self._registries: dict[str, dict[str, Any]] = {}
         self._found: Counter[str] = Counter()
         self._retried = 0
@@ -86,6 +91,8 @@ class Sweep:
         self.problems += answer.get("problems") or []
         self._retried += int(answer.get("retried") or 0)
         for each in answer.get("registries") or []:
+            if self._wanted is not None and each["registry"] not in self._wanted:
+                continue
             new = {"registry": each["registry"], "repositories": 0, "images": 0, "missed": 0, "error": None}
             known = self._registries.setdefault(each["registry"], new)
             for key in ("repositories", "images", "missed"):

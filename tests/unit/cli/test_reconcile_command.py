@@ -8,6 +8,9 @@ from cli_world import World
 from tallyman.errors import Refused
 
 
+IN_DEV = {"environment": "dev", "registry": "111111111111/us-east-2"}
+
+
 def answer(**more: Any) -> dict[str, Any]:
     """What services/reconcile.py answers."""
     registries = [
@@ -33,16 +36,17 @@ def test_runs_go_on_with_their_token_until_there_is_no_more_and_are_added_up(wor
 @pytest.mark.parametrize(
     ("text", "payload"),
     [
-        ("dev/rocketseat/widget-server", {"repositories": ["rocketseat/widget-server"], "environment": "dev"}),
-        ("dev/rocketseat/widget-server:v1", {"repositories": ["rocketseat/widget-server"], "environment": "dev"}),
-        ("dev/rocketseat/*", {"repositories": ["rocketseat/*"], "environment": "dev"}),
+        ("dev/rocketseat/widget-server", {"repositories": ["rocketseat/widget-server"], **IN_DEV}),
+        ("dev/rocketseat/widget-server:v1", {"repositories": ["rocketseat/widget-server"], **IN_DEV}),
+        ("dev/rocketseat/*", {"repositories": ["rocketseat/*"], **IN_DEV}),
+        ("prod/rocketseat/app", {"repositories": ["rocketseat/app"], "environment": "prod"}),
         (
             "prod[2]/rocketseat/app",
             {"repositories": ["rocketseat/app"], "environment": "prod", "registry": "222222222222/sa-east-1"},
         ),
         (
             "111111111111.dkr.ecr.us-east-2.amazonaws.com/rocketseat/app",
-            {"repositories": ["111111111111/us-east-2/rocketseat/app"]},
+            {"repositories": ["111111111111/us-east-2/rocketseat/app"], "registry": "111111111111/us-east-2"},
         ),
     ],
 )
@@ -68,6 +72,15 @@ def test_a_registry_that_could_not_be_read_exits_1_in_whichever_run(world: World
     result = world.run("reconcile")
     assert result.exit_code == 1
     assert "222222222222/us-east-2 could not be read: no answer" in result.stderr
+
+
+def test_a_registry_that_was_not_asked_for_is_no_matter(world: World) -> None:
+    bad = answer()
+    bad["registries"][0]["error"] = "no answer"
+    world.reconciled = lambda payload: bad
+    assert world.run("reconcile", "dev/rocketseat/widget-server").exit_code == 1
+    found = world.json("reconcile", "prod/rocketseat/widget-server")
+    assert [r["registry"] for r in found["registries"]] == ["222222222222/us-east-2"]
 
 
 def test_a_function_that_failed_exits_1_with_its_message(world: World) -> None:
