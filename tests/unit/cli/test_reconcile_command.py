@@ -7,7 +7,6 @@ from cli_world import World
 
 from tallyman.errors import Refused
 
-
 IN_DEV = {"environment": "dev", "registry": "111111111111/us-east-2"}
 
 
