@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ import typer
 
 from tallyman.adapters.policy_file import load
 from tallyman.errors import PolicyError
+from tallyman_cli.local_command import ELSEWHERE, Command, Interrupted, environment
 
 if TYPE_CHECKING:
     from tallyman_local.cloud import Cloud
@@ -27,7 +27,6 @@ app = typer.Typer(
 )
 
 NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
-ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 class ScannerMode(StrEnum):
@@ -72,7 +71,7 @@ def start(
             stopped.wait()
         finally:
             cloud.stop()
-    except _Interrupted:
+    except Interrupted:
         pass
 
 
@@ -87,14 +86,14 @@ def execute(
     cloud = new_cloud(policy, scanner, built=built)
     stdout = os.dup(1)
     os.dup2(2, 1)  # standard output is the command's alone
-    runner = _Command(command)
+    runner = Command(command)
     try:
         _start(cloud)
         try:
             status = runner.run(environment(cloud), stdout)
         finally:
             cloud.stop()
-    except _Interrupted as interrupted:
+    except Interrupted as interrupted:
         status = 128 + interrupted.number
     sys.stderr.flush()
     raise typer.Exit(status)
@@ -259,96 +258,17 @@ def _ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str
 # ---------------------------------------------------------------- a cloud of our own
 
 
-class _Interrupted(Exception):
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
 class _Stopped:
     """A signal handler that ends `wait`."""
 
     def __call__(self, number: int, _: Any) -> None:
-        raise _Interrupted(number)
+        raise Interrupted(number)
 
     @staticmethod
     def wait() -> None:
         """Until a signal comes."""
         while True:
             signal.pause()
-
-
-class _Command:
-    """The command of `local exec`: gets our signals, and dies with us however we die."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def run(self, environment: dict[str, str], stdout: int) -> int:
-        """Returns the exit status as a shell tells it: 128+n for signal n, 126 and 127 for what can't be run."""
-        try:
-            self._process = subprocess.Popen(
-                self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()
-            )
-        except FileNotFoundError:
-            print(f"tallyman: {self._command[0]}: command not found", file=sys.stderr)
-            return 127
-        except OSError as error:
-            print(f"tallyman: {self._command[0]}: {error.strerror}", file=sys.stderr)
-            return 126
-        finally:
-            os.close(stdout)
-        status = self._process.wait()
-        return 128 - status if status < 0 else status
-
-    def _on_signal(self, number: int, _: Any) -> None:
-        if self._process is None:
-            raise _Interrupted(number)
-        # Ctrl-C at a terminal reaches the whole foreground group, the command with it.
-        if number == signal.SIGINT and _in_foreground():
-            return
-        self._process.send_signal(number)
-
-
-def _in_foreground() -> bool:
-    try:
-        with open("/dev/tty") as terminal:  # noqa: PTH123 (no file of the project)
-            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _die_with_parent() -> Any:
-    """For the child, before it becomes the command: on Linux, SIGKILL when this process is gone."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def ask() -> None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
-
-
-def environment(cloud: "Cloud") -> dict[str, str]:
-    """Our own environment, with what leads to the local cloud and without what leads elsewhere."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ELSEWHERE
-        and not name.startswith(("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "TALLYMAN_REGISTRY_"))
-    }
-    if any(name.lower() in ("http_proxy", "all_proxy") for name in kept):
-        for name in ("NO_PROXY", "no_proxy"):
-            kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
-    return {**kept, **cloud.environment()}
 
 
 def new_cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":

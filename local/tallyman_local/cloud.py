@@ -1,11 +1,8 @@
 """The local cloud put together: `with Cloud(policy, root=checkout) as cloud: …`."""
 
 import datetime as dt
-import json
 import logging
-import os
 import shutil
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,15 +10,15 @@ from typing import Any, ClassVar, Literal, Self
 
 from tallyman.domain.names import Registry, Repository
 from tallyman_local import deploy, folders, moto_calls
-from tallyman_local.answers import Answer, json_answer
 from tallyman_local.bus import Bus
 from tallyman_local.control import Control
-from tallyman_local.deploy import HUB, Function, Stack
+from tallyman_local.deploy import HUB, Stack
 from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.events import Identity
 from tallyman_local.endpoint import Endpoint
 from tallyman_local.environments import Place, places
 from tallyman_local.failures import Failures
+from tallyman_local.functions import Functions
 from tallyman_local.http import HOST, Listener
 from tallyman_local.lambdas import FunctionRunner, Outcome
 from tallyman_local.permissions import Permissions
@@ -64,7 +61,6 @@ class Cloud:
         self.policy, self.root, self.stack = policy.resolve(), root.resolve(), stack
         self.places: list[Place] = places(self.policy)
         self.stacks: list[Stack] = []
-        self.functions: dict[str, FunctionRunner] = {}
         self._scanner, self._real_time, self._with_schedules, self._built = scanner, real_time, schedules, built
         self._data_dir, self._temporary = data_dir, data_dir is None
         self._parameters = parameters or {}
@@ -101,7 +97,7 @@ class Cloud:
         self.permissions = Permissions()
         self.pollers = Pollers(real_time=self._real_time)
         self.failures = Failures(self.places)
-        self.bus = Bus(invoke=self._invoke_from_bus)
+        self.bus = Bus(invoke=lambda arn, payload: self._functions.invoke_later(arn, payload))
         self.ecr = LocalEcr(
             self.data_dir / "ecr",
             clock=lambda: dt.datetime.now(dt.UTC),
@@ -119,7 +115,7 @@ class Cloud:
             ecr=self.failures.api(self.ecr.api),
             bus=self.bus,
             trail=self.trail,
-            invoke=self._invoke_by_name,
+            invoke=lambda name, kind, body, where: self._functions.answer(name, kind, body, where),
             control=Control(self).answer,
             now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             permissions=self.permissions,
@@ -127,15 +123,15 @@ class Cloud:
         self._api = Listener(endpoint, threads=64)
         self.url = f"http://{HOST}:{self._api.port}"
         self._api.start()
-        self._connect_functions()
+        self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
         moto_calls.ensure_role(DEVELOPER)
         self._developer = moto_calls.assume_role(DEVELOPER, "local", HUB.region)
         self.bus.start()
         self.pollers.start()
-        self._schedules = Schedules(HUB.account, HUB.region, lambda arn, payload: self._invoke_from_bus(arn, payload))
+        self._schedules = Schedules(HUB.account, HUB.region, self._functions.invoke_later)
         if self._with_schedules:
             self._schedules.start()
-        threading.Thread(target=self._start_workers, name="start-workers", daemon=True).start()
+        self._functions.start_workers()
         log.info("started in %.1f s: %s", time.monotonic() - began, self.url)
 
     def stop(self) -> None:
@@ -192,24 +188,12 @@ class Cloud:
         for account in {HUB.account, *accounts}:
             self.permissions.hold(account)
 
-    def _connect_functions(self) -> None:
-        hub = self.stacks[0]
-        for function in hub.functions.values():
-            fed = sum(mapping.concurrency for mapping in hub.mappings if mapping.function == function.logical_id)
-            self.functions[function.logical_id] = FunctionRunner(
-                function,
-                limit=fed or 2,
-                environment=lambda function=function: self._worker_environment(function),  # type: ignore[misc]
-                logs=self.data_dir / "logs" / f"{function.name}.log",
-            )
-        for mapping in hub.mappings:
-            self.pollers.add(mapping, self.functions[mapping.function])
-
-    def _start_workers(self) -> None:
-        for runner in list(self.functions.values()):
-            runner.start_one()
-
     # ------------------------------------------------------------------ what others use
+
+    @property
+    def functions(self) -> dict[str, FunctionRunner]:
+        """The deployed functions' runners by logical id."""
+        return self._functions.runners if hasattr(self, "_functions") else {}
 
     @property
     def registries(self) -> dict[str, str]:
@@ -265,25 +249,17 @@ class Cloud:
 
     def kill(self, function: str) -> int:
         """Kill the function's workers (name or logical id); returns how many. Raises KeyError: no such function."""
-        return self._runner(function).kill()
+        return self._functions.runner(function).kill()
 
     def invoke(self, function: str, event: Any) -> Outcome:
         """Run a function and wait. Raises KeyError: no such function."""
-        return self.pollers.invoke(self._runner(function), event)
+        return self.pollers.invoke(self._functions.runner(function), event)
 
     def fire_schedules(self, minute: int = 0) -> int:
         """Fire the schedules due in this minute (0: all rates); returns how many invocations it started."""
         return self._schedules.fire(minute)
 
     # ------------------------------------------------------------------ inside
-
-    def _runner(self, name: str) -> FunctionRunner:
-        name = name.removesuffix(":$LATEST").rpartition(":function:")[2] or name
-        for runner in self.functions.values():
-            function = runner.function
-            if name in (function.name, function.arn, function.logical_id):
-                return runner
-        raise KeyError(name)
 
     def _may_use(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> bool:
         if repository:
@@ -293,58 +269,6 @@ class Cloud:
         else:
             resource = "*"
         return self.permissions.allow(identity, action, resource)
-
-    def _invoke_from_bus(self, arn: str, payload: str) -> None:
-        try:
-            runner = self._runner(arn)
-        except KeyError:
-            log.warning("no function %s", arn)
-            return
-        self.pollers.invoke_later(runner, json.loads(payload))
-
-    def _invoke_by_name(self, name: str, kind: str, body: bytes, where: str) -> Answer | None:
-        """Lambda's Invoke; None: no such function in this account and region."""
-        try:
-            runner = self._runner(name)
-        except KeyError:
-            return None
-        if where != str(HUB):
-            return None
-        event = json.loads(body) if body else {}
-        if kind == "DryRun":
-            return Answer(204)
-        if kind == "Event":
-            self.pollers.invoke_later(runner, event)
-            return Answer(202)
-        outcome = self.pollers.invoke(runner, event)
-        if outcome.ok:
-            return json_answer(outcome.result, headers={"X-Amz-Executed-Version": "$LATEST"})
-        return json_answer(outcome.error, headers={"X-Amz-Function-Error": "Unhandled"})
-
-    def _worker_environment(self, function: Function) -> dict[str, str]:
-        """Only what the function would have on AWS: what the template declares, and what Lambda itself sets."""
-        declared = dict(function.environment)
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            **declared,
-            **({"TALLYMAN_POLICY": str(self.policy)} if "TALLYMAN_POLICY" in declared else {}),
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_REGION": HUB.region,
-            "AWS_DEFAULT_REGION": HUB.region,
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "_HANDLER": function.handler,
-            # Nothing of this machine's own AWS set-up may reach a handler.
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **({"SYSTEMROOT": os.environ["SYSTEMROOT"]} if sys.platform == "win32" else {}),
-            **moto_calls.assume_role(function.role, function.name, HUB.region),
-        }
 
 
 def _was_started(thing: Any) -> bool:

@@ -1,0 +1,94 @@
+"""The command of `local exec`: its environment, its signals, its end."""
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tallyman_local.cloud import Cloud
+
+ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+"""What of our own environment would lead a client away from the local cloud."""
+
+
+class Interrupted(Exception):
+    """A signal came that ends us; `number` says which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+class Command:
+    """One command: gets our signals, and dies with us however we die."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def run(self, environment: dict[str, str], stdout: int) -> int:
+        """Returns the exit status as a shell tells it: 128+n for signal n, 126 and 127 for what can't be run."""
+        try:
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()
+            )
+        except FileNotFoundError:
+            print(f"tallyman: {self._command[0]}: command not found", file=sys.stderr)
+            return 127
+        except OSError as error:
+            print(f"tallyman: {self._command[0]}: {error.strerror}", file=sys.stderr)
+            return 126
+        finally:
+            os.close(stdout)
+        status = self._process.wait()
+        return 128 - status if status < 0 else status
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        if self._process is None:
+            raise Interrupted(number)
+        # Ctrl-C at a terminal reaches the whole foreground group, the command with it.
+        if number == signal.SIGINT and _in_foreground():
+            return
+        self._process.send_signal(number)
+
+
+def _in_foreground() -> bool:
+    try:
+        with open("/dev/tty") as terminal:  # noqa: PTH123 (no file of the project)
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _die_with_parent() -> Any:
+    """For the child, before it becomes the command: on Linux, SIGKILL when this process is gone."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def environment(cloud: "Cloud") -> dict[str, str]:
+    """Our own environment, with what leads to the local cloud and without what leads elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ELSEWHERE
+        and not name.startswith(("AWS_ENDPOINT_URL", "AWS_IGNORE_CONFIGURED_ENDPOINT", "TALLYMAN_REGISTRY_"))
+    }
+    if any(name.lower() in ("http_proxy", "all_proxy") for name in kept):
+        for name in ("NO_PROXY", "no_proxy"):
+            kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
+    return {**kept, **cloud.environment()}
