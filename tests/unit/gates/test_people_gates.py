@@ -1,0 +1,216 @@
+"""Approvals, freezes, recalls and overrides: what people say, and when it counts."""
+
+from datetime import timedelta
+
+import pytest
+from gate_cases import (
+    APP,
+    LATER,
+    NAME,
+    case_of,
+    decided,
+    frozen,
+    image_of,
+    judged,
+    policy_of,
+    said,
+    target_seen,
+    without,
+)
+
+from builders import DEV, NOON, digest_of, fact, pushed, scanned
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.gates import FAILED, PASSED, WAITING
+
+ONE = {"approvals": {"count": 1, "from": ["role/release-managers"]}}
+TWO = {"approvals": {"count": 2, "from": ["role/release-managers", "role/security"]}}
+
+
+def approval(who: str = "ana", minutes: int = 0, **more: object) -> Fact:
+    return said(Kind.APPROVED, who, at=NOON + timedelta(minutes=minutes), **more)
+
+
+def denial(who: str = "ana", minutes: int = 0, **more: object) -> Fact:
+    return said(Kind.DENIED, who, at=NOON + timedelta(minutes=minutes), because="it leaks", **more)
+
+
+def test_without_an_approval_it_waits_for_one() -> None:
+    result = judged("approvals", case_of(gates=ONE))
+    assert (result.verdict, result.reason) == (WAITING, "needs 1 approval of role/release-managers")
+    assert result.held
+
+
+def test_an_approval_of_the_right_role_opens_the_gate() -> None:
+    result = judged("approvals", case_of(approval(), gates=ONE))
+    assert (result.verdict, result.reason) == (PASSED, "approved by ana (role/release-managers)")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        approval(role="role/developers"),
+        approval(principal=None),
+        approval(to="staging"),
+        approval(name="rocketseat/other"),
+        approval(refused="somebody may not"),
+        fact(Kind.REQUESTED, APP, to="prod", name=NAME, command="approve", refused="no"),
+    ],
+    ids=["another role", "nobody", "another environment", "another repository", "refused", "refused as a request"],
+)
+def test_what_is_no_approval_of_this_door_does_not_count(other: Fact) -> None:
+    assert judged("approvals", case_of(other, gates=ONE)).verdict == WAITING
+
+
+def test_two_approvals_are_of_two_people_and_not_of_one_with_two_roles() -> None:
+    twice = [approval("ana"), approval("ana", 1), approval("ana", 2, role="role/security")]
+    result = judged("approvals", case_of(*twice, gates=TWO))
+    assert result.verdict == WAITING
+    assert "1 given by ana" in result.reason
+    assert judged("approvals", case_of(*twice, approval("bob"), gates=TWO)).verdict == PASSED
+
+
+def test_who_pushed_it_can_not_approve_it_under_any_role() -> None:
+    push = pushed(APP, "v1.0.0", actor="arn:aws:sts::111111111111:assumed-role/ci/ana", call="c")
+    result = judged("approvals", case_of(push, approval("ana"), gates=ONE))
+    assert result.verdict == WAITING
+    assert "ana (role/release-managers) pushed it, and does not count" in result.reason
+    assert judged("approvals", case_of(push, approval("ana"), approval("bob"), gates=ONE)).verdict == PASSED
+
+
+def test_a_push_elsewhere_bars_nobody() -> None:
+    elsewhere = fact(
+        Kind.PUSHED, APP, DEV.parse("333333333333/us-east-2/x/y"), "v1", actor="arn:aws:iam::333333333333:user/ana"
+    )
+    assert judged("approvals", case_of(elsewhere, approval("ana"), gates=ONE)).verdict == PASSED
+
+
+def test_a_denial_closes_the_gate_until_enough_people_approve_after_it() -> None:
+    denied = [approval("ana", 1), denial("bob", 2)]
+    result = judged("approvals", case_of(*denied, gates=ONE))
+    assert (result.verdict, result.reason) == (FAILED, "denied by bob (role/release-managers): it leaks")
+    assert judged("approvals", case_of(*denied, approval("ana", 3), gates=ONE)).verdict == PASSED
+    once = judged("approvals", case_of(*denied, approval("ana", 3), gates=TWO))
+    assert once.verdict == FAILED
+    assert "2 are needed" in once.reason
+
+
+def test_of_a_denial_and_an_approval_in_one_instant_the_denial_counts() -> None:
+    assert judged("approvals", case_of(approval("ana", 1), denial("bob", 1), gates=ONE)).verdict == FAILED
+
+
+UNSCANNABLE = {"scan": {"max": {"critical": 0}, "unscannable": "approve"}}
+
+
+def test_what_can_not_be_scanned_waits_for_an_approval_and_opens_by_it() -> None:
+    policy = policy_of(UNSCANNABLE, approve=["role/release-managers"])
+    told = scanned(APP, status="unsupported")
+    result = judged("scan", case_of(told, policy=policy))
+    assert (result.verdict, result.reason) == (WAITING, "it can't be scanned; it waits for an approval")
+    opened = judged("scan", case_of(told, approval(), policy=policy))
+    assert (opened.verdict, opened.reason) == (PASSED, "it can't be scanned; approved by ana (role/release-managers)")
+    closed = judged("scan", case_of(told, approval(), denial("bob", 5), policy=policy))
+    assert closed.verdict == FAILED
+
+
+def test_what_can_not_be_scanned_takes_the_approvals_of_the_gate_where_there_is_one() -> None:
+    gates = {**UNSCANNABLE, "approvals": {"count": 1, "from": ["role/security"]}}
+    policy = policy_of(gates, approve=["role/release-managers", "role/security"])
+    told = scanned(APP, status="unsupported")
+    assert judged("scan", case_of(told, approval(), policy=policy)).verdict == WAITING
+    assert judged("scan", case_of(told, approval(role="role/security"), policy=policy)).verdict == PASSED
+
+
+def test_an_approval_does_not_make_up_for_findings() -> None:
+    policy = policy_of(UNSCANNABLE, approve=["role/release-managers"])
+    assert judged("scan", case_of(scanned(APP, {"critical": 1}), approval(), policy=policy)).verdict == FAILED
+
+
+def test_a_freeze_of_the_environment_or_of_the_repository_holds() -> None:
+    for repository in (None, NAME):
+        image = image_of(target_seen(), freezes={"prod": (frozen(repository),)})
+        result = judged("freeze", case_of(image=image))
+        assert result.verdict == WAITING
+        assert result.held
+        assert result.reason.endswith("by ana (role/release-managers): the shop is full")
+        assert decided(case_of(image=image)).verdict == WAITING
+
+
+def test_a_freeze_of_another_repository_or_environment_holds_nothing() -> None:
+    image = image_of(freezes={"prod": (frozen("rocketseat/other"),), "staging": (frozen(),)})
+    assert judged("freeze", case_of(image=image)).verdict == PASSED
+
+
+def test_whether_it_is_frozen_must_be_known() -> None:
+    result = judged("freeze", case_of(image=image_of(freezes={})))
+    assert (result.verdict, result.reason) == (WAITING, "whether prod is frozen is not known")
+
+
+def recall(digest: str = APP) -> Fact:
+    return fact(Kind.RECALLED, digest, actor="AROAX:ana", principal="role/security", because="it mines coins", at=LATER)
+
+
+def test_a_recalled_image_is_refused() -> None:
+    result = judged("recalled", case_of(recall()))
+    assert result.verdict == FAILED
+    assert result.reason == "recalled by ana (role/security) at 2026-11-16T13:00:00Z: it mines coins"
+    assert decided(case_of(recall(), target_seen())).verdict == FAILED
+
+
+@pytest.mark.parametrize("where", ["platforms", "indexes"])
+def test_what_is_recalled_beneath_an_index_blocks_the_index(where: str) -> None:
+    child = digest_of("child")
+    image = without(image_of(), **{where: {child: (recall(child),)}})
+    result = judged("recalled", case_of(image=image))
+    assert result.verdict == FAILED
+    assert f"{child.short} beneath it: recalled by ana" in result.reason
+
+
+def override(gate: str = "soak", **more: object) -> Fact:
+    return said(Kind.OVERRIDDEN, "ana", gate=gate, **{"because": "the site is down", **more})
+
+
+def test_an_override_opens_the_gate_that_it_names_and_tells_what_the_gate_said() -> None:
+    policy = policy_of({"soak": "24h"}, overridable=["soak"])
+    assert judged("soak", case_of(policy=policy)).verdict == WAITING
+    result = judged("soak", case_of(override(), policy=policy))
+    assert result.verdict == PASSED
+    assert result.reason.startswith(
+        "overridden by ana (role/release-managers) because the site is down; it said waiting"
+    )
+    assert result.facts["overridden"]["verdict"] == WAITING
+    assert result.facts["soak"] == "24h"
+
+
+def test_an_override_counts_only_where_the_promotion_lets_the_gate_be_overridden() -> None:
+    assert judged("soak", case_of(override(), gates={"soak": "24h"})).verdict == WAITING
+
+
+@pytest.mark.parametrize(
+    "other",
+    [override("window"), override(to="staging"), override(name="rocketseat/other"), override(refused="no")],
+    ids=["another gate", "another environment", "another repository", "refused"],
+)
+def test_an_override_of_something_else_opens_nothing(other: Fact) -> None:
+    policy = policy_of({"soak": "24h"}, overridable=["soak"])
+    assert judged("soak", case_of(other, policy=policy)).verdict == WAITING
+
+
+def test_an_override_counts_for_a_day() -> None:
+    policy = policy_of({"soak": "2w"}, overridable=["soak"])
+    just, over = LATER + timedelta(hours=24, milliseconds=-1), LATER + timedelta(hours=24)
+    assert judged("soak", case_of(override(), policy=policy, now=just)).verdict == PASSED
+    assert judged("soak", case_of(override(), policy=policy, now=over)).verdict == WAITING
+
+
+def test_a_freeze_is_overridden_where_the_promotion_says_so() -> None:
+    image = image_of(override("freeze"), freezes={"prod": (frozen(),)})
+    assert judged("freeze", case_of(image=image, policy=policy_of(overridable=["freeze"]))).verdict == PASSED
+    assert judged("freeze", case_of(image=image, policy=policy_of())).verdict == WAITING
+
+
+@pytest.mark.parametrize("gate", ["recalled", "target", "tags", "verified"])
+def test_what_may_never_be_overridden_is_not(gate: str) -> None:
+    image = image_of(override(gate), recall())
+    gates = {"verified": True}
+    results = {g: judged(g, case_of(image=image, gates=gates, tags=())).verdict for g in (gate,)}
+    assert results[gate] in (WAITING, FAILED)
