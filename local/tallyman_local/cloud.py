@@ -154,9 +154,7 @@ class Cloud:
             listeners.append(api)
         Listener.stop_all(listeners)
         if ecr := getattr(self, "ecr", None):
-            close = getattr(ecr, "close", None)
-            if close:
-                close()
+            ecr.close()
         moto_calls.reset()
         if self._temporary and hasattr(self, "data_dir"):
             shutil.rmtree(self.data_dir, ignore_errors=True)
@@ -274,6 +272,3 @@ class Cloud:
 def _was_started(thing: Any) -> bool:
     thread = getattr(thing, "_thread", None)
     return bool(thread and thread.ident)
-
-
-__all__ = ["DEMO_POLICY", "DEVELOPER", "STACK", "Cloud", "Identity"]
