@@ -17,6 +17,9 @@ UV ?= uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --python-version 3.11
 
+# A command whose output is of interest only if it fails.
+quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
+
 .PHONY: help demo test check format build invoke deploy requirements clean
 
 help: ## This list
@@ -41,13 +44,14 @@ format: $(VENV)/.ready ## Put the code into its format
 
 build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for the other one)
 	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
-	$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE) >/dev/null
+	$(call quietly,$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE))
 	echo "layer core: $$(du -sk --apparent-size .aws-sam/build/CoreLayer | cut -f1) KiB ($(ARCHITECTURE), unpacked)"
 
 invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
 	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
 	python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
-	$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native --parameter-overrides Architecture=$(NATIVE) >/dev/null
+	$(call quietly,$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native \
+	  --parameter-overrides Architecture=$(NATIVE))
 	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
 
 deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
