@@ -154,3 +154,12 @@ def _from_port(policy: Policy, text: str, environ: Mapping[str, str]) -> str:
         if environ.get(variable, "").rpartition(":")[2] == match[1]:
             return f"{registry.host}/{match[2]}"
     raise BadName(f"'{text}': no TALLYMAN_REGISTRY_… variable names the port {match[1]}")
+
+
+def anywhere(policy: Policy, text: str) -> Named:
+    """An IMAGE or a REPOSITORY without glob characters, by what the policy alone says. Raises BadName."""
+    translated = _from_port(policy, text, os.environ)
+    try:
+        return _look_up(policy, text, ImageName.parse_any(translated))
+    except BadName as error:
+        raise BadName(str(error).replace(translated, text)) from None

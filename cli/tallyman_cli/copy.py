@@ -1,0 +1,240 @@
+"""`tallyman copy`: images from any registry or layout to several others.
+
+Without typer and rich, and started past them (see start.py): what is imported counts in every copy of a small image.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.errors import BadInput, TallymanError
+from tallyman.services.copy_images import CopyImages, Image, Report, changed
+from tallyman_cli.copy_places import Place, Ways, parse
+from tallyman_cli.copy_progress import Counting, Shown, size
+from tallyman_cli.docker_logins import DockerLogins
+
+DONE, NO, BAD = 0, 1, 2
+
+HELP = """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
+
+A place is ENVIRONMENT/REPOSITORY (as the policy has it), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has
+:TAG or @DIGEST after it. A target without a tag takes the source's. All content goes first, the tags last.
+Other registries are entered with what `docker login` left, ECR with your AWS credentials."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
+        prog="tallyman copy", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
+    made.add_argument(
+        "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
+    )
+    made.add_argument("--all-tags", action="store_true", help="every tagged image of the repository")
+    made.add_argument("--keep-tags", action="store_true", help="never move a tag that names another image already")
+    made.add_argument("--dry-run", action="store_true", help="only say what would travel")
+    made.add_argument("--plain-http", metavar="HOST", action="append", default=[], help="a host that speaks no TLS")
+    made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (found out by measuring)")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument(
+        "--policy", type=Path, metavar="FILE", help="where environments are looked up (or TALLYMAN_POLICY)"
+    )
+    made.add_argument("--stack", metavar="NAME", help="the stack (or TALLYMAN_STACK)")
+    return made
+
+
+def run(arguments: Sequence[str], **defaults: Any) -> int:
+    """The exit status: 0 everything is there, 1 something is not, 2 bad input."""
+    made = parser()
+    made.set_defaults(**{k: v for k, v in defaults.items() if v is not None})
+    try:
+        options = made.parse_args(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
+    try:
+        return _Copy(options).run()
+    except TallymanError as error:
+        if options.json:
+            _print({"error": str(error)})
+        print(f"tallyman: {error}", file=sys.stderr)
+        return BAD if isinstance(error, BadInput) else NO
+    except KeyboardInterrupt:
+        print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
+        return 130
+
+
+class _Copy:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.ways = Ways(DockerLogins(), _own_clients, options.plain_http)
+        self._policy: Any = None
+
+    def run(self) -> int:
+        """Does it and prints what came of it."""
+        options = self.options
+        source = parse(options.source, self.in_policy)
+        targets = [parse(text, self.in_policy) for text in options.targets]
+        origin = source.repositories[0]
+        places = self._places(source, targets, origin)
+        counting = Counting()
+        service = CopyImages(
+            self.ways.reads(origin),
+            self.ways,
+            lambda: float("inf"),
+            counting,
+            options.keep_tags,
+            options.parallel,
+        )
+        began = time.monotonic()
+        with Shown(counting):
+            if options.all_tags:
+                images, listed = changed(self.ways, service.source, origin, list(places))
+            else:
+                reference = source.reference
+                assert reference is not None
+                images, listed = [service.resolve(origin, reference, None if source.digest else source.tag)], 1
+            do = service.plan if options.dry_run else service.copy
+            reports = do(origin, places, images)
+        seconds = time.monotonic() - began
+        if options.json:
+            _print(self._document(images, listed, reports, counting, seconds))
+        else:
+            self._tell(images, listed, reports, counting, seconds)
+        return DONE if all(report.ok for report in reports.values()) else NO
+
+    def _places(self, source: Place, targets: Sequence[Place], origin: Repository) -> dict[Repository, str | None]:
+        """Where to, with the tag to set there if it is not each image's own."""
+        if self.options.all_tags:
+            if source.reference or any(target.reference for target in targets):
+                raise BadInput("--all-tags copies a repository: leave out :TAG and @DIGEST")
+        elif not source.reference:
+            raise BadInput(f"'{source.text}' names a repository: give :TAG or @DIGEST, or --all-tags")
+        places: dict[Repository, str | None] = {}
+        for target in targets:
+            if target.digest:
+                raise BadInput(f"'{target.text}': a target has a tag, or nothing: the digest is the source's")
+            for repository in target.repositories:
+                if repository == origin and target.tag in (None, source.tag):
+                    raise BadInput(f"'{target.text}' is the source itself")
+                if places.setdefault(repository, target.tag) != target.tag:
+                    raise BadInput(f"'{target.text}': {repository} is named twice, with different tags")
+        return places
+
+    def in_policy(self, text: str) -> Any:
+        """Looks up an address that the policy or AWS knows."""
+        from tallyman_cli import naming
+
+        if self._policy is None:
+            self._policy = _policy(self.options)
+        return naming.anywhere(self._policy, text)
+
+    def _document(
+        self,
+        images: Sequence[Image],
+        listed: int,
+        reports: dict[Repository, Report],
+        counting: Counting,
+        seconds: float,
+    ) -> dict[str, Any]:
+        return {
+            "source": self.options.source,
+            "images": [{"digest": image.digest, "tag": image.tag} for image in images],
+            "listed": listed,
+            "bytes_read": counting.bytes_read,
+            "seconds": round(seconds, 3),
+            "dry_run": self.options.dry_run,
+            "targets": [_target(report, counting) for report in reports.values()],
+        }
+
+    def _tell(
+        self,
+        images: Sequence[Image],
+        listed: int,
+        reports: dict[Repository, Report],
+        counting: Counting,
+        seconds: float,
+    ) -> None:
+        if self.options.all_tags:
+            print(f"{listed} tags, {listed - len(images)} of them are there as they are")
+        for report in reports.values():
+            count = counting.of(report.repository)
+            if report.plan:
+                plan = report.plan
+                how = "would be mounted" if plan.mounts else "would travel"
+                total = size(sum(plan.blobs.values()))
+                print(f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests")
+                for digest, bytes_ in sorted(plan.blobs.items(), key=lambda item: -item[1]):
+                    print(f"  {digest} {size(bytes_)}")
+            elif not report.error and not self.options.dry_run:
+                facts = [f"{size(count.sent)} in {len(report.uploaded)} blobs"]
+                facts += [f"{n} {w}" for n, w in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
+                facts.append(f"{len(report.pushed)} manifests")
+                print(f"{report.repository}: {', '.join(facts)}")
+            for tag, digest in report.tagged.items():
+                print(f"  {tag} {digest}")
+            for digest, why in report.refused_referrers.items():
+                print(f"  referrer {digest} is not there: {why}")
+            for name, error in report.failed.items():
+                print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
+            if report.error:
+                print(f"tallyman: {report.repository}: {report.error}", file=sys.stderr)
+        if not self.options.dry_run:
+            speed = size(int(counting.bytes_read / max(seconds, 0.001)))
+            print(f"{size(counting.bytes_read)} read once in {seconds:.2f} s, {speed}/s")
+
+
+def _target(report: Report, counting: Counting) -> dict[str, Any]:
+    count = counting.of(report.repository)
+    plan = report.plan
+    return {
+        "target": str(report.repository),
+        "verdict": "done" if report.ok else "failed",
+        "error": str(report.error) if report.error else None,
+        "failed": {name: str(error) for name, error in report.failed.items()},
+        "tags": dict(report.tagged),
+        "pushed": report.pushed,
+        "uploaded": report.uploaded,
+        "mounted": report.mounted,
+        "skipped": count.skipped,
+        "bytes_sent": count.sent,
+        "refused_referrers": report.refused_referrers,
+        "would_push": list(plan.manifests) if plan else None,
+        "would_send": dict(plan.blobs) if plan else None,
+        "would_mount": plan.mounts if plan else None,
+    }
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 64")
+    return int(text)
+
+
+def _policy(options: argparse.Namespace) -> Any:
+    """The policy of the file that is named, else the one in force in the stack."""
+    from tallyman.adapters import policy_file
+
+    path = options.policy or os.environ.get("TALLYMAN_POLICY")
+    if path and (policy := policy_file.load(Path(path))).environments:
+        return policy
+    from tallyman_cli import context
+
+    return context.connect(options.stack, options.policy).policy
+
+
+def _own_clients() -> Any:
+    from tallyman_cli.own_clients import OwnClients
+
+    return OwnClients()
+
+
+def _print(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

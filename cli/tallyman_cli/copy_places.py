@@ -1,0 +1,165 @@
+"""From the addresses of `tallyman copy` to repositories, and to what reads and writes each kind of them."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tallyman.adapters.oci_auth import Logins
+from tallyman.domain.elsewhere import Folder, Host, layout_at, repository_at
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.errors import BadName
+
+_ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
+_FALLBACK = re.compile(r"sha256-[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address as written: an environment of several registries is several repositories."""
+
+    text: str
+    repositories: tuple[Repository, ...]
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @property
+    def reference(self) -> str | None:
+        """What is asked for: the digest, where both are given."""
+        return self.digest or self.tag
+
+
+def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str] | None = None) -> Place:
+    """An address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or what the policy knows: an environment's, an
+    ECR host's, a port of a local cloud. `in_policy` looks such a name up. Raises BadName."""
+    if text.startswith("oci:"):
+        path, digest = _digest(text[4:])
+        head, colon, last = path.rpartition(":")
+        if colon and "/" not in last:
+            return Place(text, (layout_at(head),), parse_tag(last), digest)
+        return Place(text, (layout_at(path),), None, digest)
+    where, slash, rest = text.partition("/")
+    if not slash or not rest:
+        raise BadName(
+            f"'{text}' is no image: expected ENVIRONMENT/REPOSITORY:TAG, HOST/REPOSITORY:TAG or oci:FOLDER:TAG"
+        )
+    ports = {v for k, v in (os.environ if environ is None else environ).items() if k.startswith("TALLYMAN_REGISTRY_")}
+    local = where.replace("127.0.0.1", "localhost") in ports
+    if local or _ECR.fullmatch(where) or not ("." in where or ":" in where or where == "localhost"):
+        named = in_policy(text)
+        return Place(text, named.repositories, named.tag, named.digest)
+    rest, digest = _digest(rest)
+    name, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = rest, ""
+    if where == "docker.io" and "/" not in name:
+        name = f"library/{name}"
+    return Place(text, (repository_at(where, name),), parse_tag(tag) if colon and tag else None, digest)
+
+
+def _digest(text: str) -> tuple[str, Digest | None]:
+    rest, at, digest = text.partition("@")
+    return rest, Digest.parse(digest) if at else None
+
+
+class Ways:
+    """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
+
+    def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
+        self._logins, self._clients, self._plain = logins, clients, plain
+
+    @cached_property
+    def _wire(self) -> Any:
+        from tallyman.adapters.wire import Wire
+
+        return Wire()
+
+    def _oci(self, power: str) -> Any:
+        from tallyman.adapters.oci_http import OciHttp
+        from tallyman.adapters.oci_registry import OciRegistry
+
+        return OciRegistry(OciHttp(self._wire, self._logins, power=power, plain=self._plain))
+
+    @cached_property
+    def _pull(self) -> Any:
+        return self._oci("pull")
+
+    @cached_property
+    def _push(self) -> Any:
+        return self._oci("pull,push")
+
+    @cached_property
+    def _layout(self) -> Any:
+        from tallyman.adapters.oci_layout import OciLayout
+
+        return OciLayout()
+
+    @cached_property
+    def _own(self) -> Any:
+        return self._clients()
+
+    @cached_property
+    def _ecr_source(self) -> Any:
+        from tallyman.adapters.ecr_source import EcrSource
+        from tallyman.adapters.http import Http
+
+        return EcrSource(self._own, Http())
+
+    @cached_property
+    def _ecr_target(self) -> Any:
+        from tallyman.adapters.ecr_target import EcrTarget
+        from tallyman.adapters.http import Http
+        from tallyman.adapters.registry_http import RegistryHttp
+
+        return EcrTarget(self._own, RegistryHttp(self._own, Http(), "push"))
+
+    def reads(self, repository: Repository) -> Any:
+        """What reads there: an `Origin`."""
+        if isinstance(repository.registry, Folder):
+            return self._layout
+        return self._pull if isinstance(repository.registry, Host) else self._ecr_source
+
+    def writes(self, repository: Repository) -> Any:
+        """What writes there."""
+        if isinstance(repository.registry, Folder):
+            return self._layout
+        return self._push if isinstance(repository.registry, Host) else self._ecr_target
+
+    # Destination: any number of targets of any kinds
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        found: set[Digest] = self.writes(repository).missing_blobs(repository, digests)
+        return found
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        found: dict[str, Manifest] = self.writes(repository).manifests(repository, references)
+        return found
+
+    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+        return bool(self.writes(repository).mount(repository, digest, source))
+
+    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        self.writes(repository).upload(repository, digest, size, chunks)
+
+    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        self.writes(repository).put_manifest(repository, manifest, tag)
+
+    # Catalogue
+
+    def names(self, repository: Repository) -> dict[str, Digest | None]:
+        """Without the tags of the fallback scheme for referrers: these travel with what they point at."""
+        found: dict[str, Digest | None]
+        if isinstance(repository.registry, Folder):
+            found = self._layout.tags(repository)
+        elif isinstance(repository.registry, Host):
+            found = dict.fromkeys(self._pull.tags(repository))
+        else:
+            found = {tag: detail.digest for detail in self._ecr_source.images(repository) for tag in detail.tags}
+        return {tag: digest for tag, digest in found.items() if not _FALLBACK.fullmatch(tag)}
+
+    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+        found: dict[str, Digest] = self._pull.digests(repository, tags)
+        return found

@@ -1,0 +1,136 @@
+"""What is seen of a copy while it runs: on a terminal a few lines that are drawn anew, elsewhere nothing.
+
+Without rich: its import takes longer than the copy of a small image.
+"""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.services.watch import Watch
+
+_FRAME = 0.2  # seconds
+_LAYERS = 6  # lines of layers on their way, for each target
+
+
+@dataclass
+class Count:
+    """Of one target: bytes and blobs."""
+
+    total: int = 0
+    sent: int = 0
+    blobs: int = 0
+    uploaded: int = 0
+    mounted: int = 0
+    skipped: int = 0
+    manifests: int = 0
+    moving: dict[Digest, int] = field(default_factory=dict)
+    sizes: dict[Digest, int] = field(default_factory=dict)
+
+
+class Counting(Watch):
+    """Counts by target; `bytes_read` from the source."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Repository, Count] = {}
+        self.bytes_read = 0
+        self.began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def of(self, repository: Repository) -> Count:
+        """What was counted of a target."""
+        return self.counts.setdefault(repository, Count())
+
+    def lacking(self, repository: Repository, blobs: dict[Digest, int], held: int) -> None:
+        with self._lock:
+            count = self.of(repository)
+            count.total += sum(blobs.values())
+            count.blobs += len(blobs)
+            count.skipped += held
+            count.sizes.update(blobs)
+
+    def sent(self, repository: Repository, digest: Digest, count: int) -> None:
+        with self._lock:
+            mine = self.of(repository)
+            mine.sent += count
+            mine.moving[digest] = mine.moving.get(digest, 0) + count
+
+    def uploaded(self, repository: Repository, digest: Digest, size: int) -> None:
+        with self._lock:
+            mine = self.of(repository)
+            mine.uploaded += 1
+            mine.moving.pop(digest, None)
+
+    def mounted(self, repository: Repository, digest: Digest, size: int) -> None:
+        with self._lock:
+            mine = self.of(repository)
+            mine.mounted += 1
+            mine.total -= size
+            mine.blobs -= 1
+
+    def read(self, digest: Digest, count: int) -> None:
+        with self._lock:
+            self.bytes_read += count
+
+    def pushed(self, repository: Repository, digest: Digest) -> None:
+        with self._lock:
+            self.of(repository).manifests += 1
+
+    def lines(self) -> list[str]:
+        """How it stands: a line for each target, and below it its layers on their way."""
+        seconds = max(time.monotonic() - self.began, 0.001)
+        found = []
+        with self._lock:
+            for repository, count in self.counts.items():
+                parts = [f"{size(count.sent)} of {size(count.total)}", f"{size(int(count.sent / seconds))}/s"]
+                parts.append(f"{count.uploaded} of {count.blobs} blobs")
+                parts += [f"{n} {word}" for n, word in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
+                found.append(f"{repository}: {', '.join(parts)}")
+                for digest, done in list(count.moving.items())[:_LAYERS]:
+                    whole = count.sizes.get(digest, 0)
+                    found.append(f"  {digest[:19]} {done * 100 // whole if whole else 0:3d} % of {size(whole)}")
+        return found
+
+
+class Shown:
+    """Draws what is counted until the block ends, if the stream is a terminal."""
+
+    def __init__(self, counting: Counting, stream: TextIO | None = None) -> None:
+        self._counting, self._stream = counting, stream or sys.stderr
+        self._end = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._drawn = 0
+
+    def __enter__(self) -> None:
+        if self._stream.isatty():
+            self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread:
+            self._end.set()
+            self._thread.join()
+            self._draw([])
+
+    def _run(self) -> None:
+        while not self._end.wait(_FRAME):
+            self._draw(self._counting.lines())
+
+    def _draw(self, lines: list[str]) -> None:
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        self._stream.write(up + "\x1b[J" + "".join(f"{line[:200]}\n" for line in lines))
+        self._stream.flush()
+        self._drawn = len(lines)
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that people read."""
+    number = float(count)
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
