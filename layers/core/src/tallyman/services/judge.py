@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import StateMoved
-from tallyman.ports import Clock, Hints, Ledger, Notices, State, StateChange, StateItem
+from tallyman.ports import Appended, Clock, Hints, Ledger, Notices, State, StateChange, StateItem
 from tallyman.services.gather import above, gather
 
 _TRIES = 8
@@ -118,7 +118,8 @@ class Judge:
                 detail=decision.detail,
             )
             data = _pending(decision, item, now, decided=fact.id)
-            self.ledger.append(fact, StateChange(pk, sk, item.revision if item else 0, data))
+            if self.ledger.append(fact, StateChange(pk, sk, item.revision if item else 0, data)) is Appended.KNOWN:
+                raise StateMoved("another reaction decided the same in the same moment")
             item = StateItem(pk, sk, item.revision + 1 if item else 1, data)
         if item is None:
             return
