@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from templates import FUNCTIONS, ROOT
 
 from tallyman.domain.events import parse_event
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput
+from templates import FUNCTIONS, ROOT
 
 FILES = sorted((ROOT / "events").glob("*/*.json"))
 BATCHES = [path for path in FILES if path.parent.name != "reconcile"]
