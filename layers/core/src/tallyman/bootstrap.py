@@ -153,12 +153,16 @@ def promote_image(a: Adapters) -> Any:
     """The service behind functions/promote_image."""
     from tallyman.services.promote_image import PromoteImage
     from tallyman.services.release import Releases
+    from tallyman.services.roll_back import RollBacks
     from tallyman.services.targets import Targets
 
     publish_policy(a)
     targets = Targets(a.policy, a.view, a.source, a.target, a.ledger, a.clock)
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
-    return PromoteImage(a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock)
+    back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
+    return PromoteImage(
+        a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back
+    )
 
 
 def reconcile(a: Adapters) -> Any:

@@ -18,6 +18,7 @@
         │   └── Forgotten        an upload that the other side knows no more, or refuses to go on with
         ├── OutOfTime            the work does not fit what is left of this run
         └── StateMoved           another writer was faster; read again and decide again
+            └── Leased           another worker is at it; `after` seconds from now its lease ends, or is renewed
 
 `retryable` says whether the same call may succeed later. Messages are for people: they name the image, the
 registry, the rule, and what to do. Errors of boto3 and urllib3 never leave the adapters: they become one of these.
@@ -102,3 +103,11 @@ class OutOfTime(Passing):
 
 class StateMoved(Passing):
     """A conditional write found that another writer was faster: read again, decide again."""
+
+
+class Leased(StateMoved):
+    """Another worker is at it, or was and died. `after`: seconds until its lease ends, unless it renews it."""
+
+    def __init__(self, message: str, after: float) -> None:
+        super().__init__(message)
+        self.after = after

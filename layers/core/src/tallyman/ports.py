@@ -14,6 +14,7 @@ from tallyman.domain.facts import Fact
 from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.usage import Use
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC."""
@@ -197,8 +198,11 @@ class ImageTarget(Destination, Protocol):
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
 
-    def create(self, settings: RepositorySettings, pull: Sequence[str] = ()) -> None:
-        """Creates the repository, with a policy that lets the accounts in `pull` read; that it is there is fine."""
+    def create(
+        self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None
+    ) -> None:
+        """Creates the repository; that it is there is fine, and leaves it as it is. Its policy lets the accounts in
+        `pull` read and, where `push` is given, nobody but ourselves and those roles (`role/NAME` there) push."""
 
 
 class LayerUploads(Protocol):
@@ -234,3 +238,19 @@ class People(Protocol):
 
     def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
         """The entry of `allowed` (`role/NAME`, `user/NAME`) that SenderId (`AROA…:session`) belongs to, or None."""
+
+
+class Guards(Protocol):
+    """Repository policies that keep everybody but promotions from pushing."""
+
+    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+        """What is wrong with the repository's policy, if only ourselves and `others` (`role/NAME`) may push; None:
+        nothing. NotFound: no such repository."""
+
+
+class Usage(Protocol):
+    """What runs images, in one account and region."""
+
+    def running(self, registry: Registry) -> Iterator[Use]:
+        """Everything that runs an image now, wherever the image comes from. Raises where a source can't be read: what
+        it would have told is then not known."""

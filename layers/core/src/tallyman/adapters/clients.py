@@ -93,6 +93,12 @@ class Clients:
             partition = "aws-us-gov"
         return f"arn:{partition}:iam::{account}:role/{self._stack}-spoke-{power}"
 
+    def promoter(self, account: str) -> str:
+        """The ARN of the role that pushes promotions into this account's registries."""
+        if account != self._hub.account:
+            return self.role(account, "push")
+        return self.role(account, "push").replace("-spoke-push", f"-promote-image-{self._hub.region}")
+
     def _make(self, service: str, where: Registry, power: Power) -> Any:
         try:
             session = self._session(where.account, power)

@@ -45,8 +45,8 @@ class DynamoLedger:
     def __init__(self, client: Any, table: str, state_table: str) -> None:
         self._client, self._table, self._state_table = client, table, state_table
 
-    def append(self, fact: Fact, change: StateChange | None = None) -> Appended:
-        """One PutItem, or one TransactWriteItems with the change. A write whose answer got lost and that was
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+        """One PutItem, or one TransactWriteItems with the changes. A write whose answer got lost and that was
         sent again is KNOWN (a plain put) or WRITTEN (the transaction's token makes it the same one)."""
         put = {
             "TableName": self._table,
@@ -58,7 +58,8 @@ class DynamoLedger:
             if change is None:
                 self._client.put_item(**put)
             else:
-                items = [{"Put": put}, {"Put": _put_of(change, self._state_table)}]
+                puts = [put, *(_put_of(each, self._state_table) for each in (change, *more))]
+                items = [{"Put": each} for each in puts]
                 self._client.transact_write_items(TransactItems=items)
         except ClientError as error:
             code = code_of(error)

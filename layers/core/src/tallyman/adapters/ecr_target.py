@@ -8,15 +8,15 @@ from urllib.parse import urlencode
 
 from tallyman.adapters.clients import Clients
 from tallyman.adapters.ecr_calls import missing_layers, names, read_manifest, read_manifests
+from tallyman.adapters.ecr_guards import pushers
 from tallyman.adapters.pacing import Pace
 from tallyman.adapters.registry_http import RegistryHttp
 from tallyman.adapters.translate import translated
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.prevention import repository_policy
 from tallyman.errors import DigestMismatch, NotFound, Passing, Refused, Unsupported
-
-_PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 
 
 class EcrTarget:
@@ -126,7 +126,7 @@ class EcrTarget:
                 return
         raise answer.error(what)
 
-    def create(self, settings: RepositorySettings, pull: Sequence[str] = ()) -> None:
+    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
         """CreateRepository, and the policy where there is none yet: one that somebody set is left alone."""
         repository = settings.repository
         encryption = {"encryptionType": settings.encryption}
@@ -150,9 +150,11 @@ class EcrTarget:
         except Refused as error:
             if "RepositoryAlreadyExistsException" not in str(error):
                 raise
-        if pull and not self._has_policy(client, repository):
-            with translated(f"let {', '.join(pull)} read the repository {repository}"):
-                client.set_repository_policy(**names(repository), policyText=json.dumps(_pull_policy(repository, pull)))
+        only = [] if push is None else pushers(self._clients, repository, push)
+        policy = repository_policy(repository, pull, only)
+        if policy and not self._has_policy(client, repository):
+            with translated(f"set the policy of the repository {repository}"):
+                client.set_repository_policy(**names(repository), policyText=json.dumps(policy))
 
     def _has_policy(self, client: Any, repository: Repository) -> bool:
         try:
@@ -184,18 +186,3 @@ def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[b
 def _same(told: str | None, digest: Digest, what: str) -> None:
     if told and told != digest:
         raise DigestMismatch(f"{what}: the registry calls it {told}")
-
-
-def _pull_policy(repository: Repository, accounts: Sequence[str]) -> dict[str, Any]:
-    partition = repository.arn.split(":", 2)[1]
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Pull",
-                "Effect": "Allow",
-                "Principal": {"AWS": [f"arn:{partition}:iam::{account}:root" for account in accounts]},
-                "Action": list(_PULL),
-            }
-        ],
-    }

@@ -16,6 +16,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "recall": ("digest", "because"),
     "freeze": ("environment", "because"),
     "thaw": ("environment", "because"),
+    "roll-back": ("digest", "repository", "environment", "because"),
 }
 COMMANDS = tuple(_FIELDS)
 LONGEST = 1000
@@ -26,9 +27,9 @@ LONGEST = 1000
 class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 
-    `digest`: of promote, approve, deny, override and recall; `repository` (canonical name), `source` and `target`: the
-    door that the first four are about; for freeze and thaw `target` is the environment, and `repository`
-    None all of it.
+    `digest`: of promote, approve, deny, override, recall and roll-back; `repository` (canonical name), `source` and
+    `target`: the door that the first four are about; for freeze, thaw and roll-back `target` is the environment, and
+    `repository` None all of it (never for roll-back).
     """
 
     name: str

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     DELAYED = "delayed"  # a promotion did not go through for now; detail: to, reason, attempt, next_at
     PARKED = "parked"  # given up until somebody or something changes it; detail: to, reason
     STOWAWAY = "stowaway"  # detail: environment
+    ROLLED_BACK = "rolled_back"  # a person set a release to this digest; detail: environment, name, request
     RELEASED = "released"  # E#<environment>/<repository>; detail: tags, previous
     POLICY = "policy"  # E#*: a policy came into force; detail.policy
     SIGNING = "signing"  # ECR's managed signing; detail: statuses [{profile, status, reason}]

@@ -16,7 +16,8 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import StateMoved
 from tallyman.ports import Appended, Clock, Hints, Ledger, Notices, State, StateChange, StateItem
-from tallyman.services.gather import above, gather
+from tallyman.services.gather import Once, above, gather
+from tallyman.services.misfits import Misfits
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
@@ -26,7 +27,8 @@ def pending_partition(environment: str) -> str:
     """The partition of the state table with one item for each image that wants into the environment and is not in.
 
     sk: `<repository>@<digest>@<from>`. `data`: {digest, name, from, to, tags, verdict, reason, since, until, decided,
-    noticed, attempt, next_at, failing_since}; times RFC 3339 or None.
+    noticed, attempt, next_at, failing_since, tagging_since: a first tag may be set since then; stuck_told: that this is
+    long ago was told}; times RFC 3339 or None.
     """
     return f"P#{environment}"
 
@@ -65,18 +67,23 @@ class Judge:
         transaction for each decision that is new.
         """
         decisions: list[Decision] = []
-        for each in (digest, *above(self.ledger, digest)):
-            for decision in self.image(each):
+        facts = Once(self.ledger)
+        for each in (digest, *above(facts, digest)):
+            for decision in self.image(each, facts):
                 decisions.append(decision)
                 if decision.may_stage and decision.is_candidate:
                     self.hints.send("promote", promote_hint(decision, correlation))
         return decisions
 
-    def image(self, digest: Digest) -> list[Decision]:
-        """Decides anew about one image and writes what is new, without hints and without the indexes above it."""
+    def image(self, digest: Digest, read: Once | None = None) -> list[Decision]:
+        """Decides anew about one image and writes what is new, without hints and without the indexes above it.
+
+        `read`: what this reaction has read since it last wrote; without it, or after StateMoved, all is read anew.
+        """
         for _ in range(_TRIES):
             now = whole_millis(self.clock())
-            image = gather(self.ledger, self.state, digest, self.policy)
+            image = gather(read or self.ledger, self.state, digest, self.policy)
+            read = None
             decisions = decide_all(self.policy, image, now)
             try:
                 for decision in decisions:
@@ -93,6 +100,7 @@ class Judge:
         """
         pk, sk = pending_key(decision)
         item = self.state.get(pk, sk)
+        Misfits(self.state, self.notices).look(decision, now)
         if not decision.is_candidate:
             if item is not None:
                 self.state.delete(pk, sk, item.revision)
@@ -185,4 +193,6 @@ def _pending(decision: Decision, item: StateItem | None, now: datetime, decided:
         "attempt": old.get("attempt", 0),
         "next_at": old.get("next_at") if trying else None,
         "failing_since": old.get("failing_since") if trying else None,
+        "tagging_since": old.get("tagging_since"),
+        "stuck_told": old.get("stuck_told", False),
     }

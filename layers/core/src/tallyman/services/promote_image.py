@@ -4,15 +4,19 @@ Decides again with its own copy of the policy, writes its intent, stages content
 tags, reads them back, moves the release. A crash anywhere repeats all of it and changes nothing twice: what is there
 is skipped. From the first tag on it only rolls forward.
 
-Cost beyond staging (see `copy`): two looks at the targets (two calls a registry each), one PutImage and one read a
-tag and registry, about twelve reads and eight writes of the tables.
+Two leases keep workers apart: one on the image while content is staged (two workers would only do it twice), one on
+the repository while tags and release are set, whose fencing token goes into the write that moves the release.
+
+Cost beyond staging (see `copy`): a look at the targets (two calls a registry, again where staging took long), one
+PutImage and one or two reads a tag and registry, about twelve reads and thirteen writes of the tables.
 """
 
 import json
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
@@ -22,11 +26,12 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import (
     BadInput,
     BadMessage,
     DigestMismatch,
+    Leased,
     NotFound,
     OutOfTime,
     Passing,
@@ -35,19 +40,22 @@ from tallyman.errors import (
     TagTaken,
     TallymanError,
 )
-from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State, StateChange
+from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State
+from tallyman.services.attempts import Attempts
 from tallyman.services.copy import Family, family, stage
 from tallyman.services.gather import gather
-from tallyman.services.judge import Judge, pending_key, promote_hint
+from tallyman.services.judge import Judge, promote_hint
+from tallyman.services.lease import Lease, Leases
 from tallyman.services.release import Releases
+from tallyman.services.roll_back import RollBacks
 from tallyman.services.targets import Targets
 
-GIVE_UP = timedelta(hours=24)
-"""How long a promotion that keeps failing is tried again before it is parked."""
-FIRST_PAUSE, LONGEST_PAUSE = 2, 900
-"""Seconds between tries: doubled each time; SQS holds a message back for at most 900."""
 MAX_ROUNDS = 200
-"""Continuations of one promotion that did not fit one run."""
+"""Continuations of one promotion that did not fit one run, and waits for others that are at it."""
+FRESH = 5.0
+"""Seconds that a look at the targets is good for: where staging took longer they are asked again before the tags."""
+TURN = 3.0
+"""Seconds to wait for another promotion of the repository that is setting its tags just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class PromoteImage:
     judge: Judge
     releases: Releases
     clock: Clock
+    roll_backs: RollBacks | None = None
 
     def handle(self, body: str, deadline: Deadline) -> str:
         """Does what is to be done about one hint; a word for the log.
@@ -71,28 +80,53 @@ class PromoteImage:
         What fails for now is written down, and a hint for the next try sent: that is no error. What fails for good is
         written down as parked, and raised. BadMessage: it is no hint.
         """
-        hint = _parse(body)
+        message = _message(body)
+        if "roll_back" in message and self.roll_backs is not None:
+            return self.roll_backs.carry_out(message["roll_back"])
+        hint = _parse(message)
+        try:
+            return self._handle(hint, deadline)
+        except Leased as busy:
+            return self._wait(hint, max(busy.after, 2.0 ** min(hint["waits"], 9)), "another worker is at it")
+        except StateMoved as moved:
+            if hint["waits"] >= MAX_ROUNDS:
+                raise
+            return self._wait(hint, 1, str(moved))  # nothing failed: others were faster
+
+    def _handle(self, hint: dict[str, Any], deadline: Deadline) -> str:
         decision = self._decide(hint)
         if decision is None or not decision.is_candidate:
             return "nothing to do"
-        if hint["attempt"] is not None and hint["attempt"] != self._attempt(decision):
+        attempts = self.attempts
+        if hint["attempt"] is not None and hint["attempt"] != attempts.number(decision):
             return "superseded by a later try"
         if decision.verdict == PROMOTED and not hint["check"]:
-            self.releases.announce(decision)
+            self.releases.announce(decision.target, decision.repository)
             return PROMOTED
-        if not (decision.may_stage or decision.verdict in (CONFLICT, PROMOTED)):
+        if not (decision.may_stage or decision.verdict in (CONFLICT, PROMOTED) or attempts.rolls_on(decision)):
             return decision.verdict
         try:
-            return self._promote(hint, decision, deadline)
+            with self.leases.hold(decision.target, f"{decision.repository}@{decision.digest}", hint["worker"]):
+                return self._promote(hint, decision, deadline)
         except OutOfTime:
             return self._continue(hint, decision)
         except StateMoved:
-            raise  # nothing failed: others were faster; the queue offers it again
-        except Passing as error:
-            return self._delay(hint, decision, str(error))
-        except (Refused, BadInput, DigestMismatch) as error:
-            self._park(decision, str(error))
             raise
+        except Passing as error:
+            return attempts.delay(decision, str(error), hint["correlation"], hint["round"])
+        except (Refused, BadInput, DigestMismatch) as error:
+            attempts.park(decision, str(error))
+            raise
+
+    @property
+    def leases(self) -> Leases:
+        """What keeps two workers from one promotion."""
+        return Leases(self.state, self.clock)
+
+    @property
+    def attempts(self) -> Attempts:
+        """What is written down of tries that fail."""
+        return Attempts(self.policy, self.ledger, self.state, self.hints, self.judge, self.clock)
 
     def _decide(self, hint: dict[str, Any]) -> Decision | None:
         door = (hint["repository"], hint["from"], hint["to"])
@@ -101,25 +135,27 @@ class PromoteImage:
 
     def _promote(self, hint: dict[str, Any], decision: Decision, deadline: Deadline) -> str:
         places = self.policy.environment(decision.target).repositories(decision.repository)
+        looked = self.clock()
         silent = self.targets.look(decision)
         again = self._decide(hint)
-        if again is None or not (again.may_stage or again.verdict == PROMOTED):
+        if again is None or not (again.may_stage or again.verdict == PROMOTED or self.attempts.rolls_on(again)):
             return again.verdict if again else "nothing to do"
         origin, tree = self._read(again)
         self._intend(again, tree, places)
-        staged = stage(self.source, origin, self.target, places, tree, deadline=deadline)
-        failures = {p: s for p, s in staged.items() if isinstance(s, TallymanError)}
+        answering = [p for p in places if p not in silent]  # to ask the others again would only take their time-outs
+        staged = stage(self.source, origin, self.target, answering, tree, deadline=deadline)
+        failures = silent | {p: s for p, s in staged.items() if isinstance(s, TallymanError)}
         if failures:
             raise _worst(failures)
-        if silent:
-            silent = self.targets.look(again)
-        if silent:
-            raise Passing("; ".join(silent))
-        final = self._decide(hint)
-        if final is None or final.verdict not in (PASSED, PROMOTED):
-            return final.verdict if final else "nothing to do"
-        self._tag(final, tree.root, places)
-        return self._finish(hint, final)
+        with self.leases.hold(decision.target, decision.repository, hint["worker"], patience=TURN) as lease:
+            if (self.clock() - looked).total_seconds() > FRESH and (silent := self.targets.look(again)):
+                raise _worst(silent)
+            final = self._decide(hint)
+            if final is None or not (final.verdict in (PASSED, PROMOTED) or self.attempts.rolls_on(final)):
+                return final.verdict if final else "nothing to do"
+            self.attempts.tagging(final)
+            self._tag(final, tree.root, places, lease)
+            return self._finish(hint, final, lease)
 
     def _read(self, decision: Decision) -> tuple[Repository, Family]:
         """The first registry of the source environment that can be read and has the image, and all that belongs to it."""
@@ -160,14 +196,16 @@ class PromoteImage:
             )
             self.ledger.append(fact)
 
-    def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository]) -> None:
-        """Sets every tag in every registry and reads each back."""
+    def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository], lease: Lease) -> None:
+        """Sets every tag in every registry and reads each back. PutImage knows no condition: a worker that was asleep
+        for longer than its lease may still set one; that what it overtook is looked at again is `_check_newer`'s."""
         wanted = [(place, tag) for tag in decision.tags for place in places]
 
         def put(each: tuple[Repository, str]) -> None:
             place, tag = each
             there = self.target.manifest(place, tag)
             if there is None or there.digest != manifest.digest:
+                lease.check()
                 try:
                     self.target.put_manifest(place, manifest, tag)
                 except TagTaken:
@@ -179,12 +217,28 @@ class PromoteImage:
                 raise Passing(f"{place}:{tag} was set to {manifest.digest}, but reads back as {found}")
 
         with ThreadPoolExecutor(max_workers=min(8, len(wanted))) as pool:
-            for done in [pool.submit(put, each) for each in wanted]:
+            waiting = {each: pool.submit(put, each) for each in wanted}
+        failures: dict[Repository, TallymanError] = {}
+        for (place, _), done in waiting.items():
+            try:
                 done.result()
+            except StateMoved:
+                raise
+            except TallymanError as error:
+                failures.setdefault(place, error)
+        if failures:
+            raise _worst(failures)
 
-    def _finish(self, hint: dict[str, Any], decision: Decision) -> str:
-        self.releases.promoted(decision)
-        self.releases.announce(decision)
+    def _finish(self, hint: dict[str, Any], decision: Decision, lease: Lease) -> str:
+        try:
+            self.releases.promoted(decision, lease)
+        except StateMoved:
+            # somebody took over while we set tags: what they promoted is looked at again after us
+            image = gather(self.ledger, self.state, decision.digest)
+            for tag in decision.tags:
+                self._check_newer(hint, decision, tag, image)
+            raise
+        self.releases.announce(decision.target, decision.repository)
         now = self._decide(hint)
         image = gather(self.ledger, self.state, decision.digest)
         for tag in decision.tags:
@@ -200,71 +254,21 @@ class PromoteImage:
                 body = promote_hint(decision, hint["correlation"]) | {"digest": newer, "check": True}
                 self.hints.send("promote", body)
 
-    def _attempt(self, decision: Decision) -> int:
-        item = self.state.get(*pending_key(decision))
-        return int(item.data["attempt"]) if item else 0
-
     def _continue(self, hint: dict[str, Any], decision: Decision) -> str:
         rounds = hint["round"] + 1
         if rounds > MAX_ROUNDS:
-            self._park(decision, f"it did not fit {MAX_ROUNDS} runs")
+            self.attempts.park(decision, f"it did not fit {MAX_ROUNDS} runs")
             return "parked"
         body = promote_hint(decision, hint["correlation"]) | {"round": rounds, "attempt": hint["attempt"]}
         self.hints.send("promote", body)
         return f"continued in round {rounds}"
 
-    def _delay(self, hint: dict[str, Any], decision: Decision, reason: str) -> str:
-        """Writes down why it did not go through, and sends the hint of the next try."""
-        pk, sk = pending_key(decision)
-        item = self.state.get(pk, sk)
-        if item is None:
-            return "nothing waits for it any more"
-        now = whole_millis(self.clock())
-        since = parse_time(item.data["failing_since"]) if item.data["failing_since"] else now
-        if now - since >= GIVE_UP:
-            self._park(decision, f"given up after {GIVE_UP.total_seconds() / 3600:.0f} h: {reason}")
-            return "parked"
-        attempt = int(item.data["attempt"]) + 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
-        again = now + timedelta(seconds=pause)
-        detail = {
-            "to": decision.target,
-            "name": decision.repository,
-            "reason": reason,
-            "attempt": attempt,
-            "next_at": format_time(again),
-        }
-        progress = {"attempt": attempt, "next_at": format_time(again), "failing_since": format_time(since)}
-        change = StateChange(pk, sk, item.revision, {**item.data, **progress})
-        self._append(Kind.DELAYED, decision, detail, change)
-        self.judge.image(decision.digest)
-        body = promote_hint(decision, hint["correlation"]) | {"attempt": attempt, "round": hint["round"]}
-        self.hints.send("promote", body, delay=pause)
-        return f"delayed for {pause} s: {reason}"
-
-    def _park(self, decision: Decision, reason: str) -> None:
-        pk, sk = pending_key(decision)
-        item = self.state.get(pk, sk)
-        change = None
-        if item is not None:
-            fresh = {"attempt": int(item.data["attempt"]) + 1, "next_at": None, "failing_since": None}
-            change = StateChange(pk, sk, item.revision, {**item.data, **fresh})
-        detail = {"to": decision.target, "name": decision.repository, "reason": reason}
-        self._append(Kind.PARKED, decision, detail, change)
-        self.judge.image(decision.digest)
-
-    def _append(self, kind: Kind, decision: Decision, detail: dict[str, Any], change: StateChange | None) -> None:
-        now = whole_millis(self.clock())
-        fact = Fact(
-            kind=kind,
-            id=fact_id(kind, decision.digest, decision.repository, decision.target, now, detail["reason"]),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=decision.digest,
-            detail=detail,
-        )
-        self.ledger.append(fact, change)
+    def _wait(self, hint: dict[str, Any], seconds: float, why: str) -> str:
+        """Looks again later, in a message of its own: the one in hand may be hidden for longer than the other works."""
+        delay = min(900, ceil(seconds))
+        body = {k: v for k, v in hint.items() if k != "worker"} | {"waits": hint["waits"] + 1}
+        self.hints.send("promote", body, delay=delay)
+        return f"looked at again in {delay} s: {why}"
 
 
 def _worst(failures: dict[Repository, TallymanError]) -> TallymanError:
@@ -276,17 +280,23 @@ def _worst(failures: dict[Repository, TallymanError]) -> TallymanError:
     return type(lasting[0])(text) if lasting else Passing(text)
 
 
-def _parse(body: str) -> dict[str, Any]:
-    """The hint as {digest, repository, from, to, correlation, attempt, round, check}; raises BadMessage."""
+def _message(body: str) -> dict[str, Any]:
     try:
         message = json.loads(body)
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
-    if not isinstance(message, dict) or any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
+    if not isinstance(message, dict):
         raise BadMessage("the message is no hint to promote: expected digest, repository, from and to")
-    attempt, rounds = message.get("attempt"), message.get("round", 0)
-    if not (attempt is None or isinstance(attempt, int)) or not isinstance(rounds, int):
-        raise BadMessage("the hint's attempt and round are to be numbers")
+    return message
+
+
+def _parse(message: dict[str, Any]) -> dict[str, Any]:
+    """The hint as {digest, repository, from, to, correlation, attempt, round, waits, check, worker}; BadMessage."""
+    if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
+        raise BadMessage("the message is no hint to promote: expected digest, repository, from and to")
+    attempt, rounds, waits = message.get("attempt"), message.get("round", 0), message.get("waits", 0)
+    if not (attempt is None or isinstance(attempt, int)) or not isinstance(rounds, int) or not isinstance(waits, int):
+        raise BadMessage("the hint's attempt, round and waits are to be numbers")
     try:
         return {
             "digest": Digest.parse(message.get("digest")),
@@ -296,7 +306,9 @@ def _parse(body: str) -> dict[str, Any]:
             "correlation": message.get("correlation"),
             "attempt": attempt,
             "round": rounds,
+            "waits": waits,
             "check": bool(message.get("check")),
+            "worker": secrets.token_hex(8),
         }
     except BadInput as error:
         raise BadMessage(f"a hint to promote: {error}") from None

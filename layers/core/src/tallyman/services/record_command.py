@@ -25,6 +25,7 @@ _KINDS = {
     "recall": Kind.RECALLED,
     "freeze": Kind.FROZEN,
     "thaw": Kind.THAWED,
+    "roll-back": Kind.REQUESTED,
 }
 _TRIES = 8
 
@@ -63,6 +64,9 @@ class RecordCommand:
             self.ledger.append(fact)
         if refusal:
             raise NotAllowed(refusal)
+        if command.name == "roll-back":
+            self.hints.send("promote", {"roll_back": {"digest": command.digest, "request": command.request}})
+            return "roll-back recorded"
         if command.name in ("override", "recall"):
             self._tell(command, fact)
         if command.digest is not None:
@@ -134,6 +138,8 @@ class RecordCommand:
             detail |= {"name": command.repository, "from": command.source, "to": command.target}
         if command.gate is not None:
             detail |= {"gate": command.gate}
+        if command.name == "roll-back":
+            detail |= {"name": command.repository, "environment": command.target}
         if command.digest is None:
             detail |= {"repository": command.repository}
         return Fact(
@@ -180,7 +186,7 @@ class RecordCommand:
 
 
 def _entry(command: str) -> str:
-    return {"deny": "approve", "thaw": "freeze"}.get(command, command)
+    return {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
 
 
 def _approves_unscannable(promotion: Promotion) -> bool:

@@ -9,8 +9,9 @@ from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy
+from tallyman.domain.policy.model import Push
 from tallyman.domain.times import whole_millis
-from tallyman.errors import Passing
+from tallyman.errors import Passing, TallymanError
 from tallyman.ports import Clock, ImageSource, ImageTarget, Ledger, RegistryView
 
 
@@ -25,7 +26,7 @@ class Targets:
     ledger: Ledger
     clock: Clock
 
-    def look(self, decision: Decision) -> list[str]:
+    def look(self, decision: Decision) -> dict[Repository, TallymanError]:
         """Asks every registry of the environment and writes the answers down; those that did not answer, with why.
 
         Cost: two calls a registry, all at once, and one write if the answers are news. A registry that refuses to
@@ -33,11 +34,9 @@ class Targets:
         """
         places = self.policy.environment(decision.target).repositories(decision.repository)
         with ThreadPoolExecutor(max_workers=min(8, len(places))) as pool:
-            answers = dict(
-                zip([str(p.registry) for p in places], pool.map(lambda p: self._ask(p, decision), places), strict=True)
-            )
-        self._write(decision, answers)
-        return [f"{registry}: {answer['error']}" for registry, answer in answers.items() if answer["error"]]
+            answers = dict(zip(places, pool.map(lambda p: self._ask(p, decision), places), strict=True))
+        self._write(decision, {str(place.registry): answer for place, answer in answers.items()})
+        return {place: Passing(answer["error"]) for place, answer in answers.items() if answer["error"]}
 
     def _ask(self, place: Repository, decision: Decision) -> dict[str, Any]:
         answer: dict[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}, "error": None}
@@ -60,7 +59,7 @@ class Targets:
     def _create(self, place: Repository, decision: Decision) -> RepositorySettings:
         create = self.policy.repository(decision.repository).create
         settings = settings_of(create, place)
-        self.target.create(settings, create.pull)
+        self.target.create(settings, create.pull, pushers_of(self.policy, decision.target, decision.repository))
         return settings
 
     def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
@@ -85,6 +84,14 @@ class Targets:
             detail=detail,
         )
         self.ledger.append(fact)
+
+
+def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, ...] | None:
+    """Who besides ourselves may push there, as `role/NAME`; None: the policy leaves that to IAM."""
+    create = policy.repository(repository).create
+    if create.push is not Push.TALLYMAN_ONLY or not policy.is_target(environment, repository):
+        return None
+    return (create.break_glass,) if create.break_glass else ()
 
 
 def settings_of(create: Create, place: Repository) -> RepositorySettings:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
-from tallyman.domain.policy.model import NAME, Encryption, Environment, Promotion, RepositoryRule
+from tallyman.domain.policy.model import NAME, Encryption, Environment, Promotion, Push, RepositoryRule
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.tags import glob_covers
 from tallyman.domain.versions import parse_version
@@ -74,6 +74,8 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
     create = entry.child("create", rule.create)
     if rule.create.kms_key and rule.create.encryption is Encryption.AES256:
         create.wrong("a kms_key needs encryption: KMS or KMS_DSSE, found AES256", (*create.path, "kms_key"))
+    if rule.create.break_glass and rule.create.push is not Push.TALLYMAN_ONLY:
+        create.child("break_glass", rule.create.break_glass).warn("says nothing without push: tallyman-only")
     if rule.tags.texts and rule.tags.common_tag() is None:
         entry.wrong(f"no tag can match all of: {rule.tags}", (*entry.path, "tags", "allow"))
     promotions = entry.child("promotions", rule.promotions)

@@ -176,6 +176,7 @@ _CREATE = Record(
             Choice(Push),
             "Who may push where a promotion delivers: tallyman-only, or anyone whom IAM lets (default).",
         ),
+        "break_glass": Key(role_name(), "With tallyman-only: the one other role that may push, for emergencies."),
     },
     Create,
     expected="settings of a repository, as in {immutable: true, scan_on_push: true}",
@@ -190,6 +191,7 @@ _PROMOTION = Record(
         "overridable": Key(
             Overridable(), "Gates that people may override with a reason (freeze too); without it, none."
         ),
+        "give_up": Key(Duration(), "How long a promotion that keeps failing is tried again (default: 24h)."),
     },
     Promotion,
     expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",

@@ -71,7 +71,7 @@ class Create:
 
     `mutable_tags`: globs of tags that may move although `immutable`; ECR takes at most five. `pull`: accounts that
     may pull. `push`: with `tallyman-only`, the repository policy of an environment that a promotion fills lets
-    nobody else push; `anyone` leaves it to IAM.
+    nobody else push but the role `break_glass` (`role/NAME` of the repository's account); `anyone` leaves it to IAM.
     """
 
     immutable: bool = True
@@ -81,6 +81,7 @@ class Create:
     scan_on_push: bool = True
     pull: tuple[str, ...] = ()
     push: Push = Push.ANYONE
+    break_glass: str | None = None
 
     def may_move(self, tag: str) -> bool:
         """Whether a repository created so lets the tag move."""
@@ -106,7 +107,7 @@ class Verify:
 class Promotion:
     """Tags that go from one environment to another, once every gate is passed. `gates` by their key, in the file's
     order. `tags` is the repository's own `tags.allow` where the promotion names none. `overridable`: gates that
-    people may override.
+    people may override. `give_up`: how long one that keeps failing is tried again.
     """
 
     source: str
@@ -114,6 +115,7 @@ class Promotion:
     tags: TagRule = ANY_TAG
     gates: Mapping[str, GateConfig] = field(default_factory=dict)
     overridable: tuple[str, ...] = ()
+    give_up: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +179,10 @@ class People:
     def allowed(self, command: str) -> tuple[str, ...] | None:
         """Who may send this command; None where the policy has no entry for it, or knows no such command.
 
-        Who may approve may deny, who may freeze may thaw. Without an entry of its own, `override` is for those who
-        may promote.
+        Who may approve may deny, who may freeze may thaw, who may promote may roll back. Without an entry of its own,
+        `override` is for those who may promote.
         """
-        entry = {"deny": "approve", "thaw": "freeze"}.get(command, command)
+        entry = {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
         if entry == "override" and self.override is None:
             entry = "promote"
         found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__slots__ else None

@@ -1,0 +1,152 @@
+"""Promotions with fakes: the real services behind promote_image and the hints between them, in one process."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from recording import policy
+
+from builders import DEV, PROD, PROD_SA, Built, image, push_event, verified
+from fakes import (
+    CrashAfter,
+    FakeAnnouncements,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakeRegistries,
+    FakeState,
+)
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import TallymanError
+from tallyman.services.judge import Judge, pending_partition
+from tallyman.services.promote_image import PromoteImage
+from tallyman.services.record_push import RecordPush
+from tallyman.services.release import Releases, release_partition
+from tallyman.services.roll_back import RollBacks
+from tallyman.services.targets import Targets
+
+PLACES = (PROD, PROD_SA)
+
+
+@dataclass
+class Harbour:
+    """Everything outside a promotion, which outlives the workers that `worker` starts."""
+
+    policy: Policy = field(default_factory=lambda: policy(verified=True))
+    clock: FakeClock = field(default_factory=FakeClock)
+    state: FakeState = field(default_factory=FakeState)
+    hints: FakeHints = field(default_factory=FakeHints)
+    notices: FakeNotices = field(default_factory=FakeNotices)
+    announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
+    refused: list[TallymanError] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.registries = FakeRegistries(self.clock)
+        for place in (DEV, *PLACES):
+            self.registries.add(place)
+        self.ledger = FakeLedger(self.state)
+
+    def worker(self, crash: CrashAfter | None = None) -> PromoteImage:
+        """promote_image, as one process has it; `crash` kills it."""
+        wrap = (crash or CrashAfter()).wrap
+        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
+        hints, notices, announcements = wrap(self.hints), wrap(self.notices), wrap(self.announcements)
+        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        targets = Targets(self.policy, registries, registries, registries, ledger, self.clock)
+        releases = Releases(self.policy, ledger, state, announcements, self.clock)
+        back = RollBacks(self.policy, registries, ledger, state, hints, releases, self.clock)
+        return PromoteImage(
+            self.policy, registries, registries, targets, ledger, state, hints, judge, releases, self.clock, back
+        )
+
+    @property
+    def judge(self) -> Judge:
+        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+
+    def push(self, built: Built, tag: str) -> Digest:
+        """A push to dev, recorded and verified; the hint to promote it waits."""
+        self.clock.advance(seconds=1)
+        self.registries.push(DEV, built, tag)
+        record = RecordPush(
+            self.policy, self.registries, self.ledger, self.state, FakeArchive(), self.notices, self.judge, self.clock
+        )
+        for digest in built.manifests:
+            event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
+            record.handle(json.dumps(event))
+        check = {"name": "manifest_digest", "verdict": "passed", "reason": ""}
+        self.ledger.append(verified(built.digest, at=self.clock(), seen=self.clock(), checks=[check]))
+        self.judge.digest(built.digest)
+        return built.digest
+
+    def work(self, until: timedelta = timedelta(minutes=10), meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Takes up hints in the order in which they are due, the clock moving on with them, until none is left that is
+        due within `until`. `meanwhile` runs before each."""
+        begun = self.clock()
+        due = [(begun + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
+        while due:
+            due.sort(key=lambda pair: pair[0])
+            at, body = due.pop(0)
+            if at - begun > until:
+                self.hints.send("promote", body)
+                continue
+            self.clock.now = max(self.clock() + timedelta(milliseconds=1), at)
+            meanwhile()
+            self.handle(body)
+            now = self.clock()
+            due += [(now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
+
+    def handle(self, body: Mapping[str, Any], worker: PromoteImage | None = None) -> str:
+        """One message; what is refused goes to `refused`."""
+        try:
+            outcome = (worker or self.worker()).handle(json.dumps(body), lambda: 900.0)
+        except TallymanError as error:
+            if error.retryable:
+                raise
+            self.refused.append(error)
+            outcome = f"dead letter: {error}"
+        self.outcomes.append(outcome)
+        return outcome
+
+    # --- what a test asks
+
+    def tags(self, tag: str) -> list[Digest | None]:
+        """What the tag names in each registry of prod."""
+        return [self.registries.tag_of(place, tag) for place in PLACES]
+
+    def released(self) -> Digest | None:
+        """What prod runs."""
+        item = self.state.get(release_partition("prod"), DEV.name)
+        return Digest(item.data["digest"]) if item else None
+
+    def pending(self) -> list[Mapping[str, Any]]:
+        """What waits for prod."""
+        return [item.data for item in self.state.list(pending_partition("prod"))]
+
+    def facts(self, kind: Kind) -> list[Fact]:
+        return [f for f in self.ledger.facts if f.kind is kind]
+
+    def end(self) -> tuple[Any, ...]:
+        """All that people and programs can see of how it ended, without times and numbers of tries."""
+        tags = {str(p): dict(self.registries.held(p).tags) for p in PLACES}
+        manifests = {str(p): set(self.registries.held(p).manifests) for p in PLACES}
+        promoted = sorted((f.digest, tuple(f.detail["tags"])) for f in self.facts(Kind.PROMOTED))
+        told = {(d["id"], d["digest"]) for _, d in self.announcements.emitted}
+        return tags, manifests, promoted, self.released(), len(told), self.pending()
+
+
+def one() -> tuple[Harbour, Digest]:
+    """A harbour with one image that waits to be promoted as v1.0.0."""
+    harbour = Harbour()
+    return harbour, harbour.push(image("a"), "v1.0.0")
+
+
+def place_name(place: Repository) -> str:
+    """For test ids."""
+    return place.registry.region
