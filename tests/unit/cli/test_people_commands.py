@@ -1,0 +1,306 @@
+"""approve, deny, freeze, thaw, recall, promote --override and pending: asked here, written down by record_command."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cli_world import POLICY, World
+
+from builders import DEV, NOON, PROD, PROD_SA, Built, image, multi_arch, referrer
+from tallyman.adapters import policy_file
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.images import SigningStatus
+
+V1 = "dev/rocketseat/widget-server:v1.0.0"
+TO = ("--to", "prod")
+WHY = ("--because", "the release is due")
+APPROVALS = '{verified: true, approvals: {count: 1, from: ["role/release-managers"]}}'
+PEOPLE = """
+people:
+  promote: [role/release-managers, role/developer]
+  freeze: [role/release-managers]
+  recall: [role/security]
+"""
+IDS = {"role/release-managers": "AROARELEASE", "role/security": "AROASECURITY", "role/developer": "AROADEVELOPER"}
+
+
+def live(world: World, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
+    """The stack with these gates, and an image in dev that record_push and verify_digest know."""
+    text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", f"{gates}, overridable: {overridable}")
+    world.policy = policy_file.loads((text + people).encode()).for_hub(DEV.registry)
+    world.stack.given = world.policy
+    world.people.ids.update(IDS)
+    world.sender = "AROARELEASE:ana"
+    app = image("app")
+    world.push(app, "v1.0.0")
+    world.work()
+    return app
+
+
+def facts(world: World, *kinds: Kind) -> list[Fact]:
+    return [f for f in world.ledger.facts if f.kind in kinds]
+
+
+def in_prod(world: World) -> list[Any]:
+    return [world.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)]
+
+
+def why(world: World) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(world.run("why", V1, *TO, "--json").stdout)
+    return found
+
+
+def gate(world: World, name: str) -> dict[str, Any]:
+    (found,) = [g for g in why(world)["gates"] if g["name"] == name]
+    return found
+
+
+def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everywhere: World) -> None:
+    app = live(everywhere, APPROVALS)
+    assert in_prod(everywhere) == [None, None]
+    found = everywhere.json("approve", V1, *TO, *WHY)
+    assert (found["command"], found["recorded"], found["refused"]) == ("approve", True, None)
+    everywhere.work()
+    assert in_prod(everywhere) == [app.digest, app.digest]
+    (approved,) = facts(everywhere, Kind.APPROVED)
+    assert (approved.actor, approved.detail["principal"]) == ("AROARELEASE:ana", "role/release-managers")
+    assert approved.detail["because"] == "the release is due"
+
+
+def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(everywhere: World) -> None:
+    live(everywhere, APPROVALS)
+    everywhere.sender = "AROADEVELOPER:dan"
+    found = everywhere.json("approve", V1, *TO, *WHY, status=1)
+    assert found["recorded"] is False
+    assert "AROADEVELOPER:dan may not approve" in found["refused"]
+    assert "role/release-managers" in found["refused"]
+    assert facts(everywhere, Kind.APPROVED) == []
+    (refused,) = facts(everywhere, Kind.REQUESTED)
+    assert (refused.detail["command"], refused.detail["refused"]) == ("approve", found["refused"])
+    assert gate(everywhere, "approvals")["verdict"] == "waiting"
+    assert len(everywhere.dead_letters) == 1
+
+
+def test_a_message_that_claims_to_be_somebody_else_is_taken_for_who_sent_it(everywhere: World) -> None:
+    app = live(everywhere, APPROVALS)
+    everywhere.sender = "AROADEVELOPER:dan"
+    door = {"digest": app.digest, "repository": "rocketseat/widget-server", "from": "dev", "to": "prod"}
+    lies = {"principal": "role/release-managers", "actor": "AROARELEASE:ana", "sender_id": "AROARELEASE:ana"}
+    everywhere.hints.send("commands", {"command": "approve", "request": "r", "because": "x", **door, **lies})
+    everywhere.work()
+    assert facts(everywhere, Kind.APPROVED) == []
+    assert gate(everywhere, "approvals")["verdict"] == "waiting"
+
+
+def test_a_denial_closes_the_gate_until_it_is_approved_again(everywhere: World) -> None:
+    app = live(everywhere, APPROVALS)
+    everywhere.json("deny", V1, *TO, "--because", "it leaks")
+    assert (gate(everywhere, "approvals")["verdict"], why(everywhere)["verdict"]) == ("failed", "failed")
+    assert gate(everywhere, "approvals")["reason"] == "denied by ana (role/release-managers): it leaks"
+    everywhere.json("approve", V1, *TO, *WHY)
+    everywhere.work()
+    assert in_prod(everywhere) == [app.digest, app.digest]
+
+
+def test_an_approval_that_is_asked_for_nowhere_is_refused(everywhere: World) -> None:
+    live(everywhere, "{verified: true, soak: 1h}")
+    found = everywhere.json("approve", V1, *TO, *WHY, status=1)
+    assert "asks for approvals" in found["refused"]
+
+
+def test_one_approval_delivered_twice_is_one(everywhere: World) -> None:
+    app = live(everywhere, APPROVALS.replace("count: 1", "count: 2"))
+    door = {"digest": app.digest, "repository": "rocketseat/widget-server", "from": "dev", "to": "prod"}
+    body = json.dumps({"command": "approve", "request": "one", "because": "x", **door})
+    for _ in range(2):
+        everywhere.service("record_command").handle(body, "AROARELEASE:ana", NOON)
+    assert len(facts(everywhere, Kind.APPROVED)) == 1
+    assert gate(everywhere, "approvals")["verdict"] == "waiting"
+
+
+@pytest.mark.parametrize("place", ["prod", "prod/rocketseat/widget-server"])
+def test_a_freeze_holds_what_wants_in_and_a_thaw_lets_it_go_on_by_itself(everywhere: World, place: str) -> None:
+    live(everywhere)
+    everywhere.clock.advance(minutes=1)
+    found = everywhere.json("freeze", place, "--because", "the shop is full")
+    assert (found["environment"], found["frozen"]) == ("prod", True)
+    later = image("later")
+    everywhere.push(later, "v1.1.0")
+    everywhere.work()
+    assert everywhere.registries.tag_of(PROD, "v1.1.0") is None
+    (waits,) = everywhere.json("pending", "prod")
+    assert (waits["gate"], waits["verdict"], waits["tags"]) == ("freeze", "waiting", ["v1.1.0"])
+    assert f"{place} is frozen since" in waits["reason"]
+    assert "by ana (role/release-managers): the shop is full" in waits["reason"]
+    assert any("is held for prod" in subject for subject, _, _ in everywhere.notices.published)
+    everywhere.clock.advance(minutes=1)
+    assert everywhere.json("thaw", place)["frozen"] is False
+    everywhere.work()
+    assert everywhere.registries.tag_of(PROD, "v1.1.0") == later.digest
+    assert everywhere.json("pending") == []
+
+
+def test_a_freeze_of_another_repository_holds_nothing(everywhere: World) -> None:
+    live(everywhere, APPROVALS)
+    everywhere.json("freeze", "prod/rocketseat/other", "--because", "x")
+    assert gate(everywhere, "freeze")["verdict"] == "passed"
+
+
+def test_why_at_a_time_knows_the_freeze_of_then(everywhere: World) -> None:
+    live(everywhere, APPROVALS)
+    before = everywhere.clock.advance(minutes=1)
+    everywhere.clock.advance(minutes=1)
+    everywhere.json("freeze", "prod", "--because", "the shop is full")
+    during = everywhere.clock.advance(minutes=1)
+    everywhere.clock.advance(minutes=1)
+    everywhere.json("thaw", "prod")
+    verdicts = {}
+    for name, moment in (("before", before), ("during", during)):
+        text = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = json.loads(everywhere.run("why", V1, *TO, "--at", text, "--json").stdout)
+        verdicts[name] = next(g["verdict"] for g in found["gates"] if g["name"] == "freeze")
+    assert verdicts == {"before": "passed", "during": "waiting"}
+    assert gate(everywhere, "freeze")["verdict"] == "passed"
+
+
+def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: World) -> None:
+    live(everywhere, APPROVALS)
+    service = everywhere.service("record_command")
+    sent = everywhere.clock()
+    told = {"environment": "prod", "because": "x"}
+    service.handle(json.dumps({"command": "thaw", "request": "b", **told}), everywhere.sender, sent)
+    early = sent - timedelta(seconds=1)
+    service.handle(json.dumps({"command": "freeze", "request": "a", **told}), everywhere.sender, early)
+    assert gate(everywhere, "freeze")["verdict"] == "passed"
+    assert len(facts(everywhere, Kind.FROZEN, Kind.THAWED)) == 2
+
+
+def test_who_may_not_freeze_is_refused(everywhere: World) -> None:
+    live(everywhere)
+    everywhere.sender = "AROADEVELOPER:dan"
+    found = everywhere.json("freeze", "prod", "--because", "x", status=1)
+    assert found["frozen"] is None
+    assert "may not freeze: the policy (people.freeze) lets role/release-managers" in found["refused"]
+    assert gate(everywhere, "freeze")["verdict"] == "passed"
+
+
+@pytest.mark.parametrize("place", ["nowhere", "prod/", "prod/UPPER", "prod/app:v1", "prod/app@sha256:1"])
+def test_what_is_no_place_is_bad_input(everywhere: World, place: str) -> None:
+    assert everywhere.run("freeze", place, "--because", "x").exit_code == 2
+
+
+def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybody_is_told(everywhere: World) -> None:
+    app = live(everywhere, "{verified: true, soak: 24h}", "[soak]")
+    found = everywhere.json("promote", V1, *TO, "--override", "soak", "--because", "the site is down")
+    assert found["verdict"] == "promoted"
+    assert in_prod(everywhere) == [app.digest, app.digest]
+    (fact,) = facts(everywhere, Kind.OVERRIDDEN)
+    assert (fact.detail["gate"], fact.detail["principal"]) == ("soak", "role/release-managers")
+    told = [text for subject, text, _ in everywhere.notices.published if "soak is overridden" in subject]
+    assert len(told) == 1
+    assert "by ana (role/release-managers): the site is down" in told[0]
+    soak = next(g for g in found["gates"] if g["name"] == "soak")
+    assert soak["verdict"] == "passed"
+    assert soak["facts"]["overridden"]["verdict"] == "waiting"
+
+
+@pytest.mark.parametrize("name", ["soak", "verified", "recalled", "target", "nonsense"])
+def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhere: World, name: str) -> None:
+    live(everywhere, "{verified: true, soak: 24h, order: true}", "[order]")
+    result = everywhere.run("promote", V1, *TO, "--override", name, "--because", "please")
+    assert result.exit_code == 1
+    assert f"the gate '{name}' may not be overridden" in result.stderr
+    assert facts(everywhere, Kind.OVERRIDDEN) == []
+    assert in_prod(everywhere) == [None, None]
+
+
+def test_who_may_override_is_the_policys_word(everywhere: World) -> None:
+    people = PEOPLE + "  override: [role/security]\n"
+    live(everywhere, "{verified: true, soak: 24h}", "[soak]", people)
+    arguments = ("promote", V1, *TO, "--override", "soak", "--because", "please")
+    refused = everywhere.run(*arguments)
+    assert refused.exit_code == 1
+    assert "the policy (people.override) lets role/security" in refused.stderr
+
+
+@pytest.mark.parametrize("more", [("--override", "soak"), ("--because", "x"), ("--override", "soak", "--dry-run")])
+def test_an_override_needs_a_reason_and_a_reason_an_override(everywhere: World, more: tuple[str, ...]) -> None:
+    live(everywhere, "{verified: true, soak: 24h}", "[soak]")
+    extra = ("--because", "x") if "--dry-run" in more else ()
+    assert everywhere.run("promote", V1, *TO, *more, *extra).exit_code == 2
+
+
+def test_a_recalled_image_is_refused_for_good_and_everybody_is_told(everywhere: World) -> None:
+    app = live(everywhere, APPROVALS)
+    everywhere.sender = "AROASECURITY:sam"
+    name = f"dev/rocketseat/widget-server@{app.digest}"
+    assert everywhere.json("recall", name, "--because", "it mines coins")["recorded"]
+    assert any("is recalled" in subject for subject, _, _ in everywhere.notices.published)
+    everywhere.sender = "AROARELEASE:ana"
+    everywhere.json("approve", V1, *TO, *WHY)
+    everywhere.work()
+    assert in_prod(everywhere) == [None, None]
+    assert why(everywhere)["verdict"] == "failed"
+    assert "recalled by sam (role/security)" in gate(everywhere, "recalled")["reason"]
+
+
+def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: World) -> None:
+    live(everywhere, APPROVALS)
+    both = multi_arch()
+    everywhere.push(both, "v1.1.0")
+    everywhere.sender = "AROASECURITY:sam"
+    child = both.root.platform_children[0].digest
+    everywhere.json("recall", f"dev/rocketseat/widget-server@{child}", "--because", "x")
+    (row,) = [row for row in everywhere.json("pending") if row["tags"] == ["v1.1.0"]]
+    assert (row["verdict"], row["gate"]) == ("failed", "recalled")
+    assert "linux/amd64 beneath it" in row["reason"]
+
+
+def test_a_recall_is_of_a_digest(everywhere: World) -> None:
+    app = live(everywhere)
+    result = everywhere.run("recall", V1, "--because", "x")
+    assert result.exit_code == 2
+    assert f"dev/rocketseat/widget-server@{app.digest}" in result.stderr
+
+
+def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere: World) -> None:
+    live(everywhere, "{verified: true, soak: 24h}")
+    (row,) = everywhere.json("pending", "prod")
+    assert (row["image"], row["to"], row["gate"], row["parked"]) == (V1, "prod", "soak", False)
+    assert row["until"] is not None
+    assert row["since"] < row["until"]
+    text = everywhere.run("pending").stdout
+    assert "waiting" in text
+    assert V1 in text
+    assert everywhere.json("pending", "dev") == []
+    assert everywhere.run("pending", "nowhere").exit_code == 2
+
+
+def test_a_signature_decides_its_image_anew(everywhere: World) -> None:
+    app = live(everywhere, "{verified: true, signed: true}")
+    assert gate(everywhere, "signed")["reason"] == "no signature yet"
+    everywhere.push(referrer(app, "application/vnd.cncf.notary.signature"), None)
+    everywhere.work()
+    assert in_prod(everywhere) == [app.digest, app.digest]
+
+
+def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: World) -> None:
+    app = live(everywhere, "{verified: true, signed: {by: [release]}}")
+    profile = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
+    everywhere.signing.statuses[DEV, app.digest] = [SigningStatus(profile, "complete")]
+    everywhere.push(referrer(app, "application/vnd.cncf.notary.signature"), None)
+    everywhere.work()
+    assert gate(everywhere, "signed")["reason"] == "ECR has signed it with release"
+    assert in_prod(everywhere) == [app.digest, app.digest]
+    assert len(facts(everywhere, Kind.SIGNING)) == 1
+
+
+def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: World) -> None:
+    live(everywhere, "{verified: true, attested: provenance}")
+    plain, attested = multi_arch("plain"), multi_arch("attested", attested=True)
+    everywhere.push(plain, "v1.1.0")
+    everywhere.push(attested, "v1.2.0")
+    everywhere.work()
+    assert everywhere.registries.tag_of(PROD, "v1.1.0") is None
+    assert everywhere.registries.tag_of(PROD, "v1.2.0") == attested.digest
