@@ -1,7 +1,7 @@
 """What the templates' roles may do: a function that lacks a permission on AWS lacks it here.
 
 Only roles that the stacks created are held to their policies; people of the local cloud may do everything.
-Read from moto's IAM: inline policies, with actions and resources of the calls that functions make.
+Read from moto's IAM: inline and attached policies, with actions and resources of the calls that functions make.
 """
 
 import json
@@ -73,7 +73,9 @@ class Permissions:
 
 
 def _statements(role: Role) -> list[Statement]:
-    found = [statement for document in role.policies.values() for statement in statements(document)]
+    """Of its inline policies, and of the managed ones that are attached to it."""
+    documents = [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+    found = [statement for document in documents for statement in statements(document)]
     return [{**statement, "Principal": "*"} for statement in found]
 
 
@@ -103,8 +105,25 @@ def needed(
     elif service == "lambda" and environ["PATH_INFO"].rstrip("/").endswith("/invocations"):
         name = unquote(environ["PATH_INFO"].split("/functions/", 1)[1].split("/", 1)[0])
         yield "lambda:InvokeFunction", name if name.startswith("arn:") else f"arn:aws:lambda:{at}:function:{name}"
+    elif service == "iam" and operation in ("GetRole", "GetUser"):
+        yield action, _principal(_request(body, environ), account)
+    elif service == "ecs" and operation == "DescribeTasks":
+        for task in json.loads(body).get("tasks", []):
+            yield action, task
     elif operation and service != "ecr":
         yield action, "*"
+
+
+def _principal(request: dict[str, Any], account: str) -> str:
+    """The ARN of the role or user that a call names, with its path if it is there."""
+    kind = "role" if "RoleName" in request else "user"
+    name = str(request.get("RoleName") or request.get("UserName", ""))
+    with moto_calls.LOCK:
+        backend = iam_backends[account][moto_calls.PARTITION]
+        for found in (*backend.roles.values(), *backend.users.values()):
+            if found.name == name and f":{kind}/" in found.arn:
+                return str(found.arn)
+    return f"arn:aws:iam::{account}:{kind}/{name}"
 
 
 def _request(body: bytes, environ: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,134 @@
+"""Every gate alone, with the deployed handlers: it keeps the image out of both regions until it opens."""
+
+from collections.abc import Iterator
+
+import pytest
+from gate_stack import Gated, gated
+
+import builders as b
+from tallyman.domain.facts import Kind
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    with gated(tmp_path_factory.mktemp("gates")) as running:
+        yield running
+
+
+def pushed(door: Gated, name: str, tag: str = "v1.0.0") -> b.Built:
+    image = b.image(f"{name} {tag}")
+    door.world.push(image, f"gates/{name}", tag)
+    return image
+
+
+def test_verified(door: Gated) -> None:
+    pushed(door, "verified")  # for linux/amd64; the policy asks for linux/arm64
+    assert door.closed("verified") == {"verified": "failed"}
+
+
+def test_tags(door: Gated) -> None:
+    pushed(door, "freeze", "latest")
+    assert door.closed("freeze", "latest") == {"tags": "failed"}
+
+
+def test_scan(door: Gated) -> None:
+    image = pushed(door, "scan")
+    assert door.closed("scan") == {"scan": "waiting"}
+    door.world.scan(image, "gates/scan", "CVE-2026-1:CRITICAL")
+    assert door.closed("scan") == {"scan": "failed"}
+    door.world.scan(image, "gates/scan")
+    assert door.is_in("scan", image.digest)
+
+
+def test_soak_and_its_override(door: Gated) -> None:
+    image = pushed(door, "soak")
+    assert door.closed("soak") == {"soak": "waiting"}
+    door.about("override", "soak", image.digest, gate="soak")
+    assert door.is_in("soak", image.digest)
+    assert any("soak is overridden" in subject for subject in door.world.notices())
+
+
+def test_signed(door: Gated) -> None:
+    image = pushed(door, "signed")
+    assert door.closed("signed") == {"signed": "waiting"}
+    door.world.push(b.sbom(image), "gates/signed")
+    assert door.closed("signed") == {"signed": "waiting"}
+    signature = b.signature(image)
+    door.world.push(signature, "gates/signed")
+    assert door.is_in("signed", image.digest)
+    assert door.world.there("gates/signed", signature.digest) == [signature.digest] * 2
+
+
+def test_attested(door: Gated) -> None:
+    image = pushed(door, "attested")
+    assert door.closed("attested") == {"attested": "waiting"}
+    door.world.push(b.sbom(image), "gates/attested")
+    assert door.is_in("attested", image.digest)
+
+
+def test_approvals(door: Gated) -> None:
+    image = pushed(door, "approvals")
+    assert door.closed("approvals") == {"approvals": "waiting"}
+    door.about("approve", "approvals", image.digest, "dan", role="role/developer")
+    assert door.closed("approvals") == {"approvals": "waiting"}
+    door.about("deny", "approvals", image.digest, "bob")
+    assert door.closed("approvals") == {"approvals": "failed"}
+    door.about("approve", "approvals", image.digest)
+    assert door.is_in("approvals", image.digest)
+    assert [f.kind for f in door.world.facts(image.digest, Kind.APPROVED, Kind.DENIED)] == [Kind.DENIED, Kind.APPROVED]
+
+
+def test_who_pushed_it_does_not_approve_it(door: Gated) -> None:
+    image = pushed(door, "approvals", "v1.1.0")
+    door.world.reconcile()  # the trail tells who pushed: the developer, in a session called local
+    assert any(f.actor for f in door.world.facts(image.digest, Kind.PUSHED))
+    door.about("approve", "approvals", image.digest, "local")
+    assert door.closed("approvals", "v1.1.0") == {"approvals": "waiting"}
+    door.about("approve", "approvals", image.digest)
+    assert door.is_in("approvals", image.digest, "v1.1.0")
+
+
+def test_window_and_its_override(door: Gated) -> None:
+    image = pushed(door, "window")
+    assert door.closed("window") == {"window": "waiting"}
+    gate = next(g for g in door.world.why("gates/window", "v1.0.0").gates if g.name == "window")
+    assert gate.until is not None
+    door.about("override", "window", image.digest, gate="window")
+    assert door.is_in("window", image.digest)
+    assert door.is_in("open", pushed(door, "open").digest)
+
+
+def test_order_and_its_override(door: Gated) -> None:
+    assert door.is_in("order", pushed(door, "order", "v1.1.0").digest, "v1.1.0")
+    older = pushed(door, "order", "v1.0.0")
+    assert door.closed("order") == {"order": "failed"}
+    door.about("override", "order", older.digest, gate="order")
+    assert door.is_in("order", older.digest)
+
+
+@pytest.mark.parametrize("place", [{}, {"repository": "gates/freeze"}], ids=["environment", "repository"])
+def test_freeze(door: Gated, place: dict[str, str]) -> None:
+    tag = "v2.0.0" if place else "v1.0.0"
+    door.say("freeze", environment="prod", **place)
+    try:
+        image = pushed(door, "freeze", tag)
+        assert door.closed("freeze", tag) == {"freeze": "waiting"}
+    finally:
+        door.say("thaw", environment="prod", **place)
+    assert door.is_in("freeze", image.digest, tag)
+
+
+def test_who_may_not_freeze_freezes_nothing(door: Gated) -> None:
+    door.say("freeze", "dan", role="role/developer", environment="prod")
+    gate = next(g for g in door.world.why("gates/freeze", "latest").gates if g.name == "freeze")
+    assert gate.verdict == "passed"
+    assert any("dan may not freeze" in letter.get("Reason", "") for letter in door.world.dead_letters())
+
+
+def test_recalled(door: Gated) -> None:
+    image = pushed(door, "recalled")
+    door.say("recall", digest=image.digest)
+    door.about("approve", "recalled", image.digest)
+    assert door.closed("recalled") == {"recalled": "failed"}
+    door.world.reconcile()
+    assert door.closed("recalled") == {"recalled": "failed"}
