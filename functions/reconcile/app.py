@@ -9,6 +9,12 @@ from tallyman import bootstrap
 
 logger = Logger()
 run = bootstrap.reconciler()
+WATCHED = {
+    "ParkedPromotions": "parked",
+    "StuckPromotions": "stuck",
+    "WouldNotPass": "would_not_pass",
+    "OpenToPushes": "unguarded",
+}
 
 
 def measure(name: str, unit: MetricUnit, values: dict[str, int]) -> None:
@@ -25,5 +31,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     outcome: dict[str, Any] = run(event, context.aws_request_id, left)
     measure("MissedEvents", MetricUnit.Count, outcome["missed"])
     measure("ImageBytes", MetricUnit.Bytes, outcome["storage"])  # layers that images share are counted each time
+    for name, found in WATCHED.items():
+        if outcome["watched"]:
+            with single_metric(
+                name=name, unit=MetricUnit.Count, value=sum(outcome["watched"][found].values())
+            ) as metric:
+                metric.add_dimension(name="function", value=context.function_name)  # as the alarms name it
     logger.info("reconciled", outcome=outcome)
     return outcome

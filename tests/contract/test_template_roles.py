@@ -22,6 +22,9 @@ EVERYWHERE = {
     "xray:PutTelemetryRecords",
     "xray:PutTraceSegments",
     "cloudtrail:LookupEvents",
+    "ecs:ListClusters",
+    "ecs:ListTasks",  # of container instances; tasks on Fargate have none
+    "lambda:ListFunctions",
 }
 
 
@@ -153,7 +156,7 @@ def test_each_spoke_role_has_one_power() -> None:
 def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
     read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
     wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name != "promote_image"))
-    assert read == {a for a in wanted if a.startswith(("ecr:", "cloudtrail:"))}
+    assert read == {a for a in wanted if a.startswith(("ecr:", "cloudtrail:", "ecs:", "lambda:"))}
     push = of_type(spoke(), "AWS::IAM::Role")["PushRole"]
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 

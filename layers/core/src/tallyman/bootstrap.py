@@ -1,9 +1,10 @@
 """Wires adapters into services: the only place that knows both. Handlers and the command line start here."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from tallyman.adapters import dynamodb, policy_file, s3, sqs
@@ -109,6 +110,18 @@ class Adapters:
         return EcrSigning(self.clients)
 
     @cached_property
+    def guards(self) -> Any:
+        from tallyman.adapters.ecr_guards import EcrGuards
+
+        return EcrGuards(self.clients)
+
+    @cached_property
+    def usage(self) -> Any:
+        from tallyman.adapters.usage import EverySource
+
+        return EverySource(self.clients)
+
+    @cached_property
     def judge(self) -> Judge:
         return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
 
@@ -156,13 +169,13 @@ def promote_image(a: Adapters) -> Any:
     from tallyman.services.roll_back import RollBacks
     from tallyman.services.targets import Targets
 
-    publish_policy(a)
     targets = Targets(a.policy, a.view, a.source, a.target, a.ledger, a.clock)
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
     back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
-    return PromoteImage(
+    service = PromoteImage(
         a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back
     )
+    return Publishing(a, service)
 
 
 def reconcile(a: Adapters) -> Any:
@@ -172,20 +185,53 @@ def reconcile(a: Adapters) -> Any:
     from tallyman.services.sweep import Sweep
     from tallyman.services.waiting import Waiting
 
-    publish_policy(a)
     record, scans = record_push(a), record_scan(a)
     waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock)
     sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, record, waiting, a.clock)
     trail = ReadTrail(a.trail, a.ledger, a.state, record, a.clock)
-    return Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock)
+    return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, released(a, waiting)))
 
 
-def publish_policy(a: Adapters) -> None:
-    """Names the policy of this function as the one in force. Another that does the same just now is no matter."""
-    try:
-        publish(a.policy, a.archive, a.ledger, a.state, a.clock)
-    except StateMoved:
-        return
+def released(a: Adapters, waiting: Any) -> Any:
+    """What looks after what environments run, for reconcile."""
+    from tallyman.services.consequences import Consequences
+    from tallyman.services.guarded import Guarded
+    from tallyman.services.release import Releases
+    from tallyman.services.released import Released
+
+    releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
+    guarded = Guarded(a.policy, a.guards, a.state, a.notices, a.clock)
+    consequences = Consequences(a.policy, a.ledger, a.state, a.usage)
+    return Released(a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, a.clock)
+
+
+class Publishing:
+    """A service that names its policy as the one in force before its first work.
+
+    Not when it is built: that is at import, where a passing failure of DynamoDB would cost the whole start.
+    """
+
+    def __init__(self, a: Adapters, service: Any) -> None:
+        self._publish = partial(publish, a.policy, a.archive, a.ledger, a.state, a.clock)
+        self._service, self._done = service, False
+
+    def handle(self, *handed: object) -> str:
+        """The service's own."""
+        self._once()
+        outcome: str = self._service.handle(*handed)
+        return outcome
+
+    def run(self, *handed: object) -> dict[str, Any]:
+        """The service's own."""
+        self._once()
+        outcome: dict[str, Any] = self._service.run(*handed)
+        return outcome
+
+    def _once(self) -> None:
+        if not self._done:
+            with suppress(StateMoved):  # another function does the same just now
+                self._publish()
+            self._done = True
 
 
 SERVICES: Mapping[str, Callable[[Adapters], Any]] = {

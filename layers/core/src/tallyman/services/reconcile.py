@@ -7,10 +7,11 @@ the SLOW that were longest not looked at. A person's run sweeps all that were as
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy, glob_matches
 from tallyman.errors import BadInput, OutOfTime, Passing, TallymanError
 from tallyman.ports import Clock, Deadline, RegistryView, State
@@ -18,6 +19,7 @@ from tallyman.services.holdings import active
 from tallyman.services.judge import pending_partition
 from tallyman.services.read_trail import ReadTrail
 from tallyman.services.release import release_partition
+from tallyman.services.released import Released, Watched
 from tallyman.services.sweep import SWEEP, Sweep
 from tallyman.services.waiting import Waiting
 
@@ -36,8 +38,9 @@ class Wanted:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any], request: str) -> "Wanted":
-        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name,
-        name, account/region/name, or globs of these], environment, registry, token}, each of them optional. BadInput says what is wrong.
+        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name, name,
+        account/region/name, or globs of these], environment, registry, token, recalled}, each of them optional.
+        BadInput says what is wrong.
 
         No `repositories`: all; an empty list: none.
         """
@@ -84,6 +87,7 @@ class _Run:
     problems: list[str] = field(default_factory=list)
     silent: set[Registry] = field(default_factory=set)
     more: bool = False
+    watched: Watched | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,15 @@ class Reconcile:
     waiting: Waiting
     trail: ReadTrail
     clock: Clock
+    released: Released | None = None
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
         """One run; `request` is unlike that of any other. What it found:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
-        missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, problems, more, token}.
+        missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
+        problems, more, token}. `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
+        (None: a run that only goes on); `recalled`: see `Consequences.of` (None: not asked for).
 
         One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
         again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.
@@ -122,10 +129,18 @@ class Reconcile:
             "missed": dict(run.missed),
             "trail": {str(registry): word for registry, word in run.trail.items()},
             "storage": self._storage(run),
+            "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
+            "recalled": self._recalled(event),
             "problems": run.problems,
             "more": run.more,
             "token": wanted.token or request,
         }
+
+    def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the recall of the digest that the event names means."""
+        if self.released is None or event.get("recalled") is None:
+            return None
+        return self.released.consequences.of(Digest.parse(event["recalled"]))
 
     def _do(self, run: _Run) -> None:
         half = run.left() / 2  # so that neither keeps the other from ever being done
@@ -136,11 +151,19 @@ class Reconcile:
                 run.more = True
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
+        if self.released is not None and run.wanted.token in (None, run.request):  # not in the runs that only go on
+            takes = partial(run.wanted.takes, self.policy)
+            run.watched = self.released.all(takes, run.counts, run.problems, left)
         self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
 
     def _look(self, run: _Run, left: Deadline) -> None:
         for repository in self._order(run):
             self._sweep(run, repository, left)
+        if self.released is not None and run.watched is not None:
+            takes = partial(run.wanted.takes, self.policy)
+            self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
+            if open_to_pushes := run.watched.unguarded.total():
+                run.counts["unguarded"] = open_to_pushes
         lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
         for registry in run.registries:
             if registry in lively and registry not in run.trail:

@@ -82,7 +82,7 @@ class Waiting:
         for decision in self.judge.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
-                self._read_scans(decision, counts)
+                self.read_scans(decision, counts)
             if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
                 place = self.policy.environment(decision.source).repositories(decision.repository)[0]
                 self.verify(place, digest, decision.tags[0], counts)
@@ -92,14 +92,15 @@ class Waiting:
     def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
         """Asks for a verification, unless that was done within the hour."""
         key = f"verify {repository}@{digest}:{tag}"
-        if counts["verified"] >= MOST_VERIFIED or not self._is_due(key, VERIFY_AGAIN):
+        if counts["verified"] >= MOST_VERIFIED or not self.is_due(key, VERIFY_AGAIN):
             return
         hint = {"repository": str(repository), "digest": digest, "tag": tag, "request": None}
         self.hints.send("verify", {"verify": hint})
         counts["verified"] += 1
-        self._note(key, VERIFY_AGAIN)
+        self.note(key, VERIFY_AGAIN)
 
-    def _read_scans(self, decision: Decision, counts: Counter[str]) -> None:
+    def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
+        """Writes down what the registries say now; asks for a scan where there is none, or its last is a day old."""
         image = gather(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]
         for place in self.policy.environment(decision.source).repositories(decision.repository):
@@ -115,7 +116,7 @@ class Waiting:
             counts["scanned"] += 1
         old = report.completed_at is not None and self.clock() - report.completed_at >= SCAN_AGAIN
         key = f"scan {place}@{digest}"
-        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self._is_due(
+        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self.is_due(
             key, SCAN_AGAIN
         ):
             try:
@@ -123,7 +124,7 @@ class Waiting:
                 counts["scans_started"] += 1
             except Unsupported:
                 pass  # the registry scans by itself, or can't scan it: its report says which
-            self._note(key, SCAN_AGAIN)
+            self.note(key, SCAN_AGAIN)
 
     def _remember(self, after: tuple[str, ...] | None) -> None:
         item = self.state.get(*POSITION)
@@ -135,11 +136,12 @@ class Waiting:
         except StateMoved:
             return  # another run goes through the same images
 
-    def _is_due(self, key: str, pause: timedelta) -> bool:
+    def is_due(self, key: str, pause: timedelta) -> bool:
+        """Whether this was last noted longer ago than the pause."""
         item = self.state.get(ASKED, key)
         return item is None or self.clock() - parse_time(item.data["at"]) >= pause
 
-    def _note(self, key: str, pause: timedelta) -> None:
+    def note(self, key: str, pause: timedelta) -> None:
         """After the asking, not before: a crash in between asks twice, never not at all."""
         item = self.state.get(ASKED, key)
         now = self.clock()
