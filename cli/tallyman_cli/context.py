@@ -2,17 +2,18 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.prevention import repository_policy, role_arn
 from tallyman.errors import BadInput
-from tallyman.ports import Archive, Clock, Hints, ImageSource, ImageTarget, Ledger, RegistryView, State
+from tallyman.ports import Archive, Clock, Guards, Hints, ImageSource, ImageTarget, Ledger, RegistryView, State
 from tallyman.services.policy_in_force import FOLDER, POLICY_KEY
 from tallyman_cli import output
 
@@ -45,6 +46,8 @@ class Stack:
     clock: Clock = _now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
+    promoter: Callable[[str], str] | None = None
+    guards: Guards | None = None
     _in_force: Policy | None = None
 
     @property
@@ -70,6 +73,17 @@ class Stack:
                 f"the first policy that is known came into force later, at {output.time(chosen.at)}: judged by it"
             )
         return self._read(Digest(chosen.detail["policy"]))
+
+    def policy_of(self, place: Repository, pull: Sequence[str], push: Sequence[str] | None) -> dict[str, Any] | None:
+        """The repository policy that creating it would set (None: none). `push`: who besides promotions may push."""
+        if push is None or self.promoter is None:
+            return repository_policy(place, pull, ())
+        allowed = [self.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
+        return repository_policy(place, pull, allowed)
+
+    def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
+        """What is wrong with the repository's policy, if only promotions and `push` may push there."""
+        return self.guards.problem(place, push) if self.guards is not None else None
 
     def _digest_in_force(self) -> Digest:
         item = self.state.get(*POLICY_KEY)
@@ -125,6 +139,8 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         reconcile=Reconciler(outputs["ReconcileFunction"], hub.region),
         read_policy=policy_file.loads,
         given=given.for_hub(hub) if given else None,
+        promoter=adapters.clients.promoter,
+        guards=adapters.guards,
     )
 
 

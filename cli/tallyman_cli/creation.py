@@ -6,7 +6,7 @@ from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Repository, parse_repository_name
 from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
-from tallyman.services.targets import settings_of
+from tallyman.services.targets import pushers_of, settings_of
 from tallyman_cli import naming
 from tallyman_cli.context import Stack
 
@@ -16,15 +16,29 @@ CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
 def create_in(stack: Stack, name: str, environment: str) -> list[dict[str, Any]]:
     """Sees to the repository of this canonical name in every registry of the environment, in the policy's order.
 
-    A dict each: {registry, repository, uri, state, differences, error}; `state` is `created`, `equal` (it was there),
-    `differs` (it was there and is left as it is) or `failed`. BadName: no such environment, or no such name.
+    A dict each: {registry, repository, uri, state, differences, policy, problem, error}; `state` is `created`, `equal`
+    (it was there), `differs` (it was there and is left as it is) or `failed`; `policy` is the repository policy that
+    the policy wants (None: none), `problem` what is wrong with one that is there. BadName: no such environment or name.
     """
     parse_repository_name(name)
     wanted = stack.policy.repository(name).create
-    return [_ensure(stack, wanted, place) for place in stack.policy.environment(environment).repositories(name)]
+    push = pushers_of(stack.policy, environment, name)
+    return [_ensure(stack, wanted, push, place) for place in stack.policy.environment(environment).repositories(name)]
 
 
-def _ensure(stack: Stack, create: Create, place: Repository) -> dict[str, Any]:
+def planned(stack: Stack, name: str, environment: str) -> list[tuple[Repository, dict[str, Any]]]:
+    """The repository policies that `create_in` would set, where the repository is not there yet: who may pull, and who
+    alone may push. None where there is nothing to set."""
+    parse_repository_name(name)
+    create, push = stack.policy.repository(name).create, pushers_of(stack.policy, environment, name)
+    found = []
+    for place in stack.policy.environment(environment).repositories(name):
+        if document := stack.policy_of(place, create.pull, push):
+            found.append((place, document))
+    return found
+
+
+def _ensure(stack: Stack, create: Create, push: tuple[str, ...] | None, place: Repository) -> dict[str, Any]:
     """One registry's answer; another's failure is no reason not to ask it."""
     answer: dict[str, Any] = {
         "registry": str(place.registry),
@@ -32,21 +46,26 @@ def _ensure(stack: Stack, create: Create, place: Repository) -> dict[str, Any]:
         "uri": naming.address(stack.policy, place),
         "state": FAILED,
         "differences": [],
+        "policy": stack.policy_of(place, create.pull, push),
+        "problem": None,
         "error": None,
     }
     wanted = settings_of(create, place)
     try:
         there = stack.registries.settings(place)
         if there is None:
-            stack.target.create(wanted, create.pull)
+            stack.target.create(wanted, create.pull, push)
             answer["state"] = CREATED
             there = stack.registries.settings(place)
         else:
             answer["state"] = EQUAL
+            problem = stack.push_problem(place, push) if push is not None else None
+            answer["problem"] = problem
     except TallymanError as error:
         return answer | {"state": FAILED, "error": str(error)}
     found = differences(wanted, there) if there else []
-    return answer | {"state": DIFFERS if found else answer["state"], "differences": found}
+    differs = found or answer["problem"]
+    return answer | {"state": DIFFERS if differs else answer["state"], "differences": found}
 
 
 def differences(wanted: RepositorySettings, found: RepositorySettings) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import context, local, output, policy
+from tallyman_cli import context, local, output, policy, release
 from tallyman_cli import repository as repositories
 from tallyman_cli.approve import approve, deny
 from tallyman_cli.copy_command import PASSED_ON, copy
@@ -88,6 +88,7 @@ app.command(short_help="Block an image everywhere, for ever.")(recall)
 app.command(short_help="Compare registries and ledger now.")(reconcile)
 app.command(short_help="Copy images between registries.", context_settings=PASSED_ON)(copy)
 app.add_typer(repositories.app, name="repository")
+app.add_typer(release.app, name="release")
 app.add_typer(policy.app, name="policy")
 app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
 

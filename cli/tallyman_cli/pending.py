@@ -7,6 +7,7 @@ import typer
 
 from tallyman.domain.gates import FAILED, target
 from tallyman.services.judge import pending_partition
+from tallyman.services.misfits import would_not_pass
 from tallyman_cli import context, options, output
 
 Environment = Annotated[
@@ -17,6 +18,9 @@ Environment = Annotated[
 
 def pending(
     environment: Environment = None,
+    released: Annotated[
+        bool, typer.Option("--released", help="Instead: what is in an environment, but would not get in today.")
+    ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -28,6 +32,9 @@ def pending(
     """
     opened = context.connect(stack, policy)
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
+    if released:
+        _released(opened, names)
+        return
     found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
     if as_json:
         output.data(found)
@@ -51,6 +58,45 @@ def pending(
             for row in found
         ],
     )
+
+
+def _released(opened: context.Stack, environments: list[str]) -> None:
+    found = [
+        {
+            "image": f"{data['to']}/{data['name']}{':' + data['tags'][0] if data['tags'] else '@' + data['digest']}",
+            "digest": data["digest"],
+            "repository": data["name"],
+            "from": data["from"],
+            "to": data["to"],
+            "tags": list(data["tags"]),
+            "gates": list(data["gates"]),
+            "since": data["since"],
+            "policy": data["policy"],
+            "released": data["released"],
+        }
+        for name in environments
+        for data in would_not_pass(opened.state, name)
+    ]
+    if output.is_json():
+        output.data(found)
+    elif not found:
+        output.line("all that is in would get in today")
+    else:
+        output.table(
+            ("image", "gate", "reason", "since", "released", "digest"),
+            [
+                (
+                    row["image"],
+                    gate["name"],
+                    gate["reason"],
+                    row["since"],
+                    "yes" if row["released"] else "no",
+                    output.digest(row["digest"]),
+                )
+                for row in found
+                for gate in row["gates"]
+            ],
+        )
 
 
 def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:

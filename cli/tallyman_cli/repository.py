@@ -1,12 +1,13 @@
 """`tallyman repository`: repositories as the policy wants them."""
 
+import json
 from typing import Annotated, Any
 
 import typer
 
 from tallyman.domain.names import parse_repository_name
 from tallyman_cli import context, options, output
-from tallyman_cli.creation import CREATED, DIFFERS, FAILED, create_in
+from tallyman_cli.creation import CREATED, DIFFERS, FAILED, create_in, planned
 
 app = typer.Typer(help="Create repositories as the policy says.", no_args_is_help=True)
 
@@ -38,7 +39,11 @@ def create(
     Exit status: 0 there as the policy says, 1 it differs or could not be created.
     """
     parse_repository_name(name)  # before the stack is looked for
-    found = create_in(context.connect(stack, policy), name, environment)
+    opened = context.connect(stack, policy)
+    for place, document in planned(opened, name, environment):
+        output.say(f"the repository policy of {place}:")
+        output.say(json.dumps(document, indent=2))
+    found = create_in(opened, name, environment)
     if as_json:
         output.data(found)
     else:
@@ -56,6 +61,8 @@ def _tell(each: dict[str, Any]) -> None:
         output.line(f"{where}: is there, but not as the policy says")
         for d in each["differences"]:
             output.line(f"  {d['setting']}: wanted {_words(d['wanted'])}, found {_words(d['found'])}")
+        if each["problem"]:
+            output.line(f"  {each['problem']}")
     elif each["state"] == CREATED:
         output.line(f"{where}: created ({each['uri']})")
     else:
