@@ -74,7 +74,13 @@ class Permissions:
 
 def _statements(role: Role) -> list[Statement]:
     """Of its inline policies, and of the managed ones that are attached to it."""
-    documents = [*role.policies.values(), *(policy.document for policy in role.managed_policies.values())]
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
+    documents = [*role.policies.values(), *attached]
     found = [statement for document in documents for statement in statements(document)]
     return [{**statement, "Principal": "*"} for statement in found]
 

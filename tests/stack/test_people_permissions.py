@@ -1,0 +1,140 @@
+"""What a person may do with the stack's own policy for people: read, and ask; nobody can write a fact by hand.
+
+The local cloud evaluates the attached policy as IAM would; a session of the role is what a person has.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from gate_stack import RELEASE, Gated, gated
+
+import builders as b
+from tallyman.domain.facts import Kind
+
+ACCOUNT = "111111111111"
+ROLE = f"arn:aws:iam::{ACCOUNT}:{RELEASE}"
+Client = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    with gated(tmp_path_factory.mktemp("people")) as running:
+        running.world.cloud.credentials(ROLE)  # makes the role, as an administrator has
+        iam = running.world.client("iam")
+        iam.attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=outputs(running)["PeoplePolicyArn"])
+        running.world.cloud.permissions.held.add(ROLE)
+        yield running
+
+
+@pytest.fixture
+def person(door: Gated) -> Client:
+    """Clients of somebody who holds the role."""
+    keys = door.world.cloud.credentials(ROLE, session="ana")
+
+    def client(service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name="us-east-2",
+            endpoint_url=door.world.cloud.url,
+            **{name.lower(): value for name, value in keys.items()},
+        )
+
+    return client
+
+
+def outputs(door: Gated) -> dict[str, str]:
+    stack = door.world.client("cloudformation").describe_stacks(StackName=door.world.cloud.stack)["Stacks"][0]
+    return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+
+
+ITEM = {"pk": {"S": "D#x"}, "sk": {"S": "x"}}
+FORGED = {
+    "put": lambda ddb, table: ddb.put_item(TableName=table, Item=ITEM),
+    "update": lambda ddb, table: ddb.update_item(TableName=table, Key=ITEM),
+    "delete": lambda ddb, table: ddb.delete_item(TableName=table, Key=ITEM),
+    "batch": lambda ddb, table: ddb.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": ITEM}}]}),
+    "transaction": lambda ddb, table: ddb.transact_write_items(
+        TransactItems=[{"Put": {"TableName": table, "Item": ITEM}}]
+    ),
+}
+
+
+@pytest.mark.parametrize("table", ["LedgerTable", "StateTable"])
+@pytest.mark.parametrize("way", sorted(FORGED))
+def test_nobody_can_write_a_fact_by_hand(door: Gated, person: Client, table: str, way: str) -> None:
+    name = outputs(door)[table]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        FORGED[way](person("dynamodb"), name)
+    assert "Item" not in door.world.client("dynamodb").get_item(TableName=name, Key=ITEM)
+
+
+@pytest.mark.parametrize("queue", ["push", "scan", "promote"])
+def test_nobody_can_stand_in_for_a_registry_or_a_decision(door: Gated, person: Client, queue: str) -> None:
+    url = door.world.client("sqs").get_queue_url(QueueName=f"{door.world.cloud.stack}-{queue}")["QueueUrl"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        person("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(b.push_event()))
+
+
+def test_nobody_can_change_the_archive_the_bus_or_the_topic(door: Gated, person: Client) -> None:
+    found = outputs(door)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        person("s3").put_object(Bucket=found["ArchiveBucket"], Key="policies/x", Body=b"x")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        person("events").put_events(
+            Entries=[{"Source": "tallyman", "DetailType": "x", "Detail": "{}", "EventBusName": found["BusName"]}]
+        )
+    with pytest.raises(ClientError, match="AuthorizationError"):
+        person("sns").publish(TopicArn=found["NoticesTopicArn"], Message="x")
+
+
+def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_written(
+    door: Gated, person: Client
+) -> None:
+    image = b.image("people")
+    door.world.push(image, "gates/approvals", "v1.0.0")
+    found = outputs(door)
+    read = person("dynamodb").query(
+        TableName=found["LedgerTable"],
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": f"D#{image.digest}"}},
+    )
+    assert read["Count"] > 0
+    command = {
+        "command": "approve",
+        "request": "by-hand",
+        "digest": image.digest,
+        "repository": "gates/approvals",
+        "from": "dev",
+        "to": "prod",
+        "because": "I am somebody else",
+        "actor": "AROASOMEBODY:else",
+        "principal": "role/security",
+    }
+    person("sqs").send_message(QueueUrl=found["CommandsQueueUrl"], MessageBody=json.dumps(command))
+    door.world.settle()
+    (approved,) = door.world.facts(image.digest, Kind.APPROVED)
+    role = door.world.client("iam").get_role(RoleName="release-managers")["Role"]
+    assert (approved.actor, approved.detail["principal"]) == (f"{role['RoleId']}:ana", RELEASE)
+    assert door.is_in("approvals", image.digest)
+
+
+def test_the_policy_for_people_names_no_writing_action_but_asking(door: Gated) -> None:
+    iam = door.world.client("iam")
+    arn = outputs(door)["PeoplePolicyArn"]
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    actions = {
+        action
+        for statement in document["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    reading = ("Describe", "Get", "List", "BatchGet", "Query")
+    assert {a for a in actions if not a.partition(":")[2].startswith(reading)} == {
+        "sqs:SendMessage",
+        "lambda:InvokeFunction",
+    }
+    assert not any("*" in action for action in actions)
