@@ -1,5 +1,6 @@
 """Cases for gates: one image at the door of prod, with the facts that a test names."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,11 +33,15 @@ def policy_of(gates: Mapping[str, Any] | None = None, overridable: Iterable[str]
             create: {{immutable: true, mutable_tags: [latest]}}
             tags: {{allow: [semver, semver-commit, latest]}}
             promotions:
-              - {{from: dev, to: prod, tags: [semver, semver-commit], gates: {gates or {}},
-                  overridable: {list(overridable)}}}
-        people: {people or {}}
+              - {{from: dev, to: prod, tags: [semver, semver-commit], gates: {_json(gates or {})},
+                  overridable: {_json(list(overridable))}}}
+        people: {_json(people)}
         """)
     )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)  # dates as text
 
 
 def said(kind: Kind, who: str = "ana", *, role: str = "role/release-managers", **more: Any) -> Fact:
