@@ -26,6 +26,8 @@ def on_message(record: SQSRecord, lambda_context: Any) -> str:
     metrics.add_metric(
         name="DeadLetter" if outcome.startswith("dead letter") else "Handled", unit=MetricUnit.Count, value=1
     )
+    if outcome == "override recorded":  # has an alarm
+        metrics.add_metric(name="Override", unit=MetricUnit.Count, value=1)
     logger.info(outcome)
     return outcome
 

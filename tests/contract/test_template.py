@@ -178,7 +178,8 @@ def test_every_log_group_has_the_retention_that_was_asked_for() -> None:
 
 def test_every_dead_letter_queue_and_every_function_has_an_alarm_that_tells_people() -> None:
     alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
-    watched = {text(a["Dimensions"][0]["Value"])[2:-1] for a in alarms}
+    # our own metrics (an override) have alarms too, by the dimension that Powertools gives them
+    watched = {text(a["Dimensions"][0]["Value"])[2:-1] for a in alarms if a["Namespace"].startswith("AWS/")}
     dead = {f"{name}.QueueName" for name, p in QUEUES.items() if "RedrivePolicy" not in p}
     assert watched == dead | {logical_id(name) for name in FUNCTIONS}
     for alarm in alarms:
