@@ -13,11 +13,11 @@ PutImage and one or two reads a tag and registry, about twelve reads and thirtee
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
@@ -49,6 +49,9 @@ from tallyman.services.lease import Lease, Leases
 from tallyman.services.release import Releases
 from tallyman.services.roll_back import RollBacks
 from tallyman.services.targets import Targets
+
+_Tag = tuple[Repository, str]
+_Answer = TypeVar("_Answer")
 
 MAX_ROUNDS = 200
 """Continuations of one promotion that did not fit one run, and waits for others that are at it."""
@@ -201,33 +204,23 @@ class PromoteImage:
         for longer than its lease may still set one; that what it overtook is looked at again is `_check_newer`'s."""
         wanted = [(place, tag) for tag in decision.tags for place in places]
 
+        def read(each: tuple[Repository, str]) -> bool:
+            there = self.target.manifest(*each)
+            return there is not None and there.digest == manifest.digest
+
         def put(each: tuple[Repository, str]) -> None:
             place, tag = each
-            there = self.target.manifest(place, tag)
-            if there is None or there.digest != manifest.digest:
-                lease.check()
-                try:
-                    self.target.put_manifest(place, manifest, tag)
-                except TagTaken:
-                    self.targets.look(decision)  # so that the decision sees the conflict, and says so
-                    raise
-                there = self.target.manifest(place, tag)
-            if there is None or there.digest != manifest.digest:
-                found = there.digest if there else "nothing"
-                raise Passing(f"{place}:{tag} was set to {manifest.digest}, but reads back as {found}")
-
-        with ThreadPoolExecutor(max_workers=min(8, len(wanted))) as pool:
-            waiting = {each: pool.submit(put, each) for each in wanted}
-        failures: dict[Repository, TallymanError] = {}
-        for (place, _), done in waiting.items():
+            lease.check()
             try:
-                done.result()
-            except StateMoved:
+                self.target.put_manifest(place, manifest, tag)
+            except TagTaken:
+                self.targets.look(decision)  # so that the decision sees the conflict, and says so
                 raise
-            except TallymanError as error:
-                failures.setdefault(place, error)
-        if failures:
-            raise _worst(failures)
+            if not read(each):
+                raise Passing(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
+
+        set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
+        _each(put, [each for each in wanted if not set_already[each]])
 
     def _finish(self, hint: dict[str, Any], decision: Decision, lease: Lease) -> str:
         try:
@@ -269,6 +262,24 @@ class PromoteImage:
         body = {k: v for k, v in hint.items() if k != "worker"} | {"waits": hint["waits"] + 1}
         self.hints.send("promote", body, delay=delay)
         return f"looked at again in {delay} s: {why}"
+
+
+def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
+    """Does it for all of them at once; raises once all are done, StateMoved before anything else."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        waiting = {each: pool.submit(do, each) for each in wanted}
+    done: dict[_Tag, _Answer] = {}
+    failures: dict[Repository, TallymanError] = {}
+    for each, future in waiting.items():
+        try:
+            done[each] = future.result()
+        except StateMoved:
+            raise
+        except TallymanError as error:
+            failures.setdefault(each[0], error)
+    if failures:
+        raise _worst(failures)
+    return done
 
 
 def _worst(failures: dict[Repository, TallymanError]) -> TallymanError:

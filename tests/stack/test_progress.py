@@ -1,0 +1,105 @@
+"""Promotions that can't go through at once, on the deployed stack: regions that fail, workers that are killed."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from deployed import Deployed, deployed, until
+
+import builders as b
+from tallyman.domain.facts import Kind
+from tallyman.services.judge import pending_partition
+from tallyman_local import moto_calls
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.failures import Failure
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def healed(world: Deployed) -> Iterator[None]:
+    yield
+    world.cloud.failures.end()
+    world.settle()
+
+
+def fail(world: Deployed, number: int, **how: object) -> None:
+    world.cloud.failures.set(world.stack.policy.environment("prod").registries[number - 1], Failure(**how))  # type: ignore[arg-type]
+
+
+def tagged(world: Deployed, name: str) -> list[bool]:
+    """Whether each registry of prod has v1.0.0, by what is in the store: nobody is asked who may be down."""
+    found = []
+    for place in world.stack.policy.environment("prod").repositories(name):
+        try:
+            world.cloud.ecr.resolve(place.registry, place.name, "v1.0.0")
+        except EcrError:
+            found.append(False)
+        else:
+            found.append(True)
+    return found
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    """Until it is true; the cloud tells whenever something has happened."""
+    ends = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends
+        with moto_calls.CHANGED:
+            moto_calls.CHANGED.wait(0.2)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(1, {"status": 503}), (2, {"throttle": True}), (2, {"after_bytes": 50})],
+    ids=["down", "throttled", "cut"],
+)
+def test_a_region_that_fails_leaves_no_tag_anywhere_until_it_is_back(
+    world: Deployed, number: int, how: dict[str, object]
+) -> None:
+    name, image = f"rocketseat/fails-{number}-{'-'.join(how)}".replace("_", "-"), b.image(f"{number}{how}")
+    fail(world, number, **how)
+    world.push(image, name, "v1.0.0", settle=False)
+    wait_for(lambda: world.facts(image.digest, Kind.DELAYED))
+    assert tagged(world, name) == [False, False]
+    decision = world.why(name, "v1.0.0")
+    assert decision.verdict == "waiting"
+    assert decision.deciding is not None
+    assert str(world.stack.policy.environment("prod").registries[number - 1]) in decision.deciding.reason
+    other = world.place(name, "prod", 3 - number)
+    assert world.cloud.ecr.resolve(other.registry, name, image.digest)  # staged all the same
+    world.cloud.failures.end()
+    world.reconcile(f"dev/{name}")
+    assert until(lambda: tagged(world, name) == [True, True], "not promoted", world.cloud)
+    assert until(lambda: world.why(name, "v1.0.0").verdict == "promoted", "not promoted", world.cloud)
+    assert world.there(name, "v1.0.0") == [image.digest] * 2
+    delays = [f.detail["attempt"] for f in world.facts(image.digest, Kind.DELAYED)]
+    assert delays == list(range(1, len(delays) + 1))
+    assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
+
+
+def test_a_killed_worker_is_followed_by_the_next_and_settle_waits_for_it(world: Deployed) -> None:
+    name, image = "rocketseat/killed", b.image("killed")
+    started = threading.Event()
+    put = world.cloud.ecr._parts.images.put
+
+    def slow(place: object, *args: object, **kwargs: object) -> object:
+        if str(place).startswith("222222222222") and not started.is_set():
+            started.set()
+            assert world.cloud.kill("tallyman-promote-image")
+        return put(place, *args, **kwargs)  # type: ignore[arg-type]
+
+    world.cloud.ecr._parts.images.put = slow  # type: ignore[method-assign]
+    try:
+        world.push(image, name, "v1.0.0")
+    finally:
+        world.cloud.ecr._parts.images.put = put  # type: ignore[method-assign]
+    assert started.is_set()
+    assert world.there(name, "v1.0.0") == [image.digest] * 2
+    assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
+    assert not [i for i in world.stack.state.list(pending_partition("prod")) if i.data["name"] == name]
