@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import context, local, output, policy, release
+from tallyman_cli import context, event, local, output, policy, release
 from tallyman_cli import repository as repositories
 from tallyman_cli.approve import approve, deny
 from tallyman_cli.copy_command import PASSED_ON, copy
@@ -90,6 +90,7 @@ app.command(short_help="Copy images between registries.", context_settings=PASSE
 app.add_typer(repositories.app, name="repository")
 app.add_typer(release.app, name="release")
 app.add_typer(policy.app, name="policy")
+app.add_typer(event.app, name="event")
 app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
 
 

@@ -7,8 +7,10 @@ arguments, an image has the same digest: times are fixed, entries sorted, gzip w
 import gzip
 import io
 import json
+import struct
 import tarfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tallyman.domain.manifest import Manifest
@@ -45,7 +47,22 @@ class Sample:
         return self.manifests[:-1]
 
 
-def widget_server(version: str, architectures: tuple[str, ...] = ("amd64", "arm64"), note: str = "") -> Sample:
+def stored(raw: bytes) -> bytes:
+    """A gzip file that holds the bytes as they are (at most 65,535): the same bytes whichever zlib a machine has."""
+    block = struct.pack("<BHH", 1, len(raw), len(raw) ^ 0xFFFF) + raw
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block + struct.pack("<II", zlib.crc32(raw), len(raw))
+
+
+def _gzip(raw: bytes) -> bytes:
+    return gzip.compress(raw, mtime=0)
+
+
+def widget_server(
+    version: str,
+    architectures: tuple[str, ...] = ("amd64", "arm64"),
+    note: str = "",
+    compress: Callable[[bytes], bytes] = _gzip,
+) -> Sample:
     """The program in this version for each architecture of Linux; `note` makes other content of the same version."""
     blobs: dict[Digest, bytes] = {}
     manifests = []
@@ -55,7 +72,7 @@ def widget_server(version: str, architectures: tuple[str, ...] = ("amd64", "arm6
             {"etc/os-release": 'NAME="widget base"\nID=widget\n', "etc/passwd": "widget:x:1000:1000::/:/bin/sh\n"}
         )
         app = _tar({"usr/local/bin/widget-server": program})
-        layers = [_gzip(base), _gzip(app)]
+        layers = [compress(base), compress(app)]
         config = _json(
             {
                 "created": _CREATED,
@@ -105,7 +122,3 @@ def _tar(files: Mapping[str, str]) -> bytes:
             entry.size, entry.mode, entry.mtime = len(text.encode()), 0o755 if "/bin/" in name else 0o644, 0
             archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
-
-
-def _gzip(raw: bytes) -> bytes:
-    return gzip.compress(raw, mtime=0)

@@ -1,8 +1,9 @@
 """`make invoke`: one function, built, in its container, with one event, against a local cloud on this machine.
 
-Inside `tallyman local exec` it talks to that cloud; outside it starts one for itself. The answer goes to stdout, the
-function's log to stderr. Exit status: 1 when the function errors, or returns batch failures for an event whose name
-does not say `poison`; 2 for a function or event that is not there.
+Inside `tallyman local exec` it talks to that cloud; outside it starts one for itself, in which what the events tell
+has happened. The answer goes to stdout, the function's log and what it wrote to stderr. Exit status: 1 when the
+function errors, or returns batch failures for an event whose name does not say `poison`; 2 for a function or event
+that is not there.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import invoke_world
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".aws-sam" / "native"
 STACK = os.environ.get("TALLYMAN_STACK", "tallyman")
@@ -23,6 +26,7 @@ BASE_IMAGE = "public.ecr.aws/lambda/python:3.13-{architecture}"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", required=True, choices=["arm64", "x86_64"])
+    parser.add_argument("--prepare", action="store_true", help="push what the events tell of first")
     parser.add_argument("function")
     parser.add_argument("event", type=Path)
     arguments = parser.parse_args()
@@ -38,8 +42,12 @@ def main() -> int:
         print("no AWS_ENDPOINT_URL: starting a local cloud for this run", file=sys.stderr)
         tallyman = ROOT / ".venv/bin/tallyman"
         return subprocess.run(
-            [tallyman, "local", "exec", "--", sys.executable, *sys.argv], stdin=subprocess.DEVNULL, check=False
+            [tallyman, "local", "exec", "--", sys.executable, sys.argv[0], "--prepare", *sys.argv[1:]],
+            stdin=subprocess.DEVNULL,
+            check=False,
         ).returncode
+    if arguments.prepare:
+        invoke_world.prepare(os.environ["AWS_ENDPOINT_URL"], arguments.function)
     return invoke(arguments.function, logical_id, arguments.event, arguments.architecture)
 
 
@@ -59,6 +67,7 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
     ]
     if run_quietly("docker", "image", "inspect", BASE_IMAGE.format(architecture=architecture)) == 0:
         command.append("--skip-pull-image")
+    written = invoke_world.Written(variables)
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
@@ -69,6 +78,7 @@ def invoke(function: str, logical_id: str, event: Path, architecture: str) -> in
         env={k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_ENDPOINT_URL"))}
         | {"SAM_CLI_TELEMETRY": "0"},
     )
+    written.tell()
     sys.stdout.write(done.stdout)
     if done.returncode:
         return done.returncode
