@@ -1,0 +1,67 @@
+"""A line with delay, for machines whose kernel has no netem: what goes in comes out so many milliseconds later.
+
+    python bench/copy_line.py PORT TO MILLISECONDS
+
+The opening of a connection costs a round trip too, as it does on a real line: its first bytes wait for that.
+"""
+
+import asyncio
+import sys
+
+_PIECE = 1 << 18
+_AHEAD = 256  # pieces on the line
+
+
+async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float, opening: float) -> None:
+    """Each piece leaves `delay` seconds after it came."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
+    begins = loop.time() + opening
+
+    async def enter() -> None:
+        try:
+            while piece := await reader.read(_PIECE):
+                await line.put((max(loop.time(), begins) + delay, piece))
+        except OSError:
+            pass
+        await line.put((loop.time() + delay, b""))
+
+    entering = asyncio.create_task(enter())
+    try:
+        while True:
+            when, piece = await line.get()
+            if (pause := when - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            if not piece:
+                break
+            writer.write(piece)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except OSError:
+        pass
+    finally:
+        entering.cancel()
+
+
+async def main() -> None:
+    """Until it is ended."""
+    port, to, delay = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1000
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", to)
+        await asyncio.gather(
+            one_way(reader, there_writer, delay, 2 * delay),
+            one_way(there_reader, writer, delay, 0),
+            return_exceptions=True,
+        )
+        writer.close()
+        there_writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port, backlog=128)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

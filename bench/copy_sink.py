@@ -1,0 +1,99 @@
+"""A registry that throws blobs away: how fast a client is when the receiver is not the limit. Linux only.
+
+python bench/copy_sink.py PORT
+"""
+
+import hashlib
+import socket
+import sys
+import threading
+
+MANIFESTS: dict[str, tuple[bytes, str]] = {}
+_BUFFER = 1 << 20
+
+
+def serve(connection: socket.socket) -> None:
+    """One connection. Bodies are discarded in the kernel (MSG_TRUNC), so that this process is no limit."""
+    file = connection.makefile("rb", 65536)
+    junk = bytearray(_BUFFER)
+
+    def discard(count: int) -> None:
+        ahead = file.read(min(count, len(file.peek(1)))) if count else b""
+        count -= len(ahead)
+        while count:
+            got = connection.recv_into(junk, min(count, _BUFFER), socket.MSG_TRUNC)
+            if not got:
+                raise EOFError
+            count -= got
+
+    while line := file.readline():
+        method, path, _ = line.decode().split(" ", 2)
+        headers = {}
+        while (header := file.readline()) not in (b"\r\n", b""):
+            name, _, value = header.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        if headers.get("expect"):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = b""
+        if "/manifests/" in path and method == "PUT":
+            body = file.read(int(headers["content-length"]))
+        elif headers.get("transfer-encoding") == "chunked":
+            while size := int(file.readline(), 16):
+                discard(size)
+                file.readline()
+            file.readline()
+        else:
+            discard(int(headers.get("content-length", 0)))
+        connection.sendall(answer(method, path, body, headers))
+
+
+def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """The head of an answer, and of a manifest its body."""
+    name, _, rest = path.split("?")[0].removeprefix("/v2/").rpartition("/manifests/")
+    if name:
+        if method == "PUT":
+            digest = "sha256:" + hashlib.sha256(body).hexdigest()
+            MANIFESTS[f"{name}/{digest}"] = MANIFESTS[f"{name}/{rest}"] = body, headers.get("content-type", "")
+            return head(201, f"Docker-Content-Digest: {digest}\r\nLocation: {path}\r\n")
+        raw, kind = MANIFESTS.get(f"{name}/{rest}", (b"", ""))
+        if not raw:
+            return head(404)
+        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        told = head(200, f"Docker-Content-Digest: {digest}\r\nContent-Type: {kind}\r\n", len(raw))
+        return told if method == "HEAD" else told + raw
+    if "/blobs/uploads/" in path:
+        place = path.split("?")[0].rstrip("/")
+        if method == "POST":
+            return head(202, f"Location: {place}/1\r\nRange: 0-0\r\nDocker-Upload-UUID: 1\r\n")
+        if method == "PATCH":
+            return head(202, f"Location: {place}\r\nRange: 0-1\r\nDocker-Upload-UUID: 1\r\n")
+        return head(201, f"Location: {place}\r\n")
+    return head(200 if path in ("/v2", "/v2/") else 404)
+
+
+def head(status: int, more: str = "", length: int = 0) -> bytes:
+    """Status line and headers."""
+    version = "Docker-Distribution-Api-Version: registry/2.0\r\n"
+    return f"HTTP/1.1 {status} X\r\n{version}{more}Content-Length: {length}\r\n\r\n".encode()
+
+
+def quietly(connection: socket.socket) -> None:
+    """Until the client has had enough."""
+    try:
+        with connection:
+            serve(connection)
+    except (OSError, EOFError, ValueError):
+        return
+
+
+def main() -> None:
+    """Until it is ended."""
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
+    while True:
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=quietly, args=(connection,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
