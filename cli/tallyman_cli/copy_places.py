@@ -114,7 +114,8 @@ class Ways:
         from tallyman.adapters.http import Http
         from tallyman.adapters.registry_http import RegistryHttp
 
-        return EcrTarget(self._own, RegistryHttp(self._own, Http(), "push"))
+        # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
+        return EcrTarget(self._own, RegistryHttp(self._own, Http(), "push", attempts=8), put_rate=0)
 
     def reads(self, repository: Repository) -> Any:
         """What reads there: an `Origin`."""

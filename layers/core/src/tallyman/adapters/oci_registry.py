@@ -87,6 +87,7 @@ class OciRegistry:
             except (ValueError, AttributeError, TypeError):
                 raise Unreachable(f"{what}: the answer can't be read") from None
             path = _next_page(answer, repository)
+        self._tags[repository] = {tag for tag in found if tag.startswith("sha256-")}
         return found
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
@@ -226,10 +227,10 @@ class OciRegistry:
         with self._lock:
             if repository not in self._tags:
                 try:
-                    self._tags[repository] = {tag for tag in self.tags(repository) if tag.startswith("sha256-")}
+                    self.tags(repository)
                 except Refused:
                     self._tags[repository] = None
-            return self._tags[repository]
+            return self._tags.get(repository, set())
 
     def _each(self, items: Sequence[_Item], ask: Callable[[_Item], _Answer]) -> Iterator[tuple[_Item, _Answer]]:
         if len(items) < 2:

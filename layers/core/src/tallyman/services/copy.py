@@ -11,7 +11,7 @@ times the streams in use.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,20 +46,22 @@ def stage(
     parts: Parts | None = None,
     watch: Watch | None = None,
     tags: Mapping[Digest, str] | None = None,
+    unseen: Collection[Digest] = (),
 ) -> dict[Repository, Staged | TallymanError]:
     """Brings the family into every target that lacks it; for each what came of it, in their order.
 
     The targets are independent: one that fails or is slow keeps no other from being staged. `parallel`: blobs on
     their way at once; None: found out by measuring. `parts`: where the progress of large blobs is kept, if they are
     to go on in another run. `tags`: roots that may be put by this tag at once, because nothing has to wait for them:
-    only for one target. Doing it again changes nothing, and goes on where it broke off, blob by blob. An error is
+    only for one target. `unseen`: roots that no target is asked for first, because it is known not to have them. Doing
+    it again changes nothing, and goes on where it broke off, blob by blob. An error is
     OutOfTime for what did not fit, DigestMismatch where the source is damaged (nothing of that blob was completed)
     or the target does not give back what was put, or what the target answered; of several roots each has its own, in
     `Staged.failed`.
     """
     watch = watch or Watch()
     places = list(dict.fromkeys(targets))
-    works = [Work(source_repository, target, place, family, deadline, watch, tags or {}) for place in places]
+    works = [Work(source_repository, target, place, family, deadline, watch, tags or {}, unseen) for place in places]
     if not works:
         return {}
     most = parallel or MOST

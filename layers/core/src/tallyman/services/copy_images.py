@@ -30,11 +30,13 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image to copy: `source_tag` None where it is named by digest; `tag` None: no tag is set."""
+    """One image to copy. `tag` None: no tag is set. `unseen`: no target has the tag, so none is asked for the image
+    before."""
 
     digest: Digest
     tag: str | None
     manifest: Manifest | None = None
+    unseen: bool = False
 
 
 @dataclass(slots=True)
@@ -138,6 +140,7 @@ class CopyImages:
             parallel=self.parallel,
             watch=self.watch,
             tags=self._at_once(alive, targets, whole),
+            unseen={image.digest for image in whole if image.unseen},
         )
         ready = [target for target, outcome in staged.items() if isinstance(outcome, Staged)]
         for target, outcome in staged.items():
@@ -218,7 +221,7 @@ def changed(
     for tag in wanted:
         digest = said[tag] or (read[tag].digest if tag in read else None)
         if digest:  # else the tag was removed meanwhile
-            images.append(Image(digest, tag, read.get(tag)))
+            images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
     return images, len(names)
 
 

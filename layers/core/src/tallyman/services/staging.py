@@ -1,6 +1,6 @@
 """What is done, and still to do, in one target of a copy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from tallyman.services.blobs import enough_time, patience
 from tallyman.services.family import Family
 from tallyman.services.watch import Watch
 
-PUTS = 8
+PUTS = 16
 """Manifests on their way at once: those that do not need each other."""
 
 
@@ -50,9 +50,10 @@ class Work:
         deadline: Deadline,
         watch: Watch,
         tags: Mapping[Digest, str],
+        unseen: Collection[Digest] = (),
     ) -> None:
         self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
-        self.watch = watch
+        self.watch, self.unseen = watch, unseen
         self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
         self.error: TallymanError | None = None
         self.broken: dict[Digest, TallymanError] = {}
@@ -98,7 +99,7 @@ class Work:
         and ECR removes no image that an index lists.
         """
         roots = [m for m in self.family.images if m.digest in set(self.family.roots)]
-        there = self._there([*roots, *self.family.referrers], self.tags)
+        there = self._there([*(m for m in roots if m.digest not in self.unseen), *self.family.referrers], self.tags)
         self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
         self.needed = [m for m in self.family.images if m.digest in wanted]
