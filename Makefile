@@ -20,7 +20,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: help demo test check format build invoke deploy requirements clean
+.PHONY: help demo test check format build build-native invoke deploy requirements clean
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -49,10 +49,13 @@ build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for
 
 invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
 	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
-	python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
+	$(MAKE) --no-print-directory build-native
+	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
+
+build-native: $(SAM_VENV)/.ready
+	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
 	$(call quietly,$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native \
 	  --parameter-overrides Architecture=$(NATIVE))
-	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
 
 deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
 	@$(SAM) deploy --config-env $(ENV)
