@@ -156,6 +156,7 @@ def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options:
     served = Served(ecr, clock, ports, api.port)
     for listener in [api, *listeners.values()]:
         listener.start()
+    ecr.resume()
     try:
         yield served
     finally:

@@ -42,6 +42,14 @@ PolicyOption = Annotated[
 ScannerOption = Annotated[
     ScannerMode, typer.Option("--scanner", help="manual: a scan waits for `local scan`; clean: it completes by itself.")
 ]
+QuotaOption = Annotated[
+    list[str] | None,
+    typer.Option("--quota", metavar="NAME=N", help="ECR takes N of these calls a second, as PutImage=10; repeatable."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Keep the registries here; without it nothing outlives the command."),
+]
 BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
 
 
@@ -53,9 +61,15 @@ def start(
         bool, typer.Option("--real-time", help="Keep AWS's visibility timeouts for messages that failed.")
     ] = False,
     built: BuiltOption = False,
+    quota: QuotaOption = None,
+    data: DataOption = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries have the next ones.")
+    ] = 0,
 ) -> None:
     """Run in the foreground until Ctrl-C; print the ports and what to export."""
-    cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built)
+    options: dict[str, Any] = {"quotas": _quotas(quota), "data_dir": data, "port": port}
+    cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built, **options)
     stopped = _Stopped()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stopped)
@@ -81,9 +95,11 @@ def execute(
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     built: BuiltOption = False,
+    quota: QuotaOption = None,
+    data: DataOption = None,
 ) -> None:
     """Run a command inside a local cloud of its own, and exit as it does."""
-    cloud = new_cloud(policy, scanner, built=built)
+    cloud = new_cloud(policy, scanner, built=built, quotas=_quotas(quota), data_dir=data)
     stdout = os.dup(1)
     os.dup2(2, 1)  # standard output is the command's alone
     runner = Command(command)
@@ -215,7 +231,20 @@ def _describe(left: dict[str, Any]) -> str:
         parts.append(f"{queue}: {named}")
     if left.get("invocations"):
         parts.append(f"{left['invocations']} invocations")
+    if left.get("backfills"):
+        parts.append(f"{left['backfills']} replication backfills")
     return "; ".join(parts)
+
+
+def _quotas(texts: list[str] | None) -> dict[str, float]:
+    quotas = {}
+    for text in texts or []:
+        name, _, number = text.partition("=")
+        try:
+            quotas[name] = float(number)
+        except ValueError:
+            _bad(f"--quota {text}: expected NAME=N, as in PutImage=10")
+    return quotas
 
 
 def _bad(message: str) -> NoReturn:
@@ -271,7 +300,7 @@ class _Stopped:
             signal.pause()
 
 
-def new_cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cloud":
+def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Cloud":
     """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
     if policy is not None:
         try:
@@ -296,15 +325,21 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: bool) -> "Cl
     if not (root / "template.yaml").is_file():
         _bad(f"{root}: no template.yaml: the local cloud runs the stack of a checkout")
     try:
-        return local.Cloud(policy or local.DEMO_POLICY, root=root, scanner=scanner.value, **options)  # type: ignore[arg-type]
+        return local.Cloud(policy or local.DEMO_POLICY, root=root, scanner=scanner.value, **options)
     except BadPolicy as error:
         _bad(str(error))
 
 
 def _start(cloud: "Cloud") -> None:
+    from tallyman_local.ecr.quotas import BadQuota
+    from tallyman_local.folders import InUse
     from tallyman_local.template import BadTemplate
 
     try:
         cloud.start()
+    except (InUse, OSError) as error:
+        _bad(f"the local cloud can't start: {error}")
+    except BadQuota as error:
+        _bad(f"--quota {error}")
     except BadTemplate as error:
         _bad(f"the stack can't be deployed: {error}")

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import os
 import shutil
 import threading
 import time
@@ -40,7 +41,9 @@ class Cloud:
     checkout: template.yaml, spoke.yaml and what they refer to; with `built`, functions run from
     `.aws-sam/build`. Without `data_dir` everything on disk is in a temporary folder that goes with it.
     `scanner` is `manual` or `clean`; `real_time` keeps queues' visibility timeouts for what failed;
-    `schedules` fires scheduled rules. Starting costs about 2 s of CPU; the functions' workers start behind it.
+    `schedules` fires scheduled rules; `quotas` limits ECR's calls (see `tallyman_local.ecr.quotas`); `port` is the
+    API's, the next ones are the registries' (0: free ones). Starting costs about 2 s of CPU; the functions' workers
+    start behind it.
     """
 
     _running: ClassVar["Cloud | None"] = None
@@ -57,13 +60,16 @@ class Cloud:
         built: bool = False,
         stack: str = STACK,
         parameters: dict[str, str] | None = None,
+        quotas: dict[str, float] | None = None,
+        port: int = 0,
     ) -> None:
         self.policy, self.root, self.stack = policy.resolve(), root.resolve(), stack
         self.places: list[Place] = places(self.policy)
         self.stacks: list[Stack] = []
         self._scanner, self._real_time, self._with_schedules, self._built = scanner, real_time, schedules, built
         self._data_dir, self._temporary = data_dir, data_dir is None
-        self._parameters = parameters or {}
+        self._parameters, self._quotas, self._port = parameters or {}, quotas, port
+        self._lock: int | None = None
         self._listeners: dict[Registry, Listener] = {}
         self._listening = threading.Lock()
 
@@ -91,6 +97,8 @@ class Cloud:
         began = time.monotonic()
         moto_calls.reset()
         moto_calls.STOPPING.clear()
+        if self._data_dir:
+            self._lock = folders.lock(self._data_dir)
         self.data_dir = self._data_dir or folders.make()
         (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
         self.trail = Trail()
@@ -107,6 +115,7 @@ class Cloud:
             identify=moto_calls.identify,
             allow=self._may_use,
             scanner=self._scanner,
+            quotas=self._quotas,
         )
         self._deploy()
         for place in self.places:
@@ -120,7 +129,7 @@ class Cloud:
             now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             permissions=self.permissions,
         )
-        self._api = Listener(endpoint, threads=64)
+        self._api = Listener(endpoint, threads=64, port=self._port)
         self.url = f"http://{HOST}:{self._api.port}"
         self._api.start()
         self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
@@ -132,6 +141,7 @@ class Cloud:
         if self._with_schedules:
             self._schedules.start()
         self._functions.start_workers()
+        self.ecr.resume()
         log.info("started in %.1f s: %s", time.monotonic() - began, self.url)
 
     def stop(self) -> None:
@@ -156,6 +166,9 @@ class Cloud:
         if ecr := getattr(self, "ecr", None):
             ecr.close()
         moto_calls.reset()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._temporary and hasattr(self, "data_dir"):
             shutil.rmtree(self.data_dir, ignore_errors=True)
         Cloud._running = None
@@ -220,9 +233,10 @@ class Cloud:
         with self._listening:
             listener = self._listeners.get(registry)
             if listener is None:
-                listener = self._listeners[registry] = Listener(
-                    self.failures.v2(registry, self.ecr.v2(registry)), threads=48
-                )
+                fixed = self._port and any(place.registry == registry for place in self.places)
+                port = self._port + 1 + len(self._listeners) if fixed else 0
+                listener = Listener(self.failures.v2(registry, self.ecr.v2(registry)), threads=48, port=port)
+                self._listeners[registry] = listener
                 listener.start()
         return f"http://localhost:{listener.port}"
 
@@ -232,6 +246,8 @@ class Cloud:
             left = self.pollers.left()
             if held := self.bus.pending():
                 left["bus"] = held
+            if backfills := self.ecr.backfills.busy():
+                left["backfills"] = backfills
             return left
 
     def settle(self, timeout: float = 60) -> dict[str, Any]:

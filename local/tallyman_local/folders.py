@@ -1,5 +1,6 @@
-"""The temporary folder of a cloud, and those that killed ones left."""
+"""The temporary folder of a cloud, and those that killed ones left; the lock of a folder that is kept."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -16,6 +17,22 @@ def make() -> Path:
         if named and not _alive(int(named[1])) and _is_ours(folder):
             shutil.rmtree(folder, ignore_errors=True)  # several may do this at once
     return Path(tempfile.mkdtemp(prefix=f"tallyman-local-{os.getpid()}-"))
+
+
+class InUse(RuntimeError):
+    """Another local cloud works in this folder."""
+
+
+def lock(folder: Path) -> int:
+    """Take a folder for this process; the lock goes with it, or with the descriptor. Raises InUse, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise InUse(f"{folder}: another local cloud works in this folder") from error
+    return descriptor
 
 
 def _alive(pid: int) -> bool:

@@ -24,17 +24,37 @@ log = logging.getLogger("tallyman.local")
 
 
 class Listener:
-    """One port of 127.0.0.1, a free one, that answers for `app` until `stop()`."""
+    """One port of 127.0.0.1, a free one unless one is asked for, that answers for `app` until `stop()`.
 
-    def __init__(self, app: WsgiApp, *, threads: int = 32) -> None:
-        self._server = Server((HOST, 0), _drained(app), numthreads=threads, request_queue_size=128)
+    Raises OSError where the port asked for is taken.
+    """
+
+    def __init__(self, app: WsgiApp, *, threads: int = 32, port: int = 0) -> None:
+        self._server = Server((HOST, port), _drained(app), numthreads=threads, request_queue_size=128)
         self._server.timeout = 300  # seconds an idle connection is kept
         self._server.shutdown_timeout = 0
         self._server.expiration_interval = 0.1  # seconds; the time that stop() takes
         self._server.error_log = _log_error  # type: ignore[method-assign]
-        self._server.prepare()
+        self._prepare()
         self.port: int = self._server.bind_addr[1]
         self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
+
+    def _prepare(self) -> None:
+        """Open the port in a daemon thread: cheroot's workers inherit that, so that a listener which a signal keeps
+        from being stopped does not hold up the end of the process."""
+        failures: list[BaseException] = []
+
+        def prepare() -> None:
+            try:
+                self._server.prepare()
+            except BaseException as failure:
+                failures.append(failure)
+
+        thread = threading.Thread(target=prepare, daemon=True)
+        thread.start()
+        thread.join()
+        if failures:
+            raise failures[0]
 
     def start(self) -> None:
         """Begin to answer; connections made before that wait in the backlog."""

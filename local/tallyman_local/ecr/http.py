@@ -11,6 +11,7 @@ from .blobs import CHUNK, ShortBody
 from .errors import OCI, EcrError
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a digest, but none that ECR calculates: nothing is found by it
 _RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{0,18})(?:/.*)?")
 
 

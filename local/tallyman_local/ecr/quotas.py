@@ -17,20 +17,24 @@ from .errors import EcrError
 IMAGES, REPOSITORIES = "ImagesPerRepository", "RepositoriesPerRegistry"
 
 
+class BadQuota(ValueError):
+    """A quota of nothing that has one, or no number above zero."""
+
+
 def names() -> list[str]:
     """Everything that can have a quota."""
     return sorted([*model.service().operation_names, IMAGES, REPOSITORIES])
 
 
 class Quotas:
-    """`limits` maps a name to calls per second, or to a count. Raises ValueError for a name or number that is none."""
+    """`limits` maps a name to calls per second, or to a count. Raises BadQuota for a name or number that is none."""
 
     def __init__(self, limits: Mapping[str, float], clock: Callable[[], datetime]) -> None:
         for name, limit in limits.items():
             if name not in names():
-                raise ValueError(f"{name}: no operation of ECR's API, nor {IMAGES} or {REPOSITORIES}")
+                raise BadQuota(f"{name}: no operation of ECR's API, nor {IMAGES} or {REPOSITORIES}")
             if not limit > 0:
-                raise ValueError(f"{name}: expected a number above 0, not {limit:g}")
+                raise BadQuota(f"{name}: expected a number above 0, not {limit:g}")
         self._limits, self._clock = dict(limits), clock
         self._buckets: dict[tuple[Registry, str], tuple[float, float]] = {}
         self._lock = threading.Lock()

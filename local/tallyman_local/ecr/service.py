@@ -78,7 +78,10 @@ class LocalEcr:
             allow=allow,
         )
         self._identify, self._expired_status = identify, expired_status
-        replication.resume()
+
+    def resume(self) -> None:
+        """Finish the replication that a killed process left in progress, once events have somewhere to go."""
+        self._parts.replication.resume()
 
     def api(
         self, operation: str, payload: bytes, registry_of_caller: Registry, identity: Identity

@@ -16,10 +16,8 @@ from .blobs import Upload
 from .calls import Parts
 from .errors import EcrError
 from .events import Identity
-from .http import Body, OciError, base, content_range, other_name, reply
+from .http import SHA512, Body, OciError, base, content_range, other_name, reply
 from .rows import RepositoryRow
-
-_SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a digest, but none that ECR calculates
 
 
 def _digest(text: str) -> Digest:
@@ -43,7 +41,7 @@ class BlobRoutes:
     ) -> Response:
         """One request, already authorized."""
         repository = self._parts.store.get(name)
-        if kind == "blobs" and _SHA512.fullmatch(found["digest"]):
+        if kind == "blobs" and SHA512.fullmatch(found["digest"]):
             raise OciError(404, "BLOB_UNKNOWN", f"The layer with digest '{found['digest']}' does not exist")
         if kind == "blobs":
             return self._read(request, repository, _digest(found["digest"]))
@@ -88,7 +86,7 @@ class BlobRoutes:
 
     def _mount(self, request: Request, repository: RepositoryRow, identity: Identity) -> bool:
         """Only from a repository of the same registry with the same encryption, if the caller may download there."""
-        if _SHA512.fullmatch(request.args["mount"]):
+        if SHA512.fullmatch(request.args["mount"]):
             return False
         digest, registry = _digest(request.args["mount"]), repository.name.registry
         source = self._parts.store.find(Repository(registry, request.args.get("from", "")))

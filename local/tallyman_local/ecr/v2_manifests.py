@@ -15,7 +15,7 @@ from .blobs import ShortBody
 from .calls import Parts
 from .errors import EcrError
 from .events import Identity
-from .http import Body, OciError, base, reply
+from .http import SHA512, Body, OciError, base, reply
 from .manifests import INDEXES, MAXIMUM
 from .rows import RepositoryRow
 from .rules import TAG, Failure
@@ -29,8 +29,6 @@ def _reference(text: str) -> tuple[str | None, str | None]:
         try:
             return Digest.parse(text), None
         except ValueError as error:
-            if re.fullmatch("sha512:[0-9a-f]{128}", text):  # a digest, but none that ECR calculates
-                raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found") from error
             raise OciError(400, "DIGEST_INVALID", f"Invalid digest '{text}'") from error
     if not TAG.fullmatch(text):
         raise OciError(400, "TAG_INVALID", f"Invalid tag '{text}': must satisfy regular expression '{TAG.pattern}'")
@@ -52,6 +50,8 @@ class ManifestRoutes:
             return self._tags(request, repository)
         if kind == "referrers":
             return self._referrers(request, repository, found["digest"])
+        if request.method != "PUT" and SHA512.fullmatch(found["reference"]):
+            raise OciError(404, "MANIFEST_UNKNOWN", "Requested image not found")
         digest, tag = _reference(found["reference"])
         if request.method == "PUT":
             return self._put(request, body, identity, name, digest, tag)
