@@ -61,9 +61,24 @@ class Harbour:
         judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
         targets = Targets(self.policy, registries, registries, registries, ledger, self.clock)
         releases = Releases(self.policy, ledger, state, announcements, self.clock)
-        back = RollBacks(self.policy, registries, ledger, state, hints, releases, self.clock)
+
+        def sleep(seconds: float) -> None:
+            self.clock.advance(seconds=seconds)
+
+        back = RollBacks(self.policy, registries, ledger, state, hints, releases, self.clock, sleep)
         return PromoteImage(
-            self.policy, registries, registries, targets, ledger, state, hints, judge, releases, self.clock, back
+            policy=self.policy,
+            source=registries,
+            target=registries,
+            targets=targets,
+            ledger=ledger,
+            state=state,
+            hints=hints,
+            judge=judge,
+            releases=releases,
+            clock=self.clock,
+            roll_backs=back,
+            sleep=sleep,
         )
 
     @property

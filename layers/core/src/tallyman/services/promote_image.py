@@ -13,6 +13,7 @@ PutImage and one or two reads a tag and registry, about twelve reads and thirtee
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class PromoteImage:
     releases: Releases
     clock: Clock
     roll_backs: RollBacks | None = None
+    sleep: Callable[[float], None] = time.sleep
 
     def handle(self, body: str, deadline: Deadline) -> str:
         """Does what is to be done about one hint; a word for the log.
@@ -124,7 +126,7 @@ class PromoteImage:
     @property
     def leases(self) -> Leases:
         """What keeps two workers from one promotion."""
-        return Leases(self.state, self.clock)
+        return Leases(self.state, self.clock, self.sleep)
 
     @property
     def attempts(self) -> Attempts:

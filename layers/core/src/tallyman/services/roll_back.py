@@ -1,7 +1,8 @@
 """A release is set back to an earlier digest, as a person asked. Tags don't move, releases do."""
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class RollBacks:
     hints: Hints
     releases: Releases
     clock: Clock
+    sleep: Callable[[float], None] = time.sleep
 
     def carry_out(self, hint: Any) -> str:
         """One request `{digest, request, attempt}`; a word for the log.
@@ -45,7 +47,7 @@ class RollBacks:
         environment, name = asked.detail["environment"], asked.detail["name"]
         try:
             tags = self._check(asked, facts)
-            leases = Leases(self.state, self.clock)
+            leases = Leases(self.state, self.clock, self.sleep)
             with leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
                 self.releases.rolled_back(asked, tags, lease)
         except Passing as error:

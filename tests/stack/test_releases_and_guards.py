@@ -1,0 +1,88 @@
+"""On the deployed stack: roll-back, recall and prevention, as people type them and as registries enforce them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from deployed import Deployed, deployed
+from typer.testing import CliRunner
+
+import builders as b
+from tallyman_cli.main import app
+
+POLICY = """\
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2, 222222222222/sa-east-1]}
+repositories:
+  - match: rocketseat/*
+    create: {immutable: true, scan_on_push: true, push: tallyman-only, break_glass: role/break-glass}
+    promotions:
+      - {from: dev, to: prod, tags: [semver], gates: {verified: true}}
+"""
+NAME = "rocketseat/widget-server"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), POLICY, scanner="clean") as running:
+        running.first, running.second = b.image("first"), b.image("second")  # type: ignore[attr-defined]
+        running.push(running.first, NAME, "v1.0.0")  # type: ignore[attr-defined]
+        running.push(running.second, NAME, "v1.1.0")  # type: ignore[attr-defined]
+        yield running
+
+
+def run(*words: str, status: int = 0) -> Any:
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == status, result.output
+    return json.loads(result.stdout)
+
+
+def test_only_promotions_and_the_break_glass_role_push_into_prod(world: Deployed) -> None:
+    assert world.there(NAME, "v1.1.0") == [world.second.digest] * 2  # type: ignore[attr-defined]
+    role = "arn:aws:iam::222222222222:role/ci"
+    with pytest.raises(ClientError, match="explicit deny"):
+        world.client("ecr", role=role).initiate_layer_upload(repositoryName=NAME)
+    there = world.client("ecr", role="arn:aws:iam::222222222222:role/break-glass")
+    assert there.initiate_layer_upload(repositoryName=NAME)["uploadId"]
+    assert world.client("ecr").initiate_layer_upload(repositoryName=NAME)["uploadId"]  # dev is open
+
+
+def test_reconcile_finds_a_repository_that_is_open_to_pushes(world: Deployed) -> None:
+    assert "unguarded" not in world.reconcile(NAME)["found"]
+    other = world.client("ecr", "sa-east-1", role="arn:aws:iam::222222222222:role/admin")
+    text = other.get_repository_policy(repositoryName=NAME)["policyText"]
+    other.delete_repository_policy(repositoryName=NAME)
+    for _ in range(2):
+        assert world.reconcile(NAME)["found"]["unguarded"] == 1
+    told = [subject for subject in world.notices() if "open to pushes" in subject]
+    assert len(told) == 1
+    (differs,) = [r for r in run("repository", "create", NAME, "--in", "prod", status=1) if r["state"] == "differs"]
+    assert "no policy" in differs["problem"]
+    other.set_repository_policy(repositoryName=NAME, policyText=text)
+    assert "unguarded" not in world.reconcile(NAME)["found"]
+    assert json.loads(text) == differs["policy"]
+
+
+def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deployed) -> None:
+    first, second = world.first.digest, world.second.digest  # type: ignore[attr-defined]
+    (row,) = run("release", "list", "prod")
+    assert (row["repository"], row["digest"], row["tags"]) == (NAME, second, ["v1.1.0"])
+    back = run("release", "roll-back", f"prod/{NAME}", "--to", "v1.0.0")
+    assert (back["digest"], back["refused"]) == (first, None)
+    shown = run("release", "show", f"prod/{NAME}")
+    assert (shown["digest"], shown["change"], shown["previous"]) == (first, "roll_back", second)
+    assert [r["digest"] for r in shown["history"]] == [first, second, first]
+    then = run("release", "show", f"prod/{NAME}", "--at", shown["history"][1]["at"])
+    assert then["digest"] == second
+    assert world.there(NAME, "v1.1.0") == [second, second]
+    recalled = run("recall", f"prod/{NAME}@{first}", "--because", "a leaked key", "--roll-back")
+    assert [(r["environment"], r["digest"]) for r in recalled["releases"]] == [("prod", first)]
+    assert recalled["rolled_back"] == [{"environment": "prod", "repository": NAME, "digest": second, "refused": None}]
+    assert run("release", "show", f"prod/{NAME}")["digest"] == second
+    refused = run("release", "roll-back", f"prod/{NAME}", "--to", first, status=1)
+    assert "recalled" in refused["refused"]
+    (listed,) = run("pending", "prod", "--released")
+    assert (listed["digest"], [g["name"] for g in listed["gates"]], listed["released"]) == (first, ["recalled"], False)
