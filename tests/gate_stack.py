@@ -11,6 +11,7 @@ from uuid import uuid4
 import boto3
 from deployed import Deployed, deployed
 
+from builders import Built, image
 from tallyman.domain.gates import PASSED
 from tallyman.domain.gates.window import DAYS
 
@@ -67,6 +68,20 @@ class Gated:
 
     def __init__(self, world: Deployed) -> None:
         self.world = world
+        self._pushed: dict[tuple[str, str], Built] = {}
+
+    def push(self, *images: tuple[str, str]) -> None:
+        """Pushes an image of its own to each `gates/<name>` under the tag; waits once for all of them."""
+        for name, tag in images:
+            self._pushed[name, tag] = image(f"{name} {tag}")
+            self.world.push(self._pushed[name, tag], f"gates/{name}", tag, settle=False)
+        self.world.settle()
+
+    def pushed(self, name: str, tag: str = "v1.0.0") -> Built:
+        """The image of `gates/<name>` under this tag; pushed now, unless it was."""
+        if (name, tag) not in self._pushed:
+            self.push((name, tag))
+        return self._pushed[name, tag]
 
     def say(self, command: str, who: str = "ana", role: str = RELEASE, settle: bool = True, **more: Any) -> str:
         """A command as this person, sent as the CLI sends it; waits until its work is done. The request's id."""

@@ -12,27 +12,23 @@ from tallyman.domain.facts import Kind
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gated(tmp_path_factory.mktemp("gates")) as running:
+        names = ("verified", "scan", "soak", "signed", "attested", "approvals", "window", "open", "recalled")
+        running.push(*((name, "v1.0.0") for name in names), ("freeze", "latest"), ("order", "v1.1.0"))
         yield running
 
 
-def pushed(door: Gated, name: str, tag: str = "v1.0.0") -> b.Built:
-    image = b.image(f"{name} {tag}")
-    door.world.push(image, f"gates/{name}", tag)
-    return image
-
-
 def test_verified(door: Gated) -> None:
-    pushed(door, "verified")  # for linux/amd64; the policy asks for linux/arm64
+    door.pushed("verified")  # for linux/amd64; the policy asks for linux/arm64
     assert door.closed("verified") == {"verified": "failed"}
 
 
 def test_tags(door: Gated) -> None:
-    pushed(door, "freeze", "latest")
+    door.pushed("freeze", "latest")
     assert door.closed("freeze", "latest") == {"tags": "failed"}
 
 
 def test_scan(door: Gated) -> None:
-    image = pushed(door, "scan")
+    image = door.pushed("scan")
     assert door.closed("scan") == {"scan": "waiting"}
     door.world.scan(image, "gates/scan", "CVE-2026-1:CRITICAL")
     assert door.closed("scan") == {"scan": "failed"}
@@ -41,7 +37,7 @@ def test_scan(door: Gated) -> None:
 
 
 def test_soak_and_its_override(door: Gated) -> None:
-    image = pushed(door, "soak")
+    image = door.pushed("soak")
     assert door.closed("soak") == {"soak": "waiting"}
     door.about("override", "soak", image.digest, gate="soak")
     assert door.is_in("soak", image.digest)
@@ -49,7 +45,7 @@ def test_soak_and_its_override(door: Gated) -> None:
 
 
 def test_signed(door: Gated) -> None:
-    image = pushed(door, "signed")
+    image = door.pushed("signed")
     assert door.closed("signed") == {"signed": "waiting"}
     door.world.push(b.sbom(image), "gates/signed")
     assert door.closed("signed") == {"signed": "waiting"}
@@ -60,14 +56,14 @@ def test_signed(door: Gated) -> None:
 
 
 def test_attested(door: Gated) -> None:
-    image = pushed(door, "attested")
+    image = door.pushed("attested")
     assert door.closed("attested") == {"attested": "waiting"}
     door.world.push(b.sbom(image), "gates/attested")
     assert door.is_in("attested", image.digest)
 
 
 def test_approvals(door: Gated) -> None:
-    image = pushed(door, "approvals")
+    image = door.pushed("approvals")
     assert door.closed("approvals") == {"approvals": "waiting"}
     door.about("approve", "approvals", image.digest, "dan", role="role/developer")
     assert door.closed("approvals") == {"approvals": "waiting"}
@@ -79,8 +75,8 @@ def test_approvals(door: Gated) -> None:
 
 
 def test_who_pushed_it_does_not_approve_it(door: Gated) -> None:
-    image = pushed(door, "approvals", "v1.1.0")
-    door.world.reconcile()  # the trail tells who pushed: the developer, in a session called local
+    image = door.pushed("approvals", "v1.1.0")
+    door.world.reconcile("dev/gates/approvals")  # the trail tells who pushed: the developer, in a session called local
     assert any(f.actor for f in door.world.facts(image.digest, Kind.PUSHED))
     door.about("approve", "approvals", image.digest, "local")
     assert door.closed("approvals", "v1.1.0") == {"approvals": "waiting"}
@@ -89,18 +85,18 @@ def test_who_pushed_it_does_not_approve_it(door: Gated) -> None:
 
 
 def test_window_and_its_override(door: Gated) -> None:
-    image = pushed(door, "window")
+    image = door.pushed("window")
     assert door.closed("window") == {"window": "waiting"}
     gate = next(g for g in door.world.why("gates/window", "v1.0.0").gates if g.name == "window")
     assert gate.until is not None
     door.about("override", "window", image.digest, gate="window")
     assert door.is_in("window", image.digest)
-    assert door.is_in("open", pushed(door, "open").digest)
+    assert door.is_in("open", door.pushed("open").digest)
 
 
 def test_order_and_its_override(door: Gated) -> None:
-    assert door.is_in("order", pushed(door, "order", "v1.1.0").digest, "v1.1.0")
-    older = pushed(door, "order", "v1.0.0")
+    assert door.is_in("order", door.pushed("order", "v1.1.0").digest, "v1.1.0")
+    older = door.pushed("order", "v1.0.0")
     assert door.closed("order") == {"order": "failed"}
     door.about("override", "order", older.digest, gate="order")
     assert door.is_in("order", older.digest)
@@ -111,7 +107,7 @@ def test_freeze(door: Gated, place: dict[str, str]) -> None:
     tag = "v2.0.0" if place else "v1.0.0"
     door.say("freeze", environment="prod", **place)
     try:
-        image = pushed(door, "freeze", tag)
+        image = door.pushed("freeze", tag)
         assert door.closed("freeze", tag) == {"freeze": "waiting"}
     finally:
         door.say("thaw", environment="prod", **place)
@@ -126,9 +122,9 @@ def test_who_may_not_freeze_freezes_nothing(door: Gated) -> None:
 
 
 def test_recalled(door: Gated) -> None:
-    image = pushed(door, "recalled")
+    image = door.pushed("recalled")
     door.say("recall", digest=image.digest)
     door.about("approve", "recalled", image.digest)
     assert door.closed("recalled") == {"recalled": "failed"}
-    door.world.reconcile()
+    door.world.reconcile("dev/gates/recalled")
     assert door.closed("recalled") == {"recalled": "failed"}

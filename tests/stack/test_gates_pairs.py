@@ -7,12 +7,14 @@ from gate_stack import Gated, gated
 
 import builders as b
 
+PAIRS = [("signed", "approvals"), ("scan", "approvals"), ("soak", "window")]
 Opening = Callable[[Gated, str, b.Built], None]
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
     with gated(tmp_path_factory.mktemp("pairs")) as running:
+        running.push(*(("-".join(pair), tag) for pair in PAIRS for tag in ("v1.0.0", "v2.0.0")))
         yield running
 
 
@@ -39,13 +41,12 @@ def window(door: Gated, name: str, image: b.Built) -> None:
 OPENINGS: dict[str, Opening] = {"signed": sign, "scan": scan, "approvals": approve, "soak": soak, "window": window}
 
 
-@pytest.mark.parametrize("pair", [("signed", "approvals"), ("scan", "approvals"), ("soak", "window")], ids="-".join)
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 @pytest.mark.parametrize("turned", [False, True], ids=["first", "second"])
 def test_both_have_to_open(door: Gated, pair: tuple[str, str], turned: bool) -> None:
     name, tag = "-".join(pair), "v2.0.0" if turned else "v1.0.0"
     one, other = reversed(pair) if turned else pair
-    image = b.image(f"{name} {tag}")
-    door.world.push(image, f"gates/{name}", tag)
+    image = door.pushed(name, tag)
     assert set(door.closed(name, tag)) == {one, other}
     OPENINGS[one](door, name, image)
     assert set(door.closed(name, tag)) == {other}
@@ -55,9 +56,8 @@ def test_both_have_to_open(door: Gated, pair: tuple[str, str], turned: bool) -> 
 
 def test_an_approval_during_a_freeze_counts_after_it(door: Gated) -> None:
     name = "approvals-freeze"
-    image = b.image(name)
     door.say("freeze", environment="prod", repository=f"gates/{name}")
-    door.world.push(image, f"gates/{name}", "v1.0.0")
+    image = door.pushed(name)
     assert set(door.closed(name)) == {"approvals", "freeze"}
     door.about("approve", name, image.digest)
     assert set(door.closed(name)) == {"freeze"}
@@ -67,9 +67,8 @@ def test_an_approval_during_a_freeze_counts_after_it(door: Gated) -> None:
 
 def test_of_two_that_wait_the_older_stays_out_once_the_newer_is_in(door: Gated) -> None:
     name = "order-approvals"
-    old, new = b.image("old"), b.image("new")
-    door.world.push(old, f"gates/{name}", "v1.0.0")
-    door.world.push(new, f"gates/{name}", "v1.1.0")
+    door.push((name, "v1.0.0"), (name, "v1.1.0"))
+    old, new = door.pushed(name), door.pushed(name, "v1.1.0")
     door.about("approve", name, new.digest)
     assert door.is_in(name, new.digest, "v1.1.0")
     door.about("approve", name, old.digest)

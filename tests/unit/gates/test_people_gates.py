@@ -77,11 +77,12 @@ def test_who_pushed_it_can_not_approve_it_under_any_role() -> None:
     assert judged("approvals", case_of(push, approval("ana"), approval("bob"), gates=ONE)).verdict == PASSED
 
 
-def test_a_push_elsewhere_bars_nobody() -> None:
+def test_who_pushed_it_somewhere_else_first_can_not_approve_it_either() -> None:
     elsewhere = fact(
         Kind.PUSHED, APP, DEV.parse("333333333333/us-east-2/x/y"), "v1", actor="arn:aws:iam::333333333333:user/ana"
     )
-    assert judged("approvals", case_of(elsewhere, approval("ana"), gates=ONE)).verdict == PASSED
+    assert judged("approvals", case_of(elsewhere, approval("ana"), gates=ONE)).verdict == WAITING
+    assert judged("approvals", case_of(elsewhere, approval("bob"), gates=ONE)).verdict == PASSED
 
 
 def test_a_denial_closes_the_gate_until_enough_people_approve_after_it() -> None:

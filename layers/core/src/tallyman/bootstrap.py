@@ -186,7 +186,7 @@ def reconcile(a: Adapters) -> Any:
     from tallyman.services.waiting import Waiting
 
     record, scans = record_push(a), record_scan(a)
-    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock)
+    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock, read_signing(a))
     sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, record, waiting, a.clock)
     trail = ReadTrail(a.trail, a.ledger, a.state, record, a.clock)
     return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, released(a, waiting)))

@@ -17,6 +17,7 @@ from tallyman.ports import Clock, Deadline, Hints, Ledger, RegistryView, State, 
 from tallyman.services.blobs import enough_time
 from tallyman.services.gather import gather
 from tallyman.services.judge import Judge, pending_partition
+from tallyman.services.read_signing import ReadSigning
 from tallyman.services.record_scan import RecordScan
 
 ASKED = "S#asked"
@@ -41,6 +42,7 @@ class Waiting:
     judge: Judge
     scans: RecordScan
     clock: Clock
+    signing: ReadSigning | None = None
 
     def all(
         self, wanted: Callable[[Mapping[str, Any]], bool], counts: Counter[str], problems: list[str], left: Deadline
@@ -83,6 +85,8 @@ class Waiting:
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
                 self.read_scans(decision, counts)
+            if "signed" in waits and self.signing is not None:
+                self.signing.refresh(digest)
             if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
                 place = self.policy.environment(decision.source).repositories(decision.repository)[0]
                 self.verify(place, digest, decision.tags[0], counts)

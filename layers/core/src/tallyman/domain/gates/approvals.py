@@ -56,11 +56,8 @@ def count(case: Case, roles: tuple[str, ...]) -> Tally:
     said.sort(key=_order)
     denials = [fact for fact in said if fact.kind is Kind.DENIED]
     valid = [f for f in said if f.kind is Kind.APPROVED and (not denials or _order(f) > _order(denials[-1]))]
-    pushers = {
-        person_of_arn(fact.actor)
-        for fact in case.image.facts
-        if fact.kind in PUSHES and fact.actor and fact.repository in case.source_repositories
-    }
+    # wherever it was pushed: of an image that comes from staging, who brought it to dev
+    pushers = {person_of_arn(fact.actor) for fact in case.image.of(*PUSHES) if fact.actor}
     by_person = {person_of_sender(fact.actor or ""): who(fact) for fact in valid}
     barred = [text for person, text in by_person.items() if person in pushers]
     reason = f"; {', '.join(barred)} pushed it, and does not count" if barred else ""

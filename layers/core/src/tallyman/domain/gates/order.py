@@ -34,7 +34,10 @@ def judge(config: OrderGate, case: Case) -> GateResult:
     if released is None:
         return GateResult("order", PASSED, f"{name} runs nothing of {case.repository} yet", {"released": None})
     runs = released.tags[0] if released.tags else released.digest.short
-    facts: dict[str, Any] = {"released": {"digest": released.digest, "tags": list(released.tags)}, "tags": list(case.tags)}
+    facts: dict[str, Any] = {
+        "released": {"digest": released.digest, "tags": list(released.tags)},
+        "tags": list(case.tags),
+    }
     if released.digest == case.image.digest:
         return GateResult("order", PASSED, f"{name} runs it", facts)
     if not case.tags:

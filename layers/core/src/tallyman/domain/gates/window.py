@@ -34,7 +34,8 @@ class WindowGate(GateConfig):
 
     def __str__(self) -> str:
         days = ",".join(DAYS[day] for day in sorted(self.days))
-        but = f" but {len(self.holidays)} holidays" if self.holidays else ""
+        number = len(self.holidays)
+        but = f" but {number} holiday{'' if number == 1 else 's'}" if number else ""
         return f"window ({days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}{but})"
 
     def is_open(self, moment: datetime, zone: tzinfo) -> bool:
