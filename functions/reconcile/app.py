@@ -9,19 +9,15 @@ from tallyman import bootstrap
 
 logger = Logger()
 run = bootstrap.reconciler()
-WATCHED = {
-    "ParkedPromotions": "parked",
-    "StuckPromotions": "stuck",
-    "WouldNotPass": "would_not_pass",
-    "OpenToPushes": "unguarded",
-}
+ALARMED = {"parked": "ParkedPromotions", "stuck": "StuckPromotions", "would_not_pass": "WouldNotPass"}
+ALARMED |= {"unguarded": "OpenToPushes"}
 
 
-def measure(name: str, unit: MetricUnit, values: dict[str, int]) -> None:
+def measure(name: str, unit: MetricUnit, values: dict[str, int], of: str = "environment") -> None:
     """A metric with a value for each environment."""
-    for environment, value in values.items():
+    for key, value in values.items():
         with single_metric(name=name, unit=unit, value=value) as metric:
-            metric.add_dimension(name="environment", value=environment)
+            metric.add_dimension(name=of, value=key)
 
 
 @logger.inject_lambda_context
@@ -31,11 +27,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     outcome: dict[str, Any] = run(event, context.aws_request_id, left)
     measure("MissedEvents", MetricUnit.Count, outcome["missed"])
     measure("ImageBytes", MetricUnit.Bytes, outcome["storage"])  # layers that images share are counted each time
-    for name, found in WATCHED.items():
-        if outcome["watched"]:
-            with single_metric(
-                name=name, unit=MetricUnit.Count, value=sum(outcome["watched"][found].values())
-            ) as metric:
-                metric.add_dimension(name="function", value=context.function_name)  # as the alarms name it
+    for key, found in (outcome["watched"] or {}).items():
+        measure(ALARMED[key], MetricUnit.Count, {context.function_name: sum(found.values())}, "function")
     logger.info("reconciled", outcome=outcome)
     return outcome
