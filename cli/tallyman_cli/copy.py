@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class _Copy:
         began = time.monotonic()
         with Shown(counting):
             if options.all_tags:
-                images, listed = changed(self.ways, service.source, origin, list(places))
+                found = changed(self.ways, service.source, origin, list(places))
+                images, listed, service = found.images, found.listed, replace(service, empty=found.empty)
             else:
                 reference = source.reference
                 assert reference is not None

@@ -92,6 +92,12 @@ class Adapters:
         return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
 
     @cached_property
+    def layer_uploads(self) -> Any:
+        from tallyman.adapters.ecr_parts import EcrLayerUploads
+
+        return EcrLayerUploads(self.clients)
+
+    @cached_property
     def trail(self) -> Any:
         from tallyman.adapters.cloudtrail import CloudTrail
 
@@ -164,6 +170,7 @@ def record_command(a: Adapters) -> Any:
 
 def promote_image(a: Adapters) -> Any:
     """The service behind functions/promote_image."""
+    from tallyman.services.copy import Parts
     from tallyman.services.promote_image import PromoteImage
     from tallyman.services.release import Releases
     from tallyman.services.roll_back import RollBacks
@@ -172,8 +179,9 @@ def promote_image(a: Adapters) -> Any:
     targets = Targets(a.policy, a.view, a.source, a.target, a.ledger, a.clock)
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
     back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
+    parts = Parts(a.layer_uploads, a.state, a.clock)
     service = PromoteImage(
-        a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back
+        a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back, parts=parts
     )
     return Publishing(a, service)
 

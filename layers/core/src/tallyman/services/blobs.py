@@ -37,14 +37,17 @@ def patience(deadline: Deadline) -> float | None:
 
 
 def chunks(
-    source: Origin, repository: Repository, digest: Digest, deadline: Deadline, start: int = 0
+    source: Origin, repository: Repository, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
 ) -> Generator[bytes, None, None]:
-    """The blob's bytes in order from `start` on, at most 1 MiB at a time; nothing about them is checked.
+    """The blob's bytes in order from `start` on, at most 1 MiB at a time; nothing about them is checked. `size`: where
+    it is known to end, so that nothing is asked for when nothing is left (a range past the end is refused).
 
     A connection that breaks is opened again at the byte reached, three times in all; then Unreachable. OutOfTime
     between two chunks; NotFound if the blob is not there.
     """
     done = start
+    if size is not None and start >= size > 0:
+        return
     for attempt in range(_READS):
         enough_time(deadline, f"reading {digest}")
         try:

@@ -47,21 +47,26 @@ def stage(
     watch: Watch | None = None,
     tags: Mapping[Digest, str] | None = None,
     unseen: Collection[Digest] = (),
+    empty: Collection[Repository] = (),
 ) -> dict[Repository, Staged | TallymanError]:
     """Brings the family into every target that lacks it; for each what came of it, in their order.
 
     The targets are independent: one that fails or is slow keeps no other from being staged. `parallel`: blobs on
     their way at once; None: found out by measuring. `parts`: where the progress of large blobs is kept, if they are
     to go on in another run. `tags`: roots that may be put by this tag at once, because nothing has to wait for them:
-    only for one target. `unseen`: roots that no target is asked for first, because it is known not to have them. Doing
-    it again changes nothing, and goes on where it broke off, blob by blob. An error is
-    OutOfTime for what did not fit, DigestMismatch where the source is damaged (nothing of that blob was completed)
-    or the target does not give back what was put, or what the target answered; of several roots each has its own, in
-    `Staged.failed`.
+    only for one target. `unseen`: roots that no target is asked for first, because it is known not to have them.
+    `empty`: targets without any tag, asked for the largest blobs only unless one of these is there.
+
+    Doing it again changes nothing, and goes on where it broke off, blob by blob. An error is OutOfTime for what did
+    not fit, DigestMismatch where the source is damaged (nothing of that blob was completed) or the target does not
+    give back what was put, or what the target answered; of several roots each has its own, in `Staged.failed`.
     """
     watch = watch or Watch()
     places = list(dict.fromkeys(targets))
-    works = [Work(source_repository, target, place, family, deadline, watch, tags or {}, unseen) for place in places]
+    works = [
+        Work(source_repository, target, place, family, deadline, watch, tags or {}, unseen, place in empty)
+        for place in places
+    ]
     if not works:
         return {}
     most = parallel or MOST
@@ -79,7 +84,7 @@ def stage(
         lacking = {d for work in works for d in work.lacking if not work.error}
         streams = Streams(start=parallel or (MOST if far else 4), most=most)
         copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
-        largest_first = sorted(lacking, key=lambda d: -family.blobs[d].size)
+        largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)
         _all(alone.submit(work.guard, partial(work.finish, copier.alone)) for work in works)
     return {work.repository: work.outcome() for work in works}
@@ -169,7 +174,7 @@ class _Copier:
             else:
                 send = partial(work.port.upload, work.repository, digest, size)
             writers[work] = partial(work.upload, digest, size, send)
-        content = chunks(self.source, self.repository, digest, self.deadline, start)
+        content = chunks(self.source, self.repository, digest, self.deadline, start, size)
         return tee(self._counted(content, digest), digest, size, writers, self.uploads, self.deadline, start)
 
     def _counted(self, content: Iterator[bytes], digest: Digest) -> Generator[bytes, None, None]:

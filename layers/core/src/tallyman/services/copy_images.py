@@ -4,7 +4,7 @@ All content goes to every target first, then the tags: a tag appears where every
 that fails, or one image that is damaged, stops no other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -62,7 +62,8 @@ class Report:
 
 @dataclass(frozen=True)
 class CopyImages:
-    """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is no more moved."""
+    """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
+    `empty`: targets that are known to have no tag."""
 
     source: Origin
     target: Destination
@@ -70,6 +71,7 @@ class CopyImages:
     watch: Watch
     keep_tags: bool = False
     parallel: int | None = None
+    empty: Collection[Repository] = ()
 
     def resolve(self, repository: Repository, reference: str, tag: str | None) -> Image:
         """What a tag or digest names now. NotFound."""
@@ -141,6 +143,7 @@ class CopyImages:
             watch=self.watch,
             tags=self._at_once(alive, targets, whole),
             unseen={image.digest for image in whole if image.unseen},
+            empty=[target for target in alive if target in self.empty],
         )
         ready = [target for target, outcome in staged.items() if isinstance(outcome, Staged)]
         for target, outcome in staged.items():
@@ -200,10 +203,20 @@ class CopyImages:
         report.tagged.update((tag, digest) for tag, digest in wanted.items() if tag not in report.failed)
 
 
-def changed(
-    catalogue: Catalogue, source: Origin, origin: Repository, targets: Sequence[Repository]
-) -> tuple[list[Image], int]:
-    """Of all tags of the origin, those that some target does not have as they are; and how many there are in all.
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all."""
+
+    images: list[Image]
+    listed: int
+    empty: list[Repository]
+
+
+NOTHING: dict[str, Digest] = {}
+
+
+def changed(catalogue: Catalogue, source: Origin, origin: Repository, targets: Sequence[Repository]) -> Changed:
+    """Of all tags of the origin, those that some target does not have as they are.
 
     Cost: what listing costs. Where a list does not say what its tags point to, one question for each tag that all
     targets have too, on both sides, and one read of each other image.
@@ -222,14 +235,16 @@ def changed(
         digest = said[tag] or (read[tag].digest if tag in read else None)
         if digest:  # else the tag was removed meanwhile
             images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
-    return images, len(names)
+    return Changed(images, len(names), [target for target, tags in zip(targets, held, strict=True) if tags is NOTHING])
 
 
 def _held(catalogue: Catalogue, target: Repository, names: Mapping[str, object]) -> dict[str, Digest]:
     try:
         there = catalogue.names(target)
     except NotFound:
-        return {}
+        there = {}
+    if not there:
+        return NOTHING
     unsaid = [tag for tag, digest in there.items() if digest is None and tag in names]
     said = {tag: digest for tag, digest in there.items() if digest}
     return said | (catalogue.digests(target, unsaid) if unsaid else {})

@@ -56,6 +56,10 @@ class Family:
         """Bytes of all distinct blobs."""
         return sum(blob.size for blob in self.blobs.values())
 
+    def order(self, digest: Digest) -> tuple[int, Digest]:
+        """The key by which blobs are sorted to be sent: the largest first."""
+        return -self.blobs[digest].size, digest
+
     def blobs_of(self, manifest: Manifest) -> set[Digest]:
         """Those of the family's blobs that the manifest names."""
         return {d.digest for d in chain(manifest.blobs, manifest.foreign) if d.digest in self.blobs}

@@ -43,7 +43,7 @@ from tallyman.errors import (
 )
 from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State
 from tallyman.services.attempts import Attempts
-from tallyman.services.copy import Family, family, stage
+from tallyman.services.copy import Family, Parts, family, stage
 from tallyman.services.gather import gather
 from tallyman.services.judge import Judge, promote_hint
 from tallyman.services.lease import Lease, Leases
@@ -78,6 +78,7 @@ class PromoteImage:
     clock: Clock
     roll_backs: RollBacks | None = None
     sleep: Callable[[float], None] = time.sleep
+    parts: Parts | None = None
 
     def handle(self, body: str, deadline: Deadline) -> str:
         """Does what is to be done about one hint; a word for the log.
@@ -145,10 +146,10 @@ class PromoteImage:
         again = self._decide(hint)
         if again is None or not (again.may_stage or again.verdict == PROMOTED or self.attempts.rolls_on(again)):
             return again.verdict if again else "nothing to do"
-        origin, tree = self._read(again)
+        origin, tree = self._read(again, deadline)
         self._intend(again, tree, places)
         answering = [p for p in places if p not in silent]  # to ask the others again would only take their time-outs
-        staged = stage(self.source, origin, self.target, answering, tree, deadline=deadline)
+        staged = stage(self.source, origin, self.target, answering, tree, deadline=deadline, parts=self.parts)
         failures = silent | {p: s for p, s in staged.items() if isinstance(s, TallymanError)}
         if failures:
             raise _worst(failures)
@@ -162,12 +163,12 @@ class PromoteImage:
             self._tag(final, tree.root, places, lease)
             return self._finish(hint, final, lease)
 
-    def _read(self, decision: Decision) -> tuple[Repository, Family]:
-        """The first registry of the source environment that can be read and has the image, and all that belongs to it."""
+    def _read(self, decision: Decision, deadline: Deadline) -> tuple[Repository, Family]:
+        """The source environment's first registry that can be read and has the image, and all that belongs to it."""
         trouble: TallymanError | None = None
         for place in self.policy.environment(decision.source).repositories(decision.repository):
             try:
-                return place, family(self.source, place, decision.digest)
+                return place, family(self.source, place, decision.digest, deadline=deadline)
             except NotFound as error:
                 trouble = trouble or error
             except Passing as error:

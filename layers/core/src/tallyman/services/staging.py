@@ -10,6 +10,7 @@ from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, Tallym
 from tallyman.ports import Deadline, Destination
 from tallyman.services.blobs import enough_time, patience
 from tallyman.services.family import Family
+from tallyman.services.streams import MOST
 from tallyman.services.watch import Watch
 
 PUTS = 16
@@ -51,9 +52,10 @@ class Work:
         watch: Watch,
         tags: Mapping[Digest, str],
         unseen: Collection[Digest] = (),
+        empty: bool = False,
     ) -> None:
         self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
-        self.watch, self.unseen = watch, unseen
+        self.watch, self.unseen, self.empty = watch, unseen, empty
         self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
         self.error: TallymanError | None = None
         self.broken: dict[Digest, TallymanError] = {}
@@ -110,7 +112,7 @@ class Work:
         wanted = {d for m in self.needed for d in self.family.blobs_of(m)}
         if wanted:
             enough_time(self.deadline, f"asking {self.repository} for blobs")
-            self.lacking = self.port.missing_blobs(self.repository, sorted(wanted)) & wanted
+            self.lacking = self._missing(wanted)
         sizes = {d: self.family.blobs[d].size for d in self.lacking}
         self.watch.lacking(self.repository, sizes, len(self.family.blobs) - len(sizes))
         known = {*self.family.roots, *self._referrers}
@@ -118,6 +120,15 @@ class Work:
         if unknown:
             there = self._there(unknown)
             self.needed = [m for m in self.needed if m.digest not in there]
+
+    def _missing(self, wanted: set[Digest]) -> set[Digest]:
+        """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
+        broke off has brought any other."""
+        if self.empty and len(wanted) > MOST:
+            largest = sorted(wanted, key=self.family.order)[:MOST]
+            if self.port.missing_blobs(self.repository, largest) >= set(largest):
+                return set(wanted)
+        return self.port.missing_blobs(self.repository, sorted(wanted)) & wanted
 
     def mount(self) -> None:
         """Takes over what lies in the same registry."""
