@@ -12,6 +12,7 @@ import typer
 from tallyman.adapters.policy_file import load
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import (
+    GateConfig,
     Policy,
     PolicyProblem,
     RepositoryRule,
@@ -91,7 +92,13 @@ def as_data(policy: Policy) -> dict[str, Any]:
                 "tags": _plain(rule.tags),
                 "verify": _plain(rule.verify),
                 "promotions": [
-                    {"from": p.source, "to": p.target, "tags": _plain(p.tags), "gates": _plain(p.gates)}
+                    {
+                        "from": p.source,
+                        "to": p.target,
+                        "tags": _plain(p.tags),
+                        "gates": _plain(p.gates),
+                        "overridable": list(p.overridable),
+                    }
                     for p in rule.promotions
                 ],
                 "retention": _plain(rule.retention),
@@ -109,6 +116,8 @@ def _plain(value: Any) -> Any:
         return list(value.texts)
     if isinstance(value, Registry):
         return str(value)
+    if isinstance(value, GateConfig) and value.words is not None:
+        return dict(value.words)
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -150,6 +159,8 @@ def _rule(rule: RepositoryRule) -> list[str]:
     for p in rule.promotions:
         rows.append(("promoted", f"{p.source} → {p.target}: {p.tags}"))
         rows += [("", f"  gate {gate}") for gate in p.gates.values()] or [("", "  no gate")]
+        if p.overridable:
+            rows.append(("", f"  may be overridden: {', '.join(p.overridable)}"))
     if not rule.promotions:
         rows.append(("promoted", "never"))
     if kept.keep is not None or kept.untagged_remove_after is not None:

@@ -6,6 +6,7 @@ the policy asks for approve after it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
@@ -23,6 +24,10 @@ class ApprovalsGate(GateConfig):
 
     number: int
     roles: tuple[str, ...]
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        return {"count": self.number, "from": list(self.roles)}
 
     def __str__(self) -> str:
         return f"approvals ({self.number} of {', '.join(self.roles)})"

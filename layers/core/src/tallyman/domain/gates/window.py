@@ -1,8 +1,9 @@
 """The gate `window`: promotions happen on these days, between these hours, by the clock of a place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
@@ -31,6 +32,15 @@ class WindowGate(GateConfig):
     end: time
     timezone: str
     holidays: frozenset[date] = frozenset()
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        return {
+            "days": [DAYS[day] for day in sorted(self.days)],
+            "between": f"{self.start:%H:%M}-{self.end:%H:%M}",
+            "timezone": self.timezone,
+            "holidays": sorted(day.isoformat() for day in self.holidays),
+        }
 
     def __str__(self) -> str:
         days = ",".join(DAYS[day] for day in sorted(self.days))
@@ -93,12 +103,7 @@ def _after_gap(before: datetime, after: datetime, zone: tzinfo) -> Iterator[date
 
 def judge(config: WindowGate, case: Case) -> GateResult:
     """`until` is the next opening. Without data for the time zone the window stays closed: it is not known."""
-    told = {
-        "days": [DAYS[day] for day in sorted(config.days)],
-        "between": f"{config.start:%H:%M}-{config.end:%H:%M}",
-        "timezone": config.timezone,
-        "holidays": sorted(day.isoformat() for day in config.holidays),
-    }
+    told = config.words
     zone = zone_of(config.timezone)
     if zone is None:
         reason = (

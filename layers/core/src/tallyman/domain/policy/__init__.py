@@ -3,17 +3,22 @@ describes them.
 """
 
 from tallyman.domain.policy.durations import end_of_day, format_duration, parse_duration
+from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.model import (
+    CountedFrom,
     Create,
     Environment,
+    KeepMatches,
     KeepNewerThan,
     KeepNewest,
     KeepTag,
     Layers,
     People,
+    Per,
     Policy,
     Promotion,
+    Removal,
     RepositoryRule,
     Retention,
     Verify,
@@ -24,18 +29,23 @@ from tallyman.domain.policy.schema import json_schema
 from tallyman.domain.policy.tags import TagRule, glob_matches
 
 __all__ = [
+    "CountedFrom",
     "Create",
     "Environment",
+    "Expression",
     "GateConfig",
+    "KeepMatches",
     "KeepNewerThan",
     "KeepNewest",
     "KeepTag",
     "Layers",
     "People",
+    "Per",
     "Policy",
     "PolicyProblem",
     "Problem",
     "Promotion",
+    "Removal",
     "RepositoryRule",
     "Retention",
     "TagRule",

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
-from tallyman.domain.policy.model import NAME, Encryption, Environment, Promotion, Push, RepositoryRule
+from tallyman.domain.policy.model import (
+    NAME,
+    Encryption,
+    Environment,
+    KeepNewerThan,
+    KeepNewest,
+    KeepTag,
+    Promotion,
+    Push,
+    RepositoryRule,
+    Retention,
+)
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.tags import glob_covers
 from tallyman.domain.versions import parse_version
@@ -78,6 +89,7 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
         create.child("break_glass", rule.create.break_glass).warn("says nothing without push: tallyman-only")
     if rule.tags.texts and rule.tags.common_tag() is None:
         entry.wrong(f"no tag can match all of: {rule.tags}", (*entry.path, "tags", "allow"))
+    _check_retention(entry.child("retention", rule.retention), rule.retention)
     promotions = entry.child("promotions", rule.promotions)
     for index, promotion in enumerate(rule.promotions):
         _check_promotion(promotions.child(index, promotion), rule, promotion)
@@ -90,6 +102,31 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
             )
     if circle := _circle(rule.promotions):
         promotions.wrong(f"the promotions go round in a circle: {' → '.join(circle)}")
+
+
+def _check_retention(node: Node, retention: Retention) -> None:
+    keep = node.child("keep", retention.keep)
+    if retention.keep == () and retention.enforce:
+        keep.wrong("an empty list keeps no tagged image, and enforce is on: say what stays, or leave keep out")
+    for index, rule in enumerate(retention.keep or ()):
+        child = keep.child(index, rule)
+        tags = rule.of if isinstance(rule, KeepNewest) else rule.tags if isinstance(rule, KeepTag) else None
+        if tags is not None and tags.common_tag() is None:
+            child.wrong(f"no tag can match all of: {tags}")
+        for number, other in enumerate(retention.keep[:index] if retention.keep else ()):
+            newest = isinstance(rule, KeepNewest) and isinstance(other, KeepNewest)
+            if (newest and (rule.of, rule.per) == (other.of, other.per)) or (  # type: ignore[union-attr]
+                isinstance(rule, KeepNewerThan)
+                and isinstance(other, KeepNewerThan)
+                and rule.counted_from is other.counted_from
+            ):
+                child.wrong(f"contradicts {keep.key}[{number}]: both say how much stays of the same")
+    if retention.enforce and not retention.removes:
+        node.child("enforce", True).warn("enforces nothing: neither keep nor untagged says what goes")
+    if retention.enforce and 0 in (retention.at_most, retention.at_most_images):
+        node.child("at_most", retention.at_most).wrong(
+            "enforce is on, and at_most lets no image go: one of them is wrong"
+        )
 
 
 def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> None:

@@ -17,6 +17,11 @@ class GateConfig:
 
     __slots__ = ()
 
+    @property
+    def words(self) -> Mapping[str, Any] | None:
+        """As a policy writes it, plain data; None where the fields are the words."""
+        return None
+
 
 class GateKind(Protocol):
     """What reading a policy needs of a gate."""

@@ -5,21 +5,26 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import Digest, Registry
+from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig, known_gates, overridable_gates
 from tallyman.domain.policy.model import (
     NAME,
+    CountedFrom,
     Create,
     Encryption,
     Environment,
     Keep,
+    KeepMatches,
     KeepNewerThan,
     KeepNewest,
     KeepTag,
     Layers,
     People,
+    Per,
     Promotion,
     Push,
+    Removal,
     RepositoryRule,
     Retention,
     Verify,
@@ -112,12 +117,14 @@ class Overridable:
 
 
 class KeepRule:
-    """One rule of `keep`, in one of its three forms."""
+    """One rule of `keep`, in one of its forms."""
 
     def read(self, node: Node) -> Keep:
         form = next((f for f in _KEEP if isinstance(node.value, Mapping) and f in node.value), None)
         if form is None:
-            raise node.expected('{newest: 20, of: semver}, {newer_than: 30d} or {tag: "stable-*"}')
+            raise node.expected(
+                '{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"} or {matches: "release-[0-9]+"}'
+            )
         rule: Keep = _KEEP[form].read(node)
         return rule
 
@@ -138,17 +145,29 @@ class Percent:
         return {"type": "string", "pattern": "^(?:0?[0-9]{1,2}|100)%$"}
 
 
+def _usage_entry(text: str) -> str:
+    return Digest.parse(text) if text.startswith("sha256:") else parse_entry(text)
+
+
 _KEEP = {
     "newest": Record(
         {
             "newest": Key(Whole(minimum=1), "How many of the newest stay.", required=True),
-            "of": Key(TagsOrOne(), "Of which tags; without it, of all."),
+            "of": Key(TagsOrOne(), "Of which tags; without it, of all, versions and others counted apart."),
+            "per": Key(Choice(Per), "So many of each minor or major version."),
         },
-        lambda newest, of=None: KeepNewest(newest, of or ANY_TAG),
+        lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
         expected="{newest: 20, of: semver}",
     ),
     "newer_than": Record(
-        {"newer_than": Key(Duration(), "What was pushed less than this ago stays, such as 30d.", required=True)},
+        {
+            "newer_than": Key(Duration(), "What is younger than this stays, such as 30d.", required=True),
+            "counted_from": Key(
+                Choice(CountedFrom),
+                "From when: the push (default), the last tag_move, pull or release; what never happened counts from "
+                "the push.",
+            ),
+        },
         KeepNewerThan,
         expected="{newer_than: 30d}",
         renamed={"newer_than": "age"},
@@ -158,6 +177,17 @@ _KEEP = {
         KeepTag,
         expected='{tag: "stable-*"}',
         renamed={"tag": "tags"},
+    ),
+    "matches": Record(
+        {
+            "matches": Key(
+                Text(what='a regular expression such as "release-[0-9]+"', build=Expression),
+                "Tags that stay: those that the whole expression matches. One that could take for ever is refused.",
+                required=True,
+            )
+        },
+        KeepMatches,
+        expected='{matches: "release-[0-9]+"}',
     ),
 }
 
@@ -204,6 +234,7 @@ _RETENTION = Record(
             ListOf(KeepRule()),
             "What stays. Where it is given, a tagged image that no rule names is to be removed; without it, all stay.",
         ),
+        "at_least": Key(Whole(minimum=0), "So many of the newest tagged images stay whatever the rules say."),
         "untagged": Key(
             Record(
                 {"remove_after": Key(Duration(), "How long after its push, such as 7d.", required=True)},
@@ -212,10 +243,28 @@ _RETENTION = Record(
             ),
             "When untagged images that belong to no index are removed; without it, never.",
         ),
-        "grace": Key(Duration(), "How long between the mark and the removal (default: 7d)."),
+        "pulled_within": Key(
+            Duration(),
+            "What was pulled less than this ago is protected, with the indexes above it; without it, pulls "
+            "protect nothing.",
+        ),
+        "roll_back": Key(
+            Duration(),
+            "How long what an environment ran is protected, so that it can be rolled back to (default: 30d).",
+        ),
+        "usage": Key(
+            ListOf(Text(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
+            "What something runs that no source of usage tells, such as machines elsewhere: digests, tags, globs.",
+        ),
+        "grace": Key(
+            Duration(),
+            "How long an image is left alone after its push, and between the mark and the removal (default: 7d).",
+        ),
         "at_most": Key(
             Percent(), "The largest share of a repository in one run; more stops and alarms (default: 20%)."
         ),
+        "at_most_images": Key(Whole(minimum=0), "The largest number of images in one run; without it, any."),
+        "action": Key(Choice(Removal), "remove (default), or archive: moved to ECR's archive, where restore finds it."),
         "enforce": Key(Flag(), "Remove; false (default) only plans."),
     },
     Retention,

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Self
 
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.policy.durations import format_duration
+from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, glob_matches
 from tallyman.errors import BadName
@@ -118,19 +120,44 @@ class Promotion:
     give_up: timedelta = timedelta(hours=24)
 
 
+class Per(StrEnum):
+    """Of which versions `newest` counts its number."""
+
+    MAJOR = "major"
+    MINOR = "minor"
+
+
+class CountedFrom(StrEnum):
+    """From when an image's age counts. All but `push` count from the push where they never happened."""
+
+    PUSH = "push"  # of the image: it stays what it was when a tag is added or moved
+    TAG_MOVE = "tag_move"  # the last time that a tag was set to it
+    PULL = "pull"
+    RELEASE = "release"  # the last time that an environment was set to run it
+
+
 @dataclass(frozen=True, slots=True)
 class KeepNewest:
-    """Keep the `count` newest of the tags that `of` lets in."""
+    """Keep the `count` newest images of the tags that `of` lets in; with `per`, of each major or minor version."""
 
     count: int
     of: TagRule
+    per: Per | None = None
+
+    def __str__(self) -> str:
+        of = "" if self.of is ANY_TAG else f" of {self.of}"
+        return f"the {self.count} newest{of}" + (f" per {self.per} version" if self.per else "")
 
 
 @dataclass(frozen=True, slots=True)
 class KeepNewerThan:
-    """Keep what was pushed less than `age` ago."""
+    """Keep what is younger than `age`, counted from `counted_from`."""
 
     age: timedelta
+    counted_from: CountedFrom = CountedFrom.PUSH
+
+    def __str__(self) -> str:
+        return f"newer than {format_duration(self.age)}, counted from the last {self.counted_from.replace('_', ' ')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +166,62 @@ class KeepTag:
 
     tags: TagRule
 
+    def __str__(self) -> str:
+        return f"tags {self.tags}"
 
-Keep = KeepNewest | KeepNewerThan | KeepTag
+
+@dataclass(frozen=True, slots=True)
+class KeepMatches:
+    """Keep the tags that the whole of the expression matches."""
+
+    matches: Expression
+
+    def __str__(self) -> str:
+        return f"tags that match {self.matches.text}"
+
+
+Keep = KeepNewest | KeepNewerThan | KeepTag | KeepMatches
+
+
+class Removal(StrEnum):
+    """What is done with what is not kept."""
+
+    REMOVE = "remove"
+    ARCHIVE = "archive"  # moved to ECR's archive storage class, from which it can be restored
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What stays. `keep` None: every tagged image stays. `at_most`: percent of a repository in one run."""
+    """What stays. `keep` None: every tagged image stays. `at_least`: so many of the newest tagged images stay whatever
+    the rules say. `roll_back`: how long what was released can still be rolled back to. `usage`: digests, tags and globs
+    of tags that something runs which no source of usage tells. `at_most`: percent of a repository in one run.
+    """
 
     keep: tuple[Keep, ...] | None = None
+    at_least: int = 0
     untagged_remove_after: timedelta | None = None
+    pulled_within: timedelta | None = None
+    roll_back: timedelta = timedelta(days=30)
+    usage: tuple[str, ...] = ()
     grace: timedelta = timedelta(days=7)
     at_most: int = 20
+    at_most_images: int | None = None
+    action: Removal = Removal.REMOVE
     enforce: bool = False
+
+    @property
+    def removes(self) -> bool:
+        """Whether there is anything that it could ever remove."""
+        return self.keep is not None or self.untagged_remove_after is not None
+
+    def too_many(self, removed: int, total: int) -> str | None:
+        """Why a run must not remove so many of `total` images; None: it may."""
+        if self.at_most_images is not None and removed > self.at_most_images:
+            return f"{removed} images would go: more than at_most_images, {self.at_most_images} in one run"
+        if removed * 100 > self.at_most * total:
+            share = f"{removed * 100 / total:.0f} %"
+            return f"{removed} of {total} images would go ({share}): more than at_most, {self.at_most}% in one run"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
