@@ -144,5 +144,13 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     )
 
 
+def rules(stack: str | None = None, policy: Path | None = None) -> Policy:
+    """The policy alone: the file that is named, which needs no stack, else the one in force in the stack."""
+    from tallyman.adapters import policy_file
+
+    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    return policy_file.load(file) if file else connect(stack).policy
+
+
 def _path(text: str | None) -> Path | None:
     return Path(text) if text else None

@@ -10,9 +10,10 @@ from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import context, event, local, output, policy, release
+from tallyman_cli import context, event, local, output, policy, release, tag
 from tallyman_cli import repository as repositories
 from tallyman_cli.approve import approve, deny
+from tallyman_cli.build import build
 from tallyman_cli.copy_command import PASSED_ON, copy
 from tallyman_cli.demo import demo
 from tallyman_cli.freeze import freeze, thaw
@@ -86,10 +87,12 @@ app.command(short_help="Let nothing into an environment.")(freeze)
 app.command(short_help="End a freeze.")(thaw)
 app.command(short_help="Block an image everywhere, for ever.")(recall)
 app.command(short_help="Compare registries and ledger now.")(reconcile)
+app.command(short_help="From a commit to an image.")(build)
 app.command(short_help="Copy images between registries.", context_settings=PASSED_ON)(copy)
 app.add_typer(repositories.app, name="repository")
 app.add_typer(release.app, name="release")
 app.add_typer(policy.app, name="policy")
+app.add_typer(tag.app, name="tag")
 app.add_typer(event.app, name="event")
 app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
 

@@ -54,7 +54,7 @@ def main() -> int:
 def invoke(function: str, logical_id: str, event: Path, architecture: str) -> int:
     variables = deployed_environment(f"{STACK}-{function.replace('_', '-')}")
     variables["AWS_ENDPOINT_URL"] = os.environ["AWS_ENDPOINT_URL"]
-    policy = Path(variables["TALLYMAN_POLICY"])
+    policy = Path(os.environ.get("TALLYMAN_POLICY") or variables["TALLYMAN_POLICY"])
     if policy.is_file():  # of this machine: a container sees it as its policy layer only
         variables["TALLYMAN_POLICY"] = "/opt/tallyman.yaml"
     template = adapted(logical_id, variables, policy)
