@@ -17,7 +17,7 @@ from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.facts import Kind
 from tallyman.domain.gates import FAILED
 from tallyman.domain.history import TAG_MOVED, digest_at
-from tallyman.domain.names import Digest
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TagTaken
 from tallyman_cli import doors, output, rows
@@ -97,6 +97,9 @@ class Story:
         self._step("scanned: nothing found", lambda: self._scan(first))
         self._step("promoted to both regions of prod", lambda: self._promoted(first, v1))
         self._step(f"push {v1} again with other content: refused", lambda: self._refused(other, v1))
+        patch, v101 = widget_server("1.0.1"), f"v1.0.1-{commit}"
+        self._step(f"a region of prod is down: {v101} gets no tag anywhere", lambda: self._region_down(patch, v101))
+        self._step("the region is back: promoted to both", lambda: self._region_back(patch, v101))
         v2 = f"v1.1.0-{commit}"
         self._step(f"push {v2} and move latest; a critical finding", lambda: self._critical(bad, v2))
         self._step("why is it not in prod?", lambda: self._why(bad, v2))
@@ -159,6 +162,38 @@ class Story:
             yield str(error)
             return
         raise StepFailed(f"{tag} was overwritten")
+
+    def _region_down(self, sample: "Sample", tag: str) -> Iterator[str]:
+        from tallyman_local.failures import Failure
+
+        list(self._push(sample, tag))
+        self.cloud.failures.set(self.prod[1].registry, Failure(status=503))
+        for child in sample.children:
+            self.cloud.ecr.scanner.complete(self.dev.registry, self.dev.name, child.digest, [])
+        ends = time.monotonic() + 60
+        while not (delayed := [f for f in self._facts(sample.root.digest) if f.kind is Kind.DELAYED]):
+            _expect(time.monotonic() < ends, "the promotion did not notice that a region is down")
+            time.sleep(0.1)
+        yield delayed[-1].detail["reason"]
+        there = [self._is_tagged(place, tag) for place in self.prod]
+        _expect(not any(there), f"{tag} is in {sum(there)} of {len(there)} regions")
+        yield "staged where it can be, tagged nowhere; tried again with growing pauses"
+
+    def _region_back(self, sample: "Sample", tag: str) -> Iterator[str]:
+        self.cloud.failures.end()
+        self.stack.reconcile({"repositories": [f"dev/{NAME}"]})
+        self._settle()
+        yield from self._promoted(sample, tag)
+
+    def _is_tagged(self, place: Repository, tag: str) -> bool:
+        """By what is in the store: a registry that is down can't be asked."""
+        from tallyman_local.ecr.errors import EcrError
+
+        try:
+            self.cloud.ecr.resolve(place.registry, place.name, tag)
+        except EcrError:
+            return False
+        return True
 
     def _critical(self, sample: "Sample", tag: str) -> Iterator[str]:
         yield from self._push(sample, tag, "latest")
