@@ -1,0 +1,123 @@
+"""How long a retention plan takes, and how much memory: 10,000, 100,000 and 1,000,000 images of one repository.
+
+Families of an index with two platform images and an attestation, layers shared along a lineage, signatures, images with
+twenty tags, some in use and some released. Each size runs in a process of its own, so that the peak is its own.
+Prints a line a size: `1,000,000 images <seconds of the plan> s <peak memory> MB`.
+"""
+
+import argparse
+import hashlib
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from tallyman.adapters.policy_file import loads
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
+from tallyman.domain.retention.known import Release
+from tallyman.domain.usage import Use
+
+NOW = datetime(2026, 11, 16, tzinfo=UTC)
+PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")
+SIZES = (10_000, 100_000, 1_000_000)
+POLICY = b"""
+environments:
+  dev: {registries: [111111111111/us-east-2]}
+repositories:
+  - match: rocketseat/*
+    retention:
+      keep: [{newest: 50, of: semver}, {newest: 2, of: [semver, semver-commit], per: minor}, {newer_than: 30d},
+             {tag: "stable-*"}, {matches: "release-[0-9]+"}]
+      at_least: 10
+      untagged: {remove_after: 7d}
+      pulled_within: 14d
+      at_most: 100%
+"""
+
+
+def digest(number: int) -> str:
+    """One that no other number has."""
+    return "sha256:" + hashlib.sha256(number.to_bytes(8, "big")).hexdigest()
+
+
+def tags(random_: random.Random, family: int) -> Iterator[str]:
+    """Mostly a version or a version with its commit; every fiftieth family has twenty tags, some have none."""
+    major, minor, patch = family % 7, family // 7 % 90, family // 630
+    kind = random_.random()
+    if kind < 0.45:
+        yield f"v{major}.{minor}.{patch}"
+    elif kind < 0.9:
+        yield f"v{major}.{minor}.{patch}-{family:07x}"
+    elif kind < 0.95:
+        yield f"stable-{family}"
+    if family % 50 == 0:
+        for number in range(19):
+            yield f"build-{family}-{number}"
+
+
+def fill(inventory: Inventory, count: int) -> None:
+    """Families of five images until there are `count`."""
+    random_ = random.Random(1)
+    family = number = 0
+    base = [(digest(10**12 + n), 30_000_000) for n in range(200)]
+    while number < count:
+        pushed = int((NOW - timedelta(seconds=400 * 86400 * (1 - number / count))).timestamp() * 1000)
+        own = [digest(number + n) for n in range(5)]
+        lineage = base[family % 40 * 5 : family % 40 * 5 + 5]
+        for n, child in enumerate(own[:3]):
+            row = inventory.add_raw(child, (), pushed, 40_000_000)
+            blobs = [] if n == 2 else lineage
+            top = [(digest(2 * 10**12 + number + n + k * 10**9), 1_000_000) for k in range(3)]
+            inventory.hold(row, [*blobs, *top])
+        row = inventory.add_raw(own[3], tags(random_, family), pushed + 1000, 80_000_000, is_index=True)
+        inventory.link(row, own[:3])
+        row = inventory.add_raw(own[4], (), pushed + 2000, 1000, subject=own[3])
+        inventory.hold(row, [(digest(3 * 10**12 + number), 1000)])
+        number += 5
+        family += 1
+
+
+def measure(count: int) -> None:
+    """One size, in this process."""
+    inventory = Inventory(PLACE)
+    begun = time.perf_counter()
+    fill(inventory, count)
+    filled = time.perf_counter()
+    rows = range(3, len(inventory), max(5, count // 500 // 5 * 5))
+    uses = [
+        Use("ecs task", f"web/{r}", PLACE.at(inventory.digest(r)), PLACE.registry, PLACE, None, inventory.digest(r - 1))
+        for r in rows
+    ]
+    facts = Known(releases={inventory.digest(r): (Release("prod", NOW - timedelta(days=40)),) for r in rows})
+    policy = loads(POLICY)
+    started = time.perf_counter()
+    plan = plan_retention(policy, inventory, [Reading("ECS", PLACE.registry, NOW, tuple(uses))], facts, NOW)
+    ended = time.perf_counter()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{len(inventory):,} images {ended - started:.2f} s {peak:.0f} MB", flush=True)
+    print(
+        f"  inventory in {filled - begun:.2f} s; {len(plan.removed):,} to go, {plan.freed_bytes / 1e9:,.0f} GB freed",
+        file=sys.stderr,
+        flush=True,
+    )
+    assert Digest.parse(plan.inventory.digests[0])
+
+
+def main() -> None:
+    """Every size, or the one that is given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, help="only this size, in this process")
+    given = parser.parse_args()
+    if given.images:
+        measure(given.images)
+        return
+    for size in SIZES:
+        subprocess.run([sys.executable, __file__, "--images", str(size)], check=True)
+
+
+if __name__ == "__main__":
+    main()

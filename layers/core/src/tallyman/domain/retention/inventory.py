@@ -1,0 +1,218 @@
+"""All images of one repository, in columns: a million of them take about half a gigabyte.
+
+An image is a number, its row. What hangs together (an index's children, a referrer's subject) is kept as digests until
+it is asked for, because a page may name what only a later page brings.
+"""
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from tallyman.domain.images import ImageDetail
+from tallyman.domain.manifest import INDEX_TYPES, MANIFEST_TYPES, Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import BadManifest
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLI = timedelta(milliseconds=1)
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
+_ABOUT = re.compile(r"sha256-([0-9a-f]{64})(?:[.][a-z]+)?")
+NEVER = -1
+
+
+class Links(NamedTuple):
+    """By row: what goes along with it (`below`: children and referrers), the indexes that list it (`above`), and the
+    images that it refers to (`about`)."""
+
+    below: dict[int, list[int]]
+    above: dict[int, list[int]]
+    about: dict[int, list[int]]
+
+    def holders(self, row: int) -> list[int]:
+        """What the row hangs on: the indexes that list it, and its subjects."""
+        return [*self.above.get(row, ()), *self.about.get(row, ())]
+
+
+def millis(moment: datetime) -> int:
+    """Milliseconds since 1970."""
+    return (moment - _EPOCH) // _MILLI
+
+
+def moment(value: int) -> datetime:
+    """The reverse."""
+    return _EPOCH + value * _MILLI
+
+
+def subject_of_tag(tag: str) -> str | None:
+    """The digest that a tag such as `sha256-<hex>.sig` is about: how signatures were stored before referrers."""
+    found = _ABOUT.fullmatch(tag) if tag.startswith("sha256-") else None
+    return f"sha256:{found[1]}" if found else None
+
+
+class Inventory:
+    """What a repository holds. Fill it with `add`, and with `describe` for what manifests tell; in any order.
+
+    `name` is the repository's canonical name, `environment` the one that it belongs to (None: none).
+    """
+
+    def __init__(self, repository: Repository, name: str | None = None, environment: str | None = None) -> None:
+        self.repository, self.name, self.environment = repository, name or repository.name, environment
+        self.digests: list[str] = []
+        self.rows: dict[str, int] = {}
+        self.tags: list[tuple[str, ...]] = []
+        self.pushed = array("q")  # milliseconds since 1970
+        self.pulled = array("q")  # NEVER, or milliseconds since 1970
+        self.sizes = array("q")
+        self.indexes = bytearray()  # 1: an index by its media type
+        self.archived = bytearray()
+        self.subjects: dict[int, str] = {}
+        self.children: dict[int, Sequence[str]] = {}
+        self.attestations: set[str] = set()
+        self.artifacts: set[int] = set()
+        self.unread: dict[int, str] = {}  # rows whose manifest is not known: why
+        self.layers: list[Sequence[int] | None] = []
+        self.layer_sizes = array("q")
+        self._layer_ids: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def add(self, detail: ImageDetail) -> int:
+        """One image as the registry lists it; its row. The same digest again is the same image."""
+        row = self.add_raw(
+            detail.digest,
+            detail.tags,
+            millis(detail.pushed_at),
+            detail.size or 0,
+            is_index=detail.media_type in INDEX_TYPES,
+            pulled=millis(detail.pulled_at) if detail.pulled_at else NEVER,
+            archived=detail.archived,
+            subject=detail.subject,
+        )
+        if detail.media_type not in MANIFEST_TYPES:
+            self.unread.setdefault(row, "its media type is not known")
+        return row
+
+    def add_raw(
+        self,
+        digest: str,
+        tags: Iterable[str],
+        pushed: int,
+        size: int,
+        *,
+        is_index: bool = False,
+        pulled: int = NEVER,
+        archived: bool = False,
+        subject: str | None = None,
+    ) -> int:
+        """The same from plain values: times in milliseconds since 1970."""
+        known = self.rows.get(digest)
+        if known is not None:
+            return known
+        row = len(self.digests)
+        self.rows[digest] = row
+        self.digests.append(digest)
+        self.tags.append(tuple(sorted(tags)))
+        self.pushed.append(pushed)
+        self.pulled.append(pulled)
+        self.sizes.append(size)
+        self.indexes.append(is_index)
+        self.archived.append(archived)
+        self.layers.append(None)
+        if subject is not None:
+            self.subjects[row] = subject
+        if is_index:
+            self.unread[row] = "its manifest was not read"
+        return row
+
+    def describe(self, digest: str, manifest: Manifest | None, why: str = "") -> None:
+        """What the manifest tells; None: it can't be read, and `why`.
+
+        Of a manifest that does not parse every digest that its bytes name counts as a child: too much may stay.
+        """
+        row = self.rows.get(digest)
+        if row is None:
+            return
+        if manifest is None:
+            if self.indexes[row] or row in self.unread:
+                self.unread[row] = why
+            return
+        try:
+            children = manifest.children
+            if manifest.subject is not None:
+                self.subjects[row] = manifest.subject.digest
+            self.unread.pop(row, None)
+            if manifest.is_index:
+                self.indexes[row] = 1
+                self.children[row] = tuple(child.digest for child in children)
+                self.attestations.update(child.digest for child in children if child.is_attestation)
+                self.layers[row] = ()
+            else:
+                self.hold(row, ((blob.digest, blob.size) for blob in manifest.blobs))
+                if manifest.artifact_type and "config" not in manifest.artifact_type:
+                    self.artifacts.add(row)
+        except BadManifest:
+            self.unread.pop(row, None)
+            named = sorted({found.decode() for found in _DIGEST.findall(manifest.raw)} - {digest})
+            self.children[row] = tuple(named)
+
+    def link(self, row: int, children: Iterable[str]) -> None:
+        """Says that the row lists these images."""
+        self.indexes[row] = 1
+        self.unread.pop(row, None)
+        self.children[row] = tuple(children)
+        self.layers[row] = ()
+
+    def hold(self, row: int, blobs: Iterable[tuple[str, int]]) -> None:
+        """Says which layers (with the configuration) the row's image is made of: digest and bytes of each."""
+        held = []
+        ids, sizes = self._layer_ids, self.layer_sizes
+        for digest, size in blobs:
+            key = bytes.fromhex(digest[7:39])  # half of the digest tells layers apart, and takes half the memory
+            number = ids.get(key)
+            if number is None:
+                number = ids[key] = len(sizes)
+                sizes.append(size)
+            held.append(number)
+        self.layers[row] = tuple(held)
+
+    def digest(self, row: int) -> Digest:
+        """The row's digest."""
+        return Digest(self.digests[row])
+
+    def links(self) -> "Links":
+        """How the rows hang together: only what is in the inventory, and nothing with itself. Time and memory as many
+        as links."""
+        below: dict[int, list[int]] = {}
+        above: dict[int, list[int]] = {}
+        about: dict[int, list[int]] = {}
+        rows = self.rows
+        for row, children in self.children.items():
+            there = [found for child in children if (found := rows.get(child)) is not None and found != row]
+            if there:
+                below[row] = there
+                for child in there:
+                    above.setdefault(child, []).append(row)
+        for row, subject in self._about():
+            if subject != row:
+                below.setdefault(subject, []).append(row)
+                about.setdefault(row, []).append(subject)
+        return Links(below, above, about)
+
+    def _about(self) -> Iterator[tuple[int, int]]:
+        rows = self.rows
+        for row, subject in self.subjects.items():
+            if (found := rows.get(subject)) is not None:
+                yield row, found
+        for row, tags in enumerate(self.tags):
+            if tags and tags[0].startswith("sha256-"):
+                for about in self.tag_subjects(row):
+                    if (found := rows.get(about)) is not None:
+                        yield row, found
+
+    def tag_subjects(self, row: int) -> list[str]:
+        """What the row refers to by its tags; empty unless all of its tags are of that kind."""
+        found = [subject_of_tag(tag) for tag in self.tags[row]]
+        return [] if None in found else [each for each in found if each]

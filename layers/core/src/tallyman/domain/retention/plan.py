@@ -1,0 +1,301 @@
+"""What of a repository stays, what may go, and why: a pure function of policy, inventory, usage, facts and the time.
+
+A kept index keeps its children, a kept image its referrers; a shared child stays while any kept index needs it, and by
+that alone keeps no other index. What something needs (use, release, freeze, a waiting promotion) protects every index
+above it, and what those hold. What is removed takes along the children and referrers that nothing kept needs.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy, Removal, Retention, format_duration
+from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
+from tallyman.domain.retention.known import Known, Reading
+from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
+from tallyman.domain.retention.rules import named_by_rules
+
+KEEP, REMOVE = "keep", "remove"
+
+# Why an image stays or goes; those from GOES on go.
+_FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _WHOLE, _REFUSED, _STORED = range(10)
+_GOES, _UNNAMED, _OLD, _WITH = 10, 10, 11, 12
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """What is planned for one image. `kind`: index, image, attestation, artifact. `family`: the digest of the index
+    or subject at its head, itself where it is its own. `protections`: what protects it by itself."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    kind: str
+    family: Digest
+    pushed_at: datetime
+    pulled_at: datetime | None
+    size: int
+    archived: bool
+    action: str
+    reason: str
+    protections: tuple[Why, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The answer for every image of a repository. `removed`: rows of the inventory that go, indexes before what they
+    hold. `freed_bytes`: layers of these that no other image has. `refused`: why none of it may be carried out now."""
+
+    inventory: Inventory
+    policy: Digest
+    retention: Retention
+    now: datetime
+    links: Links
+    protected: Protected
+    codes: bytearray
+    named: Sequence[int]
+    removed: list[int] = field(default_factory=list)
+    freed_bytes: int = 0
+    refused: list[str] = field(default_factory=list)
+
+    def goes(self, digest: str) -> bool:
+        """Whether the image is to be removed."""
+        row = self.inventory.rows.get(digest)
+        return row is not None and self.codes[row] >= _GOES
+
+    def images(self) -> Iterator[PlannedImage]:
+        """Every image, the newest push first."""
+        pushed, digests = self.inventory.pushed, self.inventory.digests
+        for row in sorted(range(len(digests)), key=lambda row: (-pushed[row], digests[row])):
+            yield self.image(row)
+
+    def image(self, row: int) -> PlannedImage:
+        """What is planned for the row."""
+        inventory = self.inventory
+        pulled = inventory.pulled[row]
+        return PlannedImage(
+            digest=inventory.digest(row),
+            tags=inventory.tags[row],
+            kind=self._kind(row),
+            family=inventory.digest(self._head(row)),
+            pushed_at=moment(inventory.pushed[row]),
+            pulled_at=moment(pulled) if pulled >= 0 else None,
+            size=inventory.sizes[row],
+            archived=bool(inventory.archived[row]),
+            action=REMOVE if self.codes[row] >= _GOES else KEEP,
+            reason=self.reason(row),
+            protections=self.protections(row),
+        )
+
+    def protections(self, row: int) -> tuple[Why, ...]:
+        """What protects the row: by itself, through what it lists, or with its whole repository."""
+        return (*self.protected.rows.get(row, ()), *self.protected.whole)
+
+    def reason(self, row: int) -> str:
+        """The rule or protection that decided, as a sentence."""
+        retention, code = self.retention, self.codes[row]
+        if code == _RULED:
+            number = self.named[row] - 1
+            rules = retention.keep or ()
+            return f"keep[{number}]: {rules[number]}" if number < len(rules) else f"at_least {retention.at_least}"
+        if code == _PROTECTED:
+            name, why = self.protected.rows[row][0]
+            return f"{name}: {why}"
+        if code == _WHOLE:
+            name, why = self.protected.whole[0]
+            return f"{name}: {why}"
+        if code == _REFUSED:
+            return f"usage is not known: {self.protected.refused[0]}"
+        if code in (_NEEDED, _WITH):
+            return self._with(row, code)
+        age = format_duration(retention.untagged_remove_after or timedelta())
+        return {
+            _NO_RULES: "the policy has no keep rules: tagged images stay",
+            _UNTAGGED: "untagged, and the policy does not say when such go",
+            _UNTAGGED_YOUNG: f"untagged since less than {age}",
+            _STORED: "it is archived already",
+            _UNNAMED: "no keep rule names any of its tags",
+            _OLD: f"untagged and pushed more than {age} ago",
+        }[code]
+
+    def _with(self, row: int, code: int) -> str:
+        digests = self.inventory.digests
+        holders = self.links.holders(row)
+        alike = [h for h in holders if (self.codes[h] < _GOES) is (code == _NEEDED)] or holders
+        holder, at = min((digests[h], h) for h in alike)
+        verb = "is listed by" if at in self.links.above.get(row, ()) else "refers to"
+        return f"{verb} {holder[:19]}, which {'stays' if code == _NEEDED else 'goes'}"
+
+    def _kind(self, row: int) -> str:
+        inventory = self.inventory
+        if inventory.indexes[row]:
+            return "index"
+        if inventory.digests[row] in inventory.attestations:
+            return "attestation"
+        return "artifact" if row in inventory.artifacts or row in self.links.about else "image"
+
+    def _head(self, row: int) -> int:
+        """Up to the index or subject that nothing holds: where there are several, one that stays, the least digest."""
+        digests, codes, seen = self.inventory.digests, self.codes, {row}
+        while holders := [h for h in self.links.holders(row) if h not in seen]:
+            row = min(holders, key=lambda h: (codes[h] >= _GOES, digests[h]))
+            seen.add(row)
+        return row
+
+
+def plan_retention(policy: Policy, inventory: Inventory, usage: Iterable[Reading], facts: Known, now: datetime) -> Plan:
+    """What the policy does with every image of a repository now.
+
+    Pure; the order of images, uses and facts never matters. About as many steps as there are images, tags, layers and
+    links between images: a million images take some seconds, and a byte or three each beside the inventory.
+    """
+    return plan_with(policy.repository(inventory.name).retention, policy.digest, inventory, usage, facts, now)
+
+
+def plan_with(
+    retention: Retention, policy: Digest, inventory: Inventory, usage: Iterable[Reading], facts: Known, now: datetime
+) -> Plan:
+    """The same with a retention of its own, whose policy has this digest."""
+    links = inventory.links()
+    protected = protect(inventory, retention, tuple(usage), facts, now)
+    for row, why in list(lift(protected.rows, links.above, inventory.digests)):
+        protected.add(row, *why)
+    named = named_by_rules(inventory, retention, facts, millis(now))
+    codes = _own(inventory, retention, links, protected, named, millis(now))
+    _judge_circles(inventory, retention, links, codes, millis(now))
+    _keep_below(links, codes)
+    if retention.action is Removal.ARCHIVE:
+        for row, archived in enumerate(inventory.archived):
+            if archived and codes[row] >= _GOES:
+                codes[row] = _STORED
+    blocked = _WHOLE if protected.whole else _REFUSED if protected.refused else 0
+    refused = list(dict.fromkeys(protected.refused))
+    removed = [row for row, code in enumerate(codes) if code >= _GOES]
+    if blocked:
+        for row in removed:
+            codes[row] = blocked
+        removed = []
+    plan = Plan(inventory, policy, retention, now, links, protected, codes, named, refused=refused)
+    plan.removed = _in_order(inventory, links, removed)
+    plan.freed_bytes = _freed(inventory, removed, codes)
+    if problem := retention.too_many(len(removed), len(inventory)):
+        plan.refused.append(problem)
+    return plan
+
+
+def _own(
+    inventory: Inventory, retention: Retention, links: Links, protected: Protected, named: Sequence[int], now: int
+) -> bytearray:
+    """What each image's own tags, age and protections say; _FOLLOWS where it goes by what holds it."""
+    codes = bytearray(len(inventory))
+    guarded, above, about = protected.rows, links.above, links.about
+    orphan = _orphan(inventory, retention, now)
+    rules = retention.keep is not None
+    for row, tags in enumerate(inventory.tags):
+        if row in guarded:
+            codes[row] = _PROTECTED
+        elif named[row]:
+            codes[row] = _RULED
+        elif tags:
+            if row in about and tags[0].startswith("sha256-") and inventory.tag_subjects(row):
+                codes[row] = _FOLLOWS
+            else:
+                codes[row] = _UNNAMED if rules else _NO_RULES
+        elif row not in above and row not in about:
+            codes[row] = orphan(row)
+    return codes
+
+
+class _Orphans:
+    """What becomes of untagged images that belong to nothing."""
+
+    def __init__(self, inventory: Inventory, retention: Retention, now: int) -> None:
+        after = retention.untagged_remove_after
+        self._since = None if after is None else now - after // timedelta(milliseconds=1)
+        self._pushed = inventory.pushed
+
+    def __call__(self, row: int) -> int:
+        if self._since is None:
+            return _UNTAGGED
+        return _OLD if self._pushed[row] <= self._since else _UNTAGGED_YOUNG
+
+
+_orphan = _Orphans
+
+
+def _judge_circles(inventory: Inventory, retention: Retention, links: Links, codes: bytearray, now: int) -> None:
+    """Untagged images that hang only on each other, in a circle, belong to nothing: they go by their own age."""
+    if not links.below or _FOLLOWS not in codes:
+        return
+    reached = bytearray(len(codes))
+    waiting = [row for row in links.below if codes[row] != _FOLLOWS]
+    below = links.below
+    while waiting:
+        for each in below.get(waiting.pop(), ()):
+            if codes[each] == _FOLLOWS and not reached[each]:
+                reached[each] = 1
+                waiting.append(each)
+    orphan = _orphan(inventory, retention, now)
+    for row, code in enumerate(codes):
+        if code == _FOLLOWS and not reached[row]:
+            codes[row] = orphan(row)
+
+
+def _keep_below(links: Links, codes: bytearray) -> None:
+    """What is held by what stays stays; all else that follows goes. An iterative walk: no depth is too deep."""
+    below = links.below
+    waiting = [row for row in below if _FOLLOWS < codes[row] < _GOES]
+    while waiting:
+        for each in below.get(waiting.pop(), ()):
+            if codes[each] == _FOLLOWS or codes[each] >= _GOES:
+                codes[each] = _NEEDED
+                waiting.append(each)
+    at = codes.find(_FOLLOWS)
+    while at >= 0:
+        codes[at] = _WITH
+        at = codes.find(_FOLLOWS, at + 1)
+
+
+def _in_order(inventory: Inventory, links: Links, removed: list[int]) -> list[int]:
+    """Indexes before what they list, however nested, then what refers to others; each group by digest."""
+    going = set(removed)
+    depth = dict.fromkeys(removed, 0)
+    waiting = [row for row in removed if row in inventory.children]
+    rounds = 0
+    while waiting and rounds <= len(going):
+        rounds += 1
+        lower = set()
+        for row in waiting:
+            for child in inventory.children.get(row, ()):
+                at = inventory.rows.get(child)
+                if at in going and at != row and depth[at] <= depth[row] and depth[row] < 64:
+                    depth[at] = depth[row] + 1
+                    if at in inventory.children:
+                        lower.add(at)
+        waiting = list(lower)
+    indexes = inventory.indexes
+    return sorted(removed, key=lambda row: (depth[row], not indexes[row], inventory.digests[row]))
+
+
+def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:
+    """Bytes of the layers that only removed images have, each layer once."""
+    if not removed:
+        return 0
+    layers, sizes = inventory.layers, inventory.layer_sizes
+    counted = bytearray(len(sizes))
+    for row, code in enumerate(codes):
+        if code < _GOES:
+            for layer in layers[row] or ():
+                counted[layer] = 1
+    freed = 0
+    for row in removed:
+        for layer in layers[row] or ():
+            if not counted[layer]:
+                counted[layer] = 1
+                freed += sizes[layer]
+    return freed
+
+
+def frozen(plan: Plan) -> bool:
+    """Whether a freeze keeps the whole repository."""
+    return any(name == FROZEN for name, _ in plan.protected.whole)
