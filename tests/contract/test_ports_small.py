@@ -316,6 +316,15 @@ def test_ids_are_asked_for_once_in_five_minutes() -> None:
     assert len(iam.asked) == 2
 
 
+def test_a_role_that_was_made_since_it_was_asked_for_is_known_at_once() -> None:
+    iam = Replies({"Role": {"RoleId": "AROA1"}}, {"Role": {"RoleId": "AROA2"}}, {"Role": {"RoleId": "AROA2"}})
+    people = IamPeople(iam, clock=lambda: 0.0)
+    assert people.principal("AROA1:s", ["role/x"]) == "role/x"
+    assert people.principal("AROA2:s", ["role/x"]) == "role/x"
+    assert people.principal("AROA1:s", ["role/x"]) is None
+    assert len(iam.asked) == 3
+
+
 # --- Trail
 
 HOUR = timedelta(hours=1)

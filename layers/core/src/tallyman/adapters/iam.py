@@ -25,17 +25,27 @@ class IamPeople:
         self._lock = threading.Lock()
 
     def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
-        """At most one call an entry. A role's sender is `AROA…:session`, a user's `AIDA…`."""
+        """At most one call an entry. A role's sender is `AROA…:session`, a user's `AIDA…`.
+
+        What is remembered lets somebody in; nobody is refused by it: their role may have been made since.
+        """
         who = sender_id.partition(":")[0]
         if not who:
             return None
-        return next((entry for entry in allowed if self._unique_id(entry) == who), None)
+        remembered = [entry for entry in allowed if self._remembers(entry)]
+        for entry in (*remembered, *(e for e in allowed if e not in remembered)):
+            if self._unique_id(entry) == who:
+                return entry
+        return next((entry for entry in remembered if self._unique_id(entry, anew=True) == who), None)
 
-    def _unique_id(self, entry: str) -> str | None:
+    def _remembers(self, entry: str) -> bool:
+        asked, _ = self._known.get(entry, (float("-inf"), None))
+        return self._clock() - asked < _CACHED
+
+    def _unique_id(self, entry: str, anew: bool = False) -> str | None:
         with self._lock:
-            asked, known = self._known.get(entry, (float("-inf"), None))
-            if self._clock() - asked < _CACHED:
-                return known
+            if not anew and self._remembers(entry):
+                return self._known[entry][1]
             found = self._ask(entry)
             self._known[entry] = (self._clock(), found)
             return found
