@@ -17,15 +17,17 @@ from fakes import (
     FakeHints,
     FakeLedger,
     FakeNotices,
+    FakePeople,
     FakeRegistries,
     FakeState,
 )
 from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.promote_image import PromoteImage
+from tallyman.services.record_command import RecordCommand
 from tallyman.services.record_push import RecordPush
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.roll_back import RollBacks
@@ -162,6 +164,18 @@ def one() -> tuple[Harbour, Digest]:
     return harbour, harbour.push(image("a"), "v1.0.0")
 
 
-def place_name(place: Repository) -> str:
-    """For test ids."""
-    return place.registry.region
+def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
+    """A person asks; what is enqueued then is not taken up yet."""
+    record = RecordCommand(
+        harbour.policy,
+        harbour.ledger,
+        harbour.state,
+        FakePeople(),
+        harbour.hints,
+        harbour.notices,
+        harbour.judge,
+        harbour.clock,
+    )
+    harbour.clock.advance(seconds=1)
+    body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
+    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock())

@@ -86,3 +86,23 @@ def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deploy
     assert "recalled" in refused["refused"]
     (listed,) = run("pending", "prod", "--released")
     assert (listed["digest"], [g["name"] for g in listed["gates"]], listed["released"]) == (first, ["recalled"], False)
+
+
+@pytest.mark.parametrize(
+    ("function", "service", "call", "arguments"),
+    [
+        ("promote-image", "ecr", "batch_delete_image", {"repositoryName": NAME, "imageIds": [{"imageTag": "v1.0.0"}]}),
+        ("promote-image", "ecr", "delete_repository", {"repositoryName": NAME, "force": True}),
+        ("promote-image", "dynamodb", "update_item", {"Key": {"pk": {"S": "D#x"}, "sk": {"S": "x"}}}),
+        ("record-command", "ecr", "initiate_layer_upload", {"repositoryName": NAME}),
+        ("reconcile", "ecr", "initiate_layer_upload", {"repositoryName": NAME}),
+        ("record-command", "dynamodb", "delete_item", {"Key": {"pk": {"S": "D#x"}, "sk": {"S": "x"}}}),
+    ],
+)
+def test_a_role_may_not_do_what_is_not_its_own(
+    world: Deployed, function: str, service: str, call: str, arguments: dict[str, Any]
+) -> None:
+    client = world.client(service, role=f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
+    table = {"TableName": world.stack.ledger._table} if service == "dynamodb" else {}  # type: ignore[attr-defined]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        getattr(client, call)(**arguments, **table)

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from promoting import PLACES, Harbour
+from promoting import PLACES, Harbour, command
 from recording import policy
 
 from builders import DEV, PROD, image, multi_arch, scanned
-from fakes import Crash, CrashAfter, FakePeople
+from fakes import Crash, CrashAfter
 from tallyman.domain.facts import Kind
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, Refused, Unreachable
 from tallyman.services.consequences import Consequences
 from tallyman.services.misfits import would_not_pass
-from tallyman.services.record_command import RecordCommand
 from tallyman.services.release import releases
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/image-released.json").read_text())
@@ -33,23 +32,6 @@ def two() -> tuple[Harbour, Digest, Digest]:
     harbour.work()
     assert harbour.released() == second
     return harbour, first, second
-
-
-def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
-    """A person asks; what is enqueued then is not taken up yet."""
-    record = RecordCommand(
-        harbour.policy,
-        harbour.ledger,
-        harbour.state,
-        FakePeople(),
-        harbour.hints,
-        harbour.notices,
-        harbour.judge,
-        harbour.clock,
-    )
-    harbour.clock.advance(seconds=1)
-    body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
-    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock())
 
 
 def roll_back(harbour: Harbour, digest: Digest, request: str = "r1") -> None:

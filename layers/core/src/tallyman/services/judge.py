@@ -100,7 +100,8 @@ class Judge:
         """
         pk, sk = pending_key(decision)
         item = self.state.get(pk, sk)
-        Misfits(self.state, self.notices).look(decision, now)
+        if any(True for _ in image.of(Kind.PROMOTED)):
+            Misfits(self.state, self.notices).look(decision, now)
         if not decision.is_candidate:
             if item is not None:
                 self.state.delete(pk, sk, item.revision)

@@ -1,0 +1,226 @@
+"""What the clock looks after: releases, promotions that stand half-done, recalls that still run, open repositories."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from promoting import PLACES, Harbour, command
+from recording import policy
+
+from builders import DEV, PROD, PROD_SA, image, scanned
+from fakes import FakeArchive
+from tallyman.domain.facts import Kind
+from tallyman.domain.images import ScanReport
+from tallyman.domain.names import Registry, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.prevention import only_push, problem, repository_policy
+from tallyman.domain.usage import Use
+from tallyman.errors import Throttled, Unreachable
+from tallyman.ports import StateChange
+from tallyman.services.consequences import Consequences
+from tallyman.services.guarded import Guarded
+from tallyman.services.record_scan import RecordScan
+from tallyman.services.release import Releases, release_partition
+from tallyman.services.released import Released, Watched
+from tallyman.services.sweep import SWEEP
+from tallyman.services.waiting import Waiting
+
+
+class World(Harbour):
+    """A harbour with what reconcile needs besides."""
+
+    uses: tuple[Use, ...] = ()
+    problems_found: dict[Repository, str]
+    troubles: list[str]
+
+    def running(self, registry: Registry) -> Iterator[Use]:
+        return iter([use for use in self.uses if use.where == registry])
+
+    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+        assert others == ("role/break-glass",)
+        return self.problems_found.get(repository)
+
+    def sweep(self) -> Watched:
+        """One run by the clock."""
+        self.clock.advance(minutes=15)
+        judge = self.judge
+        scans = RecordScan(self.registries, self.ledger, FakeArchive(), judge, self.clock)
+        waiting = Waiting(self.policy, self.registries, self.ledger, self.state, self.hints, judge, scans, self.clock)
+        releases = Releases(self.policy, self.ledger, self.state, self.announcements, self.clock)
+        guarded = Guarded(self.policy, self, self.state, self.notices, self.clock)
+        consequences = Consequences(self.policy, self.ledger, self.state, self)
+        released = Released(
+            self.policy, self.state, self.notices, judge, releases, waiting, guarded, consequences, self.clock
+        )
+        self.troubles = []
+        found = released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0)
+        guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
+        return found
+
+    def told(self, kind: str) -> list[str]:
+        return [text for _, text, attributes in self.notices.published if attributes["kind"] == kind]
+
+
+def promoted(**gates: object) -> tuple[World, str]:
+    world = World(policy=policy(verified=True, **gates))
+    digest = world.push(image("a"), "v1.0.0")
+    world.work()
+    return world, digest
+
+
+def test_a_release_that_was_not_announced_is() -> None:
+    world, digest = promoted()
+    world.announcements.emitted.clear()
+    item = world.state.get(release_partition("prod"), DEV.name)
+    assert item is not None
+    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    world.sweep()
+    world.sweep()
+    assert [d["digest"] for _, d in world.announcements.emitted] == [digest]
+
+
+def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_it_does() -> None:
+    world = World()
+    digest = world.push(image("a"), "v1.0.0")
+    put = world.registries.put_manifest
+
+    def no_tags(repository: Repository, manifest: object, tag: str | None = None) -> None:
+        if repository == PROD_SA and tag:
+            raise Throttled("Rate exceeded")
+        put(repository, manifest, tag)  # type: ignore[arg-type]
+
+    world.registries.put_manifest = no_tags  # type: ignore[method-assign]
+    world.work()
+    assert world.tags("v1.0.0") == [digest, None]
+    assert [world.sweep().stuck["prod"] for _ in range(2)] == [1, 1]
+    (text,) = world.told("stuck")
+    assert "Rate exceeded" in text
+
+
+def test_what_was_given_up_is_counted() -> None:
+    world = World()
+    world.push(image("a"), "v1.0.0")
+    world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
+    world.work(until=timedelta(days=2))
+    assert world.facts(Kind.PARKED)
+    assert world.sweep().parked["prod"] == 1
+
+
+def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
+    world, digest = promoted()
+    command(world, "recall", digest)
+    world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)  # type: ignore[arg-type]
+    assert [world.sweep().would_not_pass["prod"] for _ in range(2)] == [1, 1]
+    (text,) = world.told("recalled_in_use")
+    assert "ecs task prod/widget in 222222222222/us-east-2" in text
+    assert "prod releases it" in text
+
+
+def test_a_released_image_is_scanned_again_once_a_day() -> None:
+    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    digest = world.push(image("a"), "v1.0.0")
+    now = world.clock()
+    world.ledger.append(scanned(digest, at=now, seen=now))
+    world.registries.set_scan(DEV, digest, ScanReport("complete", completed_at=now))
+    world.judge.digest(digest)
+    world.work()
+    world.clock.advance(hours=25)
+    for _ in range(3):
+        world.sweep()
+    started = [request for request in world.registries.requests if request[0] == "start_scan"]
+    assert len(started) == 1
+
+
+def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
+    world, _ = promoted()
+    announce = world.announcements.emit
+
+    def broken(kind: str, detail: object) -> None:
+        raise Unreachable("the bus does not answer")
+
+    item = world.state.get(release_partition("prod"), DEV.name)
+    assert item is not None
+    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    world.announcements.emit = broken  # type: ignore[method-assign]
+    world.sweep()
+    assert world.troubles == [f"prod/{DEV.name}: the bus does not answer"]
+    world.announcements.emit = announce  # type: ignore[method-assign]
+
+
+# --- prevention
+
+
+def only_tallyman() -> World:
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {"registries": [str(p.registry) for p in PLACES]},
+                },
+                "repositories": [
+                    {
+                        "match": "rocketseat/*",
+                        "create": {"push": "tallyman-only", "break_glass": "role/break-glass"},
+                        "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}],
+                    }
+                ],
+            }
+        )
+    )
+    world.problems_found = {}
+    for place in (DEV, *PLACES):
+        world.state.put(StateChange(SWEEP, str(place), 0, {}))
+    return world
+
+
+def test_a_repository_that_is_open_is_counted_and_told_once_per_change() -> None:
+    world = only_tallyman()
+    assert world.sweep().unguarded.total() == 0
+    world.problems_found = {PROD: "the repository has no policy"}
+    assert [world.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
+    world.problems_found = {PROD: "the statement was changed"}
+    world.sweep()
+    assert len(world.told("unguarded")) == 2
+    world.problems_found = {}
+    assert world.sweep().unguarded["prod"] == 0
+
+
+def test_a_promotion_creates_a_repository_that_only_it_fills() -> None:
+    world = only_tallyman()
+    for place in PLACES:
+        del world.registries._held[place]
+    digest = world.push(image("a"), "v1.0.0")
+    world.work()
+    assert world.released() == digest
+    assert [world.registries.held(p).push for p in PLACES] == [("role/break-glass",)] * 2
+
+
+ALLOWED = ["arn:aws:iam::222222222222:role/tallyman-spoke-push"]
+
+
+def test_the_policy_that_is_written_is_the_one_that_is_looked_for() -> None:
+    document = repository_policy(PROD, ["333333333333"], ALLOWED)
+    assert document is not None
+    assert [s["Sid"] for s in document["Statement"]] == ["Pull", "OnlyTallymanPushes"]
+    assert document["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
+    assert problem(json.dumps(document), ALLOWED) is None
+    assert repository_policy(PROD, (), ()) is None
+
+
+def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:
+    same = only_push(ALLOWED) | {
+        "Principal": {"AWS": "*"},
+        "Condition": {"ArnNotLike": {"aws:PrincipalArn": ALLOWED[0]}},
+    }
+    assert problem(json.dumps({"Statement": same}), ALLOWED) is None
+    wider = only_push([*ALLOWED, "arn:aws:iam::222222222222:role/ci"])
+    assert problem(json.dumps({"Statement": [wider]}), ALLOWED) == (
+        "the statement OnlyTallymanPushes of the repository's policy was changed"
+    )
+    fewer = only_push(ALLOWED) | {"Action": ["ecr:PutImage"]}
+    assert "was changed" in str(problem(json.dumps({"Statement": [fewer]}), ALLOWED))
+    assert "lacks" in str(problem(json.dumps({"Statement": []}), ALLOWED))
+    assert "no policy" in str(problem(None, ALLOWED))
+    assert "no JSON" in str(problem("{", ALLOWED))
