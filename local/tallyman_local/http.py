@@ -5,11 +5,13 @@ cheroot rather than werkzeug's threaded server: half the time per small request 
 decoded while they arrive, and a body of any size passes through a few tens of megabytes of memory.
 """
 
+import ctypes
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Any, Final
 
 from cheroot.wsgi import Server
@@ -23,6 +25,14 @@ HOST: Final = "127.0.0.1"
 log = logging.getLogger("tallyman.local")
 
 
+@cache
+def _give_back_large_buffers() -> None:
+    """glibc keeps freed buffers of up to 32 MiB, for each thread: bodies of 14 MB (a part of a layer over ECR's API)
+    made 250 MB of them. With a fixed threshold they are mapped, and go back when they are freed."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD, bytes
+
+
 class Listener:
     """One port of 127.0.0.1, a free one unless one is asked for, that answers for `app` until `stop()`.
 
@@ -30,6 +40,7 @@ class Listener:
     """
 
     def __init__(self, app: WsgiApp, *, threads: int = 32, port: int = 0) -> None:
+        _give_back_large_buffers()
         self._server = Server((HOST, port), _drained(app), numthreads=threads, request_queue_size=128)
         self._server.timeout = 300  # seconds an idle connection is kept
         self._server.shutdown_timeout = 0

@@ -18,6 +18,7 @@ from . import (
     errors,
     model,
 )
+from .blobs import is_full
 from .calls import OPERATIONS, Call, Parts
 from .errors import EcrError
 from .events import Identity
@@ -79,9 +80,12 @@ def answer(parts: Parts, name: str, payload: bytes, registry: Registry, identity
         body = _run(parts, name, payload, registry, identity)
     except EcrError as error:
         status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
-    except Exception:
-        _LOG.exception("the local ECR failed in %s", name)
+    except Exception as error:
         text = f"The local ECR failed in {name}; its log says where"
+        if is_full(error):
+            text = f"Nothing of this {name} was kept: {error}"
+        else:
+            _LOG.exception("the local ECR failed in %s", name)
         status, body = 500, {"__type": "ServerException", "message": text}
     headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": str(uuid.uuid4())}
     if status != 200:

@@ -7,9 +7,11 @@ Each registry has files of its own, so that damaging one registry's copy leaves 
 rename, after fsync: a killed process leaves a whole blob or none.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +21,13 @@ from typing import BinaryIO
 from tallyman.domain.names import Digest, Registry
 
 CHUNK = 1 << 20
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk (or a quota, or a limit on files) takes no more: for files and for SQLite."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
 
 
 class ShortBody(Exception):

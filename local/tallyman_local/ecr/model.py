@@ -1,6 +1,7 @@
 """ECR's own service model (from botocore): requests are checked against it, answers are shaped by it."""
 
 import base64
+import binascii
 import json
 import re
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "integer": int, "long": int, "boolean": bool, "double": (int, float), "float": (int, float),
     "timestamp": (int, float), "blob": str, "list": list, "map": dict, "structure": dict,
 }  # fmt: skip
+
+_PART = re.compile(rb'"layerPartBlob" *: *"([A-Za-z0-9+/=]{16,})"')
 
 
 @cache
@@ -35,6 +38,10 @@ def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
     Raises SerializationException for what is no JSON or of another type, InvalidParameterException for what is
     outside the model's constraints (ECR names the first one only).
     """
+    # A layer's part is 10 MiB: taken out of the text first, it is not held four times over.
+    cut = _PART.search(payload)
+    if cut and model.name == "UploadLayerPart":
+        return read(model, payload[: cut.start(1)] + payload[cut.end(1) :]) | {"layerPartBlob": _decoded(payload, cut)}
     try:
         body = json.loads(payload or b"{}")
     except (ValueError, RecursionError) as error:
@@ -42,6 +49,13 @@ def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
     shape = model.input_shape
     checked: dict[str, Any] = _check(body, shape, "") if shape else {}
     return checked
+
+
+def _decoded(payload: bytes, cut: re.Match[bytes]) -> bytes:
+    try:
+        return binascii.a2b_base64(memoryview(payload)[cut.start(1) : cut.end(1)], strict_mode=True)
+    except binascii.Error as error:
+        raise EcrError("SerializationException", "'layerPartBlob' must be base64") from error
 
 
 def _check(value: Any, shape: Shape, where: str) -> Any:

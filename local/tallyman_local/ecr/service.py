@@ -10,6 +10,7 @@ from wsgiref.types import WSGIApplication
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman_local.http import read_body
 
 from . import api, errors
 from .calls import Allow, Parts
@@ -101,7 +102,7 @@ class LocalEcr:
                 return Response(json.dumps(refusal), 400, content_type="application/x-amz-json-1.1")
             operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
             registry = Registry(identity.account, scope[2])
-            status, headers, answer = self.api(operation, request.get_data(), registry, identity)
+            status, headers, answer = self.api(operation, read_body(request.environ), registry, identity)
             return Response(answer, status, headers)
 
         return app

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Request, Response
 from tallyman.domain.names import Registry, Repository
 
 from . import model
-from .blobs import ShortBody
+from .blobs import ShortBody, is_full
 from .calls import Parts
 from .errors import EcrError
 from .events import Identity
@@ -70,9 +70,12 @@ class RegistryApp:
             response = failure(error)
         except ShortBody as error:
             response = failure(OciError(400, "SIZE_INVALID", f"Nothing of this request was kept: {error}"))
-        except Exception:
-            _LOG.exception("the local registry failed in %s %s", request.method, request.path)
-            response = failure(OciError(500, "UNKNOWN", "The local ECR failed; its log says where"))
+        except Exception as error:
+            if is_full(error):
+                response = failure(OciError(507, "UNKNOWN", f"Nothing of this request was kept: {error}"))
+            else:
+                _LOG.exception("the local registry failed in %s %s", request.method, request.path)
+                response = failure(OciError(500, "UNKNOWN", "The local ECR failed; its log says where"))
         body.drain()
         return response(environ, start_response)
 

@@ -1,0 +1,286 @@
+"""The `aws` command, boto3's waiters and paginators, buildah, crane, regctl, oras, ECR's credential helper, and the
+notes' session, word for word but for the host. A client that is not installed is skipped: tests/tools/clients.sh."""
+
+import base64
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import WaiterError
+
+from builders import image, layer, multi_arch, signature
+from ecr_server import DEV, NAME, PROD, Served, serve
+
+HERE = Path(__file__).resolve().parents[2]
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    with serve(tmp_path / "ecr") as running:
+        yield running
+
+
+def program(name: str) -> str:
+    """Where a client is; skips the test where it is not."""
+    own = HERE / ".venv-aws" / "bin" / name
+    found = str(own) if own.exists() else shutil.which(name)
+    if name == "aws" and found != str(own):
+        pytest.skip("no aws command in .venv-aws: run tests/tools/clients.sh")
+    return found or pytest.skip(f"{name} is not on the PATH")
+
+
+def environment(served: Served, tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text("{}")
+    return {
+        **kept,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.api_port}",
+        "AWS_ACCESS_KEY_ID": DEV.account,
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_PAGER": "",
+        "DOCKER_CONFIG": str(tmp_path / "docker"),
+        "REGCTL_CONFIG": str(tmp_path / "regctl.json"),
+        "HOME": str(tmp_path),
+        "NO_PROXY": "localhost,127.0.0.1",
+    }
+
+
+@pytest.fixture
+def shell(served: Served, tmp_path: Path) -> Run:
+    """Run a line of shell as a person would, with the local cloud's environment."""
+    named = {**environment(served, tmp_path), "PATH": f"{HERE / '.venv-aws' / 'bin'}:{os.environ['PATH']}"}
+
+    def run(line: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, env=named, timeout=180
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def says(shell: Run, line: str) -> str:
+    """What a line prints; it has to succeed."""
+    status, said = shell(line)
+    assert status == 0, said
+    return said
+
+
+# -- the notes
+
+
+@pytest.mark.docker
+@pytest.mark.clients
+def test_the_session_of_the_notes(served: Served, shell: Run, tmp_path: Path) -> None:
+    program("aws")
+    if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, timeout=60).returncode:
+        pytest.skip("no Docker engine answers")
+    registry = f"localhost:{served.ports[DEV]}"
+    region = "us-east-2"
+    repository = f"{registry}/rocketseat/widget-server"
+    try:
+        says(shell, f"aws ecr create-repository --repository-name widget-server --region {region}")
+        created = json.loads(
+            says(
+                shell,
+                "aws ecr create-repository --repository-name rocketseat/widget-server"
+                f" --image-tag-mutability IMMUTABLE --region {region}",
+            )
+        )["repository"]
+        assert (created["repositoryUri"], created["imageTagMutability"]) == (repository, "IMMUTABLE")
+        login = f"docker login --username AWS --password-stdin {registry}"
+        assert "Login Succeeded" in says(shell, f"aws ecr get-login-password --region {region} | {login}")
+        for version in ("v1", "v2"):
+            content = tmp_path / f"{version}.tar"
+            content.write_bytes(gzip.decompress(layer(f"widget-server {version}").raw))
+            says(shell, f"docker import {content} widget-server:{version}")
+        says(shell, f"docker tag widget-server:v1 {repository}:v1")
+        says(shell, f"docker push {repository}:v1")
+        says(shell, f"docker tag widget-server:v2 {repository}:v1")
+        status, said = shell(f"docker push {repository}:v1")
+        assert status == 1
+        text = "The image tag 'v1' already exists in the 'rocketseat/widget-server' repository and cannot be"
+        assert f"{text} overwritten because the tag is immutable." in said
+        says(shell, f"docker tag widget-server:v2 {repository}:v2")
+        says(shell, f"docker push {repository}:v2")
+        describe = f"aws ecr describe-images --repository-name rocketseat/widget-server --region {region}"
+        details = json.loads(says(shell, describe))["imageDetails"]
+        assert sorted(tag for detail in details for tag in detail["imageTags"]) == ["v1", "v2"]
+        assert all(detail["imageSizeInBytes"] > 0 for detail in details)
+        says(shell, f"docker rmi widget-server:v1 widget-server:v2 {repository}:v1 {repository}:v2")
+        first = next(detail["imageDigest"] for detail in details if detail["imageTags"] == ["v1"])
+        assert first in says(shell, f"docker pull {repository}:v1")
+        assert first in says(shell, f"docker pull {repository}@{first}")
+    finally:
+        shell(f"docker rmi -f $(docker images -q {repository}) widget-server:v1 widget-server:v2")
+
+
+# -- the aws command and boto3
+
+
+@pytest.mark.clients
+def test_the_aws_command_lists_describes_scans_and_deletes(served: Served, shell: Run) -> None:
+    program("aws")
+    served.create()
+    app = multi_arch("app")
+    served.push(app, "v1")
+    served.push(signature(app))
+
+    def ecr(line: str) -> dict[str, object]:
+        answer: dict[str, object] = json.loads(
+            says(shell, f"aws ecr {line} --repository-name {NAME} --region us-east-2")
+        )
+        return answer
+
+    listed = ecr("list-images --query 'imageIds[?imageTag]'")
+    assert listed == [{"imageDigest": str(app.digest), "imageTag": "v1"}]
+    referrers = ecr(f"list-image-referrers --subject-id imageDigest={app.digest}")["referrers"]
+    assert len(referrers) == 1  # type: ignore[arg-type]
+    child = next(iter(app.manifests))
+    ecr(f"start-image-scan --image-id imageDigest={child}")
+    served.ecr.scanner.complete(DEV, NAME, child, [{"name": "CVE-2026-1", "severity": "HIGH"}])
+    status, said = shell(
+        f"aws ecr wait image-scan-complete --repository-name {NAME} --region us-east-2 --image-id imageDigest={child}"
+    )
+    assert status == 0, said
+    status, said = shell("aws ecr describe-images --repository-name team/none --region us-east-2")
+    assert status == 254 or "RepositoryNotFoundException" in said
+    gone = ecr("batch-delete-image --image-ids imageTag=v1")
+    assert (gone["imageIds"], gone["failures"]) == ([{"imageDigest": str(app.digest), "imageTag": "v1"}], [])
+
+
+def test_every_paginator_of_boto3_comes_to_an_end_with_everything(served: Served) -> None:
+    client, names = served.client(), [f"team/r{n}" for n in range(5)]
+    for name in names:
+        served.create(name=name)
+    for n in range(5):
+        served.push(image(f"app {n}"), f"v{n}", name=names[0])
+        client.create_repository_creation_template(prefix=f"p{n}", appliedFor=["REPLICATION"])
+    digest = image("app 0").digest
+    found = [{"name": f"CVE-{n}", "severity": "LOW"} for n in range(5)]
+    served.ecr.scanner.complete(DEV, names[0], digest, found)
+
+    def everything(operation: str, key: str, **asked: object) -> int:
+        pages = client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 2}, **asked)
+        counted = list(pages.search(key))
+        assert len(counted) == len({json.dumps(item, default=str) for item in counted})
+        return len(counted)
+
+    assert everything("describe_repositories", "repositories[]") == 5
+    assert everything("list_images", "imageIds[]", repositoryName=names[0]) == 5
+    assert everything("describe_images", "imageDetails[]", repositoryName=names[0]) == 5
+    asked = {"repositoryName": names[0], "imageId": {"imageDigest": digest}}
+    assert everything("describe_image_scan_findings", "imageScanFindings.findings[]", **asked) == 5
+    assert everything("describe_repository_creation_templates", "repositoryCreationTemplates[]") == 5
+
+
+def test_the_waiter_for_a_scan_ends_when_it_is_complete_and_when_it_failed(served: Served) -> None:
+    served.create(imageScanningConfiguration={"scanOnPush": True})
+    app = image("app")
+    served.push(app, "v1")
+    waiter = served.client().get_waiter("image_scan_complete")
+    asked = {"repositoryName": NAME, "imageId": {"imageTag": "v1"}}
+    with pytest.raises(WaiterError, match="Max attempts exceeded"):
+        waiter.wait(**asked, WaiterConfig={"Delay": 0, "MaxAttempts": 2})
+    served.ecr.scanner.complete(DEV, NAME, app.digest)
+    waiter.wait(**asked, WaiterConfig={"Delay": 0, "MaxAttempts": 1})
+    served.ecr.scanner.complete(DEV, NAME, app.digest, status="FAILED")
+    with pytest.raises(WaiterError, match="terminal failure state"):
+        waiter.wait(**asked, WaiterConfig={"Delay": 0, "MaxAttempts": 1})
+
+
+# -- other clients
+
+
+def password(served: Served) -> str:
+    return base64.b64decode(served.token().partition(" ")[2]).decode().partition(":")[2]
+
+
+@pytest.mark.clients
+def test_buildah_builds_pushes_pulls_and_keeps_the_digest(served: Served, shell: Run, tmp_path: Path) -> None:
+    program("buildah")
+    served.create()
+    address = f"localhost:{served.ports[DEV]}/{NAME}"
+    storage = f"--root {tmp_path}/graph --runroot {tmp_path}/run --storage-driver vfs"
+    (tmp_path / "app.txt").write_text("hello")
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    login = f"--tls-verify=false --creds AWS:{password(served)} --signature-policy {tmp_path}/policy.json"
+    status, said = shell(
+        f"set -e; c=$(buildah {storage} from scratch); buildah {storage} copy $c {tmp_path}/app.txt /; "
+        f"buildah {storage} commit $c built; buildah {storage} push {login} --digestfile {tmp_path}/d built"
+        f" docker://{address}:v1"
+    )
+    if status and ("unshare" in said or "namespace" in said or "operation not permitted" in said.lower()):
+        pytest.skip(f"buildah can't work here: {said.splitlines()[-1]}")
+    assert status == 0, said
+    digest = (tmp_path / "d").read_text().strip()
+    answer = served.send("GET", f"/v2/{NAME}/manifests/v1")
+    assert answer.headers["Docker-Content-Digest"] == digest
+    says(
+        shell,
+        f"buildah {storage} rm --all; buildah {storage} rmi -f built; buildah {storage} pull {login} docker://{address}@{digest}",
+    )
+
+
+@pytest.mark.clients
+def test_crane_copies_lists_reads_and_deletes(served: Served, shell: Run) -> None:
+    """By 127.0.0.1: crane follows no redirect from a name to a private address, so not from localhost either."""
+    program("crane")
+    app = multi_arch("app")
+    for registry in (DEV, PROD):
+        served.create(registry)
+    served.push(app, "v1")
+    source, target = (f"127.0.0.1:{served.ports[registry]}/{NAME}" for registry in (DEV, PROD))
+    for registry in (DEV, PROD):
+        says(shell, f"crane auth login -u AWS -p {password(served)} 127.0.0.1:{served.ports[registry]}")
+    says(shell, f"crane copy {source}:v1 {target}:v1")
+    assert says(shell, f"crane digest {target}:v1").strip() == app.digest
+    assert served.send("GET", f"/v2/{NAME}/manifests/v1", registry=PROD).data == app.raw
+    for n in range(105):
+        served.put(app.raw, f"t{n}", app.media_type)
+    assert len(says(shell, f"crane ls {source}").split()) == 106
+    says(shell, f"crane validate --remote {target}:v1")
+    says(shell, f"crane delete {target}@{app.digest}")
+    assert served.client(PROD).list_images(repositoryName=NAME)["imageIds"] != []  # the children stay
+    assert shell(f"crane digest {target}:v1")[0] == 1
+
+
+@pytest.mark.clients
+def test_regctl_copies_with_referrers(served: Served, shell: Run) -> None:
+    program("regctl")
+    app = multi_arch("app")
+    signed = signature(app)
+    for registry in (DEV, PROD):
+        served.create(registry)
+    served.push(app, "v1")
+    served.push(signed)
+    hosts = [f"localhost:{served.ports[registry]}" for registry in (DEV, PROD)]
+    for host in hosts:
+        says(shell, f"regctl registry set --tls disabled {host}")
+        says(shell, f"regctl registry login -u AWS -p {password(served)} {host}")
+    says(shell, f"regctl image copy --referrers {hosts[0]}/{NAME}:v1 {hosts[1]}/{NAME}:v1")
+    assert "v1" in says(shell, f"regctl tag ls {hosts[1]}/{NAME}")
+    assert signed.digest in says(shell, f"regctl artifact list {hosts[1]}/{NAME}:v1")
+    says(shell, f"regctl tag delete {hosts[1]}/{NAME}:v1")
+
+
+@pytest.mark.clients
+def test_oras_pushes_an_artifact_and_discovers_it(served: Served, shell: Run, tmp_path: Path) -> None:
+    program("oras")
+    served.create()
+    app = image("app")
+    served.push(app, "v1")
+    address = f"localhost:{served.ports[DEV]}/{NAME}"
+    (tmp_path / "sbom.json").write_text("{}")
+    says(shell, f"oras login --plain-http -u AWS -p {password(served)} localhost:{served.ports[DEV]}")
+    attach = f"cd {tmp_path} && oras attach --plain-http --artifact-type example/sbom {address}:v1 sbom.json"
+    says(shell, attach)
+    assert "example/sbom" in says(shell, f"oras discover --plain-http {address}:v1")
+    says(shell, f"oras pull --plain-http -o {tmp_path}/out {address}@{app.digest}")
