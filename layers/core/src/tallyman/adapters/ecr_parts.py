@@ -44,11 +44,10 @@ class EcrLayerUploads:
                 _forgotten(error, what)
                 if code_of(error) != "InvalidLayerPartException":
                     raise
-                last = error.response.get("lastValidByteReceived")
-                if last is None:
+                told: Any = error.response.get("lastValidByteReceived")
+                if told is None:
                     raise Forgotten(f"{what}: {message_of(error)}") from error
-                # ECR counts from byte 0: with nothing received there is no last byte
-                return int(last) + 1 if int(last) > 0 else 0
+                return int(told) + 1 if int(told) > 0 else 0  # with nothing received there is no last byte
         return int(answer["lastByteReceived"]) + 1
 
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:

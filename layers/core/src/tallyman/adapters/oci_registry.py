@@ -19,7 +19,16 @@ from tallyman.adapters.registry_answers import Answer
 from tallyman.adapters.wire import PIECE, Response
 from tallyman.domain.manifest import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import DigestMismatch, NotAllowed, NotFound, Refused, Throttled, Unreachable, Unsupported
+from tallyman.errors import (
+    DigestMismatch,
+    Forgotten,
+    NotAllowed,
+    NotFound,
+    Refused,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
 from tallyman.ports import BlobStream
 
 AT_ONCE = 16
@@ -170,6 +179,8 @@ class OciRegistry:
             headers={"Content-Type": "application/octet-stream", **length},
             body=_exactly(size, chunks, what),
         )
+        if answer.status in (404, 416) and answer.code != "NAME_UNKNOWN":
+            raise Forgotten(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
         if answer.status != 201:
             raise answer.error(what)
         _same(answer, digest, what)
