@@ -71,7 +71,7 @@ class Inventory:
         self.children: dict[int, Sequence[str]] = {}
         self.attestations: set[str] = set()
         self.artifacts: set[int] = set()
-        self.unread: dict[int, str] = {}  # rows whose manifest is not known: why
+        self.unread: dict[int, str] = {}  # rows that may list anything, as their manifest is not known: why
         self.layers: list[Sequence[int] | None] = []
         self.layer_sizes = array("q")
         self._layer_ids: dict[bytes, int] = {}

@@ -70,8 +70,7 @@ def protect(
     _recent(found, inventory, retention, known, now)
     for row, why in inventory.unread.items():
         found.add(row, UNREAD, f"it can't be told what it lists: {why}")
-        if inventory.indexes[row] or "media type" in why:
-            found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
+        found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
     found.whole = list(dict.fromkeys(found.whole))
     return found
 
@@ -125,15 +124,14 @@ def _recent(found: Protected, inventory: Inventory, retention: Retention, known:
     """Young images (a tag that was set anew makes one young again), and those pulled of late."""
     at, grace = millis(now), retention.grace // timedelta(milliseconds=1)
     text = f"younger than the grace period of {format_duration(retention.grace)}"
-    if grace > 0:
-        since = at - grace
-        for row, pushed in enumerate(inventory.pushed):
-            if pushed > since:
-                found.add(row, YOUNG, text)
-        for digest, moved in known.moved.items():
-            row_of = inventory.rows.get(digest)
-            if row_of is not None and millis(moved) > since:
-                found.add(row_of, YOUNG, f"a tag was set to it at {format_time(moved)}: {text}")
+    since = at - grace
+    for row, pushed in enumerate(inventory.pushed):
+        if pushed > since:  # without grace too: by a clock that is ahead it is not even pushed yet
+            found.add(row, YOUNG, text)
+    for digest, moved in known.moved.items():
+        row_of = inventory.rows.get(digest)
+        if row_of is not None and millis(moved) > since:
+            found.add(row_of, YOUNG, f"a tag was set to it at {format_time(moved)}: {text}")
     if retention.pulled_within:
         since = at - retention.pulled_within // timedelta(milliseconds=1)
         text = f"pulled within {format_duration(retention.pulled_within)}"
