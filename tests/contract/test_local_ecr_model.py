@@ -104,3 +104,10 @@ def test_the_table_in_the_docs_is_the_truth() -> None:
         assert found[name].startswith("refused" if reason else "served"), name
         if reason:
             assert reason in found[name]
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    sources = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_local_ecr_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", DOCS.read_text("utf-8")))
+    assert len(named) > 20
+    assert {name for name in named if f"def {name}(" not in sources} == set()

@@ -8,7 +8,12 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 - an expired token is answered 403 (`LocalEcr(expired_status=401)` for the other way);
 - missing layers and children are `MANIFEST_BLOB_UNKNOWN` with status 400;
 - removing the last tag of an image that an index names fails like removing the image;
-- refused management calls leave CloudTrail records with `errorCode`.
+- refused management calls leave CloudTrail records with `errorCode`;
+- replication is done before the push is answered; a failed one is `AccessDenied` or `ReplicationFailed`;
+- a registry policy's denials hold for every action where REGISTRY_POLICY_SCOPE is V2, the default here;
+- a full disk is 507 over `/v2/`, a ServerException over the API.
+
+`docs/local-ecr.md` says what is served and how true it is.
 """
 
 from .errors import EcrError

@@ -1,0 +1,1 @@
+pytest_plugins = ["tallyman_local.pytest_plugin"]
