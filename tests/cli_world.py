@@ -104,6 +104,7 @@ class World:
             announcements=self.announcements,
             people=self.people,
             signing=self.signing,
+            layer_uploads=self.registries,
             judge=judge,
             clock=self.clock,
         )

@@ -123,4 +123,5 @@ def _row(data: Mapping[str, Any]) -> dict[str, Any]:
         "parked": data["verdict"] == FAILED and data["gate"] == target.NAME,  # a conflict has a verdict of its own
         "attempt": data.get("attempt", 0),
         "next_at": data.get("next_at"),
+        "tagging_since": data.get("tagging_since"),
     }

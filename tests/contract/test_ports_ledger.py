@@ -106,6 +106,18 @@ def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> No
     assert item.data == {"n": 1}
 
 
+def test_a_fact_and_several_changes_are_written_all_or_none(tables: Tables) -> None:
+    first, second = StateChange("P#prod", "a", 0, {"n": 1}), StateChange("L#prod", "a", 0, {"n": 2})
+    tables.state.put(second)
+    with pytest.raises(StateMoved):
+        tables.ledger.append(pushed(APP), first, second)
+    assert tables.ledger.of_digest(APP) == []
+    assert tables.state.get("P#prod", "a") is None
+    assert tables.ledger.append(pushed(APP), first, replace(second, revision=1)) is Appended.WRITTEN
+    found = tables.state.get_many([("P#prod", "a"), ("L#prod", "a")])
+    assert {key: item.revision for key, item in found.items()} == {("P#prod", "a"): 1, ("L#prod", "a"): 2}
+
+
 def test_facts_of_a_digest_come_in_the_order_of_time(tables: Tables) -> None:
     facts = [pushed(APP, f"v{n}", at=at(n)) for n in (3, 1, 2)]
     for one in facts:

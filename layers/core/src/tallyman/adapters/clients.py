@@ -56,7 +56,7 @@ class Clients:
         self._lock = threading.RLock()
         self._config = Config(
             connect_timeout=3,
-            read_timeout=15,
+            read_timeout=8,  # with three attempts: half a minute until a registry that hangs is given up for now
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=POOL,
             tcp_keepalive=True,
