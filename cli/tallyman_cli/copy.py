@@ -59,8 +59,9 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
         options = made.parse_args(list(arguments))
     except SystemExit as end:
         return int(end.code or 0)
+    copying = _Copy(options)
     try:
-        return _Copy(options).run()
+        return copying.run()
     except TallymanError as error:
         if options.json:
             _print({"error": str(error)})
@@ -69,6 +70,8 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     except KeyboardInterrupt:
         print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
         return 130
+    finally:
+        copying.ways.close()
 
 
 class _Copy:

@@ -77,6 +77,11 @@ class Ways:
 
         return Wire()
 
+    def close(self) -> None:
+        """Closes what connections there are."""
+        if "_wire" in self.__dict__:
+            self._wire.close()
+
     def _oci(self, power: str) -> Any:
         from tallyman.adapters.oci_http import OciHttp
         from tallyman.adapters.oci_registry import OciRegistry

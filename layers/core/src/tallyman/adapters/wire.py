@@ -42,6 +42,7 @@ class Wire:
         self._connect, self._read, self._send = connect, read, send
         self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def open(self, method: str, url: str, *, headers: Mapping[str, str], what: str, body: Body = None) -> "Response":
         """The answer, its body not read yet: read it to its end, or close it. Unreachable where there is none."""
@@ -89,11 +90,15 @@ class Wire:
     def give_back(self, connection: "_Connection") -> None:
         """Whole and of further use."""
         with self._lock:
-            self._idle.setdefault(connection.key, []).append(connection)
+            if not self._closed:
+                self._idle.setdefault(connection.key, []).append(connection)
+                return
+        connection.close()
 
     def close(self) -> None:
-        """Closes what is idle."""
+        """Closes what is idle, and what comes back later."""
         with self._lock:
+            self._closed = True
             idle = [c for connections in self._idle.values() for c in connections]
             self._idle.clear()
         for connection in idle:

@@ -1,0 +1,108 @@
+"""DESIGN §4, law 4: whatever the graph of indexes, images and referrers looks like, a target has an image only with
+everything beneath it; what can be copied is, byte by byte, and what can't stops nothing else."""
+
+import math
+from typing import Any
+
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+
+from builders import DEV, PROD, PROD_SA, Built, image, index, layer, signature
+from fakes import FakeClock, FakeRegistries
+from tallyman.domain.names import Digest
+from tallyman.errors import BadManifest, NotFound, TallymanError
+from tallyman.services.copy import Staged, families, family, stage
+
+LAYERS = [layer(f"layer {n}") for n in range(5)]
+
+
+@st.composite
+def graphs(draw: Any) -> tuple[list[Built], list[Built]]:
+    """Images that share layers, indexes that share children at any depth, referrers of any of them."""
+    nodes: list[Built] = [
+        image(
+            *draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3, unique_by=lambda la: la.digest)), f"own {n}"
+        )
+        for n in range(draw(st.integers(1, 4)))
+    ]
+    for _ in range(draw(st.integers(0, 4))):
+        children = draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=3, unique_by=lambda b: b.digest))
+        nodes.append(index(*children))
+    signed = [signature(draw(st.sampled_from(nodes)), f"signed {n}") for n in range(draw(st.integers(0, 3)))]
+    return nodes, signed
+
+
+def world(nodes: list[Built], signed: list[Built]) -> FakeRegistries:
+    registries = FakeRegistries(FakeClock(), chunk=64)
+    for repository in (DEV, PROD, PROD_SA):
+        registries.add(repository)
+    for built in [*nodes, *signed]:
+        registries.push(DEV, built)
+    return registries
+
+
+def whole(registries: FakeRegistries) -> None:
+    """In every target each manifest has its blobs and children."""
+    for target in (PROD, PROD_SA):
+        held = registries.held(target)
+        for digest, manifest in held.manifests.items():
+            assert Digest.of(manifest.raw) == digest
+            assert all(b.digest in held.blobs for b in manifest.blobs)
+            assert all(c.digest in held.manifests for c in manifest.children)
+        assert all(Digest.of(raw) == digest for digest, raw in held.blobs.items())
+
+
+@given(graphs(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+    nodes, signed = graph
+    root = data.draw(st.sampled_from(nodes))
+    registries = world(nodes, signed)
+    try:
+        members = family(registries, DEV, root.digest)
+    except BadManifest:
+        reject()  # nested deeper than is allowed
+    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=lambda: math.inf)
+    assert all(isinstance(found, Staged) for found in done.values())
+    for target in (PROD, PROD_SA):
+        held = registries.held(target)
+        assert all(held.manifests[d].raw == m.raw for d, m in root.manifests.items())
+        about = {s.digest for s in signed if s.root.subject and s.root.subject.digest in root.manifests}
+        assert about <= set(held.manifests)
+    opened = [argument for method, _, argument in registries.requests if method == "open_blob"]
+    assert len(opened) == len(set(opened))
+    whole(registries)
+
+
+@given(graphs(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_missing_stops_only_what_needs_it(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+    nodes, signed = graph
+    registries = world(nodes, signed)
+    blobs = sorted(registries.held(DEV).blobs)
+    lost = set(data.draw(st.lists(st.sampled_from(blobs), max_size=2, unique=True)))
+    for digest in lost:
+        registries.damage(DEV, digest, None)
+    gone = data.draw(st.sampled_from([None, *nodes]))
+    if gone:
+        registries.delete(DEV, gone.digest)
+    roots = [n.digest for n in nodes]
+    members, errors = families(registries, DEV, roots)
+    if gone:
+        assert isinstance(errors[gone.digest], NotFound)
+    failed: dict[Digest, TallymanError] = dict(errors)
+    if members:
+        done = stage(registries, DEV, registries, [PROD], members, deadline=lambda: math.inf)[PROD]
+        if isinstance(done, Staged):
+            failed.update(done.failed)
+        else:
+            failed[members.digest] = done
+    whole(registries)
+    held = registries.held(PROD)
+    for node in nodes:
+        lacks = bool(lost & set(node.blobs)) or bool(gone and gone.digest in node.manifests)
+        if node.digest not in failed:
+            assert node.digest in held.manifests
+            assert not lacks
+        elif not isinstance(failed[node.digest], BadManifest):
+            assert lacks, (failed[node.digest], node)
