@@ -35,9 +35,10 @@ def spoke() -> dict[str, Any]:
     return load(ROOT / "spoke.yaml")
 
 
-def of_type(template: dict[str, Any], kind: str) -> dict[str, Resource]:
-    """The resources of a type, by logical id, their properties only."""
-    return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
+def of_type(template: dict[str, Any], kind: str, *, build: bool = False) -> dict[str, Resource]:
+    """The resources of a type, by logical id, their properties only: those of the build stage, or all the others."""
+    found = {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
+    return {name: properties for name, properties in found.items() if name.startswith("Build") is build}
 
 
 def text(value: object) -> str:

@@ -23,8 +23,9 @@ class Suggestion:
 
 
 def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestion:
-    """`v<semver>-<commit>` for each build, `v<semver>` where the commit has that Git tag, and of the branch: its name,
-    and `latest` on main, each only where the policy allows the tag and lets it move.
+    """`v<semver>-<commit>` for each build, `v<semver>` where the commit has that Git tag, and of the branch, each only
+    where the policy allows the tag: `<branch>-<commit>`, by which a policy can tell builds of main from others; its
+    name, and `latest` on main, where they may move.
 
     BadInput where the policy lets none in that names the version.
     """
@@ -38,6 +39,12 @@ def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestio
     left_out = [f"{tag}: the policy allows {rule.tags}" for tag in fixed if rule is not None and tag not in tags]
     if not tags:
         raise BadInput(f"no tag for this build: {'; '.join(left_out)}")
+    if (
+        rule is not None
+        and checkout.branch
+        and rule.tags.allows(mark := f"{_as_tag(checkout.branch)}-{checkout.short}")
+    ):
+        tags.append(mark)
     for tag in _moving(checkout.branch) if rule is not None else ():
         if rule is not None and rule.tags.allows(tag) and rule.create.may_move(tag):
             tags.append(tag)
@@ -45,10 +52,12 @@ def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestio
 
 
 def _moving(branch: str | None) -> list[str]:
-    if not branch:
-        return []
-    name = re.sub(r"[^0-9A-Za-z_.-]+", "-", branch).strip("-.")[:100]
-    return [name, *(["latest"] if branch in MAIN else [])]
+    return [_as_tag(branch), *(["latest"] if branch in MAIN else [])] if branch else []
+
+
+def _as_tag(branch: str) -> str:
+    """`feature/login` → `feature-login`; a tag begins with a letter, a digit or _."""
+    return re.sub(r"[^0-9A-Za-z_.-]+", "-", branch).strip("-.")[:80] or "branch"
 
 
 def next_free(version: str) -> str:

@@ -23,7 +23,7 @@ EVENTS = {
     "verify_digest/push": ["facts: verified"],
     "record_scan/basic": ["facts: scanned"],
     "record_command/promote": ["facts: "],
-    "promote_image/hint": ["facts: intended", "facts: promoted", "facts: released"],
+    "promote_image/hint": ["facts: promoted", "facts: released"],
     "reconcile/schedule": ["facts: pushed"],
 }
 
