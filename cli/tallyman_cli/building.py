@@ -113,7 +113,9 @@ def build(wanted: Wanted, scratch: Path, say: Say, platform: str | None = None) 
     run([*command, "-"], archive(wanted.checkout))
     saved = scratch / "image.tar"
     run(["docker", "save", "--output", str(saved), image_id.read_text().strip()])
-    built = from_saved(saved, wanted.checkout.at, wanted.labels, scratch)
+    # From scratch the engine names its own platform, whatever was asked for; a base image names the right one.
+    asked = platform if platform and not bases(dockerfile.read_text("utf-8")) else None
+    built = from_saved(saved, wanted.checkout.at, wanted.labels, scratch, asked)
     saved.unlink()
     return built
 

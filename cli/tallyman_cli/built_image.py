@@ -68,8 +68,11 @@ def to_json(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":"), sort_keys=False).encode()
 
 
-def from_saved(saved: Path, at: datetime, annotations: Mapping[str, str], scratch: Path) -> BuiltImage:
-    """From the file that `docker save` wrote. `scratch`: where the layers are put. Cost: each layer read twice and
+def from_saved(
+    saved: Path, at: datetime, annotations: Mapping[str, str], scratch: Path, platform: str | None = None
+) -> BuiltImage:
+    """From the file that `docker save` wrote. `scratch`: where the layers are put; `platform` (os/architecture): what
+    the configuration is to say instead of what the engine wrote. Cost: each layer read twice and
     compressed once, bounded memory."""
     epoch = int(at.timestamp())
     with tarfile.open(saved) as archive:
@@ -86,6 +89,8 @@ def from_saved(saved: Path, at: datetime, annotations: Mapping[str, str], scratc
             diff_ids.append(_digest_of(plain))
             layers.append(_compressed(plain))
             plain.unlink()
+    if platform:
+        config["os"], _, config["architecture"] = platform.partition("/")
     stamp = format_time(at)
     config["created"] = stamp
     for entry in config.get("history", []):
@@ -103,8 +108,8 @@ def from_saved(saved: Path, at: datetime, annotations: Mapping[str, str], scratc
         "layers": [layer.descriptor() for layer in layers],
         "annotations": dict(annotations),
     }
-    platform = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
-    return BuiltImage(Manifest(to_json(document), IMAGE), (config_blob, *layers), platform, packages)
+    told = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
+    return BuiltImage(Manifest(to_json(document), IMAGE), (config_blob, *layers), told, packages)
 
 
 def index_of(children: list[tuple[Manifest, Mapping[str, str]]], annotations: Mapping[str, str]) -> Manifest:

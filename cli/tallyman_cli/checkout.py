@@ -33,7 +33,10 @@ class Checkout:
 
 
 def read(folder: Path) -> Checkout:
-    """What Git says. BadInput: no such folder, no Git, no commit yet, or what is there is not what was committed."""
+    """What Git says. BadInput: no such folder, no Git, no commit yet, or what is there is not what was committed.
+
+    What lies about and was never committed is no reason: it is not built.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder")
     if _git(folder, "rev-parse", "--is-inside-work-tree") != "true":
@@ -42,7 +45,7 @@ def read(folder: Path) -> Checkout:
     if not found:
         raise BadInput(f"{folder} has no commit yet: an image is built from a commit")
     commit, seconds, author = found.split("\n")
-    if changed := _git(folder, "status", "--porcelain", "--", "."):
+    if changed := _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "."):
         names = ", ".join(line.strip().partition(" ")[2].strip() for line in changed.splitlines()[:5])
         raise BadInput(f"{folder} is not what was committed ({names}): commit it, or nobody can say what was built")
     return Checkout(

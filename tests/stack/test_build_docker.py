@@ -1,0 +1,172 @@
+"""From `git commit` to both regions of prod: buildspec.yml itself, a real Docker engine, the local cloud."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deployed import Deployed, deployed
+from tools import codebuild
+
+from tallyman.domain.facts import Kind
+from templates import ROOT
+
+pytestmark = pytest.mark.docker
+NAME = "rocketseat/widget-server"
+
+
+@pytest.fixture(scope="module")
+def engine() -> None:
+    found = shutil.which("docker")
+    if not found or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("no Docker engine answers")
+    subprocess.run([ROOT / "tests/tools/widget-base.sh"], check=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def world(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
+        yield running
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", folder, *settings, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "widget-server"
+    shutil.copytree(ROOT / "examples/widget-server", folder)
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "A widget server")
+    return folder
+
+
+def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
+    """What a build finds in its environment, and the commands that its image has."""
+    programs = work / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, target in {"tallyman": "-m tallyman_cli.start", "aws": str(ROOT / "tests/tools/aws_ecr.py")}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {target} "$@"\n')
+        (programs / name).chmod(0o755)
+    return {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(work),
+        "PYTHONPATH": ":".join(str(ROOT / folder) for folder in ("layers/core/src", "cli", "local")),
+        **world.cloud.environment(),
+        "DOCKER_CONFIG": str(work / "docker"),
+        "IMAGE_REGISTRY": world.cloud.environment()["TALLYMAN_REGISTRY_DEV_1"],
+        "IMAGE_REPOSITORY": NAME,
+        "IMAGE_ENVIRONMENT": "dev",
+        **more,
+    }
+
+
+def build(world: Deployed, folder: Path, work: Path, **more: str) -> codebuild.Outcome:
+    work.mkdir(exist_ok=True)
+    return codebuild.run(ROOT / "buildspec.yml", folder, variables(world, work, **more), work)
+
+
+def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+    git(checkout, "tag", "v1.4.0")
+    outcome = build(world, checkout, tmp_path / "work")
+    assert outcome.succeeded, outcome.log
+    assert outcome.artifacts == ["image.json"]
+    told = json.loads((tmp_path / "work/image.json").read_text())
+    commit = git(checkout, "rev-parse", "HEAD")
+    short = git(checkout, "rev-parse", "--short=7", "HEAD")
+    assert (told["state"], told["commit"]) == ("pushed", commit)
+    assert told["tags"] == [f"v1.4.0-{short}", "v1.4.0", "latest"]
+    assert outcome.exported == {"IMAGE_DIGEST": told["digest"]}
+    world.settle()
+    assert world.there(NAME, f"v1.4.0-{short}") == [told["digest"]] * 2
+    assert world.there(NAME, "v1.4.0") == [told["digest"]] * 2
+    dev = world.place(NAME)
+    assert len(world.stack.source.referrers(dev, told["digest"])) == 2
+    manifest = world.stack.source.manifest(dev, told["digest"])
+    assert manifest is not None
+    assert manifest.annotations["org.opencontainers.image.revision"] == commit
+    assert world.facts(told["digest"], Kind.PROMOTED)
+
+    again = build(world, checkout, tmp_path / "again")
+    assert again.succeeded, again.log
+    assert "done already" in again.log
+    assert json.loads((tmp_path / "again/image.json").read_text())["digest"] == told["digest"]
+
+    (checkout / "server.py").write_text((checkout / "server.py").read_text() + "# a change\n")
+    git(checkout, "commit", "-q", "-am", "A change")
+    git(checkout, "tag", "-f", "v1.4.0")
+    moved = build(world, checkout, tmp_path / "moved")
+    assert moved.phases["build"] is False
+    assert "post_build" not in moved.phases
+    assert "v1.4.1" in moved.log
+    assert world.there(NAME, "v1.4.0") == [told["digest"]] * 2
+
+
+def test_what_is_not_committed_stops_before_anything_is_built(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+    (checkout / "server.py").write_text("print('mine')\n")
+    outcome = build(world, checkout, tmp_path / "work")
+    assert outcome.phases == {"install": True, "pre_build": False}
+    assert "not what was committed (server.py)" in outcome.log
+
+
+def test_a_log_in_that_is_refused_ends_the_build(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+    outcome = build(
+        world, checkout, tmp_path / "work", AWS_ACCESS_KEY_ID="nobody", AWS_ENDPOINT_URL="http://127.0.0.1:9"
+    )
+    assert outcome.phases == {"install": True, "pre_build": False}
+
+
+def test_platforms_are_pushed_without_tags_and_joined(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+    (checkout / "Dockerfile").write_text("FROM scratch\nCOPY server.py /srv/server.py\n")
+    git(checkout, "commit", "-q", "-am", "Of nothing else")
+    world.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
+    early = build(world, checkout, tmp_path / "early", BUILD_STEP="join")
+    assert early.phases["build"] is False
+    assert "has the build for amd64 ended?" in early.log
+    for architecture in ("amd64", "arm64"):
+        command = ["tallyman", "build", "--push", ".", "--repository", NAME, "--parts", f"{NAME}-parts", "--json"]
+        found = subprocess.run(
+            [*command, "--platform", f"linux/{architecture}"],
+            cwd=checkout, env=variables(world, tmp_path / "early"), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        part = json.loads(found.stdout)
+        assert (part["state"], part["tags"]) == ("part", [])
+    joined = build(world, checkout, tmp_path / "joined", BUILD_STEP="join")
+    assert joined.succeeded, joined.log
+    told = json.loads((tmp_path / "joined/image.json").read_text())
+    index = world.stack.source.manifest(world.place(NAME), told["tags"][0])
+    assert index is not None
+    assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
+
+
+def test_the_same_commit_gives_the_same_digest(engine: None, checkout: Path, tmp_path: Path, world: Deployed) -> None:
+    digests = set()
+    for number in range(2):
+        command = ["tallyman", "build", ".", "--repository", NAME, "--json"]
+        work = tmp_path / str(number)
+        work.mkdir()
+        found = subprocess.run(
+            command, cwd=checkout, env=variables(world, work), capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 0, found.stderr
+        digests.add(json.loads(found.stdout)["digest"])
+        subprocess.run(["docker", "builder", "prune", "-af"], capture_output=True, check=False)
+    assert len(digests) == 1
+
+
+def test_a_repository_whose_tags_may_move_is_refused(world: Deployed, checkout: Path, tmp_path: Path) -> None:
+    name = "rocketseat/mutable"
+    world.client("ecr").create_repository(repositoryName=name)
+    outcome = build(world, checkout, tmp_path / "work", IMAGE_REPOSITORY=name)
+    assert outcome.phases["build"] is False
+    assert "immutable: wanted True, found False" in outcome.log
+    assert world.client("ecr").describe_images(repositoryName=name)["imageDetails"] == []
