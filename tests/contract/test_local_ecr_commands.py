@@ -3,15 +3,25 @@ notes' session, word for word but for the host. A client that is not installed i
 
 import base64
 import gzip
+import http.client
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import WaiterError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from builders import image, layer, multi_arch, signature
 from ecr_server import DEV, NAME, PROD, Served, serve
@@ -284,3 +294,79 @@ def test_oras_pushes_an_artifact_and_discovers_it(served: Served, shell: Run, tm
     says(shell, attach)
     assert "example/sbom" in says(shell, f"oras discover --plain-http {address}:v1")
     says(shell, f"oras pull --plain-http -o {tmp_path}/out {address}@{app.digest}")
+
+
+# -- ECR's credential helper
+
+
+@contextmanager
+def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[str, str]]:
+    """The helper knows AWS's own address only: a proxy takes its CONNECT, and speaks TLS as that host."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "ca.pem").write_bytes(certificate.public_bytes(encoding))
+    (folder / "both.pem").write_bytes(secret + certificate.public_bytes(encoding))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        """One connection: CONNECT, then one request, passed on to the local API."""
+        with suppress(OSError):
+            plain, _ = listening.accept()
+            asked = b""
+            while not asked.endswith(b"\r\n\r\n"):
+                asked += plain.recv(1)
+            plain.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            with context.wrap_socket(plain, server_side=True) as secured, secured.makefile("rb") as stream:
+                lines = [line.decode().strip() for line in iter(stream.readline, b"\r\n")]
+                headers = dict(line.split(": ", 1) for line in lines[1:])
+                body = stream.read(int(headers.get("Content-Length", 0)))
+                connection = http.client.HTTPConnection("127.0.0.1", port)
+                connection.request("POST", "/", body, headers)
+                said = connection.getresponse()
+                local, real = f"http://localhost:{own}", f"https://{DEV.account}.dkr.ecr.{DEV.region}.amazonaws.com"
+                content = said.read().replace(local.encode(), real.encode())  # it takes no other proxyEndpoint
+                head = f"HTTP/1.1 {said.status} OK\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
+                head += f"Content-Type: {said.headers['Content-Type']}\r\n\r\n"
+                secured.sendall(head.encode() + content)
+                connection.close()
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield {
+            "HTTPS_PROXY": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "AWS_CA_BUNDLE": str(folder / "ca.pem"),
+        }
+    finally:
+        listening.close()
+        thread.join(timeout=10)
+
+
+@pytest.mark.clients
+def test_ecrs_credential_helper_gets_a_token_that_opens_the_registry(served: Served, tmp_path: Path) -> None:
+    helper = program("docker-credential-ecr-login")
+    served.create()
+    host = f"{DEV.account}.dkr.ecr.{DEV.region}.amazonaws.com"
+    named = {k: v for k, v in environment(served, tmp_path).items() if k not in ("AWS_ENDPOINT_URL", "NO_PROXY")}
+    with proxy_of_aws(served.api_port, served.ports[DEV], f"api.ecr.{DEV.region}.amazonaws.com", tmp_path) as proxied:
+        done = subprocess.run(
+            [helper, "get"], input=host.encode(), capture_output=True, env={**named, **proxied}, timeout=60
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["Username"] == "AWS"
+    token = base64.b64encode(f"AWS:{found['Secret']}".encode()).decode()
+    assert served.send("GET", "/v2/", Authorization=f"Basic {token}").status == 200

@@ -68,7 +68,7 @@ def ecr(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ecr]:
         made.create()
         yield made
         return
-    with serve(tmp_path, (DEV.registry, PROD.registry)) as served:
+    with serve(tmp_path, (DEV.registry, PROD.registry), blob_mounting=True) as served:
         clients: Any = ServedClients(served)
         http = Http()
         made = Ecr(
