@@ -20,7 +20,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: help demo test check format build build-native invoke deploy requirements clean
+.PHONY: help demo test check format build build-native invoke deploy requirements clean bench-copy
 
 help: ## This list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -59,6 +59,9 @@ build-native: $(SAM_VENV)/.ready
 
 deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
 	@$(SAM) deploy --config-env $(ENV)
+
+bench-copy: $(VENV)/.ready ## Copies against skopeo, and crane, regctl, oras if on the PATH (LATENCY=1: 20 ms a round trip)
+	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(ARGS)
 
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
 	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt

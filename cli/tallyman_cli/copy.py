@@ -22,6 +22,10 @@ from tallyman_cli.docker_logins import DockerLogins
 
 DONE, NO, BAD = 0, 1, 2
 
+SWITCH = 0.0005
+"""Seconds for which a thread may keep Python to itself while others wait: most of them wait for a registry, and have
+little to do when it answers. The usual 5 ms are longer than a request takes."""
+
 HELP = """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
 
 A place is ENVIRONMENT/REPOSITORY (as the policy has it), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has
@@ -60,6 +64,7 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     copying = _Copy(options)
+    sys.setswitchinterval(SWITCH)
     try:
         return copying.run()
     except TallymanError as error:

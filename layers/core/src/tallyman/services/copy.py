@@ -33,6 +33,12 @@ __all__ = ["Family", "Parts", "Staged", "Survey", "Watch", "families", "family",
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning."""
 
+SMALL = 1_000_000
+"""Bytes of a blob up to which requests are most of its work: then too."""
+
+FEW = 4
+"""Streams to begin with else."""
+
 
 def stage(
     source: Origin,
@@ -82,7 +88,8 @@ def stage(
         _all(alone.submit(work.guard, work.prepare) for work in works)
         _all(alone.submit(work.guard, work.mount) for work in works)
         lacking = {d for work in works for d in work.lacking if not work.error}
-        streams = Streams(start=parallel or (MOST if far else 4), most=most)
+        small = sum(family.blobs[d].size for d in lacking) < SMALL * len(lacking)
+        streams = Streams(start=parallel or (MOST if far or small else FEW), most=most)
         copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
         largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)

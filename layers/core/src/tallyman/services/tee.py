@@ -189,6 +189,9 @@ def _straight(
                 return problems[0] if problems else error
         return None
 
+    if patience(deadline) is None:  # nobody has to be left hanging
+        refusal = write()
+        return Teed({key: refusal} if refusal else {}, {}, source_failed=bool(problems))
     thread = pool.submit(write)
     wait([thread], patience(deadline))
     if not thread.done():  # hangs in a connection; it finds its time over when that wakes up
