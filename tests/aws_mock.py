@@ -7,6 +7,7 @@ from typing import Any
 import botocore.session
 import pytest
 from moto import mock_aws
+
 from templates import hub
 
 REGION = "us-east-2"

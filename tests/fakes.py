@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from fake_registries import FakeRegistries
-
 from tallyman.adapters.codec import (
     Plain,
     change_to_plain,

@@ -3,7 +3,9 @@
 moto copies whole tables before each transaction, to be able to roll back, and sorts a whole table for each
 Query: 45 ms and 17 ms at a few hundred items. Here a transaction keeps only the partitions that it names,
 and a Query looks only at its partition. And moto walks the service's model through each attribute of each
-item that it answers, most of the time of a Query; an item in DynamoDB's own JSON needs no such walk. Call with moto_calls.LOCK held, as all of moto.
+item that it answers, most of the time of a Query; an item in DynamoDB's own JSON needs no such walk.
+
+Call with moto_calls.LOCK held, as all of moto.
 """
 
 import copy

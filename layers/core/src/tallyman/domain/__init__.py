@@ -1,1 +1,4 @@
-"""What is decided, and the words it is decided in: values and pure functions; standard library only, no clock, no I/O."""
+"""What is decided, and the words it is decided in: values and pure functions.
+
+Standard library only; no clock, no environment, no I/O.
+"""

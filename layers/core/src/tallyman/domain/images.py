@@ -39,7 +39,7 @@ class RepositorySettings:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One vulnerability: `id` (CVE-…), `severity` in lower case (critical, high, medium, low, informational, undefined)."""
+    """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`)."""
 
     id: str
     severity: str

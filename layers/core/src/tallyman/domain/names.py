@@ -1,4 +1,4 @@
-"""Names of things: digests, tags, registries, repositories, images. Parsed once; then values are passed, not strings."""
+"""Names of things: digests, tags, registries, repositories, images. Parsed once; values are passed, not strings."""
 
 import hashlib
 import re
