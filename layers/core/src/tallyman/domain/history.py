@@ -5,7 +5,7 @@ joined. That a push moved a tag is derived here, from its neighbour, and so need
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -55,11 +55,7 @@ def history(facts: Iterable[Fact]) -> list[Row]:
     for fact in sorted({(f.sort, f.partition): f for f in facts}.values(), key=lambda f: (f.at, f.seen, f.id)):
         if fact.repository is None or fact.digest is None:
             continue
-        told = _Told(
-            Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via),
-            fact.detail.get("current", ""),
-            fact.via is Via.EVENT and "call" not in fact.detail,
-        )
+        told = _told(fact)
         if fact.kind in PUSHES or fact.kind is Kind.UNTAGGED:
             streams[fact.repository, fact.tag, fact.tag or fact.digest].append(told)
             if fact.kind in PUSHES:
@@ -75,38 +71,56 @@ def history(facts: Iterable[Fact]) -> list[Row]:
     for (repository, tag, key), stream in streams.items():
         digests = {told.row.digest for told in stream}
         removed = [t for d in digests for t in images.get((repository, d), []) if t.row.kind == Kind.DELETED]
-        place(f"{tag or ''} {key}", _tag_rows(_one_call(stream) + removed))
+        place(f"{tag or ''} {key}", _fold_tag(_one_call(stream, removed) + removed)[0])
     for (repository, digest), stream in images.items():
-        place(f" {digest} image", _image_rows(_one_call(stream) + pushes[repository, digest]))
+        place(
+            f" {digest} image", _image_rows(_one_call(stream, pushes[repository, digest]) + pushes[repository, digest])
+        )
     return [row for _, row in sorted(placed, key=lambda pair: pair[0], reverse=True)]
 
 
 def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
     """What the tag pointed to at the moment; None: nothing, or nothing that is known."""
-    known = [f for f in facts if f.at <= moment and f.repository == repository]
-    removed = {(f.digest, f.at) for f in known if f.kind is Kind.DELETED}
-    for row in history(f for f in known if f.tag == tag or f.kind is Kind.DELETED):
-        if row.tag == tag and row.kind != TAG_MOVED:
-            gone = any(digest == row.digest and at >= row.at for digest, at in removed)
-            return row.digest if row.kind in PUSHES and not gone else None
-    return None
+    known = {(f.sort, f.partition): f for f in facts if f.at <= moment and f.repository == repository}
+    told = [_told(f) for f in sorted(known.values(), key=lambda f: (f.at, f.seen, f.id)) if f.digest]
+    mine = [t for t in told if t.row.tag == tag and (t.row.kind in PUSHES or t.row.kind == Kind.UNTAGGED)]
+    digests = {t.row.digest for t in mine}
+    removed = [t for t in told if t.row.kind == Kind.DELETED and t.row.digest in digests]
+    return _fold_tag(_one_call(mine, removed) + removed)[1]
 
 
-def _one_call(stream: list[_Told]) -> list[_Told]:
-    """Joins what an event and another source tell of one call: the event's time, the trail's actor."""
+def _told(fact: Fact) -> _Told:
+    assert fact.repository is not None  # the callers
+    assert fact.digest is not None  # leave such facts out
+    row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via)
+    current = None if fact.detail.get("gone") else fact.detail.get("current", "")
+    return _Told(row, current, fact.via is Via.EVENT and "call" not in fact.detail)
+
+
+def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:
+    """Joins what an event and another source tell of one call: the event's time, the trail's actor. `beside`: what else
+    may have come in between."""
     events = [t for t in stream if t.event]
     joined: list[_Told] = list(events)
     for told in stream:
         if told.event:
             continue
         for i, event in enumerate(joined):
-            same = event.row.kind == told.row.kind and event.row.digest == told.row.digest
-            if same and i < len(events) and abs(event.row.at - told.row.at) <= _SAME:
+            if i < len(events) and _tell_of_one(event, told, [*stream, *beside]):
                 joined[i] = replace(event, row=_join(event.row, told.row))
                 break
         else:
             joined.append(told)
     return joined
+
+
+def _tell_of_one(event: _Told, told: _Told, stream: list[_Told]) -> bool:
+    """Whether both may tell of one call: the same happened at about the same time, and nothing else in between."""
+    what = event.row.kind, event.row.digest
+    if what != (told.row.kind, told.row.digest) or abs(event.row.at - told.row.at) > _SAME:
+        return False
+    first, last = sorted((event.row.at, told.row.at))
+    return not any(first <= t.row.at <= last and (t.row.kind, t.row.digest) != what for t in stream)
 
 
 def _in_order(stream: list[_Told]) -> list[_Told]:
@@ -127,8 +141,8 @@ def _in_order(stream: list[_Told]) -> list[_Told]:
     return ordered
 
 
-def _tag_rows(stream: list[_Told]) -> list[Row]:
-    """The rows of one tag, oldest first. An image that was deleted took its tags along."""
+def _fold_tag(stream: list[_Told]) -> tuple[list[Row], Digest | None]:
+    """The rows of one tag, oldest first, and what it points to after them. A deleted image took its tags along."""
     rows: list[Row] = []
     moves: set[int] = set()  # which of the rows moved the tag
     pointing: Digest | None = None
@@ -149,9 +163,8 @@ def _tag_rows(stream: list[_Told]) -> list[Row]:
             if pointing is not None and row.tag:
                 moves.add(len(rows) - 1)
             pointing = row.digest
-    return [
-        each for i, row in enumerate(rows) for each in ([row, replace(row, kind=TAG_MOVED)] if i in moves else [row])
-    ]
+    moved = [[row, replace(row, kind=TAG_MOVED)] if i in moves else [row] for i, row in enumerate(rows)]
+    return [row for each in moved for row in each], pointing
 
 
 def _image_rows(stream: list[_Told]) -> list[Row]:

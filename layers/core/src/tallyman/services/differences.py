@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tallyman.domain.facts import Kind, Via
 from tallyman.domain.images import ImageDetail
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import parse_time, whole_millis
+from tallyman.domain.times import parse_time
 from tallyman.ports import StateItem
 from tallyman.services.record_push import Seen
 
@@ -36,7 +36,7 @@ def differences(
     A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
     """
     pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
-    base = Seen(Kind.PUSHED, repository, Digest(""), None, now, Via.RECONCILED, None)
+    base = Seen(Kind.PUSHED, repository, Digest(""), None, _second(now), Via.RECONCILED, None)
     for detail in sorted(listed.values(), key=lambda d: (d.pushed_at, bool(d.tags), d.digest)):
         item = known.images.get(detail.digest)
         revision = item.revision if item else 0
@@ -52,7 +52,7 @@ def differences(
                 here, tag=tag, at=at, key=f"sweep {of.revision if of else 0}", revision=of.revision if of else 0
             )
         if new and not detail.tags:
-            yield replace(here, at=whole_millis(detail.pushed_at), key=f"sweep {revision}")
+            yield replace(here, at=_second(detail.pushed_at), key=f"sweep {revision}")
         if detail.archived != bool(item and item.data["archived"]):
             kind = Kind.ARCHIVED if detail.archived else Kind.RESTORED
             yield replace(here, kind=kind, key=f"sweep {revision} {kind}")
@@ -60,8 +60,8 @@ def differences(
     for digest in sorted(gone):
         yield replace(base, kind=Kind.DELETED, digest=digest, key=f"sweep {known.images[digest].revision}")
     for tag, item in sorted(known.tags.items()):
-        told = item.data.get("told")
-        if told and tag not in pointing and told not in gone:
+        told = item.data.get("told") or item.data.get("unsure")
+        if told and tag not in pointing and (told not in gone or item.data.get("unsure")):
             at = _time(item, None, now)
             yield replace(base, kind=Kind.UNTAGGED, digest=Digest(told), tag=tag, at=at, key=f"sweep {item.revision}")
 
@@ -70,6 +70,11 @@ def _time(item: StateItem | None, own: datetime | None, now: datetime) -> dateti
     """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
     told_at = item.data.get("told_at") if item else None
     if not told_at:
-        return whole_millis(own or now)
+        return _second(own or now)
     last = parse_time(told_at)
-    return whole_millis(own) if own and own > last else max(now, last + timedelta(milliseconds=1))
+    return _second(own) if own and _second(own) > last else max(_second(now), last + timedelta(milliseconds=1))
+
+
+def _second(moment: datetime) -> datetime:
+    """Cut to whole seconds, as events are: within one second the registry's word decides about the order."""
+    return moment.astimezone(UTC).replace(microsecond=0)

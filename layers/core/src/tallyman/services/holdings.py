@@ -36,16 +36,18 @@ def tag_change(
 
     `data`: {digest: what the registry said when last asked, or None; at: since when, as far as known; moved_from:
     what it pointed to before, which stays while the tag only vanishes; told, told_at: where the newest fact of the
-    ledger leaves it}. Where `told` is not what the registry says, a fact is missing: the next sweep writes it.
+    ledger leaves it; unsure: it may leave it there as well}. Where `told` is not what the registry says, a fact is
+    missing: the next sweep writes it.
     """
     old: Mapping[str, Any] = item.data if item else {}
     pointed = old.get("digest")
     newest = old.get("told_at") or ""
     mine = sort_time(at)
+    latest, unsure = old.get("told"), old.get("unsure")
     if mine > newest or (mine == newest and told == current):
-        newest, latest = mine, told
-    else:
-        latest = old.get("told")
+        newest, latest, unsure = mine, told, None
+    elif mine == newest and current is None and told != latest:
+        unsure = told or latest  # within one second the registry knows what came last, but it holds neither any more
     # verification asks whether an immutable tag ever moved
     moved_from = pointed if pointed and pointed != current else old.get("moved_from")
     data = {
@@ -54,19 +56,25 @@ def tag_change(
         "moved_from": moved_from if moved_from != current else None,
         "told": latest,
         "told_at": newest,
+        "unsure": unsure,
     }
     if item is not None and dict(item.data) == data:
         return None
     return StateChange(tag_partition(repository), tag, item.revision if item else 0, data)
 
 
-def lost_change(item: StateItem, current: Digest | None, digest: Digest) -> StateChange | None:
-    """A tag's item after the fact that the image `digest` was deleted, while the registry says `current`; None if
-    that is no news. The newest fact of the tag itself stays what it was: a push that comes late counts from there."""
-    told = None if current is None and item.data.get("told") == digest else item.data.get("told")
-    moved_from = item.data.get("digest") or item.data.get("moved_from")
-    data = {**item.data, "digest": current, "told": told, "moved_from": moved_from if moved_from != current else None}
-    return None if data == dict(item.data) else StateChange(item.pk, item.sk, item.revision, data)
+def lost_change(
+    item: StateItem, current: Digest | None, digest: Digest, deleted: datetime | None
+) -> StateChange | None:
+    """A tag's item once the registry was seen to say `current`; None if that is no news. `deleted`: the time of a fact
+    that says that the image `digest` was deleted, which ends what was told of the tag before."""
+    old = item.data
+    lost = deleted is not None and old.get("told") == digest and (old.get("told_at") or "") <= sort_time(deleted)
+    moved_from = old.get("digest") or old.get("moved_from")
+    data = {**old, "digest": current, "moved_from": moved_from if moved_from != current else None}
+    if lost:
+        data["told"] = None
+    return None if data == dict(old) else StateChange(item.pk, item.sk, item.revision, data)
 
 
 def hold(

@@ -5,7 +5,7 @@ Observe (parse the hint, ask the registry), write facts (conditionally), decide,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.events import REMOVING_CALLS, SETTINGS_CALLS, ImageAction, ScanEnded, parse_event
@@ -25,6 +25,8 @@ from tallyman.services.read_signing import ReadSigning
 from tallyman.services.stowaways import report_stowaway
 
 _TRIES = 8
+_RETOLD = timedelta(seconds=1)
+"""An event's time is the push's, cut to whole seconds."""
 _KINDS = {
     "push": Kind.PUSHED,
     "replicate": Kind.REPLICATED,
@@ -117,6 +119,8 @@ class RecordPush:
                 self._relate(seen, manifest)
             fact = self._fact(seen, detail, manifest, current)
             told = seen.digest if seen.kind in PUSHES else current
+            if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
+                told = None  # it was removed since, and pushed again: this push's time is past
             change = tag_change(item, seen.repository, seen.tag, current, told, seen.at) if seen.tag else None
             try:
                 if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
@@ -149,13 +153,14 @@ class RecordPush:
             seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, extra)
             try:
                 there = self._vanished(seen)
-                if there is None:
+                if tag is None or there is None:
                     for item in list(self.state.list(tag_partition(repository))):
                         if digest in (item.data.get("digest"), item.data.get("told")):
                             current = _current(self._look(repository, digest, item.sk), item.sk)
-                            if lost := lost_change(item, current, digest):
+                            if lost := lost_change(item, current, digest, at if tag is None else None):
                                 self.state.put(lost)
-                hold(self.state, repository, digest, there is not None, None, self.clock())
+                if there is None:  # that it is there again is for the push's fact to say
+                    hold(self.state, repository, digest, False, None, self.clock())
             except StateMoved:
                 continue
             return
@@ -167,11 +172,12 @@ class RecordPush:
         item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
         details = self._look(seen.repository, seen.digest, seen.tag)
         current = _current(details, seen.tag)
-        fact = self._fact(seen, None, None, current)
+        there = next((d for d in details if d.digest == seen.digest), None)
+        fact = self._fact(seen, there, None, current)
         change = tag_change(item, seen.repository, seen.tag, current, None, seen.at) if seen.tag else None
         if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
             self.state.put(change)
-        return next((d for d in details if d.digest == seen.digest), None)
+        return there
 
     def call(self, call: ApiCall, via: Via) -> str:
         """Writes down who did it: a push or removal with its actor, or a change of a repository's settings.
@@ -272,6 +278,8 @@ class RecordPush:
         more: dict[str, Any] = dict(seen.extra or {})
         if seen.tag:
             more["current"] = current
+        elif seen.kind is Kind.DELETED:
+            more["gone"] = detail is None
         if manifest is not None:
             more["index"] = manifest.is_index
             if manifest.is_index:

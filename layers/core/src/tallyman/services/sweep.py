@@ -150,9 +150,9 @@ class Sweep:
     ) -> list[Seen]:
         work = []
         for seen in differences(repository, known, listed, now):
-            if not self._is_told(seen):
+            if not self._is_told(seen, known):
                 work.append(seen)
-            elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest):
+            elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest, now):
                 with suppress(StateMoved):
                     self.state.put(change)
         return work
@@ -171,9 +171,12 @@ class Sweep:
             ):
                 found["stowaways"] += 1
 
-    def _is_told(self, seen: Seen) -> bool:
+    def _is_told(self, seen: Seen, known: Known) -> bool:
         """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
-        facts = self.ledger.of_digest(seen.digest) if seen.kind is Kind.UNTAGGED else []
+        item = known.tags[seen.tag].data if seen.kind is Kind.UNTAGGED and seen.tag else {}
+        if item.get("told") != seen.digest or item.get("unsure"):
+            return False
+        facts = self.ledger.of_digest(seen.digest)
         mine = [f for f in facts if f.repository == seen.repository]
         last = max((f.at for f in mine if f.kind in PUSHES and f.tag == seen.tag), default=None)
         return last is not None and any(f.kind is Kind.DELETED and f.at >= last for f in mine)
