@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -50,6 +51,24 @@ before = peak()
 sys.stdin.readline()
 print(before, peak(), flush=True)
 """
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    """The process, not yet listening."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def ports(child: subprocess.Popen[str]) -> tuple[int, int, str]:
+    """The registry's port, the API's, and an Authorization header, once it listens."""
+    assert child.stdout is not None
+    registry, api, token = child.stdout.readline().split()
+    return int(registry), int(api), f"Basic {token}"
 
 
 def parts(size: int) -> Iterator[bytes]:
@@ -100,17 +119,10 @@ def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[...,
     sha256 = hashlib.sha256()
     for part in parts(size):
         sha256.update(part)
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    child = start(tmp_path)
     with child:
-        assert child.stdout is not None
-        port, api, token = child.stdout.readline().split()
-        way(int(port), int(api), f"Basic {token}", size, "sha256:" + sha256.hexdigest())
+        port, api, token = ports(child)
+        way(port, api, token, size, "sha256:" + sha256.hexdigest())
         said, _ = child.communicate("\n", timeout=60)
     before, peak = (int(kib) * 1024 / 1e6 for kib in said.split())
     print(f"{way.__name__} of {size >> 20} MiB: {before:.0f} MB before, {peak:.0f} MB at its peak")
@@ -129,6 +141,41 @@ def test_fifty_pushes_at_once_are_all_whole(tmp_path: Path) -> None:
             for digest, raw in app.blobs.items():
                 assert served.ecr.store.blobs.path(DEV, digest).read_bytes() == raw
         assert sorted(e["detail"]["image-tag"] for e in served.events) == sorted(f"v{n}" for n in range(50))
+
+
+@pytest.mark.parametrize("answers", [2, 9, 23, 41])
+def test_a_process_killed_while_many_push_keeps_every_push_that_it_answered(tmp_path: Path, answers: int) -> None:
+    """Four clients push; the process is killed after so many answers. Begun again: whole pushes or none."""
+    child = start(tmp_path)
+    port, _, token = ports(child)
+    answered: list[str] = []
+    apps = {f"v{n}": image(f"app {n}", big_layer(120_000, n)) for n in range(60)}
+
+    def push(tag: str) -> None:
+        app = apps[tag]
+        with suppress(OSError, http.client.HTTPException):
+            for digest, raw in app.blobs.items():
+                _, path = request(port, token, "POST", f"/v2/{NAME}/blobs/uploads/")
+                request(port, token, "PUT", f"{path}?digest={digest}", raw)
+            path = f"/v2/{NAME}/manifests/{tag}"
+            if request(port, token, "PUT", path, app.raw, Content_Type=app.media_type)[0] == 201:
+                answered.append(tag)
+                if len(answered) >= answers:
+                    child.kill()
+
+    with child, ThreadPoolExecutor(4) as pool:
+        list(pool.map(push, apps))
+    assert len(answered) >= answers
+    with serve(tmp_path) as served:
+        listed = {i["imageTag"] for i in served.client().list_images(repositoryName=NAME)["imageIds"]}
+        assert set(answered) <= listed
+        for tag in listed:
+            assert served.send("GET", f"/v2/{NAME}/manifests/{tag}").data == apps[tag].raw
+            for digest, raw in apps[tag].blobs.items():
+                assert served.ecr.store.blobs.path(DEV, digest).read_bytes() == raw
+        assert list((tmp_path / "uploads").iterdir()) == []
+        owned = {row["digest"] for row in served.ecr.store.db.rows("SELECT digest FROM layers")}
+        assert {digest for _, digest in served.ecr.store.blobs.all()} == owned
 
 
 def test_two_clients_on_one_upload_never_mix_their_bytes(tmp_path: Path) -> None:

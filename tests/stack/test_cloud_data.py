@@ -1,0 +1,86 @@
+"""What a cloud keeps in its folder, that it is alone in it, its ports, its quotas; replication through the cloud."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import toy
+from botocore.config import Config
+
+from tallyman_local import folders
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "rocketseat/widget-server"
+
+
+def test_the_registries_of_a_folder_are_there_at_the_next_start_and_quotas_throttle(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with toy.cloud(tmp_path, data_dir=data) as cloud:
+        toy.client(cloud, "ecr").create_repository(repositoryName=NAME)
+        with pytest.raises(folders.InUse, match="another local cloud works in this folder"):
+            folders.lock(data)
+    with toy.cloud(tmp_path, data_dir=data, quotas={"DescribeRepositories": 0.01}) as cloud:
+        ecr = toy.client(cloud, "ecr")
+        assert [r["repositoryName"] for r in ecr.describe_repositories()["repositories"]] == [NAME]
+        with pytest.raises(ecr.exceptions.ClientError) as caught:
+            once(cloud).describe_repositories()
+        assert caught.value.response["Error"] == {"Code": "ThrottlingException", "Message": "Rate exceeded"}
+
+
+def once(cloud: Any) -> Any:
+    """A client that does not try again."""
+    keys = cloud.environment()
+    return boto3.client(
+        "ecr",
+        region_name="us-east-2",
+        endpoint_url=cloud.url,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys["AWS_SESSION_TOKEN"],
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+def free_ports(count: int) -> int:
+    """The first of some neighbouring ports that nobody has."""
+    for first in range(20000 + os.getpid() % 10000, 65000 - count, count):
+        held = []
+        try:
+            for port in range(first, first + count):
+                held.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        finally:
+            for server in held:
+                server.close()
+        return first
+    raise AssertionError("no free ports")
+
+
+def test_ports_are_those_asked_for_and_a_signal_ends_the_cloud(tmp_path: Path) -> None:
+    first = free_ports(4)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tallyman_cli.main", "local", "start", "--port", str(first), "--data", tmp_path / "d"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
+    with child:
+        assert child.stdout is not None
+        printed = []
+        for line in child.stdout:
+            printed.append(line.strip())
+            if line.startswith("unset"):
+                break
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+    assert f"export AWS_ENDPOINT_URL=http://127.0.0.1:{first}" in printed
+    assert [line.rpartition(":")[2] for line in printed[:3]] == [str(first + n) for n in (1, 2, 3)]
