@@ -23,7 +23,7 @@ quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; e
 .PHONY: help demo test check format build build-native invoke deploy requirements clean bench-copy
 
 help: ## This list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
 	@$(VENV)/bin/tallyman demo
