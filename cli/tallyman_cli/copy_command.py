@@ -1,4 +1,4 @@
-"""`tallyman copy` among the other commands: its arguments are parsed in copy.py, which start.py reaches without typer."""
+"""`tallyman copy` among the other commands: copy.py parses its arguments, and start.py reaches that without typer."""
 
 from typing import Any
 

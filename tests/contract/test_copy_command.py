@@ -317,7 +317,7 @@ def test_the_command_starts_without_the_others(source: OciServer, target: OciSer
     program = (
         "import sys; from tallyman_cli.copy import run; "
         f"status = run(['{source.host}/team/app:v1', '{target.host}/team/app']); "
-        "heavy = {'typer', 'rich', 'boto3', 'botocore', 'urllib3', 'yaml'} & set(sys.modules); "
+        "heavy = {'typer', 'rich', 'botocore', 'urllib3', 'yaml', 'tallyman.domain.policy'} & set(sys.modules); "
         "print(sorted(heavy)); sys.exit(status)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

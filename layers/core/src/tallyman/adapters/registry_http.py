@@ -1,5 +1,6 @@
 """A registry's own API, `/v2/`: tokens and requests."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -78,7 +79,7 @@ class RegistryHttp:
             except Unreachable:
                 if last:
                     raise
-                self._sleep(0.1 * 2**attempt)
+                self._pause(attempt)
                 continue
             if is_expired(answer):
                 self.forget(repository.registry, token)
@@ -95,7 +96,12 @@ class RegistryHttp:
             asked = error.after if isinstance(error, Throttled) else None
             if asked is not None and asked > 5:
                 raise error  # too long to sit it out here
-            self._sleep(asked if asked is not None else 0.1 * 2**attempt)
+            self._pause(attempt, asked)
+
+    def _pause(self, attempt: int, asked: float | None = None) -> None:
+        """Growing, and different for each of us: those who were refused together must not come back together."""
+        spread = random.random()
+        self._sleep(asked + spread * 0.25 if asked is not None else 0.1 * 2**attempt * (0.5 + spread))
 
     def stream(
         self,
