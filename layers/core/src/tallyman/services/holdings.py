@@ -36,17 +36,17 @@ def tag_change(
 
     `data`: {digest: what the registry said when last asked, or None; at: since when, as far as known; moved_from:
     what it pointed to before, which stays while the tag only vanishes; told, told_at: where the newest fact of the
-    ledger leaves it; unsure: it may leave it there as well}. Where `told` is not what the registry says, a fact is
-    missing: the next sweep writes it.
+    ledger leaves it; unsure: it may leave it there as well; lost: where it left it until that image was deleted}.
+    Where `told` is not what the registry says, a fact is missing: the next sweep writes it.
     """
     old: Mapping[str, Any] = item.data if item else {}
     pointed = old.get("digest")
     newest = old.get("told_at") or ""
     mine = sort_time(at)
-    latest, unsure = old.get("told"), old.get("unsure")
+    latest, unsure, lost = old.get("told"), old.get("unsure"), old.get("lost")
     if mine > newest or (mine == newest and told == current):
-        newest, latest, unsure = mine, told, None
-    elif mine == newest and current is None and told != latest:
+        newest, latest, unsure, lost = mine, told, None, None
+    elif mine == newest and current is None and told not in (latest, lost):
         unsure = told or latest  # within one second the registry knows what came last, but it holds neither any more
     # verification asks whether an immutable tag ever moved
     moved_from = pointed if pointed and pointed != current else old.get("moved_from")
@@ -57,6 +57,7 @@ def tag_change(
         "told": latest,
         "told_at": newest,
         "unsure": unsure,
+        "lost": lost,
     }
     if item is not None and dict(item.data) == data:
         return None
@@ -73,7 +74,7 @@ def lost_change(
     moved_from = old.get("digest") or old.get("moved_from")
     data = {**old, "digest": current, "moved_from": moved_from if moved_from != current else None}
     if lost:
-        data["told"] = None
+        data |= {"told": None, "lost": digest}
     return None if data == dict(old) else StateChange(item.pk, item.sk, item.revision, data)
 
 
