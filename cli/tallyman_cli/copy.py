@@ -105,7 +105,11 @@ class _Copy:
         with Shown(counting):
             if options.all_tags:
                 found = changed(self.ways, service.source, origin, list(places))
-                images, listed, service = found.images, found.listed, replace(service, empty=found.empty)
+                images, listed, service = (
+                    found.images,
+                    found.listed,
+                    replace(service, source=self.ways.reads(origin), empty=found.empty),
+                )
             else:
                 reference = source.reference
                 assert reference is not None

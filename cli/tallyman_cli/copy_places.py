@@ -9,7 +9,8 @@ from typing import Any
 
 from tallyman.adapters.oci_auth import Logins
 from tallyman.domain.elsewhere import Folder, Host, layout_at, repository_at
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images import ImageDetail
+from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.errors import BadName
 
@@ -65,11 +66,32 @@ def _digest(text: str) -> tuple[str, Digest | None]:
     return rest, Digest.parse(digest) if at else None
 
 
+class Listed:
+    """A repository of ECR whose images were all listed: the list says which of them point at which, so that nobody
+    has to be asked for the referrers of each."""
+
+    def __init__(self, origin: Any, details: Iterable[ImageDetail]) -> None:
+        self._origin = origin
+        self._pointing: dict[Digest, list[Descriptor]] = {}
+        for detail in details:
+            if detail.subject:
+                found = Descriptor(detail.media_type or "", detail.digest, 0, None, detail.artifact_type)
+                self._pointing.setdefault(detail.subject, []).append(found)
+
+    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+        """By the list."""
+        return self._pointing.get(subject, [])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._origin, name)
+
+
 class Ways:
     """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
 
     def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
         self._logins, self._clients, self._plain = logins, clients, plain
+        self._listed: dict[Repository, Listed] = {}
 
     @cached_property
     def _wire(self) -> Any:
@@ -126,7 +148,9 @@ class Ways:
         """What reads there: an `Origin`."""
         if isinstance(repository.registry, Folder):
             return self._layout
-        return self._pull if isinstance(repository.registry, Host) else self._ecr_source
+        if isinstance(repository.registry, Host):
+            return self._pull
+        return self._listed.get(repository, self._ecr_source)
 
     def writes(self, repository: Repository) -> Any:
         """What writes there."""
@@ -163,7 +187,9 @@ class Ways:
         elif isinstance(repository.registry, Host):
             found = dict.fromkeys(self._pull.tags(repository))
         else:
-            found = {tag: detail.digest for detail in self._ecr_source.images(repository) for tag in detail.tags}
+            details = list(self._ecr_source.images(repository))
+            self._listed[repository] = Listed(self._ecr_source, details)
+            found = {tag: detail.digest for detail in details for tag in detail.tags}
         return {tag: digest for tag, digest in found.items() if not _FALLBACK.fullmatch(tag)}
 
     def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:

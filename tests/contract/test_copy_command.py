@@ -270,6 +270,12 @@ def test_a_repository_of_ecr_is_compared_by_lists_alone(ecr: Served, capsys: pyt
     done = copied(capsys, "--all-tags", "dev/team/app", "prod/team/app")
     assert (done["listed"], done["images"]) == (5, [])
     assert ecr.trail == []
+    signed = signature(image("new"))
+    ecr.push(image("new"), "new", DEV, "team/app")
+    ecr.push(signed, None, DEV, "team/app")
+    done = copied(capsys, "--all-tags", "dev/team/app", "prod/team/app")
+    assert [i["tag"] for i in done["images"]] == ["new"]
+    assert signed.digest in done["targets"][0]["pushed"]
 
 
 def test_a_repository_that_ecr_does_not_have_is_said(
