@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import Passing, TallymanError
@@ -36,8 +37,8 @@ FAR = 0.008
 SMALL = 1_000_000
 """Bytes of a blob up to which requests are most of its work: then too."""
 
-FEW = 4
-"""Streams to begin with else."""
+FEW = 6
+"""Streams to begin with else, or fewer, so that none is left over: ten blobs go five at once, and again five."""
 
 
 def stage(
@@ -89,7 +90,8 @@ def stage(
         _all(alone.submit(work.guard, work.mount) for work in works)
         lacking = {d for work in works for d in work.lacking if not work.error}
         small = sum(family.blobs[d].size for d in lacking) < SMALL * len(lacking)
-        streams = Streams(start=parallel or (MOST if far or small else FEW), most=most)
+        rounds = max(1, ceil(len(lacking) / FEW))
+        streams = Streams(start=parallel or (MOST if far or small else ceil(len(lacking) / rounds) or 1), most=most)
         copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
         largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)
