@@ -164,7 +164,7 @@ class Bus:
                     return  # "an event that was forwarded is not forwarded again"
                 self._forward(rule, arn, event)
             elif service == "sqs":
-                _send(arn, _input(target, event), rule)
+                send(arn, _input(target, event), rule)
             elif service == "lambda":
                 self._invoke(arn, _input(target, event))
             else:
@@ -206,7 +206,7 @@ class Bus:
                 "ERROR_MESSAGE": failure.message,
             }
             try:
-                _send(letters, json.dumps(event), rule, attributes)
+                send(letters, json.dumps(event), rule, attributes)
             except Undeliverable as second:
                 log.warning("rule %s: nor to %s: %s", rule.name, letters, second.message)
             else:
@@ -225,7 +225,7 @@ class Bus:
                 moto_calls.CHANGED.wait(self._held[0][0] - now if self._held else None)
 
 
-def _send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
+def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
     """As EventBridge sends to a queue: it must be there, and its policy must name the rule."""
     _, _, _, region, account, name = arn.split(":", 5)
     queue: Queue | None = sqs_backends[account][region].queues.get(name)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from moto.events.models import Rule, events_backends
 
+from tallyman_local import moto_calls
+from tallyman_local.bus import Undeliverable, send
+
 log = logging.getLogger("tallyman.local")
 
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
@@ -91,9 +94,21 @@ class Schedules:
                     log.warning("rule %s does not fire here: %s", rule.name, error)
                     continue
                 for target in rule.targets if due else []:
-                    self._invoke(target["Arn"], target.get("Input") or json.dumps(self._event(rule, minute)))
+                    body = target.get("Input") or json.dumps(self._event(rule, minute))
+                    if ":sqs:" in target["Arn"]:
+                        self._send(target["Arn"], body, rule)
+                    else:
+                        self._invoke(target["Arn"], body)
                     fired += 1
         return fired
+
+    def _send(self, arn: str, body: str, rule: Rule) -> None:
+        with moto_calls.CHANGED:
+            try:
+                send(arn, body, rule)
+            except Undeliverable as failure:
+                log.warning("rule %s: %s", rule.name, failure)
+            moto_calls.CHANGED.notify_all()
 
     def _event(self, rule: Rule, minute: int) -> dict[str, object]:
         return {

@@ -22,6 +22,7 @@ from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, lost_change, mark_active, tag_change
 from tallyman.services.judge import Judge
 from tallyman.services.read_signing import ReadSigning
+from tallyman.services.retention_hints import hint_after_push
 from tallyman.services.stowaways import report_stowaway
 
 _TRIES = 8
@@ -97,6 +98,8 @@ class RecordPush:
             seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra=extra)
             self.pushed(seen)
         self.judge.digest(event.digest, event.id)
+        if event.action in ("push", "replicate"):
+            hint_after_push(self.policy, self.state, self.judge.hints, event.repository, self.clock())
         return f"{event.action} recorded"
 
     def pushed(self, seen: Seen, *, tell: bool = True) -> bool:

@@ -67,6 +67,7 @@ class Inventory:
         self.sizes = array("q")
         self.indexes = bytearray()  # 1: an index by its media type
         self.archived = bytearray()
+        self.media_types: dict[int, str] = {}  # of archived images
         self.subjects: dict[int, str] = {}
         self.children: dict[int, Sequence[str]] = {}
         self.attestations: set[str] = set()
@@ -91,6 +92,8 @@ class Inventory:
             archived=detail.archived,
             subject=detail.subject,
         )
+        if detail.archived and detail.media_type:
+            self.media_types[row] = detail.media_type
         if detail.media_type not in MANIFEST_TYPES:
             self.unread.setdefault(row, "its media type is not known")
         return row

@@ -1,0 +1,310 @@
+"""`tallyman retention`: what stays and what goes, why, and what it saves; carried out, proved, undone, replayed."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.names import Repository
+from tallyman.domain.retention import Plan, Reading
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import BadInput, NotFound, Unreachable
+from tallyman.ports import StateItem
+from tallyman.services.retention_hints import RUNS
+from tallyman_cli import context, naming, options, output
+from tallyman_cli.retention_money import Prices, saved
+from tallyman_cli.waiting import wait_for
+
+app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """What stays and what goes, with a proof."""
+
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPOSITORY",
+        help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… asks its second registry.",
+        show_default=False,
+    ),
+]
+PriceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices", metavar="FILE", help="A price table of your own.", show_default="the one that comes along"
+    ),
+]
+
+
+def one(stack: context.Stack, text: str) -> Repository:
+    """The repository of one registry that is meant."""
+    named = naming.anywhere(stack.policy, text)
+    if named.tag or named.digest:
+        raise BadInput(f"'{text}' names an image: expected a REPOSITORY")
+    return named.place
+
+
+def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
+    """The plan as of now. Writes nothing anywhere."""
+    from tallyman.services.apply_retention import planned
+
+    needs, inventories = stack.needs(stack.policy)
+    return planned(needs, inventories, place, lambda: float("inf"))
+
+
+@app.command("plan")
+def plan(
+    repository: Place,
+    prices: PriceFile = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what the policy would keep and remove now, and why. Writes nothing.
+
+    Reads every source of usage; where one can't be read, nothing is to be removed and the plan says which.
+    Exit status: 0 planned, 1 what is planned may not be carried out (a source can't be read, more than at_most).
+    """
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    made, _ = make(opened, place)
+    if as_json:
+        output.data(as_data(made, Prices.load(prices)))
+    else:
+        show(made, Prices.load(prices), opened.clock())
+    if made.refused:
+        raise typer.Exit(1)
+
+
+@app.command("apply")
+def apply(
+    repository: Place,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: carry out whatever the plan is.")] = False,
+    timeout: options.Timeout = 600,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Carry out the plan: mark, and remove what was marked longer ago than the grace period, each with a proof.
+
+    Shows the plan and asks, unless --yes is given. The stack's apply_retention does it, by the policy in force, which
+    has to enforce retention there; it plans again right before. Exit status: 0 done, 1 refused or not all could go.
+    """
+    opened = context.connect(stack, policy)
+    places = naming.anywhere(opened.policy, repository).repositories
+    if not yes:
+        for place in places:
+            show(make(opened, place)[0], Prices.load(None), opened.clock())
+        if not typer.confirm("Carry this out?", err=True):
+            raise typer.Exit(1)
+    runs = [ask(opened, place, timeout) for place in places]
+    if as_json:
+        output.data(runs[0] if len(runs) == 1 else runs)
+    else:
+        for run in runs:
+            output.line(f"{run['repository']}: {run['outcome']}")
+            output.table(("digest", "why"), [(output.digest(d), why) for d, why in run["failed"].items()])
+    if any(run["refused"] or run["failed"] or not run["acted"] for run in runs):
+        raise typer.Exit(1)
+
+
+def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, Any]:
+    """Asks the stack for a run over one repository, and waits for its end."""
+    request = str(uuid4())
+    stack.hints.send("retention", {"repository": str(place), "request": request, "policy": stack.policy.digest})
+    output.say(f"retention of {place} (request {request})")
+
+    def ended() -> StateItem | None:
+        item = stack.state.get(RUNS, str(place))
+        return item if item is not None and item.data.get("request") == request else None
+
+    item = wait_for(stack, ended, timeout)
+    if item is None:
+        raise Unreachable(f"no outcome for {place} within {timeout:g} s; `tallyman retention plan` shows what is left")
+    data = dict(item.data)
+    acted = not data["outcome"].startswith(("refused", "a plan only"))
+    return {"repository": str(place), "acted": acted, **data}
+
+
+@app.command("proof")
+def proof(image: options.Image, as_json: options.AsJson = False, stack: options.Stack = None) -> None:
+    """Show the proof of a removal: the rule, each protection asked and its answer, who was asked for usage and when.
+
+    IMAGE is named by its digest. Exit status: 0 shown, 1 it was not removed by us.
+    """
+    from tallyman_cli.retention_proof import proofs
+
+    opened = context.connect(stack)
+    found = proofs(opened, image)
+    if as_json:
+        output.data(found[0])
+        return
+    document = found[0]
+    output.line(f"{document['repository']}@{document['digest']}: {document['action']}d")
+    output.line(f"{document['reason']} (policy {output.digest(document['policy'])}, proof {document['proof']})")
+    output.line()
+    output.table(
+        ("protection", "question", "answer"), [(p["name"], p["question"], p["answer"]) for p in document["protections"]]
+    )
+    output.line()
+    read = [(u["source"], u["where"], u["at"], str(u["uses"])) for u in document["usage"]]
+    output.table(("usage of", "where", "read at", "uses"), read)
+
+
+@app.command("restore")
+def restore(
+    image: options.Image,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Bring an image back: from the archive, or from another environment that still holds the digest.
+
+    Acts with your own credentials. Its tags come back where they are free. Exit status: 0 it is there again, 1 nobody
+    holds it any more.
+    """
+    from tallyman_cli.retention_proof import bring_back
+
+    told = bring_back(context.connect(stack, policy), image)
+    if as_json:
+        output.data(told)
+    else:
+        output.line(f"{told['repository']}@{output.digest(told['digest'])}: {told['outcome']}")
+
+
+@app.command("replay")
+def replay(
+    repository: Place,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="From when on, such as 2026-01-01.", show_default=False)
+    ],
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Until when.", show_default="now")
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Play the recorded past through a policy: what it would have removed and when, and what was needed later.
+
+    Exit status: 0 nothing that was needed later would have gone, 1 something would.
+    """
+    from tallyman_cli.retention_past import gone
+
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    found = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
+    if as_json:
+        rows = [
+            {
+                "digest": g.digest,
+                "tags": list(g.tags),
+                "at": format_time(g.at),
+                "reason": g.reason,
+                "needed": list(g.needed),
+            }
+            for g in found
+        ]
+        output.data({"repository": str(place), "policy": opened.policy.digest, "removed": rows})
+    else:
+        cells = [
+            (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
+        ]
+        output.table(("at", "tags", "digest", "reason", "needed later"), cells)
+        output.say(f"{len(found)} would have gone, {sum(bool(g.needed) for g in found)} of them were needed later")
+    if any(g.needed for g in found):
+        raise typer.Exit(1)
+
+
+@app.command("native")
+def native(
+    repository: Place,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="A lifecycle document.", show_default="the repository's own"),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what ECR's own lifecycle policy would remove, evaluated as AWS documents it, beside our plan.
+
+    Exit status: 0 shown, 1 there is no lifecycle policy.
+    """
+    from tallyman_cli.retention_native import beside
+
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    text = file.read_text("utf-8") if file else opened.lifecycle(place)
+    if text is None:
+        raise NotFound(f"{place} has no lifecycle policy of its own")
+    made, _ = make(opened, place)
+    rows = beside(text, made, opened.clock())
+    if as_json:
+        output.data({"repository": str(place), "images": rows})
+    else:
+        output.table(
+            ("tags", "digest", "ECR", "Tallyman", "reason"),
+            [
+                (" ".join(r["tags"]), output.digest(r["digest"]), r["native"] or "", r["action"], r["reason"])
+                for r in rows
+            ],
+        )
+
+
+def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "repository": str(made.inventory.repository),
+        "policy": made.policy,
+        "images": [
+            {
+                "digest": image.digest,
+                "tags": list(image.tags),
+                "kind": image.kind,
+                "family": image.family,
+                "pushed_at": format_time(image.pushed_at),
+                "size": image.size,
+                "action": image.action,
+                "reason": image.reason,
+                "protections": [{"name": name, "reason": reason} for name, reason in image.protections],
+            }
+            for image in made.images()
+        ],
+        "freed_bytes": made.freed_bytes,
+        "refused": "; ".join(made.refused) or None,
+        "saves": saved(made, prices),
+        "enforced": made.retention.enforce,
+    }
+
+
+def show(made: Plan, prices: Prices, now: datetime) -> None:
+    """A plan as a table."""
+    cells = [
+        (
+            " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),
+            output.digest(image.digest),
+            image.kind,
+            f"{(now - image.pushed_at).days}d",
+            output.size(image.size),
+            image.action,
+            image.reason,
+        )
+        for image in made.images()
+    ]
+    output.table(("tags", "digest", "kind", "age", "size", "action", "reason"), cells)
+    money = saved(made, prices)
+    place = made.inventory.repository
+    line = (
+        f"{place}: {len(made.removed)} of {len(made.inventory)} images would go, {output.size(made.freed_bytes)} freed"
+    )
+    if money:
+        line += f", {money['usd_per_month']:.2f} USD a month less ({money['source']}, {money['date']})"
+    output.line(line + ("" if made.retention.enforce else "; a plan only: the policy does not enforce it"))
+    for reason in made.refused:
+        output.say(f"nothing may be removed now: {reason}")

@@ -1,0 +1,20 @@
+"""The table of prices: the one that comes with the package, or the user's own file."""
+
+import json
+from pathlib import Path
+
+from tallyman.domain.costs import Prices
+from tallyman.errors import BadInput
+
+OWN = Path(__file__).with_name("prices.json")
+
+
+def load(path: Path | None = None) -> Prices:
+    """Reads a JSON file of the form of `prices.json`. Raises BadInput that names the file."""
+    file = path or OWN
+    try:
+        return Prices.parse(json.loads(file.read_text("utf-8")))
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from error
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"{file}: {error}") from error

@@ -1,0 +1,150 @@
+"""The recorded past played through a policy: what it would have removed and when, and what was needed later.
+
+Day by day the repository is put together as the facts tell that it was, without what the policy has removed so far. What
+is to go is marked, and goes when its grace is over. What was used then is not recorded: needs are what the facts tell
+(releases), the last pull, and what runs now.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history import PUSHES
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy, Retention
+from tallyman.domain.retention.inventory import NEVER, Inventory, millis
+from tallyman.domain.retention.known import Known, Release
+from tallyman.domain.retention.plan import plan_with
+from tallyman.domain.times import format_time
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An image that the policy would have removed at `at`. `needed`: what needed it later: then it was a mistake."""
+
+    digest: Digest
+    tags: tuple[str, ...]
+    at: datetime
+    reason: str
+    needed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is recorded of a repository. `pulled`: the last pull of images that are still there; `in_use`: digests
+    that run now, and what runs them."""
+
+    facts: Sequence[Fact]
+    releases: Mapping[Digest, tuple[Release, ...]] = field(default_factory=dict)
+    pulled: Mapping[Digest, datetime] = field(default_factory=dict)
+    in_use: Mapping[Digest, str] = field(default_factory=dict)
+    children: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    subjects: Mapping[Digest, Digest] = field(default_factory=dict)
+
+
+def replay(
+    policy: Policy, repository: Repository, name: str, past: Past, since: datetime, until: datetime
+) -> list[Gone]:
+    """What would have gone, oldest first. A plan a day: for a year of 10,000 images some half a minute."""
+    retention = policy.repository(name).retention
+    facts = sorted((f for f in past.facts if f.repository == repository and f.digest), key=lambda f: (f.at, f.id))
+    gone: dict[Digest, Gone] = {}
+    marks: dict[Digest, datetime] = {}
+    for at in _days(since, until):
+        going = dict(_planned(policy, retention, repository, name, past, facts, at, gone))
+        marks = {digest: marks.get(digest, at) for digest in going}
+        for digest, (tags, reason) in going.items():
+            if marks[digest] + retention.grace <= at:
+                gone[digest] = Gone(digest, tags, at, reason, tuple(_needed(digest, past, facts, at)))
+    return sorted(gone.values(), key=lambda g: (g.at, g.digest))
+
+
+def _days(since: datetime, until: datetime) -> Iterator[datetime]:
+    at = since
+    while at < until:
+        yield at
+        at += DAY
+    yield until
+
+
+def _planned(
+    policy: Policy,
+    retention: Retention,
+    repository: Repository,
+    name: str,
+    past: Past,
+    facts: Sequence[Fact],
+    at: datetime,
+    gone: Mapping[Digest, Gone],
+) -> Iterator[tuple[Digest, tuple[tuple[str, ...], str]]]:
+    """What the policy would have marked then. A limit on a run says nothing here: everything is told."""
+    inventory, moved = _inventory(repository, name, past, facts, at, gone)
+    releases = {
+        digest: tuple(r if r.until is None or r.until <= at else Release(r.environment, r.since) for r in then)
+        for digest, found in past.releases.items()
+        if (then := [r for r in found if r.since <= at])
+    }
+    plan = plan_with(retention, policy.digest, inventory, (), Known(moved=moved, releases=releases), at)
+    for row in plan.removed:
+        yield inventory.digest(row), (inventory.tags[row], plan.reason(row))
+
+
+def _inventory(
+    repository: Repository,
+    name: str,
+    past: Past,
+    facts: Iterable[Fact],
+    at: datetime,
+    gone: Mapping[Digest, Gone],
+) -> tuple[Inventory, dict[Digest, datetime]]:
+    """What was there: pushed and not deleted, under the tags that pointed there."""
+    pushed: dict[Digest, Fact] = {}
+    tags: dict[str, tuple[Digest, datetime]] = {}
+    for fact in facts:
+        if fact.at > at or fact.digest is None:
+            continue
+        if fact.kind in PUSHES:
+            pushed.setdefault(fact.digest, fact)
+            if fact.tag:
+                tags[fact.tag] = (fact.digest, fact.at)
+        elif fact.kind is Kind.UNTAGGED and fact.tag and tags.get(fact.tag, ("",))[0] == fact.digest:
+            del tags[fact.tag]
+        elif fact.kind is Kind.DELETED:
+            pushed.pop(fact.digest, None)
+            tags = {tag: pair for tag, pair in tags.items() if pair[0] != fact.digest}
+    inventory, moved = Inventory(repository, name), dict[Digest, datetime]()
+    held: dict[Digest, list[str]] = {}
+    for tag, (digest, moved_at) in tags.items():
+        held.setdefault(digest, []).append(tag)
+        moved[digest] = max(moved_at, moved.get(digest, moved_at))
+    for digest, fact in pushed.items():
+        if digest in gone:
+            continue
+        pulled = past.pulled.get(digest)
+        row = inventory.add_raw(
+            digest,
+            held.get(digest, ()),
+            millis(fact.at),
+            fact.size or 0,
+            pulled=millis(pulled) if pulled and pulled <= at else NEVER,
+            subject=past.subjects.get(digest),
+        )
+        if digest in past.children:
+            inventory.link(row, past.children[digest])
+    return inventory, moved
+
+
+def _needed(digest: Digest, past: Past, facts: Iterable[Fact], at: datetime) -> Iterator[str]:
+    for release in past.releases.get(digest, ()):
+        if release.since > at:
+            yield f"released to {release.environment} at {format_time(release.since)}"
+    if (pulled := past.pulled.get(digest)) and pulled > at:
+        yield f"pulled at {format_time(pulled)}"
+    if digest in past.in_use:
+        yield f"in use now: {past.in_use[digest]}"
+    for fact in facts:
+        if fact.digest == digest and fact.kind in PUSHES and fact.tag and fact.at > at:
+            yield f"tagged {fact.tag} at {format_time(fact.at)}"

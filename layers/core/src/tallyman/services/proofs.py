@@ -1,0 +1,53 @@
+"""The written proof of a removal: what was removed by which rule, and that nothing needed it. Kept for ever."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.retention import Plan, Reading
+from tallyman.domain.retention.protections import PROTECTIONS
+from tallyman.domain.times import format_time
+
+FOLDER = "proofs"
+"""The folder of the archive."""
+
+
+def proof(
+    plan: Plan,
+    repository: Repository,
+    digest: Digest,
+    manifest: Manifest | None,
+    readings: Sequence[Reading],
+    marked: str,
+) -> bytes:
+    """The proof as JSON text: {repository, digest, tags, media_type, manifest, action, reason, policy, marked_at,
+    looked_at, protections: [{name, question, answer}], usage: [{source, where, at, uses}]}. `manifest` is its text."""
+    image = plan.image(plan.inventory.rows[digest])
+    told = dict(image.protections)
+    document: dict[str, Any] = {
+        "repository": str(repository),
+        "digest": digest,
+        "tags": list(image.tags),
+        "kind": image.kind,
+        "family": image.family,
+        "pushed_at": format_time(image.pushed_at),
+        "pulled_at": format_time(image.pulled_at) if image.pulled_at else None,
+        "size": image.size,
+        "media_type": manifest.media_type if manifest else None,
+        "manifest": manifest.raw.decode("utf-8", "replace") if manifest else None,
+        "action": str(plan.retention.action),
+        "reason": image.reason,
+        "policy": plan.policy,
+        "marked_at": marked,
+        "looked_at": format_time(plan.now),
+        "protections": [
+            {"name": name, "question": question, "answer": told.get(name, "no")}
+            for name, question in PROTECTIONS.items()
+        ],
+        "usage": [
+            {"source": r.source, "where": str(r.where), "at": format_time(r.at), "uses": len(r.uses)} for r in readings
+        ],
+    }
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()

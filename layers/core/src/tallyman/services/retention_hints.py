@@ -1,0 +1,40 @@
+"""Hints to retention: gathered after pushes, so that a busy repository is planned once a quarter of an hour."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import StateMoved
+from tallyman.ports import Hints, State, StateChange
+
+RUNS = "RT#runs"
+"""The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
+
+`data`: {at: when retention last ended, request: who asked (None: nobody), outcome, marked, removed, unmarked, failed,
+waiting, refused}."""
+_GATHER = "RT#gather"
+DELAY = 900
+"""Seconds after a push, SQS's longest delay."""
+
+
+def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repository, now: datetime) -> bool:
+    """Asks for a run in a quarter of an hour, unless one is asked for already; whether it did. Only where the policy
+    enforces something. A read, and at most a write and a message in that time."""
+    found = policy.environments_of(repository.registry, repository.name)
+    retention = policy.repository(found[0][1] if found else repository.name).retention
+    if not (retention.enforce and retention.removes and found):
+        return False
+    item = state.get(_GATHER, str(repository))
+    if item is not None and parse_time(item.data["until"]) > now:
+        return False
+    until = now + timedelta(seconds=DELAY)
+    change = StateChange(
+        _GATHER, str(repository), item.revision if item else 0, {"until": format_time(until)}, until + timedelta(days=1)
+    )
+    with suppress(StateMoved):  # another push has just asked
+        state.put(change)
+        hints.send("retention", {"repository": str(repository)}, delay=DELAY)
+        return True
+    return False
