@@ -1,6 +1,7 @@
 """CloudTrail's event history: 90 days of management events, without a trail, and who made them."""
 
 import json
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -34,6 +35,7 @@ CHANGES = frozenset(
 """Events that changed images or repositories; everything else of ECR is reading or uploading."""
 
 _ATTEMPTS = 6
+_log = logging.getLogger(__name__)
 
 
 class CloudTrail:
@@ -63,8 +65,13 @@ class CloudTrail:
         while True:
             answer = self._ask(client, registry, request)
             for event in answer.get("Events", []):
-                if event.get("EventName") in CHANGES:
+                if event.get("EventName") not in CHANGES:
+                    continue
+                try:
                     found.extend(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
+                except (BadInput, ValueError) as error:
+                    # one odd record must not keep the others, and all that come later, from being read
+                    _log.warning("a record of CloudTrail is passed over: %s", error)
             if not answer.get("NextToken"):
                 break
             request["NextToken"] = answer["NextToken"]

@@ -1,8 +1,9 @@
 """The gate `verified`: the source's bytes were checked against their digests, as the policy asks."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from tallyman.domain.facts import Kind
+from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.policy import Layers
 from tallyman.domain.policy.gates import GateConfig
@@ -28,16 +29,20 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     if not config.required:
         return GateResult("verified", PASSED, "the policy does not ask for it")
     wanted = case.policy.repository(case.repository).verify.layers
-    newest = None
-    for fact in case.image.of(Kind.VERIFIED):
-        deep_enough = wanted is Layers.PRESENCE or fact.detail["level"] == wanted
-        if fact.repository in case.source_repositories and deep_enough:
-            newest = max(newest, fact, key=lambda f: (f.seen, f.id)) if newest else fact
-    if newest is None:
+    found = [
+        fact
+        for fact in case.image.of(Kind.VERIFIED)
+        if fact.repository in case.source_repositories and (wanted is Layers.PRESENCE or fact.detail["level"] == wanted)
+    ]
+    if not found:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
-    # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
-    elsewhere = "same_everywhere"
-    checks = [c for c in newest.detail["checks"] if c.get("tag") in (None, *case.tags) and c["name"] != elsewhere]
+    newest = max(found, key=_order)
+    checks = [c for c in newest.detail["checks"] if c.get("tag") is None]
+    for tag in case.tags:  # each verification checks one tag: an image's other tags have theirs
+        if of_tag := [fact for fact in found if fact.tag == tag]:
+            told = max(of_tag, key=_order).detail["checks"]
+            # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
+            checks += [c for c in told if c.get("tag") == tag and c["name"] != "same_everywhere"]
     bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
     facts = {
         "level": newest.detail["level"],
@@ -49,6 +54,10 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     verdict = FAILED if bad and bad[0]["verdict"] == "failed" else WAITING
     reason = "; ".join(c["reason"] or c["name"] for c in bad[:3]) or "the verification checked nothing"
     return GateResult("verified", verdict, reason, {**facts, "checks": bad[:10]})
+
+
+def _order(fact: Fact) -> tuple[datetime, str]:
+    return fact.seen, fact.id
 
 
 GATE = Gate(Flag(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)
