@@ -16,6 +16,8 @@ FUNCTIONS = {
     "record_scan": "ScanQueue",
     "record_command": "CommandsQueue",
     "promote_image": "PromoteQueue",
+    "apply_retention": "RetentionQueue",
+    "roll_out": "RollOutQueue",
     "reconcile": None,
 }
 
@@ -60,8 +62,9 @@ def listed(value: object) -> list[Any]:
 
 
 def statements(role: Resource) -> list[dict[str, Any]]:
-    """All statements of a role's inline policies."""
-    return [s for policy in role["Policies"] for s in listed(policy["PolicyDocument"]["Statement"])]
+    """All statements of a role's inline policies; of those with a condition, what stands where it holds."""
+    found = [s for policy in role["Policies"] for s in listed(policy["PolicyDocument"]["Statement"])]
+    return [s["Fn::If"][1] if "Fn::If" in s else s for s in found]
 
 
 def actions(role: Resource) -> set[str]:

@@ -78,7 +78,8 @@ def from_saved(
     with tarfile.open(saved) as archive:
         (listed,) = json.loads(_read(archive, "manifest.json"))
         config: dict[str, Any] = json.loads(_read(archive, listed["Config"]))
-        layers, diff_ids, packages = [], [], {}
+        layers, diff_ids = [], []
+        packages: dict[str, str] = {}
         for number, name in enumerate(listed["Layers"]):
             plain = scratch / f"{number}.tar"
             with _open(archive, name) as source, plain.open("wb") as target:

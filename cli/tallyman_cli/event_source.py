@@ -39,6 +39,8 @@ QUEUES = {
     "record_scan": "scan",
     "record_command": "commands",
     "promote_image": "promote",
+    "apply_retention": "retention",
+    "roll_out": "roll-out",
 }
 
 
@@ -166,6 +168,11 @@ class Telling:
             "record_command": {
                 "promote": (PERSON, [{"command": "promote", "request": _id("request promote"), **door}])
             },
+            "apply_retention": {
+                "hint": (RECORDER, [{"repository": f"{self.about.registry}/{self.about.name}"}]),
+                "schedule": (EVENTBRIDGE, [{"all": True}]),
+            },
+            "roll_out": {"released": (EVENTBRIDGE, [self.released()])},
             "promote_image": {"hint": (RECORDER, [{**door, "correlation": push["id"]}])},
         }
 
@@ -345,6 +352,27 @@ class Telling:
             "eventCategory": "Management",
         }
         return self.event(name, "AWS API Call via CloudTrail", time, detail)
+
+    def released(self) -> Json:
+        """Our own event, on our own bus: prod runs another digest from now on."""
+        places = [Registry("222222222222", "us-east-2"), REPLICA]
+        detail = {
+            "id": _id("release").replace("-", ""),
+            "environment": "prod",
+            "repository": self.about.name,
+            "digest": self.about.index,
+            "tags": [self.about.tag],
+            "images": {str(r): f"{r.host}/{self.about.name}@{self.about.index}" for r in places},
+            "previous": None,
+            "policy": _digest("policy"),
+            "at": "2026-11-16T02:04:10.512Z",
+            "change": "promotion",
+            "decision": {"id": _id("decision").replace("-", ""), "policy": _digest("policy"), "gates": []},
+            "by": None,
+            "because": None,
+        }
+        event = self.event("released", "Image Released", "2026-11-16T02:04:11Z", detail)
+        return event | {"source": "tallyman", "account": HUB.account, "region": HUB.region}
 
     def schedule(self) -> Json:
         """What EventBridge's schedule hands over, without a queue."""

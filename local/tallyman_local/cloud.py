@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local import deploy, folders, moto_calls
+from tallyman_local import deploy, folders, moto_calls, rollouts
 from tallyman_local.bus import Bus
 from tallyman_local.control import Control
 from tallyman_local.deploy import HUB, Stack
@@ -166,6 +166,7 @@ class Cloud:
         if ecr := getattr(self, "ecr", None):
             ecr.close()
         moto_calls.reset()
+        rollouts.reset()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -193,6 +194,7 @@ class Cloud:
                 "CanRemove": "true",
                 "CreateRoles": str(registry.account not in seen).lower(),
             }
+            values |= {name: value for name, value in self._parameters.items() if name.startswith("RollOut")}
             seen.add(registry.account)
             name = hub if registry.account != HUB.account else f"{hub}-spoke"
             self.stacks.append(deploy.deploy_spoke(self.root, name, registry, values))

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import BadName
+from tallyman_local import rollouts
 from tallyman_local.answers import Answer, json_answer
 from tallyman_local.chaos import Settings
 from tallyman_local.ecr.errors import EcrError
@@ -44,6 +45,7 @@ class Control:
             "fail": self._fail,
             "kill": self._kill,
             "damage": self._damage,
+            "deployments": self._deployments,
             "emit": self._emit,
         }
 
@@ -147,6 +149,15 @@ class Control:
         registry, digest = Registry.parse(request["registry"]), Digest.parse(request["digest"])
         self._cloud.ecr.damage(registry, request["repository"], digest)
         return {"damaged": digest}
+
+    def _deployments(self, request: Json) -> Json:
+        """`service`: an ECS `cluster/service` or a Lambda function, where wanted after `region:`; from now on its
+        deployments fail with `reason`, or end well again (`reason` null)."""
+        service, reason = str(request["service"]), request.get("reason")
+        rollouts.FAILING.pop(service, None)
+        if reason:
+            rollouts.FAILING[service] = str(reason)
+        return {"failing": dict(rollouts.FAILING)}
 
     def _emit(self, request: Json) -> Json:
         event = request["event"]

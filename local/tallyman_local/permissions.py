@@ -113,6 +113,11 @@ def needed(
         yield "lambda:InvokeFunction", name if name.startswith("arn:") else f"arn:aws:lambda:{at}:function:{name}"
     elif service == "iam" and operation in ("GetRole", "GetUser"):
         yield action, _principal(_request(body, environ), account)
+    elif service == "ecs" and operation in ("DescribeServices", "UpdateService"):
+        asked = json.loads(body)
+        for name in asked.get("services", [asked.get("service", "*")]):
+            cluster = str(asked.get("cluster", "default")).rpartition("/")[2]
+            yield action, name if name.startswith("arn:") else f"arn:aws:ecs:{at}:service/{cluster}/{name}"
     elif service == "ecs" and operation == "DescribeTasks":
         for task in json.loads(body).get("tasks", []):
             yield action, task

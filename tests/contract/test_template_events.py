@@ -15,7 +15,12 @@ from templates import FUNCTIONS, ROOT
 FILES = sorted((ROOT / "events").glob("*/*.json"))
 BATCHES = [path for path in FILES if path.parent.name != "reconcile"]
 QUEUES = {"record_command": "commands"} | {name: name.split("_")[1] for name in ("record_push", "record_scan")}
-QUEUES |= {"verify_digest": "verify", "promote_image": "promote"}
+QUEUES |= {
+    "verify_digest": "verify",
+    "promote_image": "promote",
+    "apply_retention": "retention",
+    "roll_out": "roll-out",
+}
 READERS = ("record_push", "record_scan", "verify_digest")
 
 
@@ -79,6 +84,12 @@ def test_our_own_messages_have_the_keys_that_the_services_read(file: str, keys: 
         assert set(body) == keys
         assert Digest.parse(body["digest"]) == body["digest"]
         assert parse_repository_name(body["repository"]) == body["repository"]
+
+
+def test_a_hint_of_retention_names_a_repository_or_all() -> None:
+    bodies = [json.loads(r["body"]) for p in BATCHES if p.parent.name == "apply_retention" for r in records(p)]
+    assert {"all": True} in bodies
+    assert any(Repository.parse(body["repository"]) for body in bodies if "repository" in body)
 
 
 def test_a_hint_to_verify_names_a_repository_of_one_registry() -> None:

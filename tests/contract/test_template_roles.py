@@ -25,6 +25,12 @@ EVERYWHERE = {
     "ecs:ListClusters",
     "ecs:ListTasks",  # of container instances; tasks on Fargate have none
     "lambda:ListFunctions",
+    "batch:DescribeJobDefinitions",
+    "ecr:DescribeRegistry",
+    "ecs:DescribeTaskDefinition",
+    "ecs:RegisterTaskDefinition",
+    "ecs:ListServices",  # takes a cluster as condition only
+    "inspector2:ListCoverage",
 }
 
 
@@ -72,7 +78,7 @@ def test_nobody_may_update_or_delete_in_the_ledger(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_only_promote_image_may_push_and_none_may_delete_an_image(name: str) -> None:
+def test_only_promote_image_may_push_and_only_apply_retention_may_delete_an_image(name: str) -> None:
     written = writes(actions(role(name)), "ecr")
     assumed = json.dumps([s["Resource"] for s in statements(role(name)) if s["Action"] == "sts:AssumeRole"])
     if name == "promote_image":
@@ -85,10 +91,13 @@ def test_only_promote_image_may_push_and_none_may_delete_an_image(name: str) -> 
             "UploadLayerPart",
         }
         assert "spoke-push" in assumed
+    elif name == "apply_retention":
+        assert written - {"StartImageScan"} == {"BatchDeleteImage", "UpdateImageStorageClass"}
+        assert "spoke-push" not in assumed
     else:
         assert written <= {"StartImageScan"}
         assert "spoke-push" not in assumed
-    assert "spoke-remove" not in assumed
+    assert ("spoke-remove" in assumed) is (name == "apply_retention")
 
 
 def test_the_archive_can_not_be_emptied_by_any_role() -> None:
@@ -108,6 +117,18 @@ def test_a_function_assumes_only_roles_of_its_own_stack() -> None:
                     assert ":iam::*:role/${AWS::StackName}-spoke-" in text(resource)
 
 
+def test_what_runs_is_moved_by_roll_out_alone_and_only_what_the_parameters_name() -> None:
+    for template, roles_of in ((hub(), [f"{logical_id(name)}Role" for name in FUNCTIONS]), (spoke(), ["RollOutRole"])):
+        for name in roles_of:
+            for statement in statements(of_type(template, "AWS::IAM::Role")[name]):
+                moved = {"ecs:UpdateService", "lambda:UpdateFunctionCode", "iam:PassRole"} & set(
+                    listed(statement["Action"])
+                )
+                if moved:
+                    assert name == "RollOutRole"
+                    assert text(statement["Resource"]).startswith("${RollOut")
+
+
 def trusted(spoke_role: str) -> set[str]:
     """The hub functions that a spoke's role trusts."""
     (statement,) = of_type(spoke(), "AWS::IAM::Role")[spoke_role]["AssumeRolePolicyDocument"]["Statement"]
@@ -119,14 +140,18 @@ def trusted(spoke_role: str) -> set[str]:
 
 
 def test_a_spokes_role_trusts_exactly_the_functions_that_may_assume_it() -> None:
-    for power, logical in (("read", "ReadRole"), ("push", "PushRole")):
+    for power, logical in (
+        ("read", "ReadRole"),
+        ("push", "PushRole"),
+        ("remove", "RemoveRole"),
+        ("roll-out", "RollOutRole"),
+    ):
         may = {
             name
             for name in FUNCTIONS
             if any(f"-spoke-{power}" in json.dumps(s["Resource"]) for s in statements(role(name)))
         }
         assert trusted(logical) == may
-    assert trusted("RemoveRole") == {"apply_retention"}
 
 
 def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
@@ -135,7 +160,7 @@ def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
 
 
 def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None:
-    for name in ("ReadRole", "PushRole", "RemoveRole"):
+    for name in ("ReadRole", "PushRole", "RemoveRole", "RollOutRole"):
         (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
         condition = statement["Condition"]["StringEquals"]["Fn::If"]
         assert condition == [
@@ -155,8 +180,14 @@ def test_each_spoke_role_has_one_power() -> None:
 
 def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
     read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
-    wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name != "promote_image"))
-    assert read == {a for a in wanted if a.startswith(("ecr:", "cloudtrail:", "ecs:", "lambda:"))}
+    wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
+    services = ("ecr:", "cloudtrail:", "ecs:", "lambda:", "batch:", "inspector2:")
+    removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
+    assert read == {a for a in wanted if a.startswith(services)} - removing
+    moving = ("ecs:", "lambda:", "iam:")
+    assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {
+        a for a in actions(role("roll_out")) if a.startswith(moving)
+    }
     push = of_type(spoke(), "AWS::IAM::Role")["PushRole"]
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 
@@ -168,7 +199,7 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         hub=Registry("111111111111", "us-east-2"),
         policy=ROOT / "layers/policy/tallyman.yaml",
         **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
-        **dict.fromkeys(("verify_queue", "promote_queue", "dead_letters"), "url"),
+        **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
     )
     monkeypatch.setattr(bootstrap, "publish", lambda *adapters: None)
     adapters = bootstrap.Adapters(settings, MagicMock(spec=Clients))

@@ -24,6 +24,8 @@ EVENTS = {
     "record_scan/basic": ["facts: scanned"],
     "record_command/promote": ["facts: "],
     "promote_image/hint": ["facts: promoted", "facts: released"],
+    "roll_out/released": [],
+    "apply_retention/hint": [],
     "reconcile/schedule": ["facts: pushed"],
 }
 

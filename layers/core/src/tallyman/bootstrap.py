@@ -128,6 +128,36 @@ class Adapters:
         return EverySource(self.clients)
 
     @cached_property
+    def usage_readings(self) -> Any:
+        from tallyman.adapters.usage_all import EveryNeed
+
+        return EveryNeed(self.clients)
+
+    @cached_property
+    def lifecycle(self) -> Any:
+        from tallyman.adapters.ecr_lifecycle import EcrLifecycle
+
+        return EcrLifecycle(self.clients)
+
+    @cached_property
+    def remover(self) -> Any:
+        from tallyman.adapters.ecr_remover import EcrRemover
+
+        return EcrRemover(self.clients)
+
+    @cached_property
+    def replication(self) -> Any:
+        from tallyman.adapters.ecr_replication import EcrReplication
+
+        return EcrReplication(self.clients)
+
+    @cached_property
+    def rollouts(self) -> Any:
+        from tallyman.adapters.roll_outs import EveryRollOut
+
+        return EveryRollOut(self.clients)
+
+    @cached_property
     def judge(self) -> Judge:
         return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
 
@@ -184,6 +214,47 @@ def promote_image(a: Adapters) -> Any:
         a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back, parts=parts
     )
     return Publishing(a, service)
+
+
+def retention_needs(a: Adapters, policy: Policy | None = None) -> tuple[Any, Any]:
+    """What plans of retention are made with, by this policy: (needs, inventories). Neither writes."""
+    from tallyman.services.inventory import TakeInventory
+    from tallyman.services.needs import Needs
+
+    policy = policy or a.policy
+    needs = Needs(policy, a.source, a.ledger, a.state, a.replication, a.usage_readings, a.clock)
+    return needs, TakeInventory(policy, a.source, a.archive)
+
+
+def apply_retention(a: Adapters) -> Any:
+    """The service behind functions/apply_retention: the only one that holds what removes images."""
+    from tallyman.services.apply_retention import ApplyRetention
+    from tallyman.services.lease import Leases
+
+    needs, inventories = retention_needs(a)
+    leases = Leases(a.state, a.clock)
+    service = ApplyRetention(
+        a.policy,
+        inventories,
+        needs,
+        a.view,
+        a.remover,
+        a.ledger,
+        a.state,
+        a.archive,
+        a.hints,
+        a.notices,
+        a.clock,
+        leases,
+    )
+    return Publishing(a, service)
+
+
+def roll_out(a: Adapters) -> Any:
+    """The service behind functions/roll_out."""
+    from tallyman.services.roll_out import RollOutReleases
+
+    return RollOutReleases(a.policy, a.source, a.rollouts, a.ledger, a.state, a.hints, a.notices, a.clock)
 
 
 def reconcile(a: Adapters) -> Any:
@@ -248,6 +319,8 @@ SERVICES: Mapping[str, Callable[[Adapters], Any]] = {
     "record_scan": record_scan,
     "record_command": record_command,
     "promote_image": promote_image,
+    "apply_retention": apply_retention,
+    "roll_out": roll_out,
     "reconcile": reconcile,
 }
 """The functions, and what builds the service of each. All but `reconcile` react to messages."""
@@ -308,5 +381,6 @@ def open_stack(outputs: Mapping[str, str], stack: str, hub: Registry, clients: C
         verify_queue=outputs.get("VerifyQueueUrl"),
         promote_queue=outputs.get("PromoteQueueUrl"),
         commands_queue=outputs.get("CommandsQueueUrl"),
+        retention_queue=outputs.get("RetentionQueueUrl"),
     )
     return Adapters(settings, clients)

@@ -8,13 +8,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tallyman.domain.facts import Fact
 from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.usage import Use
+
+if TYPE_CHECKING:  # their import takes longer than a copy of a small image, which needs neither
+    from tallyman.domain.policy import Service
+    from tallyman.domain.retention.known import Reading
 
 Clock = Callable[[], datetime]
 """The time now, aware, UTC."""
@@ -198,9 +202,7 @@ class ImageTarget(Destination, Protocol):
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
 
-    def create(
-        self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None
-    ) -> None:
+    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
         """Creates the repository; that it is there is fine, and leaves it as it is. Its policy lets the accounts in
         `pull` read and, where `push` is given, nobody but ourselves and those roles (`role/NAME` there) push."""
 
@@ -254,3 +256,53 @@ class Usage(Protocol):
     def running(self, registry: Registry) -> Iterator[Use]:
         """Everything that runs an image now, wherever the image comes from. Raises where a source can't be read: what
         it would have told is then not known."""
+
+
+class UsageReadings(Protocol):
+    """Everything that could need an image, in one account and region."""
+
+    def readings(self, registry: Registry, at: datetime) -> "list[Reading]":
+        """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception."""
+
+
+class ImageRemover(Protocol):
+    """Removing images: a port of its own, that only retention holds."""
+
+    def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
+        """At most 100 in one call, indexes before what they list; those that did not go, and why."""
+
+    def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
+        """Moves one image into the archive storage class, or back."""
+
+
+class Replication(Protocol):
+    """The registry's own replication."""
+
+    def removal_reaches(self, repository: Repository) -> list[Registry]:
+        """The registries in which a removal here removes too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """How a service that was moved is doing: `done` None: not known yet. `reason`: in the service's own words."""
+
+    done: bool | None
+    reason: str = ""
+
+
+class RollOuts(Protocol):
+    """Moving what runs, in one account and region. Each method may be repeated."""
+
+    def current(self, registry: Registry, service: "Service") -> str:
+        """What it runs now, as `move` and `back` take it: a task definition, or a version of a function."""
+
+    def architecture(self, registry: Registry, service: "Service") -> str | None:
+        """The one architecture (amd64, arm64) that it takes; None: it takes an index."""
+
+    def move(self, registry: Registry, service: "Service", image: str) -> str:
+        """Lets it run the image, by its address with a digest; what `settled` is asked about."""
+
+    def settled(self, registry: Registry, service: "Service", moved: str) -> Moving: ...
+
+    def back(self, registry: Registry, service: "Service", before: str) -> None:
+        """Lets it run again what `current` told."""

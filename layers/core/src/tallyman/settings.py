@@ -21,6 +21,7 @@ _VARIABLES = {
     "promote_queue": "TALLYMAN_PROMOTE_QUEUE",
     "retention_queue": "TALLYMAN_RETENTION_QUEUE",
     "commands_queue": "TALLYMAN_COMMANDS_QUEUE",
+    "roll_out_queue": "TALLYMAN_ROLL_OUT_QUEUE",
     "dead_letters": "TALLYMAN_DEAD_LETTERS",
     "hub": "TALLYMAN_HUB",
     "policy": "TALLYMAN_POLICY",
@@ -49,6 +50,7 @@ class Settings:
     promote_queue: str | None = None
     retention_queue: str | None = None
     commands_queue: str | None = None
+    roll_out_queue: str | None = None
     dead_letters: str | None = None
     hub: Registry | None = None
     policy: Path | None = None
@@ -74,6 +76,7 @@ class Settings:
             "promote": self.promote_queue,
             "retention": self.retention_queue,
             "commands": self.commands_queue,
+            "roll_out": self.roll_out_queue,
         }
         return {name: url for name, url in urls.items() if url}
 

@@ -22,7 +22,7 @@ from tallyman.domain.names import Registry
 # botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
-Power = Literal["read", "push", "remove"]
+Power = Literal["read", "push", "remove", "roll-out"]
 """What a spoke's role lets us do: `<stack>-spoke-<power>`."""
 
 POOL = 32

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     STOWAWAY = "stowaway"  # detail: environment
     ROLLED_BACK = "rolled_back"  # a person set a release to this digest; detail: environment, name, request
     RELEASED = "released"  # E#<environment>/<repository>; detail: tags, previous
+    ROLLED_OUT = "rolled_out"  # as RELEASED; detail: repository, release, registry, service, outcome, reason
     POLICY = "policy"  # E#*: a policy came into force; detail.policy
     SIGNING = "signing"  # ECR's managed signing; detail: statuses [{profile, status, reason}]
     # What people said: actor is SQS's SenderId; detail: request, principal (role/NAME, None: nobody was named), because
@@ -50,6 +51,10 @@ class Kind(StrEnum):
     FROZEN = "frozen"  # E#<environment>[/<repository>]; detail: repository (None: all of them)
     THAWED = "thawed"  # as FROZEN
     MISSED = "missed"  # E#<environment>: reconcile counted events that were never told; detail.count
+    # Retention; detail: reason, policy
+    MARKED = "marked"  # to be removed once the grace period is over
+    UNMARKED = "unmarked"  # something needs it again
+    REMOVED = "removed"  # detail.proof: digest of the object in the archive's folder `proofs`; detail.action
 
 
 REGISTRY_KINDS = frozenset(
@@ -91,7 +96,7 @@ class Fact:
     @property
     def partition(self) -> str:
         """`D#<digest>`, or `E#<environment>[/<repository>]` where there is no digest or the fact is a release."""
-        if self.kind is Kind.RELEASED:
+        if self.kind in (Kind.RELEASED, Kind.ROLLED_OUT):
             return f"E#{self.environment}/{self.detail['repository']}"
         if self.kind in (Kind.FROZEN, Kind.THAWED) and self.detail["repository"]:
             return f"E#{self.environment}/{self.detail['repository']}"

@@ -21,6 +21,9 @@ from tallyman.domain.policy.model import (
     Removal,
     RepositoryRule,
     Retention,
+    RollOut,
+    Runs,
+    Service,
     Verify,
 )
 from tallyman.domain.policy.parse import default_policy, parse_policy
@@ -48,6 +51,9 @@ __all__ = [
     "Removal",
     "RepositoryRule",
     "Retention",
+    "RollOut",
+    "Runs",
+    "Service",
     "TagRule",
     "Verify",
     "default_policy",

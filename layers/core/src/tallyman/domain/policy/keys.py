@@ -27,6 +27,9 @@ from tallyman.domain.policy.model import (
     Removal,
     RepositoryRule,
     Retention,
+    RollOut,
+    Runs,
+    Service,
     Verify,
 )
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
@@ -330,6 +333,64 @@ _REGISTRY = Text(
     "a registry: account/region, such as 111111111111/us-east-2",
     Registry.parse,
 )
+_CANONICAL = Key(
+    Text(r"[a-z0-9][a-z0-9._/-]*", "a repository such as rocketseat/widget-server"),
+    "The repository, by canonical name, whose releases move it.",
+    required=True,
+)
+
+
+class ServiceRule:
+    """What a release moves, in one of its forms."""
+
+    def read(self, node: Node) -> Service:
+        form = next((f for f in _SERVICE if isinstance(node.value, Mapping) and f in node.value), None)
+        if form is None:
+            raise node.expected(
+                "{ecs: cluster/service, repository: …} or {lambda: function, alias: live, repository: …}"
+            )
+        service: Service = _SERVICE[form].read(node)
+        return service
+
+    def schema(self) -> Schema:
+        return {"anyOf": [record.schema() for record in _SERVICE.values()]}
+
+
+_SERVICE = {
+    "ecs": Record(
+        {
+            "ecs": Key(
+                Text(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", "cluster/service"),
+                "The ECS service, as cluster/service.",
+                required=True,
+            ),
+            "repository": _CANONICAL,
+            "container": Key(Text(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."),
+        },
+        lambda ecs, repository, container=None: Service(Runs.ECS, ecs, repository, container=container),
+        expected="{ecs: cluster/service, repository: rocketseat/widget-server}",
+    ),
+    "lambda": Record(
+        {
+            "lambda": Key(Text(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True),
+            "repository": _CANONICAL,
+            "alias": Key(Text(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
+        },
+        lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
+        expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",
+        renamed={"lambda": "function"},
+    ),
+}
+_ROLL_OUT = Record(
+    {
+        "services": Key(
+            ListOf(ServiceRule(), least=1), "What a release moves, in each registry's account.", required=True
+        ),
+        "pause": Key(Duration(), "How long to wait between two registries, such as 10m (default: 0s)."),
+    },
+    RollOut,
+    expected="a roll-out, as in {services: [{ecs: cluster/service, repository: rocketseat/widget-server}], pause: 10m}",
+)
 _ENVIRONMENT = Record(
     {
         "registries": Key(
@@ -341,6 +402,7 @@ _ENVIRONMENT = Record(
             Text(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
             f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
         ),
+        "rollout": Key(_ROLL_OUT, "What a release moves by digest; without it, only the event tells of it."),
     },
     lambda **values: values,
     expected="an environment, as in {registries: [111111111111/us-east-2]}",

@@ -19,6 +19,36 @@ NAME = "{name}"  # stands for the canonical name in an environment's `repository
 IMPLIED_ENVIRONMENT = "main"  # the hub's registry, where a policy names no environment
 
 
+class Runs(StrEnum):
+    """What runs images that a release can move."""
+
+    ECS = "ecs"
+    LAMBDA = "lambda"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs a repository's image in each registry's account and region: an ECS service (`cluster/service`) and
+    the container that is moved (None: the only one), or a Lambda function and its alias."""
+
+    runs: Runs
+    name: str
+    repository: str
+    container: str | None = None
+    alias: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.runs} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RollOut:
+    """What a release moves, registry by registry in the environment's order, with a pause between them."""
+
+    services: tuple[Service, ...]
+    pause: timedelta = timedelta()
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A named list of registries that hold the same images.
@@ -30,6 +60,7 @@ class Environment:
     name: str
     registries: tuple[Registry, ...]
     repository: str = NAME
+    rollout: RollOut | None = None
 
     def repository_name(self, canonical: str) -> str:
         """What the repository of this canonical name is called in this environment's registries."""

@@ -1,0 +1,166 @@
+"""A release moves what runs, by digest: ECS services and Lambda functions of two regions, through the stack."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from deployed import Deployed, deployed
+
+import builders as b
+from tallyman.domain.facts import Kind
+from tallyman_local import rollouts
+
+ACCOUNT, REGIONS = "222222222222", ("us-east-2", "sa-east-1")
+ECS, FUNCTION = "rocketseat/shop", "rocketseat/resizer"
+POLICY = f"""\
+environments:
+  dev: {{registries: [111111111111/us-east-2]}}
+  prod:
+    registries: [{", ".join(f"{ACCOUNT}/{r}" for r in REGIONS)}]
+    rollout:
+      services:
+        - {{ecs: shop/widgets, container: app, repository: {ECS}}}
+        - {{lambda: resizer, alias: live, repository: {FUNCTION}}}
+repositories:
+  - match: rocketseat/*
+    promotions: [{{from: dev, to: prod, tags: [semver], gates: {{verified: true}}}}]
+"""
+PARAMETERS = {
+    "RollOutServices": f"arn:aws:ecs:*:{ACCOUNT}:service/shop/widgets",
+    "RollOutTaskRoles": f"arn:aws:iam::{ACCOUNT}:role/task",
+    "RollOutFunctions": f"arn:aws:lambda:*:{ACCOUNT}:function:resizer",
+}
+ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), POLICY, parameters=PARAMETERS) as running:
+        for region in REGIONS:
+            ecs = running.client("ecs", region, ADMIN)
+            ecs.create_cluster(clusterName="shop")
+            ecs.register_task_definition(
+                family="widgets",
+                containerDefinitions=[
+                    {"name": "app", "image": "old", "memory": 128, "environment": [{"name": "A", "value": "1"}]},
+                    {"name": "proxy", "image": "proxy", "memory": 64},
+                ],
+            )
+            ecs.create_service(cluster="shop", serviceName="widgets", taskDefinition="widgets", desiredCount=2)
+            function = running.client("lambda", region, ADMIN)
+            role = running.client("iam", role=ADMIN).create_role(
+                RoleName=f"resizer-{region}", AssumeRolePolicyDocument=json.dumps(trust())
+            )["Role"]["Arn"]
+            function.create_function(
+                FunctionName="resizer",
+                Role=role,
+                PackageType="Image",
+                Code={"ImageUri": f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/old@sha256:{'0' * 64}"},
+                Architectures=["arm64"],
+            )
+            version = function.publish_version(FunctionName="resizer")["Version"]
+            function.create_alias(FunctionName="resizer", Name="live", FunctionVersion=version)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails() -> Iterator[None]:
+    yield
+    rollouts.reset()
+
+
+def trust() -> dict[str, Any]:
+    principal = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [principal]}
+
+
+def running_tasks(world: Deployed, region: str) -> dict[str, str]:
+    """The images of the service's containers."""
+    ecs = world.client("ecs", region, ADMIN)
+    (service,) = ecs.describe_services(cluster="shop", services=["widgets"])["services"]
+    definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+    return {c["name"]: c["image"] for c in definition["containerDefinitions"]}
+
+
+def live(world: Deployed, region: str) -> str:
+    """The image of the version that the alias names."""
+    client = world.client("lambda", region, ADMIN)
+    version = client.get_alias(FunctionName="resizer", Name="live")["FunctionVersion"]
+    return str(client.get_function(FunctionName="resizer", Qualifier=version)["Code"]["ImageUri"])
+
+
+def outcomes(world: Deployed, name: str) -> list[tuple[str | None, str]]:
+    """The facts of a repository's roll-outs, oldest first: (registry, outcome)."""
+    facts = [f for f in world.stack.ledger.of_environment("prod", name) if f.kind is Kind.ROLLED_OUT]
+    return [(f.detail["registry"], f.detail["outcome"]) for f in reversed(facts)]
+
+
+def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_fails(world: Deployed) -> None:
+    first = b.multi_arch("shop-one")
+    world.push(first, ECS, "v1.0.0")
+    for region in REGIONS:
+        address = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{ECS}@{first.digest}"
+        assert running_tasks(world, region) == {"app": address, "proxy": "proxy"}
+    places = [f"{ACCOUNT}/{region}" for region in REGIONS]
+    assert outcomes(world, ECS) == [(places[0], "moved"), (places[1], "moved"), (None, "done")]
+
+    moto_reason = "tasks failed to start"
+    with failing_in("shop/widgets", moto_reason, REGIONS[1]):
+        second = b.multi_arch("shop-two")
+        world.push(second, ECS, "v1.1.0")
+    assert world.there(ECS, "v1.1.0") == [second.digest] * 2
+    for region in REGIONS:
+        assert first.digest in running_tasks(world, region)["app"]
+    assert outcomes(world, ECS)[3:] == [(places[0], "moved"), (places[1], "failed")]
+    assert any("was not rolled out to prod" in subject for subject in world.notices())
+    item = world.stack.state.get("RO#prod", ECS)
+    assert item is not None
+    assert item.data["status"] == "failed"
+    assert moto_reason in item.data["reason"]
+
+
+def failing_in(service: str, reason: str, region: str) -> Any:
+    """Deployments of the service fail in one region only."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def failing() -> Iterator[None]:
+        rollouts.FAILING[f"{region}:{service}"] = reason
+        yield
+        rollouts.reset()
+
+    return failing()
+
+
+def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves_no_alias(world: Deployed) -> None:
+    image = b.multi_arch("resizer-one")
+    world.push(image, FUNCTION, "v1.0.0")
+    (arm,) = [c for c in image.root.platform_children if c.platform and c.platform.architecture == "arm64"]
+    for region in REGIONS:
+        assert live(world, region).endswith(f"@{arm.digest}")
+    with failing_in("resizer", "the image is not valid", REGIONS[0]):
+        world.push(b.multi_arch("resizer-two"), FUNCTION, "v1.1.0")
+    for region in REGIONS:
+        assert live(world, region).endswith(f"@{arm.digest}")
+    assert outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed")
+
+
+def test_a_doubled_release_rolls_out_once(world: Deployed) -> None:
+    image = b.image("shop-three")
+    world.push(image, ECS, "v2.0.0")
+    client = world.client("ecs", REGIONS[0], ADMIN)
+    before = client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"]
+    hint = {"roll_out": {"environment": "prod", "repository": ECS}}
+    for _ in range(3):
+        world.send("roll-out", json.dumps(hint))
+    world.settle()
+    assert client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"] == before
+    assert not [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]
+
+
+def test_what_is_no_release_is_a_dead_letter_with_its_reason(world: Deployed) -> None:
+    world.send("roll-out", '{"hello": 1}')
+    world.settle()
+    (letter,) = [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]
+    assert (letter["Error"], letter["Function"]) == ("BadMessage", "roll_out")
