@@ -20,7 +20,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: help demo test check format build build-native invoke deploy requirements clean bench-copy
+.PHONY: help demo test check format build build-native invoke deploy requirements clean bench-copy bench-retention
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -62,6 +62,9 @@ deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see
 
 bench-copy: $(VENV)/.ready ## Copies against skopeo, and crane, regctl, oras if on the PATH (LATENCY=1: 20 ms a round trip)
 	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(ARGS)
+
+bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000,000 images: seconds, and memory at its peak
+	@$(VENV)/bin/python bench/retention.py $(ARGS)
 
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
 	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt
