@@ -103,9 +103,20 @@ def test_dead_letters_wait_14_days_and_longer_than_what_they_were() -> None:
 
 @pytest.mark.parametrize("template", [hub(), spoke()], ids=["hub", "spoke"])
 def test_every_queue_is_encrypted_with_a_key_that_lets_eventbridge_in(template: dict[str, Any]) -> None:
+    own = [{"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}, True]
+    customers = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
     for properties in of_type(template, "AWS::SQS::Queue").values():
-        assert properties["SqsManagedSseEnabled"] is True
-        assert "KmsMasterKeyId" not in properties
+        assert properties["SqsManagedSseEnabled"] in own
+        assert properties.get("KmsMasterKeyId", customers) == customers  # never alias/aws/sqs
+
+
+def test_a_vpc_and_a_customer_key_are_for_every_function_and_only_where_asked_for() -> None:
+    assert hub()["Globals"]["Function"]["VpcConfig"]["Fn::If"][0] == "InVpc"
+    for name, condition in (("VpcPolicy", "InVpc"), ("KeyPolicy", "HasKey")):
+        policy = hub()["Resources"][name]
+        assert policy["Condition"] == condition
+        assert {r["Ref"] for r in policy["Properties"]["Roles"]} == {f"{logical_id(f)}Role" for f in FUNCTIONS}
+    assert hub()["Parameters"]["SubnetIds"]["Default"] == hub()["Parameters"]["KmsKeyArn"]["Default"] == ""
 
 
 def test_each_function_knows_only_the_queues_that_it_may_send_to() -> None:
