@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 _LINE = 65536
 
@@ -141,6 +142,11 @@ class Sink:
     def host(self) -> str:
         """As clients write it."""
         return f"localhost:{self.port}"
+
+    def forget(self) -> None:
+        """The manifests too."""
+        with urlopen(f"http://{self.host}/forget", timeout=10) as answer:
+            answer.read()
 
     def stop(self) -> None:
         """Ends it."""

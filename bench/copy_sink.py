@@ -61,6 +61,9 @@ def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> byte
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
         told = head(200, f"Docker-Content-Digest: {digest}\r\nContent-Type: {kind}\r\n", len(raw))
         return told if method == "HEAD" else told + raw
+    if path == "/forget":
+        MANIFESTS.clear()
+        return head(200)
     if "/blobs/uploads/" in path:
         place = path.split("?")[0].rstrip("/")
         if method == "POST":

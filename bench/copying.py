@@ -207,13 +207,19 @@ class Bench:
             }
             return made[:3] + made[4:]
         assert self.sink is not None
+        sink = self.sink
+
+        def forget() -> None:
+            self.wipe()
+            sink.forget()
+
         return [
             *made,
             self.many_in_ecr(),
             self.many(one[0]),
             Workload("three-targets", "≤ 0.65", self.image("middle", self.hosts), self.wipe, counts=self.counts),
             Workload("10x150MB", "≤ 1.0", self.image("big", one), self.wipe, counts=self.counts),
-            Workload("10x150MB-to-sink", "", self.image("big", [self.sink.host]), self.wipe, counts=self.counts),
+            Workload("10x150MB-to-sink", "", self.image("big", [sink.host]), forget, counts=self.counts),
         ]
 
     def there(self, hosts: Sequence[str]) -> Workload:
