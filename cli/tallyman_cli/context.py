@@ -24,12 +24,18 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _unwired(_: Any) -> Any:
+    raise BadInput("this stack has no retention")
+
+
 @dataclass
 class Stack:
     """Everything that commands speak to, by the core's ports.
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
-    the stack's function of that name. `sleep` and `monotonic` are what waiting is made of.
+    the stack's function of that name. `needs` is what a policy's plans of retention are made with, `lifecycle` reads a
+    repository's own lifecycle policy, `remover` restores archived images. `sleep` and `monotonic` are what waiting is
+    made of.
     """
 
     hub: Registry
@@ -43,6 +49,9 @@ class Stack:
     reconcile: Callable[[Mapping[str, Any]], dict[str, Any]]
     read_policy: Callable[[bytes, str], Policy]
     given: Policy | None = None
+    needs: Callable[[Policy], tuple[Any, Any]] = _unwired
+    lifecycle: Callable[[Repository], str | None] = _unwired
+    remover: Any = None
     clock: Clock = _now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -119,7 +128,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     Raises BadInput where there is no such stack or the policy file is not valid.
     """
     from tallyman.adapters import policy_file
-    from tallyman.bootstrap import open_stack
+    from tallyman.bootstrap import open_stack, retention_needs
     from tallyman_cli.aws import Reconciler, find_stack
 
     file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
@@ -141,6 +150,9 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         given=given.for_hub(hub) if given else None,
         promoter=adapters.clients.promoter,
         guards=adapters.guards,
+        needs=lambda judged_by: retention_needs(adapters, judged_by),
+        lifecycle=lambda place: adapters.lifecycle.text(place),
+        remover=adapters.remover,
     )
 
 

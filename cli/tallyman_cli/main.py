@@ -10,14 +10,16 @@ from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import context, event, local, output, policy, release, tag
+from tallyman_cli import context, event, local, output, policy, release, retention, tag
 from tallyman_cli import repository as repositories
 from tallyman_cli.approve import approve, deny
 from tallyman_cli.build import build
 from tallyman_cli.copy_command import PASSED_ON, copy
 from tallyman_cli.demo import demo
+from tallyman_cli.doctor import doctor
 from tallyman_cli.freeze import freeze, thaw
 from tallyman_cli.history import history
+from tallyman_cli.init import init
 from tallyman_cli.pending import pending
 from tallyman_cli.promote import promote
 from tallyman_cli.recall import recall
@@ -88,10 +90,13 @@ app.command(short_help="End a freeze.")(thaw)
 app.command(short_help="Block an image everywhere, for ever.")(recall)
 app.command(short_help="Compare registries and ledger now.")(reconcile)
 app.command(short_help="From a commit to an image.")(build)
+app.command(short_help="Write a policy, and how to deploy.")(init)
+app.command(short_help="Whether the stack is well.")(doctor)
 app.command(short_help="Copy images between registries.", context_settings=PASSED_ON)(copy)
 app.add_typer(repositories.app, name="repository")
 app.add_typer(release.app, name="release")
 app.add_typer(policy.app, name="policy")
+app.add_typer(retention.app, name="retention")
 app.add_typer(tag.app, name="tag")
 app.add_typer(event.app, name="event")
 app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
