@@ -14,7 +14,7 @@ from tallyman.errors import BadInput, NotFound, Unreachable
 from tallyman.ports import StateItem
 from tallyman.services.retention_hints import RUNS
 from tallyman_cli import context, naming, options, output
-from tallyman_cli.retention_money import Prices, saved
+from tallyman_cli.retention_money import PriceFile, Prices, saved
 from tallyman_cli.waiting import wait_for
 
 app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
@@ -31,12 +31,6 @@ Place = Annotated[
         metavar="REPOSITORY",
         help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… asks its second registry.",
         show_default=False,
-    ),
-]
-PriceFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--prices", metavar="FILE", help="A price table of your own.", show_default="the one that comes along"
     ),
 ]
 

@@ -1,11 +1,20 @@
 """Money: what storage costs a month where it lies, by a table of prices that can be replaced."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from tallyman.domain import costs
 from tallyman.domain.names import Registry
 from tallyman.domain.retention import Plan
+
+PriceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices", metavar="FILE", help="A price table of your own.", show_default="the one that comes along"
+    ),
+]
 
 
 class Prices:

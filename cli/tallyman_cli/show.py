@@ -2,24 +2,30 @@
 
 from typing import Any
 
+from tallyman.domain.names import Registry
 from tallyman_cli import context, naming, options, output
 from tallyman_cli.image_view import ImageView
+from tallyman_cli.retention_money import PriceFile, Prices
 from tallyman_cli.verification import table as checks_table
 
 
 def show(
     image: options.Image,
+    prices: PriceFile = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show an image: platforms and compressed sizes, tags, where it is, its verification, scan and promotions.
+    """Show an image: platforms and compressed sizes, tags, where it is, what that costs, verification, promotions.
 
     Read from the registry; where that can't be read, from what was recorded of it.
     """
     opened = context.connect(stack, policy)
     named = naming.image(opened.policy, image)
     found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
+    table, size = Prices.load(prices), found["size"] or 0
+    costs = [table.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
+    found["costs"] = [cost for cost in costs if cost is not None]
     if as_json:
         output.data(found)
     else:
@@ -45,8 +51,11 @@ def _tell(found: dict[str, Any]) -> None:
         output.table(("platform", "size", "digest"), rows)
     output.line()
     output.table(
-        ("registry", "environment", "repository", "tags"),
-        [(w["registry"], w["environment"] or "", w["repository"], ", ".join(w["tags"])) for w in found["locations"]],
+        ("registry", "environment", "repository", "tags", "USD a month"),
+        [
+            (w["registry"], w["environment"] or "", w["repository"], ", ".join(w["tags"]), _cost(found, w["registry"]))
+            for w in found["locations"]
+        ],
     )
     if found["promotions"]:
         output.line()
@@ -55,6 +64,11 @@ def _tell(found: dict[str, Any]) -> None:
     if bad:
         output.line()
         output.table(("check", "verdict", "what"), checks_table(bad))
+
+
+def _cost(found: dict[str, Any], registry: str) -> str:
+    """As if no other image had its layers too."""
+    return next((f"{c['usd_per_month']:.4f}" for c in found["costs"] if c["registry"] == registry), "")
 
 
 def _platform(platform: dict[str, Any]) -> str:

@@ -1,0 +1,119 @@
+"""Retention through the deployed template: ECS, Lambda and Batch of moto say what runs; the role that may removes."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from deployed import Deployed, deployed
+
+import builders as b
+from tallyman.domain.facts import Kind
+from tallyman.domain.names import Digest
+from tallyman_cli import retention, retention_proof
+
+POLICY = """
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2, 222222222222/sa-east-1]}
+repositories:
+  - match: rocketseat/limited
+    create: {immutable: true}
+    retention: {keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}
+  - match: rocketseat/*
+    create: {immutable: true, mutable_tags: [latest]}
+    retention: {keep: [{newest: 1, of: semver}], grace: 0s, at_most: 100%, enforce: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), POLICY) as running:
+        yield running
+
+
+def versions(world: Deployed, name: str, count: int) -> list[b.Built]:
+    built = [b.multi_arch(f"{name}-{n}", attested=True) for n in range(count)]
+    for n, each in enumerate(built):
+        world.push(each, name, f"v1.{n}.0", settle=False)
+    world.settle()
+    return built
+
+
+def there(world: Deployed, name: str) -> set[Digest]:
+    return {detail.digest for detail in world.stack.source.images(world.place(name))}
+
+
+def apply(world: Deployed, name: str) -> dict[str, Any]:
+    found = retention.ask(world.stack, world.place(name), 60)
+    world.settle()
+    return found
+
+
+def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: Deployed) -> None:
+    old, new = versions(world, "rocketseat/plain", 2)
+    plan, _ = retention.make(world.stack, world.place("rocketseat/plain"))
+    assert {d for d in old.manifests if plan.goes(d)} == set(old.manifests)
+    outcome = apply(world, "rocketseat/plain")
+    assert (outcome["failed"], set(outcome["removed"])) == ({}, set(old.manifests))
+    assert there(world, "rocketseat/plain") == set(new.manifests)
+    (proof,) = retention_proof.proofs(world.stack, f"dev/rocketseat/plain@{old.digest}")
+    assert proof["manifest"] == old.root.raw.decode()
+    assert {u["source"] for u in proof["usage"]} == {"ECS", "Lambda", "Batch", "Inspector"}
+    assert {f.kind for f in world.facts(old.digest)} >= {Kind.MARKED, Kind.REMOVED, Kind.DELETED, Kind.PUSHED}
+    again, _ = retention.make(world.stack, world.place("rocketseat/plain"))
+    assert again.removed == []
+
+
+def test_what_ecs_lambda_and_batch_name_stays(world: Deployed) -> None:
+    name = "rocketseat/used"
+    by_service, by_function, by_job, free, newest = versions(world, name, 5)
+    place = world.place(name)
+    ecs = world.client("ecs")
+    ecs.create_cluster(clusterName="shop")
+    child = by_service.root.platform_children[0].digest
+    container = {"name": "web", "image": place.at(child), "memory": 64}
+    ecs.register_task_definition(family="web", containerDefinitions=[container])
+    ecs.create_service(cluster="shop", serviceName="web", taskDefinition="web", desiredCount=0)
+    lets = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = {"Version": "2012-10-17", "Statement": [lets]}
+    world.client("iam").create_role(RoleName="runs", AssumeRolePolicyDocument=json.dumps(trust))
+    world.client("batch").register_job_definition(
+        jobDefinitionName="nightly",
+        type="container",
+        containerProperties={"image": place.at("v1.2.0"), "vcpus": 1, "memory": 64},
+    )
+    world.client("lambda").create_function(
+        FunctionName="thumbs",
+        Role=f"arn:aws:iam::{place.registry.account}:role/runs",
+        PackageType="Image",
+        Code={"ImageUri": place.at(by_function.digest)},
+        Publish=True,
+    )
+    plan, _ = retention.make(world.stack, place)
+    kept = {d for built in (by_service, by_function, by_job, newest) for d in built.manifests}
+    assert not [d for d in kept if plan.goes(d)]
+    assert all(plan.goes(d) for d in free.manifests)
+    reasons = [plan.image(plan.inventory.rows[d]).reason for d in (by_service.digest, by_job.digest)]
+    assert "ecs service" in reasons[0]
+    assert "batch job definition nightly" in reasons[1]
+
+
+def test_beyond_at_most_nothing_goes_and_the_outcome_says_so(world: Deployed) -> None:
+    versions(world, "rocketseat/limited", 2)
+    outcome = apply(world, "rocketseat/limited")
+    assert "more than at_most, 20%" in outcome["refused"]
+    assert len(there(world, "rocketseat/limited")) == 10
+    assert any("retention of" in subject for subject in world.notices())
+
+
+def test_what_was_removed_comes_back_from_another_environment_with_its_tag(world: Deployed) -> None:
+    name = "rocketseat/back"
+    old, _ = versions(world, name, 2)
+    world.push(old, name, "v1.0.0", environment="prod")
+    apply(world, name)
+    assert old.digest not in there(world, name)
+    told = retention_proof.bring_back(world.stack, f"dev/{name}@{old.digest}")
+    assert told["tags"] == ["v1.0.0"]
+    assert set(old.manifests) <= there(world, name)
+    assert retention_proof.bring_back(world.stack, f"dev/{name}@{old.digest}")["outcome"] == "it is there"
