@@ -81,7 +81,8 @@ def _statements(role: Role) -> list[Statement]:
         if version.is_default
     ]
     documents = [*role.policies.values(), *attached]
-    found = [statement for document in documents for statement in statements(document)]
+    # What a template leaves out with AWS::NoValue, moto's CloudFormation leaves as null.
+    found = [statement for document in documents for statement in statements(document) if statement]
     return [{**statement, "Principal": "*"} for statement in found]
 
 
