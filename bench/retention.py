@@ -7,6 +7,7 @@ Prints a line a size: `1,000,000 images <seconds of the plan> s <peak memory> MB
 
 import argparse
 import hashlib
+import json
 import random
 import resource
 import subprocess
@@ -15,11 +16,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from tallyman.adapters.ecr_source import EcrSource
 from tallyman.adapters.policy_file import loads
+from tallyman.domain.manifest import OCI_MANIFEST
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
 from tallyman.domain.retention.known import Release
 from tallyman.domain.usage import Use
+from tallyman.services.inventory import TakeInventory
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
 PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")
@@ -104,7 +108,60 @@ def measure(count: int) -> None:
         file=sys.stderr,
         flush=True,
     )
-    assert Digest.parse(plan.inventory.digests[0])
+
+
+class Pages:
+    """Stands in for ECR's client: an image manifest for every digest, 1,000 images a page; counts what is asked."""
+
+    def __init__(self, count: int) -> None:
+        self.calls = 0
+        self._raw = {}
+        for number in range(count):
+            config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(number), "size": 100}
+            document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
+            raw = json.dumps(document).encode()
+            self._raw[Digest.of(raw)] = raw
+        self._digests = list(self._raw)
+
+    def get(self, *_: object) -> "Pages":
+        """Instead of `Clients`: the one client."""
+        return self
+
+    def describe_images(self, maxResults: int, nextToken: str = "0", **_: object) -> dict[str, object]:
+        """A page."""
+        self.calls += 1
+        start = int(nextToken)
+        page = self._digests[start : start + maxResults]
+        details = [{"imageDigest": d, "imagePushedAt": NOW, "imageManifestMediaType": OCI_MANIFEST} for d in page]
+        more = {"nextToken": str(start + maxResults)} if start + maxResults < len(self._digests) else {}
+        return {"imageDetails": details, **more}
+
+    def batch_get_image(self, imageIds: list[dict[str, str]], **_: object) -> dict[str, object]:
+        """Manifests by digest."""
+        self.calls += 1
+        found = [(i, self._raw[Digest(i["imageDigest"])].decode()) for i in imageIds]
+        images = [{"imageId": i, "imageManifest": raw, "imageManifestMediaType": OCI_MANIFEST} for i, raw in found]
+        return {"images": images}
+
+
+class Nothing:
+    """An archive that holds nothing."""
+
+    def put(self, folder: str, raw: bytes) -> Digest:
+        """Never called."""
+        raise NotImplementedError
+
+    def get(self, folder: str, digest: Digest) -> bytes | None:
+        """Nothing."""
+        return None
+
+
+def calls(count: int) -> None:
+    """How often a registry of so many images is asked for an inventory, through the adapter that ECR gets."""
+    pages = Pages(count)
+    inventory = TakeInventory(loads(POLICY), EcrSource(pages, None), Nothing()).of(PLACE)  # type: ignore[arg-type]
+    assert len(inventory) == count
+    print(f"{count:,} images {pages.calls} API calls", flush=True)
 
 
 def main() -> None:
@@ -115,6 +172,7 @@ def main() -> None:
     if given.images:
         measure(given.images)
         return
+    calls(SIZES[0])
     for size in SIZES:
         subprocess.run([sys.executable, __file__, "--images", str(size)], check=True)
 

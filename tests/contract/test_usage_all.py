@@ -1,0 +1,122 @@
+"""Every source of usage for retention, with answers in AWS's own shapes."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.stub import Stubber
+
+from tallyman.adapters.ecr_remover import EcrRemover
+from tallyman.adapters.ecr_replication import EcrReplication
+from tallyman.adapters.usage_all import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
+from tallyman.domain.names import Digest, Registry, Repository
+
+PLACE = Repository(Registry("222222222222", "sa-east-1"), "rocketseat/widget-server")
+HOST = "222222222222.dkr.ecr.sa-east-1.amazonaws.com/rocketseat/widget-server"
+DIGEST = Digest("sha256:" + "a" * 64)
+OTHER = Digest("sha256:" + "b" * 64)
+NOW = datetime(2026, 11, 16, tzinfo=UTC)
+
+
+class One:
+    """`Clients` with stubbed clients."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, tuple[Any, Stubber]] = {}
+
+    def get(self, service: str, registry: Registry, power: str = "read") -> Any:
+        self.stub(service)
+        return self.made[service][0]
+
+    def stub(self, service: str) -> Stubber:
+        if service not in self.made:
+            session = botocore.session.get_session()
+            keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+            client = session.create_client(service, region_name="sa-east-1", **keys)
+            stubber = Stubber(client)
+            stubber.activate()
+            self.made[service] = (client, stubber)
+        return self.made[service][1]
+
+
+@pytest.fixture
+def clients() -> Any:
+    return One()
+
+
+def test_a_published_version_of_a_function_is_a_use(clients: Any) -> None:
+    stub = clients.stub("lambda")
+    arn = "arn:aws:lambda:sa-east-1:222222222222:function:thumbs"
+    functions = [
+        {"FunctionName": "thumbs", "FunctionArn": f"{arn}:$LATEST", "Version": "$LATEST", "PackageType": "Image"},
+        {"FunctionName": "thumbs", "FunctionArn": f"{arn}:1", "Version": "1", "PackageType": "Image"},
+        {"FunctionName": "zip", "FunctionArn": "arn", "Version": "$LATEST", "PackageType": "Zip"},
+    ]
+    stub.add_response("list_functions", {"Functions": functions}, {"FunctionVersion": "ALL"})
+    stub.add_response("get_function", {"Code": {"ResolvedImageUri": f"{HOST}@{DIGEST}"}}, {"FunctionName": "thumbs"})
+    stub.add_response(
+        "get_function",
+        {"Code": {"ResolvedImageUri": f"{HOST}@{OTHER}"}},
+        {"FunctionName": "thumbs", "Qualifier": "1"},
+    )
+    assert [use.digest for use in LambdaVersions(clients).running(PLACE.registry)] == [DIGEST, OTHER]
+
+
+def test_every_image_of_a_job_definition_is_a_use(clients: Any) -> None:
+    container = {"image": f"{HOST}:v1"}
+    node = {"targetNodes": "0", "container": {"image": f"{HOST}:v2"}}
+    nodes = {"numNodes": 1, "mainNode": 0, "nodeRangeProperties": [node]}
+    named = {"jobDefinitionArn": "arn", "type": "container"}
+    jobs = [
+        {"jobDefinitionName": "a", "revision": 1, **named, "containerProperties": container},
+        {"jobDefinitionName": "b", "revision": 2, **named, "nodeProperties": nodes},
+    ]
+    stub = clients.stub("batch")
+    stub.add_response("describe_job_definitions", {"jobDefinitions": jobs}, {"status": "ACTIVE"})
+    assert [(u.name, u.tag) for u in BatchJobs(clients).running(PLACE.registry)] == [("a:1", "v1"), ("b:2", "v2")]
+
+
+def test_what_inspector_sees_in_use_is_a_use_by_digest(clients: Any) -> None:
+    covered = {
+        "resourceType": "AWS_ECR_CONTAINER_IMAGE",
+        "resourceId": f"{PLACE.arn}/{DIGEST}",
+        "accountId": "222222222222",
+        "scanType": "PACKAGE",
+        "resourceMetadata": {"ecrImage": {"inUseCount": 2}},
+    }
+    clients.stub("inspector2").add_response("list_coverage", {"coveredResources": [covered]})
+    (found,) = InspectorInUse(clients).running(PLACE.registry)
+    assert (found.repository, found.digest) == (PLACE, DIGEST)
+
+
+def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None:
+    clients.stub("ecs").add_client_error("list_clusters", "AccessDeniedException", "not authorized")
+    clients.stub("lambda").add_response("list_functions", {"Functions": []})
+    clients.stub("batch").add_response("describe_job_definitions", {"jobDefinitions": []})
+    clients.stub("inspector2").add_response("list_coverage", {"coveredResources": []})
+    readings = {r.source: r for r in EveryNeed(clients).readings(PLACE.registry, NOW)}
+    assert "not authorized" in (readings["ECS"].error or "")
+    assert [readings[name].error for name in ("Lambda", "Batch", "Inspector")] == [None] * 3
+    assert readings["Lambda"].regional
+
+
+def test_failures_of_a_removal_are_read_and_what_is_gone_is_none(clients: Any) -> None:
+    failures = [
+        {"imageId": {"imageDigest": DIGEST}, "failureCode": "ImageReferencedByManifestList", "failureReason": "listed"},
+        {"imageId": {"imageDigest": OTHER}, "failureCode": "ImageNotFound", "failureReason": "gone"},
+    ]
+    clients.stub("ecr").add_response("batch_delete_image", {"failures": failures})
+    assert EcrRemover(clients).remove(PLACE, [DIGEST, OTHER]) == {DIGEST: "listed (ImageReferencedByManifestList)"}
+
+
+def test_only_rules_with_delete_replication_carry_a_removal(clients: Any) -> None:
+    to = {"region": "us-east-2", "registryId": "222222222222"}
+    far = {"region": "us-east-1", "registryId": "222222222222"}
+    mine = {"filter": "rocketseat/", "filterType": "PREFIX_MATCH"}
+    rules = [
+        {"destinations": [to], "repositoryFilters": [mine], "deleteReplication": {"enabled": True}},
+        {"destinations": [far], "repositoryFilters": [mine]},
+    ]
+    clients.stub("ecr").add_response("describe_registry", {"replicationConfiguration": {"rules": rules}})
+    assert EcrReplication(clients).removal_reaches(PLACE) == [Registry("222222222222", "us-east-2")]
