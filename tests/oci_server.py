@@ -27,12 +27,13 @@ _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|ta
 @dataclass(frozen=True)
 class Trouble:
     """What goes wrong. `status`: that answer instead of the work; `lost`: the work is done and the connection cut
-    before its answer; `cut`: a body is cut after so many bytes; `flip`: one bit of the body is another."""
+    before its answer; `cut`: a body is cut after so many bytes, `gently`: what was sent still arrives; `flip`: one bit of the body is another."""
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     lost: bool = False
     cut: int | None = None
+    gently: bool = False
     flip: bool = False
     more: bytes = b""
 
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if trouble.flip and raw:
             raw = raw[:-1] + bytes([raw[-1] ^ 1])
-        self._answer(status, headers, raw + trouble.more, trouble.cut)
+        self._answer(status, headers, raw + trouble.more, trouble.cut, gently=trouble.gently)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any
 
@@ -213,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
             json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": found}).encode(),
         )
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes, cut: int | None = None) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, cut: int | None = None, *, gently: bool = False
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -225,7 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.registry.bytes_out += len(body[:cut])
         if cut is not None:
             self.wfile.flush()
-            self._cut()
+            self.close_connection = True
+            if not gently:
+                self._cut()
 
     def _cut(self) -> None:
         self.close_connection = True

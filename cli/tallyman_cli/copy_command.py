@@ -1,25 +1,42 @@
-"""`tallyman copy` among the other commands: copy.py parses its arguments, and start.py reaches that without typer."""
+"""`tallyman copy` among the other commands. start.py goes past it, to copy.py, which parses the same arguments itself:
+a test holds the two equal."""
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from tallyman_cli import context
+from tallyman_cli import context, options
 from tallyman_cli.copy import run
 
-PASSED_ON: dict[str, Any] = {
-    "ignore_unknown_options": True,
-    "allow_extra_args": True,
-    "allow_interspersed_args": False,
-    "help_option_names": [],
-}
 
-
-def copy(ctx: typer.Context) -> None:
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The image; with --all-tags the repository.")],
+    targets: Annotated[list[str], typer.Argument(metavar="TARGET …", help="Where it is to be.")],
+    all_tags: Annotated[bool, typer.Option("--all-tags", help="Every tagged image of the repository.")] = False,
+    keep_tags: Annotated[bool, typer.Option("--keep-tags", help="Never move a tag that names another image.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would travel.")] = False,
+    plain_http: Annotated[
+        list[str] | None, typer.Option("--plain-http", metavar="HOST", help="A host that speaks no TLS.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", metavar="N", help="Blobs at once.", show_default="by measuring")
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
     """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
 
-    `tallyman copy --help` tells its arguments.
+    A place is ENVIRONMENT/REPOSITORY, HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has :TAG or @DIGEST after it.
+    All content goes first, the tags last. Exit status: 0 everything is there, 1 something is not, 2 bad input.
     """
-    status = run(ctx.args, stack=context.chosen.stack, policy=context.chosen.policy)
+    flags = {"--all-tags": all_tags, "--keep-tags": keep_tags, "--dry-run": dry_run, "--json": as_json}
+    arguments = [flag for flag, wanted in flags.items() if wanted]
+    arguments += [word for host in plain_http or () for word in ("--plain-http", host)]
+    if parallel is not None:
+        arguments += ["--parallel", str(parallel)]
+    chosen: Path | None = policy or context.chosen.policy
+    status = run([*arguments, "--", source, *targets], stack=stack or context.chosen.stack, policy=chosen)
     if status:
         raise typer.Exit(status)

@@ -14,7 +14,7 @@ from tallyman_cli import context, event, local, output, policy, release, retenti
 from tallyman_cli import repository as repositories
 from tallyman_cli.approve import approve, deny
 from tallyman_cli.build import build
-from tallyman_cli.copy_command import PASSED_ON, copy
+from tallyman_cli.copy_command import copy
 from tallyman_cli.demo import demo
 from tallyman_cli.doctor import doctor
 from tallyman_cli.freeze import freeze, thaw
@@ -92,7 +92,7 @@ app.command(short_help="Compare registries and ledger now.")(reconcile)
 app.command(short_help="From a commit to an image.")(build)
 app.command(short_help="Write a policy, and how to deploy.")(init)
 app.command(short_help="Whether the stack is well.")(doctor)
-app.command(short_help="Copy images between registries.", context_settings=PASSED_ON)(copy)
+app.command(short_help="Copy images between registries.")(copy)
 app.add_typer(repositories.app, name="repository")
 app.add_typer(release.app, name="release")
 app.add_typer(policy.app, name="policy")

@@ -12,7 +12,7 @@ from builders import Built, big_layer, image, index, multi_arch, sbom, signature
 from tallyman.adapters.oci_auth import Login
 from tallyman.adapters.oci_http import OciHttp
 from tallyman.adapters.oci_registry import OciRegistry
-from tallyman.adapters.wire import PIECE, Wire
+from tallyman.adapters.wire import Wire
 from tallyman.domain.elsewhere import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
@@ -97,13 +97,13 @@ def test_what_passes_is_overcome(
     assert world.holds(built)
 
 
-def test_a_broken_read_goes_on_where_it_was_and_reads_at_most_a_piece_twice(world: World) -> None:
+def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: World) -> None:
     built = image(big_layer(3_500_000))
     world.source.push(NAME, built, "v1")
-    world.source.on("GET", reading(built), Trouble(cut=3_000_000))
+    world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
     assert isinstance(world.copy(built)[0], Staged)
     read = world.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
-    assert read <= sum(map(len, built.blobs.values())) + PIECE
+    assert read <= sum(map(len, built.blobs.values())) + 2_000  # the list of referrers
 
 
 def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: World) -> None:

@@ -1,10 +1,14 @@
 """`tallyman copy` parses its own arguments (see start.py): its documentation is held to them here."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from tallyman_cli.copy import parser, run
+from tallyman_cli.main import app
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 OPTIONS = sorted(
@@ -19,6 +23,17 @@ def test_every_option_of_copy_is_explained(option: str) -> None:
     section = commands.partition("## tallyman copy\n")[2].partition("\n## ")[0]
     if option not in ("--json", "--policy", "--stack"):
         assert f"`{option}" in section
+
+
+def test_both_ways_to_the_command_take_the_same_options() -> None:
+    group: Any = typer.main.get_command(app)
+    known = {name for p in group.commands["copy"].params for name in p.opts if name.startswith("--")}
+    assert known - {"--help"} == set(OPTIONS)
+
+
+def test_after_global_options_it_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    done = CliRunner().invoke(app, ["--stack", "none", "copy", "a/b", "oci:x", "--json"])
+    assert done.exit_code == 2
 
 
 def test_help_names_every_option_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
