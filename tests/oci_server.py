@@ -27,7 +27,8 @@ _PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>manifests|blobs/uploads|blobs|ta
 @dataclass(frozen=True)
 class Trouble:
     """What goes wrong. `status`: that answer instead of the work; `lost`: the work is done and the connection cut
-    before its answer; `cut`: a body is cut after so many bytes, `gently`: what was sent still arrives; `flip`: one bit of the body is another."""
+    before its answer; `cut`: a body is cut after so many bytes,
+    `gently`: what was sent still arrives; `flip`: one bit of the body is another."""
 
     status: int = 0
     headers: tuple[tuple[str, str], ...] = ()
