@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -370,6 +371,7 @@ def main() -> None:
     for needed, package in (("docker-registry", "docker-registry"), ("skopeo", "skopeo")):
         if not shutil.which(needed):
             raise SystemExit(f"{needed} is not on the PATH (Debian: apt-get install {package})")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is left behind
     began = time.monotonic()
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 12e9
