@@ -57,8 +57,13 @@ build-native: $(SAM_VENV)/.ready
 	$(call quietly,$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native \
 	  --parameter-overrides Architecture=$(NATIVE))
 
-deploy: build ## Deploy to the account of your credentials (ENV=dev or prod, see samconfig.toml)
-	@$(SAM) deploy --config-env $(ENV)
+deploy: $(VENV)/.ready build ## Policy checked, change set shown, deployed (ENV=dev or prod, see samconfig.toml)
+	@$(VENV)/bin/tallyman policy check layers/policy/tallyman.yaml
+	$(SAM) deploy --config-env $(ENV)
+	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
+	# The functions carry the policy; the first to run puts it in force.
+	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
+	echo "deployed $$stack, and its policy is in force"
 
 bench-copy: $(VENV)/.ready ## Copies against skopeo, and crane, regctl, oras if on the PATH (LATENCY=1: 20 ms a round trip)
 	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(ARGS)

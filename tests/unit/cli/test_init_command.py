@@ -1,0 +1,50 @@
+"""`tallyman init`: what it writes is valid, and what is there is left alone."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tallyman.adapters.policy_file import load
+from tallyman_cli.main import app
+
+HUB, PROD = "111111111111/us-east-2", ("222222222222/us-east-2", "222222222222/sa-east-1")
+
+
+def run(folder: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["init", "--to", str(folder), *arguments], input=given)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_hub_and_two_spokes(tmp_path: Path) -> None:
+    status, told, _ = run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--prod", PROD[1], "--main-to-prod")
+    assert status == 0
+    policy = load(tmp_path / "tallyman.yaml")
+    assert [str(r) for r in policy.environment("prod").registries] == list(PROD)
+    assert policy.promotion("dev", "prod", "any/thing", "main-abc1234") is not None
+    assert policy.promotion("dev", "prod", "any/thing", "feature-abc1234") is None
+    assert "SpokeAccounts=222222222222" in (tmp_path / "samconfig.toml").read_text()
+    assert told.count("spoke.yaml") == 2
+    assert told.index("CreateRoles=true") < told.index("CreateRoles=false")
+
+
+def test_one_account_holds_both_environments(tmp_path: Path) -> None:
+    assert run(tmp_path, given=f"{HUB}\n\n")[0] == 0
+    policy = load(tmp_path / "tallyman.yaml")
+    assert policy.environment("prod").repository_name("app") == "prod/app"
+    assert policy.promotion("dev", "prod", "app", "v1.0.0") is not None
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "tallyman.yaml").write_text("mine")
+    status, _, told = run(tmp_path, "--hub", HUB, "--prod", HUB)
+    assert status == 2
+    assert "--force" in told
+    assert (tmp_path / "tallyman.yaml").read_text() == "mine"
+    assert not (tmp_path / "samconfig.toml").exists()
+
+
+@pytest.mark.parametrize("bad", [("--hub", "here"), ("--hub", HUB, "--prod", HUB, "--repositories", "Not A Glob!")])
+def test_an_answer_that_is_no_good_is_bad_input(tmp_path: Path, bad: tuple[str, ...]) -> None:
+    assert run(tmp_path, *bad)[0] == 2
+    assert list(tmp_path.iterdir()) == []
