@@ -71,7 +71,10 @@ def protect(
     for row, why in inventory.unread.items():
         found.add(row, UNREAD, f"it can't be told what it lists: {why}")
         found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
-    found.whole = list(dict.fromkeys(found.whole))
+    found.whole = sorted(set(found.whole))
+    found.refused = sorted(set(found.refused))
+    for whys in found.rows.values():
+        whys.sort()
     return found
 
 
@@ -150,10 +153,11 @@ def lift(rows: dict[int, list[Why]], above: dict[int, list[int]], digests: list[
         if row in above:
             waiting.extend((row, why) for why in whys[:1] if why[0] in UPWARD)
             waiting.extend((row, why) for why in whys[1:] if why[0] in UPWARD and whys[0][0] not in UPWARD)
+    waiting.sort(key=lambda pair: (digests[pair[0]], pair[1]), reverse=True)  # no order of reading matters
     reached: set[int] = set()
     while waiting:
         row, (name, reason) = waiting.pop()
-        for index in above.get(row, ()):
+        for index in sorted(above.get(row, ()), key=digests.__getitem__):
             if index not in reached:
                 reached.add(index)
                 why = (name, reason if reason.startswith("of its ") else f"of its {digests[row][:19]}: {reason}")

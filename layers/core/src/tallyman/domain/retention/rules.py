@@ -61,8 +61,10 @@ def _name_tagged(
             continue
         versions = [(tag, _parse(tag) if tag[0] in "v0123456789" else None) for tag in own]
         for number, takes in tags:
-            if any(takes(tag, version) for tag, version in versions):
-                _name(named, row, number)
+            for tag, version in versions:
+                if takes(tag, version):
+                    _name(named, row, number)
+                    break
         for _, rule in newest:
             rule.look(row, versions, pushed[row], digests[row])
     for number, rule in newest:
@@ -157,7 +159,9 @@ def _takes(rule: TagRule) -> Takes:
     def takes(tag: str, version: Version | None) -> bool:
         if version is not None and version.kind in kinds:
             return True
-        return tag in names or any(glob(tag) for glob in globs)
+        if tag in names:
+            return True
+        return any(glob(tag) for glob in globs)
 
     return takes
 
