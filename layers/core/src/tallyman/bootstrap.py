@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
@@ -12,6 +11,7 @@ from tallyman.adapters.clients import Clients
 from tallyman.adapters.notices import BusAnnouncements, SnsNotices
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
+from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved, TallymanError
 from tallyman.ports import Clock, Deadline
 from tallyman.services.judge import Judge
@@ -43,31 +43,31 @@ class Adapters:
     @cached_property
     def ledger(self) -> dynamodb.DynamoLedger:
         tables = self.settings.require("ledger_table"), self.settings.require("state_table")
-        return dynamodb.DynamoLedger(self.clients.get("dynamodb"), *tables)
+        return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
 
     @cached_property
     def state(self) -> dynamodb.DynamoState:
-        return dynamodb.DynamoState(self.clients.get("dynamodb"), self.settings.require("state_table"))
+        return dynamodb.DynamoState(self.clients.later("dynamodb"), self.settings.require("state_table"))
 
     @cached_property
     def archive(self) -> s3.S3Archive:
-        return s3.S3Archive(self.clients.get("s3"), self.settings.require("archive_bucket"))
+        return s3.S3Archive(self.clients.later("s3"), self.settings.require("archive_bucket"))
 
     @cached_property
     def hints(self) -> sqs.SqsHints:
-        return sqs.SqsHints(self.clients.get("sqs"), self.settings.queues)
+        return sqs.SqsHints(self.clients.later("sqs"), self.settings.queues)
 
     @cached_property
     def dead_letters(self) -> sqs.DeadLetters:
-        return sqs.DeadLetters(self.clients.get("sqs"), self.settings.require("dead_letters"))
+        return sqs.DeadLetters(self.clients.later("sqs"), self.settings.require("dead_letters"))
 
     @cached_property
     def notices(self) -> SnsNotices:
-        return SnsNotices(self.clients.get("sns"), self.settings.require("notices_topic"))
+        return SnsNotices(self.clients.later("sns"), self.settings.require("notices_topic"))
 
     @cached_property
     def announcements(self) -> BusAnnouncements:
-        return BusAnnouncements(self.clients.get("events"), self.settings.require("bus"))
+        return BusAnnouncements(self.clients.later("events"), self.settings.require("bus"))
 
     @cached_property
     def source(self) -> Any:
@@ -107,7 +107,7 @@ class Adapters:
     def people(self) -> Any:
         from tallyman.adapters.iam import IamPeople
 
-        return IamPeople(self.clients.get("iam"))
+        return IamPeople(self.clients.later("iam"))
 
     @cached_property
     def signing(self) -> Any:

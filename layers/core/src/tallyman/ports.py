@@ -5,7 +5,7 @@ Every method raises `tallyman.errors` only: Passing for what may succeed later, 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, Sca
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.usage import Use
+from tallyman.domain.values import dataclass
 
 if TYPE_CHECKING:  # their import takes longer than a copy of a small image, which needs neither
     from tallyman.domain.policy import Service

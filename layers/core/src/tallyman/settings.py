@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tallyman.domain.names import Registry
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
 
 _VARIABLES = {

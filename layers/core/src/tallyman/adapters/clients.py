@@ -84,6 +84,10 @@ class Clients:
                 client = self._clients[key]
         return client
 
+    def later(self, service: str) -> "Later":
+        """The hub's client of a service, made at its first operation: a start pays only for what it uses."""
+        return Later(self, service)
+
     def role(self, account: str, power: Power) -> str:
         """The ARN of the spoke's role of that power."""
         partition = "aws"
@@ -139,6 +143,16 @@ class Clients:
             }
 
         return refresh
+
+
+class Later:
+    """A client that is made when its first operation is asked for; a failure to make it is raised there."""
+
+    def __init__(self, clients: Clients, service: str) -> None:
+        self._clients, self._service = clients, service
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._clients.get(self._service), operation)
 
 
 class _Fixed:

@@ -6,11 +6,12 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlencode, urlsplit
 
 from tallyman.adapters.statuses import kind_of_status
 from tallyman.adapters.wire import Wire
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotAllowed, Throttled, Unreachable
 
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,]*))')

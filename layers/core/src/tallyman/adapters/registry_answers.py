@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tallyman.adapters.statuses import kind_of_status
+from tallyman.domain.values import dataclass
 from tallyman.errors import (
     BadInput,
     BadManifest,

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
 
@@ -13,6 +13,7 @@ from tallyman.adapters.http import Http
 from tallyman.adapters.registry_answers import Answer, is_expired
 from tallyman.adapters.translate import translated
 from tallyman.domain.names import Registry, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import Throttled, Unreachable
 
 _KEPT = 600.0

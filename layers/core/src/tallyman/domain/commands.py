@@ -1,10 +1,10 @@
 """What people ask for, as it comes through the commands queue, parsed once. Who asks is not in it: SQS says that."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.names import Digest, parse_repository_name
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
 
 _DOOR = ("digest", "repository", "from", "to")

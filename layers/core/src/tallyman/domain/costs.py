@@ -1,9 +1,9 @@
 """What storage costs: prices are data with a date and a source, never constants of the code."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
 
 GB = 1_000_000_000

@@ -1,7 +1,6 @@
 """The decision: what policy and facts say should happen to an image. Pure: same facts, same decision."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 PROMOTED, CONFLICT = "promoted", "conflict"
 _BEST_FIRST = (PASSED, WAITING, CONFLICT, FAILED, PROMOTED)

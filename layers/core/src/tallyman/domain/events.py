@@ -6,13 +6,13 @@ Inspector's delegated administrator sends each event a second time under its own
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.images import ApiCall
 from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name, parse_tag
 from tallyman.domain.times import parse_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
 
 IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})

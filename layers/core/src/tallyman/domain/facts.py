@@ -6,13 +6,14 @@ what concerns no digest lives under its environment (`E#<environment>[/<reposito
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import format_time, sort_time
+from tallyman.domain.values import dataclass
 
 
 class Kind(StrEnum):

@@ -6,12 +6,13 @@ joined. That a push moved a tag is derived here, from its neighbour, and so need
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from tallyman.domain.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 
 TAG_MOVED = "tag_moved"
 PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})

@@ -1,11 +1,12 @@
 """What a registry says of its repositories and images: plain values, as read, before anything is decided."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

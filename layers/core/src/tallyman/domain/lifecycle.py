@@ -7,12 +7,12 @@ image that matches the tags of one rule is never marked by a rule of a lower pri
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from json import loads
 from typing import Any
 
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
 
 MAX_RULES = 50

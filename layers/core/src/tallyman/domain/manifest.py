@@ -6,12 +6,13 @@ and the artifact manifest of OCI's release candidates, which some registries sti
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Self
 
 from tallyman.domain.documents import bad, kind, load_object, optional_text, same_case, show, text, texts
 from tallyman.domain.names import Digest
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, BadName
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Self
 
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadName
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

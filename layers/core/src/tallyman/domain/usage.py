@@ -1,9 +1,9 @@
 """What runs an image: plain values, as a source of usage told them."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

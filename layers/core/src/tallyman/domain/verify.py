@@ -1,12 +1,13 @@
 """What a verification says, and the checks that need no I/O: platforms and configurations."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Self
 
 from tallyman.domain.documents import bad, kind, load_object, optional_text, texts
 from tallyman.domain.manifest import Platform
 from tallyman.domain.names import Digest
+from tallyman.domain.values import dataclass
 
 Verdict = Literal["passed", "failed", "unknown"]
 

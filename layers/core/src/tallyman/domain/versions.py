@@ -7,11 +7,11 @@ because read as a semantic version `v1.0.0-abc1234` would be a pre-release that 
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, Self
 
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
 
 MAX_TAG = 128  # characters of an image tag; also keeps int() away from texts of unbounded length

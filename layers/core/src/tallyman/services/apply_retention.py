@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from tallyman.domain.policy import Policy, Removal
 from tallyman.domain.retention import Plan, Reading, plan_retention
 from tallyman.domain.retention.inventory import NEVER, millis
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, Leased, NotFound, Refused, StateMoved
 from tallyman.ports import (
     Archive,

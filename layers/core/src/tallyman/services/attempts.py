@@ -1,7 +1,6 @@
 """What is written down of promotions that do not go through: tried again with growing pauses, or given up."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.gates import FAILED
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
 from tallyman.ports import Clock, Hints, Ledger, State, StateChange
 from tallyman.services.judge import Judge, pending_key, promote_hint

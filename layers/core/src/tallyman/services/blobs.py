@@ -3,9 +3,9 @@
 import hashlib
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, Unreachable
 from tallyman.ports import Deadline, Origin
 

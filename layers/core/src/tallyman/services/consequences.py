@@ -1,13 +1,13 @@
 """What a recall means: the releases that point at the image, what runs it, and what was good before."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
+from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
 from tallyman.ports import Ledger, State, Usage
 from tallyman.services.gather import above, gather, tag_partition

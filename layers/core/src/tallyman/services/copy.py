@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import Passing, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
 from tallyman.services.blobs import chunks

@@ -5,11 +5,12 @@ that fails, or one image that is damaged, stops no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
 from tallyman.services.copy import Family, Staged, Survey, Watch, families, stage, survey

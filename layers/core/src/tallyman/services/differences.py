@@ -1,13 +1,14 @@
 """What a registry holds beside what the ledger tells of it, and what is missing there. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tallyman.domain.facts import Kind, Via
 from tallyman.domain.images import ImageDetail
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import parse_time
+from tallyman.domain.values import dataclass
 from tallyman.ports import StateItem
 from tallyman.services.record_push import Seen
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 from typing import TypeVar
 
 from tallyman.domain.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
 from tallyman.ports import Deadline, Origin
 from tallyman.services.blobs import enough_time

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports import Clock, Deadline, Guards, Notices, State, StateChange
 from tallyman.services.blobs import enough_time

@@ -5,11 +5,12 @@ The parts of `verify_image`, in the order in which it calls them. A note that fa
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from tallyman.domain.manifest import MAX_MANIFEST_BYTES, MAX_NESTING, Descriptor, Manifest, Platform
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.domain.verify import (
     CONFIG_TYPES,
     MAX_CONFIG_BYTES,

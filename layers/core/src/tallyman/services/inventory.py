@@ -1,12 +1,12 @@
 """Reads what a repository holds into an Inventory: pages of a thousand images, their manifests a hundred a call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, Refused
 from tallyman.ports import Archive, Deadline, ImageSource
 from tallyman.services.blobs import enough_time

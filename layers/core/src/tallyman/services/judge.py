@@ -4,7 +4,6 @@ Every reaction ends here. `promote_image` trusts none of it: it decides again be
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from tallyman.domain.gates import FAILED, WAITING, ImageFacts
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
 from tallyman.ports import Appended, Clock, Hints, Ledger, Notices, State, StateChange, StateItem
 from tallyman.services.gather import Once, above, gather

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import Leased, Passing, StateMoved
 from tallyman.ports import Clock, State, StateChange
 

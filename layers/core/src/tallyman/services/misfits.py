@@ -1,13 +1,13 @@
 """What is in an environment, but would not get in today: told once for each change, and kept as a list."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import FAILED, WAITING, GateResult
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 from tallyman.ports import Notices, State, StateChange
 from tallyman.services.release import release_partition
 

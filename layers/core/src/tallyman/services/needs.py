@@ -1,7 +1,6 @@
 """What a retention plan goes by besides the registry: who uses what; what is released, waits, is frozen, elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from tallyman.domain.facts import Kind
@@ -12,6 +11,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Known, Reading
 from tallyman.domain.retention.known import Release, wanted_tags
 from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports import Clock, ImageSource, Ledger, Replication, State, UsageReadings
 from tallyman.services.freezes import in_force

@@ -7,10 +7,11 @@ begins a new one at byte 0.
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import DigestMismatch, Forgotten, Unreachable
 from tallyman.ports import Clock, LayerUploads, State, StateChange, StateItem
 

@@ -16,7 +16,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import (
     BadInput,
     BadMessage,

@@ -1,6 +1,5 @@
 """Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
 
-from dataclasses import dataclass
 
 from tallyman.domain.decide import doors
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
@@ -8,6 +7,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
 from tallyman.ports import Appended, Clock, Ledger, SigningView
 

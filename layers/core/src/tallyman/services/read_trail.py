@@ -1,12 +1,12 @@
 """CloudTrail's event history of a registry: who did it, and the states of tags in between two sweeps."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tallyman.domain.facts import Via
 from tallyman.domain.images import ApiCall
 from tallyman.domain.names import Registry
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Refused, StateMoved
 from tallyman.ports import Clock, Deadline, Ledger, State, StateChange, Trail
 from tallyman.services.blobs import enough_time

@@ -6,13 +6,14 @@ the SLOW that were longest not looked at. A person's run sweeps all that were as
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Any
 
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy, glob_matches
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, OutOfTime, Passing, TallymanError
 from tallyman.ports import Clock, Deadline, RegistryView, State
 from tallyman.services.holdings import active

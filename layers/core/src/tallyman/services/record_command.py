@@ -1,6 +1,5 @@
 """A person asked for something: who it was is SQS's word, not the message's; check it, write it down, decide."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotAllowed, StateMoved
 from tallyman.ports import Clock, Hints, Ledger, Notices, People, State
 from tallyman.services.freezes import freeze_change

@@ -4,7 +4,6 @@ Observe (parse the hint, ask the registry), write facts (conditionally), decide,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotFound, StateMoved
 from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State
 from tallyman.services.gather import tag_partition

@@ -1,13 +1,13 @@
 """A scan ended, or found something new: write down what the registry says of it now, and decide."""
 
 import json
-from dataclasses import dataclass
 
 from tallyman.domain.events import ScanEnded, parse_event
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotFound
 from tallyman.ports import Appended, Archive, Clock, Ledger, RegistryView
 from tallyman.services.judge import Judge

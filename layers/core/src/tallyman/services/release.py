@@ -1,7 +1,6 @@
 """Releases: which digest an environment runs, a pointer with a history; each change is announced on the bus."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.ports import Announcements, Appended, Clock, Ledger, State, StateChange
 from tallyman.services.lease import Lease
 

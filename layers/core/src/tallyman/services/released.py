@@ -6,7 +6,7 @@ changed, a scan that grew old, a promotion that does not get on, an announcement
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from tallyman.domain.gates import FAILED, target
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, StateMoved, TallymanError
 from tallyman.ports import Clock, Deadline, Notices, State, StateChange, StateItem
 from tallyman.services.blobs import enough_time

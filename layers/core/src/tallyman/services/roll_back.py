@@ -3,13 +3,13 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, Leased, NotFound, Passing, Refused
 from tallyman.ports import Clock, Hints, ImageSource, Ledger, State
 from tallyman.services.lease import Leases

@@ -8,7 +8,7 @@ marked failed; the next release begins anew.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Policy, Service
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, TallymanError
 from tallyman.ports import Clock, Hints, ImageSource, Ledger, Moving, Notices, RollOuts, State, StateChange
 from tallyman.services.release import RELEASED, release_partition

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
 from tallyman.ports import Deadline, Destination
 from tallyman.services.blobs import enough_time, patience

@@ -8,7 +8,6 @@ question to the registry for the image's details.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -20,6 +19,7 @@ from tallyman.domain.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, StateMoved
 from tallyman.ports import Appended, Clock, Deadline, ImageSource, Ledger, Notices, State, StateChange
 from tallyman.services.blobs import enough_time

@@ -1,7 +1,6 @@
 """Looks at the registries of an environment before a promotion: what is there, what may be set, what is missing."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.decide import Decision
@@ -11,6 +10,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy
 from tallyman.domain.policy.model import Push
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import Passing, TallymanError
 from tallyman.ports import Clock, ImageSource, ImageTarget, Ledger, RegistryView
 

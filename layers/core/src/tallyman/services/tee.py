@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future, wait
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tallyman.domain.names import Digest
+from tallyman.domain.values import dataclass
 from tallyman.errors import DigestMismatch, OutOfTime, Passing, TallymanError
 from tallyman.ports import Deadline
 from tallyman.services.blobs import enough_time, patience

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
 from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
 from tallyman.ports import Clock, Deadline, ImageSource, Ledger, State
 from tallyman.services.gather import tag_partition

@@ -8,11 +8,12 @@ indexes + 1 questions for referrers. `content` reads S bytes more: each blob onc
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
 from tallyman.domain.verify import PlatformImage, Verification
 from tallyman.ports import Deadline, ImageSource
 from tallyman.services.inspect_image import Inspection, Referrer

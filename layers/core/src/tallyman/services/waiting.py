@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from tallyman.domain.gates import WAITING
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
 from tallyman.ports import Clock, Deadline, Hints, Ledger, RegistryView, State, StateChange
 from tallyman.services.blobs import enough_time

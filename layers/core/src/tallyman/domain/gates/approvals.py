@@ -5,7 +5,6 @@ the policy asks for approve after it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
@@ -16,6 +15,7 @@ from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Key, ListOf, Record, Whole, role_name
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def judge(config: ApprovalsGate, case: Case) -> GateResult:
     return GateResult("approvals", WAITING, reason, facts, held=True)
 
 
-GATE = Gate(
+GATE: Gate = Gate(
     Record(
         {
             "count": Key(Whole(minimum=1), "How many different people must approve.", required=True),

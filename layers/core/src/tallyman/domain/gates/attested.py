@@ -4,7 +4,6 @@ It may be a referrer of the image, or what buildx puts into an index (`unknown/u
 not what it states.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
@@ -13,6 +12,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import ListOf, Schema, Text
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.values import dataclass
 
 TYPES = {
     "sbom": (
@@ -89,4 +89,4 @@ def _types_of(fact: Fact) -> list[str]:
     return [str(t) for t in (fact.detail.get("artifact_type"), *(fact.detail.get("predicates") or ())) if t]
 
 
-GATE = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)
+GATE: Gate = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)

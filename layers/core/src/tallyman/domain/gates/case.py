@@ -1,7 +1,7 @@
 """What a gate gets and what it answers."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, Promotion
 from tallyman.domain.policy.shapes import Shape
+from tallyman.domain.values import dataclass
 
 PASSED, WAITING, FAILED = "passed", "waiting", "failed"
 

@@ -1,6 +1,5 @@
 """The gate `order`: nothing older goes in than what the environment runs."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Flag
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 from tallyman.domain.versions import Version, parse_version
 
 
@@ -68,4 +68,4 @@ def _highest(tags: tuple[str, ...]) -> Version | None:
     return max(versions, key=lambda v: v.precedence, default=None)
 
 
-GATE = Gate(Flag(OrderGate), "Nothing older goes in than what the environment runs.", judge)
+GATE: Gate = Gate(Flag(OrderGate), "Nothing older goes in than what the environment runs.", judge)

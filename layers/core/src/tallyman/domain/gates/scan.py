@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Day, Duration, Key, ListOf, Record, Text, Whole
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
 
@@ -184,4 +185,4 @@ def _summary(counts: Mapping[str, int]) -> str:
     return ", ".join(_findings(n, s) for s, n in counts.items() if n) or "no findings"
 
 
-GATE = Gate(_SCAN, "What the vulnerability scan may show.", judge)
+GATE: Gate = Gate(_SCAN, "What the vulnerability scan may show.", judge)

@@ -5,7 +5,6 @@ completed and by which profile. No signature is checked against a key here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
@@ -15,6 +14,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Flag, Key, ListOf, Record, Schema, Text
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.values import dataclass
 
 NOTATION = "application/vnd.cncf.notary.signature"
 COSIGN = ("application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json")
@@ -121,4 +121,4 @@ def _name(profile: str) -> str:
     return profile.rpartition("/")[2]
 
 
-GATE = Gate(_Signed(), "The image is signed: a signature is there, or ECR's managed signing completed.", judge)
+GATE: Gate = Gate(_Signed(), "The image is signed: a signature is there, or ECR's managed signing completed.", judge)

@@ -1,6 +1,5 @@
 """The gate `soak`: the image has been in the source environment long enough."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
@@ -9,6 +8,7 @@ from tallyman.domain.policy import format_duration
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Duration
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +36,4 @@ def judge(config: SoakGate, case: Case) -> GateResult:
     return GateResult("soak", WAITING, reason, facts, until, held=True)
 
 
-GATE = Gate(Duration(SoakGate), "How long the image has been in the source environment, such as 24h.", judge)
+GATE: Gate = Gate(Duration(SoakGate), "How long the image has been in the source environment, such as 24h.", judge)

@@ -1,6 +1,5 @@
 """The gate `verified`: the source's bytes were checked against their digests, as the policy asks."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from tallyman.domain.facts import Fact, Kind
@@ -9,6 +8,7 @@ from tallyman.domain.policy import Layers
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Flag
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,4 @@ def _order(fact: Fact) -> tuple[datetime, str]:
     return fact.seen, fact.id
 
 
-GATE = Gate(Flag(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)
+GATE: Gate = Gate(Flag(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)

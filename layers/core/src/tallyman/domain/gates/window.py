@@ -1,7 +1,6 @@
 """The gate `window`: promotions happen on these days, between these hours, by the clock of a place."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +10,7 @@ from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, Text
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = f"(?:{'|'.join(DAYS)})"
@@ -171,7 +171,7 @@ class _Zone:
         return self._text.schema()
 
 
-GATE = Gate(
+GATE: Gate = Gate(
     Record(
         {
             "days": Key(

@@ -8,8 +8,8 @@ are fine, with a few choices besides).
 
 import math
 import re
-from dataclasses import dataclass
 
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
 
 MAX_LENGTH = 200

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -13,6 +13,7 @@ from tallyman.domain.policy.durations import format_duration
 from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, glob_matches
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadName
 
 NAME = "{name}"  # stands for the canonical name in an environment's `repository`

@@ -2,13 +2,13 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import chain, combinations_with_replacement, product, repeat
 from typing import Self
 
 from tallyman.domain.names import parse_tag
+from tallyman.domain.values import dataclass
 from tallyman.domain.versions import (
     RANGE_START,
     VersionKind,

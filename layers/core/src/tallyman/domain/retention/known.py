@@ -1,11 +1,12 @@
 """What a plan goes by besides the registry and the policy: who uses what, and what the ledger tells."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.usage import Use
+from tallyman.domain.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

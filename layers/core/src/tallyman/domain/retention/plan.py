@@ -6,7 +6,7 @@ above it, and what those hold. What is removed takes along the children and refe
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from tallyman.domain.names import Digest
@@ -15,6 +15,7 @@ from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
 from tallyman.domain.retention.known import Known, Reading
 from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
+from tallyman.domain.values import dataclass
 
 KEEP, REMOVE = "keep", "remove"
 

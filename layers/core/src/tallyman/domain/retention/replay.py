@@ -1,12 +1,12 @@
 """The recorded past played through a policy: what it would have removed and when, and what was needed later.
 
-Day by day the repository is put together as the facts tell that it was, without what the policy has removed so far. What
-is to go is marked, and goes when its grace is over. What was used then is not recorded: needs are what the facts tell
+Day by day the repository is put together as the facts tell that it was, without what the policy has removed so far.
+What is to go is marked, and goes when its grace is over. What was used then is not recorded: needs are what the facts tell
 (releases), the last pull, and what runs now.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from tallyman.domain.facts import Fact, Kind
@@ -17,6 +17,7 @@ from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.retention.known import Known, Release
 from tallyman.domain.retention.plan import plan_with
 from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
 
 DAY = timedelta(days=1)
 

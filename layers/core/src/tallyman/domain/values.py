@@ -1,0 +1,118 @@
+"""`dataclass` for values, cheap to define: every cold start defines all classes of the modules it imports.
+
+The standard library compiles up to seven methods for each frozen dataclass, which is most of what a module costs to
+import: 72 classes took a handler a seventh of its start. Here the methods of a frozen class are shared, and its
+`__init__` is compiled when the first value is made. Everything else is the standard library's own: fields, defaults,
+slots, `replace`, `asdict`, matching. Type checkers see `dataclasses.dataclass` itself.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["dataclass"]
+
+_MISSING = dataclasses.MISSING
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+
+    def dataclass(cls=None, /, *, frozen=False, slots=False, **options):
+        """`dataclasses.dataclass`, which makes itself what is not frozen, or has other options."""
+        if not frozen or options:
+            return dataclasses.dataclass(cls, frozen=frozen, slots=slots, **options)
+
+        def decorate(cls: type) -> type:
+            own = set(cls.__dict__)
+            if not cls.__doc__:
+                cls.__doc__ = cls.__name__  # else dataclasses spells out the signature, which costs ten times the rest
+            made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+            for name, method in _methods(made).items():
+                if name not in own or (name == "__hash__" and "__eq__" in own and made.__hash__ is None):
+                    setattr(made, name, method)
+            return made
+
+        return decorate if cls is None else decorate(cls)
+
+
+def _methods(cls: type) -> dict[str, Any]:
+    """What `dataclasses` would have compiled for a frozen class."""
+    compared = _reader([f.name for f in dataclasses.fields(cls) if f.compare])
+    hashed = _reader([f.name for f in dataclasses.fields(cls) if (f.compare if f.hash is None else f.hash)])
+
+    def __init__(self: Any, *args: Any, **named: Any) -> None:
+        initialize = _initializer(cls)
+        if cls.__dict__.get("__init__") is __init__:
+            cls.__init__ = initialize  # type: ignore[misc]
+        initialize(self, *args, **named)
+
+    def __eq__(self: Any, other: object) -> Any:
+        return compared(self) == compared(other) if other.__class__ is self.__class__ else NotImplemented
+
+    def __hash__(self: Any) -> int:
+        return hash(hashed(self))
+
+    found = {"__init__": __init__, "__eq__": __eq__, "__hash__": __hash__}
+    return found | {"__repr__": _repr, "__setattr__": _refuse_set, "__delattr__": _refuse_delete, **_PICKLING}
+
+
+def _reader(names: list[str]) -> Callable[[Any], Any]:
+    """The values of these attributes, to be compared: a tuple, or of one attribute its value in one."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return (lambda value: (getattr(value, names[0]),)) if names else lambda value: ()
+
+
+def _initializer(cls: type) -> Callable[..., None]:
+    """`__init__` as `dataclasses` writes it: one parameter a field, then `__post_init__`."""
+    known: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": _MISSING}
+    parameters, lines = [], []
+    for field in dataclasses.fields(cls):
+        name, value = field.name, field.name
+        if field.default is not _MISSING:
+            known[f"_default_{name}"] = field.default
+        if field.default_factory is not _MISSING:
+            known[f"_make_{name}"] = field.default_factory
+            value = f"_make_{name}() if {name} is _MISSING else {name}" if field.init else f"_make_{name}()"
+        elif not field.init:
+            if field.default is _MISSING:
+                continue
+            value = f"_default_{name}"
+        if field.init:
+            default = f"_default_{name}" if field.default is not _MISSING else "_MISSING"
+            optional = field.default is not _MISSING or field.default_factory is not _MISSING
+            parameters.append(f"{name}={default}" if optional else name)
+        lines.append(f" _set(self, {name!r}, {value})")
+    if hasattr(cls, "__post_init__"):
+        lines.append(" self.__post_init__()")
+    exec("\n".join([f"def __init__({', '.join(['self', *parameters])}):", *lines, " pass"]), known)
+    made: Callable[..., None] = known["__init__"]
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    return made
+
+
+def _repr(self: Any) -> str:
+    shown = (f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if f.repr)
+    return f"{self.__class__.__qualname__}({', '.join(shown)})"
+
+
+def _refuse_set(self: object, name: str, value: object) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_delete(self: object, name: str) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _getstate(self: Any) -> dict[str, Any]:
+    return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+def _setstate(self: Any, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        object.__setattr__(self, name, value)
+
+
+_PICKLING = {"__getstate__": _getstate, "__setstate__": _setstate}
