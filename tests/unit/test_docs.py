@@ -95,7 +95,7 @@ def test_every_environment_variable_is_documented() -> None:
         name
         for file in code
         for name in re.findall(r"\bTALLYMAN_[A-Z]+(?:_[A-Z]+)*\b(?!_)", file.read_text("utf-8"))
-        if f'"{name}"' in file.read_text("utf-8") or f"{name}:" in file.read_text("utf-8")
+        if (f'"{name}"' if file.suffix == ".py" else f"{name}:") in file.read_text("utf-8")
     }
     assert {"TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_LEDGER_TABLE"} <= names
     assert {name for name in names if f"`{name}`" not in TEXT} == set()
