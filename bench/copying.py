@@ -136,9 +136,9 @@ class Bench:
             lines = [self.start(Line(place.port, self.latency / 2)) for place in (self.source, *self.targets)]
             self.source_host, *self.hosts = [line.host for line in lines]
         print("filling the source…", file=sys.stderr)
-        for name in ("big", "index", "middle"):
+        for name in ("index",) if self.latency else ("big", "index", "middle"):
             self.fill(f"oci:{self.folder}/data/{name}:v1", f"{self.source.host}/{name}:v1")
-        for name in ("small", "many"):
+        for name in ("small",) if self.latency else ("small", "many"):
             self.fill("--all-tags", f"oci:{self.folder}/data/{name}", f"{self.source.host}/{name}")
         return self
 
