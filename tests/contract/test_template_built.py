@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,50 @@ print(json.dumps([boto3.__version__, zoneinfo.ZoneInfo("America/Sao_Paulo").key]
     version, zone = run(python, code, core)
     assert f"boto3=={version} " in (ROOT / "layers/core/src/requirements.txt").read_text()
     assert zone == "America/Sao_Paulo"
+
+
+def services() -> tuple[str, ...]:
+    """The services whose models the layer keeps."""
+    found: dict[str, Any] = {"__name__": "finish"}
+    exec((ROOT / "layers/core/finish.py").read_text(), found)
+    return tuple(found["SERVICES"])
+
+
+def test_the_layer_keeps_models_of_the_services_that_adapters_make_clients_of() -> None:
+    sources = [p.read_text() for p in (ROOT / "layers/core/src/tallyman").rglob("*.py")]
+    asked = {name for source in sources for name in re.findall(r'lients\.(?:get|later)\(\s*"([^"]+)"', source)}
+    asked |= {name for source in sources for name in re.findall(r'self\.get\("([^"]+)"\)', source)}
+    assert asked == set(services())
+
+
+def test_the_built_layer_makes_the_clients_in_use_and_names_one_that_it_has_no_model_of(
+    python: str, core: Path
+) -> None:
+    code = f"""
+import json
+from tallyman.adapters.clients import Clients
+from tallyman.domain.names import Registry
+from tallyman.errors import TallymanError
+clients = Clients(Registry("111111111111", "us-east-2"), "tallyman", "test")
+made = [clients.get(name).meta.service_model.service_name for name in {services()!r}]
+try:
+    clients.get("workspaces")
+except TallymanError as error:
+    print(json.dumps([made, str(error)]))
+"""
+    made, error = run(python, code, core)
+    assert made == list(services())
+    assert "make a client of workspaces" in error
+    assert "Unknown service" in error
+
+
+def test_a_built_layer_brings_byte_code_that_is_used_without_asking_for_its_source(python: str, core: Path) -> None:
+    for source in core.rglob("*.py"):
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
+        assert compiled.is_file(), f"{source.relative_to(core)} has no byte code"
+        assert compiled.read_bytes()[4:8] == (1).to_bytes(4, "little"), f"{compiled} is checked against its source"
+    cached = run(python, "import json, tallyman.bootstrap as b; print(json.dumps(b.__cached__))", core)
+    assert Path(cached).is_relative_to(core)
 
 
 def test_function_and_layers_fit_into_lambda(core: Path) -> None:
