@@ -94,6 +94,9 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, 
     assert manifest is not None
     assert manifest.annotations["org.opencontainers.image.revision"] == commit
     assert world.facts(told["digest"], Kind.PROMOTED)
+    (pushed, *_) = world.facts(told["digest"], Kind.PUSHED)
+    assert pushed.detail["built"]["revision"] == commit
+    assert pushed.detail["built"]["authors"] == "Ana <ana@example.com>"
 
     again = build(world, checkout, tmp_path / "again")
     assert again.succeeded, again.log

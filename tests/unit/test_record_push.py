@@ -256,3 +256,20 @@ def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) ->
     with pytest.raises(BadMessage, match=words):
         world.at_work().record.handle(body)
     assert (world.ledger.facts, world.state.items) == ([], {})
+
+
+def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push() -> None:
+    import builders as b
+    from tallyman.services.record_push import _built
+
+    revision = "org.opencontainers.image.revision"
+    document = {
+        "schemaVersion": 2,
+        "config": b.descriptor(b"{}", "application/vnd.oci.image.config.v1+json"),
+        "layers": [],
+        "annotations": {revision: "3f2a91c", "org.opencontainers.image.authors": "A" * 9000, "other": "x"},
+    }
+    told = _built(b.manifest_of(document))
+    assert told == {"revision": "3f2a91c", "authors": "A" * 500}
+    document["annotations"] = {"org.opencontainers.image.version": "1.0.0"}
+    assert _built(b.manifest_of(document)) == {}

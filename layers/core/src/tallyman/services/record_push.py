@@ -284,6 +284,8 @@ class RecordPush:
         elif seen.kind is Kind.DELETED:
             more["gone"] = detail is None
         if manifest is not None:
+            if built := _built(manifest):
+                more["built"] = built
             more["index"] = manifest.is_index
             if manifest.is_index:
                 more["platforms"] = [
@@ -308,6 +310,16 @@ class RecordPush:
             actor=seen.actor,
             detail=more,
         )
+
+
+_BUILT = "org.opencontainers.image."
+_LONGEST = 500  # characters of what an annotation says: anybody who may push may write them
+
+
+def _built(manifest: Manifest) -> dict[str, str]:
+    """Which commit, source, version and author an image names in its annotations, where it names a commit."""
+    told = {name: manifest.annotations.get(_BUILT + name) for name in ("revision", "source", "version", "authors")}
+    return {name: text[:_LONGEST] for name, text in told.items() if text} if told["revision"] else {}
 
 
 _PREDICATES = ("in-toto.io/predicate-type", "dev.sigstore.bundle.predicateType", "predicateType")
