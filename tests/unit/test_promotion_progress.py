@@ -7,7 +7,7 @@ import pytest
 from promoting import PLACES, Harbour, one
 from recording import policy
 
-from builders import PROD, PROD_SA, image, multi_arch, verified
+from builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
 from tallyman.domain.facts import Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
@@ -188,3 +188,17 @@ def with_limit(limit: str) -> Policy:
         ],
     }
     return Policy.parse(data)
+
+
+def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() -> None:
+    harbour, digest = one()
+    signed = signature(image("a"))
+    harbour.registries.push(DEV, signed, None)
+    harbour.registries.unsupported.add(signed.root.artifact_type or "")
+    harbour.work()
+    assert harbour.tags("v1.0.0") == [digest, digest]
+    (promoted,) = harbour.facts(Kind.PROMOTED)
+    assert {registry: list(reasons) for registry, reasons in promoted.detail["left_out"].items()} == {
+        str(place.registry): [signed.digest] for place in PLACES
+    }
+    assert any("without all that refers to it" in notice[0] for notice in harbour.notices.published)

@@ -14,7 +14,7 @@ PutImage and one or two reads a tag and registry, about twelve reads and thirtee
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ from tallyman.errors import (
 )
 from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State
 from tallyman.services.attempts import Attempts
-from tallyman.services.copy import Family, Parts, family, stage
+from tallyman.services.copy import Family, Parts, Staged, family, stage
 from tallyman.services.gather import gather
 from tallyman.services.judge import Judge, promote_hint
 from tallyman.services.lease import Lease, Leases
@@ -161,7 +161,10 @@ class PromoteImage:
                 return final.verdict if final else "nothing to do"
             self.attempts.tagging(final)
             self._tag(final, tree.root, places, lease)
-            return self._finish(hint, final, lease)
+            left_out = {str(p.registry): s.refused_referrers for p, s in staged.items() if isinstance(s, Staged)}
+            return self._finish(
+                hint, final, lease, {registry: reasons for registry, reasons in left_out.items() if reasons}
+            )
 
     def _read(self, decision: Decision, deadline: Deadline) -> tuple[Repository, Family]:
         """The source environment's first registry that can be read and has the image, and all that belongs to it."""
@@ -225,9 +228,13 @@ class PromoteImage:
         set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
         _each(put, [each for each in wanted if not set_already[each]])
 
-    def _finish(self, hint: dict[str, Any], decision: Decision, lease: Lease) -> str:
+    def _finish(
+        self, hint: dict[str, Any], decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]]
+    ) -> str:
+        if left_out:
+            self._tell_left_out(decision, left_out)
         try:
-            self.releases.promoted(decision, lease)
+            self.releases.promoted(decision, lease, left_out)
         except StateMoved:
             # somebody took over while we set tags: what they promoted is looked at again after us
             image = gather(self.ledger, self.state, decision.digest)
@@ -241,6 +248,16 @@ class PromoteImage:
             if now is None or tag not in now.tags:
                 self._check_newer(hint, decision, tag, image)
         return PROMOTED
+
+    def _tell_left_out(self, decision: Decision, left_out: Mapping[str, Mapping[Digest, str]]) -> None:
+        """A signature or SBOM that a registry does not take stops no image; people are told, before it is promoted."""
+        image = f"{decision.repository}:{decision.tags[0]}"
+        lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
+        self.judge.notices.publish(
+            f"{image} is promoted to {decision.target} without all that refers to it",
+            "\n".join([f"{image} ({decision.digest}) is in {decision.target}, but these referrers are not:", *lines]),
+            {"kind": "left_out", "environment": decision.target, "repository": decision.repository},
+        )
 
     def _check_newer(self, hint: dict[str, Any], decision: Decision, tag: str, image: ImageFacts) -> None:
         """The source's tag moved on while we set ours: whoever promotes its new digest has to look again after us."""

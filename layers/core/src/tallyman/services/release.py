@@ -37,9 +37,12 @@ class Releases:
     announcements: Announcements
     clock: Clock
 
-    def promoted(self, decision: Decision, lease: Lease) -> None:
+    def promoted(
+        self, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]] | None = None
+    ) -> None:
         """Writes down that the digest is in every registry with all its tags, and makes it the release, at once.
 
+        `left_out`: by registry the referrers that could not be brought there, each with its reason.
         Raises StateMoved where the lease is lost: somebody else is at it; decide again then.
         """
         facts = self.ledger.of_digest(decision.digest)
@@ -60,6 +63,7 @@ class Releases:
                 "tags": list(decision.tags),
                 "registries": [str(r) for r in environment.registries],
                 "policy": decision.policy,
+                "left_out": {registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
             },
         )
         decided = [f for f in facts if f.kind is Kind.DECIDED and _at_door(f, decision)]
