@@ -1,14 +1,18 @@
 """What a cold start costs before the first message: the import of each handler with its clients, beside boto3's.
 
-    .venv/bin/python bench/imports.py [--runs 9]
+    .venv/bin/python bench/imports.py [--runs 9] [--instructions]
 
 The peer is `import boto3` and its ECR and DynamoDB clients, what any handler that speaks to both pays. Handlers are
-imported as Lambda does, and then make the same two clients by their own adapters. Each run is a process of its own;
-peer and handlers take turns; medians, in milliseconds of wall time inside the process.
+imported as Lambda does, which makes the same two clients (record_command asks no registry: DynamoDB's alone). Those of
+other services are made at their first operation, and told apart: S3, SQS, SNS and EventBridge, the most that one
+message uses. Each run is a process of its own; peer and handlers take turns; medians, in milliseconds of wall time
+inside the process. `--instructions` counts those of the whole process instead, once, with valgrind: the same on a busy
+machine.
 """
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -16,32 +20,48 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER = 'import boto3; [boto3.client(s, region_name="us-east-2") for s in ("ecr", "dynamodb")]'
-HANDLER = """
-import app
-from tallyman.adapters.clients import Clients
-from tallyman.domain.names import Registry
-clients = Clients(Registry("111111111111", "us-east-2"), "tallyman", "bench")
-[clients.get(s) for s in ("ecr", "dynamodb")]
+HANDLER = "import app"
+FURTHER = """
+import aws_lambda_powertools.utilities.batch
+from tallyman import bootstrap
+adapters = bootstrap.started("record_push")
+bootstrap.record_push(adapters)
+[adapters.clients.get(s) for s in ("s3", "sqs", "sns", "events")]
 """
+WITH_FURTHER = "record_push and four more clients"
 
 
 def main() -> None:
     """Measures and prints a line for each handler."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=9)
-    runs = parser.parse_args().runs
+    parser.add_argument("--instructions", action="store_true")
+    asked = parser.parse_args()
     names = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
-    taken: dict[str, list[float]] = {name: [] for name in ("boto3", *names)}
-    for _ in range(runs + 1):
+    codes = {"boto3": PEER} | dict.fromkeys(names, HANDLER) | {WITH_FURTHER: FURTHER}
+    taken: dict[str, list[float]] = {name: [] for name in codes}
+    for run in range(2 if asked.instructions else asked.runs + 1):
         for name, times in taken.items():
-            times.append(measure(PEER if name == "boto3" else HANDLER, name))
+            counted = asked.instructions and run > 0
+            times.append((count if counted else measure)(codes[name], name.split()[0]))
     medians = {name: statistics.median(times[1:]) for name, times in taken.items()}  # the first compiles
-    print(f"boto3 with its ECR and DynamoDB clients {medians['boto3']:.0f} ms")
-    for name in names:
-        print(
-            f"{name} {medians[name]:.0f} ms, {medians[name] - medians['boto3']:+.0f} ms, "
-            f"ratio {medians[name] / medians['boto3']:.2f}"
-        )
+    unit = "million instructions" if asked.instructions else "ms"
+    peer = medians.pop("boto3")
+    print(f"boto3 with its ECR and DynamoDB clients {peer:.0f} {unit}")
+    for name, median in medians.items():
+        print(f"{name} {median:.0f} {unit}, {median - peer:+.0f}, ratio {median / peer:.2f}")
+
+
+def count(code: str, name: str) -> float:
+    """Millions of instructions of a process that does this, the interpreter's start included."""
+    tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+    done = subprocess.run(
+        [*tool, sys.executable, "-c", code], env=environment(name), capture_output=True, text=True, check=True
+    )
+    found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
+    if not found:
+        raise SystemExit(f"valgrind told no instructions:\n{done.stderr}")
+    return int(found[1].replace(",", "")) / 1e6
 
 
 def measure(code: str, name: str) -> float:

@@ -347,14 +347,25 @@ class Reaction:
 
 
 def reaction(function: str, settings: Settings | None = None) -> Reaction:
-    """The reaction of a function, wired for real. Reads the policy; opens no connection."""
-    adapters = Adapters(settings or Settings.from_environment())
+    """The reaction of a function, wired for real. Reads the policy and makes its first clients; opens no connection."""
+    adapters = started(function, settings)
     return Reaction(function, SERVICES[function](adapters), adapters.dead_letters)
 
 
 def reconciler(settings: Settings | None = None) -> Any:
     """What functions/reconcile runs: `run(event, request id, deadline)`, wired for real."""
-    return reconcile(Adapters(settings or Settings.from_environment())).run
+    return reconcile(started("reconcile", settings)).run
+
+
+def started(function: str, settings: Settings | None = None) -> Adapters:
+    """Adapters with the clients that nearly every message needs; the others are made at their first operation.
+
+    Those two are better made at import: a start on Lambda has more processor than a message at our memory size.
+    """
+    adapters = Adapters(settings or Settings.from_environment())
+    for service in ("dynamodb",) if function == "record_command" else ("dynamodb", "ecr"):
+        adapters.clients.get(service)
+    return adapters
 
 
 def deadline(remaining_millis: Callable[[], int]) -> Deadline:
