@@ -15,7 +15,7 @@ from tools import codebuild
 from tallyman.domain.facts import Kind
 from templates import ROOT
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.heavy]
 NAME = "rocketseat/widget-server"
 
 

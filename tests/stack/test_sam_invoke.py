@@ -11,7 +11,7 @@ import pytest
 
 from templates import FUNCTIONS, ROOT
 
-pytestmark = [pytest.mark.sam, pytest.mark.docker]
+pytestmark = [pytest.mark.sam, pytest.mark.docker, pytest.mark.heavy]
 ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 BASE_IMAGE = f"public.ecr.aws/lambda/python:3.13-{ARCHITECTURE}"
 EVENTS = {
