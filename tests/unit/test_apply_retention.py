@@ -8,14 +8,13 @@ import pytest
 from retention_world import ENFORCED, Retaining
 
 from builders import DEV, PROD, multi_arch, signature
-from fakes import Crash, CrashAfter
 from tallyman.domain.facts import Kind
 from tallyman.domain.usage import Use
 from tallyman.errors import BadMessage
 from tallyman.ports import StateChange
-from tallyman.services.apply_retention import marks_partition
 from tallyman.services.judge import pending_partition
 from tallyman.services.lease import Leases
+from tallyman.services.needs import marks_partition
 from tallyman.services.retention_hints import hint_after_push
 
 
@@ -189,27 +188,6 @@ def test_what_delete_replication_would_remove_elsewhere_stays() -> None:
     world.registries.put_manifest(PROD, manifest, "v1.0.0")
     world.run()
     assert old in world.there()
-
-
-def test_a_run_that_dies_at_any_call_is_completed_by_the_next() -> None:
-    calls = 0
-    while True:
-        world = Retaining()
-        old, *kept = world.versions(3)
-        crash = CrashAfter(calls)
-        try:
-            world.worker(crash).handle(json.dumps({"repository": str(DEV)}))
-            done = True
-        except Crash:
-            done = False
-        world.clock.advance(seconds=30)  # the dead worker's lease ends
-        world.run()
-        assert world.there() == set(kept)
-        assert world.proof(old)["digest"] == old
-        assert list(world.state.list(marks_partition(DEV))) == []
-        if done:
-            return
-        calls += 1
 
 
 def test_the_schedule_asks_for_every_repository_that_enforces() -> None:

@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,21 +36,15 @@ from tallyman.ports import (
 )
 from tallyman.services.inventory import TakeInventory
 from tallyman.services.lease import Leases
-from tallyman.services.needs import Needs
+from tallyman.services.needs import Needs, marks_partition
 from tallyman.services.proofs import FOLDER, proof
 from tallyman.services.retention_hints import RUNS
 
 BATCH = 20
 """Images whose leases are held at once, and that go in one call (ECR takes up to 100)."""
 _RESERVE = 30.0
-
-
-def marks_partition(repository: Repository) -> str:
-    """The partition of the state table with an item for each image that is to go, sk its digest.
-
-    `data`: {marked_at, reason, id, proof: set right before the removal, failed: why it did not go the last time}.
-    """
-    return f"M#{repository}"
+_HOLDERS = 100
+"""Indexes and subjects that a mark names: an item of the table takes many more."""
 
 
 def planned(
@@ -59,7 +53,7 @@ def planned(
     """The plan of the repository as of now, and the readings of usage that it goes by. Writes nothing."""
     inventory = inventories.of(repository, left)
     readings = needs.readings()
-    known = needs.known(inventory, readings)
+    known = replace(needs.known(inventory, readings), begun=needs.begun(inventory))
     return plan_retention(needs.policy, inventory, readings, known, needs.clock()), readings
 
 
@@ -77,7 +71,8 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class ApplyRetention:
-    """The reaction to hints of retention. Every step may be repeated."""
+    """The reaction to hints of retention. Every step may be repeated; a family of which a run removed a part is
+    finished by the next."""
 
     policy: Policy
     inventories: TakeInventory
@@ -134,8 +129,10 @@ class ApplyRetention:
         plan, now = run.plan, whole_millis(self.clock())
         digests = [plan.inventory.digest(row) for row in plan.removed]
         marks = {item.sk: item for item in self.state.list(marks_partition(run.repository))}
-        for sk, item in marks.items():
-            if sk not in plan.inventory.rows:
+        for sk, item in list(marks.items()):
+            if item.data.get("over"):  # its fact is written: a run ended right before it forgot the mark
+                self._forget(marks.pop(sk))
+            elif sk not in plan.inventory.rows:
                 self._was_removed(run, item)
             elif not plan.goes(sk):
                 self._unmark(run, item, plan.image(plan.inventory.rows[sk]).reason, now)
@@ -157,9 +154,18 @@ class ApplyRetention:
         return self._end(run.repository, run.request, outcome, run)
 
     def _mark(self, run: _Run, digest: Digest, now: datetime) -> StateItem | None:
-        reason = run.plan.image(run.plan.inventory.rows[digest]).reason
+        plan = run.plan
+        row = plan.inventory.rows[digest]
+        reason, holders = plan.reason(row), [plan.inventory.digest(each) for each in plan.links.holders(row)]
         fact = self._fact(Kind.MARKED, run.repository, digest, now, {"reason": reason}, now)
-        data = {"marked_at": format_time(now), "reason": reason, "id": fact.id, "proof": None, "failed": None}
+        data = {
+            "marked_at": format_time(now),
+            "reason": reason,
+            "id": fact.id,
+            "with": holders[:_HOLDERS],
+            "proof": None,
+            "failed": None,
+        }
         change = StateChange(marks_partition(run.repository), digest, 0, data)
         try:
             self.ledger.append(fact, change)
@@ -170,17 +176,28 @@ class ApplyRetention:
 
     def _unmark(self, run: _Run, item: StateItem, reason: str, now: datetime) -> None:
         key = item.data["id"]
-        self.ledger.append(self._fact(Kind.UNMARKED, run.repository, Digest(item.sk), now, {"reason": reason}, key))
+        fact = self._fact(Kind.UNMARKED, run.repository, Digest(item.sk), now, {"reason": reason}, key)
+        self._over(fact, item, None)
+        run.counts["unmarked"] += 1
+
+    def _over(self, fact: Fact, item: StateItem, proof_of: str | None) -> None:
+        """A mark ends with its fact, in one transaction: a run that dies right after does not make the next tell it
+        again. StateMoved: another run did it."""
+        change = StateChange(item.pk, item.sk, item.revision, {**item.data, "proof": proof_of, "over": True})
+        with suppress(StateMoved):
+            self.ledger.append(fact, change)
+            self.state.delete(item.pk, item.sk, item.revision + 1)
+
+    def _forget(self, item: StateItem) -> None:
         with suppress(StateMoved):
             self.state.delete(item.pk, item.sk, item.revision)
-        run.counts["unmarked"] += 1
 
     def _was_removed(self, run: _Run, item: StateItem) -> None:
         """The image of a mark is gone: by us, if its proof was written and the run ended then; or by somebody else."""
         if item.data["proof"]:
             self._removed(run, Digest(item.sk), item.data["proof"], item)
-        with suppress(StateMoved):
-            self.state.delete(item.pk, item.sk, item.revision)
+        else:
+            self._forget(item)
 
     def _remove(self, run: _Run, due: Sequence[tuple[Digest, StateItem]], left: Deadline) -> None:
         """Looks again under the leases of a few images, usage last, and removes those that still are to go."""
@@ -226,7 +243,7 @@ class ApplyRetention:
             inventory.pushed[row] = millis(detail.pushed_at)
             inventory.archived[row] = detail.archived
         readings = self.needs.readings()
-        known = self.needs.known(inventory, readings)
+        known = replace(self.needs.known(inventory, readings), begun=run.plan.begun)
         return plan_retention(self.policy, inventory, readings, known, self.clock()), readings
 
     def _prove(
@@ -276,13 +293,11 @@ class ApplyRetention:
                     self.state.put(StateChange(item.pk, item.sk, item.revision, data))
                 continue
             self._removed(run, digest, written, item)
-            with suppress(StateMoved):
-                self.state.delete(item.pk, item.sk, item.revision)
 
     def _removed(self, run: _Run, digest: Digest, written: str, item: StateItem) -> None:
         detail = {"proof": written, "reason": item.data["reason"], "action": str(run.plan.retention.action)}
         now = whole_millis(self.clock())
-        self.ledger.append(self._fact(Kind.REMOVED, run.repository, digest, now, detail, written))
+        self._over(self._fact(Kind.REMOVED, run.repository, digest, now, detail, written), item, written)
         run.removed.append(digest)
 
     def _refuse(self, run: _Run) -> str:

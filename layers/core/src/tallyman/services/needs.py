@@ -20,6 +20,15 @@ from tallyman.services.judge import pending_partition
 from tallyman.services.release import releases
 
 
+def marks_partition(repository: Repository) -> str:
+    """The partition of the state table with an item for each image that is to go, sk its digest.
+
+    `data`: {marked_at, reason, id, with: the indexes and subjects that it goes with, proof: set right before the
+    removal, failed: why it did not go the last time, over: its last fact is written}.
+    """
+    return f"M#{repository}"
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """Asks everybody who could need an image. Writes nothing."""
@@ -70,6 +79,29 @@ class Needs:
                 for tag, since in wanted_tags(readings, repository.name, repository.registry)
             },
         )
+
+    def begun(self, inventory: Inventory) -> frozenset[Digest]:
+        """Images that were marked to go with others, all of which retention has removed since: a run ended in the
+        middle of a family. One Query for the marks, and one for each holder that is gone while its mark is too."""
+        marks = {item.sk: item.data for item in self.state.list(marks_partition(inventory.repository))}
+        removed: dict[str, bool] = {}
+        for digest, data in marks.items():
+            if digest not in inventory.rows:  # by us, where its proof was written: the fact is yet to be
+                removed[digest] = bool(data["proof"])
+        found, asked = set(), set()
+        for digest, data in marks.items():
+            holders = data.get("with") or ()
+            if holders and digest in inventory.rows and not any(holder in inventory.rows for holder in holders):
+                for holder in holders:
+                    if holder not in asked and not removed.get(holder):
+                        asked.add(holder)
+                        removed[holder] = self._was_removed(inventory.repository, Digest(holder))
+                if all(removed[holder] for holder in holders):
+                    found.add(Digest(digest))
+        return frozenset(found)
+
+    def _was_removed(self, repository: Repository, digest: Digest) -> bool:
+        return any(f.kind is Kind.REMOVED and f.repository == repository for f in self.ledger.of_digest(digest))
 
     def _frozen(self, inventory: Inventory) -> tuple[str, ...]:
         if inventory.environment is None:

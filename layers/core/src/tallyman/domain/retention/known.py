@@ -41,7 +41,8 @@ class Known:
 
     `moved`: when a tag was last set to a digest. `started`: what tags pointed to when somebody started to use them, by
     (tag, moment); None: not known. `waiting`, `elsewhere`: digests and why they are needed. `frozen`: why nothing of
-    the repository may be removed now.
+    the repository may be removed now. `begun`: images that were to go with an index or subject which retention has
+    removed since, in a run that ended before it came to them.
     """
 
     moved: Mapping[Digest, datetime] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Known:
     elsewhere: Mapping[Digest, str] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     started: Mapping[tuple[str, datetime], Digest | None] = field(default_factory=dict)
+    begun: frozenset[Digest] = frozenset()
 
 
 def concerns(use: Use, name: str, registry: Registry) -> bool:

@@ -21,7 +21,7 @@ KEEP, REMOVE = "keep", "remove"
 
 # Why an image stays or goes; those from GOES on go.
 _FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _WHOLE, _REFUSED, _STORED = range(10)
-_GOES, _UNNAMED, _OLD, _WITH = 10, 10, 11, 12
+_GOES, _UNNAMED, _OLD, _WITH, _BEGUN = 10, 10, 11, 12, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,11 @@ class Plan:
         """Whether the image is to be removed."""
         row = self.inventory.rows.get(digest)
         return row is not None and self.codes[row] >= _GOES
+
+    @property
+    def begun(self) -> frozenset[Digest]:
+        """What goes because the index or subject that it went with is removed already."""
+        return frozenset(self.inventory.digest(row) for row in self.removed if self.codes[row] == _BEGUN)
 
     def images(self) -> Iterator[PlannedImage]:
         """Every image, the newest push first."""
@@ -117,6 +122,7 @@ class Plan:
             _STORED: "it is archived already",
             _UNNAMED: "no keep rule names any of its tags",
             _OLD: f"untagged and pushed more than {age} ago",
+            _BEGUN: "what it was marked with is removed already",
         }[code]
 
     def _with(self, row: int, code: int) -> str:
@@ -162,8 +168,9 @@ def plan_with(
     for row, why in list(lift(protected.rows, links.above, inventory.digests)):
         protected.add(row, *why)
     named = named_by_rules(inventory, retention, facts, millis(now))
-    codes = _own(inventory, retention, links, protected, named, millis(now))
-    _judge_circles(inventory, retention, links, codes, millis(now))
+    orphan = _Orphans(inventory, retention, facts, millis(now))
+    codes = _own(inventory, retention, links, protected, named, orphan)
+    _judge_circles(links, codes, orphan)
     _keep_below(links, codes)
     if retention.action is Removal.ARCHIVE:
         for row, archived in enumerate(inventory.archived):
@@ -185,12 +192,16 @@ def plan_with(
 
 
 def _own(
-    inventory: Inventory, retention: Retention, links: Links, protected: Protected, named: Sequence[int], now: int
+    inventory: Inventory,
+    retention: Retention,
+    links: Links,
+    protected: Protected,
+    named: Sequence[int],
+    orphan: "_Orphans",
 ) -> bytearray:
     """What each image's own tags, age and protections say; _FOLLOWS where it goes by what holds it."""
     codes = bytearray(len(inventory))
     guarded, above, about = protected.rows, links.above, links.about
-    orphan = _orphan(inventory, retention, now)
     rules = retention.keep is not None
     for row, tags in enumerate(inventory.tags):
         if row in guarded:
@@ -198,8 +209,8 @@ def _own(
         elif named[row]:
             codes[row] = _RULED
         elif tags:
-            if row in about and tags[0].startswith("sha256-") and inventory.tag_subjects(row):
-                codes[row] = _FOLLOWS
+            if (row in about or row in orphan.begun) and tags[0].startswith("sha256-") and inventory.tag_subjects(row):
+                codes[row] = _FOLLOWS if row in about else _BEGUN
             else:
                 codes[row] = _UNNAMED if rules else _NO_RULES
         elif row not in above and row not in about:
@@ -210,21 +221,21 @@ def _own(
 class _Orphans:
     """What becomes of untagged images that belong to nothing."""
 
-    def __init__(self, inventory: Inventory, retention: Retention, now: int) -> None:
+    def __init__(self, inventory: Inventory, retention: Retention, facts: Known, now: int) -> None:
+        self.begun = {row for digest in facts.begun if (row := inventory.rows.get(digest)) is not None}
         after = retention.untagged_remove_after
         self._since = None if after is None else now - after // timedelta(milliseconds=1)
         self._pushed = inventory.pushed
 
     def __call__(self, row: int) -> int:
+        if row in self.begun:
+            return _BEGUN
         if self._since is None:
             return _UNTAGGED
         return _OLD if self._pushed[row] <= self._since else _UNTAGGED_YOUNG
 
 
-_orphan = _Orphans
-
-
-def _judge_circles(inventory: Inventory, retention: Retention, links: Links, codes: bytearray, now: int) -> None:
+def _judge_circles(links: Links, codes: bytearray, orphan: _Orphans) -> None:
     """Untagged images that hang only on each other, in a circle, belong to nothing: they go by their own age."""
     if not links.below or _FOLLOWS not in codes:
         return
@@ -236,7 +247,6 @@ def _judge_circles(inventory: Inventory, retention: Retention, links: Links, cod
             if codes[each] == _FOLLOWS and not reached[each]:
                 reached[each] = 1
                 waiting.append(each)
-    orphan = _orphan(inventory, retention, now)
     for row, code in enumerate(codes):
         if code == _FOLLOWS and not reached[row]:
             codes[row] = orphan(row)
