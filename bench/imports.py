@@ -4,8 +4,8 @@
 
 The peer is `import boto3` and its ECR and DynamoDB clients, what any handler that speaks to both pays. Handlers are
 imported as Lambda does, which makes the same two clients (record_command asks no registry: DynamoDB's alone). Those of
-other services are made at their first operation, and told apart: S3, SQS, SNS and EventBridge, the most that one
-message uses. Each run is a process of its own; peer and handlers take turns; medians, in milliseconds of wall time
+other services are made at their first operation, and told apart: S3, SQS, SNS and EventBridge, those that most
+functions use. Each run is a process of its own; peer and handlers take turns; medians, in milliseconds of wall time
 inside the process. `--instructions` counts those of the whole process instead, once, with valgrind: the same on a busy
 machine.
 """
