@@ -1,9 +1,11 @@
 """template.yaml: queues, timeouts, encryption, retention, names, tables, alarms, outputs."""
 
+import json
 import re
 from typing import Any
 
 import pytest
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 from templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
 
@@ -196,6 +198,24 @@ def test_every_dead_letter_queue_and_every_function_has_an_alarm_that_tells_peop
     for alarm in alarms:
         assert alarm["AlarmActions"] == [{"Ref": "NoticesTopic"}]
         assert alarm["AlarmDescription"]
+
+
+def test_an_alarm_on_a_metric_of_our_own_names_all_dimensions_that_the_metric_is_written_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CloudWatch finds a metric by all its dimensions; Powertools adds `service` to each that is written."""
+    ours = [a for a in of_type(hub(), "AWS::CloudWatch::Alarm").values() if a["Namespace"] == "Tallyman"]
+    assert ours
+    for alarm in ours:
+        named = {d["Name"]: d["Value"] for d in alarm["Dimensions"]}
+        writer = function(named["service"])
+        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", writer["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"])
+        with single_metric(alarm["MetricName"], MetricUnit.Count, 1, namespace="Tallyman") as metric:
+            for name in named.keys() - {"service"}:
+                metric.add_dimension(name, "x")
+        written = json.loads(capsys.readouterr().out)
+        assert set(written["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) == set(named)
+        assert written["service"] == named["service"]
 
 
 @pytest.mark.parametrize("kind", sorted(NAMED))
