@@ -36,6 +36,11 @@ def judge(_: object, case: Case) -> GateResult:
         silent = [f"{r}: {registries[r]['error']}" for r in registries if registries[r].get("error")]
         silent += [f"{r} has not been asked yet" for r in missing]
         if not silent and (delayed is None or _order(delayed) < _order(seen)):
+            if unasked := [
+                tag for tag in case.tags if any(tag not in answer["tags"] for answer in registries.values())
+            ]:
+                reason = f"the registries of {name} have not been asked about {', '.join(unasked)} yet"
+                return GateResult(NAME, WAITING, reason, facts)
             return GateResult(NAME, PASSED, f"{len(registries)} of {len(registries)} registries can take it", facts)
         if delayed is None:
             return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
