@@ -1,5 +1,7 @@
 """`tallyman retention`: what stays and what goes, why, and what it saves; carried out, proved, undone, replayed."""
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +12,7 @@ import typer
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time, parse_time
-from tallyman.errors import BadInput, NotFound, Unreachable
+from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.ports import StateItem
 from tallyman.services.retention_hints import RUNS
 from tallyman_cli import context, naming, options, output
@@ -92,10 +94,12 @@ def apply(
     opened = context.connect(stack, policy)
     places = naming.anywhere(opened.policy, repository).repositories
     if not yes:
-        for place in places:
-            show(make(opened, place)[0], Prices.load(None), opened.clock())
-        if not typer.confirm("Carry this out?", err=True):
-            raise typer.Exit(1)
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            for place in places:
+                show(make(opened, place)[0], Prices.load(None), opened.clock())
+            agreed = typer.confirm("Carry this out?", err=True)
+        if not agreed:
+            raise Refused("nothing was asked for")
     runs = [ask(opened, place, timeout) for place in places]
     if as_json:
         output.data(runs[0] if len(runs) == 1 else runs)
@@ -230,11 +234,11 @@ def native(
 
     Exit status: 0 shown, 1 there is no lifecycle policy.
     """
-    from tallyman_cli.retention_native import beside
+    from tallyman_cli.retention_native import beside, read
 
     opened = context.connect(stack, policy)
     place = one(opened, repository)
-    text = file.read_text("utf-8") if file else opened.lifecycle(place)
+    text = read(file) if file else opened.lifecycle(place)
     if text is None:
         raise NotFound(f"{place} has no lifecycle policy of its own")
     made, _ = make(opened, place)

@@ -1,11 +1,23 @@
 """ECR's own lifecycle policy beside our plan."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tallyman.domain.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
 from tallyman.domain.retention import Plan
 from tallyman.domain.retention.inventory import moment
+from tallyman.errors import BadInput
+
+
+def read(file: Path) -> str:
+    """The document in a file. BadInput where it can't be read."""
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is no text: {error}") from error
 
 
 def beside(text: str, plan: Plan, now: datetime) -> list[dict[str, Any]]:

@@ -1,0 +1,242 @@
+"""`tallyman retention plan` and `apply`: what is printed, what is written, the exit status."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import World
+from retention_cli import REPOSITORY, Keeper
+
+from builders import DEV, PROD, multi_arch
+
+IMAGE_KEYS = {"digest", "tags", "kind", "family", "pushed_at", "size", "action", "reason", "protections"}
+RUN_KEYS = {
+    "repository",
+    "acted",
+    "at",
+    "request",
+    "outcome",
+    "marked",
+    "unmarked",
+    "waiting",
+    "removed",
+    "failed",
+    "refused",
+}
+
+
+@pytest.fixture
+def keeper(everywhere: World) -> Keeper:
+    return Keeper(everywhere)
+
+
+def test_a_plan_is_a_table_with_what_goes_why_and_what_it_saves(keeper: Keeper) -> None:
+    old, *kept = keeper.versions(3)
+    result = keeper.world.run("retention", "plan", REPOSITORY)
+    assert result.exit_code == 0, result.output
+    head, *rows, total = result.stdout.splitlines()
+    assert head.split() == ["tags", "digest", "kind", "age", "size", "action", "reason"]
+    assert [row.split()[:2] for row in rows] == [["v1.2.0", kept[1]], ["v1.1.0", kept[0]], ["v1.0.0", old]]
+    assert rows[-1].split()[3] == "3d"
+    assert rows[-1].split(maxsplit=6)[-1] == "remove  no keep rule names any of its tags"
+    assert total.startswith(f"{DEV}: 1 of 3 images would go")
+    assert "USD a month less" in total
+    assert "a plan only" not in total
+
+
+def test_a_plan_of_a_policy_that_does_not_enforce_says_so(keeper: Keeper) -> None:
+    keeper.policy("{keep: [{newest: 2, of: semver}]}")
+    keeper.versions(3)
+    assert "a plan only: the policy does not enforce it" in keeper.world.run("retention", "plan", REPOSITORY).stdout
+    assert keeper.world.json("retention", "plan", REPOSITORY)["enforced"] is False
+
+
+def test_a_plan_as_json_has_the_keys_that_others_rely_on(keeper: Keeper) -> None:
+    old, *_ = keeper.versions(3)
+    found = keeper.world.json("retention", "plan", REPOSITORY)
+    assert set(found) == {
+        "repository", "policy", "images", "freed_bytes", "refused", "saves", "enforced"
+    }  # fmt: skip
+    assert (found["repository"], found["policy"], found["refused"]) == (str(DEV), keeper.world.policy.digest, None)
+    assert all(set(image) == IMAGE_KEYS for image in found["images"])
+    assert [(i["tags"], i["action"]) for i in found["images"]] == [
+        (["v1.2.0"], "keep"),
+        (["v1.1.0"], "keep"),
+        (["v1.0.0"], "remove"),
+    ]
+    gone = found["images"][-1]
+    assert (gone["digest"], gone["family"], gone["kind"], gone["protections"]) == (old, old, "image", [])
+    assert gone["pushed_at"].endswith("Z")
+    assert found["freed_bytes"] > 0
+    assert set(found["saves"]) == {"registry", "usd_per_month", "usd_per_gb_month", "date", "source"}
+
+
+def test_children_name_their_family_and_protections_have_a_name_and_a_reason(keeper: Keeper) -> None:
+    built = multi_arch("old")
+    index = keeper.push("v1.0.0", built)
+    keeper.versions(0)
+    keeper.runs(index)
+    found = {i["digest"]: i for i in keeper.world.json("retention", "plan", REPOSITORY)["images"]}
+    assert {i["family"] for i in found.values()} == {index}
+    assert found[index]["kind"] == "index"
+    (protection,) = [p for p in found[index]["protections"] if p["name"] == "in_use"]
+    assert set(protection) == {"name", "reason"}
+    assert "web/1" in protection["reason"]
+
+
+def test_a_plan_writes_nothing(keeper: Keeper) -> None:
+    keeper.versions(3)
+    keeper.world.json("retention", "plan", REPOSITORY)
+    world = keeper.world
+    assert (world.ledger.items, world.state.items, world.archive.objects, world.hints.take()) == ({}, {}, {}, [])
+
+
+def test_a_source_that_can_not_be_read_is_told_and_the_exit_status_is_1(keeper: Keeper) -> None:
+    keeper.versions(3)
+    keeper.usage.error = "too many requests"
+    found = keeper.world.json("retention", "plan", REPOSITORY, status=1)
+    assert found["refused"] == "ECS of 111111111111/us-east-2 can't be read: too many requests"
+    assert {image["action"] for image in found["images"]} == {"keep"}
+    assert found["freed_bytes"] == 0
+    result = keeper.world.run("retention", "plan", REPOSITORY)
+    assert result.exit_code == 1
+    assert "nothing may be removed now: ECS of" in result.stderr
+
+
+def test_more_than_at_most_exits_with_1(keeper: Keeper) -> None:
+    keeper.policy("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}")
+    keeper.versions(3)
+    assert "2 of 3 images would go" in keeper.world.json("retention", "plan", REPOSITORY, status=1)["refused"]
+
+
+def test_prices_of_ones_own_count(keeper: Keeper, tmp_path: Path) -> None:
+    keeper.versions(3)
+    file = tmp_path / "prices.json"
+    file.write_text('{"regions": {"*": {"usd": 5, "date": "2026-11-01", "source": "ours"}}}')
+    saves = keeper.world.json("retention", "plan", REPOSITORY, "--prices", str(file))["saves"]
+    assert (saves["source"], saves["usd_per_gb_month"]) == ("ours", 5)
+
+
+def test_the_second_registry_of_an_environment_is_asked_by_its_number(keeper: Keeper) -> None:
+    assert keeper.world.json("retention", "plan", "prod[2]/rocketseat/widget-server")["repository"].startswith(
+        "222222222222/sa-east-1/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("staging/rocketseat/widget-server",), 2),
+        (("dev/rocketseat/widget-server:v1.0.0",), 2),
+        (("Rocketseat!",), 2),
+        ((), 2),
+        ((REPOSITORY, "--policy", "no/such/file.yaml"), 2),
+        ((REPOSITORY, "--prices", "no/such/file.json"), 2),
+        (("dev/rocketseat/nothing-here",), 1),
+    ],
+)
+def test_bad_input_of_a_plan(keeper: Keeper, arguments: tuple[str, ...], status: int) -> None:
+    result = keeper.world.run("retention", "plan", *arguments)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert result.stderr
+
+
+def test_apply_asks_for_a_run_waits_for_it_and_tells_what_it_did(keeper: Keeper) -> None:
+    old, *kept = keeper.versions(3)
+    found = keeper.world.json("retention", "apply", REPOSITORY, "--yes")
+    assert set(found) == RUN_KEYS
+    assert (found["repository"], found["acted"], found["outcome"]) == (
+        str(DEV),
+        True,
+        "1 removed, 1 marked, 0 failed",
+    )
+    assert (found["removed"], found["failed"], found["refused"]) == ([old], {}, None)
+    assert keeper.there() == set(kept)
+
+
+def test_apply_shows_the_plan_and_asks(keeper: Keeper) -> None:
+    old, *_ = keeper.versions(3)
+    refused = keeper.run("retention", "apply", REPOSITORY, typed="n\n")
+    assert refused.exit_code == 1
+    assert "1 of 3 images would go" in refused.stdout
+    assert keeper.world.hints.take() == []
+    assert old in keeper.there()
+    done = keeper.run("retention", "apply", REPOSITORY, typed="y\n")
+    assert done.exit_code == 0, done.output
+    assert f"{DEV}: 1 removed, 1 marked, 0 failed" in done.stdout
+    assert old not in keeper.there()
+
+
+def test_apply_keeps_stdout_pure_json_while_it_asks(keeper: Keeper) -> None:
+    keeper.versions(3)
+    result = keeper.run("retention", "apply", REPOSITORY, "--json", typed="y\n")
+    assert json.loads(result.stdout)["acted"] is True
+    assert "1 of 3 images would go" in result.stderr
+    declined = keeper.run("retention", "apply", REPOSITORY, "--json", typed="n\n")
+    assert (declined.exit_code, json.loads(declined.stdout)) == (1, {"error": "nothing was asked for"})
+
+
+def test_apply_of_a_person_who_declines_as_a_table_says_so_on_stderr(keeper: Keeper) -> None:
+    assert "nothing was asked for" in keeper.run("retention", "apply", REPOSITORY, typed="n\n").stderr
+
+
+def test_apply_without_an_answer_does_nothing(keeper: Keeper) -> None:
+    keeper.versions(3)
+    assert keeper.run("retention", "apply", REPOSITORY, typed="").exit_code == 1
+    assert len(keeper.there()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("{keep: [{newest: 2, of: semver}]}", "a plan only"),
+        ("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}", "refused: 2 of 3"),
+    ],
+)
+def test_apply_where_nothing_may_be_done_exits_with_1(keeper: Keeper, text: str, outcome: str) -> None:
+    keeper.policy(text)
+    keeper.versions(3)
+    found = keeper.world.json("retention", "apply", REPOSITORY, "--yes", status=1)
+    assert (found["acted"], found["removed"]) == (False, [])
+    assert found["outcome"].startswith(outcome)
+    assert len(keeper.there()) == 3
+
+
+def test_what_did_not_go_is_told_with_the_reason_and_the_exit_status_is_1(keeper: Keeper) -> None:
+    old, *_ = keeper.versions(3)
+    keeper.remover.fails[old] = "in use by an index (ImageReferencedByManifestList)"
+    result = keeper.world.run("retention", "apply", REPOSITORY, "--yes")
+    assert result.exit_code == 1
+    assert f"{old}  an index that was pushed since the plan lists it" in result.stdout
+
+
+def test_apply_of_an_environment_runs_in_each_of_its_registries(keeper: Keeper) -> None:
+    found = keeper.world.json("retention", "apply", "prod/rocketseat/widget-server", "--yes")
+    assert [run["repository"].partition("/rocketseat")[0] for run in found] == [
+        str(PROD.registry),
+        "222222222222/sa-east-1",
+    ]
+
+
+def test_apply_without_an_outcome_in_time_exits_with_1(keeper: Keeper) -> None:
+    keeper.works = False
+    found: dict[str, Any] = keeper.world.json("retention", "apply", REPOSITORY, "--yes", "--timeout", "3", status=1)
+    assert found["error"].startswith(f"no outcome for {DEV} within 3 s")
+
+
+def test_a_policy_that_is_not_the_one_in_force_is_not_carried_out(keeper: Keeper, tmp_path: Path) -> None:
+    keeper.versions(3)
+    file = tmp_path / "tallyman.yaml"
+    file.write_text("environments: {dev: {registries: [111111111111/us-east-2]}}\nrepositories: [{match: '**'}]\n")
+    found = keeper.world.json("retention", "apply", REPOSITORY, "--yes", "--policy", str(file), status=1)
+    assert "by another policy" in found["outcome"]
+    assert (len(keeper.there()), keeper.world.ledger.facts) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "arguments", [("staging/app", "--yes"), (REPOSITORY, "--yes", "--timeout", "-1"), (REPOSITORY, "--never")]
+)
+def test_bad_input_asks_for_no_run(keeper: Keeper, arguments: tuple[str, ...]) -> None:
+    assert keeper.world.run("retention", "apply", *arguments).exit_code == 2
+    assert keeper.world.hints.take() == []

@@ -1,0 +1,244 @@
+"""`tallyman retention proof`, `restore`, `replay` and `native`."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import World
+from retention_cli import REPOSITORY, Keeper
+
+from builders import DEV, PROD, image, pushed
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time
+
+PROOF_KEYS = {
+    "repository",
+    "digest",
+    "tags",
+    "kind",
+    "family",
+    "pushed_at",
+    "pulled_at",
+    "size",
+    "media_type",
+    "manifest",
+    "action",
+    "reason",
+    "policy",
+    "marked_at",
+    "looked_at",
+    "protections",
+    "usage",
+    "proof",
+}
+DOCUMENT = {
+    "rules": [
+        {
+            "rulePriority": 1,
+            "selection": {
+                "tagStatus": "tagged",
+                "tagPrefixList": ["v"],
+                "countType": "imageCountMoreThan",
+                "countNumber": 1,
+            },
+            "action": {"type": "expire"},
+        }
+    ]
+}
+
+
+@pytest.fixture
+def keeper(everywhere: World) -> Keeper:
+    return Keeper(everywhere)
+
+
+@pytest.fixture
+def gone(keeper: Keeper) -> Digest:
+    """v1.0.0, which retention has removed."""
+    old, *_ = keeper.versions(3)
+    keeper.json("apply", REPOSITORY, "--yes")
+    return old
+
+
+def at(digest: str) -> str:
+    return f"{REPOSITORY}@{digest}"
+
+
+def test_a_proof_as_json_is_what_was_written(keeper: Keeper, gone: Digest) -> None:
+    found = keeper.json("proof", at(gone))
+    assert set(found) == PROOF_KEYS
+    written = keeper.world.archive.get("proofs", Digest(found.pop("proof")))
+    assert written is not None
+    assert json.loads(written) == found
+    assert (found["digest"], found["tags"], found["action"]) == (gone, ["v1.0.0"], "remove")
+
+
+def test_a_proof_shows_rule_protections_and_usage(keeper: Keeper, gone: Digest) -> None:
+    result = keeper.world.run("retention", "proof", at(gone))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{DEV}@{gone}: removed"
+    assert lines[1].startswith("no keep rule names any of its tags (policy sha256:")
+    assert lines[3].split() == ["protection", "question", "answer"]
+    protections = [line.split()[0] for line in lines[4 : lines.index("", 4)]]
+    assert {"in_use", "released", "waiting", "frozen", "young", "elsewhere"} <= set(protections)
+    assert sum(line.startswith("ECS") for line in lines) == 3
+
+
+@pytest.mark.parametrize("command", ["proof", "restore"])
+@pytest.mark.parametrize(
+    ("reference", "status", "word"),
+    [
+        (":v1.0.0", 2, "is named by its digest"),
+        ("@sha256:short", 2, "sha256:short"),
+        ("@sha256:" + "0" * 64, 1, None),
+    ],
+)
+def test_bad_input_and_images_that_nobody_has(
+    keeper: Keeper, command: str, reference: str, status: int, word: str | None
+) -> None:
+    result = keeper.world.run("retention", command, REPOSITORY + reference)
+    assert (result.exit_code, result.stdout) == (status, "")
+    expected = {"proof": "was not removed by retention", "restore": "it has to be built and pushed again"}
+    assert (word or expected[command]) in result.stderr
+
+
+def test_restore_takes_an_image_out_of_the_archive(keeper: Keeper) -> None:
+    (digest,) = keeper.versions(1)
+    keeper.world.registries.held(DEV).archived.add(digest)
+    told = keeper.json("restore", at(digest))
+    assert told == {
+        "repository": str(DEV),
+        "digest": digest,
+        "outcome": "restored from the archive",
+        "tags": ["v1.0.0"],
+    }
+    assert keeper.remover.stored == {digest: False}
+
+
+def test_restore_leaves_what_is_there(keeper: Keeper) -> None:
+    (digest,) = keeper.versions(1)
+    result = keeper.world.run("retention", "restore", at(digest))
+    assert (result.exit_code, result.stdout) == (0, f"{DEV}@{digest}: it is there\n")
+    assert keeper.remover.stored == {}
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_restore_copies_a_removed_image_with_its_tags_from_where_it_still_is(
+    keeper: Keeper, gone: Digest, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[list[str]] = []
+
+    def run(arguments: list[str]) -> int:
+        copied.append(arguments)
+        return status
+
+    monkeypatch.setattr("tallyman_cli.copy.run", run)
+    assert keeper.world.registries.push(PROD, image("v1.0.0"), "v1.0.0") == gone
+    told = keeper.json("restore", at(gone), status=status)
+    source, target = f"{PROD.registry.host}/{PROD.name}@{gone}", f"{DEV.registry.host}/{DEV.name}:v1.0.0"
+    assert copied == [[source, target, "--keep-tags"]]
+    if status:
+        assert "could not be copied" in told["error"]
+    else:
+        assert (told["outcome"], told["tags"]) == (f"copied back from {PROD}", ["v1.0.0"])
+
+
+def test_a_tag_that_is_taken_by_now_does_not_come_back(
+    keeper: Keeper, gone: Digest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr("tallyman_cli.copy.run", lambda arguments: copied.append(arguments[1]) or 0)
+    keeper.world.registries.push(PROD, image("v1.0.0"), "v1.0.0")
+    keeper.world.registries.push(DEV, image("another"), "v1.0.0")
+    assert keeper.json("restore", at(gone))["tags"] == []
+    assert copied == [f"{DEV.registry.host}/{DEV.name}"]
+
+
+def past(keeper: Keeper) -> Digest:
+    """Three versions whose pushes are recorded; the first, which the policy would have removed."""
+    found = keeper.versions(3)
+    for number, digest in enumerate(found):
+        when = keeper.world.clock() - timedelta(days=60 - number)
+        keeper.world.ledger.append(pushed(digest, f"v1.{number}.0", DEV, at=when))
+    return found[0]
+
+
+def since(keeper: Keeper) -> str:
+    return format_time(keeper.world.clock() - timedelta(days=90))
+
+
+def test_replay_tells_what_would_have_gone_when_and_why(keeper: Keeper) -> None:
+    old = past(keeper)
+    found = keeper.json("replay", REPOSITORY, "--since", since(keeper))
+    assert set(found) == {"repository", "policy", "removed"}
+    (row,) = found["removed"]
+    assert set(row) == {"digest", "tags", "at", "reason", "needed"}
+    assert (row["digest"], row["tags"], row["needed"]) == (old, ["v1.0.0"], [])
+    result = keeper.world.run("retention", "replay", REPOSITORY, "--since", since(keeper))
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].split() == ["at", "tags", "digest", "reason"]
+    assert "1 would have gone, 0 of them were needed later" in result.stderr
+
+
+def test_replay_exits_with_1_where_something_was_needed_later(keeper: Keeper) -> None:
+    old = past(keeper)
+    keeper.runs(old)
+    (row,) = keeper.json("replay", REPOSITORY, "--since", since(keeper), status=1)["removed"]
+    assert "web/1" in row["needed"][0]
+
+
+def test_replay_judges_by_the_policy_that_is_named(keeper: Keeper, tmp_path: Path) -> None:
+    past(keeper)
+    file = tmp_path / "new.yaml"
+    file.write_text("environments: {dev: {registries: [111111111111/us-east-2]}}\nrepositories: [{match: '**'}]\n")
+    found = keeper.json("replay", REPOSITORY, "--since", since(keeper), "--policy", str(file))
+    assert found["removed"] == []
+    assert found["policy"] != keeper.world.policy.digest
+
+
+@pytest.mark.parametrize("more", [(), ("--since", "yesterday"), ("--since", "2026-01-01", "--until", "never")])
+def test_replay_without_a_time_is_bad_input(keeper: Keeper, more: tuple[str, ...]) -> None:
+    result = keeper.world.run("retention", "replay", REPOSITORY, *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_native_shows_ecrs_own_policy_beside_ours(keeper: Keeper) -> None:
+    keeper.versions(3)
+    keeper.lifecycles[DEV] = json.dumps(DOCUMENT)
+    found: dict[str, Any] = keeper.json("native", REPOSITORY)
+    assert set(found) == {"repository", "images"}
+    assert all(set(i) == {"digest", "tags", "native", "rule", "action", "reason"} for i in found["images"])
+    assert [(i["tags"], i["native"], i["rule"], i["action"]) for i in found["images"]] == [
+        (["v1.2.0"], None, None, "keep"),
+        (["v1.1.0"], "expire", 1, "keep"),
+        (["v1.0.0"], "expire", 1, "remove"),
+    ]
+    result = keeper.world.run("retention", "native", REPOSITORY)
+    assert result.stdout.splitlines()[0].split() == ["tags", "digest", "ECR", "Tallyman", "reason"]
+
+
+def test_native_takes_a_document_from_a_file(keeper: Keeper, tmp_path: Path) -> None:
+    keeper.versions(2)
+    file = tmp_path / "lifecycle.json"
+    file.write_text(json.dumps(DOCUMENT))
+    images = keeper.json("native", REPOSITORY, "--file", str(file))["images"]
+    assert [i["native"] for i in images] == [None, "expire"]
+
+
+def test_native_without_a_document_exits_with_1(keeper: Keeper) -> None:
+    assert "has no lifecycle policy of its own" in keeper.json("native", REPOSITORY, status=1)["error"]
+
+
+@pytest.mark.parametrize(
+    "raw", [None, b"\xff\xfe\x00", b"no JSON", b"{}", b'{"rules": [{"rulePriority": 1}]}', b'{"rules": []}']
+)
+def test_a_document_that_is_none_is_bad_input(keeper: Keeper, tmp_path: Path, raw: bytes | None) -> None:
+    file = tmp_path / "lifecycle.json"
+    if raw is not None:
+        file.write_bytes(raw)
+    result = keeper.world.run("retention", "native", REPOSITORY, "--file", str(file))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("tallyman: ")
