@@ -216,3 +216,17 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = RUNTIME | (POLLING if FUNCTIONS[name] else set())
     assert actions(role(name)) - runtime == declared(name, monkeypatch)
+
+
+def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
+    readers = {name for name in FUNCTIONS if "ecr:BatchGetImage" in actions(role(name))}
+    excluded = {text(p["PrincipalArn"]) for p in of_type(hub(), "AWS::ECR::PullTimeUpdateExclusion").values()}
+    assert excluded == {f"${{{logical_id(name)}Role.Arn}}" for name in readers}
+    # in other regions of the hub's account functions read with the same roles, which the spoke knows by name
+    named = {
+        (each.get("Condition"), text(each["Properties"]["PrincipalArn"]).rpartition("role/")[2])
+        for each in spoke()["Resources"].values()
+        if each["Type"] == "AWS::ECR::PullTimeUpdateExclusion"
+    }
+    own = {("InHubAccount", f"${{HubStack}}-{name.replace('_', '-')}-${{HubRegion}}") for name in readers}
+    assert named == own | {("InOtherAccount", "${HubStack}-spoke-read")}
