@@ -31,7 +31,7 @@ LIMIT = 180.0
 BUDGET = 8.5 * 60
 """Seconds after which no further round of runs begins: two are the least."""
 
-REFERENCE = {  # DESIGN §14: crane on two other cores, November 2026; not measured here
+REFERENCE = {  # crane on two other cores, November 2026; not measured here
     "10x150MB": "5.55 s, 16 MB, 2.15 s CPU (ours then, a prototype: 5.5 s)",
     "index-3x8x5MB": "0.65 s (-j 8)",
     "40-small": "1.14 s (--all-tags)",
@@ -347,7 +347,7 @@ def show(workload: Workload) -> dict[str, Any]:
         print(f"  {tool:9}{wall:8.2f}{cpu:8.2f}{peak:9.0f}{told}{len(ran):6}")
         document["tools"][tool] = {"wall": wall, "cpu": cpu, "peak": peak, "requests": requests, "read": read}
     if "crane" not in workload.commands and workload.name in REFERENCE:
-        print(f"  crane did not run here; DESIGN §14 has of another machine: {REFERENCE[workload.name]}")
+        print(f"  crane did not run here; on another machine it took: {REFERENCE[workload.name]}")
     ours = document["tools"]["tallyman"]
     peers = {tool: found["wall"] for tool, found in document["tools"].items() if tool != "tallyman"}
     if workload.requests_only:

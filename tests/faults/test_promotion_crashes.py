@@ -1,4 +1,4 @@
-"""A promotion that dies at any call, or has company, ends as one that ran alone and to its end (DESIGN §4)."""
+"""A promotion that dies at any call, or has company, ends as one that ran alone and to its end."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""DESIGN §4, law 4: whatever the graph of indexes, images and referrers looks like, a target has an image only with
+"""A tag appears last: whatever the graph of indexes, images and referrers looks like, a target has an image only with
 everything beneath it; what can be copied is, byte by byte, and what can't stops nothing else."""
 
 import math

@@ -1,4 +1,4 @@
-"""Laws of gates: "No gate, no passage. Unknown means closed" and "Same facts, same decision" (DESIGN, laws 6 and 8)."""
+"""Laws of gates: "No gate, no passage. Unknown means closed" and "Same facts, same decision"."""
 
 import itertools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md §4 for what is recorded: whatever is lost, doubled, late or killed, the end is the same."""
+"""The laws of what is recorded: whatever is lost, doubled, late or killed, the end is the same."""
 
 import json
 from collections.abc import Callable

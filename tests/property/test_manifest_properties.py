@@ -1,4 +1,4 @@
-"""DESIGN, law 3: "Bytes are the truth: a digest is the SHA-256 of the raw bytes received. Manifests are stored,
+"""The law "Bytes are the truth: a digest is the SHA-256 of the raw bytes received. Manifests are stored,
 compared and sent as those bytes." And: on no bytes whatever does the parser raise anything but BadManifest."""
 
 import hashlib

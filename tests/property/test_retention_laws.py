@@ -1,4 +1,4 @@
-"""Laws of retention (DESIGN §4.7, §4.8, §10) over generated repositories: nested and shared indexes, chains and
+"""Laws of retention over generated repositories: nested and shared indexes, chains and
 circles of referrers, many tags a digest, unreadable manifests, clocks that are askew."""
 
 from dataclasses import replace

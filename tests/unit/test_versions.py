@@ -1,4 +1,4 @@
-"""Versions in tags: kinds, order, ranges (INTERFACE, "Versions"; semver.org 2.0.0)."""
+"""Versions in tags: kinds, order, ranges (docs/policy.md; semver.org 2.0.0)."""
 
 import pytest
 

@@ -13,7 +13,7 @@ _OF_TARGETS = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
 
 def judge(_: object, case: Case) -> GateResult:
     """Judges by the last look at the targets. Before the first look it is `waiting`: a promotion stages content
-    meanwhile, but sets no tag (DESIGN §9). `facts["conflicts"]` names the tags that are taken."""
+    meanwhile, but sets no tag (docs/promotion.md). `facts["conflicts"]` names the tags that are taken."""
     name = case.destination.name
     mine = [f for f in case.image.of(*_OF_TARGETS) if f.detail.get("to") == name and _here(f, case)]
     asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
