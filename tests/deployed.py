@@ -16,7 +16,7 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.history import Row
 from tallyman.domain.names import Digest, Repository
-from tallyman_cli import doors, rows
+from tallyman_cli import context, doors, rows
 from tallyman_cli.context import Stack, connect
 from tallyman_cli.creation import create_in
 from tallyman_local.chaos import Settings
@@ -172,7 +172,8 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
     with Cloud(*arguments, root=ROOT, **options) as cloud:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TALLYMAN_"))}
         with mock.patch.dict(os.environ, environment | cloud.environment(), clear=True):
-            yield Deployed(cloud, connect())
+            with mock.patch.object(context, "chosen", context.Chosen()):  # what a test of the command line left
+                yield Deployed(cloud, connect())
 
 
 def until(true: Callable[[], Any], what: str, cloud: Cloud) -> Any:

@@ -1,18 +1,23 @@
 """A promotion that can't get on: nothing is tagged, the reason is kept, it is tried again, and parked in the end."""
 
+import json
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
+from unittest import mock
 
 import pytest
 from promoting import PLACES, Harbour, one
 from recording import policy
 
 from builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
+from tallyman.domain.decide import Decision
 from tallyman.domain.facts import Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotAllowed, Throttled
 from tallyman.services.judge import pending_partition
+from tallyman.services.promote_image import PromoteImage
 from tallyman.services.release import release_partition
 
 STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "manifest"]
@@ -202,3 +207,26 @@ def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() ->
         str(place.registry): [signed.digest] for place in PLACES
     }
     assert any("without all that refers to it" in notice[0] for notice in harbour.notices.published)
+
+
+def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
+    harbour, digest = one()
+    (hint, *_) = harbour.hints.to("promote")
+    late = harbour.worker()
+    original = PromoteImage._decide
+    late_decisions: list[Decision] = []
+
+    def decide(worker: PromoteImage, of: dict[str, Any]) -> Decision | None:
+        decision = original(worker, of)
+        if decision and not late_decisions:  # it decided, and then slept while another did all of it
+            late_decisions.append(decision)
+            with mock.patch.object(PromoteImage, "_decide", original):
+                harbour.work()
+        return decision
+
+    with mock.patch.object(PromoteImage, "_decide", decide):
+        late.handle(json.dumps(hint), lambda: 600.0)
+    assert late_decisions[0].verdict == "waiting"
+    assert harbour.released() == digest
+    assert len(harbour.facts(Kind.PROMOTED)) == 1
+    assert len(harbour.announcements.emitted) == 1

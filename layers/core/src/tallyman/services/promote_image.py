@@ -106,8 +106,7 @@ class PromoteImage:
         attempts = self.attempts
         if hint["attempt"] is not None and hint["attempt"] != attempts.number(decision):
             return "superseded by a later try"
-        if decision.verdict == PROMOTED and not hint["check"]:
-            self.releases.announce(decision.target, decision.repository)
+        if self._is_done(hint, decision):
             return PROMOTED
         if not (decision.may_stage or decision.verdict in (CONFLICT, PROMOTED) or attempts.rolls_on(decision)):
             return decision.verdict
@@ -144,8 +143,10 @@ class PromoteImage:
         looked = self.clock()
         silent = self.targets.look(decision)
         again = self._decide(hint)
-        if again is None or not (again.may_stage or again.verdict == PROMOTED or self.attempts.rolls_on(again)):
+        if again is None or self._is_done(hint, again):
             return again.verdict if again else "nothing to do"
+        if not (again.may_stage or again.verdict == PROMOTED or self.attempts.rolls_on(again)):
+            return again.verdict
         origin, tree = self._read(again, deadline)
         self._intend(again, tree, places)
         answering = [p for p in places if p not in silent]  # to ask the others again would only take their time-outs
@@ -157,14 +158,24 @@ class PromoteImage:
             if (self.clock() - looked).total_seconds() > FRESH and (silent := self.targets.look(again)):
                 raise _worst(silent)
             final = self._decide(hint)
-            if final is None or not (final.verdict in (PASSED, PROMOTED) or self.attempts.rolls_on(final)):
+            if final is None or self._is_done(hint, final):
                 return final.verdict if final else "nothing to do"
+            if not (final.verdict in (PASSED, PROMOTED) or self.attempts.rolls_on(final)):
+                return final.verdict
             self.attempts.tagging(final)
-            self._tag(final, tree.root, places, lease)
+            if not self._tag(final, tree.root, places, lease) and final.verdict == PROMOTED:
+                return PROMOTED  # looked at again, and all was as it should be
             left_out = {str(p.registry): s.refused_referrers for p, s in staged.items() if isinstance(s, Staged)}
             return self._finish(
                 hint, final, lease, {registry: reasons for registry, reasons in left_out.items() if reasons}
             )
+
+    def _is_done(self, hint: dict[str, Any], decision: Decision) -> bool:
+        """Whether another worker promoted it meanwhile: it is released once, and announced once."""
+        if decision.verdict != PROMOTED or hint["check"]:
+            return False
+        self.releases.announce(decision.target, decision.repository)
+        return True
 
     def _read(self, decision: Decision, deadline: Deadline) -> tuple[Repository, Family]:
         """The source environment's first registry that can be read and has the image, and all that belongs to it."""
@@ -205,8 +216,8 @@ class PromoteImage:
             )
             self.ledger.append(fact)
 
-    def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository], lease: Lease) -> None:
-        """Sets every tag in every registry and reads each back. PutImage knows no condition: a worker that was asleep
+    def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository], lease: Lease) -> bool:
+        """Sets every tag in every registry and reads each back; whether any had to be set. PutImage knows no condition: a worker that was asleep
         for longer than its lease may still set one; that what it overtook is looked at again is `_check_newer`'s."""
         wanted = [(place, tag) for tag in decision.tags for place in places]
 
@@ -226,7 +237,9 @@ class PromoteImage:
                 raise Passing(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
 
         set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
-        _each(put, [each for each in wanted if not set_already[each]])
+        missing = [each for each in wanted if not set_already[each]]
+        _each(put, missing)
+        return bool(missing)
 
     def _finish(
         self, hint: dict[str, Any], decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]]
