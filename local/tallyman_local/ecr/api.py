@@ -10,6 +10,7 @@ from tallyman.domain.names import Registry, Repository
 from . import (
     api_images,
     api_layers,
+    api_lifecycle,
     api_refused,
     api_registry,
     api_replication,
@@ -28,6 +29,7 @@ __all__ = [
     "answer",
     "api_images",
     "api_layers",
+    "api_lifecycle",
     "api_refused",
     "api_registry",
     "api_replication",

@@ -6,15 +6,12 @@ from .calls import OPERATIONS, Answer, Call
 from .errors import EcrError
 
 _CACHE = "The local ECR reaches no other registry, so it has no pull through cache"
-_PREVIEW = "The local ECR does not evaluate lifecycle policies yet"
 REFUSED: dict[str, str] = {
     "CreatePullThroughCacheRule": _CACHE,
     "DeletePullThroughCacheRule": _CACHE,
     "DescribePullThroughCacheRules": _CACHE,
     "UpdatePullThroughCacheRule": _CACHE,
     "ValidatePullThroughCacheRule": _CACHE,
-    "GetLifecyclePolicyPreview": _PREVIEW,
-    "StartLifecyclePolicyPreview": _PREVIEW,
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tallyman.domain.lifecycle import BadLifecyclePolicy, parse_lifecycle_policy
 from tallyman.domain.names import Registry, Repository
 
 from . import creation, errors
@@ -159,6 +160,10 @@ def check_lifecycle(text: str) -> None:
         missing = [key for key in needed if not isinstance(rule, dict) or key not in rule]
         if missing:
             raise errors.invalid("LifecyclePolicyText", failure + f"object has missing required properties ({missing})")
+    try:
+        parse_lifecycle_policy(text)
+    except BadLifecyclePolicy as error:
+        raise errors.invalid("LifecyclePolicyText", f"{failure}{error}") from error
 
 
 @serves("PutLifecyclePolicy")

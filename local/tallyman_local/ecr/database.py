@@ -48,6 +48,9 @@ CREATE TABLE IF NOT EXISTS replications (
 CREATE TABLE IF NOT EXISTS signings (
   repository INTEGER NOT NULL REFERENCES repositories(id) ON DELETE CASCADE, digest TEXT NOT NULL,
   profile TEXT NOT NULL, status TEXT NOT NULL, failure TEXT, reason TEXT, PRIMARY KEY (repository, digest, profile));
+CREATE TABLE IF NOT EXISTS previews (
+  repository INTEGER PRIMARY KEY REFERENCES repositories(id) ON DELETE CASCADE, text TEXT NOT NULL,
+  results TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
 
