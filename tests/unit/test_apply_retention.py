@@ -63,6 +63,16 @@ def test_what_no_rule_names_is_removed_with_a_proof() -> None:
     assert world.archive.get("manifests", old) is not None
 
 
+def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -> None:
+    world = Retaining()
+    world.versions(3)
+    asked = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
+    outcome = world.worker().handle(json.dumps(asked), lambda: 5.0)
+    assert outcome.endswith("goes on in another run")
+    (going_on,) = world.hints.to("retention")
+    assert going_on == asked
+
+
 def test_between_mark_and_removal_lies_the_grace_period() -> None:
     world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
     old, *_ = world.versions(3)

@@ -142,6 +142,22 @@ def test_when_one_fails_everything_goes_back_and_people_are_told(world: World) -
     assert world.run() == "failed already"
 
 
+def test_a_failure_that_could_not_be_told_is_told_by_the_next_try(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise Unreachable("SNS does not answer")
+
+    world.fleet.says[TWO, "shop/app"] = Moving(False, "it crashes")
+    with monkeypatch.context() as broken:
+        broken.setattr(world.notices, "publish", unreachable)
+        with pytest.raises(Unreachable):
+            world.run()
+    assert world.run().startswith("failed: ")
+    assert len(world.notices.published) == 1
+    assert world.data["status"] == "failed"
+
+
 def test_a_release_that_came_meanwhile_begins_anew(world: World) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(False, "no")
     world.run()

@@ -145,7 +145,8 @@ class ApplyRetention:
         run.counts["waiting"] = len(digests) - len(due)
         for start in range(0, len(due), BATCH):
             if left() <= _RESERVE:
-                self.hints.send("retention", {"repository": str(run.repository), "request": run.request})
+                asked = {"request": run.request, "policy": self.policy.digest} if run.request else {}
+                self.hints.send("retention", {"repository": str(run.repository), **asked})
                 return f"{len(run.removed)} removed; goes on in another run"
             self._remove(run, due[start : start + BATCH], left)
         outcome = (

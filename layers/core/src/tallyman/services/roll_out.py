@@ -182,11 +182,12 @@ class RollOutReleases:
                     raise
                 stuck.append(f"{each['service']} in {each['registry']} could not be put back: {error}")
         reason = "; ".join([told, *stuck])
-        self._write(progress.having(status="failed", reason=reason), self._fact(progress, step, "failed", reason))
         subject = f"{progress.repository} was not rolled out to {progress.environment}"
         text = f"{reason}\nDigest: {progress.data['digest']}\nWhat it ran before runs again."
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
+        # told before it is written down: a crash in between tells twice, never not at all
         self.notices.publish(subject, text, kind)
+        self._write(progress.having(status="failed", reason=reason), self._fact(progress, step, "failed", reason))
         return f"failed: {told}"
 
     def _services(self, progress: Progress) -> tuple[Service, ...]:
