@@ -192,8 +192,8 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 
 
-def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
+def unmade(monkeypatch: pytest.MonkeyPatch) -> bootstrap.Adapters:
+    """Adapters that are made when they are first asked for, and reach nothing."""
     settings = Settings(
         stack="tallyman",
         hub=Registry("111111111111", "us-east-2"),
@@ -202,12 +202,22 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
     )
     monkeypatch.setattr(bootstrap, "publish", lambda *adapters: None)
-    adapters = bootstrap.Adapters(settings, MagicMock(spec=Clients))
+    return bootstrap.Adapters(settings, MagicMock(spec=Clients))
+
+
+def permissions(adapters: bootstrap.Adapters) -> set[str]:
+    """What those that were made declare."""
+    made = [adapter for key, adapter in vars(adapters).items() if key != "clients"]
+    return {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
+
+
+def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
+    adapters = unmade(monkeypatch)
     bootstrap.SERVICES[name](adapters)
     if FUNCTIONS[name]:
         assert adapters.dead_letters
-    made = [adapter for key, adapter in vars(adapters).items() if key != "clients"]
-    found = {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
+    found = permissions(adapters)
     # The roles of spokes are for registries alone; no other adapter asks for a client of another account.
     return found | (set(Clients.PERMISSIONS) if any(a.startswith("ecr:") for a in found) else set())
 
@@ -216,6 +226,18 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = RUNTIME | (POLLING if FUNCTIONS[name] else set())
     assert actions(role(name)) - runtime == declared(name, monkeypatch)
+
+
+def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = unmade(monkeypatch)
+    bootstrap.retention_needs(adapters)
+    assert adapters.lifecycle
+    statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    layers = {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"}  # a plan reads no bytes of layers
+    needed = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - layers
+    assert {"ecr:GetLifecyclePolicy", "ecr:DescribeRegistry", "ecs:ListTasks"} <= needed
+    assert needed - allowed == set()
 
 
 def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:

@@ -122,6 +122,20 @@ def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_wr
     assert door.is_in("approvals", image.digest)
 
 
+def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(door: Gated, person: Client) -> None:
+    ecr, place = person("ecr"), {"registryId": ACCOUNT, "repositoryName": "gates/approvals"}
+    assert ecr.describe_registry()["registryId"] == ACCOUNT
+    with pytest.raises(ClientError, match="LifecyclePolicyNotFoundException"):
+        ecr.get_lifecycle_policy(**place)
+    assert "clusterArns" in person("ecs").list_clusters()
+    assert "Functions" in person("lambda").list_functions()
+    assert "jobDefinitions" in person("batch").describe_job_definitions()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ecr.put_lifecycle_policy(**place, lifecyclePolicyText='{"rules": []}'.ljust(100))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ecr.batch_delete_image(**place, imageIds=[{"imageTag": "v1.0.0"}])
+
+
 def test_the_policy_for_people_names_no_writing_action_but_asking(door: Gated) -> None:
     iam = door.world.client("iam")
     arn = outputs(door)["PeoplePolicyArn"]
