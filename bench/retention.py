@@ -12,18 +12,26 @@ import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
 
 from tallyman.adapters.ecr_source import EcrSource
 from tallyman.adapters.policy_file import loads
-from tallyman.domain.manifest import OCI_MANIFEST
+from tallyman.domain.manifest import OCI_INDEX, OCI_MANIFEST
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
 from tallyman.domain.retention.known import Release
 from tallyman.domain.usage import Use
 from tallyman.services.inventory import TakeInventory
+from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.http import Listener
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
 PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")
@@ -110,38 +118,77 @@ def measure(count: int) -> None:
     )
 
 
-class Pages:
-    """Stands in for ECR's client: an image manifest for every digest, 1,000 images a page; counts what is asked."""
+class Counting:
+    """boto3's client of the local ECR, instead of `Clients`; each request that leaves it is counted."""
 
-    def __init__(self, count: int) -> None:
-        self.calls = 0
-        self._raw = {}
-        for number in range(count):
-            config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(number), "size": 100}
-            document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
-            raw = json.dumps(document).encode()
-            self._raw[Digest.of(raw)] = raw
-        self._digests = list(self._raw)
+    def __init__(self, port: int) -> None:
+        self.made: Counter[str] = Counter()
+        self._client = boto3.client(
+            "ecr",
+            region_name=PLACE.registry.region,
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id=PLACE.registry.account,
+            aws_secret_access_key="local",
+        )
+        self._client.meta.events.register("before-send.ecr", self._count)
 
-    def get(self, *_: object) -> "Pages":
-        """Instead of `Clients`: the one client."""
-        return self
+    def _count(self, event_name: str, **_: object) -> None:
+        self.made[event_name.rpartition(".")[2]] += 1
 
-    def describe_images(self, maxResults: int, nextToken: str = "0", **_: object) -> dict[str, object]:
-        """A page."""
-        self.calls += 1
-        start = int(nextToken)
-        page = self._digests[start : start + maxResults]
-        details = [{"imageDigest": d, "imagePushedAt": NOW, "imageManifestMediaType": OCI_MANIFEST} for d in page]
-        more = {"nextToken": str(start + maxResults)} if start + maxResults < len(self._digests) else {}
-        return {"imageDetails": details, **more}
+    def get(self, *_: object) -> object:
+        """The one client."""
+        return self._client
 
-    def batch_get_image(self, imageIds: list[dict[str, str]], **_: object) -> dict[str, object]:
-        """Manifests by digest."""
-        self.calls += 1
-        found = [(i, self._raw[Digest(i["imageDigest"])].decode()) for i in imageIds]
-        images = [{"imageId": i, "imageManifest": raw, "imageManifestMediaType": OCI_MANIFEST} for i, raw in found]
-        return {"images": images}
+
+@contextmanager
+def local_ecr(count: int) -> Iterator[Counting]:
+    """A local ECR that holds so many images: families as in `fill`, an index of two platforms and an attestation, and
+    a signature; with the manifests that a real build has."""
+    place, endpoint = PLACE.registry, "http://localhost"
+    with tempfile.TemporaryDirectory() as folder:
+        ecr = LocalEcr(
+            Path(folder),
+            clock=lambda: NOW,
+            emit=lambda *_: None,
+            trail=lambda _: None,
+            endpoint_of=lambda _: endpoint,
+            identify=lambda key: Identity(key, f"arn:aws:iam::{key}:user/bench", "AIDABENCH"),
+        )
+        listener = Listener(ecr.api_app(), threads=2)
+        listener.start()
+        try:
+            counting = Counting(listener.port)
+            counting.get().create_repository(repositoryName=PLACE.name)  # type: ignore[attr-defined]
+            counting.made.clear()
+            row = ecr.repositories(place)[0]
+            blob = str(ecr.store.add_blob(row, b"{}"))
+            ecr.put_images(place, PLACE.name, manifests(count, blob))
+            yield counting
+        finally:
+            listener.stop()
+            ecr.close()
+
+
+def manifests(count: int, blob: str) -> Iterator[tuple[bytes, str | None]]:
+    """Manifests and tags of so many images, each after what it lists."""
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob, "size": 2}
+    layers = [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": blob, "size": 2}]
+    for family in range(count // 5):
+        listed = []
+        for name in ("amd64", "arm64", "attestation"):
+            own = {"family": str(family), "name": name}
+            raw = manifest(config=config, layers=layers, annotations=own)
+            listed.append({"mediaType": OCI_MANIFEST, "digest": str(Digest.of(raw)), "size": len(raw)})
+            yield raw, None
+        raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}).encode()
+        yield raw, f"v1.{family}.0"
+        subject = {"mediaType": OCI_INDEX, "digest": str(Digest.of(raw)), "size": len(raw)}
+        yield manifest(config=config, layers=layers, subject=subject), None
+
+
+def manifest(**members: object) -> bytes:
+    """An image's manifest."""
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, **members}).encode()
 
 
 class Nothing:
@@ -157,18 +204,26 @@ class Nothing:
 
 
 def calls(count: int) -> None:
-    """How often a registry of so many images is asked for an inventory, through the adapter that ECR gets."""
-    pages = Pages(count)
-    inventory = TakeInventory(loads(POLICY), EcrSource(pages, None), Nothing()).of(PLACE)  # type: ignore[arg-type]
-    assert len(inventory) == count
-    print(f"{count:,} images {pages.calls} API calls", flush=True)
+    """How often a registry of so many images is asked for an inventory: counted on the local ECR, over HTTP, through
+    boto3 and the adapter that ECR gets."""
+    with local_ecr(count) as counting:
+        source = EcrSource(counting, None)  # type: ignore[arg-type]
+        inventory = TakeInventory(loads(POLICY), source, Nothing()).of(PLACE)
+        assert len(inventory) == count
+        assert len(inventory.children) == count // 5
+        each = ", ".join(f"{number} {name}" for name, number in sorted(counting.made.items()))
+        print(f"{count:,} images {counting.made.total()} API calls ({each})", flush=True)
 
 
 def main() -> None:
     """Every size, or the one that is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, help="only this size, in this process")
+    parser.add_argument("--calls", type=int, help="only the calls for so many images")
     given = parser.parse_args()
+    if given.calls:
+        calls(given.calls)
+        return
     if given.images:
         measure(given.images)
         return
