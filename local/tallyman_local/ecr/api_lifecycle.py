@@ -53,7 +53,7 @@ def get_lifecycle_policy_preview(call: Call) -> Answer:
 
 def _evaluated(call: Call, row: RepositoryRow, text: str) -> list[dict[str, Any]]:
     """What the API answers of each image that the policy marks; `imagePushedAt` in seconds since the epoch."""
-    every = {image.digest: (image, tags) for image, tags in call.store.tagged_images(row.id)}
+    every = {str(image.digest): (image, tags) for image, tags in call.store.tagged_images(row.id)}
     images = [_seen(call, row, image, tags) for image, tags in every.values()]
     marked = evaluate(parse_lifecycle_policy(text), images, moment(call.now))
     return [_shape(found, *every[found.digest]) for found in marked]
