@@ -35,8 +35,10 @@ def main() -> None:
     first, counted = seconds[0], sorted(seconds[1:])
     p95 = counted[max(0, round(0.95 * len(counted)) - 1)]
     print(f"first image (workers start) {first:.2f} s")
-    print(f"push to promoted, {len(counted)} images, two regions: p50 {statistics.median(counted):.2f} s, "
-          f"p95 {p95:.2f} s, slowest {counted[-1]:.2f} s")
+    print(
+        f"push to promoted, {len(counted)} images, two regions: p50 {statistics.median(counted):.2f} s, "
+        f"p95 {p95:.2f} s, slowest {counted[-1]:.2f} s"
+    )
 
 
 def one(stack: object, cloud: Cloud, number: int) -> float:

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, TallymanError
+from tallyman.errors import NotFound, StateMoved, TallymanError
 from tallyman.ports import Clock, Deadline, Guards, Notices, State, StateChange
 from tallyman.services.blobs import enough_time
 from tallyman.services.sweep import SWEEP
@@ -50,7 +51,8 @@ class Guarded:
                     problems.append(f"the policy of {place}: {error}")
                     continue
                 found[environment.name] += bool(problem)
-                self._note(place, environment.name, problem)
+                with suppress(StateMoved):  # another run looks after the same just now, and tells
+                    self._note(place, environment.name, problem)
 
     def _note(self, place: Repository, environment: str, problem: str | None) -> None:
         item = self.state.get(GUARD, str(place))
