@@ -20,8 +20,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
-
 from tallyman.adapters.ecr_source import EcrSource
 from tallyman.adapters.policy_file import loads
 from tallyman.domain.manifest import OCI_INDEX, OCI_MANIFEST
@@ -30,8 +28,6 @@ from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
 from tallyman.domain.retention.known import Release
 from tallyman.domain.usage import Use
 from tallyman.services.inventory import TakeInventory
-from tallyman_local.ecr import Identity, LocalEcr
-from tallyman_local.http import Listener
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
 PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")
@@ -122,6 +118,8 @@ class Counting:
     """boto3's client of the local ECR, instead of `Clients`; each request that leaves it is counted."""
 
     def __init__(self, port: int) -> None:
+        import boto3  # here, so that it is no part of what the sizes take at their peak
+
         self.made: Counter[str] = Counter()
         self._client = boto3.client(
             "ecr",
@@ -144,6 +142,9 @@ class Counting:
 def local_ecr(count: int) -> Iterator[Counting]:
     """A local ECR that holds so many images: families as in `fill`, an index of two platforms and an attestation, and
     a signature; with the manifests that a real build has."""
+    from tallyman_local.ecr import Identity, LocalEcr
+    from tallyman_local.http import Listener
+
     place, endpoint = PLACE.registry, "http://localhost"
     with tempfile.TemporaryDirectory() as folder:
         ecr = LocalEcr(
