@@ -117,9 +117,7 @@ def big_layer(size: int, seed: int = 0, *, docker: bool = False) -> Layer:
 def foreign_layer(content: str = "windows", url: str = "https://example.invalid/base") -> Layer:
     """A layer that registries need not hold."""
     made = layer(content)
-    return Layer(
-        made.raw, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", made.diff_id, (url,)
-    )
+    return Layer(made.raw, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", made.diff_id, (url,))
 
 
 def descriptor(raw: bytes, media_type: str) -> dict[str, Any]:
@@ -192,11 +190,7 @@ def index(
 def attestation(of: Built, content: str = "provenance") -> Built:
     """What buildx adds for an image of an index: an image for `unknown/unknown` with in-toto statements."""
     statement = Layer(
-        _bytes(
-            json.dumps(
-                {"_type": "https://in-toto.io/Statement/v0.1", "subject": str(of.digest), "p": content}
-            )
-        ),
+        _bytes(json.dumps({"_type": "https://in-toto.io/Statement/v0.1", "subject": str(of.digest), "p": content})),
         IN_TOTO,
         Digest.of(content.encode()),
         annotations={"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"},
@@ -327,18 +321,12 @@ def delete_event(repository: Repository, digest: str, tag: str | None = None, **
     return push_event(repository, digest, tag, action="DELETE", **more)
 
 
-def referrer_event(
-    repository: Repository, digest: str, artifact_type: str = SIGNATURE, **more: Any
-) -> dict[str, Any]:
+def referrer_event(repository: Repository, digest: str, artifact_type: str = SIGNATURE, **more: Any) -> dict[str, Any]:
     """A push of a signature, SBOM or attestation."""
-    return push_event(
-        repository, digest, None, artifact_type=artifact_type, detail_type="ECR Referrer Action", **more
-    )
+    return push_event(repository, digest, None, artifact_type=artifact_type, detail_type="ECR Referrer Action", **more)
 
 
-def storage_event(
-    repository: Repository, digest: str, target: str = "ARCHIVE", **more: Any
-) -> dict[str, Any]:
+def storage_event(repository: Repository, digest: str, target: str = "ARCHIVE", **more: Any) -> dict[str, Any]:
     """An image was archived, or restored (`target` STANDARD)."""
     made = push_event(repository, digest, None, action="UPDATE_STORAGE_CLASS", **more)
     made["detail"] |= {"target-storage-class": target}
@@ -404,9 +392,7 @@ def inspector_event(
         "image-tags": list(tags),
     }
     registry = Registry(seen_by or repository.registry.account, repository.registry.region)
-    return event(
-        "Inspector2 Scan", detail, registry, source="aws.inspector2", at=at, resources=[repository.arn]
-    )
+    return event("Inspector2 Scan", detail, registry, source="aws.inspector2", at=at, resources=[repository.arn])
 
 
 def api_call_event(
@@ -507,9 +493,7 @@ def fact(
     return Fact(
         kind=kind,
         id=id
-        or fact_id(
-            kind, repository, tag, digest, at, environment, json.dumps(detail, sort_keys=True, default=str)
-        ),
+        or fact_id(kind, repository, tag, digest, at, environment, json.dumps(detail, sort_keys=True, default=str)),
         at=at,
         seen=seen or at,
         via=via,
@@ -531,9 +515,7 @@ def pushed(digest: str, tag: str | None = "v1.0.0", repository: Repository = DEV
 
 def verified(digest: str, verdict: str = "passed", repository: Repository = DEV, **more: Any) -> Fact:
     """A verification."""
-    return fact(
-        Kind.VERIFIED, digest, repository, **{"verdict": verdict, "level": "content", "checks": [], **more}
-    )
+    return fact(Kind.VERIFIED, digest, repository, **{"verdict": verdict, "level": "content", "checks": [], **more})
 
 
 def scanned(
@@ -548,9 +530,7 @@ def scanned(
 ) -> Fact:
     """A scan's outcome; `counts` by severity in lower case."""
     detail = {"status": status, "counts": dict(counts or {}), "findings": list(findings)}
-    return fact(
-        Kind.SCANNED, digest, repository, at=at, **{**detail, "completed_at": format_time(at), **more}
-    )
+    return fact(Kind.SCANNED, digest, repository, at=at, **{**detail, "completed_at": format_time(at), **more})
 
 
 def child_of(child: str, parent: str, repository: Repository = DEV, **more: Any) -> Fact:
@@ -561,9 +541,7 @@ def child_of(child: str, parent: str, repository: Repository = DEV, **more: Any)
 def as_descriptor(built: Built) -> Descriptor:
     """The descriptor of what was built, as a value (a registry's list of referrers has these)."""
     root = built.root
-    return Descriptor(
-        root.media_type, root.digest, len(root.raw), built.platform, root.artifact_type, root.annotations
-    )
+    return Descriptor(root.media_type, root.digest, len(root.raw), built.platform, root.artifact_type, root.annotations)
 
 
 def digest_of(text: str) -> Digest:

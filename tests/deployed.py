@@ -171,9 +171,11 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
         arguments[0].write_text(policy)
     with Cloud(*arguments, root=ROOT, **options) as cloud:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TALLYMAN_"))}
-        with mock.patch.dict(os.environ, environment | cloud.environment(), clear=True):
-            with mock.patch.object(context, "chosen", context.Chosen()):  # what a test of the command line left
-                yield Deployed(cloud, connect())
+        with (
+            mock.patch.dict(os.environ, environment | cloud.environment(), clear=True),
+            mock.patch.object(context, "chosen", context.Chosen()),  # what a test of the command line left
+        ):
+            yield Deployed(cloud, connect())
 
 
 def until(true: Callable[[], Any], what: str, cloud: Cloud) -> Any:

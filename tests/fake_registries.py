@@ -233,9 +233,7 @@ class FakeRegistries:
         with self._lock:
             self._put(repository, manifest, tag)
 
-    def create(
-        self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None
-    ) -> None:
+    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
         repository = settings.repository
         self._check("create", repository.registry, repository, settings)
         with self._lock:

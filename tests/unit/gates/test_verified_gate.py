@@ -2,7 +2,6 @@
 
 import builders as b
 from fakes import FakeClock
-
 from tallyman.adapters import policy_file
 from tallyman.domain.decide import decide_all
 from tallyman.domain.facts import Fact

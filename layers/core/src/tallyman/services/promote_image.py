@@ -217,8 +217,11 @@ class PromoteImage:
             self.ledger.append(fact)
 
     def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository], lease: Lease) -> bool:
-        """Sets every tag in every registry and reads each back; whether any had to be set. PutImage knows no condition: a worker that was asleep
-        for longer than its lease may still set one; that what it overtook is looked at again is `_check_newer`'s."""
+        """Sets every tag in every registry and reads each back; whether any had to be set.
+
+        PutImage knows no condition: a worker that was asleep for longer than its lease may still set one; that what
+        it overtook is looked at again is `_check_newer`'s.
+        """
         wanted = [(place, tag) for tag in decision.tags for place in places]
 
         def read(each: tuple[Repository, str]) -> bool:

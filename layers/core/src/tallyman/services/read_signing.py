@@ -1,6 +1,5 @@
 """Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
 
-
 from tallyman.domain.decide import doors
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history import PUSHES

@@ -1,0 +1,25 @@
+"""One push, all the way, with the functions and the layer that `make build` made, instead of the checkout's."""
+
+from pathlib import Path
+
+import pytest
+from deployed import ROOT, deployed
+
+import builders as b
+from tallyman.domain.facts import Kind
+
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+
+pytestmark = [
+    pytest.mark.sam,
+    pytest.mark.skipif(not BUILT.is_file(), reason="no .aws-sam/build: run `make build` first"),
+]
+
+
+def test_what_was_built_records_verifies_and_promotes(tmp_path: Path) -> None:
+    image = b.multi_arch("built")
+    with deployed(tmp_path, scanner="clean", built=True) as world:
+        world.push(image, "rocketseat/built", "v1.0.0")
+        assert world.there("rocketseat/built", "v1.0.0") == [image.digest, image.digest]
+        assert world.facts(image.digest, Kind.PROMOTED)
+        assert not world.dead_letters()
