@@ -123,6 +123,7 @@ def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_wr
 
 
 def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(door: Gated, person: Client) -> None:
+    door.world.create("gates/approvals")
     ecr, place = person("ecr"), {"registryId": ACCOUNT, "repositoryName": "gates/approvals"}
     assert ecr.describe_registry()["registryId"] == ACCOUNT
     with pytest.raises(ClientError, match="LifecyclePolicyNotFoundException"):

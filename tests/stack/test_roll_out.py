@@ -98,12 +98,13 @@ def outcomes(world: Deployed, name: str) -> list[tuple[str | None, str]]:
 
 def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_fails(world: Deployed) -> None:
     first = b.multi_arch("shop-one")
+    earlier = len(outcomes(world, ECS))
     world.push(first, ECS, "v1.0.0")
     for region in REGIONS:
         address = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{ECS}@{first.digest}"
         assert running_tasks(world, region) == {"app": address, "proxy": "proxy"}
     places = [f"{ACCOUNT}/{region}" for region in REGIONS]
-    assert outcomes(world, ECS) == [(places[0], "moved"), (places[1], "moved"), (None, "done")]
+    assert outcomes(world, ECS)[earlier:] == [(places[0], "moved"), (places[1], "moved"), (None, "done")]
 
     moto_reason = "tasks failed to start"
     with failing_in("shop/widgets", moto_reason, REGIONS[1]):
@@ -112,7 +113,7 @@ def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_f
     assert world.there(ECS, "v1.1.0") == [second.digest] * 2
     for region in REGIONS:
         assert first.digest in running_tasks(world, region)["app"]
-    assert outcomes(world, ECS)[3:] == [(places[0], "moved"), (places[1], "failed")]
+    assert outcomes(world, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
     assert any("was not rolled out to prod" in subject for subject in world.notices())
     item = world.stack.state.get("RO#prod", ECS)
     assert item is not None
