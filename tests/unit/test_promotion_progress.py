@@ -222,6 +222,7 @@ def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
             late_decisions.append(decision)
             with mock.patch.object(PromoteImage, "_decide", original):
                 harbour.work()
+            harbour.clock.advance(seconds=1)  # a second release would have a time of its own
         return decision
 
     with mock.patch.object(PromoteImage, "_decide", decide):
