@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tallyman.domain.events import TRIP, TRIP_SOURCE
 from tallyman.domain.names import Digest, Registry
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Telling:
                 "referrer": (EVENTBRIDGE, [self.referrer()]),
                 "replication": (EVENTBRIDGE, [self.replication()]),
                 "call": (EVENTBRIDGE, self.calls()),
+                "round-trip": (EVENTBRIDGE, [self.round_trip()]),
             },
             "verify_digest": {"push": (EVENTBRIDGE, [push]), "hint": (PERSON, [{"verify": verify}])},
             "record_scan": {
@@ -182,7 +184,7 @@ class Telling:
             "version": "0",
             "id": _id(f"event {name}"),
             "detail-type": kind,
-            "source": "aws.inspector2" if kind.startswith("Inspector2") else "aws.ecr",
+            "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE}.get(kind, "aws.ecr"),
             "account": self.about.registry.account,
             "time": time,
             "region": self.about.registry.region,
@@ -232,6 +234,10 @@ class Telling:
             "artifact-media-type": CONFIG,
         }
         return self.event(action, "ECR Image Action", time, detail)
+
+    def round_trip(self) -> Json:
+        """The doctor's test event: nothing happened."""
+        return self.event("round trip", TRIP, "2026-11-16T02:00:00Z", {"nonce": _id("round trip")})
 
     def referrer(self) -> Json:
         """A signature was pushed."""

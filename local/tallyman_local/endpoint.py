@@ -115,7 +115,7 @@ class Endpoint:
         call = Call(identity, access_key, region, service, operation, body, environ)
         needs = needed(service, operation, body, environ, identity.account, region)
         if lacking := self._permissions.missing(identity, needs):
-            return _denied(call, *lacking)
+            return _denied(call, *lacking[:2])
         return self._serve(call)
 
     def _serve(self, call: Call) -> Answer:

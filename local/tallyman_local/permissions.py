@@ -5,7 +5,7 @@ Read from moto's IAM: inline and attached policies, with actions and resources o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -15,7 +15,8 @@ from tallyman_local import moto_calls
 from tallyman_local.ecr.events import Identity
 from tallyman_local.resource_policies import Statement, allows, statements
 
-Needed = tuple[str, str]  # action, resource ARN or *
+Context = Mapping[str, str]  # condition keys of the call
+Needed = tuple[str, str] | tuple[str, str, Context]  # action, resource ARN or *
 
 # Calls whose permission has another name than the call.
 _ACTIONS = {
@@ -46,12 +47,12 @@ class Permissions:
         with moto_calls.LOCK:
             self.held |= {role.arn for role in iam_backends[account][moto_calls.PARTITION].roles.values()}
 
-    def allow(self, identity: Identity, action: str, resource: str) -> bool:
-        """Whether the identity's own policies allow this."""
+    def allow(self, identity: Identity, action: str, resource: str, call: Context | None = None) -> bool:
+        """Whether the identity's own policies allow this. `call`: condition keys beside those of the principal."""
         role = self._role(identity)
         if role is None or action in _FREE:
             return True
-        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account}
+        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
         return allows(_statements(role), action=action, resource=resource, context=context)
 
     def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
@@ -99,7 +100,7 @@ def needed(
         yield _s3(environ)
     elif service == "sqs":
         request = _request(body, environ)
-        queue = str(request.get("QueueUrl", "")).rsplit("/", 1)[-1]
+        queue = str(request.get("QueueUrl") or request.get("QueueName", "")).rsplit("/", 1)[-1]
         yield action, f"arn:aws:sqs:{at}:{queue}" if queue else "*"
     elif service == "sns":
         request = _request(body, environ)
@@ -107,8 +108,14 @@ def needed(
     elif service == "sts":
         yield action, _request(body, environ).get("RoleArn", "*")
     elif service == "events" and operation == "PutEvents":
-        for name in {entry.get("EventBusName", "default") for entry in json.loads(body)["Entries"]}:
-            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}"
+        for entry in json.loads(body)["Entries"]:
+            name = entry.get("EventBusName", "default")
+            told = {"events:source": str(entry.get("Source")), "events:detail-type": str(entry.get("DetailType"))}
+            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}", told
+    elif service == "events" and operation == "DescribeRule":
+        asked = json.loads(body)
+        bus = asked.get("EventBusName", "default").rpartition("/")[2]
+        yield action, f"arn:aws:events:{at}:rule/{'' if bus == 'default' else bus + '/'}{asked['Name']}"
     elif service == "lambda" and environ["PATH_INFO"].rstrip("/").endswith("/invocations"):
         name = unquote(environ["PATH_INFO"].split("/functions/", 1)[1].split("/", 1)[0])
         yield "lambda:InvokeFunction", name if name.startswith("arn:") else f"arn:aws:lambda:{at}:function:{name}"

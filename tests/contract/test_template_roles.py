@@ -8,6 +8,7 @@ import pytest
 
 from tallyman import bootstrap
 from tallyman.adapters.clients import Clients
+from tallyman.adapters.registry_buses import EventBridgeBuses
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
 from templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
@@ -183,7 +184,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
     services = ("ecr:", "cloudtrail:", "ecs:", "lambda:", "batch:", "inspector2:")
     removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
-    assert read == {a for a in wanted if a.startswith(services)} - removing
+    assert read == {a for a in wanted if a.startswith(services)} - removing | set(EventBridgeBuses.PERMISSIONS)
     moving = ("ecs:", "lambda:", "iam:")
     assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {
         a for a in actions(role("roll_out")) if a.startswith(moving)
@@ -218,7 +219,7 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     if FUNCTIONS[name]:
         assert adapters.dead_letters
     found = permissions(adapters)
-    # The roles of spokes are for registries alone; no other adapter asks for a client of another account.
+    # The roles of spokes are for registries and their buses; who asks for one always asks for registries too.
     return found | (set(Clients.PERMISSIONS) if any(a.startswith("ecr:") for a in found) else set())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-from tallyman.domain.events import IMAGE_CALLS, SETTINGS_CALLS
-from templates import ROOT, hub, listed, of_type, spoke, text
+from tallyman.domain.events import IMAGE_CALLS, SETTINGS_CALLS, TRIP, TRIP_SOURCE
+from templates import ROOT, hub, listed, of_type, spoke, statements, text
 
 OWN, SPOKE = "Own", "Spoke"
 # file → the rules (without Own, Spoke, Rule) that each of its events matches
@@ -23,6 +23,7 @@ EXPECTED: dict[str, set[str]] = {
     "record_push/replication.json": {"Replication", "Pushed"},
     "record_push/referrer.json": {"Referrer"},
     "record_push/call.json": {"Call"},
+    "record_push/round-trip.json": {"Image"},
     "verify_digest/push.json": {"Image", "Pushed"},
     "record_scan/basic.json": {"BasicScan"},
     "record_scan/failed.json": {"BasicScan"},
@@ -167,11 +168,36 @@ def test_only_eventbridge_may_send_by_a_queue_policy() -> None:
                 assert statement["Action"] == "sqs:SendMessage"
 
 
-def test_the_bus_accepts_only_the_spokes_accounts_and_two_sources() -> None:
+@pytest.mark.parametrize("template", [hub(), spoke()], ids=["hub", "spoke"])
+def test_a_test_event_is_never_taken_for_what_a_registry_tells_nor_the_other_way(template: dict[str, Any]) -> None:
+    trip = next(bodies(ROOT / "events/record_push/round-trip.json"))
+    for path in (ROOT / "events").glob("record_*/*.json"):
+        for event in bodies(path):
+            if event.get("source", "").startswith("aws."):
+                assert matching(template, {**event, "source": trip["source"]}) == set()
+    assert matching(template, {**trip, "source": "aws.ecr"}) == set()
+    assert matching(template, {**trip, "source": "tallyman"}) == set()
+
+
+def test_only_our_own_test_event_may_be_put_on_a_default_bus() -> None:
+    found = [
+        (name, s)
+        for template in (hub(), spoke())
+        for name, role in of_type(template, "AWS::IAM::Role").items()
+        for s in statements(role)
+        if "events:PutEvents" in listed(s["Action"]) and "event-bus/default" in text(s["Resource"])
+    ]
+    assert [name for name, _ in found] == ["ReconcileRole", "ReadRole"]
+    for _, statement in found:
+        asked = {"events:source": TRIP_SOURCE, "events:detail-type": TRIP}
+        assert statement["Condition"] == {"StringEquals": asked}
+
+
+def test_the_bus_accepts_only_the_spokes_accounts_and_three_sources() -> None:
     (policy,) = of_type(hub(), "AWS::Events::EventBusPolicy").values()
     statement = policy["Statement"]
     assert statement["Principal"] == {"AWS": {"Ref": "SpokeAccounts"}}
-    assert statement["Condition"] == {"StringEquals": {"events:source": ["aws.ecr", "aws.inspector2"]}}
+    assert statement["Condition"] == {"StringEquals": {"events:source": ["aws.ecr", "aws.inspector2", TRIP_SOURCE]}}
     assert hub()["Resources"]["EventBusPolicy"]["Condition"] == "HasSpokes"
 
 

@@ -158,6 +158,12 @@ class Adapters:
         return EveryRollOut(self.clients)
 
     @cached_property
+    def registry_buses(self) -> Any:
+        from tallyman.adapters.registry_buses import EventBridgeBuses
+
+        return EventBridgeBuses(self.clients, self.settings.require("stack"))
+
+    @cached_property
     def judge(self) -> Judge:
         return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
 
@@ -261,6 +267,7 @@ def reconcile(a: Adapters) -> Any:
     """The service behind functions/reconcile."""
     from tallyman.services.read_trail import ReadTrail
     from tallyman.services.reconcile import Reconcile
+    from tallyman.services.round_trip import RoundTrips
     from tallyman.services.sweep import Sweep
     from tallyman.services.waiting import Waiting
 
@@ -268,7 +275,9 @@ def reconcile(a: Adapters) -> Any:
     waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock, read_signing(a))
     sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, record, waiting, a.clock)
     trail = ReadTrail(a.trail, a.ledger, a.state, record, a.clock)
-    return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, released(a, waiting)))
+    trips = RoundTrips(a.state, a.registry_buses, a.clock)
+    look_after = released(a, waiting)
+    return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, look_after, trips))
 
 
 def released(a: Adapters, waiting: Any) -> Any:
@@ -277,11 +286,13 @@ def released(a: Adapters, waiting: Any) -> Any:
     from tallyman.services.guarded import Guarded
     from tallyman.services.release import Releases
     from tallyman.services.released import Released
+    from tallyman.services.unfinished import Unfinished
 
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
     guarded = Guarded(a.policy, a.guards, a.state, a.notices, a.clock)
     consequences = Consequences(a.policy, a.ledger, a.state, a.usage)
-    return Released(a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, a.clock)
+    unfinished = Unfinished(a.policy, a.state, a.hints, waiting, a.clock)
+    return Released(a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, unfinished, a.clock)
 
 
 class Publishing:

@@ -125,6 +125,25 @@ class Announcements(Protocol):
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How events leave a registry's account. `enabled` None: the rule is not there. `undelivered`: events that could
+    not be sent on."""
+
+    rule: str
+    enabled: bool | None
+    undelivered: int
+
+
+class RegistryBuses(Protocol):
+    """The default buses, on which ECR puts the events of its registries."""
+
+    def send(self, registry: Registry, nonce: str) -> None:
+        """Puts a test event there."""
+
+    def way(self, registry: Registry) -> Way: ...
+
+
 class BlobStream(Protocol):
     """A blob while it is read."""
 

@@ -49,20 +49,22 @@ class BusAnnouncements:
         self._events, self._bus = client, bus
 
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None:
-        """One PutEvents. A 200 may hold a failed entry: that is an error too."""
+        """One PutEvents."""
         text = to_json(detail, f"the event '{detail_type}'")
         if len(text) > _MAX_TEXT:
             raise BadInput(f"the event '{detail_type}' is {len(text)} bytes; EventBridge takes 256 KB")
         entry = {"Source": SOURCE, "DetailType": detail_type, "Detail": text, "EventBusName": self._bus}
-        with translated(f"put the event '{detail_type}' on the bus {self._bus}"):
-            answer = self._events.put_events(Entries=[entry])
-        if answer.get("FailedEntryCount"):
-            failed: Mapping[str, str] = next((e for e in answer.get("Entries", []) if e.get("ErrorCode")), {})
-            kind = CODES.get(str(failed.get("ErrorCode")), Unreachable)
-            raise kind(
-                f"put the event '{detail_type}' on the bus {self._bus}: "
-                f"{failed.get('ErrorMessage', 'it was not taken')} ({failed.get('ErrorCode')})"
-            )
+        put_event(self._events, entry, f"put the event '{detail_type}' on the bus {self._bus}")
+
+
+def put_event(client: Any, entry: Mapping[str, str], what: str) -> None:
+    """One PutEvents of one entry. A 200 may hold a failed entry: that is an error too."""
+    with translated(what):
+        answer = client.put_events(Entries=[entry])
+    if answer.get("FailedEntryCount"):
+        failed: Mapping[str, str] = next((e for e in answer.get("Entries", []) if e.get("ErrorCode")), {})
+        kind = CODES.get(str(failed.get("ErrorCode")), Unreachable)
+        raise kind(f"{what}: {failed.get('ErrorMessage', 'it was not taken')} ({failed.get('ErrorCode')})")
 
 
 def subject_of(text: str) -> str:

@@ -5,6 +5,7 @@ Inspector's delegated administrator sends each event a second time under its own
 """
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -57,7 +58,23 @@ class ScanEnded:
     digest: Digest
 
 
-Event = ImageAction | ScanEnded | ApiCall
+TRIP_SOURCE, TRIP = "tallyman.doctor", "Round Trip"
+"""Source and detail-type of a test event: nobody can send one as `aws.ecr`."""
+
+_NONCE = re.compile(r"[0-9A-Za-z-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """A test event on its way. `registry`: whose bus it was put on, which EventBridge says and no sender can forge.
+    `nonce`: None where it is none of ours."""
+
+    id: str
+    registry: Registry
+    nonce: str | None
+
+
+Event = ImageAction | ScanEnded | ApiCall | RoundTrip
 
 _ACTIONS = {"PUSH": "push", "DELETE": "delete", "REPLICATE": "replicate"}
 _STORAGE = {"ARCHIVE": "archive", "STANDARD": "restore"}
@@ -174,6 +191,14 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     )
 
 
+def _round_trip(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    # Whoever may put events in a spoke may send anything under this name: what is not ours is no bad message, which
+    # would be kept and raise an alarm.
+    nonce = detail.get("nonce")
+    ours = event.get("source") == TRIP_SOURCE and isinstance(nonce, str) and _NONCE.fullmatch(nonce)
+    return RoundTrip(_text(event, "id"), _registry(event), nonce if ours else None)
+
+
 _PARSERS = {
     "ECR Image Action": _image_action,
     "ECR Replication Action": _image_action,
@@ -181,4 +206,5 @@ _PARSERS = {
     "ECR Image Scan": _scan,
     "Inspector2 Scan": _scan,
     "AWS API Call via CloudTrail": _trail,
+    TRIP: _round_trip,
 }

@@ -21,6 +21,7 @@ from tallyman.services.judge import pending_partition
 from tallyman.services.read_trail import ReadTrail
 from tallyman.services.release import release_partition
 from tallyman.services.released import Released, Watched
+from tallyman.services.round_trip import RoundTrips
 from tallyman.services.sweep import SWEEP, Sweep
 from tallyman.services.waiting import Waiting
 
@@ -40,7 +41,8 @@ class Wanted:
     @classmethod
     def parse(cls, event: Mapping[str, Any], request: str) -> "Wanted":
         """From what the function was invoked with: the schedule's event, or {repositories: [environment/name, name,
-        account/region/name, or globs of these], environment, registry, token, recalled}, each of them optional.
+        account/region/name, or globs of these], environment, registry, token, recalled, round_trip, ways}, each of
+        them optional.
         BadInput says what is wrong.
 
         No `repositories`: all; an empty list: none.
@@ -103,13 +105,15 @@ class Reconcile:
     trail: ReadTrail
     clock: Clock
     released: Released | None = None
+    trips: RoundTrips | None = None
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
         """One run; `request` is unlike that of any other. What it found:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
         missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
-        problems, more, token}. `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
+        trips, ways (see `RoundTrips.answer`), problems, more, token}.
+        `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
         (None: a run that only goes on); `recalled`: see `Consequences.of` (None: not asked for).
 
         One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
@@ -121,6 +125,8 @@ class Reconcile:
         places = [r for r in self.policy.registries() if wanted.registry in (None, r)]
         answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
         run = _Run(wanted, request, left, answers)
+        asked = event if wanted.token is not None else {}
+        trips = self.trips.answer(asked, places, request) if self.trips else {"trips": None, "ways": None}
         if wanted.patterns != ():
             self._do(run)
         return {
@@ -132,6 +138,7 @@ class Reconcile:
             "storage": self._storage(run),
             "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
             "recalled": self._recalled(event),
+            **trips,
             "problems": run.problems,
             "more": run.more,
             "token": wanted.token or request,
@@ -154,7 +161,8 @@ class Reconcile:
     def _take_up(self, run: _Run, left: Deadline) -> None:
         if self.released is not None and run.wanted.token in (None, run.request):  # not in the runs that only go on
             takes = partial(run.wanted.takes, self.policy)
-            run.watched = self.released.all(takes, run.counts, run.problems, left)
+            asked = run.wanted.token is not None
+            run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
         self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
 
     def _look(self, run: _Run, left: Deadline) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tallyman.domain.events import REMOVING_CALLS, SETTINGS_CALLS, ImageAction, ScanEnded, parse_event
+from tallyman.domain.events import REMOVING_CALLS, SETTINGS_CALLS, ImageAction, RoundTrip, ScanEnded, parse_event
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history import PUSHES
 from tallyman.domain.images import ApiCall, ImageDetail
@@ -23,6 +23,7 @@ from tallyman.services.holdings import hold, lost_change, mark_active, tag_chang
 from tallyman.services.judge import Judge
 from tallyman.services.read_signing import ReadSigning
 from tallyman.services.retention_hints import hint_after_push
+from tallyman.services.round_trip import arrived
 from tallyman.services.stowaways import report_stowaway
 
 _TRIES = 8
@@ -81,6 +82,8 @@ class RecordPush:
         event = parse_event(body)
         if isinstance(event, ScanEnded):
             raise BadMessage("a scan's event is not for record_push")
+        if isinstance(event, RoundTrip):
+            return arrived(self.state, event, self.clock())
         mark_active(self.state, event.repository, self.clock())
         if isinstance(event, ApiCall):
             return self.call(event, Via.EVENT)
