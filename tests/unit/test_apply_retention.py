@@ -15,7 +15,7 @@ from tallyman.ports import StateChange
 from tallyman.services.judge import pending_partition
 from tallyman.services.lease import Leases
 from tallyman.services.needs import marks_partition
-from tallyman.services.retention_hints import hint_after_push
+from tallyman.services.retention_hints import RUNS, hint_after_push
 
 
 class OnlyReads:
@@ -70,7 +70,29 @@ def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -
     outcome = world.worker().handle(json.dumps(asked), lambda: 5.0)
     assert outcome.endswith("goes on in another run")
     (going_on,) = world.hints.to("retention")
-    assert going_on == asked
+    assert going_on == asked | {"round": 1}
+
+
+def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyman.services.apply_retention.MAX_ROUNDS", 3)
+    world = Retaining()
+    world.versions(3)
+    hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
+    rounds, outcome = 0, ""
+    while hint is not None:
+        outcome, rounds = world.worker().handle(json.dumps(hint), lambda: 5.0), rounds + 1
+        assert rounds <= 4
+        hint = world.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
+    assert rounds == 4
+    ended = world.state.get(RUNS, str(DEV))
+    assert ended is not None
+    assert (ended.data["request"], ended.data["outcome"]) == ("r1", outcome)
+    assert "stopped after 3 runs" in outcome
+
+
+def test_a_round_that_is_no_number_is_a_bad_message() -> None:
+    with pytest.raises(BadMessage, match="round"):
+        Retaining().run(round="many")
 
 
 def test_between_mark_and_removal_lies_the_grace_period() -> None:

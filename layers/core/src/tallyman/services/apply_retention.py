@@ -43,6 +43,9 @@ from tallyman.services.retention_hints import RUNS
 BATCH = 20
 """Images whose leases are held at once, and that go in one call (ECR takes up to 100)."""
 _RESERVE = 30.0
+MAX_ROUNDS = 100
+"""Runs that one hint may take: a day and more of work. Lambda's own limit of rounds is off for this function, so that
+long work is not cut short; what is left after these the schedule takes up."""
 _HOLDERS = 100
 """Indexes and subjects that a mark names: an item of the table takes many more."""
 
@@ -64,6 +67,7 @@ class _Run:
     repository: Repository
     request: str | None
     plan: Plan
+    round: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
@@ -88,8 +92,8 @@ class ApplyRetention:
     leases: Leases
 
     def handle(self, body: str, left: Deadline = lambda: float("inf")) -> str:
-        """One hint: `{"repository": "<account>/<region>/<name>", "request": …, "policy": …}`, or `{"all": true}` from
-        the schedule; a word for the log, which begins with `refused` where an alarm is due."""
+        """One hint: `{"repository": "<account>/<region>/<name>", "request": …, "policy": …, "round": …}`, or `{"all":
+        true}` from the schedule; a word for the log, which begins with `refused` where an alarm is due."""
         hint = _parse(body)
         if hint.get("all"):
             return self._all()
@@ -109,7 +113,7 @@ class ApplyRetention:
             plan, _ = planned(self.needs, self.inventories, repository, left)
         except NotFound:
             return self._end(repository, request, "nothing to do: there is no such repository")
-        run = _Run(repository, request, plan)
+        run = _Run(repository, request, plan, hint.get("round", 0))
         if plan.refused:
             return self._refuse(run)
         return self._carry_out(run, left)
@@ -145,14 +149,21 @@ class ApplyRetention:
         run.counts["waiting"] = len(digests) - len(due)
         for start in range(0, len(due), BATCH):
             if left() <= _RESERVE:
-                asked = {"request": run.request, "policy": self.policy.digest} if run.request else {}
-                self.hints.send("retention", {"repository": str(run.repository), **asked})
-                return f"{len(run.removed)} removed; goes on in another run"
+                return self._go_on(run)
             self._remove(run, due[start : start + BATCH], left)
         outcome = (
             f"{len(run.removed)} {plan.retention.action}d, {run.counts['marked']} marked, {len(run.failed)} failed"
         )
         return self._end(run.repository, run.request, outcome, run)
+
+    def _go_on(self, run: _Run) -> str:
+        """Its time is over before its work is: another run takes up the rest."""
+        if run.round >= MAX_ROUNDS:
+            outcome = f"{len(run.removed)} removed; stopped after {MAX_ROUNDS} runs, the schedule goes on with the rest"
+            return self._end(run.repository, run.request, outcome, run)
+        asked = {"request": run.request, "policy": self.policy.digest} if run.request else {}
+        self.hints.send("retention", {"repository": str(run.repository), **asked, "round": run.round + 1})
+        return f"{len(run.removed)} removed; goes on in another run"
 
     def _mark(self, run: _Run, digest: Digest, now: datetime) -> StateItem | None:
         plan = run.plan
@@ -367,6 +378,8 @@ def _parse(body: str) -> dict[str, Any]:
         hint = None
     if not isinstance(hint, dict):
         raise BadMessage("the message is no hint of retention: expected a JSON object")
+    if not isinstance(hint.get("round", 0), int):
+        raise BadMessage("the round of a hint of retention is to be a number")
     return hint
 
 
