@@ -24,6 +24,7 @@ from tallyman.services.record_scan import RecordScan
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.released import Released, Watched
 from tallyman.services.sweep import SWEEP
+from tallyman.services.unfinished import Unfinished
 from tallyman.services.waiting import Waiting
 
 
@@ -50,8 +51,18 @@ class World(Harbour):
         releases = Releases(self.policy, self.ledger, self.state, self.announcements, self.clock)
         guarded = Guarded(self.policy, self, self.state, self.notices, self.clock)
         consequences = Consequences(self.policy, self.ledger, self.state, self)
+        unfinished = Unfinished(self.policy, self.state, self.hints, waiting, self.clock)
         released = Released(
-            self.policy, self.state, self.notices, judge, releases, waiting, guarded, consequences, self.clock
+            self.policy,
+            self.state,
+            self.notices,
+            judge,
+            releases,
+            waiting,
+            guarded,
+            consequences,
+            unfinished,
+            self.clock,
         )
         self.troubles = []
         found = released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0)

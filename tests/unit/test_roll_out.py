@@ -1,100 +1,17 @@
 """Roll-outs: region by region, each service waited for, repeatable at any point, back everywhere when one fails."""
 
 import json
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
+from rolling import IMAGE, NAME, ONE, TWO, World, policy
 
-import builders as b
-from fake_registries import FakeRegistries
-from fakes import FakeHints, FakeLedger, FakeNotices, FakeState
-from tallyman.domain.facts import Kind
-from tallyman.domain.names import Registry
-from tallyman.domain.policy import Policy, Service
-from tallyman.domain.times import parse_time
+from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadMessage, NotFound, Unreachable
 from tallyman.ports import Moving, StateChange
-from tallyman.services.roll_out import LIMIT, RollOutReleases, roll_out_partition
-
-NAME = "rocketseat/app"
-ONE, TWO = Registry("222222222222", "us-east-2"), Registry("222222222222", "sa-east-1")
-IMAGE = b.multi_arch("roll-out")
-HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "prod", "repository": NAME}})
-
-
-@dataclass
-class Fleet:
-    """Services that settle when told to; `runs` is what each runs."""
-
-    runs: dict[tuple[Registry, str], str] = field(default_factory=dict)
-    says: dict[tuple[Registry, str], Moving] = field(default_factory=dict)
-    takes: str | None = None
-    moves: list[tuple[Registry, str]] = field(default_factory=list)
-    broken: Exception | None = None
-
-    def current(self, registry: Registry, service: Service) -> str:
-        return self.runs.get((registry, service.name), "old")
-
-    def architecture(self, registry: Registry, service: Service) -> str | None:
-        return self.takes
-
-    def move(self, registry: Registry, service: Service, image: str) -> str:
-        if self.broken:
-            raise self.broken
-        if self.runs.get((registry, service.name)) != image:
-            self.moves.append((registry, image))
-        self.runs[registry, service.name] = image
-        return image
-
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
-        return self.says.get((registry, service.name), Moving(True, "steady"))
-
-    def back(self, registry: Registry, service: Service, before: str) -> None:
-        self.runs[registry, service.name] = before
-
-
-class World:
-    def __init__(self, pause: str = "0s") -> None:
-        self.now = parse_time("2026-11-16T02:00:00Z")
-        self.policy = Policy.parse({
-            "environments": {
-                "dev": {"registries": ["111111111111/us-east-2"]},
-                "prod": {
-                    "registries": [str(ONE), str(TWO)],
-                    "rollout": {"services": [{"ecs": "shop/app", "repository": NAME}], "pause": pause},
-                },
-            },
-        })  # fmt: skip
-        self.fleet, self.state = Fleet(), FakeState()
-        self.ledger = FakeLedger(self.state)
-        self.hints, self.notices, self.source = FakeHints(), FakeNotices(), FakeRegistries(self.clock)
-        self.service = RollOutReleases(
-            self.policy, self.source, self.fleet, self.ledger, self.state, self.hints, self.notices, self.clock
-        )
-        self.release("one")
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def release(self, name: str) -> None:
-        item = self.state.get("REL#prod", NAME)
-        data = {"id": name, "digest": IMAGE.digest, "tags": ["v1"]}
-        self.state.put(StateChange("REL#prod", NAME, item.revision if item else 0, data))
-
-    def run(self) -> str:
-        return self.service.handle(HINT)
-
-    @property
-    def data(self) -> Any:
-        item = self.state.get(roll_out_partition("prod"), NAME)
-        assert item is not None
-        return item.data
-
-    def outcomes(self) -> list[str]:
-        facts = self.ledger.of_environment("prod", NAME)
-        return sorted(f.detail["outcome"] for f in facts if f.kind is Kind.ROLLED_OUT)
+from tallyman.services.lease import lease_partition
+from tallyman.services.roll_out import LIMIT
+from tallyman.services.roll_out_progress import roll_out_lease
 
 
 @pytest.fixture
@@ -125,9 +42,9 @@ def test_the_next_region_waits_until_the_one_before_is_steady(world: World) -> N
 
 def test_the_pause_is_between_registries_and_not_after_the_last() -> None:
     world = World(pause="10m")
-    assert world.run() == "pausing"
+    assert world.run() == f"pausing before {TWO}"
     world.now += timedelta(minutes=9)
-    assert world.run() == "pausing"
+    assert world.run() == f"pausing before {TWO}"
     world.now += timedelta(minutes=2)
     assert world.run() == "rolled out"
 
@@ -185,9 +102,93 @@ def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is
 @pytest.mark.parametrize("body", ["", "[]", '{"roll_out": {"environment": 1}}', '{"detail-type": "Image Action"}'])
 def test_what_is_no_release_is_a_bad_message(world: World, body: str) -> None:
     with pytest.raises(BadMessage):
-        world.service.handle(body)
+        world.run(body)
 
 
 def test_without_services_or_release_there_is_nothing_to_do(world: World) -> None:
     other = json.dumps({"roll_out": {"environment": "prod", "repository": "rocketseat/other"}})
-    assert world.service.handle(other) == "nothing to roll out"
+    assert world.run(other) == "nothing to roll out"
+
+
+def test_the_hints_that_it_sends_itself_take_it_to_its_end() -> None:
+    world = World(pause="40m")
+    world.run()
+    world.work()
+    assert world.data["status"] == "done"
+    assert world.now >= parse_time("2026-11-16T02:40:00Z")
+
+
+def test_of_two_chains_of_hints_one_goes_on(world: World) -> None:
+    world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+    for _ in range(3):  # a doubled event, and one that reconcile sent
+        world.run()
+        world.now += timedelta(seconds=1)
+    hints = [json.dumps(body) for _, body, _ in world.hints.take("roll_out")]
+    world.now += timedelta(seconds=10)
+    outcomes = [world.run(body) for body in hints]
+    assert outcomes[:2] == ["another look at it is under way"] * 2
+    assert outcomes[2].startswith("waiting for")
+    assert len(world.hints.take("roll_out")) == 1
+
+
+def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: World) -> None:
+    until = format_time(world.now + timedelta(seconds=4))
+    data = {"owner": "somebody", "until": until}
+    world.state.put(StateChange(lease_partition("prod"), roll_out_lease(NAME), 0, data))
+    assert world.run().startswith("another worker is at it")
+    assert not world.fleet.moves
+    ((_, body, delay),) = world.hints.take("roll_out")
+    world.now += timedelta(seconds=delay)
+    assert world.run(json.dumps(body)) == "rolled out"
+
+
+def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back_what_it_can() -> None:
+    both = [{"ecs": "shop/app", "repository": NAME}, {"ecs": "shop/jobs", "repository": NAME}]
+    world = World(services=both)
+    world.fleet.says[ONE, "shop/jobs"] = Moving(None, "in progress")
+    world.run()
+    world.policy = policy("0s", [both[1]])  # the first, which was moved, is no longer named
+    world.fleet.says = {(TWO, "shop/jobs"): Moving(False, "it crashes")}
+    assert world.run().startswith("failed")
+    assert [registry for registry, _ in world.fleet.moves] == [ONE, ONE, TWO]
+    assert world.fleet.runs[ONE, "shop/jobs"] == "old"
+    assert f"ecs shop/app in {ONE} could not be put back: the policy no longer names it" in world.data["reason"]
+
+
+# --- what people see
+
+
+def states(world: World) -> list[str]:
+    return [target["state"] for target in world.shown()["targets"]]
+
+
+def test_what_is_shown_follows_each_target(world: World) -> None:
+    assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
+    world.fleet.says[TWO, "shop/app"] = Moving(None, "1 of 2 tasks run")
+    world.run()
+    shown = world.shown()
+    assert (shown["status"], states(world)) == ("running", ["done", "running"])
+    assert shown["said"] == f"waiting for ecs shop/app in {TWO}: 1 of 2 tasks run"
+    assert shown["next_at"] == "2026-11-16T02:00:05Z"
+    assert shown["targets"][0]["image"].endswith(IMAGE.digest)
+    world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
+    world.run()
+    shown = world.shown()
+    assert (shown["status"], states(world)) == ("failed", ["rolled_back", "failed"])
+    assert shown["targets"][1]["said"] == "tasks failed to start"
+    assert [t["before"] for t in shown["targets"]] == ["old", "old"]
+    world.release("two")
+    assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
+
+
+def test_what_could_not_be_put_back_is_shown_as_stuck(world: World) -> None:
+    world.fleet.immovable = {ONE}
+    world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
+    world.run()
+    assert states(world) == ["stuck", "failed"]
+    assert "ecs:UpdateService" in world.shown()["targets"][0]["said"]
+
+
+def test_where_nothing_moves_nothing_is_shown(world: World) -> None:
+    world.policy = policy("0s", [{"ecs": "shop/app", "repository": "rocketseat/other"}])
+    assert world.shown() is None

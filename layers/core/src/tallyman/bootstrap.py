@@ -292,7 +292,9 @@ def released(a: Adapters, waiting: Any) -> Any:
     guarded = Guarded(a.policy, a.guards, a.state, a.notices, a.clock)
     consequences = Consequences(a.policy, a.ledger, a.state, a.usage)
     unfinished = Unfinished(a.policy, a.state, a.hints, waiting, a.clock)
-    return Released(a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, unfinished, a.clock)
+    return Released(
+        a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, unfinished, a.clock
+    )
 
 
 class Publishing:

@@ -119,6 +119,10 @@ class Releases:
     ) -> None:
         pk = release_partition(environment)
         item = self.state.get(pk, repository)
+        if item is not None and not item.data["announced"] and item.data["id"] != data["id"]:
+            # whoever set it died before it was told: a release that is overtaken is told all the same, and before
+            self.announce(environment, repository)
+            item = self.state.get(pk, repository)
         was: Mapping[str, Any] = item.data if item else {}
         previous = was.get("digest") if was.get("digest") != data["digest"] else was.get("previous")
         data = {**data, "at": format_time(now), "previous": previous, "announced": False}

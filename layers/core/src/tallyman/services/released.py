@@ -1,7 +1,7 @@
 """What environments run, judged again; promotions that stand half-done; what was recalled and still runs.
 
 By the clock. Facts of an image decide it anew at once wherever they come in; here is what no fact tells: a policy that
-changed, a scan that grew old, a promotion that does not get on, an announcement that was not made.
+changed, a scan that grew old, a promotion or a roll-out that does not get on, an announcement that was not made.
 """
 
 from collections import Counter
@@ -24,6 +24,7 @@ from tallyman.services.guarded import Guarded
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.misfits import watch_partition
 from tallyman.services.release import Releases, release_partition
+from tallyman.services.unfinished import Unfinished
 from tallyman.services.waiting import SCAN_AGAIN, Waiting
 
 STUCK = timedelta(minutes=15)
@@ -57,13 +58,19 @@ class Released:
     waiting: Waiting
     guarded: Guarded
     consequences: Consequences
+    unfinished: Unfinished
     clock: Clock
 
     def all(
-        self, takes: Callable[[Repository], bool], counts: Counter[str], problems: list[str], left: Deadline
+        self,
+        takes: Callable[[Repository], bool],
+        counts: Counter[str],
+        problems: list[str],
+        left: Deadline,
+        asked: bool = False,
     ) -> Watched:
         """What is in the repositories that `takes` wants. One that fails never stops the others: its reason goes to
-        problems. Raises OutOfTime.
+        problems. `asked`: by a person, for whom roll-outs are taken up at once. Raises OutOfTime.
 
         Cost: a Query an environment for each of three partitions; for each release the facts of its image, and once
         a day a call for each platform of it.
@@ -78,9 +85,9 @@ class Released:
                 if not wanted(item.sk):
                     continue
                 enough_time(left, "what is released")
-                self._guard(
-                    problems, f"{environment}/{item.sk}", lambda e=environment, i=item: self._look(e, i, counts)
-                )
+                what = f"{environment}/{item.sk}"
+                self._guard(problems, what, lambda e=environment, i=item: self._look(e, i, counts))
+                self._guard(problems, what, lambda e=environment, i=item: self._roll_out(e, i, counts, asked))
             for item in self.state.list(pending_partition(environment)):
                 data = item.data
                 if not wanted(data["name"]):
@@ -122,6 +129,9 @@ class Released:
                 self.waiting.note(key, SCAN_AGAIN)
                 if counts["scanned"] != before:
                     self.judge.image(digest)
+
+    def _roll_out(self, environment: str, item: StateItem, counts: Counter[str], asked: bool) -> None:
+        counts["retried"] += self.unfinished.take_up(environment, item, asked)
 
     def _is_stuck(self, item: StateItem) -> bool:
         since = item.data.get("tagging_since")

@@ -1,25 +1,43 @@
 """A release moves what runs: registry by registry, service by service, each by digest, each waited for.
 
 The hint only says where to look: what is rolled out is the release in force. Progress is an item of the state table,
-written before and after each step, so that any worker may go on at any point. A release that came into force meanwhile
-begins anew. When a service does not settle, everything that this roll-out has moved goes back, and the release is
-marked failed; the next release begins anew.
+written before and after each step, so that any worker may go on at any point; a lease keeps two from one roll-out. A
+release that came into force meanwhile begins anew. When a service does not settle, everything that this roll-out has
+moved goes back, and the release is marked failed; the next release begins anew.
+
+While it waits it sends itself hints. Each says when it is due, as the progress does: of two chains of hints (a doubled
+event, one that reconcile sent) the one that looked first goes on, and the other's next hint ends it.
 """
 
-import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Registry
-from tallyman.domain.policy import Policy, Service
+from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
 from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, BadMessage, NotFound, TallymanError
+from tallyman.errors import BadInput, Leased, NotFound, TallymanError
 from tallyman.ports import Clock, Hints, ImageSource, Ledger, Moving, Notices, RollOuts, State, StateChange
-from tallyman.services.release import RELEASED, release_partition
+from tallyman.services.lease import Leases
+from tallyman.services.release import release_partition
+from tallyman.services.roll_out_progress import (
+    DONE,
+    FAILED,
+    RUNNING,
+    Progress,
+    Step,
+    key_of,
+    parse_hint,
+    roll_out_hint,
+    roll_out_lease,
+    roll_out_partition,
+    steps_of,
+)
 
 LOOK = 5
 """Seconds between two looks at a service that is moving; later ones wait longer, up to LONGEST_LOOK."""
@@ -27,34 +45,6 @@ LONGEST_LOOK = 60
 LIMIT = timedelta(hours=1)
 """How long one service may take to settle."""
 LONGEST_DELAY = 900
-
-
-def roll_out_partition(environment: str) -> str:
-    """The partition of the state table with an environment's roll-outs, one item a repository; `data`: {release,
-    digest, status (running, done, failed), step, moving, moved, since, not_before, reason}."""
-    return f"RO#{environment}"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One service in one registry."""
-
-    registry: Registry
-    service: Service
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a roll-out is: the state's item, as a value."""
-
-    environment: str
-    repository: str
-    revision: int
-    data: Mapping[str, Any]
-
-    def having(self, **changes: Any) -> "Progress":
-        """The same, with changes."""
-        return replace(self, data={**self.data, **changes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +63,32 @@ class RollOutReleases:
     def handle(self, body: str) -> str:
         """Takes the roll-out as far as it goes without waiting; then sends itself a hint for later.
 
-        Raises BadMessage for what is neither. Cost: a few calls a service, two writes a step.
+        Raises BadMessage for what is neither. Cost: a few calls a service, two writes a step, two for the lease.
         """
-        environment, repository = _where(body)
-        rollout = self.policy.environment(environment).rollout
-        services = [s for s in rollout.services if s.repository == repository] if rollout else []
-        release = self.state.get(release_partition(environment), repository)
-        if not services or rollout is None or release is None:
+        environment, repository, due = parse_hint(body)
+        steps = steps_of(self.policy.environment(environment), repository)
+        if not steps:
             return "nothing to roll out"
-        steps = [Step(r, s) for r in self.policy.environment(environment).registries for s in services]
-        progress = self._progress(environment, repository, release.data)
-        if progress.data["status"] != "running":
+        leases = Leases(self.state, self.clock)
+        try:
+            with leases.hold(environment, roll_out_lease(repository), secrets.token_hex(8)):
+                return self._go_on(environment, repository, steps, due)
+        except Leased as busy:
+            self._hint(environment, repository, ceil(busy.after), due)
+            return "another worker is at it: looked at again when it is done"
+
+    def _go_on(self, environment: str, repository: str, steps: list[Step], due: str | None) -> str:
+        release = self.state.get(release_partition(environment), repository)
+        if release is None:
+            return "nothing to roll out"
+        progress, begun = self._progress(environment, repository, release.data)
+        if progress.data["status"] != RUNNING:
             return f"{progress.data['status']} already"
-        while (number := progress.data["step"]) < len(steps):
+        if begun and due is not None and due != progress.data.get("next_at"):
+            return "another look at it is under way"
+        while step := _next(progress, steps):
             if wait := self._seconds_until(progress.data["not_before"]):
-                return self._later(progress, wait, "pausing")
-            step = steps[number]
+                return self._later(progress, wait, f"pausing before {step.registry}")
             try:
                 progress, moving = self._take(progress, step)
             except TallymanError as error:
@@ -96,42 +96,41 @@ class RollOutReleases:
                     raise
                 moving = Moving(False, str(error))
             if moving.done is None and self._waited(progress) < LIMIT:
-                return self._later(progress, self._look(progress), f"waiting for {step.service} in {step.registry}")
+                said = f"waiting for {step.service} in {step.registry}: {moving.reason}"
+                return self._later(progress, self._look(progress), said)
             if not moving.done:
                 reason = moving.reason if moving.done is False else f"not steady after {LIMIT}: {moving.reason}"
                 return self._fail(progress, step, reason)
-            progress = self._stepped(progress, steps, rollout.pause, moving)
-        self._write(progress.having(status="done"), self._fact(progress, None, "done", None))
+            progress = self._stepped(progress, step, steps, moving)
+        self._write(progress.having(status=DONE, said=None), self._fact(progress, None, DONE, None))
         return "rolled out"
 
-    def _progress(self, environment: str, repository: str, release: Mapping[str, Any]) -> Progress:
+    def _progress(self, environment: str, repository: str, release: Mapping[str, Any]) -> tuple[Progress, bool]:
+        """How far the release is, and whether it was begun before."""
         item = self.state.get(roll_out_partition(environment), repository)
         if item is not None and item.data["release"] == release["id"]:
-            return Progress(environment, repository, item.revision, item.data)
+            return Progress(environment, repository, item.revision, item.data), True
         fresh = {
             "release": release["id"],
             "digest": release["digest"],
-            "status": "running",
-            "step": 0,
+            "status": RUNNING,
             "moving": None,
             "moved": [],
             "not_before": None,
             "reason": None,
+            "said": None,
+            "next_at": None,
         }
-        return self._write(Progress(environment, repository, item.revision if item else 0, fresh))
+        return self._write(Progress(environment, repository, item.revision if item else 0, fresh)), False
 
     def _take(self, progress: Progress, step: Step) -> tuple[Progress, Moving]:
         """Moves the service, unless that was done, and looks how it is doing."""
         moving = progress.data["moving"]
+        if moving is not None and key_of(moving) != step.key:  # the policy no longer names what was moving
+            progress, moving = progress.having(moving=None, moved=progress.entries), None
         if moving is None:
             before = self.rollouts.current(step.registry, step.service)
-            moving = {
-                "registry": str(step.registry),
-                "service": str(step.service),
-                "before": before,
-                "moved": None,
-                "since": format_time(self.clock()),
-            }
+            moving = {**step.as_data, "before": before, "moved": None, "since": format_time(self.clock())}
             progress = self._write(progress.having(moving=moving))
         if moving["moved"] is None:
             image = self._image(progress, step)
@@ -158,46 +157,57 @@ class RollOutReleases:
                 return place.at(child.digest)
         raise BadInput(f"{place}@{digest} has no image for linux/{architecture}, which {step.service} needs")
 
-    def _stepped(self, progress: Progress, steps: list[Step], pause: timedelta, moving: Moving) -> Progress:
-        number = progress.data["step"]
-        step = steps[number]
-        last = number + 1 == len(steps)
-        paused = not last and steps[number + 1].registry != step.registry and pause
-        until = format_time(self.clock() + pause) if paused else None
-        moved = [*progress.data["moved"], progress.data["moving"]]
-        after = progress.having(step=number + 1, moving=None, moved=moved, not_before=until)
+    def _stepped(self, progress: Progress, step: Step, steps: list[Step], moving: Moving) -> Progress:
+        moved = [*progress.data["moved"], {**progress.data["moving"], "said": moving.reason}]
+        after = progress.having(moving=None, moved=moved, not_before=None, said=None)
+        following = _next(after, steps)
+        rollout = self.policy.environment(progress.environment).rollout
+        if following and rollout and rollout.pause and following.registry != step.registry:
+            after = after.having(not_before=format_time(self.clock() + rollout.pause))
         return self._write(after, self._fact(progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
         """Everything goes back, the newest first; what can't is told too."""
         told = f"{step.service} in {step.registry}: {reason}"
-        services = {str(s): s for s in self._services(progress)}
-        moved = [*progress.data["moved"], *([progress.data["moving"]] if progress.data["moving"] else [])]
-        stuck = []
-        for each in reversed(moved):
-            try:
-                self.rollouts.back(Registry.parse(each["registry"]), services[each["service"]], each["before"])
-            except TallymanError as error:
-                if error.retryable:
-                    raise
-                stuck.append(f"{each['service']} in {each['registry']} could not be put back: {error}")
-        reason = "; ".join([told, *stuck])
+        back = {key_of(entry): self._back(progress, entry) for entry in reversed(progress.entries)}
+        stuck = [f"{key[1]} in {key[0]} could not be put back: {why}" for key, why in back.items() if why]
+        reasons = "; ".join([told, *stuck])
+        moved = [{**entry, "back": back[key_of(entry)] or "done"} for entry in progress.data["moved"]]
+        # where it never came to be moved (the service is not there) nothing had to go back
+        moving = progress.data["moving"] or {
+            **step.as_data,
+            "before": None,
+            "moved": None,
+            "since": format_time(self.clock()),
+        }
+        moving = {**moving, "said": reason, "back": back.get(step.key) or "done"}
         subject = f"{progress.repository} was not rolled out to {progress.environment}"
-        text = f"{reason}\nDigest: {progress.data['digest']}\nWhat it ran before runs again."
+        text = f"{reasons}\nDigest: {progress.data['digest']}\nWhat it ran before runs again."
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
         # told before it is written down: a crash in between tells twice, never not at all
         self.notices.publish(subject, text, kind)
-        self._write(progress.having(status="failed", reason=reason), self._fact(progress, step, "failed", reason))
+        failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
+        self._write(failed, self._fact(progress, step, FAILED, reasons))
         return f"failed: {told}"
 
-    def _services(self, progress: Progress) -> tuple[Service, ...]:
-        rollout = self.policy.environment(progress.environment).rollout
-        return rollout.services if rollout else ()
+    def _back(self, progress: Progress, entry: Mapping[str, Any]) -> str | None:
+        """Lets it run again what it ran; why it can't."""
+        steps = steps_of(self.policy.environment(progress.environment), progress.repository)
+        step = next((step for step in steps if step.key == key_of(entry)), None)
+        if step is None:
+            return "the policy no longer names it"
+        try:
+            self.rollouts.back(Registry.parse(entry["registry"]), step.service, entry["before"])
+        except TallymanError as error:
+            if error.retryable:
+                raise
+            return str(error)
+        return None
 
     def _fact(self, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
         now = whole_millis(self.clock())
         release = progress.data["release"]
-        where = (str(step.registry), str(step.service)) if step else (None, None)
+        where = step.key if step else (None, None, None)
         return Fact(
             kind=Kind.ROLLED_OUT,
             id=fact_id(Kind.ROLLED_OUT, release, *where, outcome),
@@ -211,6 +221,7 @@ class RollOutReleases:
                 "release": release,
                 "registry": where[0],
                 "service": where[1],
+                "part": where[2],
                 "outcome": outcome,
                 "reason": reason,
             },
@@ -219,6 +230,7 @@ class RollOutReleases:
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
         """Raises StateMoved where another worker was faster: its work is then found when this is tried again."""
         pk = roll_out_partition(progress.environment)
+        progress = progress.having(at=format_time(self.clock()))
         change = StateChange(pk, progress.repository, progress.revision, progress.data)
         if fact is None:
             self.state.put(change)
@@ -227,9 +239,15 @@ class RollOutReleases:
         return replace(progress, revision=progress.revision + 1)
 
     def _later(self, progress: Progress, seconds: int, word: str) -> str:
-        where = {"environment": progress.environment, "repository": progress.repository}
-        self.hints.send("roll_out", {"roll_out": where}, delay=min(seconds, LONGEST_DELAY))
+        delay = min(seconds, LONGEST_DELAY)
+        due = format_time(self.clock() + timedelta(seconds=delay))
+        # before it is written down: after a crash in between the message in hand still is the one that counts
+        self._hint(progress.environment, progress.repository, delay, due)
+        self._write(progress.having(next_at=due, said=word))
         return word
+
+    def _hint(self, environment: str, repository: str, delay: int, due: str | None) -> None:
+        self.hints.send("roll_out", roll_out_hint(environment, repository, due), delay=delay)
 
     def _waited(self, progress: Progress) -> timedelta:
         moving = progress.data["moving"]
@@ -247,18 +265,9 @@ class RollOutReleases:
         return max(0, int((left - self.clock()).total_seconds() + 0.999))
 
 
-def _where(body: str) -> tuple[str, str]:
-    """Of `Image Released`, or of a continuation: environment and repository."""
-    try:
-        message: Any = json.loads(body)
-    except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error})") from None
-    if isinstance(message, dict):
-        told = message.get("roll_out") or (message.get("detail") if message.get("detail-type") == RELEASED else None)
-        if (
-            isinstance(told, dict)
-            and isinstance(told.get("environment"), str)
-            and isinstance(told.get("repository"), str)
-        ):
-            return told["environment"], told["repository"]
-    raise BadMessage(f"the message is no roll-out: expected the event '{RELEASED}', or a hint of our own")
+def _next(progress: Progress, steps: list[Step]) -> Step | None:
+    """What is moving, else the first that was not moved; by its key, so that a policy that changes moves none twice."""
+    done = {key_of(entry) for entry in progress.data["moved"]}
+    moving = key_of(progress.data["moving"]) if progress.data["moving"] else None
+    left = [step for step in steps if step.key not in done]
+    return min(left, key=lambda step: step.key != moving, default=None)

@@ -1,0 +1,111 @@
+"""A roll-out that dies at any call, its message with it, ends as one that ran alone and to its end."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from promoting import Harbour
+from rolling import ONE, TWO, World
+
+from builders import DEV, image
+from fakes import Crash, CrashAfter
+from tallyman.domain.facts import Kind
+from tallyman.ports import Moving
+from tallyman.services.release import releases
+
+
+def failing(world: World) -> None:
+    world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
+
+
+def fine(world: World) -> None:
+    world.fleet.says.clear()
+
+
+def end(world: World) -> tuple[Any, ...]:
+    """All that people and programs can see of how it ended, without times."""
+    shown = world.shown()
+    targets = [{k: v for k, v in target.items() if k != "since"} for target in shown["targets"]]
+    return shown["status"], shown["reason"], targets, world.fleet.runs, world.outcomes()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("case", [fine, failing])
+@pytest.mark.parametrize("again", ["queue", "reconcile"])
+def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str, case: Any, again: str) -> None:
+    calm = World()
+    case(calm)
+    calm.run()
+    n = 0
+    while True:
+        n += 1
+        world = World()
+        case(world)
+        crash = CrashAfter(n, when)
+        try:
+            world.run(crash=crash)
+            break  # it has fewer calls than n
+        except Crash:
+            if again == "queue":  # it offers the message again
+                world.now += timedelta(minutes=12)
+                world.run()
+            else:  # the message is gone for good
+                world.now += timedelta(minutes=16)
+                assert world.reconcile() or world.data["status"] in ("done", "failed"), crash.calls[-1]
+        world.work()
+        assert end(world) == end(calm), (n, crash.calls)
+        told = 1 if case is failing else 0
+        assert told <= len(world.notices.published) <= 2 * told
+        assert len(world.fleet.moves) == 2
+    assert n > 15
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_one_that_dies_while_it_waits_goes_on_when_its_message_is_offered_again(when: str) -> None:
+    n = 0
+    while True:
+        n += 1
+        world = World()
+        world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+        world.run()
+        ((_, body, delay),) = world.hints.take("roll_out")
+        world.now += timedelta(seconds=delay)
+        try:
+            world.run(json.dumps(body), CrashAfter(n, when))
+            break
+        except Crash:
+            world.now += timedelta(minutes=12)
+        world.run(json.dumps(body))
+        world.fleet.says.clear()
+        world.work()
+        assert world.data["status"] == "done", n
+        assert len(world.fleet.moves) == 2
+    assert n > 5
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_release_whose_promoter_died_is_told_even_where_the_next_one_overtakes_it(when: str) -> None:
+    """Every release has its event and its place in the history, in their order, wherever its worker died."""
+    n = 0
+    while True:
+        n += 1
+        harbour = Harbour()
+        first = harbour.push(image("a"), "v1.0.0")
+        ((_, body, _),) = harbour.hints.take("promote")
+        try:
+            harbour.handle(body, harbour.worker(CrashAfter(n, when)))
+            break
+        except Crash:
+            harbour.clock.advance(seconds=5)  # and its message is gone for good
+        moved = harbour.released() == first
+        second = harbour.push(image("b"), "v1.1.0")
+        harbour.hints.sent = [row for row in harbour.hints.sent if row[1]["digest"] == second]
+        harbour.work()
+        assert harbour.released() == second
+        wanted = [first, second] if moved else [second]
+        told = list(dict.fromkeys(detail["digest"] for _, detail in harbour.announcements.emitted))
+        assert told == wanted, n
+        assert [f.digest for f in releases(harbour.ledger, "prod", DEV.name)] == wanted[::-1]
+        assert len(harbour.facts(Kind.RELEASED)) == len(wanted)
+    assert n > 20
