@@ -114,7 +114,7 @@ class Bench:
         self.peers = [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
         self.started: list[Any] = []
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_", "PYTHON"))},
             "HOME": str(folder),
             "DOCKER_CONFIG": str(folder / "ecr-docker" / "docker"),
             "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("layers/core/src", "cli", "local")),

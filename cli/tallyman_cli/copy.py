@@ -52,11 +52,14 @@ def parser() -> argparse.ArgumentParser:
         "--policy", type=Path, metavar="FILE", help="where environments are looked up (or TALLYMAN_POLICY)"
     )
     made.add_argument("--stack", metavar="NAME", help="the stack (or TALLYMAN_STACK)")
+    made.set_defaults(clients=_own_clients)
     return made
 
 
 def run(arguments: Sequence[str], **defaults: Any) -> int:
-    """The exit status: 0 everything is there, 1 something is not, 2 bad input."""
+    """The exit status: 0 everything is there, 1 something is not, 2 bad input.
+
+    `defaults` are options by name, and `clients`: what makes the clients of AWS (a person's own credentials)."""
     made = parser()
     made.set_defaults(**{k: v for k, v in defaults.items() if v is not None})
     try:
@@ -82,7 +85,7 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
 class _Copy:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.ways = Ways(DockerLogins(), _own_clients, options.plain_http)
+        self.ways = Ways(DockerLogins(), options.clients, options.plain_http)
         self._policy: Any = None
 
     def run(self) -> int:
@@ -143,11 +146,11 @@ class _Copy:
 
     def in_policy(self, text: str) -> Any:
         """Looks up an address that the policy or AWS knows."""
-        from tallyman_cli import naming
+        from tallyman_cli import addresses
 
         if self._policy is None:
             self._policy = _policy(self.options)
-        return naming.anywhere(self._policy, text)
+        return addresses.anywhere(self._policy, text)
 
     def _document(
         self,

@@ -11,7 +11,7 @@ from tallyman.adapters.oci_auth import Logins
 from tallyman.domain.elsewhere import Folder, Host, layout_at, repository_at
 from tallyman.domain.images import ImageDetail
 from tallyman.domain.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.names import Digest, ImageName, Repository, parse_tag
 from tallyman.errors import BadName
 
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
@@ -34,8 +34,8 @@ class Place:
 
 
 def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str] | None = None) -> Place:
-    """An address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or what the policy knows: an environment's, an
-    ECR host's, a port of a local cloud. `in_policy` looks such a name up. Raises BadName."""
+    """An address: `oci:PATH[:TAG]`, `HOST[:PORT]/NAME[:TAG|@DIGEST]`, or what the policy knows: an environment's,
+    or a port of a local cloud. `in_policy` looks such a name up. Raises BadName."""
     if text.startswith("oci:"):
         path, digest = _digest(text[4:])
         head, colon, last = path.rpartition(":")
@@ -49,7 +49,11 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
         )
     ports = {v for k, v in (os.environ if environ is None else environ).items() if k.startswith("TALLYMAN_REGISTRY_")}
     local = where.replace("127.0.0.1", "localhost") in ports
-    if local or _ECR.fullmatch(where) or not ("." in where or ":" in where or where == "localhost"):
+    if _ECR.fullmatch(where):  # says all that there is to know: no policy and no stack has to be there
+        image = ImageName.parse_any(text)
+        assert image.registry is not None  # a host is a registry
+        return Place(text, (Repository(image.registry, image.repository),), image.tag, image.digest)
+    if local or not ("." in where or ":" in where or where == "localhost"):
         named = in_policy(text)
         return Place(text, named.repositories, named.tag, named.digest)
     rest, digest = _digest(rest)

@@ -7,7 +7,7 @@ from tallyman.domain.names import Repository, parse_repository_name
 from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
 from tallyman.services.targets import pushers_of, settings_of
-from tallyman_cli import naming
+from tallyman_cli import addresses
 from tallyman_cli.context import Stack
 
 CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
@@ -43,7 +43,7 @@ def _ensure(stack: Stack, create: Create, push: tuple[str, ...] | None, place: R
     answer: dict[str, Any] = {
         "registry": str(place.registry),
         "repository": place.name,
-        "uri": naming.address(stack.policy, place),
+        "uri": addresses.address(stack.policy, place),
         "state": FAILED,
         "differences": [],
         "policy": stack.policy_of(place, create.pull, push),

@@ -4,7 +4,6 @@ import base64
 import binascii
 import json
 import os
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -65,6 +64,8 @@ class DockerLogins:
     def _helped(self, helper: str, name: str) -> Login | None:
         if "/" in helper:
             raise BadInput(f"'{helper}' in Docker's config.json is no name of a credential helper")
+        import subprocess  # few have a helper, and every copy would wait for it
+
         command = f"docker-credential-{helper}"
         try:
             done = subprocess.run(

@@ -17,7 +17,7 @@ from tallyman.ports import Ledger, State, StateItem
 from tallyman.services.freezes import ALL, folded, freeze_partition
 from tallyman.services.gather import gather
 from tallyman.services.release import release_partition
-from tallyman_cli import naming, output
+from tallyman_cli import addresses, naming, output
 from tallyman_cli.context import Stack
 from tallyman_cli.rows import tag_facts
 
@@ -37,7 +37,7 @@ class Door:
 def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
     """Raises BadInput where no promotion of the policy leads there; it names those that there are."""
     policy = stack.policy_at(at) if at else stack.policy
-    named = naming.image(policy, text)
+    named = addresses.image(policy, text)
     policy.environment(to)
     if named.environment is None or named.canonical is None:
         raise BadInput(f"{text} belongs to no environment of the policy: a promotion leads from one to another")

@@ -6,7 +6,7 @@ import typer
 
 from tallyman.domain.names import Digest
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import asking, context, naming, options, output, release
+from tallyman_cli import addresses, asking, context, naming, options, output, release
 
 RollBack = Annotated[
     bool, typer.Option("--roll-back", help="Set releases that point at it back to the last good image.")
@@ -30,7 +30,7 @@ def recall(
     be rolled back, 2 bad input.
     """
     opened = context.connect(stack, policy)
-    named = naming.image(opened.policy, image)
+    named = addresses.image(opened.policy, image)
     if named.digest is None:
         digest = naming.digest_of(opened, named)
         raise BadInput(f"a recall is of a digest, for good: {image} is {image.rpartition(':')[0]}@{digest}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.policy import Policy
-from tallyman_cli import context, naming, options, output
+from tallyman_cli import addresses, context, options, output
 
 MAX_RUNS = 1_000
 """Runs of one sweep; each goes on where the one before stopped."""
@@ -61,7 +61,7 @@ def wanted(policy: Policy, text: str | None) -> tuple[dict[str, Any], set[str] |
     """
     if text is None:
         return {}, None
-    name, registries, environment = naming.parse(policy, text)
+    name, registries, environment = addresses.parse(policy, text)
     place = str(registries[0]) if len(registries) == 1 else None
     if environment is None:
         found: dict[str, Any] = {"repositories": [f"{place}/{name.repository}"]}

@@ -15,7 +15,7 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.ports import StateItem
 from tallyman.services.retention_hints import RUNS
-from tallyman_cli import context, naming, options, output
+from tallyman_cli import addresses, context, options, output
 from tallyman_cli.retention_money import PriceFile, Prices, saved
 from tallyman_cli.waiting import wait_for
 
@@ -39,7 +39,7 @@ Place = Annotated[
 
 def one(stack: context.Stack, text: str) -> Repository:
     """The repository of one registry that is meant."""
-    named = naming.anywhere(stack.policy, text)
+    named = addresses.anywhere(stack.policy, text)
     if named.tag or named.digest:
         raise BadInput(f"'{text}' names an image: expected a REPOSITORY")
     return named.place
@@ -92,7 +92,7 @@ def apply(
     has to enforce retention there; it plans again right before. Exit status: 0 done, 1 refused or not all could go.
     """
     opened = context.connect(stack, policy)
-    places = naming.anywhere(opened.policy, repository).repositories
+    places = addresses.anywhere(opened.policy, repository).repositories
     if not yes:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             for place in places:

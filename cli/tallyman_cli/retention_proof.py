@@ -7,7 +7,7 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.proofs import FOLDER
-from tallyman_cli import context, naming, output
+from tallyman_cli import addresses, context, output
 
 
 def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ def _copy(stack: context.Stack, origin: Repository, place: Repository, digest: D
 
     for reference in [f":{tag}" for tag in tags] or [f"@{digest}"]:
         target = f"{place.registry.host}/{place.name}{reference if reference[0] == ':' else ''}"
-        if run([f"{origin.registry.host}/{origin.name}@{digest}", target, "--keep-tags"]) != 0:
+        if run([f"{origin.registry.host}/{origin.name}@{digest}", target, "--keep-tags"], clients=stack.clients) != 0:
             raise Refused(f"{digest} could not be copied from {origin} to {place}")
 
 
@@ -81,7 +81,7 @@ def _removals(stack: context.Stack, place: Repository, digest: Digest) -> list[F
 
 
 def _meant(stack: context.Stack, text: str) -> tuple[Repository, Digest]:
-    named = naming.anywhere(stack.policy, text)
+    named = addresses.anywhere(stack.policy, text)
     if named.digest is None:
         raise BadInput(f"'{text}': a removed image is named by its digest, as in dev/team/app@sha256:…")
     output.say(f"{named.place}@{output.digest(named.digest)}")

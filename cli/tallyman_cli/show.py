@@ -3,7 +3,7 @@
 from typing import Any
 
 from tallyman.domain.names import Registry
-from tallyman_cli import context, naming, options, output
+from tallyman_cli import addresses, context, naming, options, output
 from tallyman_cli.image_view import ImageView
 from tallyman_cli.retention_money import PriceFile, Prices
 from tallyman_cli.verification import table as checks_table
@@ -21,7 +21,7 @@ def show(
     Read from the registry; where that can't be read, from what was recorded of it.
     """
     opened = context.connect(stack, policy)
-    named = naming.image(opened.policy, image)
+    named = addresses.image(opened.policy, image)
     found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
     table, size = Prices.load(prices), found["size"] or 0
     costs = [table.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]

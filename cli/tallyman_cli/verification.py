@@ -6,7 +6,7 @@ from uuid import uuid4
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, Passing, Refused
-from tallyman_cli import naming, output
+from tallyman_cli import addresses, naming, output
 from tallyman_cli.context import Stack
 from tallyman_cli.waiting import wait_for
 
@@ -16,7 +16,7 @@ def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
 
     Raises NotFound where the image is not there: no verdict would ever come.
     """
-    named = naming.image(stack.policy, text)
+    named = addresses.image(stack.policy, text)
     digest = naming.digest_of(stack, named)
     place, request = named.place, str(uuid4())
     try:

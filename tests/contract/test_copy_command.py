@@ -261,6 +261,18 @@ def test_environments_ports_and_hosts_name_the_same_registries(
     assert done["targets"][0]["uploaded"] == []
 
 
+def test_a_host_of_ecr_needs_no_policy_and_no_stack(
+    ecr: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TALLYMAN_POLICY")
+    for registry in (DEV, PROD):
+        ecr.create(registry, "team/app")
+    ecr.push(BUILT, "v1", name="team/app")
+    copied(capsys, f"{DEV.host}/team/app:v1", f"{PROD.host}/team/app:v2")
+    found = ecr.client(PROD).describe_images(repositoryName="team/app", imageIds=[{"imageTag": "v2"}])
+    assert found["imageDetails"][0]["imageDigest"] == BUILT.digest
+
+
 def test_a_repository_of_ecr_is_compared_by_lists_alone(ecr: Served, capsys: pytest.CaptureFixture[str]) -> None:
     for registry in (DEV, PROD):
         ecr.create(registry, "team/app")
@@ -329,6 +341,39 @@ def test_the_command_starts_without_the_others(source: OciServer, target: OciSer
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_copy_between_environments_starts_without_what_draws_tables(ecr: Served) -> None:
+    for registry in (DEV, PROD):
+        ecr.create(registry, "team/app")
+    ecr.push(BUILT, "v1", name="team/app")
+    program = (
+        "import sys; from tallyman_cli.copy import run; status = run(['dev/team/app:v1', 'prod/team/app']); "
+        "print(sorted({'typer', 'rich'} & set(sys.modules))); sys.exit(status)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("reference", "status", "verdict"), [("v1", 0, "done"), ("v2", 1, None), ("", 2, None)])
+def test_the_program_ends_with_the_status_and_all_that_was_said(
+    source: OciServer, target: OciServer, reference: str, status: int, verdict: str | None
+) -> None:
+    words = [
+        "copy",
+        f"{source.host}/team/app{':' if reference else ''}{reference}",
+        f"{target.host}/team/app",
+        "--json",
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tallyman_cli.start", *words], capture_output=True, env=environment, check=False
+    )
+    document = json.loads(done.stdout)
+    assert done.returncode == status
+    assert [t["verdict"] for t in document.get("targets", [])] == ([verdict] if verdict else [])
+    assert (b"tallyman: " in done.stderr) == (status > 0)
 
 
 def test_referrers_of_an_index_and_of_its_children_come_along(

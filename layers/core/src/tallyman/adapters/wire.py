@@ -7,6 +7,7 @@ copies of many small blobs, and the start of a command, are made of that.
 import io
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,8 +20,10 @@ from tallyman.errors import Unreachable
 PIECE = 1024 * 1024
 """Bytes of a body that are read and handed on at a time."""
 
+_BUFFER = 65536  # bytes that are read ahead
 _LINE = 65536  # bytes of a header line
 _HEADERS = 200
+_SELECTABLE = 1024  # `select` takes no higher file numbers
 _EMPTY = (204, 304)
 
 Body = bytes | Iterable[bytes] | None
@@ -106,55 +109,79 @@ class Wire:
 
 
 class _Connection:
+    """Without TLS the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO) and fills or empties a whole piece in one call:
+    Python's own timeouts are a `poll` before each read and write, and a turn of all threads for each part that came."""
+
     def __init__(self, key: tuple[str, str, int], connect: float, read: float, send: float) -> None:
         self.key, self.served, self.answering = key, False, False
-        self._read, self._send = read, send
+        self._read, self._send, self._plain = read, send, key[0] != "https"
         self.socket: socket.socket = socket.create_connection(key[1:], connect)
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.socket.settimeout(read)
-            if key[0] == "https":
+            self.file: io.BufferedReader[Any]
+            if self._plain:
+                self.socket.settimeout(None)
+                for option, seconds in ((socket.SO_RCVTIMEO, read), (socket.SO_SNDTIMEO, send)):
+                    self.socket.setsockopt(socket.SOL_SOCKET, option, _timeval(seconds))
+                self.file = io.BufferedReader(_Kernel(self.socket), _BUFFER)
+            else:
+                self.socket.settimeout(read)
                 self.socket = _tls().wrap_socket(self.socket, server_hostname=key[1])
-            self.file = io.BufferedReader(self.socket.makefile("rb", 0), 65536)
+                self.file = io.BufferedReader(self.socket.makefile("rb", 0), _BUFFER)
         except BaseException:
             self.socket.close()
             raise
 
     def alive(self) -> bool:
         """Nothing may have come while nobody asked: not even the end."""
-        readable, _, _ = select.select([self.socket], [], [], 0) if self.socket.fileno() < 1024 else ((), (), ())
-        return not readable
+        return not self._readable(0)
+
+    def _readable(self, seconds: float) -> bool:
+        if self.socket.fileno() >= _SELECTABLE:
+            return False
+        return bool(select.select([self.socket], [], [], seconds)[0])
+
+    def body(self, size: int) -> bytes:
+        """At most `size` bytes, as many where so many come; empty at the end."""
+        return self.file.read1(size) if self._plain else self.file.read(size)
 
     def send(self, head: bytes, body: Body, *, chunked: bool) -> None:
         self.answering = False
         if isinstance(body, bytes) and len(body) < PIECE:
-            self.socket.sendall(head + body)
+            self._all(head + body)
             return
-        self.socket.sendall(head)
+        self._all(head)
         if body is None:
             return
-        self.socket.settimeout(self._send)
+        if not self._plain:
+            self.socket.settimeout(self._send)
         try:
             for piece in _pieces(body):
                 if chunked:
-                    self.socket.sendall(b"%x\r\n" % len(piece))
-                self.socket.sendall(piece)
+                    self._all(b"%x\r\n" % len(piece))
+                self._all(piece)
                 if chunked:
-                    self.socket.sendall(b"\r\n")
+                    self._all(b"\r\n")
             if chunked:
-                self.socket.sendall(b"0\r\n\r\n")
+                self._all(b"0\r\n\r\n")
         except OSError as error:
             if isinstance(error, TimeoutError) or not self._refused():
                 raise
         finally:
-            with suppress(OSError):
-                self.socket.settimeout(self._read)
+            if not self._plain:
+                with suppress(OSError):
+                    self.socket.settimeout(self._read)
+
+    def _all(self, raw: bytes) -> None:
+        try:
+            self.socket.sendall(raw)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
 
     def _refused(self) -> bool:
         """Whether the other side closed while we were sending, and says why."""
         with suppress(OSError):
-            self.socket.settimeout(1.0)
-            return bool(self.file.peek(1))
+            return self._readable(1.0) and bool(self.file.peek(1))
         return False
 
     def close(self) -> None:
@@ -162,6 +189,23 @@ class _Connection:
             self.file.close()
         with suppress(OSError):
             self.socket.close()
+
+
+class _Kernel(io.RawIOBase):
+    """What comes from a socket whose timeouts the kernel keeps."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Until the buffer is full, if it is larger than ours: then it is a body's, and so much will come."""
+        try:
+            return self._socket.recv_into(buffer, 0, socket.MSG_WAITALL if len(buffer) > _BUFFER else 0)
+        except BlockingIOError:
+            raise TimeoutError("timed out") from None
 
 
 class Response:
@@ -195,7 +239,8 @@ class Response:
             return b""
         if self._chunked and not self._left and not self._next_chunk():
             return b""
-        piece: bytes = self._file.read(min(size, self._left) if self.length is not None or self._chunked else size)
+        assert self._connection is not None
+        piece = self._connection.body(min(size, self._left) if self.length is not None or self._chunked else size)
         self._left -= len(piece)
         if not piece:
             if self.length is not None or self._chunked:
@@ -278,6 +323,11 @@ def _pieces(body: bytes | Iterable[bytes]) -> Iterator[bytes]:
     for piece in body:
         if piece:
             yield piece
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("ll", whole, int((seconds - whole) * 1_000_000))
 
 
 _contexts: list[Any] = []

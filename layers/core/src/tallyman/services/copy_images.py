@@ -5,6 +5,7 @@ that fails, or one image that is damaged, stops no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from typing import Protocol
 
@@ -222,8 +223,10 @@ def changed(catalogue: Catalogue, source: Origin, origin: Repository, targets: S
     Cost: what listing costs. Where a list does not say what its tags point to, one question for each tag that all
     targets have too, on both sides, and one read of each other image.
     """
-    names = catalogue.names(origin)
-    held = [_held(catalogue, target, names) for target in targets]
+    with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
+        lists = [pool.submit(_listed, catalogue, target) for target in targets]
+        names = catalogue.names(origin)
+        held = [_held(catalogue, target, there.result(), names) for target, there in zip(targets, lists, strict=True)]
     everywhere = [tag for tag in names if all(tag in tags for tags in held)]
     unsaid = [tag for tag in everywhere if names[tag] is None]
     said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
@@ -239,11 +242,17 @@ def changed(catalogue: Catalogue, source: Origin, origin: Repository, targets: S
     return Changed(images, len(names), [target for target, tags in zip(targets, held, strict=True) if tags is NOTHING])
 
 
-def _held(catalogue: Catalogue, target: Repository, names: Mapping[str, object]) -> dict[str, Digest]:
+def _listed(catalogue: Catalogue, target: Repository) -> dict[str, Digest | None]:
     try:
-        there = catalogue.names(target)
+        return catalogue.names(target)
     except NotFound:
-        there = {}
+        return {}
+
+
+def _held(
+    catalogue: Catalogue, target: Repository, there: Mapping[str, Digest | None], names: Mapping[str, object]
+) -> dict[str, Digest]:
+    """Of the target's tags, those that the origin has too, with what they point to."""
     if not there:
         return NOTHING
     unsaid = [tag for tag, digest in there.items() if digest is None and tag in names]
