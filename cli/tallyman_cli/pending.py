@@ -73,6 +73,7 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
             "since": data["since"],
             "policy": data["policy"],
             "released": data["released"],
+            "runs": list(data["runs"]),
         }
         for name in environments
         for data in would_not_pass(opened.state, name)
@@ -90,7 +91,7 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
                     gate["name"],
                     gate["reason"],
                     row["since"],
-                    "yes" if row["released"] else "no",
+                    "yes" if row["released"] else "no, but it runs" if row["runs"] else "no",
                     output.digest(row["digest"]),
                 )
                 for row in found

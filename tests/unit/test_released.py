@@ -12,7 +12,7 @@ from builders import DEV, PROD, PROD_SA, image, scanned
 from fakes import FakeArchive
 from tallyman.domain.facts import Kind
 from tallyman.domain.images import ScanReport
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.prevention import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
@@ -20,6 +20,7 @@ from tallyman.errors import Throttled, Unreachable
 from tallyman.ports import StateChange
 from tallyman.services.consequences import Consequences
 from tallyman.services.guarded import Guarded
+from tallyman.services.misfits import would_not_pass
 from tallyman.services.record_scan import RecordScan
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.released import Released, Watched
@@ -126,6 +127,79 @@ def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
     (text,) = world.told("recalled_in_use")
     assert "ecs task prod/widget in 222222222222/us-east-2" in text
     assert "prod releases it" in text
+
+
+def overtaken() -> tuple[World, Digest]:
+    """v1.0.0 was released, then v1.1.0; now v1.0.0 has a critical finding."""
+    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    first = image("a")
+    for built, tag in ((first, "v1.0.0"), (image("b"), "v1.1.0")):
+        digest = world.push(built, tag)
+        scan(world, digest)
+        world.work()
+        assert world.released() == digest
+    scan(world, first.digest, critical=1)
+    return world, first.digest
+
+
+def scan(world: World, digest: Digest, **counts: int) -> None:
+    world.clock.advance(minutes=1)
+    now = world.clock()
+    world.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
+    world.judge.digest(digest)
+
+
+def runs(digest: Digest) -> tuple[Use, ...]:
+    return (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
+
+
+def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_raises_no_notice() -> None:
+    world, digest = overtaken()
+    for _ in range(5):
+        assert world.sweep().would_not_pass["prod"] == 0
+    assert world.told("would_not_pass") == []
+    assert [(i["digest"], i["released"]) for i in would_not_pass(world.state, "prod")] == [(digest, False)]
+
+
+def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs() -> None:
+    world, digest = overtaken()
+    world.uses = runs(digest)
+    world.sweep()
+    assert [world.sweep().would_not_pass["prod"] for _ in range(4)] == [1] * 4
+    (text,) = world.told("would_not_pass")
+    assert "but it runs: ecs task prod/widget in 222222222222/us-east-2" in text
+    assert "1 critical finding" in text
+    world.uses = ()
+    world.clock.advance(hours=1)
+    world.sweep()
+    assert world.sweep().would_not_pass["prod"] == 0
+    assert len(world.told("would_not_pass")) == 1
+
+
+def test_what_runs_is_asked_at_most_once_an_hour() -> None:
+    world, _ = overtaken()
+    asked = []
+    world.running = lambda registry: iter(asked.append(registry) or ())  # type: ignore[method-assign]
+    for _ in range(8):  # two hours
+        world.sweep()
+    assert len(asked) == 2 * len(world.policy.registries())
+
+
+def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
+    world, digest = overtaken()
+    command(world, "roll-back", digest, repository=DEV.name, environment="prod")
+    world.work()
+    assert world.released() == digest
+    assert [world.sweep().would_not_pass["prod"] for _ in range(3)] == [1] * 3
+    (text,) = world.told("would_not_pass")
+    assert "It is what prod releases of it." in text
+
+
+def test_a_recall_of_what_is_not_released_and_runs_nowhere_is_no_news_of_what_runs() -> None:
+    world, digest = overtaken()
+    command(world, "recall", digest)
+    world.sweep()
+    assert world.told("recalled_in_use") == []
 
 
 def test_a_released_image_is_scanned_again_once_a_day() -> None:

@@ -1,6 +1,6 @@
 """What a recall means: the releases that point at the image, what runs it, and what was good before."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tallyman.domain.names import Digest
@@ -44,8 +44,19 @@ class Consequences:
             if item.data["digest"] in concerned
         ]
         unread: dict[str, str] = {}
-        uses = [_json(use) for use in self._uses(concerned, unread)]
+        uses = [_json(use) for use in self._running(unread) if self._runs(use, concerned)]
         return {"digest": digest, "releases": found, "uses": uses, "unread": unread}
+
+    def users(self, digests: Sequence[Digest]) -> tuple[dict[Digest, list[Use]], dict[str, str]]:
+        """What runs each of these images or a part of it, and what could not be read. All sources of usage are read
+        once, whatever the number of images."""
+        unread: dict[str, str] = {}
+        running = list(self._running(unread))
+        found: dict[Digest, list[Use]] = {}
+        for digest in digests if running else ():
+            concerned = self._concerned(digest)
+            found[digest] = [use for use in running if self._runs(use, concerned)]
+        return found, unread
 
     def last_good(self, environment: str, repository: str) -> Digest | None:
         """What was released before what is released now, and was not recalled since."""
@@ -70,10 +81,10 @@ class Consequences:
         image = gather(self.ledger, self.state, digest)
         return {digest, *image.platforms, *image.indexes, *above(self.ledger, digest)}
 
-    def _uses(self, concerned: set[Digest], unread: dict[str, str]) -> Iterator[Use]:
+    def _running(self, unread: dict[str, str]) -> Iterator[Use]:
         for registry in self.policy.registries():
             try:
-                yield from (use for use in list(self.usage.running(registry)) if self._runs(use, concerned))
+                yield from list(self.usage.running(registry))
             except TallymanError as error:
                 unread[str(registry)] = str(error)
 

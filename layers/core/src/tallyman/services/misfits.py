@@ -1,6 +1,7 @@
-"""What is in an environment, but would not get in today: told once for each change, and kept as a list."""
+"""What is in an environment, but would not get in today: kept as a list. What the environment releases of it, or what
+runs, is told once for each change; what was overtaken by newer releases bothers nobody."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import FAILED, WAITING, GateResult
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
-from tallyman.ports import Notices, State, StateChange
+from tallyman.ports import Notices, State, StateChange, StateItem
 from tallyman.services.release import release_partition
 
 _OF_THE_WAY_IN = frozenset({"target", "order"})
@@ -20,7 +21,8 @@ _MOMENTARY = frozenset({"soak", "approvals", "window", "freeze"})
 def watch_partition(environment: str) -> str:
     """The partition of the state table with what would not get into the environment today, sk as of a pending item.
 
-    `data`: {digest, name, from, to, tags, gates [{name, verdict, reason}], policy, since, told, uses_told}.
+    `data`: {digest, name, from, to, tags, gates [{name, verdict, reason}], policy, since, told, uses_told, runs: what
+    was last seen to run it although another image is released}.
     """
     return f"WATCH#{environment}"
 
@@ -44,7 +46,9 @@ class Misfits:
     def look(self, decision: Decision, now: datetime) -> None:
         """Writes down and tells that it would not get in today, or takes it off the list; what is known is known.
 
-        Cost: one read; a change costs two writes and a notice. Raises StateMoved where another was faster.
+        One that the environment does not release is written down, and told when it is released again; whether it runs
+        all the same is reconcile's to find out. Cost: two reads; a change costs two writes and a notice. Raises
+        StateMoved where another was faster.
         """
         pk, sk = watch_partition(decision.target), f"{decision.repository}@{decision.digest}@{decision.source}"
         item = self.state.get(pk, sk)
@@ -55,7 +59,8 @@ class Misfits:
             return
         gates = [{"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in found]
         same = item is not None and item.data["gates"] == gates
-        if item is not None and same and item.data["told"]:
+        released = is_released(self.state, decision.target, decision.repository, decision.digest)
+        if item is not None and same and (item.data["told"] or not released):
             return
         old: Mapping[str, Any] = item.data if item else {}
         data = {
@@ -69,30 +74,40 @@ class Misfits:
             "since": old.get("since") or format_time(now),
             "told": False,
             "uses_told": old.get("uses_told", False),
+            "runs": old.get("runs", []),
         }
         change = StateChange(pk, sk, item.revision if item else 0, data)
         self.state.put(change)
+        if not released:
+            return
         # between the two writes: told at least once, and once unless this process dies in between
-        self._tell(decision, found)
+        self._tell(data, "It is what {to} releases of it.")
         self.state.put(StateChange(pk, sk, change.revision + 1, {**data, "told": True}))
 
-    def _tell(self, decision: Decision, found: list[GateResult]) -> None:
-        release = self.state.get(release_partition(decision.target), decision.repository)
-        runs = release is not None and release.data["digest"] == decision.digest
-        name, environment = f"{decision.repository}:{decision.tags[0]}", decision.target
-        what = f"{name} is in {environment}, but would not get in today"
-        lines = [f"{what}: {found[0].reason}", *(f"Also {g.name}: {g.reason}" for g in found[1:])]
-        lines.append(f"{'It is what' if runs else 'Another image is what'} {environment} releases of it.")
-        lines += [f"Digest: {decision.digest}", f"Policy: {decision.policy}"]
-        if runs:
-            lines.append(f"To set it back: tallyman release roll-back {environment}/{decision.repository}")
-        attributes = {"kind": "would_not_pass", "environment": environment, "repository": decision.repository}
+    def tell_running(self, item: StateItem, runs: Sequence[str]) -> None:
+        """Tells that it runs, although it would not get in today and is not what is released. One write, a notice."""
+        self._tell(item.data, "Another image is what {to} releases of it, but it runs: " + ", ".join(runs) + ".")
+        self.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "told": True, "runs": list(runs)}))
+
+    def _tell(self, data: Mapping[str, Any], where: str) -> None:
+        gates, environment, repository = data["gates"], data["to"], data["name"]
+        what = f"{repository}:{data['tags'][0]} is in {environment}, but would not get in today"
+        lines = [f"{what}: {gates[0]['reason']}", *(f"Also {g['name']}: {g['reason']}" for g in gates[1:])]
+        lines += [where.format(to=environment), f"Digest: {data['digest']}", f"Policy: {data['policy']}"]
+        if is_released(self.state, environment, repository, data["digest"]):
+            lines.append(f"To set it back: tallyman release roll-back {environment}/{repository}")
+        attributes = {"kind": "would_not_pass", "environment": environment, "repository": repository}
         self.notices.publish(what, "\n".join(lines), attributes)
 
 
+def is_released(state: State, environment: str, repository: str, digest: str) -> bool:
+    """Whether this is what the environment releases of the repository. One GetItem."""
+    release = state.get(release_partition(environment), repository)
+    return release is not None and release.data["digest"] == digest
+
+
 def would_not_pass(state: State, environment: str) -> Iterator[dict[str, Any]]:
-    """The list of an environment: the items' data with `released`, whether it is what the environment runs."""
+    """The list of an environment: the items' data with `released`, whether it is what the environment releases."""
     for item in state.list(watch_partition(environment)):
-        release = state.get(release_partition(environment), item.data["name"])
-        released = release is not None and release.data["digest"] == item.data["digest"]
-        yield {**item.data, "released": released}
+        released = is_released(state, environment, item.data["name"], item.data["digest"])
+        yield {"runs": [], **item.data, "released": released}

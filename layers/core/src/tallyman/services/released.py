@@ -22,11 +22,13 @@ from tallyman.services.blobs import enough_time
 from tallyman.services.consequences import Consequences
 from tallyman.services.guarded import Guarded
 from tallyman.services.judge import Judge, pending_partition
-from tallyman.services.misfits import watch_partition
+from tallyman.services.misfits import Misfits, is_released, watch_partition
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.unfinished import Unfinished
 from tallyman.services.waiting import SCAN_AGAIN, Waiting
 
+RUNS_AGAIN = timedelta(hours=1)
+"""How often it is asked what runs, where something that is not released would not get in today."""
 STUCK = timedelta(minutes=15)
 """How long after its first tag may be set a promotion is to be finished; after that people are told."""
 
@@ -76,6 +78,7 @@ class Released:
         a day a call for each platform of it.
         """
         found = Watched()
+        overtaken: list[StateItem] = []
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
@@ -98,13 +101,34 @@ class Released:
                     self._guard(problems, f"{environment}/{data['name']}", lambda i=item: self._tell_stuck(i))
             for item in self.state.list(watch_partition(environment)):
                 enough_time(left, "what would not get in today")
-                if not wanted(item.data["name"]):
+                data = item.data
+                if not wanted(data["name"]):
                     continue
-                found.would_not_pass[environment] += 1
+                released = is_released(self.state, environment, data["name"], data["digest"])
+                found.would_not_pass[environment] += released or bool(data.get("runs"))
+                if not released:
+                    overtaken.append(item)
                 recalled = any(gate["name"] == "recalled" for gate in item.data["gates"])
                 if recalled and not item.data.get("uses_told"):
                     self._guard(problems, f"{environment}/{item.data['name']}", lambda i=item: self._tell_uses(i))
+        if overtaken and self.waiting.is_due("what runs", RUNS_AGAIN):
+            enough_time(left, "what runs")
+            self._look_for_users(overtaken, problems)
+            self.waiting.note("what runs", RUNS_AGAIN)
         return found
+
+    def _look_for_users(self, items: list[StateItem], problems: list[str]) -> None:
+        """Of images that would not get in today and are not released: what runs them all the same is told."""
+        users, unread = self.consequences.users([Digest(item.data["digest"]) for item in items])
+        problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
+        for item in items:
+            runs = sorted(str(use) for use in users.get(Digest(item.data["digest"]), ()))
+            what = f"{item.data['to']}/{item.data['name']}"
+            if runs and not item.data["told"]:
+                self._guard(problems, what, lambda i=item, r=runs: Misfits(self.state, self.notices).tell_running(i, r))
+            elif not unread and runs != item.data.get("runs", []):
+                change = StateChange(item.pk, item.sk, item.revision, {**item.data, "runs": runs})
+                self._guard(problems, what, lambda c=change: self.state.put(c))
 
     def _guard(self, problems: list[str], what: str, step: Any) -> None:
         try:
@@ -158,11 +182,10 @@ class Released:
         lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]
         lines += [f"{u['kind']} {u['name']} in {u['where']} runs {u['image']}" for u in found["uses"]]
         lines += [f"{where} could not be asked: {why}" for where, why in found["unread"].items()]
-        self.notices.publish(
-            f"recalled, and in {data['to']}: {data['name']}",
-            "\n".join(
-                [f"{data['name']}@{data['digest']} was recalled.", *(lines or ["Nothing that is known runs it."])]
-            ),
-            {"kind": "recalled_in_use", "environment": data["to"], "repository": data["name"]},
-        )
+        if lines:
+            self.notices.publish(
+                f"recalled, and in {data['to']}: {data['name']}",
+                "\n".join([f"{data['name']}@{data['digest']} was recalled.", *lines]),
+                {"kind": "recalled_in_use", "environment": data["to"], "repository": data["name"]},
+            )
         self.state.put(StateChange(item.pk, item.sk, item.revision, {**data, "uses_told": not found["unread"]}))
