@@ -34,8 +34,8 @@ class Stack:
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
     the stack's function of that name. `needs` is what a policy's plans of retention are made with, `lifecycle` reads a
-    repository's own lifecycle policy, `remover` restores archived images. `sleep` and `monotonic` are what waiting is
-    made of.
+    repository's own lifecycle policy, `remover` restores archived images, `clients` gives the clients of AWS that are behind
+    them. `sleep` and `monotonic` are what waiting is made of.
     """
 
     hub: Registry
@@ -57,6 +57,7 @@ class Stack:
     monotonic: Callable[[], float] = time.monotonic
     promoter: Callable[[str], str] | None = None
     guards: Guards | None = None
+    clients: Callable[[], Any] | None = None
     _in_force: Policy | None = None
 
     @property
@@ -83,12 +84,15 @@ class Stack:
             )
         return self._read(Digest(chosen.detail["policy"]))
 
-    def policy_of(self, place: Repository, pull: Sequence[str], push: Sequence[str] | None) -> dict[str, Any] | None:
-        """The repository policy that creating it would set (None: none). `push`: who besides promotions may push."""
+    def policy_of(
+        self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
+    ) -> dict[str, Any] | None:
+        """The repository policy that creating it would set (None: none). `push`: who besides promotions may push;
+        `functions`: whether Lambda functions of that account may pull."""
         if push is None or self.promoter is None:
-            return repository_policy(place, pull, ())
+            return repository_policy(place, pull, (), functions)
         allowed = [self.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
-        return repository_policy(place, pull, allowed)
+        return repository_policy(place, pull, allowed, functions)
 
     def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
         """What is wrong with the repository's policy, if only promotions and `push` may push there."""
@@ -130,12 +134,13 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     from tallyman.adapters import policy_file
     from tallyman.bootstrap import open_stack, retention_needs
     from tallyman_cli.aws import Reconciler, find_stack
+    from tallyman_cli.own_clients import PeopleClients
 
     file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
     given = policy_file.load(file) if file else None
     name = stack or chosen.stack or os.environ.get("TALLYMAN_STACK") or DEFAULT_STACK
     outputs, hub = find_stack(name)
-    adapters = open_stack(outputs, name, hub)
+    adapters = open_stack(outputs, name, hub, PeopleClients(hub, name))
     return Stack(
         hub=hub,
         ledger=adapters.ledger,
@@ -150,6 +155,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         given=given.for_hub(hub) if given else None,
         promoter=adapters.clients.promoter,
         guards=adapters.guards,
+        clients=lambda: adapters.clients,
         needs=lambda judged_by: retention_needs(adapters, judged_by),
         lifecycle=lambda place: adapters.lifecycle.text(place),
         remover=adapters.remover,

@@ -1,16 +1,46 @@
-"""Clients of AWS with a person's own credentials for every account: what `aws` itself would use."""
+"""Clients of AWS for a person: with their own credentials, and in other accounts with the stack's roles for people."""
 
+import logging
 from typing import Any
 
 from tallyman.adapters.clients import Clients, Power
 from tallyman.domain.names import Registry
+from tallyman.errors import NotAllowed, TallymanError
 
 _NOBODY = Registry("000000000000", "us-east-1")
 
 
+# It warns with a traceback where a role can't be assumed; that is raised too, in words.
+logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
+
+_PARAMETERS = {"people": "PeopleRoles", "people-change": "PeopleChangeRoles"}
+
+
+class PeopleClients(Clients):
+    """In the hub's account the person's own credentials; in every other one the stack's role for people there:
+    `<stack>-spoke-people` to read, `<stack>-spoke-people-change` for what changes something."""
+
+    def __init__(self, hub: Registry, stack: str) -> None:
+        super().__init__(hub, stack, "cli")
+
+    def assumed(self, account: str, power: Power) -> str:
+        """The roles of the functions are not for people."""
+        return self.role(account, "people" if power == "read" else "people-change")
+
+    def not_assumed(self, role: str, error: TallymanError) -> TallymanError:
+        """With what to do about it, where that is a matter of permissions."""
+        if not isinstance(error, NotAllowed):
+            return error
+        account, name = role.split(":")[4], role.rpartition("-spoke-")[2]
+        return NotAllowed(
+            f"you can't be {role}, which people use in account {account}: deploy spoke.yaml there with your role's ARN "
+            f"in {_PARAMETERS[name]}, and attach the policy of the hub's output PeoplePolicyArn to your role ({error})"
+        )
+
+
 class OwnClients(Clients):
-    """No roles of spokes: those are for the stack's functions alone. What a person may do in another account, that
-    account's repository policies say."""
+    """No roles of spokes: what `aws` itself would use. What a person may do in another account, that account's
+    repository policies say."""
 
     def __init__(self) -> None:
         super().__init__(_NOBODY, "none", "copy")

@@ -35,7 +35,8 @@ def create(
     """Create a repository in every registry of an environment, with the settings that the policy says.
 
     ECR creates none by itself on the first push. One that is there and equal is fine; one that differs is left as it
-    is, and each difference is named. Acts with your own credentials (in other accounts: the stack's push role).
+    is, and each difference is named. Acts with your own credentials (in other accounts: the stack's role for
+    people who change things).
     Exit status: 0 there as the policy says, 1 it differs or could not be created.
     """
     parse_repository_name(name)  # before the stack is looked for

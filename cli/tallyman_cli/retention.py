@@ -163,8 +163,8 @@ def restore(
 ) -> None:
     """Bring an image back: from the archive, or from another environment that still holds the digest.
 
-    Acts with your own credentials. Its tags come back where they are free. Exit status: 0 it is there again, 1 nobody
-    holds it any more.
+    Acts with your own credentials (in other accounts: the stack's roles for people). Its tags come back where they
+    are free. Exit status: 0 it is there again, 1 nobody holds it any more.
     """
     from tallyman_cli.retention_proof import bring_back
 

@@ -1,6 +1,8 @@
 """Proofs of removals, and the way back."""
 
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
@@ -53,7 +55,10 @@ def _copy(stack: context.Stack, origin: Repository, place: Repository, digest: D
 
     for reference in [f":{tag}" for tag in tags] or [f"@{digest}"]:
         target = f"{place.registry.host}/{place.name}{reference if reference[0] == ':' else ''}"
-        if run([f"{origin.registry.host}/{origin.name}@{digest}", target, "--keep-tags"], clients=stack.clients) != 0:
+        source = f"{origin.registry.host}/{origin.name}@{digest}"
+        with redirect_stdout(sys.stderr):  # what is copied is progress here, and no part of an answer in JSON
+            status = run([source, target, "--keep-tags"], clients=stack.clients)
+        if status != 0:
             raise Refused(f"{digest} could not be copied from {origin} to {place}")
 
 

@@ -31,6 +31,8 @@ log = logging.getLogger("tallyman.local")
 
 STACK = "tallyman"
 DEVELOPER = f"arn:aws:iam::{HUB.account}:role/developer"
+_OF_SPOKES = ("RollOut", "People")
+"""Parameters of Cloud with these beginnings are the spokes' as well."""
 DEMO_POLICY = Path(__file__).with_name("demo.yaml")
 
 
@@ -192,9 +194,11 @@ class Cloud:
                 "HubBusArn": bus,
                 "CanPush": "true",
                 "CanRemove": "true",
+                "PeopleRoles": f"arn:aws:iam::{HUB.account}:role/*",
+                "PeopleChangeRoles": f"arn:aws:iam::{HUB.account}:role/*",
                 "CreateRoles": str(registry.account not in seen).lower(),
             }
-            values |= {name: value for name, value in self._parameters.items() if name.startswith("RollOut")}
+            values |= {name: value for name, value in self._parameters.items() if name.startswith(_OF_SPOKES)}
             seen.add(registry.account)
             name = hub if registry.account != HUB.account else f"{hub}-spoke"
             self.stacks.append(deploy.deploy_spoke(self.root, name, registry, values))

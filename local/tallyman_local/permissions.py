@@ -107,11 +107,16 @@ def needed(
         yield action, request.get("TopicArn") or request.get("TargetArn") or "*"
     elif service == "sts":
         yield action, _request(body, environ).get("RoleArn", "*")
+    elif service == "cloudformation":
+        name = _request(body, environ).get("StackName")
+        yield action, f"arn:aws:cloudformation:{at}:stack/{name}/*" if name else "*"
     elif service == "events" and operation == "PutEvents":
         for entry in json.loads(body)["Entries"]:
             name = entry.get("EventBusName", "default")
             told = {"events:source": str(entry.get("Source")), "events:detail-type": str(entry.get("DetailType"))}
             yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}", told
+    elif service == "events" and operation == "DescribeEventBus":
+        yield action, f"arn:aws:events:{at}:event-bus/{json.loads(body).get('Name', 'default')}"
     elif service == "events" and operation == "DescribeRule":
         asked = json.loads(body)
         bus = asked.get("EventBusName", "default").rpartition("/")[2]

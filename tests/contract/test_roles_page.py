@@ -15,6 +15,8 @@ SPOKE = {
     "spoke-push": "PushRole",
     "spoke-remove": "RemoveRole",
     "spoke-roll-out": "RollOutRole",
+    "spoke-people": "PeopleRole",
+    "spoke-people-change": "PeopleChangeRole",
 }
 
 

@@ -287,6 +287,16 @@ def test_the_outputs_are_what_the_command_line_looks_for() -> None:
     }
 
 
+def test_what_a_spoke_could_not_send_raises_an_alarm_of_its_own_account() -> None:
+    (alarm,) = of_type(spoke(), "AWS::CloudWatch::Alarm").values()
+    assert text(alarm["Dimensions"][0]["Value"]) == "${UndeliveredQueue.QueueName}"
+    assert (alarm["MetricName"], alarm["Threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    topic = {"Fn::If": ["HasTopic", [{"Ref": "NoticesTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert alarm["AlarmActions"] == topic
+    assert spoke()["Parameters"]["NoticesTopicArn"]["Default"] == ""
+
+
 def test_tracing_is_the_services_own() -> None:
     assert hub()["Globals"]["Function"]["Tracing"] == "Active"
     for name in FUNCTIONS:

@@ -161,7 +161,7 @@ def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
 
 
 def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None:
-    for name in ("ReadRole", "PushRole", "RemoveRole", "RollOutRole"):
+    for name in ("ReadRole", "PushRole", "RemoveRole", "RollOutRole", "PeopleRole", "PeopleChangeRole"):
         (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
         condition = statement["Condition"]["StringEquals"]["Fn::If"]
         assert condition == [
@@ -241,6 +241,60 @@ def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: 
     assert needed - allowed == set()
 
 
+def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = unmade(monkeypatch)
+    bootstrap.retention_needs(adapters)
+    assert adapters.lifecycle
+    assert adapters.view
+    assert adapters.guards
+    of_functions = {"ecr:BatchCheckLayerAvailability", "ecr:DescribeImageScanFindings", "ecr:StartImageScan"}
+    reading = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - of_functions
+    roles = of_type(spoke(), "AWS::IAM::Role")
+    assert actions(roles["PeopleRole"]) == reading
+    assert not writes(reading, "ecr")
+    changing = unmade(monkeypatch)
+    assert changing.target
+    assert changing.remover
+    keys = {"kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"}
+    assert actions(roles["PeopleChangeRole"]) == permissions(changing) - {"ecr:BatchDeleteImage"} | keys
+
+
+def test_a_role_of_people_trusts_roles_of_the_hubs_account_that_its_own_parameter_names() -> None:
+    for name, parameter in (("PeopleRole", "PeopleRoles"), ("PeopleChangeRole", "PeopleChangeRoles")):
+        (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
+        assert text(statement["Principal"]["AWS"]) == "arn:${AWS::Partition}:iam::${HubAccount}:root"
+        assert statement["Condition"]["ArnLike"] == {"aws:PrincipalArn": {"Ref": parameter}}
+        assert spoke()["Parameters"][parameter]["Default"] == ""
+    assert spoke()["Resources"]["PeopleRole"]["Condition"] == "CreatesPeopleRole"
+    assert spoke()["Resources"]["PeopleChangeRole"]["Condition"] == "CreatesPeopleChangeRole"
+
+
+def test_people_may_ask_to_be_the_roles_of_people_and_no_function_may() -> None:
+    policy = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (asked,) = [s for s in policy if s["Action"] == "sts:AssumeRole"]
+    names = {text(spoke()["Resources"][r]["Properties"]["RoleName"]) for r in ("PeopleRole", "PeopleChangeRole")}
+    assert {text(r).rpartition("/")[2] for r in asked["Resource"]} == {
+        n.replace("${HubStack}", "${AWS::StackName}") for n in names
+    }
+    assert not [name for name in FUNCTIONS if "spoke-people" in json.dumps(role(name))]
+
+
+def test_keys_of_images_are_used_through_ecr_alone_by_whoever_creates_repositories() -> None:
+    policy = hub()["Resources"]["ImagesKeyPolicy"]
+    assert policy["Properties"]["Roles"] == [{"Ref": "PromoteImageRole"}]
+    found = list(policy["Properties"]["PolicyDocument"]["Statement"])
+    for name in of_type(spoke(), "AWS::IAM::Role"):
+        keys = [s for s in statements(of_type(spoke(), "AWS::IAM::Role")[name]) if s.get("Sid") == "ImagesKeys"]
+        creates = "ecr:CreateRepository" in actions(of_type(spoke(), "AWS::IAM::Role")[name])
+        assert len(keys) == creates
+        found += keys
+    assert len(found) == 3
+    for statement in found:
+        assert statement["Action"] == ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"]
+        assert statement["Resource"] == {"Ref": "ImagesKeyArns"}
+        assert text(statement["Condition"]["StringLike"]["kms:ViaService"]) == "ecr.*.${AWS::URLSuffix}"
+
+
 def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
     readers = {name for name in FUNCTIONS if "ecr:BatchGetImage" in actions(role(name))}
     excluded = {text(p["PrincipalArn"]) for p in of_type(hub(), "AWS::ECR::PullTimeUpdateExclusion").values()}
@@ -252,4 +306,5 @@ def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
         if each["Type"] == "AWS::ECR::PullTimeUpdateExclusion"
     }
     own = {("InHubAccount", f"${{HubStack}}-{name.replace('_', '-')}-${{HubRegion}}") for name in readers}
-    assert named == own | {("InOtherAccount", "${HubStack}-spoke-read")}
+    others = {("InOtherAccount", "${HubStack}-spoke-read"), ("PeopleReadElsewhere", "${HubStack}-spoke-people")}
+    assert named == own | others

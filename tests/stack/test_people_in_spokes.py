@@ -1,0 +1,173 @@
+"""People in another account: with PeoplePolicy alone, in the roles that the spoke's parameters let them be.
+
+The local cloud holds the roles to their policies and their trust, as IAM would.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from deployed import Deployed, deployed
+from typer.testing import CliRunner
+
+import builders as b
+from tallyman.domain.facts import Kind
+from tallyman_cli.main import app
+
+HUB, PROD = "111111111111", "222222222222"
+READER, CHANGER, STRANGER = (f"arn:aws:iam::{HUB}:role/{name}" for name in ("readers", "keepers", "strangers"))
+POLICY = """
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2]}
+  old:  {registries: [222222222222/sa-east-1]}
+repositories:
+  - match: shop/*
+    create: {immutable: true}
+    retention: {keep: [{newest: 1, of: semver}], grace: 0s, at_most: 100%, enforce: true}
+  - match: guarded/*
+    create: {immutable: true, push: tallyman-only}
+    promotions: [{from: dev, to: prod, tags: [semver], gates: {verified: true}}]
+"""
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    parameters = {"PeopleRoles": f"{READER},{CHANGER}", "PeopleChangeRoles": CHANGER}
+    with deployed(tmp_path_factory.mktemp("people"), POLICY, parameters=parameters) as running:
+        stacks = running.client("cloudformation").describe_stacks(StackName=running.cloud.stack)["Stacks"]
+        policy = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
+        for role in (READER, CHANGER, STRANGER):
+            running.cloud.credentials(role)  # makes the role, as an administrator has
+            running.client("iam").attach_role_policy(RoleName=role.rpartition("/")[2], PolicyArn=policy)
+            running.cloud.permissions.held.add(role)
+        yield running
+
+
+@pytest.fixture
+def run(world: Deployed) -> Run:
+    """Runs a command with --json as somebody who holds the role: (exit status, its JSON)."""
+
+    def as_role(role: str, *arguments: str) -> tuple[int, Any]:
+        with mock.patch.dict(os.environ, world.cloud.credentials(role, session="ana")):
+            result = CliRunner().invoke(app, [*arguments, "--json"])
+        return result.exit_code, json.loads(result.stdout)
+
+    return as_role
+
+
+def spoke(world: Deployed, role: str, name: str, region: str = "us-east-2") -> Any:
+    """ECR's client of somebody who holds `role` and became the role of people of this name in the spoke."""
+    keys = world.client("sts", role=role).assume_role(
+        RoleArn=f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-{name}", RoleSessionName="ana"
+    )["Credentials"]
+    return boto3.client(
+        "ecr",
+        region_name=region,
+        endpoint_url=world.cloud.url,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+
+
+def versions(world: Deployed, name: str, count: int) -> list[b.Built]:
+    built = [b.image(f"{name} {n}") for n in range(count)]
+    for n, each in enumerate(built):
+        world.push(each, name, f"v1.{n}.0", environment="prod", settle=False)
+    world.settle()
+    return built
+
+
+def test_a_reader_plans_retention_in_a_spoke_and_every_source_of_usage_answers(world: Deployed, run: Run) -> None:
+    old, _ = versions(world, "shop/plan", 2)
+    status, plan = run(READER, "retention", "plan", "prod/shop/plan")
+    assert (status, plan["refused"]) == (0, None)
+    assert {i["digest"] for i in plan["images"] if i["action"] == "remove"} == {old.digest}
+
+
+def test_who_is_not_named_reads_nothing_there_and_is_told_which_role_and_what_to_do(world: Deployed, run: Run) -> None:
+    versions(world, "shop/closed", 1)
+    status, told = run(STRANGER, "retention", "plan", "prod/shop/closed")
+    assert status == 1
+    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-people," in told["error"]
+    assert f"in account {PROD}" in told["error"]
+    assert "PeopleRoles" in told["error"]
+    assert "PeoplePolicyArn" in told["error"]
+
+
+def test_a_reader_creates_no_repository_and_one_who_may_change_does(world: Deployed, run: Run) -> None:
+    status, (told,) = run(READER, "repository", "create", "guarded/new", "--in", "prod")
+    assert (status, told["state"]) == (1, "failed")
+    assert "spoke-people-change" in told["error"]
+    assert "PeopleChangeRoles" in told["error"]
+    assert world.stack.registries.settings(world.place("guarded/new", "prod")) is None
+    status, (told,) = run(CHANGER, "repository", "create", "guarded/new", "--in", "prod")
+    assert (status, told["state"], told["problem"]) == (0, "created", None)
+    ecr = spoke(world, CHANGER, "spoke-people-change")
+    text = ecr.get_repository_policy(repositoryName="guarded/new")["policyText"]
+    assert f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-push" in text  # still the promoting role alone
+    assert "people" not in text
+
+
+def test_what_was_removed_comes_back_by_who_may_change(world: Deployed, run: Run) -> None:
+    old, _ = versions(world, "shop/back", 2)
+    world.push(old, "shop/back", "v1.0.0", environment="old")
+    world.send("retention", json.dumps({"repository": str(world.place("shop/back", "prod"))}))
+    world.settle()
+    assert world.facts(old.digest, Kind.REMOVED)
+    assert world.there("shop/back", "v1.0.0") == [None]
+    origin, name = world.place("shop/back", "old"), f"prod/shop/back@{old.digest}"
+    status, told = run(READER, "retention", "restore", name)
+    assert status == 1
+    assert world.there("shop/back", "v1.0.0") == [None]
+    status, told = run(CHANGER, "retention", "restore", name)
+    assert (status, told["outcome"], told["tags"]) == (0, f"copied back from {origin}", ["v1.0.0"]), told
+    assert world.there("shop/back", "v1.0.0") == [old.digest]
+
+
+def test_what_is_in_the_archive_comes_out_by_who_may_change(world: Deployed, run: Run) -> None:
+    (image,) = versions(world, "shop/cold", 1)
+    place = world.place("shop/cold", "prod")
+    world.stack.remover.store(place, image.digest, archive=True)
+    name = f"prod/shop/cold@{image.digest}"
+    assert run(READER, "retention", "restore", name)[0] == 1
+    assert world.stack.source.describe(place, [image.digest])[0].archived
+    assert run(CHANGER, "retention", "restore", name)[1]["outcome"] == "restored from the archive"
+    assert not world.stack.source.describe(place, [image.digest])[0].archived
+
+
+@pytest.mark.parametrize("name", ["spoke-read", "spoke-push", "spoke-remove"])
+def test_nobody_becomes_a_functions_role(world: Deployed, name: str) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        spoke(world, CHANGER, name)
+
+
+def test_no_role_of_people_removes_anything_and_the_reading_one_writes_nothing(world: Deployed) -> None:
+    (image,) = versions(world, "shop/kept", 1)
+    kept: dict[str, Any] = {"repositoryName": "shop/kept"}
+    wanted = [{"imageDigest": image.digest}]
+    for role, name in ((READER, "spoke-people"), (CHANGER, "spoke-people-change")):
+        ecr = spoke(world, role, name)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ecr.batch_delete_image(**kept, imageIds=wanted)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ecr.delete_repository(**kept, force=True)
+    reads = spoke(world, READER, "spoke-people")
+    assert reads.describe_images(**kept)["imageDetails"][0]["imageTags"] == ["v1.0.0"]
+    for refused in (
+        lambda: reads.put_image(**kept, imageManifest=image.root.raw.decode(), imageTag="v2.0.0"),
+        lambda: reads.create_repository(repositoryName="shop/more"),
+        lambda: reads.set_repository_policy(**kept, policyText="{}"),
+        lambda: reads.update_image_storage_class(**kept, imageId=wanted[0], targetStorageClass="ARCHIVE"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            refused()
+    with pytest.raises(ClientError, match="AccessDenied"):
+        spoke(world, READER, "spoke-people-change")
