@@ -130,7 +130,7 @@ class Bench:
         (self.folder / "ecr-docker").mkdir()
         self.ecr = self.start(Ecr(self.folder / "ecr-docker"))
         self.ecr.docker_config()
-        self.sink = None if self.latency else self.start(Sink())
+        self.sinks = [] if self.latency else [self.start(Sink()) for _ in range(3)]
         self.source_host, self.hosts = self.source.host, [target.host for target in self.targets]
         if self.latency:
             lines = [self.start(Line(place.port, self.latency / 2)) for place in (self.source, *self.targets)]
@@ -192,7 +192,7 @@ class Bench:
 
     def workloads(self) -> list[Workload]:
         """In the order in which they are run."""
-        one = self.hosts[:1]
+        one, sinks = self.hosts[:1], [sink.host for sink in self.sinks]
         small = self.repository("small", self.source_host, one[0])
         made = [
             Workload("index-3x8x5MB", "≤ 1.0", self.image("index", one), self.wipe, counts=self.counts),
@@ -207,20 +207,20 @@ class Bench:
                 for tool, commands in made[-1].commands.items()
             }
             return made[:3] + made[4:]
-        assert self.sink is not None
-        sink = self.sink
 
         def forget() -> None:
             self.wipe()
-            sink.forget()
+            for sink in self.sinks:
+                sink.forget()
 
         return [
             *made,
             self.many_in_ecr(),
             self.many(one[0]),
             Workload("three-targets", "≤ 0.65", self.image("middle", self.hosts), self.wipe, counts=self.counts),
+            Workload("three-sinks", "≤ 0.65", self.image("middle", sinks), forget, counts=self.counts),
             Workload("10x150MB", "≤ 1.0", self.image("big", one), self.wipe, counts=self.counts),
-            Workload("10x150MB-to-sink", "", self.image("big", [sink.host]), forget, counts=self.counts),
+            Workload("10x150MB-to-sink", "", self.image("big", sinks[:1]), forget, counts=self.counts),
         ]
 
     def there(self, hosts: Sequence[str]) -> Workload:

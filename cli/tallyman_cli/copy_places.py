@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,6 +97,7 @@ class Ways:
     def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
         self._logins, self._clients, self._plain = logins, clients, plain
         self._listed: dict[Repository, Listed] = {}
+        self._making = threading.Lock()
 
     @cached_property
     def _wire(self) -> Any:
@@ -189,10 +191,14 @@ class Ways:
         if isinstance(repository.registry, Folder):
             found = self._layout.tags(repository)
         elif isinstance(repository.registry, Host):
-            found = dict.fromkeys(self._pull.tags(repository))
+            with self._making:
+                source = self._pull
+            found = dict.fromkeys(source.tags(repository))
         else:
-            details = list(self._ecr_source.images(repository))
-            self._listed[repository] = Listed(self._ecr_source, details)
+            with self._making:  # several repositories are listed at once
+                source = self._ecr_source
+            details = list(source.images(repository))
+            self._listed[repository] = Listed(source, details)
             found = {tag: detail.digest for detail in details for tag in detail.tags}
         return {tag: digest for tag, digest in found.items() if not _FALLBACK.fullmatch(tag)}
 

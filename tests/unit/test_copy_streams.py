@@ -3,8 +3,10 @@
 import io
 import threading
 
+import pytest
+
 from builders import PROD, digest_of
-from tallyman.services.streams import MOST, Streams
+from tallyman.services.streams import MOST, Streams, beginning
 from tallyman_cli.copy_progress import Counting, Shown
 
 
@@ -26,6 +28,22 @@ def carried(streams: Streams, clock: Clock, rate_of: "dict[int, float] | float",
         streams.count(int(rate * 0.3))
         seen.append(streams.limit)
     return seen
+
+
+@pytest.mark.parametrize(
+    ("sizes", "streams"),
+    [
+        ([], MOST),
+        ([20_000] * 80, MOST),  # requests are the work
+        ([5_000_000] * 24, 6),
+        ([5_000_000] * 10, 5),  # five, and again five: none is left over
+        ([5_000_000] * 3, 3),
+        ([150_000_000] * 10, 2),
+        ([150_000_000], 1),
+    ],
+)
+def test_a_copy_begins_with_as_many_streams_as_the_sizes_of_its_blobs_call_for(sizes: list[int], streams: int) -> None:
+    assert beginning(sizes) == streams
 
 
 def test_streams_grow_while_more_of_them_bring_more() -> None:

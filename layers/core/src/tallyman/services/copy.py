@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
-from math import ceil
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
@@ -25,7 +24,7 @@ from tallyman.services.blobs import chunks
 from tallyman.services.family import Family, families, family, join
 from tallyman.services.parts import Parts
 from tallyman.services.staging import Staged, Work
-from tallyman.services.streams import MOST, Streams
+from tallyman.services.streams import MOST, Streams, beginning
 from tallyman.services.tee import Teed, tee
 from tallyman.services.watch import Watch
 
@@ -33,12 +32,6 @@ __all__ = ["Family", "Parts", "Staged", "Survey", "Watch", "families", "family",
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning."""
-
-SMALL = 1_000_000
-"""Bytes of a blob up to which requests are most of its work: then too."""
-
-FEW = 6
-"""Streams to begin with else, or fewer, so that none is left over: ten blobs go five at once, and again five."""
 
 
 def stage(
@@ -89,9 +82,8 @@ def stage(
         _all(alone.submit(work.guard, work.prepare) for work in works)
         _all(alone.submit(work.guard, work.mount) for work in works)
         lacking = {d for work in works for d in work.lacking if not work.error}
-        small = sum(family.blobs[d].size for d in lacking) < SMALL * len(lacking)
-        rounds = max(1, ceil(len(lacking) / FEW))
-        streams = Streams(start=parallel or (MOST if far or small else ceil(len(lacking) / rounds) or 1), most=most)
+        sizes = [family.blobs[d].size for d in lacking]
+        streams = Streams(start=parallel or (MOST if far else beginning(sizes)), most=most)
         copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
         largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)

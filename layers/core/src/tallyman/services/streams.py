@@ -2,17 +2,34 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 
 MOST = 16
 """Streams at most: memory is bounded by them, and more have never been faster."""
+
+FEW = 6
+"""Streams to begin with where the registries are near, or fewer, so that none is left over: ten blobs go five at once,
+and again five."""
+
+SMALL, LARGE = 1_000_000, 50_000_000
+"""Bytes of a blob up to which requests are most of its work, and all streams are used; and from which on two streams
+are enough to begin with: each more only costs processor time, unless measuring says otherwise."""
 
 _BLOB = 64 * 1024
 """What the end of a blob counts for beside its bytes: with many small ones the requests are the work."""
 
 _INTERVAL = 0.25  # seconds between two looks
 _BETTER, _WORSE = 1.08, 0.85
+
+
+def beginning(sizes: Sequence[int]) -> int:
+    """With how many streams to begin for blobs of these sizes in bytes, where the registries are near."""
+    mean = sum(sizes) / (len(sizes) or 1)
+    if mean < SMALL:
+        return MOST
+    return ceil(len(sizes) / ceil(len(sizes) / (2 if mean >= LARGE else FEW)))
 
 
 class Streams:
