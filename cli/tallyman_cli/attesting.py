@@ -1,48 +1,20 @@
 """What is said of a build, beside the image: an SBOM (SPDX 2.3) and its provenance (in-toto, SLSA 1.0).
 
-Both say nothing that another build of the same commit would say otherwise, and are referrers, never inside an index:
-the image has the same digest with and without them.
+Both are referrers, never inside an index: the image has the same digest with and without them. Only the provenance says
+which build it was; the SBOM says nothing that another build of the same commit would say otherwise.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.times import format_time
 from tallyman_cli.checkout import Checkout
+from tallyman_cli.dockerfile import Base
+from tallyman_cli.invocation import Invocation
 
 SPDX = "application/spdx+json"
 IN_TOTO = "application/vnd.in-toto+json"
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What a Dockerfile builds upon. `digest`: as pinned there, None where it is not."""
-
-    image: str
-    digest: str | None
-
-
-def bases(dockerfile: str) -> tuple[Base, ...]:
-    """The base images of a Dockerfile; `scratch` and earlier stages are none. Of variables the default counts."""
-    found: list[Base] = []
-    stages: set[str] = set()
-    variables: dict[str, str] = {}
-    for line in dockerfile.splitlines():
-        words = [word for word in line.split() if not word.startswith("--")]
-        if len(words) > 1 and words[0].upper() == "ARG":
-            name, _, default = words[1].partition("=")
-            variables[name] = default
-        elif len(words) > 1 and words[0].upper() == "FROM":
-            image = words[1]
-            for name, default in variables.items():
-                image = image.replace(f"${{{name}}}", default).replace(f"${name}", default)
-            if image != "scratch" and image not in stages:
-                name, _, digest = image.partition("@")
-                found.append(Base(name, digest or None))
-            if len(words) > 3 and words[2].upper() == "AS":
-                stages.add(words[3])
-    return tuple(dict.fromkeys(found))
+SLSA = "https://slsa.dev/provenance/v1"
 
 
 def annotations(checkout: Checkout, version: str) -> dict[str, str]:
@@ -55,6 +27,14 @@ def annotations(checkout: Checkout, version: str) -> dict[str, str]:
         "org.opencontainers.image.authors": checkout.author,
     }
     return {name: value for name, value in told.items() if value}
+
+
+def of_base(base: Base | None) -> dict[str, str]:
+    """What image and labels say of the image that it stands on."""
+    if base is None:
+        return {}
+    told = {"org.opencontainers.image.base.name": base.image}
+    return told | ({"org.opencontainers.image.base.digest": base.digest} if base.digest else {})
 
 
 def sbom(name: str, subject: Manifest, packages: Mapping[str, str], checkout: Checkout) -> dict[str, object]:
@@ -85,8 +65,11 @@ def sbom(name: str, subject: Manifest, packages: Mapping[str, str], checkout: Ch
     }
 
 
-def provenance(name: str, subject: Manifest, checkout: Checkout, on: Sequence[Base]) -> dict[str, object]:
-    """Which commit it was built from, and upon what."""
+def provenance(
+    name: str, subject: Manifest, checkout: Checkout, on: Sequence[Base], by: Invocation
+) -> dict[str, object]:
+    """Which commit it was built from, upon what, and by which build for whom."""
+    told = {"url": by.url, "person": by.person}
     dependencies: list[dict[str, object]] = [
         {"uri": checkout.source or f"git:{checkout.folder.name}", "digest": {"gitCommit": checkout.commit}}
     ]
@@ -98,13 +81,17 @@ def provenance(name: str, subject: Manifest, checkout: Checkout, on: Sequence[Ba
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": name, "digest": {"sha256": subject.digest.hex}}],
-        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicateType": SLSA,
         "predicate": {
             "buildDefinition": {
                 "buildType": "https://mobyproject.org/dockerfile",
                 "externalParameters": {"source": checkout.source, "revision": checkout.commit},
+                "internalParameters": {name: text for name, text in told.items() if text},
                 "resolvedDependencies": dependencies,
             },
-            "runDetails": {"builder": {"id": "tallyman build"}},
+            "runDetails": {
+                "builder": {"id": by.builder},
+                "metadata": {"invocationId": by.id} if by.id else {},
+            },
         },
     }

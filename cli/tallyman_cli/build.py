@@ -6,11 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.manifest import Manifest
-from tallyman.domain.names import Registry, Repository, parse_repository_name
+from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli import building, context, options, output
+from tallyman_cli.addresses import address
+from tallyman_cli.builder import find
 from tallyman_cli.building import Wanted
 from tallyman_cli.checkout import read
+from tallyman_cli.context import Stack
 from tallyman_cli.tagging import suggest
 
 
@@ -23,7 +26,12 @@ def build(
     push: Annotated[bool, typer.Option("--push", help="Push it, the tags last; without, it is only built.")] = False,
     platform: Annotated[
         str | None,
-        typer.Option("--platform", metavar="OS/ARCHITECTURE", help="Build for this one.", show_default="this machine"),
+        typer.Option(
+            "--platform",
+            metavar="OS/ARCHITECTURE",
+            help="Build for this one; for several, with commas, into an index.",
+            show_default="this machine",
+        ),
     ] = None,
     parts: Annotated[
         str | None,
@@ -40,6 +48,15 @@ def build(
             "--join",
             metavar="ARCHITECTURES",
             help="Build nothing: join what waits in --parts (amd64,arm64) into an index.",
+            show_default=False,
+        ),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            "--cache",
+            metavar="NAME",
+            help="The repository that keeps the builder's cache, where the builder can.",
             show_default=False,
         ),
     ] = None,
@@ -62,7 +79,13 @@ def build(
     wanted = Wanted(checkout, suggest(checkout, rules), name)
     for each in wanted.suggestion.left_out:
         output.say(f"left out: {each}")
-    answer = _push(wanted, environment, platform, parts, join, stack, policy) if push else _only(wanted, platform)
+    platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
+    if parts and len(platforms) > 1:
+        raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
+    if push:
+        answer = _push(wanted, environment, platforms, parts, join, cache, stack, policy)
+    else:
+        answer = _only(wanted, platforms)
     if as_json:
         output.data(answer)
         return
@@ -70,19 +93,20 @@ def build(
         output.line(image)
 
 
-def _only(wanted: Wanted, platform: str | None) -> dict[str, Any]:
+def _only(wanted: Wanted, platforms: list[str]) -> dict[str, Any]:
     with building.scratch_folder() as scratch:
-        built = building.build(wanted, Path(scratch), output.say, platform)
+        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms)
     output.say(f"built, not pushed (--push): its tags would be {', '.join(wanted.suggestion.tags)}")
-    return _answer(wanted, built.manifest, None, "built")
+    return _answer(wanted, building.together(images, wanted), None, "built")
 
 
 def _push(
     wanted: Wanted,
     environment: str,
-    platform: str | None,
+    platforms: list[str],
     parts: str | None,
     join: str | None,
+    cache: str | None,
     stack: str | None,
     policy: Path | None,
 ) -> dict[str, Any]:
@@ -97,19 +121,33 @@ def _push(
     waiting = Repository(place.registry, parse_repository_name(parts)) if parts else None
     if join and waiting:
         root = building.join(opened, place, waiting, wanted, join.split(","))
-        opened.target.put_manifest(place, root)
-        building.tag(opened, place, root, wanted.suggestion.tags)
-        return _answer(wanted, root, place, "pushed")
+        return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+    kept = address(opened.policy, Repository(place.registry, parse_repository_name(cache))) if cache else None
     with building.scratch_folder() as scratch:
-        built = building.build(wanted, Path(scratch), output.say, platform)
-        building.push_content(opened, place, built)
-        for referrer in building.attach(opened, place, wanted, built):
-            output.say(f"attached {referrer}")
-        if waiting:
-            output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, built)}")
-            return _answer(wanted, built.manifest, place, "part")
-    building.tag(opened, place, built.manifest, wanted.suggestion.tags)
-    return _answer(wanted, built.manifest, place, "pushed")
+        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms, kept)
+        for image in images:
+            building.push_content(opened, place, image)
+            _told(building.attach(opened, place, wanted, image.manifest, image.packages))
+            if waiting:
+                output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")
+    root = building.together(images, wanted)
+    if waiting:
+        return _answer(wanted, root, place, "part")
+    return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+
+
+def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest) -> Manifest:
+    """An index with its provenance, then the tags; an image is there already."""
+    if root.is_index:
+        opened.target.put_manifest(place, root)
+        _told(building.attach(opened, place, wanted, root, None))
+    building.tag(opened, place, root, wanted.suggestion.tags)
+    return root
+
+
+def _told(referrers: list[Digest]) -> None:
+    for referrer in referrers:
+        output.say(f"attached {referrer}")
 
 
 def _answer(wanted: Wanted, manifest: Manifest, place: Repository | None, state: str) -> dict[str, Any]:

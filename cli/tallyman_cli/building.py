@@ -1,27 +1,32 @@
-"""The phases of a build: work out the tags, see to the repository, build, push the tag last, read the digest back.
+"""The phases of a build: see to the repository, build, push the tag last, read the digest back.
 
 Each may be repeated: what is there already is not done again, and a push that was cut off leaves no tag.
 """
 
 import json
-import subprocess
+import platform as here_platform
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import BadInput, DigestMismatch, Refused, TagTaken
-from tallyman_cli.attesting import IN_TOTO, SPDX, annotations, bases, provenance, sbom
-from tallyman_cli.built_image import Blob, BuiltImage, attachment, from_saved, index_of
-from tallyman_cli.checkout import Checkout, archive
+from tallyman.domain.provenance import PREDICATE
+from tallyman.errors import DigestMismatch, Refused, TagTaken
+from tallyman_cli.attesting import IN_TOTO, SLSA, SPDX, annotations, of_base, provenance, sbom
+from tallyman_cli.builder import Builder, Say, dockerfile_of
+from tallyman_cli.built_image import BuiltImage, attachment, index_of
+from tallyman_cli.checkout import Checkout
 from tallyman_cli.context import Stack
 from tallyman_cli.creation import DIFFERS, FAILED, create_in
+from tallyman_cli.docker_build import Recipe
+from tallyman_cli.dockerfile import bases, stands_on
+from tallyman_cli.image_layers import Blob
+from tallyman_cli.invocation import here
 from tallyman_cli.tagging import Suggestion, next_free
 
 REVISION = "org.opencontainers.image.revision"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,9 @@ class Wanted:
     @property
     def labels(self) -> dict[str, str]:
         """Of the image, and its annotations."""
-        return annotations(self.checkout, self.suggestion.version)
+        dockerfile = self.checkout.folder / "Dockerfile"
+        base = stands_on(dockerfile.read_text("utf-8")) if dockerfile.is_file() else None
+        return annotations(self.checkout, self.suggestion.version) | of_base(base)
 
 
 def repository(stack: Stack, name: str, environment: str) -> Repository:
@@ -94,41 +101,33 @@ def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:
     return revision
 
 
-def build(wanted: Wanted, scratch: Path, say: Say, platform: str | None = None) -> BuiltImage:
-    """`docker build` of the commit. Refused with the engine's last words where it fails; BadInput: no Dockerfile, no
-    engine. With `platform` for another one, which needs QEMU where the Dockerfile runs something."""
-    dockerfile = wanted.checkout.folder / "Dockerfile"
-    if not dockerfile.is_file():
-        raise BadInput(f"there is no {dockerfile}")
-    for base in bases(dockerfile.read_text("utf-8")):
+def build(
+    wanted: Wanted, builder: Builder, scratch: Path, say: Say, platforms: Sequence[str], cache: str | None = None
+) -> list[BuiltImage]:
+    """Builds the commit, for each platform by itself (none named: this machine's). `cache`: where a BuildKit by itself
+    keeps its cache, without a tag. Refused with the builder's last words where it fails; BadInput: no Dockerfile, no
+    docker."""
+    for base in bases(dockerfile_of(wanted.checkout.folder)):
         pinned = f"pinned to {base.digest}" if base.digest else "not pinned by digest: builds may differ"
         say(f"base image {base.image}: {pinned}")
-    image_id = scratch / "image-id"
-    command = ["docker", "build", "--iidfile", str(image_id)]
-    for name, value in wanted.labels.items():
-        command += ["--label", f"{name}={value}"]
-    command += ["--build-arg", f"SOURCE_DATE_EPOCH={int(wanted.checkout.at.timestamp())}"]
-    if platform:
-        command += ["--platform", platform]
-    run([*command, "-"], archive(wanted.checkout))
-    saved = scratch / "image.tar"
-    run(["docker", "save", "--output", str(saved), image_id.read_text().strip()])
-    # From scratch the engine names its own platform, whatever was asked for; a base image names the right one.
-    asked = platform if platform and not bases(dockerfile.read_text("utf-8")) else None
-    built = from_saved(saved, wanted.checkout.at, wanted.labels, scratch, asked)
-    saved.unlink()
-    return built
+    say(f"built by {builder}")
+    if cache and not builder.apart:
+        say(f"no cache in {cache}: that takes a BuildKit by itself (docker buildx create --use)")
+    found = []
+    for number, platform in enumerate(platforms or [None]):
+        if platform and builder.platforms and platform not in builder.platforms:
+            say(f"{platform} is not what the builder runs: a Dockerfile that runs something needs QEMU for it (binfmt)")
+        at = f"{cache}:{cache_tag(wanted, platform)}" if cache else None
+        folder = scratch / str(number)
+        folder.mkdir()
+        found.append(Recipe(builder, wanted.checkout, wanted.labels, platform, at).build(folder, say))
+    return found
 
 
-def run(command: list[str], given: bytes = b"") -> None:
-    """Runs a program. Refused with its last words where it fails."""
-    try:
-        done = subprocess.run(command, input=given, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise BadInput(f"there is no {command[0]} here") from None
-    if done.returncode:
-        words = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise Refused(f"{' '.join(command[:2])} failed: {words[-1500:]}")
+def cache_tag(wanted: Wanted, platform: str | None) -> str:
+    """The tag of the cache: one for each repository and platform."""
+    words = ["cache", *wanted.name.split("/"), *(platform or f"linux/{machine()}").split("/")]
+    return "-".join(words)[:128]
 
 
 def push_content(stack: Stack, place: Repository, image: BuiltImage) -> None:
@@ -143,20 +142,19 @@ def _push_blobs(stack: Stack, place: Repository, blobs: Iterable[Blob]) -> None:
         stack.target.upload(place, digest, by_digest[digest].size, by_digest[digest].chunks())
 
 
-def attach(stack: Stack, place: Repository, wanted: Wanted, image: BuiltImage) -> list[Digest]:
-    """SBOM and provenance, as referrers of the image."""
-    on = bases((wanted.checkout.folder / "Dockerfile").read_text("utf-8"))
-    documents: list[tuple[str, Mapping[str, object]]] = [
-        (SPDX, sbom(wanted.name, image.manifest, image.packages, wanted.checkout)),
-        (IN_TOTO, provenance(wanted.name, image.manifest, wanted.checkout, on)),
-    ]
-    found = []
-    for kind, document in documents:
-        manifest, blobs = attachment(image.manifest, kind, document)
+def attach(
+    stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, packages: Mapping[str, str] | None
+) -> list[Digest]:
+    """SBOM (where packages were looked for: an index has none of its own) and provenance, as referrers of the image."""
+    on, by = bases(dockerfile_of(wanted.checkout.folder)), here()
+    statement = provenance(wanted.name, manifest, wanted.checkout, on, by)
+    made = [attachment(manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})]
+    if packages is not None:
+        made.insert(0, attachment(manifest, SPDX, sbom(wanted.name, manifest, packages, wanted.checkout)))
+    for referrer, blobs in made:
         _push_blobs(stack, place, blobs)
-        stack.target.put_manifest(place, manifest)
-        found.append(manifest.digest)
-    return found
+        stack.target.put_manifest(place, referrer)
+    return [referrer.digest for referrer, _ in made]
 
 
 def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) -> None:
@@ -169,6 +167,12 @@ def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) ->
             raise DigestMismatch(
                 f"{place}:{name} was pushed as {root.digest} and reads back as {found and found.digest}"
             )
+
+
+def machine() -> str:
+    """This machine's architecture, as images name it."""
+    told = here_platform.machine().lower()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(told, told)
 
 
 def part_tag(wanted: Wanted, architecture: str) -> str:
@@ -196,6 +200,13 @@ def join(stack: Stack, place: Repository, parts: Repository, wanted: Wanted, arc
             raise Refused(f"{place}@{part.digest} ({architecture}) is not there: build it again")
         children.append((part, {"os": "linux", "architecture": architecture}))
     return index_of(children, wanted.labels)
+
+
+def together(images: Sequence[BuiltImage], wanted: Wanted) -> Manifest:
+    """The image, or the index of several."""
+    if len(images) == 1:
+        return images[0].manifest
+    return index_of([(image.manifest, image.platform) for image in images], wanted.labels)
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:

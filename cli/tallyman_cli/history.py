@@ -63,6 +63,7 @@ def as_data(row: Row) -> dict[str, Any]:
         "digest": row.digest,
         "actor": row.actor,
         "via": str(row.via),
+        "commit": row.commit,
     }
 
 
@@ -77,10 +78,11 @@ def _table(shown: list[Row]) -> None:
             str(row.repository.registry) if len(registries) > 1 else "",
             row.actor or "",
             str(row.via),
+            (row.commit or "")[:7],
         )
         for row in shown
     ]
-    output.table(("at", "kind", "image", "digest", "registry", "who", "via"), cells)
+    output.table(("at", "kind", "image", "digest", "registry", "who", "via", "commit"), cells)
 
 
 def _image(repository: Repository, tag: str | None) -> str:

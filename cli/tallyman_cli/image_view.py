@@ -52,6 +52,7 @@ class ImageView:
             "tags": sorted(tags or {tag for where in locations for tag in where["tags"]}),
             "registries": [where["registry"] for where in locations],
             "locations": locations,
+            "built": self.built(),
             "verified": self.verified(),
             "scan": self.scan(platforms),
             "promotions": self.promotions(),
@@ -162,6 +163,15 @@ class ImageView:
             }
             for detail in details
         ]
+
+    def built(self) -> dict[str, Any]:
+        """What the image, and statements about it, say of how it came about; nobody checked it: `commit` null where it
+        names none, `builds` those that made it, each once."""
+        facts = [f for told in (self.image.facts, *self.image.platforms.values()) for f in told]
+        told: Mapping[str, str] = next((f.detail["built"] for f in facts if f.detail.get("built")), {})
+        names = {"commit": "revision", "source": "source", "version": "version", "author": "authors"}
+        builds = {b["id"]: dict(b) for f in facts if f.kind is Kind.REFERRED and (b := f.detail.get("build"))}
+        return {**{key: told.get(name) for key, name in names.items()}, "builds": list(builds.values())}
 
     def verified(self) -> dict[str, Any]:
         """The newest verification in this repository, else anywhere; verdict null where there is none."""

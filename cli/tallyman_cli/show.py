@@ -41,6 +41,7 @@ def _tell(found: dict[str, Any]) -> None:
             ("media type", found["media_type"]),
             ("size", f"{output.size(found['size'])} compressed"),
             ("tags", ", ".join(found["tags"]) or "none"),
+            *_built(found["built"]),
             ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
             ("scan", _when(_scan(scan), scan["at"])),
         ],
@@ -64,6 +65,16 @@ def _tell(found: dict[str, Any]) -> None:
     if bad:
         output.line()
         output.table(("check", "verdict", "what"), checks_table(bad))
+
+
+def _built(built: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the image says of itself: said so, for nobody checked it."""
+    said = [("built from, it says", " ".join(filter(None, (built["commit"], built["source"]))))]
+    said.append(("author, it says", built["author"] or ""))
+    for each in built["builds"]:
+        by = f" for {each['person']}" if each.get("person") else ""
+        said.append(("build, it says", f"{each.get('url') or each['id']}{by}"))
+    return [(name, "".join(c if c.isprintable() else "?" for c in text)) for name, text in said if text]
 
 
 def _cost(found: dict[str, Any], registry: str) -> str:

@@ -260,7 +260,7 @@ def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) ->
 
 def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push() -> None:
     import builders as b
-    from tallyman.services.record_push import _built
+    from tallyman.domain.provenance import built
 
     revision = "org.opencontainers.image.revision"
     document = {
@@ -269,7 +269,7 @@ def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push()
         "layers": [],
         "annotations": {revision: "3f2a91c", "org.opencontainers.image.authors": "A" * 9000, "other": "x"},
     }
-    told = _built(b.manifest_of(document))
+    told = built(b.manifest_of(document))
     assert told == {"revision": "3f2a91c", "authors": "A" * 500}
     document["annotations"] = {"org.opencontainers.image.version": "1.0.0"}
-    assert _built(b.manifest_of(document)) == {}
+    assert built(b.manifest_of(document)) == {}

@@ -28,7 +28,8 @@ def test_a_move_of_a_tag_is_two_rows_newest_first(world: World) -> None:
         ("pushed", second.digest),
         ("pushed", first.digest),
     ]
-    assert set(found[0]) == {"at", "seen", "kind", "registry", "repository", "tag", "digest", "actor", "via"}
+    keys = {"at", "seen", "kind", "registry", "repository", "tag", "digest", "actor", "via", "commit"}
+    assert set(found[0]) == keys
     assert found[0]["registry"] == "111111111111/us-east-2"
     assert found[0]["repository"] == "rocketseat/widget-server"
     assert (found[0]["via"], found[0]["actor"]) == ("event", None)

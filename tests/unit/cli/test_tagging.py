@@ -9,7 +9,9 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.policy import Policy, RepositoryRule
 from tallyman.errors import BadInput
 from tallyman_cli import checkout
-from tallyman_cli.attesting import Base, annotations, bases, provenance, sbom
+from tallyman_cli.attesting import annotations, provenance, sbom
+from tallyman_cli.dockerfile import Base, bases
+from tallyman_cli.invocation import Invocation
 from tallyman_cli.tagging import next_free, suggest
 
 CI = ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH")
@@ -159,8 +161,8 @@ def test_what_is_said_of_a_build_is_the_same_for_the_same_commit(folder: Path) -
     told = annotations(found, "v1.4.0")
     assert told["org.opencontainers.image.revision"] == found.commit
     assert told["org.opencontainers.image.authors"] == "Ana <ana@example.com>"
-    statement = provenance("app", image, found, bases(DOCKERFILE))
+    statement = provenance("app", image, found, bases(DOCKERFILE), Invocation())
     assert statement["subject"] == [{"name": "app", "digest": {"sha256": image.digest.hex}}]
     document = sbom("app", image, {"deb/libc6": "2.41", "pypi/boto3": "1.44"}, found)
     assert document["spdxVersion"] == "SPDX-2.3"
-    assert statement == provenance("app", image, checkout.read(folder), bases(DOCKERFILE))
+    assert statement == provenance("app", image, checkout.read(folder), bases(DOCKERFILE), Invocation())

@@ -23,7 +23,8 @@ _SAME = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`."""
+    """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`;
+    `commit`: what a pushed image says that it was built from."""
 
     at: datetime
     seen: datetime
@@ -33,6 +34,7 @@ class Row:
     digest: Digest
     actor: str | None
     via: Via
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: d
 def _told(fact: Fact) -> _Told:
     assert fact.repository is not None  # the callers
     assert fact.digest is not None  # leave such facts out
-    row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via)
+    commit = (fact.detail.get("built") or {}).get("revision")
+    row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via, commit)
     current = None if fact.detail.get("gone") else fact.detail.get("current", "")
     return _Told(row, current, fact.via is Via.EVENT and "call" not in fact.detail)
 
@@ -186,4 +189,9 @@ def _image_rows(stream: list[_Told]) -> list[Row]:
 def _join(first: Row, second: Row) -> Row:
     """Two tellings of one happening: an event's time and way win, then the older; the earliest sight; any actor."""
     lead, other = (second, first) if first.via is not Via.EVENT and second.via is Via.EVENT else (first, second)
-    return replace(lead, seen=min(first.seen, second.seen), actor=lead.actor or other.actor)
+    return replace(
+        lead,
+        seen=min(first.seen, second.seen),
+        actor=lead.actor or other.actor,
+        commit=lead.commit or other.commit,
+    )

@@ -14,9 +14,10 @@ from tallyman.domain.images import ApiCall, ImageDetail
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.provenance import build_of, built, predicates
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
-from tallyman.errors import BadMessage, NotFound, StateMoved
+from tallyman.errors import BadManifest, BadMessage, NotFound, StateMoved
 from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State
 from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, lost_change, mark_active, tag_change
@@ -169,6 +170,8 @@ class RecordPush:
                     hold(self.state, repository, digest, False, None, self.clock())
             except StateMoved:
                 continue
+            if there is None:
+                self._judge_bereft(digest)
             return
         raise StateMoved(f"{repository}@{digest} keeps changing: try again")
 
@@ -240,6 +243,20 @@ class RecordPush:
         if subject is not None:
             self.judge.digest(subject)
 
+    def _judge_bereft(self, digest: Digest) -> None:
+        """What it referred to (a signature, its image) is decided anew: by the manifest that was kept when it came."""
+        raw = self.archive.get("manifests", digest)
+        if raw is None:
+            return  # it was never read: no fact says that it refers to anything
+        try:
+            subject = Manifest.parse(raw).subject
+        except BadManifest:
+            return
+        if subject is not None:
+            if self.signing is not None:
+                self.signing.refresh(subject.digest)
+            self.judge.digest(subject.digest)
+
     def _relate(self, seen: Seen, manifest: Manifest) -> None:
         """In each child's partition its index, in a subject's its referrer: so that one read of those finds them.
 
@@ -257,12 +274,14 @@ class RecordPush:
 
     def _refer(self, subject: Digest, seen: Seen, referrer: Manifest) -> None:
         """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
-        told = {
+        told: dict[str, Any] = {
             "referrer": str(referrer.digest),
             "artifact_type": referrer.artifact_type or "",
-            "predicates": _predicates(referrer),
+            "predicates": predicates(referrer),
             "repository": str(seen.repository),
         }
+        if build := build_of(referrer):
+            told["build"] = build
         self._append_relation(Kind.REFERRED, subject, seen, referrer.digest, told)
 
     def _append_relation(
@@ -284,11 +303,13 @@ class RecordPush:
         more: dict[str, Any] = dict(seen.extra or {})
         if seen.tag:
             more["current"] = current
+            if seen.kind is Kind.UNTAGGED and detail is None:
+                more["absent"] = True  # its last tag took it along
         elif seen.kind is Kind.DELETED:
             more["gone"] = detail is None
         if manifest is not None:
-            if built := _built(manifest):
-                more["built"] = built
+            if commit := built(manifest):
+                more["built"] = commit
             more["index"] = manifest.is_index
             if manifest.is_index:
                 more["platforms"] = [
@@ -313,25 +334,6 @@ class RecordPush:
             actor=seen.actor,
             detail=more,
         )
-
-
-_BUILT = "org.opencontainers.image."
-_LONGEST = 500  # characters of what an annotation says: anybody who may push may write them
-
-
-def _built(manifest: Manifest) -> dict[str, str]:
-    """Which commit, source, version and author an image names in its annotations, where it names a commit."""
-    told = {name: manifest.annotations.get(_BUILT + name) for name in ("revision", "source", "version", "authors")}
-    return {name: text[:_LONGEST] for name, text in told.items() if text} if told["revision"] else {}
-
-
-_PREDICATES = ("in-toto.io/predicate-type", "dev.sigstore.bundle.predicateType", "predicateType")
-
-
-def _predicates(manifest: Manifest) -> list[str]:
-    """The types of in-toto statements in a referrer, as its annotations and those of its layers name them."""
-    noted = [manifest.annotations, *(layer.annotations for layer in manifest.layers)]
-    return sorted({notes[key] for notes in noted for key in _PREDICATES if notes.get(key)})
 
 
 def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:

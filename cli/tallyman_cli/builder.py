@@ -1,0 +1,102 @@
+"""What builds here: `docker buildx` where there is one, else plain `docker build`; and what each can't."""
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallyman.errors import BadInput, Refused
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """`name`: of buildx's builder, empty for plain `docker build`; `driver`: `docker` is the engine's own BuildKit, any
+    other a BuildKit by itself; `platforms`: what it can run, empty where it does not say."""
+
+    name: str = ""
+    driver: str = ""
+    platforms: frozenset[str] = frozenset()
+
+    @property
+    def apart(self) -> bool:
+        """A BuildKit by itself: it sees no images of the engine, gives an OCI archive, and can keep its cache in a
+        registry. The engine's own puts the image among the engine's, and so does plain `docker build`."""
+        return bool(self.name) and self.driver != "docker"
+
+    def __str__(self) -> str:
+        return (
+            f"docker buildx, builder {self.name} ({self.driver})" if self.name else "docker build, for want of buildx"
+        )
+
+    def command(self) -> list[str]:
+        """What a build begins with. Statements about the image are no part of it: they would change its digest from
+        build to build, and are attached as referrers."""
+        if not self.name:
+            return ["docker", "build"]
+        plain = ["--progress", "plain", "--provenance=false", "--sbom=false"]
+        return ["docker", "buildx", "build", "--builder", self.name, *plain]
+
+    def caching(self, cache: str) -> list[str]:
+        """The options that keep the cache in a repository, apart from the image. What can't be read or written there
+        fails no build; ECR takes the cache as an image manifest alone."""
+        to = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
+        return ["--cache-from", f"type=registry,ref={cache}", "--cache-to", f"type=registry,ref={cache},{to}"]
+
+
+def find(say: Say) -> Builder:
+    """The builder that buildx would use (`docker buildx use`, BUILDX_BUILDER), where it starts; else the engine's own;
+    else plain `docker build`. BadInput: no docker at all."""
+    if _words(["docker", "buildx", "version"]) is None:
+        return Builder()
+    for name in (os.environ.get("BUILDX_BUILDER", ""), "default"):
+        told = _words(["docker", "buildx", "inspect", "--bootstrap", *([name] if name else [])])
+        if told is not None and (found := _read(told)).name:
+            return found
+        say(f"the builder {name or 'in use'} does not start: docker buildx inspect --bootstrap says why")
+    return Builder()
+
+
+def _read(told: str) -> Builder:
+    """The first name is the builder's, later ones are its nodes'."""
+    fields: dict[str, str] = {}
+    platforms: set[str] = set()
+    for line in told.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+        if key.strip() == "Platforms":
+            platforms |= {each.strip().rstrip("*") for each in value.split(",") if each.strip()}
+    return Builder(fields.get("Name", ""), fields.get("Driver", ""), frozenset(platforms))
+
+
+def _words(command: Sequence[str]) -> str | None:
+    """What a command answers; None: it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise BadInput(f"there is no {command[0]} here") from None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def run(command: Sequence[str], given: bytes = b"") -> str:
+    """Runs a program; what it said. Refused with its last words where it fails."""
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise BadInput(f"there is no {command[0]} here") from None
+    said = done.stderr.decode(errors="replace")
+    if done.returncode:
+        words = (said or done.stdout.decode(errors="replace")).strip()
+        name = " ".join(word for word in command[:3] if not word.startswith("-"))
+        raise Refused(f"{name} failed: {words[-1500:]}")
+    return done.stdout.decode(errors="replace") + said
+
+
+def dockerfile_of(folder: Path) -> str:
+    """The Dockerfile's text. BadInput where there is none."""
+    file = folder / "Dockerfile"
+    if not file.is_file():
+        raise BadInput(f"there is no {file}")
+    return file.read_text("utf-8")

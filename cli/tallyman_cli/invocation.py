@@ -1,0 +1,56 @@
+"""The build that runs: what CI says of itself, for the provenance. None of it goes into the image."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from tallyman.domain.provenance import BUILD
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """`builder`: who built, by a URI where it is a service; `id`, `url`: of the run; `person`: who asked for it."""
+
+    builder: str = "tallyman build"
+    id: str | None = None
+    url: str | None = None
+    person: str | None = None
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What a statement carries, from which the ledger learns it; empty where nobody gave the run a name."""
+        told = {"id": self.id, "url": self.url, "builder": self.builder, "person": self.person}
+        return {BUILD + name: text for name, text in told.items() if text} if self.id else {}
+
+
+def here(environ: Mapping[str, str] | None = None) -> Invocation:
+    """What CodeBuild, GitHub Actions or GitLab say of this run; on a person's machine nothing."""
+    env = os.environ if environ is None else environ
+    if build := env.get("CODEBUILD_BUILD_ID"):
+        person = env.get("CODEBUILD_WEBHOOK_ACTOR_ACCOUNT_ID") or env.get("CODEBUILD_INITIATOR")
+        url = env.get("CODEBUILD_PUBLIC_BUILD_URL") or _console(env.get("CODEBUILD_BUILD_ARN", ""))
+        return Invocation("https://aws.amazon.com/codebuild/", build, url, person)
+    if run := env.get("GITHUB_RUN_ID"):
+        server = env.get("GITHUB_SERVER_URL", "https://github.com")
+        url = f"{server}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}"
+        attempt = f"/attempts/{env['GITHUB_RUN_ATTEMPT']}" if env.get("GITHUB_RUN_ATTEMPT") else ""
+        person = env.get("GITHUB_TRIGGERING_ACTOR") or env.get("GITHUB_ACTOR")
+        return Invocation(f"{server}/actions/runner", f"{run}{attempt}", url + attempt, person)
+    if job := env.get("CI_JOB_ID"):
+        server = env.get("CI_SERVER_URL", "https://gitlab.com")
+        return Invocation(server, job, env.get("CI_JOB_URL"), env.get("GITLAB_USER_LOGIN"))
+    return Invocation()
+
+
+def _console(arn: str) -> str | None:
+    """arn:aws:codebuild:REGION:ACCOUNT:build/PROJECT:ID as its page in the console; of AWS's own partition alone."""
+    parts = arn.split(":", 5)
+    if len(parts) < 6 or parts[1] != "aws" or not parts[5].startswith("build/"):
+        return None
+    region, account, build = parts[3], parts[4], parts[5].removeprefix("build/")
+    project, page = (
+        build.partition(":")[0],
+        "https://{}.console.aws.amazon.com/codesuite/codebuild/{}/projects/{}/build/{}",
+    )
+    return page.format(region, account, project, quote(build, safe=""))
