@@ -19,6 +19,7 @@ from fakes import (
     FakeNotices,
     FakePeople,
     FakeRegistries,
+    FakeSigning,
     FakeState,
 )
 from tallyman.domain.facts import Fact, Kind
@@ -27,6 +28,7 @@ from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.promote_image import PromoteImage
+from tallyman.services.read_signing import ReadSigning
 from tallyman.services.record_command import RecordCommand
 from tallyman.services.record_push import RecordPush
 from tallyman.services.release import Releases, release_partition
@@ -46,6 +48,7 @@ class Harbour:
     hints: FakeHints = field(default_factory=FakeHints)
     notices: FakeNotices = field(default_factory=FakeNotices)
     announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
+    signing: FakeSigning = field(default_factory=lambda: FakeSigning(silent=True))
     refused: list[TallymanError] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
 
@@ -81,6 +84,7 @@ class Harbour:
             clock=self.clock,
             roll_backs=back,
             sleep=sleep,
+            signing=ReadSigning(self.policy, self.signing, ledger, self.clock),
         )
 
     @property

@@ -15,6 +15,7 @@ from fakes import (
     FakeLedger,
     FakeNotices,
     FakeRegistries,
+    FakeSigning,
     FakeState,
     FakeTrail,
 )
@@ -24,6 +25,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import Judge
+from tallyman.services.read_signing import ReadSigning
 from tallyman.services.read_trail import ReadTrail
 from tallyman.services.reconcile import Reconcile
 from tallyman.services.record_push import RecordPush
@@ -64,6 +66,7 @@ class World:
     hints: FakeHints = field(default_factory=FakeHints)
     notices: FakeNotices = field(default_factory=FakeNotices)
     trail: FakeTrail = field(default_factory=FakeTrail)
+    signing: FakeSigning = field(default_factory=lambda: FakeSigning(silent=True))
     runs: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +81,8 @@ class World:
         registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
         hints, notices, archive = wrap(self.hints), wrap(self.notices), wrap(self.archive)
         judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
-        record = RecordPush(self.policy, registries, ledger, state, archive, notices, judge, self.clock)
+        signing = ReadSigning(self.policy, self.signing, ledger, self.clock)
+        record = RecordPush(self.policy, registries, ledger, state, archive, notices, judge, self.clock, signing)
         scans = RecordScan(registries, ledger, archive, judge, self.clock)
         waiting = Waiting(self.policy, registries, ledger, state, hints, judge, scans, self.clock)
         sweep = Sweep(self.policy, registries, ledger, state, notices, record, waiting, self.clock)

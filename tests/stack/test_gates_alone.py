@@ -62,6 +62,29 @@ def test_attested(door: Gated) -> None:
     assert door.is_in("attested", image.digest)
 
 
+def test_a_signature_that_was_removed_counts_no_more_by_its_event_or_by_the_sweep(door: Gated) -> None:
+    # a gate that nobody opens keeps the image at the door
+    image = door.pushed("signed-approvals", "v7.0.0")
+    place = door.world.place("gates/signed-approvals")
+    ecr = {"registryId": place.registry.account, "repositoryName": place.name}
+    told, found = b.signature(image, "told"), b.signature(image, "found")
+    door.world.push(told, "gates/signed-approvals")
+    assert "signed" not in door.closed("signed-approvals", "v7.0.0")
+    door.world.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": told.digest}])
+    door.world.settle()
+    assert door.closed("signed-approvals", "v7.0.0")["signed"] == "waiting"
+    door.world.push(found, "gates/signed-approvals")
+    assert "signed" not in door.closed("signed-approvals", "v7.0.0")
+    with door.world.chaos(lose=1.0):
+        door.world.client("ecr").batch_delete_image(**ecr, imageIds=[{"imageDigest": found.digest}])
+        door.world.settle()
+    assert "signed" not in door.closed("signed-approvals", "v7.0.0")
+    door.world.reconcile(str(place))
+    assert door.closed("signed-approvals", "v7.0.0")["signed"] == "waiting"
+    door.world.push(found, "gates/signed-approvals")
+    assert "signed" not in door.closed("signed-approvals", "v7.0.0")
+
+
 def test_approvals(door: Gated) -> None:
     image = door.pushed("approvals")
     assert door.closed("approvals") == {"approvals": "waiting"}

@@ -217,7 +217,19 @@ def promote_image(a: Adapters) -> Any:
     back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
     parts = Parts(a.layer_uploads, a.state, a.clock)
     service = PromoteImage(
-        a.policy, a.source, a.target, targets, a.ledger, a.state, a.hints, a.judge, releases, a.clock, back, parts=parts
+        a.policy,
+        a.source,
+        a.target,
+        targets,
+        a.ledger,
+        a.state,
+        a.hints,
+        a.judge,
+        releases,
+        a.clock,
+        back,
+        parts=parts,
+        signing=read_signing(a),
     )
     return Publishing(a, service)
 

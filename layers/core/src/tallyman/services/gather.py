@@ -1,6 +1,6 @@
 """Reads everything that is known of an image, consistently, so that it can be judged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tallyman.domain.decide import doors
@@ -9,6 +9,7 @@ from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.referrers import is_gone, referrers
 from tallyman.ports import State
 from tallyman.services.freezes import in_force
 from tallyman.services.release import release_partition
@@ -54,7 +55,7 @@ def gather(ledger: Facts, state: State, digest: Digest, policy: Policy | None = 
     With the policy, also what is frozen and released where its promotions could take the digest: without it those
     gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
     image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
-    asks for `order`, a read and a Query more.
+    asks for `order`, a read and a Query more, and for `signed` or `attested` a Query for each referrer.
     """
     facts = tuple(ledger.of_digest(digest))
     platforms: dict[Digest, tuple[Fact, ...]] = {}
@@ -68,12 +69,24 @@ def gather(ledger: Facts, state: State, digest: Digest, policy: Policy | None = 
         pointing[repository, tag] = Digest(item.data["digest"]) if item and item.data.get("digest") else None
     freezes: dict[str, tuple[Freeze, ...]] = {}
     released: dict[tuple[str, str], Released | None] = {}
+    gone: frozenset[tuple[str, str]] | None = None
     for name, promotion in doors(policy, facts) if policy else ():
+        if gone is None and ("signed" in promotion.gates or "attested" in promotion.gates):
+            gone = _gone(ledger, facts, platforms)
         if promotion.target not in freezes:
             freezes[promotion.target] = in_force(state, promotion.target)
         if "order" in promotion.gates:
             released[promotion.target, name] = _released(ledger, state, promotion.target, name)
-    return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released)
+    return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released, gone or frozenset())
+
+
+def _gone(
+    ledger: Facts, facts: tuple[Fact, ...], platforms: Mapping[Digest, tuple[Fact, ...]]
+) -> frozenset[tuple[str, str]]:
+    """The referrers of the image, and of the images beneath it, that were removed."""
+    known = referrers(facts).union(*(referrers(told) for told in platforms.values()))
+    read = {digest: ledger.of_digest(Digest(digest)) for _, digest in known}
+    return frozenset(pair for pair in known if is_gone(read[pair[1]], pair[0]))
 
 
 def _released(ledger: Facts, state: State, environment: str, name: str) -> Released | None:

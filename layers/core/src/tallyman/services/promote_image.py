@@ -47,6 +47,7 @@ from tallyman.services.copy import Family, Parts, Staged, family, stage
 from tallyman.services.gather import gather
 from tallyman.services.judge import Judge, promote_hint
 from tallyman.services.lease import Lease, Leases
+from tallyman.services.read_signing import ReadSigning
 from tallyman.services.release import Releases
 from tallyman.services.roll_back import RollBacks
 from tallyman.services.targets import Targets
@@ -79,6 +80,7 @@ class PromoteImage:
     roll_backs: RollBacks | None = None
     sleep: Callable[[float], None] = time.sleep
     parts: Parts | None = None
+    signing: ReadSigning | None = None
 
     def handle(self, body: str, deadline: Deadline) -> str:
         """Does what is to be done about one hint; a word for the log.
@@ -142,6 +144,7 @@ class PromoteImage:
         places = self.policy.environment(decision.target).repositories(decision.repository)
         looked = self.clock()
         silent = self.targets.look(decision)
+        self._read_signing(decision)
         again = self._decide(hint)
         if again is None or self._is_done(hint, again):
             return again.verdict if again else "nothing to do"
@@ -157,6 +160,7 @@ class PromoteImage:
         with self.leases.hold(decision.target, decision.repository, hint["worker"], patience=TURN) as lease:
             if (self.clock() - looked).total_seconds() > FRESH and (silent := self.targets.look(again)):
                 raise _worst(silent)
+            self._read_signing(again)
             final = self._decide(hint)
             if final is None or self._is_done(hint, final):
                 return final.verdict if final else "nothing to do"
@@ -169,6 +173,12 @@ class PromoteImage:
             return self._finish(
                 hint, final, lease, {registry: reasons for registry, reasons in left_out.items() if reasons}
             )
+
+    def _read_signing(self, decision: Decision) -> None:
+        """No event tells that managed signing took its word back: right before it is relied on, it is asked again. A
+        registry that does not answer raises; the promotion is tried again then."""
+        if self.signing is not None:
+            self.signing.refresh(decision.digest)
 
     def _is_done(self, hint: dict[str, Any], decision: Decision) -> bool:
         """Whether another worker promoted it meanwhile: it is released once, and announced once."""

@@ -37,9 +37,8 @@ class ReadSigning:
         try:
             found = self.view.signing(place, digest)
         except NotFound:
-            return False  # it was removed since
-        if found is None:
-            return False
+            found = None  # it was removed since
+        found = found or []  # a registry that does not say any more takes back what it said: unknown is closed
         told = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
         last = max(told, key=lambda f: (f.seen, f.id), default=None)
         statuses = [

@@ -57,8 +57,8 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
     facts: dict[str, Any] = {}
     missing = []
     for wanted in config.types:
-        own = _found(wanted, case.image.facts, places)
-        beneath = {digest: _found(wanted, told, places) for digest, told in case.image.platforms.items()}
+        own = _found(wanted, case, case.image.facts, places)
+        beneath = {digest: _found(wanted, case, told, places) for digest, told in case.image.platforms.items()}
         facts[wanted] = own or sorted({digest for found in beneath.values() for digest in found})
         if own or (beneath and all(beneath.values())):
             continue
@@ -71,8 +71,8 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
     return GateResult("attested", PASSED, f"{', '.join(config.types)} is there", facts)
 
 
-def _found(wanted: str, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
-    """The digests of the statements of this type that the source environment holds."""
+def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
+    """The digests of the statements of this type that the source environment holds, and was not seen to lose."""
     globs = TYPES.get(wanted, (wanted,))
     return sorted(
         {
@@ -80,6 +80,7 @@ def _found(wanted: str, facts: tuple[Fact, ...], places: set[str]) -> list[str]:
             for fact in facts
             if fact.kind is Kind.REFERRED
             and fact.detail.get("repository") in places
+            and case.image.still_refers(fact)
             and any(glob_matches(g, text) for g in globs for text in _types_of(fact))
         }
     )

@@ -53,7 +53,8 @@ class ImageFacts:
     (`pointing`, None: to nothing).
 
     `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. An
-    environment that is not among them was not asked, and a gate that needs the answer stays closed.
+    environment that is not among them was not asked, and a gate that needs the answer stays closed. `gone`: referrers
+    that were removed since, as (repository, digest).
     """
 
     digest: Digest
@@ -63,10 +64,15 @@ class ImageFacts:
     indexes: Mapping[Digest, tuple[Fact, ...]] = field(default_factory=dict)
     freezes: Mapping[str, tuple[Freeze, ...]] = field(default_factory=dict)
     released: Mapping[tuple[str, str], Released | None] = field(default_factory=dict)
+    gone: frozenset[tuple[str, str]] = frozenset()
 
     def of(self, *kinds: Kind) -> Iterator[Fact]:
         """The facts of these kinds, oldest first."""
         return (fact for fact in self.facts if fact.kind in kinds)
+
+    def still_refers(self, fact: Fact) -> bool:
+        """Whether the referrer that the fact tells of is still where it was."""
+        return (fact.detail.get("repository"), fact.detail.get("referrer")) not in self.gone
 
     @property
     def is_index(self) -> bool | None:

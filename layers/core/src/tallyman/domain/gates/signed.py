@@ -79,7 +79,8 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
     places = {str(place) for place in case.source_repositories}
     told = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
     statuses: list[dict[str, Any]] = max(told, key=lambda f: (f.seen, f.id)).detail["statuses"] if told else []
-    found = sorted({f.detail["referrer"]: f for f in facts if _is_signature(f, places)}.items())
+    ever = [f for f in facts if _is_signature(f, places)]
+    found = sorted({f.detail["referrer"]: f for f in ever if case.image.still_refers(f)}.items())
     referrers = [{"digest": digest, "type": f.detail["artifact_type"]} for digest, f in found]
     data = {"digest": digest, "signatures": referrers, "managed": statuses}
     complete = [s["profile"] for s in statuses if s["status"] == "complete"]
@@ -99,7 +100,7 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
         return GateResult("signed", FAILED, f"it is signed by {_name(complete[0])}{wanted}", data)
     if referrers:
         return GateResult("signed", WAITING, f"a signature is there, but ECR does not tell whose{wanted}", data)
-    return GateResult("signed", WAITING, "no signature yet", data)
+    return GateResult("signed", WAITING, "its signature was removed" if ever else "no signature yet", data)
 
 
 def _is_signature(fact: Fact, places: set[str]) -> bool:
