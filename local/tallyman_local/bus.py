@@ -179,7 +179,7 @@ class Bus:
         if bus is None:
             raise Undeliverable("RESOURCE_NOT_FOUND", f"Event bus {arn} does not exist.")
         if account != rule.account_id and not allows(
-            [*getattr(bus, "local_policy", []), *statements(bus.policy)],
+            statements(bus.policy),
             action="events:PutEvents",
             resource=arn,
             account=rule.account_id,

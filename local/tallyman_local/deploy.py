@@ -146,7 +146,7 @@ def _apply_policy(kind: str, properties: Json, registry: Registry) -> bool:
             "Action": properties["Action"],
             "Resource": bus.arn,
         }
-        bus.local_policy = [*getattr(bus, "local_policy", []), {**statement, "Sid": properties["StatementId"]}]
+        bus.add_policy({"Statement": [{**statement, "Sid": properties["StatementId"]}]})
         return True
     return False
 

@@ -29,6 +29,7 @@ class _Feed:
     runner: FunctionRunner
     in_flight: dict[str, float] = field(default_factory=dict)  # message id → visible_at as received
     batches: int = 0
+    enabled: bool = True
 
 
 class Pollers:
@@ -45,6 +46,14 @@ class Pollers:
         """Feed `runner` from the mapping's queue, once started."""
         _, _, _, region, account, name = mapping.queue_arn.split(":", 5)
         self._feeds.append(_Feed(mapping, sqs_backends[account][region].get_queue(name), runner))
+
+    def enable(self, function: str, on: bool) -> None:
+        """Whether a function (by logical id) takes up messages: an event source mapping that is disabled takes none."""
+        with moto_calls.CHANGED:
+            for feed in self._feeds:
+                if feed.mapping.function == function:
+                    feed.enabled = on
+            moto_calls.CHANGED.notify_all()
 
     def start(self) -> None:
         """Begin to take messages."""
@@ -117,13 +126,13 @@ class Pollers:
         dues = [
             max(message.visible_at, message.delayed_until)
             for feed in self._feeds
-            if feed.batches < feed.mapping.concurrency
+            if feed.enabled and feed.batches < feed.mapping.concurrency
             for message in feed.queue._messages
         ]
         return max(0.002, (min(dues) - now) / 1000 + 0.001) if dues else None
 
     def _take(self, feed: _Feed) -> bool:
-        if feed.batches >= feed.mapping.concurrency or not feed.queue._messages:
+        if not feed.enabled or feed.batches >= feed.mapping.concurrency or not feed.queue._messages:
             return False
         backend = sqs_backends[feed.queue.account_id][feed.queue.region]
         visibility = int(feed.queue.visibility_timeout)

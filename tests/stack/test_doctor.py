@@ -1,16 +1,26 @@
 """`tallyman doctor` against a stack that is well, and one that is not."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
+from tallyman_cli.checkup_repositories import Repositories
+from tallyman_cli.checkup_trip import Trip
+from tallyman_cli.finding import Finding, Site, clients
 from tallyman_cli.main import app
 
 NAME = "rocketseat/doctor"
+HUB, SPOKE, FAR = "111111111111/us-east-2", "222222222222/us-east-2", "222222222222/sa-east-1"
+READER = "arn:aws:iam::222222222222:role/tallyman-spoke-read"
 
 
 @pytest.fixture(scope="module")
@@ -20,35 +30,223 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield running
 
 
-def findings(status: int) -> dict[str, list[tuple[str, str]]]:
+def findings(status: int, *arguments: str) -> dict[str, list[tuple[str, str]]]:
     """(verdict, found) by check."""
-    done = CliRunner().invoke(app, ["doctor", "--json"])
-    assert done.exit_code == status, done.stderr
+    done = CliRunner().invoke(app, ["doctor", "--json", *arguments])
+    assert done.exit_code == status, done.stdout + done.stderr
     found: dict[str, list[tuple[str, str]]] = {}
     for each in json.loads(done.stdout):
         found.setdefault(each["check"], []).append((each["verdict"], each["found"]))
     return found
 
 
-def test_what_is_well_and_what_is_not_is_told(world: Deployed) -> None:
+def trips(world: Deployed) -> dict[str, Finding]:
+    """By registry. A pause lasts until all that can happen has happened; its seconds are counted, not waited for."""
+    slept = [0.0]
+
+    def sleep(seconds: float) -> None:
+        slept[0] += seconds
+        world.cloud.settle(0.2)
+
+    stack = replace(world.stack, sleep=sleep, monotonic=lambda: slept[0])
+    found = {f.found.partition(": ")[0]: f for f in Trip(Site(stack, "tallyman", clients(), 5.0)).findings()}
+    assert set(found) == {HUB, SPOKE, FAR}
+    return found
+
+
+@contextmanager
+def changed(do: Callable[[], Any], undo: Callable[[], Any]) -> Iterator[None]:
+    do()
+    try:
+        yield
+    finally:
+        undo()
+
+
+def emptied(world: Deployed) -> None:
+    """What could not be delivered is taken out, in the spokes too."""
+    world.settle()
+    world.dead_letters()
+    for region in ("us-east-2", "sa-east-1"):
+        sqs = world.client("sqs", region, READER.replace("tallyman-spoke-read", "admin"))
+        sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="tallyman-spoke-undelivered")["QueueUrl"])
+
+
+def test_a_stack_that_is_well_gets_its_ticks(world: Deployed) -> None:
     well = findings(0)
     assert [verdict for verdict, _ in well["rules"] + well["queues"]] == ["ok", "ok"]
+    assert [verdict for verdict, _ in well["round trip"]] == ["ok"] * 3
+    assert [found.partition(":")[0] for _, found in well["round trip"]] == [HUB, SPOKE, FAR]
     assert [verdict for verdict, _ in well["registries"]] == ["ok"] * 3
-    assert [verdict for verdict, _ in well["events"]] == ["ok"] * 3
     assert well["quotas"][0][0] == "unknown"  # what can't be seen gets no tick
+    assert well["applications"][0][0] == "ok"
+    assert well["base images"][0][0] == "warning"
 
-    world.send("push", "no event")
-    world.client("events").disable_rule(Name="tallyman-image-own")
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}],
+
+def test_a_round_trip_leaves_nothing_in_the_ledger(world: Deployed) -> None:
+    def size() -> int:
+        return int(world.client("dynamodb").scan(TableName="tallyman-ledger", Select="COUNT")["Count"])
+
+    before = size()
+    assert {f.verdict for f in trips(world).values()} == {"ok"}
+    assert size() == before
+    assert world.dead_letters() == []
+
+
+def test_a_spoke_whose_rule_is_disabled_is_named(world: Deployed) -> None:
+    events = world.client("events", "sa-east-1", READER.replace("tallyman-spoke-read", "admin"))
+    rule = {"Name": "tallyman-spoke-image"}
+    with changed(lambda: events.disable_rule(**rule), lambda: events.enable_rule(**rule)):
+        found = trips(world)
+    assert [found[r].verdict for r in (HUB, SPOKE, FAR)] == ["ok", "ok", "failed"]
+    assert "the rule tallyman-spoke-image is disabled there" in found[FAR].found
+    assert "--region sa-east-1" in str(found[FAR].todo)
+
+
+def test_a_bus_that_does_not_let_the_account_in_is_named(world: Deployed) -> None:
+    events = world.client("events")
+    policy = events.describe_event_bus(Name="tallyman")["Policy"]
+    shut = {"EventBusName": "tallyman", "StatementId": "spokes"}
+    with changed(
+        lambda: events.remove_permission(**shut),
+        lambda: events.put_permission(EventBusName="tallyman", Policy=policy),
+    ):
+        found = trips(world)
+        queues = findings(1, "--timeout", "0")["queues"]
+    emptied(world)
+    assert [found[r].verdict for r in (HUB, SPOKE, FAR)] == ["ok", "failed", "failed"]
+    assert f"the bus tallyman in {HUB} does not let account 222222222222 in" in found[SPOKE].found
+    assert f"tallyman-spoke-undelivered in {SPOKE}" in queues[0][1]
+    assert {f.verdict for f in trips(world).values()} == {"ok"}
+
+
+def test_a_record_push_that_takes_nothing_up_is_named(world: Deployed) -> None:
+    enable = world.cloud.pollers.enable
+    with changed(lambda: enable("RecordPush", False), lambda: enable("RecordPush", True)):
+        found = trips(world)
+    world.settle()
+    assert {f.verdict for f in found.values()} == {"failed"}
+    for finding in found.values():
+        assert "waits in the queue tallyman-push, and record_push does not take it up" in finding.found
+    assert {f.verdict for f in trips(world).values()} == {"ok"}
+
+
+def test_a_spoke_whose_role_can_not_be_assumed_is_named(world: Deployed) -> None:
+    iam = world.client("iam", role=READER.replace("tallyman-spoke-read", "admin"))
+    role = iam.get_role(RoleName="tallyman-spoke-read")["Role"]["AssumeRolePolicyDocument"]
+    other = {"Effect": "Allow", "Principal": {"AWS": "333333333333"}, "Action": "sts:AssumeRole"}
+    nobody = {"Version": "2012-10-17", "Statement": [other]}
+
+    def trust(document: Any) -> None:
+        iam.update_assume_role_policy(RoleName="tallyman-spoke-read", PolicyDocument=json.dumps(document))
+        world.cloud.kill("tallyman-reconcile")  # it holds credentials from before
+
+    with changed(lambda: trust(nobody), lambda: trust(role)):
+        found = trips(world)
+    assert [found[r].verdict for r in (HUB, SPOKE, FAR)] == ["ok", "failed", "failed"]
+    assert "no test event could be sent: assume the role" in found[SPOKE].found
+    assert "deploy spoke.yaml again" in str(found[SPOKE].todo)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"Source": "aws.ecr", "DetailType": "Round Trip"},
+        {"Source": "tallyman.doctor", "DetailType": "ECR Image Action"},
+        {"Source": "tallyman.doctor", "DetailType": "Round Trip", "EventBusName": "other"},
+    ],
+    ids=["another source", "another type", "another bus"],
+)
+@pytest.mark.parametrize("who", ["spoke-read", "reconcile"])
+def test_the_role_that_puts_a_test_event_may_put_nothing_else(world: Deployed, who: str, entry: dict[str, str]) -> None:
+    role = READER if who == "spoke-read" else "arn:aws:iam::111111111111:role/tallyman-reconcile-us-east-2"
+    keys = world.cloud.credentials(role)
+    events = boto3.client(
+        "events",
+        region_name="us-east-2",
+        endpoint_url=world.cloud.url,
+        **{name.lower(): value for name, value in keys.items() if name.startswith("AWS_")},
+    )
+    with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
+        events.put_events(Entries=[{**entry, "Detail": "{}"}])
+    good = {"Source": "tallyman.doctor", "DetailType": "Round Trip", "Detail": "{}"}
+    assert events.put_events(Entries=[good])["FailedEntryCount"] == 0
+    world.settle()
+    assert world.dead_letters() == []  # a forged one is no bad message either
+
+
+def test_somebody_in_a_spoke_can_not_pass_an_event_off_as_a_push(world: Deployed) -> None:
+    admin = world.client("events", "us-east-2", READER.replace("tallyman-spoke-read", "admin"))
+    push = {**b.push_event()["detail"], "repository-name": NAME}
+    forged = {"Source": "tallyman.doctor", "DetailType": "ECR Image Action", "Detail": json.dumps(push)}
+    before = world.client("dynamodb").scan(TableName="tallyman-ledger", Select="COUNT")["Count"]
+    admin.put_events(Entries=[forged])
+    bus = "arn:aws:events:us-east-2:111111111111:event-bus/tallyman"
+    admin.put_events(Entries=[{**forged, "EventBusName": bus}])
+    world.settle()
+    assert world.client("dynamodb").scan(TableName="tallyman-ledger", Select="COUNT")["Count"] == before
+
+
+def repositories(world: Deployed) -> dict[str, Finding]:
+    found = Repositories(Site(world.stack, "tallyman", clients())).findings()
+    return {f.found.partition(": ")[0]: f for f in found}
+
+
+def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_repository(world: Deployed) -> None:
+    everybody = {"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    expire = {
+        "rulePriority": 1,
+        "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14},
+        "action": {"type": "expire"},
     }
-    world.client("ecr").set_repository_policy(repositoryName=NAME, policyText=json.dumps(policy))
+    ecr = world.client("ecr")
+    far = world.client("ecr", "sa-east-1", READER.replace("tallyman-spoke-read", "admin"))
+    ecr.create_repository(repositoryName="loose/one")
+    far.create_repository(repositoryName="loose/two", imageTagMutability="IMMUTABLE")
+    world.create("rocketseat/tidy")
+    ecr.put_lifecycle_policy(repositoryName="rocketseat/tidy", lifecyclePolicyText=json.dumps({"rules": [expire]}))
+    found = repositories(world)
+    assert (found[f"{HUB}/rocketseat/tidy"].verdict, found[f"{HUB}/rocketseat/tidy"].todo) == ("ok", None)
+    loose = found[f"{HUB}/loose/one"]
+    assert loose.verdict == "warning"
+    assert "scan" in loose.found
+    assert "tags can be moved" in loose.found or "immutable is False" in loose.found
+    assert "no lifecycle policy" in loose.found
+    assert "everybody" not in loose.found
+    assert "immutable" not in found[f"{FAR}/loose/two"].found  # a spoke's are looked at too
+    ecr.set_repository_policy(repositoryName="loose/one", policyText=policy)
+    assert "its policy lets everybody in" in repositories(world)[f"{HUB}/loose/one"].found
+    ecr.put_image_scanning_configuration(
+        repositoryName="rocketseat/tidy", imageScanningConfiguration={"scanOnPush": False}
+    )
+    ecr.put_image_tag_mutability(repositoryName="rocketseat/tidy", imageTagMutability="MUTABLE")
+    untidy = repositories(world)[f"{HUB}/rocketseat/tidy"].found
+    assert "scan_on_push is False, dev wants True" in untidy
+    assert "immutable is False, dev wants True" in untidy
+    world.settle()
+
+
+def test_an_event_that_never_came_and_a_dead_letter_are_told(world: Deployed) -> None:
+    world.send("push", "no event")
     world.settle()
     with world.chaos(lose=1.0):
-        world.push(b.image("unheard"), NAME, "v2.0.0")
+        world.push(b.image("unheard"), NAME, "v9.0.0")
     ill = findings(1)
-    assert ill["rules"] == [("failed", "disabled: tallyman-image-own")]
     assert ill["queues"] == [("failed", "not empty: tallyman-push-dead-letters (1)")]
-    assert [verdict for verdict, _ in ill["events"]] == ["failed", "ok", "ok"]
-    assert any("lets everybody in" in found for _, found in ill["repositories"])
+    assert ill["events"][0] == ("failed", f"{HUB}: the last push was found by a sweep, no event came")
+    world.dead_letters()
+    world.push(b.image("heard"), NAME, "v9.1.0")
+    assert findings(0)["events"][0][0] == "ok"
+
+
+def test_trails_are_told(world: Deployed) -> None:
+    assert findings(0)["trail"] == [("warning", "there is no trail")]
+    world.client("s3").create_bucket(Bucket="trail", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    cloudtrail = world.client("cloudtrail")
+    with changed(
+        lambda: cloudtrail.create_trail(Name="all", S3BucketName="trail"), lambda: cloudtrail.delete_trail(Name="all")
+    ):
+        assert findings(0)["trail"] == [("warning", "every trail is switched off: all")]
+        cloudtrail.start_logging(Name="all")
+        assert findings(0)["trail"] == [("ok", "CloudTrail writes to all")]

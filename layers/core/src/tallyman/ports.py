@@ -269,6 +269,9 @@ class Guards(Protocol):
         """What is wrong with the repository's policy, if only ourselves and `others` (`role/NAME`) may push; None:
         nothing. NotFound: no such repository."""
 
+    def policy(self, repository: Repository) -> str | None:
+        """The repository's policy as it stands there; None: there is none. NotFound: no such repository."""
+
 
 class Usage(Protocol):
     """What runs images, in one account and region."""

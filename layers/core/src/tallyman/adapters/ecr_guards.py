@@ -20,9 +20,10 @@ class EcrGuards:
 
     def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
         """One GetRepositoryPolicy. NotFound: no such repository."""
-        return problem(self._policy(repository), pushers(self._clients, repository, others))
+        return problem(self.policy(repository), pushers(self._clients, repository, others))
 
-    def _policy(self, repository: Repository) -> str | None:
+    def policy(self, repository: Repository) -> str | None:
+        """One GetRepositoryPolicy: the document; None: there is none. NotFound: no such repository."""
         try:
             with translated(f"read the policy of the repository {repository}"):
                 client = self._clients.get("ecr", repository.registry)

@@ -69,6 +69,7 @@ CODES: dict[str, type[TallymanError]] = {
     "LayersNotFoundException": NotFound,
     "ScanNotFoundException": NotFound,
     "RepositoryPolicyNotFoundException": NotFound,
+    "LifecyclePolicyNotFoundException": NotFound,
     "RegistryPolicyNotFoundException": NotFound,
     "ResourceNotFoundException": NotFound,
     "NoSuchBucket": NotFound,

@@ -19,7 +19,7 @@ from tallyman.domain.values import dataclass
 class Kind(StrEnum):
     """What happened. The first group are the changes that a registry tells of, the rows of `history`."""
 
-    PUSHED = "pushed"
+    PUSHED = "pushed"  # detail.built: what the manifest's annotations say (domain/provenance.py)
     REPLICATED = "replicated"
     UNTAGGED = "untagged"
     DELETED = "deleted"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
     CHILD_OF = "child_of"  # in the child's partition: detail.index is the digest of the index that lists it
     REFERRED = "referred"  # in the subject's partition: detail.referrer, detail.artifact_type
-    VERIFIED = "verified"  # detail: verdict, level, checks [{name, verdict, reason}], request
+    VERIFIED = "verified"  # detail: verdict, level, checks [{name, verdict, reason}], request, labels
     SCANNED = "scanned"  # detail: status, counts, findings [{id, severity}], completed_at
     REQUESTED = "requested"  # a person asked; detail: command, to
     DECIDED = "decided"  # detail: to, verdict, policy, gates [{name, verdict, reason, facts}], until

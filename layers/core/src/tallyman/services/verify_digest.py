@@ -9,6 +9,7 @@ from tallyman.domain.events import ImageAction, parse_event
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
+from tallyman.domain.provenance import labels
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
@@ -177,6 +178,7 @@ class VerifyDigest:
                 "checks": checks,
                 "request": wanted.request,
                 "platforms": [p.as_json() for p in found.platforms],
+                "labels": labels(found.labels),
             },
         )
         self.ledger.append(fact)

@@ -1,0 +1,280 @@
+"""The doctor's checks by themselves: what each says of a hub that is not well, from what AWS would answer."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from cli_world import World
+
+from builders import DEV, PROD, PROD_SA
+from tallyman.domain.names import Registry
+from tallyman.ports import StateChange
+from tallyman.services.round_trip import trip_partition
+from tallyman.services.sweep import SWEEP
+from tallyman_cli.checkup import Checkup
+from tallyman_cli.checkup_quotas import IMAGES, PUT, REPOSITORIES, Quotas
+from tallyman_cli.checkup_repositories import open_to_all
+from tallyman_cli.checkup_trip import Trip
+from tallyman_cli.finding import Finding, Site
+
+SPOKE = PROD.registry.account
+
+
+class Hub:
+    """Clients of the hub: each operation answers what is set, else as one that is well; an exception is raised."""
+
+    def __init__(self, **answers: Any) -> None:
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": [SPOKE]},
+            "Condition": {"StringEquals": {"events:source": ["aws.ecr", "tallyman.doctor"]}},
+        }
+        self.answers: dict[str, Any] = {
+            "describe_rule": {"State": "ENABLED"},
+            "describe_event_bus": {"Policy": json.dumps({"Statement": [statement]})},
+            "get_queue_url": {"QueueUrl": "https://sqs/queue"},
+            "get_queue_attributes": {
+                "Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
+            },
+            **answers,
+        }
+
+    def __call__(self, service: str, region: str) -> Any:
+        return self
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> Any:
+            answer = self.answers[operation]
+            answer = answer(request) if callable(answer) else answer
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+
+def denied(operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, operation)
+
+
+PLACES = (DEV.registry, PROD.registry, PROD_SA.registry)
+
+
+def trip(
+    world: World,
+    hub: Hub,
+    *,
+    errors: dict[Registry, str] | None = None,
+    arriving: Iterable[Registry] = (),
+    ways: dict[Registry, dict[str, Any]] | None = None,
+) -> list[Finding]:
+    """What is found where these registries' test events arrive while the doctor waits."""
+    asked = []
+
+    def reconciled(payload: dict[str, Any]) -> dict[str, Any]:
+        asked.append(payload)
+        if payload.get("round_trip"):
+            for registry in PLACES:
+                sent = {"sent": "2026-11-16T01:54:34.000Z", "arrived": None}
+                world.state.put(StateChange(trip_partition("nonce"), str(registry), 0, sent))
+            told = [{"registry": str(r), "nonce": "nonce", "error": (errors or {}).get(r)} for r in PLACES]
+            return {"trips": told, "ways": None}
+        fine = {"rule": "tallyman-spoke-image", "enabled": True, "undelivered": 0, "error": None}
+        return {"ways": [{"registry": str(r), **fine, **(ways or {}).get(r, {})} for r in PLACES]}
+
+    def sleep(seconds: float) -> None:
+        world.slept += seconds
+        for registry in arriving:
+            item = world.state.get(trip_partition("nonce"), str(registry))
+            if item is not None and item.data["arrived"] is None:
+                data = {**item.data, "arrived": "2026-11-16T01:54:35.250Z"}
+                world.state.put(StateChange(item.pk, item.sk, item.revision, data))
+
+    world.reconciled = reconciled
+    return list(Trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)).findings())
+
+
+def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_looked_at(world: World) -> None:
+    found = trip(world, Hub(), arriving=PLACES)
+    assert [(f.verdict, f.found) for f in found] == [
+        ("ok", f"{r}: a test event arrived in 1.25 s") for r in PLACES
+    ]  # fmt: skip
+    assert world.slept < 1  # it waits no longer than it must
+
+
+def test_the_wait_is_bounded_and_what_did_arrive_is_well(world: World) -> None:
+    found = trip(world, Hub(), arriving=[DEV.registry])
+    assert world.slept == pytest.approx(30.0)
+    assert [f.verdict for f in found] == ["ok", "failed", "failed"]
+    assert "every link that can be seen looks well" in found[1].found
+    assert "--timeout" in str(found[1].todo)
+
+
+def messages(count: int, queue: str) -> Any:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        waiting = count if request["QueueUrl"].endswith(queue) else 0
+        number = str(waiting)
+        return {"Attributes": {"ApproximateNumberOfMessages": number, "ApproximateNumberOfMessagesNotVisible": number}}
+
+    return answer
+
+
+URL = {"get_queue_url": lambda request: {"QueueUrl": f"https://sqs/{request['QueueName']}"}}
+OLD = {"Effect": "Allow", "Principal": {"AWS": SPOKE}, "Condition": {"StringEquals": {"events:source": "aws.ecr"}}}
+NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "DescribeRule")
+
+
+@pytest.mark.parametrize(
+    ("hub", "way", "why", "todo"),
+    [
+        ({}, {"enabled": False}, "rule tallyman-spoke-image is disabled there", "enable-rule --name tallyman-spoke-im"),
+        ({}, {"enabled": None}, "there is no rule tallyman-spoke-image there", "deploy spoke.yaml again"),
+        ({"describe_event_bus": {}}, {}, f"does not let account {SPOKE} in", "among SpokeAccounts"),
+        ({"describe_event_bus": {"Policy": json.dumps({"Statement": [OLD]})}}, {}, "does not let account", "deploy"),
+        ({"describe_rule": {"State": "DISABLED"}}, {}, "image-spoke of the bus tallyman", "--event-bus-name tallyman"),
+        ({"describe_rule": NO_RULE}, {}, "image-spoke of the bus tallyman", "--event-bus-name tallyman"),
+        (
+            {"get_queue_attributes": messages(1, "tallyman-push"), **URL},
+            {},
+            "waits in the queue tallyman-push, and record_push does not take it up",
+            "event source mapping of tallyman-record-push",
+        ),
+        ({}, {"undelivered": 7}, "7 events could not be sent on, they lie in the queue tallyman-spoke-und", "ERROR_CO"),
+        ({"get_queue_attributes": messages(2, "undelivered"), **URL}, {}, "4 events could not be put into", "ERROR_CO"),
+        (
+            dict.fromkeys(("describe_event_bus", "describe_rule", "get_queue_url"), denied("Any")),
+            {"error": "no role", "enabled": None, "rule": None, "undelivered": None},
+            "every link that can be seen",
+            "rule tallyman-spoke-image and its metrics",
+        ),
+    ],
+)
+def test_the_link_that_is_broken_is_named(
+    world: World, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
+) -> None:
+    found = trip(world, Hub(**hub), arriving=[DEV.registry, PROD_SA.registry], ways={PROD.registry: way})
+    (broken,) = [f for f in found if f.verdict != "ok"]
+    assert broken.verdict == "failed"
+    assert broken.found.startswith(f"{PROD.registry}: no test event arrived in 30 s: ")
+    assert why in broken.found
+    assert todo in str(broken.todo)
+
+
+def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: World) -> None:
+    ways = {DEV.registry: {"rule": "tallyman-image-own", "enabled": False}}
+    found = trip(world, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
+    assert "the rule tallyman-image-own is disabled there" in found[0].found
+    ways = {DEV.registry: {"rule": "tallyman-image-own"}}
+    world.state.items.clear()
+    found = trip(world, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
+    assert "every link that can be seen looks well" in found[0].found
+
+
+def test_one_that_could_not_be_sent_is_not_waited_for(world: World) -> None:
+    errors = dict.fromkeys(PLACES, "assume the role: no")
+    found = trip(world, Hub(), errors=errors)
+    assert world.slept == 0
+    assert {f.verdict for f in found} == {"failed"}
+    assert "deploy the hub again" in str(found[0].todo)
+    assert f"deploy spoke.yaml again in {PROD.registry}" in str(found[1].todo)
+
+
+def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: World) -> None:
+    world.reconciled = lambda payload: {"trips": None}
+    (finding,) = Trip(Site(world.stack, "tallyman", Hub())).findings()
+    assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
+
+
+# --- the others
+
+
+def site(world: World, **answers: Any) -> Site:
+    return Site(world.stack, "tallyman", Hub(**answers))
+
+
+TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", "TrailARN": "arn:old"}]}
+
+
+def test_a_trail_counts_that_is_on(world: World) -> None:
+    on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
+    (finding,) = Checkup(site(world, **on)).trail()
+    assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
+    (finding,) = Checkup(site(world, **on | {"get_trail_status": {"IsLogging": False}})).trail()
+    assert (finding.verdict, finding.found) == ("warning", "every trail is switched off: all, old")
+    (finding,) = Checkup(site(world, describe_trails={"trailList": []})).trail()
+    assert (finding.verdict, finding.found) == ("warning", "there is no trail")
+
+
+def quotas(world: World, put: float, images: float, repositories: float) -> list[str]:
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if "NextToken" not in request:
+            return {"Quotas": [{"QuotaName": PUT, "Value": put}], "NextToken": "more"}
+        values = ((IMAGES, images), (REPOSITORIES, repositories))
+        return {"Quotas": [{"QuotaName": name, "Value": value} for name, value in values]}
+
+    return [f.verdict for f in Quotas(site(world, list_service_quotas=answer)).findings()]
+
+
+def test_quotas_are_held_against_what_is_there(world: World) -> None:
+    world.state.put(StateChange(SWEEP, str(DEV), 0, {"images": 90}))
+    world.state.put(StateChange(SWEEP, str(PROD), 0, {"images": 99_999}))  # another account's quota
+    assert quotas(world, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
+    assert quotas(world, 5, 100_000, 100_000) == ["warning", "ok", "ok"]
+    assert quotas(world, 10, 100, 100_000) == ["ok", "warning", "ok"]
+    assert quotas(world, 10, 100_000, 1) == ["ok", "ok", "warning"]
+
+
+def test_a_quota_that_is_not_told_gets_no_tick(world: World) -> None:
+    found = list(Quotas(site(world, list_service_quotas={"Quotas": []})).findings())
+    assert {f.verdict for f in found} == {"unknown"}
+
+
+def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: World) -> None:
+    rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
+    (finding,) = Checkup(site(world, list_rules={"Rules": rules})).rules()
+    assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
+    (finding,) = Checkup(site(world, list_rules={"Rules": []})).rules()
+    assert (finding.verdict, finding.found) == ("failed", "there are none")
+
+
+def test_what_lies_undelivered_in_a_spoke_is_told_too(world: World) -> None:
+    way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
+    world.reconciled = lambda payload: {"ways": [way]}
+    (finding,) = Checkup(site(world, list_queues={})).queues()
+    assert (finding.verdict, finding.found) == (
+        "failed",
+        f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
+    )
+
+
+def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: World) -> None:
+    operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas")
+    hub = Hub(**{name: denied(name) for name in operations})
+    world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
+    found = {f.check: f.verdict for f in Checkup(Site(world.stack, "tallyman", hub)).findings()}
+    assert {found[check] for check in ("rules", "queues", "trail", "quotas")} == {"unknown"}
+    assert found["applications"] == "unknown"  # nothing is known yet
+
+
+EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_open"),
+    [
+        (EVERYBODY, True),
+        ({**EVERYBODY, "Principal": {"AWS": "*"}}, True),
+        ({**EVERYBODY, "Principal": {"AWS": ["arn:aws:iam::1:root", "*"]}}, True),
+        ({"Effect": "Allow", "NotPrincipal": {"AWS": "1"}, "Action": "ecr:*"}, True),
+        ({**EVERYBODY, "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}}, False),
+        ({**EVERYBODY, "Effect": "Deny"}, False),
+        ({**EVERYBODY, "Principal": {"AWS": "arn:aws:iam::111111111111:root"}}, False),
+        ({**EVERYBODY, "Principal": {"Service": "lambda.amazonaws.com"}}, False),
+    ],
+)
+def test_a_policy_that_lets_everybody_in_is_known(statement: dict[str, Any], is_open: bool) -> None:
+    assert open_to_all(json.dumps({"Statement": [statement]})) is is_open
+    assert open_to_all(json.dumps({"Statement": statement})) is is_open

@@ -1,0 +1,173 @@
+"""One repository per application, and base images: the judgement, by what tags and images say."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cli_world import World
+
+import builders as b
+from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time
+from tallyman.ports import StateChange
+from tallyman.services.gather import tag_partition
+from tallyman.services.sweep import SWEEP
+from tallyman_cli.checkup_contents import Contents
+from tallyman_cli.contents import Held, applications, bases, host
+from tallyman_cli.finding import Finding, Site
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+APP = "https://github.com/rocketseat/widget-server"
+OWN = "111111111111.dkr.ecr.us-east-2.amazonaws.com"
+
+
+def held(*tags: str, day: int = 0, **said: str) -> Held:
+    return Held(Digest.of(f"{tags} {day}".encode()), tags, START + timedelta(days=day), said)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["v1.0.0", "v1.1.0", "1.2.0", "latest"],
+        ["v1.0.0-abc1234", "main-abc1234", "main", "feature-login-1.2.0", "release-1.2.0", "rc-1.3.0"],
+        ["alpine-1.2.0", "slim-1.2.0", "1.2.0"],
+        ["linux-amd64-1.2.0", "linux-arm64-1.2.0"],
+        ["widget-server-1.2.0", "widget-server-1.3.0", "dev-1.3.0", "prod-1.2.0"],
+        ["api-stable", "web-stable"],  # no versions: words, not applications
+        ["2026.11.16", "sha-3f2a91c", "1.2.0-api", "1.2.0-web"],
+        ["blue-1.2.0", "canary-1.2.0"],
+    ],
+)
+def test_a_plain_repository_raises_no_alarm(tags: list[str]) -> None:
+    assert applications([held(tag, day=n) for n, tag in enumerate(tags)], {"dev", "blue"}) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "names"),
+    [
+        (["api-1.2.0", "web-1.2.0"], ["api", "web"]),
+        (["API_v1.2.0", "web.2.0.0-rc1", "v1.0.0"], ["api", "web"]),
+        (["widget-server-1.0.0", "widget-worker-1.0.0"], ["widget-server", "widget-worker"]),
+        (["api-release-1.0.0", "web-amd64-1.0.0"], ["api", "web"]),
+    ],
+)
+def test_versions_of_different_names_are_several_applications(tags: list[str], names: list[str]) -> None:
+    assert applications([held(tag) for tag in tags]) == names
+
+
+def test_images_of_one_title_are_variants_of_one_application() -> None:
+    assert applications([held("full-1.0.0", title="Widget"), held("lite-1.0.0", title="Widget")]) == []
+    assert applications([held("api-1.0.0", title="Api"), held("web-1.0.0", title="Web")]) == ["api", "web"]
+
+
+def test_sources_that_take_turns_are_several_applications_and_one_after_the_other_is_a_move() -> None:
+    other = "git@github.com:rocketseat/gateway.git"
+    moved = [held(f"v1.{n}.0", day=n, source=APP if n < 3 else other) for n in range(6)]
+    assert applications(moved) == []
+    mixed = [held(f"v1.{n}.0", day=n, source=APP if n % 2 else other) for n in range(4)]
+    assert applications(mixed) == ["gateway", "widget-server"]
+
+
+def test_forks_and_spellings_of_one_source_are_one() -> None:
+    spellings = [APP, f"{APP}.git", "git@github.com:ana/widget-server.git", f"{APP}/#readme", APP.upper()]
+    images = [held(f"v1.{n}.0", day=n, source=spellings[n % len(spellings)]) for n in range(10)]
+    assert applications(images) == []
+
+
+def test_bases_are_counted_and_those_from_outside_unreported_or_not_pinned_are_told() -> None:
+    python = {"base.name": f"{OWN}/base/python:3.13", "base.digest": "sha256:" + "1" * 64}
+    images = [held("1", **python), held("2", **python), held("3", **{"base.name": "python:3.13-slim"}), held("4")]
+    images.append(held("5", **{"base.name": "scratch"}))
+    found = bases(images, {OWN})
+    assert found.counts == {f"{OWN}/base/python:3.13": 2, "python:3.13-slim": 1, "scratch": 1}
+    assert (found.outside, found.unreported, found.unpinned) == (("python:3.13-slim",), 1, ("python:3.13-slim",))
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("python:3.13", "docker.io"),
+        ("library/python", "docker.io"),
+        ("localhost:5101/base/python", "localhost:5101"),
+        ("localhost/base", "localhost"),
+        ("quay.io/a/b:1", "quay.io"),
+        (f"{OWN}/base", OWN),
+    ],
+)
+def test_the_registry_of_a_name_is_the_one_that_docker_would_ask(name: str, registry: str) -> None:
+    assert host(name) == registry
+
+
+# --- from the ledger
+
+
+def told(world: World, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
+    """An image that a tag points to, with what facts say of it."""
+    at, digest = START + timedelta(days=day), b.digest_of(f"{tag} {day}")
+    if world.state.get(SWEEP, str(place)) is None:
+        world.state.put(StateChange(SWEEP, str(place), 0, {"images": 1}))
+    world.state.put(StateChange(tag_partition(place), tag, 0, {"digest": digest, "at": format_time(at)}))
+    for kind, key in ((Kind.PUSHED, "built"), (Kind.VERIFIED, "labels")):
+        detail = {key: said.get(key, {}), "verdict": "passed", "platforms": [{"os": "linux"}] * platforms}
+        fact = Fact(kind, fact_id(kind, place, tag), at, at, Via.EVENT, digest, place, tag, detail=detail)
+        world.ledger.append(fact)
+    return digest
+
+
+def contents(world: World) -> tuple[list[Finding], list[Finding]]:
+    found = Contents(Site(world.stack, "tallyman", lambda service, region: None))
+    return list(found.applications()), list(found.base_images())
+
+
+def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: World) -> None:
+    labels = {"base.name": "debian:13"}
+    told(world, b.DEV, "v1.0.0", 1, labels=labels, built={"base.name": f"{OWN}/base/python:3", "base.digest": "sha256"})
+    _, (finding,) = contents(world)
+    assert (finding.verdict, finding.todo) == ("ok", None)
+    assert finding.found == f"rocketseat/widget-server: stands on {OWN}/base/python:3 (1)"
+
+
+def test_what_says_nothing_of_its_base_and_what_stands_on_one_from_outside_get_a_warning(world: World) -> None:
+    told(world, b.DEV, "v1.0.0", 1)
+    told(world, b.DEV, "v1.1.0", 2, labels={"base.name": "python:3.13", "base.digest": "sha256:1"})
+    (one,), (finding,) = contents(world)
+    assert (one.verdict, one.found) == ("ok", "1 repository holds one application")
+    assert finding.verdict == "warning"
+    assert "from outside: python:3.13" in finding.found
+    assert "1 of the 2 newest images does not say upon what" in finding.found
+    assert "tallyman copy" in str(finding.todo)
+    assert "tallyman build" in str(finding.todo)
+
+
+def test_a_central_base_image_may_come_from_outside_itself(world: World) -> None:
+    base = Repository(b.DEV.registry, "base/python")
+    told(world, base, "3.13", 1, labels={"base.name": "debian:13"})
+    told(world, b.DEV, "v1.0.0", 2, built={"base.name": f"{base.registry.host}/base/python:3.13", "base.digest": "x"})
+    _, found = contents(world)
+    assert [(f.verdict, f.found.partition(":")[0]) for f in found] == [
+        ("ok", "base/python"),
+        ("ok", "rocketseat/widget-server"),
+    ]
+
+
+def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_image(world: World) -> None:
+    for place in (b.DEV, b.PROD, b.PROD_SA):
+        told(world, place, "v1.0.0", 1)
+    told(world, b.DEV, "api-1.0.0", 1, platforms=0)  # a chart
+    told(world, b.DEV, "web-1.0.0", 1, platforms=0)
+    (one,), (finding,) = contents(world)
+    assert one.verdict == "ok"
+    assert "1 of the 1 newest images" in finding.found
+
+
+def test_several_applications_are_named(world: World) -> None:
+    told(world, b.DEV, "api-1.0.0", 1)
+    told(world, b.DEV, "web-1.0.0", 2)
+    (finding,), _ = contents(world)
+    assert finding.verdict == "warning"
+    assert finding.found == "rocketseat/widget-server: evidently holds several applications: api, web"
+
+
+def test_without_images_nothing_gets_a_tick(world: World) -> None:
+    (finding,), found = contents(world)
+    assert (finding.verdict, found) == ("unknown", [])
