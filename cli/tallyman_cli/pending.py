@@ -8,7 +8,7 @@ import typer
 from tallyman.domain.gates import FAILED, target
 from tallyman.services.judge import pending_partition
 from tallyman.services.misfits import would_not_pass
-from tallyman_cli import context, options, output
+from tallyman_cli import context, options, output, roll_outs
 
 Environment = Annotated[
     str | None,
@@ -21,24 +21,30 @@ def pending(
     released: Annotated[
         bool, typer.Option("--released", help="Instead: what is in an environment, but would not get in today.")
     ] = False,
+    rollouts: Annotated[
+        bool, typer.Option("--rollouts", help="Instead: releases whose roll-out is not done, with how it stands.")
+    ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
     """List the images that want into an environment and are not in: what decides, since when, and until when.
 
+    Releases that are in, but not rolled out yet, are counted, and listed with --rollouts.
     What was given up after trying for long (parked) is among them, and what a gate refuses. Exit status: 0, 2 no such
     environment.
     """
     opened = context.connect(stack, policy)
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
-    if released:
-        _released(opened, names)
+    if released or rollouts:
+        (_released if released else _rollouts)(opened, names)
         return
     found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
     if as_json:
         output.data(found)
         return
+    if late := sum(1 for _ in roll_outs.unfinished(opened, names)):
+        output.say(f"{late} roll-out{'s are' if late > 1 else ' is'} not done: `tallyman pending --rollouts`")
     if not found:
         output.line(f"nothing waits for {environment or 'any environment'}")
         return
@@ -58,6 +64,19 @@ def pending(
             for row in found
         ],
     )
+
+
+def _rollouts(opened: context.Stack, environments: list[str]) -> None:
+    found = list(roll_outs.unfinished(opened, environments))
+    if output.is_json():
+        output.data(found)
+    elif not found:
+        output.line("every release is rolled out")
+    for row in () if output.is_json() else found:
+        output.line(
+            f"{row['environment']}/{row['repository']} {', '.join(row['tags'])}  {output.digest(row['digest'])}"
+        )
+        roll_outs.show(row["rollout"])
 
 
 def _released(opened: context.Stack, environments: list[str]) -> None:

@@ -13,7 +13,8 @@ from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.gather import gather
 from tallyman.services.release import is_recalled, release_partition, releases
-from tallyman_cli import asking, context, options, output
+from tallyman.services.roll_out_progress import roll_out_told
+from tallyman_cli import asking, context, options, output, roll_outs
 from tallyman_cli.waiting import wait_for
 
 app = typer.Typer(help="What environments run: list, show, roll back.", no_args_is_help=True)
@@ -49,6 +50,7 @@ def list_(
             "previous": item.data["previous"],
             "change": item.data.get("change", "promotion"),
             "recalled": _is_recalled(opened, Digest(item.data["digest"])),
+            "rollout": roll_outs.of_release(opened, place, item.sk, item.data["id"]),
         }
         for item in opened.state.list(release_partition(place.name))
     ]
@@ -58,13 +60,14 @@ def list_(
         output.line(f"nothing was released to {place.name} yet")
     else:
         output.table(
-            ("repository", "runs", "digest", "since", ""),
+            ("repository", "runs", "digest", "since", "roll-out", ""),
             [
                 (
                     row["repository"],
                     ", ".join(row["tags"]),
                     output.digest(row["digest"]),
                     row["at"],
+                    row["rollout"]["status"].replace("_", " ") if row["rollout"] else "",
                     "recalled" if row["recalled"] else "rolled back" if row["change"] == "roll_back" else "",
                 )
                 for row in found
@@ -82,6 +85,9 @@ def show(
 ) -> None:
     """Show what an environment runs of a repository, or ran at a moment, with what it ran before that.
 
+    Where the policy says that a release moves services (`rollout`), with how that stands: of each service in each
+    registry whether it is not begun, running, done, failed with the reason, or rolled back to what.
+
     Exit status: 0, 1 nothing was released there (by then), 2 bad input.
     """
     moment = options.moment(at)
@@ -91,9 +97,11 @@ def show(
     if not history:
         then = f" at {output.time(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
+    told = roll_out_told(opened.ledger, environment.name, name, moment)
     data = _detail(environment, name, history[0]) | {
         "recalled": _is_recalled(opened, _digest(history[0]), moment),
-        "history": [_row(fact) for fact in history],
+        "rollout": roll_outs.of_release(opened, environment, name, history[0].detail["id"], moment),
+        "history": [_row(fact) | {"rollout": _outcome_of(told, fact)} for fact in history],
     }
     if as_json:
         output.data(data)
@@ -104,11 +112,16 @@ def show(
         output.line("it is recalled")
     for registry, address in data["images"].items():
         output.line(f"  {registry}  {address}")
+    if data["rollout"]:
+        roll_outs.show(data["rollout"])
     if len(history) > 1:
         output.line("before that:")
         output.table(
-            ("since", "tags", "digest", "change"),
-            [(r["at"], ", ".join(r["tags"]), output.digest(r["digest"]), r["change"]) for r in data["history"][1:]],
+            ("since", "tags", "digest", "change", "roll-out"),
+            [
+                (r["at"], ", ".join(r["tags"]), output.digest(r["digest"]), r["change"], r["rollout"] or "")
+                for r in data["history"][1:]
+            ],
         )
 
 
@@ -229,6 +242,13 @@ def _row(fact: Fact) -> dict[str, Any]:
         "by": fact.detail.get("by"),
         "because": fact.detail.get("because"),
     }
+
+
+def _outcome_of(told: dict[str, dict[str, Any]], fact: Fact) -> str | None:
+    """What became of the roll-out of an earlier release: done, failed, running where another overtook it; None: no
+    roll-out was begun."""
+    found = told.get(fact.detail["id"])
+    return str(found["status"]) if found else None
 
 
 def _detail(environment: Environment, name: str, fact: Fact) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import typer
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import PASSED
-from tallyman_cli import context, doors, options, output
+from tallyman_cli import context, doors, options, output, roll_outs
 
 To = Annotated[str, typer.Option("--to", metavar="ENVIRONMENT", help="Where it is to go.", show_default=False)]
 
@@ -22,17 +22,22 @@ def why(
     """Say why an image is, or is not, let into an environment: every gate with its reason, the deciding one first.
 
     With --at, what the policy of then and the facts known then said. With --policy, what another policy would say.
-    Writes nothing. Exit status: 0 promoted or passed, 1 waiting, failed or in conflict, 2 no promotion leads there.
+    Of what the environment releases, with how its roll-out stands (`rollout` in the policy). Writes nothing.
+    Exit status: 0 promoted or passed, 1 waiting, failed or in conflict, 2 no promotion leads there.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
     where = doors.door(opened, image, to, moment)
     decision = doors.judge(opened, where, moment)
     note_unknown(opened, where)
+    rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
     if as_json:
-        output.data(doors.as_json(where, decision))
+        output.data(doors.as_json(where, decision) | {"rollout": rollout})
     else:
         doors.show(where, decision)
+    if rollout and not as_json:
+        output.line()
+        roll_outs.show(rollout)
     if decision.verdict not in (PROMOTED, PASSED):
         raise typer.Exit(1)
 

@@ -208,6 +208,7 @@ class RollOutReleases:
         now = whole_millis(self.clock())
         release = progress.data["release"]
         where = step.key if step else (None, None, None)
+        moved = next((entry for entry in progress.entries if step and key_of(entry) == step.key), {})
         return Fact(
             kind=Kind.ROLLED_OUT,
             id=fact_id(Kind.ROLLED_OUT, release, *where, outcome),
@@ -224,6 +225,8 @@ class RollOutReleases:
                 "part": where[2],
                 "outcome": outcome,
                 "reason": reason,
+                "before": moved.get("before"),
+                "image": moved.get("image"),
             },
         )
 

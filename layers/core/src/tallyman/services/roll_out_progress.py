@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from tallyman.domain.facts import Kind
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Environment, Policy, Service
+from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
-from tallyman.ports import State
+from tallyman.ports import Ledger, State
 from tallyman.services.release import RELEASED
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
@@ -107,6 +110,46 @@ def roll_out_of(
         "next_at": data.get("next_at") if data.get("status") == RUNNING else None,
         "targets": [*planned, *begun.values()],
     }
+
+
+def roll_out_told(
+    ledger: Ledger, environment: str, repository: str, until: datetime | None
+) -> dict[str, dict[str, Any]]:
+    """The same by release, as the ledger tells it: of what is over, or as it was at `until`. `targets` are only those
+    that were moved by then; of one that failed the reason names what could not be put back. Reads the facts of the
+    repository in the environment."""
+    told: dict[str, dict[str, Any]] = {}
+    facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
+    for fact in reversed([f for f in facts if until is None or f.at <= until]):
+        detail = fact.detail
+        fresh: dict[str, Any] = {
+            "status": RUNNING,
+            "reason": None,
+            "said": None,
+            "at": None,
+            "next_at": None,
+            "targets": [],
+        }
+        found = told.setdefault(detail["release"], fresh)
+        found["at"] = format_time(fact.at)
+        if detail["outcome"] == FAILED:
+            found.update(status=FAILED, reason=detail["reason"])
+            for target in found["targets"]:
+                target["state"] = ROLLED_BACK
+        elif detail["outcome"] == DONE:
+            found["status"] = DONE
+            continue
+        found["targets"].append({
+            "registry": detail["registry"],
+            "service": detail["service"],
+            "part": detail.get("part"),
+            "state": FAILED if detail["outcome"] == FAILED else DONE,
+            "before": detail.get("before"),
+            "image": detail.get("image"),
+            "since": format_time(fact.at),
+            "said": detail["reason"],
+        })  # fmt: skip
+    return told
 
 
 def _entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
