@@ -37,6 +37,7 @@ class Held:
     archived: set[Digest] = field(default_factory=set)
     scans: dict[Digest, ScanReport] = field(default_factory=dict)
     pull: tuple[str, ...] = ()
+    functions: bool = False  # whether Lambda may pull for functions of the repository's account
     push: tuple[str, ...] | None = None  # who besides promotions may push; None: anyone
 
     def is_immutable(self, tag: str) -> bool:
@@ -233,12 +234,19 @@ class FakeRegistries:
         with self._lock:
             self._put(repository, manifest, tag)
 
-    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
+    def create(
+        self,
+        settings: RepositorySettings,
+        pull: Sequence[str] = (),
+        push: Sequence[str] | None = None,
+        functions: bool = False,
+    ) -> None:
         repository = settings.repository
         self._check("create", repository.registry, repository, settings)
         with self._lock:
             held = self._held.setdefault(repository, Held(replace(settings, created_at=self._clock())))
             held.pull = held.pull or tuple(pull)
+            held.functions = held.functions or functions
             held.push = held.push if held.push is not None or push is None else tuple(push)
 
     # --- how

@@ -6,7 +6,7 @@ from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Repository, parse_repository_name
 from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
-from tallyman.services.targets import pushers_of, settings_of
+from tallyman.services.targets import moves_functions, pushers_of, settings_of
 from tallyman_cli import addresses
 from tallyman_cli.context import Stack
 
@@ -22,8 +22,9 @@ def create_in(stack: Stack, name: str, environment: str) -> list[dict[str, Any]]
     """
     parse_repository_name(name)
     wanted = stack.policy.repository(name).create
-    push = pushers_of(stack.policy, environment, name)
-    return [_ensure(stack, wanted, push, place) for place in stack.policy.environment(environment).repositories(name)]
+    push, functions = pushers_of(stack.policy, environment, name), moves_functions(stack.policy, environment, name)
+    places = stack.policy.environment(environment).repositories(name)
+    return [_ensure(stack, wanted, push, functions, place) for place in places]
 
 
 def planned(stack: Stack, name: str, environment: str) -> list[tuple[Repository, dict[str, Any]]]:
@@ -31,14 +32,17 @@ def planned(stack: Stack, name: str, environment: str) -> list[tuple[Repository,
     alone may push. None where there is nothing to set."""
     parse_repository_name(name)
     create, push = stack.policy.repository(name).create, pushers_of(stack.policy, environment, name)
+    functions = moves_functions(stack.policy, environment, name)
     found = []
     for place in stack.policy.environment(environment).repositories(name):
-        if document := stack.policy_of(place, create.pull, push):
+        if document := stack.policy_of(place, create.pull, push, functions):
             found.append((place, document))
     return found
 
 
-def _ensure(stack: Stack, create: Create, push: tuple[str, ...] | None, place: Repository) -> dict[str, Any]:
+def _ensure(
+    stack: Stack, create: Create, push: tuple[str, ...] | None, functions: bool, place: Repository
+) -> dict[str, Any]:
     """One registry's answer; another's failure is no reason not to ask it."""
     answer: dict[str, Any] = {
         "registry": str(place.registry),
@@ -46,7 +50,7 @@ def _ensure(stack: Stack, create: Create, push: tuple[str, ...] | None, place: R
         "uri": addresses.address(stack.policy, place),
         "state": FAILED,
         "differences": [],
-        "policy": stack.policy_of(place, create.pull, push),
+        "policy": stack.policy_of(place, create.pull, push, functions),
         "problem": None,
         "error": None,
     }
@@ -54,7 +58,7 @@ def _ensure(stack: Stack, create: Create, push: tuple[str, ...] | None, place: R
     try:
         there = stack.registries.settings(place)
         if there is None:
-            stack.target.create(wanted, create.pull, push)
+            stack.target.create(wanted, create.pull, push, functions)
             answer["state"] = CREATED
             there = stack.registries.settings(place)
         else:

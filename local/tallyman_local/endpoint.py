@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from tallyman.domain.names import Registry
-from tallyman_local import answers, moto_calls
+from tallyman_local import answers, lambda_calls, lambda_images, moto_calls
 from tallyman_local.answers import Answer, json_answer
 from tallyman_local.bus import Bus
 from tallyman_local.ecr.events import Identity
@@ -137,6 +137,8 @@ class Endpoint:
                 name = unquote(found[1])
                 answer = self._invoke(name, kind, call.body, call.identity.account + "/" + call.region)
                 return answer or call.refuse("ResourceNotFoundException", f"Function not found: {name}", 404)
+            case "lambda", _ if not self._takes_image(call):
+                return call.refuse("AccessDeniedException", lambda_images.DENIED, 403)
             case "sqs", "ReceiveMessage":
                 return _receive(call)
             case "sts", "AssumeRole":
@@ -145,6 +147,12 @@ class Endpoint:
         if (call.service, what) in EMPTY:
             return json_answer(EMPTY[call.service, what])
         return _moto(call)
+
+    def _takes_image(self, call: Call) -> bool:
+        action, function = lambda_calls.named(call.environ, call.body, call.identity.account, call.region)
+        if action not in lambda_images.NAMING:
+            return True
+        return lambda_images.may_take(self._ecr, self._permissions, call.identity, call.region, function, call.body)
 
     def _assume_role(self, call: Call) -> Answer:
         """As STS: the role must be there and trust the caller. People of the local cloud get any role they name."""
@@ -168,7 +176,7 @@ def _denied(call: Call, action: str, resource: str) -> Answer:
     if call.service in ("sts", "s3", "sqs", "iam", "cloudformation"):
         return call.refuse("AccessDenied", text, 403)
     text += f" because no identity-based policy allows the {action} action"
-    return call.refuse("AccessDeniedException", text)
+    return call.refuse("AccessDeniedException", text, 403 if call.service == "lambda" else 400)
 
 
 def role_arn(identity: Identity) -> str:

@@ -7,11 +7,11 @@ Read from moto's IAM: inline and attached policies, with actions and resources o
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 from moto.iam.models import Role, iam_backends
 
-from tallyman_local import moto_calls
+from tallyman_local import lambda_calls, moto_calls
 from tallyman_local.ecr.events import Identity
 from tallyman_local.resource_policies import Statement, allows, statements
 
@@ -54,6 +54,13 @@ class Permissions:
             return True
         context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
         return allows(_statements(role), action=action, resource=resource, context=context)
+
+    def role_may(self, arn: str, action: str, resource: str) -> bool:
+        """Whether a role's own policies allow this, whoever made it."""
+        with moto_calls.LOCK:
+            roles = list(iam_backends[arn.split(":")[4]][moto_calls.PARTITION].roles.values())
+        found = [statement for role in roles if role.arn == arn for statement in _statements(role)]
+        return allows(found, action=action, resource=resource)
 
     def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
         """The first permission that the identity lacks."""
@@ -121,9 +128,8 @@ def needed(
         asked = json.loads(body)
         bus = asked.get("EventBusName", "default").rpartition("/")[2]
         yield action, f"arn:aws:events:{at}:rule/{'' if bus == 'default' else bus + '/'}{asked['Name']}"
-    elif service == "lambda" and environ["PATH_INFO"].rstrip("/").endswith("/invocations"):
-        name = unquote(environ["PATH_INFO"].split("/functions/", 1)[1].split("/", 1)[0])
-        yield "lambda:InvokeFunction", name if name.startswith("arn:") else f"arn:aws:lambda:{at}:function:{name}"
+    elif service == "lambda":
+        yield lambda_calls.named(environ, body, account, region)
     elif service == "iam" and operation in ("GetRole", "GetUser"):
         yield action, _principal(_request(body, environ), account)
     elif service == "ecs" and operation in ("DescribeServices", "UpdateService"):

@@ -317,11 +317,14 @@ def test_a_new_repository_lets_only_the_accounts_given_read_it(ecr: Stubbed) -> 
     )
     ecr.stub.add_response("set_repository_policy", {}, {**NAMES, "policyText": ANY})
     ecr.target.create(WANTED, pull=["333333333333"])
-    (statement,) = json.loads(texts[0])["Statement"]
-    assert statement["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
+    accounts, functions = json.loads(texts[0])["Statement"]
+    assert accounts["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
+    assert functions["Principal"] == {"Service": "lambda.amazonaws.com"}
+    wanted = {"aws:SourceArn": [f"arn:aws:lambda:{DEV.registry.region}:333333333333:function:*"]}
+    assert functions["Condition"] == {"ArnLike": wanted}
     assert not [
         action
-        for action in statement["Action"]
+        for action in (*accounts["Action"], *functions["Action"])
         if not action.startswith(("ecr:BatchGet", "ecr:BatchCheck", "ecr:GetDown"))
     ]
 

@@ -8,6 +8,7 @@ import pytest
 
 from tallyman import bootstrap
 from tallyman.adapters.clients import Clients
+from tallyman.adapters.roll_outs import LambdaRollOuts
 from tallyman.adapters.registry_buses import EventBridgeBuses
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
@@ -188,7 +189,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     moving = ("ecs:", "lambda:", "iam:")
     assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {
         a for a in actions(role("roll_out")) if a.startswith(moving)
-    }
+    } | {a for a in LambdaRollOuts.PERMISSIONS if a.startswith("ecr:")}
     push = of_type(spoke(), "AWS::IAM::Role")["PushRole"]
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 

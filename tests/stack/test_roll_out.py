@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from deployed import Deployed, deployed
 
 import builders as b
@@ -158,6 +159,90 @@ def test_a_doubled_release_rolls_out_once(world: Deployed) -> None:
     world.settle()
     assert client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"] == before
     assert not [letter for letter in world.dead_letters() if "roll-out" in letter["queue"]]
+
+
+def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(world: Deployed) -> None:
+    events = world.client("events")
+    (bus,) = [b["Name"] for b in events.list_event_buses()["EventBuses"] if b["Name"] != "default"]
+    rule = {"Name": f"{world.cloud.stack}-released", "EventBusName": bus}
+    image = b.image("shop-lost")
+    events.disable_rule(**rule)
+    try:
+        world.push(image, ECS, "v2.1.0")
+    finally:
+        events.enable_rule(**rule)
+    assert world.there(ECS, "v2.1.0") == [image.digest] * 2
+    assert image.digest not in running_tasks(world, REGIONS[0])["app"]
+    answer = world.reconcile(f"prod/{ECS}")
+    assert answer["retried"] == 1
+    for region in REGIONS:
+        assert image.digest in running_tasks(world, region)["app"]
+    assert world.reconcile(f"prod/{ECS}")["retried"] == 0
+
+
+def test_who_may_not_change_a_function_is_refused_as_iam_says_it(world: Deployed) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/reader"
+    world.cloud.credentials(role)  # makes it
+    arn = f"arn:aws:lambda:{REGIONS[0]}:{ACCOUNT}:function:resizer"
+    allowed = {"Effect": "Allow", "Action": "lambda:GetFunction", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    world.client("iam", role=ADMIN).put_role_policy(RoleName="reader", PolicyName="read", PolicyDocument=policy)
+    world.cloud.permissions.held.add(role)
+    client = world.client("lambda", REGIONS[0], role)
+    assert client.get_function(FunctionName="resizer")["Configuration"]["FunctionName"] == "resizer"
+    calls: dict[str, Any] = {
+        "UpdateFunctionCode": {"ImageUri": f"{ACCOUNT}.dkr.ecr.{REGIONS[0]}.amazonaws.com/old@sha256:{'1' * 64}"},
+        "PublishVersion": {},
+        "UpdateAlias": {"Name": "live", "FunctionVersion": "1"},
+        "GetAlias": {"Name": "live"},
+        "GetFunctionConfiguration": {},
+        "DeleteFunction": {},
+    }
+    for operation, arguments in calls.items():
+        method = getattr(client, boto3_name(operation))
+        with pytest.raises(ClientError) as refused:
+            method(FunctionName="resizer", **arguments)
+        assert refused.value.response["Error"]["Code"] == "AccessDeniedException"
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+        assert refused.value.response["Error"]["Message"] == (
+            f"User: arn:aws:sts::{ACCOUNT}:assumed-role/reader/local is not authorized to perform: lambda:{operation} "
+            f"on resource: {arn} because no identity-based policy allows the lambda:{operation} action"
+        )
+    with pytest.raises(ClientError, match=r"lambda:GetFunction on resource: .*:function:resizer:1 "):
+        client.get_function(FunctionName="resizer", Qualifier="1")
+    with pytest.raises(ClientError, match="lambda:ListFunctions"):
+        client.list_functions()
+
+
+def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_roll_out_fails(world: Deployed) -> None:
+    first = b.multi_arch("resizer-allowed")
+    world.push(first, FUNCTION, "v2.0.0")
+    before = [live(world, region) for region in REGIONS]
+    assert all(any(c.digest in image for c in first.root.platform_children) for image in before)
+    ecr = world.client("ecr", REGIONS[1], ADMIN)
+    text = ecr.get_repository_policy(repositoryName=FUNCTION)["policyText"]
+    assert [s["Sid"] for s in json.loads(text)["Statement"]] == ["LambdaPulls"]
+    ecr.delete_repository_policy(repositoryName=FUNCTION)
+    try:
+        world.push(b.multi_arch("resizer-refused"), FUNCTION, "v2.1.0")
+        item = world.stack.state.get("RO#prod", FUNCTION)
+        assert item is not None
+        assert item.data["status"] == "failed"
+        assert "Lambda does not have permission to access the ECR image" in item.data["reason"]
+        assert [live(world, region) for region in REGIONS] == before
+        # who may set the repository's policy, as an administrator may, has Lambda add what it needs
+        functions = world.client("lambda", REGIONS[1], ADMIN)
+        image = f"{ACCOUNT}.dkr.ecr.{REGIONS[1]}.amazonaws.com/{FUNCTION}:v2.1.0"
+        functions.update_function_code(FunctionName="resizer", ImageUri=image)
+        added = json.loads(ecr.get_repository_policy(repositoryName=FUNCTION)["policyText"])["Statement"]
+        assert [s["Sid"] for s in added] == ["LambdaECRImageRetrievalPolicy"]
+    finally:
+        ecr.set_repository_policy(repositoryName=FUNCTION, policyText=text)
+
+
+def boto3_name(operation: str) -> str:
+    """`UpdateAlias` as boto3 calls it."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in operation).lstrip("_")
 
 
 def test_what_is_no_release_is_a_dead_letter_with_its_reason(world: Deployed) -> None:

@@ -288,10 +288,43 @@ ALLOWED = ["arn:aws:iam::222222222222:role/tallyman-spoke-push"]
 def test_the_policy_that_is_written_is_the_one_that_is_looked_for() -> None:
     document = repository_policy(PROD, ["333333333333"], ALLOWED)
     assert document is not None
-    assert [s["Sid"] for s in document["Statement"]] == ["Pull", "OnlyTallymanPushes"]
+    assert [s["Sid"] for s in document["Statement"]] == ["Pull", "LambdaPulls", "OnlyTallymanPushes"]
     assert document["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
     assert problem(json.dumps(document), ALLOWED) is None
     assert repository_policy(PROD, (), ()) is None
+
+
+def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_repositorys_account() -> None:
+    document = repository_policy(PROD, ["333333333333"], (), functions=True)
+    assert document is not None
+    (statement,) = [s for s in document["Statement"] if s["Sid"] == "LambdaPulls"]
+    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    arns = [f"arn:aws:lambda:us-east-2:{account}:function:*" for account in ("222222222222", "333333333333")]
+    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": arns}}
+
+
+def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> None:
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {
+                        "registries": [str(p.registry) for p in PLACES],
+                        "rollout": {"services": [{"lambda": "resizer", "alias": "live", "repository": DEV.name}]},
+                    },
+                },
+                "repositories": [
+                    {"match": "rocketseat/*", "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}]}
+                ],
+            }
+        )
+    )
+    for place in PLACES:
+        del world.registries._held[place]
+    world.push(image("a"), "v1.0.0")
+    world.work()
+    assert [world.registries.held(p).functions for p in PLACES] == [True, True]
 
 
 def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:

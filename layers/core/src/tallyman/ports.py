@@ -222,9 +222,16 @@ class ImageTarget(Destination, Protocol):
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
 
-    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
+    def create(
+        self,
+        settings: RepositorySettings,
+        pull: Sequence[str] = (),
+        push: Sequence[str] | None = None,
+        functions: bool = False,
+    ) -> None:
         """Creates the repository; that it is there is fine, and leaves it as it is. Its policy lets the accounts in
-        `pull` read and, where `push` is given, nobody but ourselves and those roles (`role/NAME` there) push."""
+        `pull` read, and Lambda for their functions (with `functions` for those of the repository's account too); and,
+        where `push` is given, nobody but ourselves and those roles (`role/NAME` there) push."""
 
 
 class LayerUploads(Protocol):

@@ -126,7 +126,13 @@ class EcrTarget:
                 return
         raise answer.error(what)
 
-    def create(self, settings: RepositorySettings, pull: Sequence[str] = (), push: Sequence[str] | None = None) -> None:
+    def create(
+        self,
+        settings: RepositorySettings,
+        pull: Sequence[str] = (),
+        push: Sequence[str] | None = None,
+        functions: bool = False,
+    ) -> None:
         """CreateRepository, and the policy where there is none yet: one that somebody set is left alone."""
         repository = settings.repository
         encryption = {"encryptionType": settings.encryption}
@@ -151,7 +157,7 @@ class EcrTarget:
             if "RepositoryAlreadyExistsException" not in str(error):
                 raise
         only = [] if push is None else pushers(self._clients, repository, push)
-        policy = repository_policy(repository, pull, only)
+        policy = repository_policy(repository, pull, only, functions)
         if policy and not self._has_policy(client, repository):
             with translated(f"set the policy of the repository {repository}"):
                 client.set_repository_policy(**names(repository), policyText=json.dumps(policy))

@@ -104,9 +104,17 @@ class EcsRollOuts:
 
 
 class LambdaRollOuts:
-    """The code of the function, a published version, and the alias moved to it."""
+    """The code of the function, a published version, and the alias moved to it.
+
+    Whoever sets an image is to be allowed to read it, and to read and set the policy of its repository, says AWS's page
+    "Create a Lambda function using a container image": the latter lets Lambda add to the policy that it may pull. We
+    set none: the policy of a repository that we create says so from the beginning (`domain/prevention.py`).
+    """
 
     PERMISSIONS: tuple[str, ...] = (
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:GetRepositoryPolicy",
         "lambda:GetAlias",
         "lambda:GetFunction",
         "lambda:PublishVersion",

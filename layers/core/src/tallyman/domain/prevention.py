@@ -1,4 +1,5 @@
-"""Prevention: a repository policy in which only promotions push (`create.push: tallyman-only`)."""
+"""The policy of a repository that we create: who may pull, Lambda among them, and, for prevention, that only promotions
+push (`create.push: tallyman-only`)."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ PUSH_ACTIONS = (
     "ecr:UploadLayerPart",
 )
 PULL_ACTIONS = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-PULL, PUSH = "Pull", "OnlyTallymanPushes"
+LAMBDA_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+"""What Lambda itself needs of the repository of a function's image: AWS Lambda Developer Guide, "Create a Lambda
+function using a container image", "Amazon ECR permissions"."""
+PULL, LAMBDA, PUSH = "Pull", "LambdaPulls", "OnlyTallymanPushes"
 """The names of our statements (`Sid`)."""
 
 
@@ -40,10 +44,31 @@ def pull_by(repository: Repository, accounts: Sequence[str]) -> dict[str, Any]:
     return {"Sid": PULL, "Effect": "Allow", "Principal": {"AWS": principals}, "Action": list(PULL_ACTIONS)}
 
 
-def repository_policy(repository: Repository, pull: Sequence[str], pushers: Sequence[str]) -> dict[str, Any] | None:
-    """The whole policy of a new repository: who may pull (accounts), who alone may push (ARNs; none: anyone). None
-    where there is nothing to say."""
+def pull_for_functions(repository: Repository, accounts: Sequence[str]) -> dict[str, Any]:
+    """The statement that lets Lambda pull for the functions of these accounts, in the repository's region.
+
+    Lambda adds one like it by itself, if whoever calls it may set repository policies; nobody of ours who calls it may.
+    """
+    partition, region = repository.arn.split(":", 2)[1], repository.registry.region
+    functions = [f"arn:{partition}:lambda:{region}:{account}:function:*" for account in accounts]
+    return {
+        "Sid": LAMBDA,
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": list(LAMBDA_ACTIONS),
+        "Condition": {"ArnLike": {"aws:SourceArn": functions}},
+    }
+
+
+def repository_policy(
+    repository: Repository, pull: Sequence[str], pushers: Sequence[str], functions: bool = False
+) -> dict[str, Any] | None:
+    """The whole policy of a new repository: who may pull (accounts, with their Lambda functions; `functions`: those of
+    the repository's own account too), who alone may push (ARNs; none: anyone). None where there is nothing to say."""
+    own = [repository.registry.account] if functions else []
     statements = [pull_by(repository, pull)] if pull else []
+    if accounts := list(dict.fromkeys([*own, *pull])):
+        statements.append(pull_for_functions(repository, accounts))
     if pushers:
         statements.append(only_push(pushers))
     return {"Version": "2012-10-17", "Statement": statements} if statements else None

@@ -7,7 +7,7 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Repository
-from tallyman.domain.policy import Create, Policy
+from tallyman.domain.policy import Create, Policy, Runs
 from tallyman.domain.policy.model import Push
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
@@ -59,7 +59,9 @@ class Targets:
     def _create(self, place: Repository, decision: Decision) -> RepositorySettings:
         create = self.policy.repository(decision.repository).create
         settings = settings_of(create, place)
-        self.target.create(settings, create.pull, pushers_of(self.policy, decision.target, decision.repository))
+        push = pushers_of(self.policy, decision.target, decision.repository)
+        functions = moves_functions(self.policy, decision.target, decision.repository)
+        self.target.create(settings, create.pull, push, functions)
         return settings
 
     def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
@@ -92,6 +94,12 @@ def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, 
     if create.push is not Push.TALLYMAN_ONLY or not policy.is_target(environment, repository):
         return None
     return (create.break_glass,) if create.break_glass else ()
+
+
+def moves_functions(policy: Policy, environment: str, repository: str) -> bool:
+    """Whether a release of the repository moves Lambda functions there: Lambda has to be let pull then."""
+    rollout = policy.environment(environment).rollout
+    return any(s.runs is Runs.LAMBDA and s.repository == repository for s in (rollout.services if rollout else ()))
 
 
 def settings_of(create: Create, place: Repository) -> RepositorySettings:
