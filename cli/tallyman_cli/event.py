@@ -9,7 +9,8 @@ import typer
 from tallyman.domain.names import Digest, Registry, parse_repository_name, parse_tag
 from tallyman.errors import BadInput
 from tallyman_cli import output
-from tallyman_cli.event_source import payloads, subject, text
+from tallyman_cli.event_parts import subject
+from tallyman_cli.event_source import payloads, text
 
 app = typer.Typer(help="Make the payloads that functions get.", no_args_is_help=True)
 
@@ -84,7 +85,10 @@ def differences(made: dict[str, str], folder: Path) -> list[str]:
     """What of the folder is not what would be written, a sentence each."""
     there = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*.json")}
     found = [f"{path} is missing: `tallyman event make` writes it" for path in sorted(made.keys() - there.keys())]
-    found += [f"{path} has no source: add it to event_source.py" for path in sorted(there.keys() - made.keys())]
+    found += [
+        f"{path} has no source: add it to cli/tallyman_cli/event_source.py"
+        for path in sorted(there.keys() - made.keys())
+    ]
     found += [
         f"{path} is not what its source says: `tallyman event make` writes it anew"
         for path in sorted(made.keys() & there.keys())

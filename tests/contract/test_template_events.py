@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tallyman.domain.commands import COMMANDS, parse_command
 from tallyman.domain.events import parse_event
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput
@@ -59,6 +60,19 @@ def test_the_core_reads_every_event_but_the_poisoned_ones(path: Path) -> None:
             refused += 1
     assert read >= 1
     assert refused == (2 if path.name == "poison.json" else 0)
+
+
+def test_every_command_has_an_event_that_the_core_reads_as_that_command() -> None:
+    read = {}
+    for path in (ROOT / "events/record_command").glob("*.json"):
+        (record,) = records(path)
+        read[path.stem] = parse_command(record["body"])
+    assert set(read) == set(COMMANDS)
+    for stem, command in read.items():
+        assert command.name == stem
+        assert command.target or stem == "recall"
+        assert command.because or stem == "promote"
+    assert len({command.request for command in read.values()}) == len(COMMANDS)
 
 
 def test_a_doubled_event_is_one_event_in_two_messages() -> None:

@@ -14,7 +14,7 @@ import boto3
 
 from tallyman_cli.context import Stack, connect
 from tallyman_cli.creation import create_in
-from tallyman_cli.event_source import NAME, TAG, event_image
+from tallyman_cli.event_parts import NAME, TAG, event_image
 
 
 def control(url: str, path: str, **request: Any) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""What the payloads of `events/` are made of: the image they tell of, ids, an EventBridge event, a batch of SQS.
+
+The image is `event_image()`, a real one: whoever pushes it to a registry can hand these events to a function, which
+then finds what they tell. Every id is derived from a name, every time is fixed: the same files come out each time.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tallyman.domain.events import TRIP, TRIP_SOURCE
+from tallyman.domain.names import Digest, Registry
+
+if TYPE_CHECKING:
+    from tallyman_local.sample import Sample
+
+Json = dict[str, Any]
+
+HUB = Registry("111111111111", "us-east-2")
+REPLICA = Registry("222222222222", "sa-east-1")
+NAME, TAG = "rocketseat/widget-server", "v1.0.0-abc1234"
+PUSHED = "2026-11-16T01:54:34Z"
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+SENT = 1794794074512
+"""Milliseconds since 1970 of PUSHED, and half a second."""
+
+EVENTBRIDGE, PERSON, RECORDER = (
+    "AIDAISDDSWNBEXIA6J64K",
+    "AROAEXAMPLERELEASEMG:alice",
+    "AROAEXAMPLERECORDPUS:tallyman-record-push",
+)
+QUEUES = {
+    "record_push": "push",
+    "verify_digest": "verify",
+    "record_scan": "scan",
+    "record_command": "commands",
+    "promote_image": "promote",
+    "apply_retention": "retention",
+    "roll_out": "roll-out",
+}
+
+
+def event_image() -> "Sample":
+    """The image that the events tell of: an index of linux/amd64 and linux/arm64."""
+    from tallyman_local.sample import stored, widget_server
+
+    return widget_server("1.0.0", compress=stored)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the events are about."""
+
+    index: Digest
+    children: tuple[Digest, ...]
+    tag: str = TAG
+    name: str = NAME
+    registry: Registry = HUB
+
+    @property
+    def arn(self) -> str:
+        """The repository's."""
+        return f"arn:aws:ecr:{self.registry.region}:{self.registry.account}:repository/{self.name}"
+
+
+def subject() -> Subject:
+    """The image of `event_image`."""
+    image = event_image()
+    return Subject(image.root.digest, tuple(child.digest for child in image.children))
+
+
+def batch(path: str, function: str, sender: str, bodies: Sequence[Json | str]) -> Json:
+    """What Lambda hands to a function for messages of its queue."""
+    records = []
+    for number, body in enumerate(bodies):
+        raw = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+        records.append(
+            {
+                "messageId": uid(f"message {path} {number}"),
+                "receiptHandle": "AQEB" + hashlib.sha256(f"{path} {number}".encode()).hexdigest(),
+                "body": raw,
+                "attributes": {
+                    "ApproximateReceiveCount": "1",
+                    "SentTimestamp": str(SENT),
+                    "SenderId": sender,
+                    "ApproximateFirstReceiveTimestamp": str(SENT + 8),
+                },
+                "messageAttributes": {},
+                "md5OfBody": hashlib.md5(raw.encode(), usedforsecurity=False).hexdigest(),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:{HUB.region}:{HUB.account}:tallyman-{QUEUES[function]}",
+                "awsRegion": HUB.region,
+            }
+        )
+    return {"Records": records}
+
+
+def uid(name: str) -> str:
+    """A UUID that this name always has."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"tallyman/{name}"))
+
+
+def made_up(name: str) -> Digest:
+    """A digest of an image that is nowhere."""
+    return Digest.of(name.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Events about a subject; what they tell of is the subclasses' matter."""
+
+    about: Subject
+
+    def event(self, name: str, kind: str, time: str, detail: Json, resources: Sequence[str] = ()) -> Json:
+        """An EventBridge event; the same name is the same event."""
+        return {
+            "version": "0",
+            "id": uid(f"event {name}"),
+            "detail-type": kind,
+            "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE}.get(kind, "aws.ecr"),
+            "account": self.about.registry.account,
+            "time": time,
+            "region": self.about.registry.region,
+            "resources": list(resources),
+            "detail": detail,
+        }
