@@ -223,11 +223,13 @@ def sbom(of: Built, content: str = "sbom") -> Built:
     return referrer(of, SBOM, content)
 
 
-def referrer(of: Built, artifact_type: str, content: str = "content") -> Built:
+def referrer(
+    of: Built, artifact_type: str, content: str = "content", annotations: Mapping[str, str] | None = None
+) -> Built:
     """A referrer as OCI 1.1 writes it: empty configuration, one blob, subject, artifact type."""
     raw = _bytes(content)
     blob = Layer(raw, artifact_type, Digest.of(raw))
-    return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type)
+    return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type, annotations=annotations)
 
 
 def _artifact(

@@ -1,22 +1,19 @@
 """From `git commit` to both regions of prod: buildspec.yml itself, a real Docker engine, the local cloud."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from builds import NAME, build, git, variables
 from deployed import Deployed, deployed
-from tools import codebuild
 
 from tallyman.domain.facts import Kind
 from templates import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.heavy]
-NAME = "rocketseat/widget-server"
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,6 @@ def world(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[De
         yield running
 
 
-def git(folder: Path, *words: str) -> str:
-    settings = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", folder, *settings, *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "widget-server"
@@ -49,34 +40,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
-    """What a build finds in its environment, and the commands that its image has."""
-    programs = work / "bin"
-    programs.mkdir(exist_ok=True)
-    for name, target in {"tallyman": "-m tallyman_cli.start", "aws": str(ROOT / "tests/tools/aws_ecr.py")}.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {target} "$@"\n')
-        (programs / name).chmod(0o755)
-    return {
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "HOME": str(work),
-        "PYTHONPATH": ":".join(str(ROOT / folder) for folder in ("layers/core/src", "cli", "local")),
-        **world.cloud.environment(),
-        "DOCKER_CONFIG": str(work / "docker"),
-        "IMAGE_REGISTRY": world.cloud.environment()["TALLYMAN_REGISTRY_DEV_1"],
-        "IMAGE_REPOSITORY": NAME,
-        "IMAGE_ENVIRONMENT": "dev",
-        **more,
-    }
-
-
-def build(world: Deployed, folder: Path, work: Path, **more: str) -> codebuild.Outcome:
-    work.mkdir(exist_ok=True)
-    return codebuild.run(ROOT / "buildspec.yml", folder, variables(world, work, **more), work)
-
-
 def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, checkout: Path, tmp_path: Path) -> None:
     git(checkout, "tag", "v1.4.0")
-    outcome = build(world, checkout, tmp_path / "work")
+    outcome = build(world, checkout, tmp_path / "work", CODEBUILD_BUILD_ID="build:1", CODEBUILD_INITIATOR="ana")
     assert outcome.succeeded, outcome.log
     assert outcome.artifacts == ["image.json"]
     told = json.loads((tmp_path / "work/image.json").read_text())
@@ -97,6 +63,8 @@ def test_a_commit_is_built_pushed_and_promoted_to_both_regions(world: Deployed, 
     (pushed, *_) = world.facts(told["digest"], Kind.PUSHED)
     assert pushed.detail["built"]["revision"] == commit
     assert pushed.detail["built"]["authors"] == "Ana <ana@example.com>"
+    builds = [f.detail["build"] for f in world.facts(told["digest"], Kind.REFERRED) if "build" in f.detail]
+    assert {(each["id"], each["person"]) for each in builds} == {("build:1", "ana")}
 
     again = build(world, checkout, tmp_path / "again")
     assert again.succeeded, again.log

@@ -18,6 +18,7 @@ from builders import (
     index,
     multi_arch,
     push_event,
+    referrer,
     referrer_event,
     replication_event,
     scan_event,
@@ -273,3 +274,23 @@ def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push()
     assert told == {"revision": "3f2a91c", "authors": "A" * 500}
     document["annotations"] = {"org.opencontainers.image.version": "1.0.0"}
     assert built(b.manifest_of(document)) == {}
+
+
+def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_so() -> None:
+    world = World()
+    app = image("a")
+    told = {
+        "tallyman.build.id": "b:1",
+        "tallyman.build.url": "https://ci.example/" + "1" * 900,
+        "tallyman.build.x": "y",
+    }
+    made = referrer(app, "application/vnd.in-toto+json", annotations=told)
+    nameless = referrer(app, "application/vnd.in-toto+json", "other", {"tallyman.build.person": "mallory"})
+    world.registries.push(DEV, app, "v1.0.0")
+    for statement in (made, nameless):
+        world.registries.push(DEV, statement)
+        world.told(referrer_event(DEV, statement.digest, at=world.clock()))
+    facts = {f.detail["referrer"]: f for f in world.facts(Kind.REFERRED)}
+    assert facts[made.digest].digest == app.digest
+    assert facts[made.digest].detail["build"] == {"id": "b:1", "url": ("https://ci.example/" + "1" * 900)[:500]}
+    assert "build" not in facts[nameless.digest].detail

@@ -2,7 +2,7 @@
 
 from cli_world import World
 
-from builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, sbom
+from builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, referrer, sbom
 from tallyman.errors import NotAllowed, Unreachable
 
 NAME = "dev/rocketseat/widget-server"
@@ -144,3 +144,28 @@ def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: World)
     text = world.run("show", f"{NAME}:v1.0.0").stdout
     for word in (app.digest, "linux/amd64", "linux/arm64", "compressed", str(DEV.registry), "waiting", "v1.0.0"):
         assert word in text
+
+
+def test_which_commit_build_and_person_is_shown_as_said_by_the_image(world: World) -> None:
+    prefix = "org.opencontainers.image."
+    app = image("told", annotations={f"{prefix}revision": "3f2a91c", f"{prefix}authors": "Ana\x1b[2J"})
+    statement = referrer(
+        app,
+        "application/vnd.in-toto+json",
+        annotations={
+            "tallyman.build.id": "b:1",
+            "tallyman.build.url": "https://ci/b:1",
+            "tallyman.build.person": "ana",
+        },
+    )
+    world.push(app, "v1.0.0")
+    world.push(statement, None)
+    built = world.json("show", f"{NAME}:v1.0.0")["built"]
+    assert (built["commit"], built["source"], built["author"]) == ("3f2a91c", None, "Ana\x1b[2J")
+    assert built["builds"] == [{"id": "b:1", "url": "https://ci/b:1", "person": "ana"}]
+    shown = world.run("show", f"{NAME}:v1.0.0").stdout
+    assert "build, it says" in shown
+    assert "https://ci/b:1 for ana" in shown
+    assert "\x1b" not in shown
+    (row,) = world.json("history", f"{NAME}:v1.0.0")
+    assert row["commit"] == "3f2a91c"

@@ -1,0 +1,70 @@
+"""Which commit, build and person made an image: from what a build pushes to what `show` tells, on the local cloud."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from deployed import Deployed, deployed
+
+from tallyman.domain.facts import Kind
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.provenance import PREDICATE
+from tallyman.domain.versions import parse_version
+from tallyman_cli import building
+from tallyman_cli.attesting import IN_TOTO, SLSA, annotations, provenance
+from tallyman_cli.built_image import CONFIG, IMAGE, BuiltImage, attachment, in_memory, to_json
+from tallyman_cli.checkout import Checkout
+from tallyman_cli.image_view import ImageView
+from tallyman_cli.invocation import here
+
+NAME = "rocketseat/widget-server"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Deployed]:
+    with deployed(tmp_path, scanner="clean") as running:
+        yield running
+
+
+def test_what_a_build_says_of_itself_is_recorded_and_shown(world: Deployed, tmp_path: Path) -> None:
+    version = parse_version("v1.4.0")
+    assert version is not None
+    at = datetime(2026, 11, 16, tzinfo=UTC)
+    commit = Checkout(tmp_path, "3f" * 20, "3f3f3f3", at, version, None, "main", "https://git.example/w", "Ana <a@b>")
+    told = annotations(commit, "v1.4.0")
+    config = in_memory(b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": config.descriptor(),
+        "layers": [],
+        "annotations": told,
+    }
+    made = BuiltImage(Manifest(to_json(document), IMAGE), (config,), {}, {})
+    by = here({"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "rocketseat/w", "GITHUB_ACTOR": "ana"})
+    statement = provenance(NAME, made.manifest, commit, (), by)
+    referrer, blobs = attachment(made.manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})
+
+    world.create(NAME)
+    place = world.place(NAME)
+    building.push_content(world.stack, place, made)
+    building.push_content(world.stack, place, BuiltImage(referrer, blobs, {}, {}))
+    building.tag(world.stack, place, made.manifest, ["v1.4.0-3f3f3f3"])
+    world.settle()
+
+    facts = world.facts(made.manifest.digest, Kind.PUSHED, Kind.REFERRED)
+    assert {f.detail["built"]["revision"] for f in facts if f.kind is Kind.PUSHED} == {commit.commit}
+    assert (
+        SLSA in next(f for f in facts if f.kind is Kind.REFERRED).detail["predicates"]
+    )  # the gate `attested` reads it
+    built = ImageView(world.stack, "image", place, made.manifest.digest).as_data()["built"]
+    assert (built["commit"], built["author"]) == (commit.commit, "Ana <a@b>")
+    assert built["builds"] == [
+        {
+            "id": "77",
+            "url": "https://github.com/rocketseat/w/actions/runs/77",
+            "builder": "https://github.com/actions/runner",
+            "person": "ana",
+        }
+    ]

@@ -1,0 +1,166 @@
+"""`tallyman build` with a BuildKit by itself: cache in a repository, platforms in one index, base from a registry.
+
+Made for it, for example, by `docker buildx create --driver docker-container --driver-opt network=host --bootstrap`.
+"""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builds import NAME, builder_apart, buildx_plugin, git, log_in, variables
+from deployed import Deployed, deployed
+
+from tallyman.domain.names import Digest
+from templates import ROOT
+
+pytestmark = [pytest.mark.docker, pytest.mark.heavy]
+RANDOM = "import os; open('/srv/random', 'wb').write(os.urandom(16))"
+
+
+@pytest.fixture(scope="module")
+def builder() -> str:
+    if not buildx_plugin():
+        pytest.skip("no docker buildx here")
+    name = builder_apart()
+    if not name:
+        pytest.skip("docker buildx has no running builder with a BuildKit by itself")
+    return name
+
+
+@pytest.fixture(scope="module")
+def world(builder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), scanner="clean") as running:
+        yield running
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "app.txt").write_text("one\n")
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY app.txt /srv/app.txt\n")
+    git(folder, "init", "-q", "-b", "main")
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "A change")
+
+
+def build(world: Deployed, builder: str, folder: Path, work: Path, *options: str) -> tuple[dict[str, Any], str]:
+    work.mkdir(exist_ok=True)
+    home = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
+    env = variables(world, work, BUILDX_BUILDER=builder)
+    env["BUILDX_CONFIG"] = os.environ.get("BUILDX_CONFIG", str(home / "buildx"))
+    log_in(env)
+    command = ["tallyman", "build", "--push", ".", "--repository", NAME, "--json", *options]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"docker buildx, builder {builder}" in done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def prune(builder: str) -> None:
+    subprocess.run(["docker", "buildx", "prune", "-af", "--builder", builder], capture_output=True, check=True)
+
+
+def inside(world: Deployed, digest: str, name: str) -> bytes:
+    """A file of an image."""
+    place = world.place(NAME)
+    manifest = world.stack.source.manifest(place, digest)
+    assert manifest is not None
+    for layer in manifest.layers:
+        with world.stack.source.open_blob(place, layer.digest) as stream:
+            raw = io.BytesIO(b"".join(stream))
+        with tarfile.open(fileobj=raw) as archive:
+            if name in archive.getnames() and (found := archive.extractfile(name)):
+                return found.read()
+    raise AssertionError(f"no {name} in {digest}")
+
+
+def pushed_base(world: Deployed, work: Path) -> str:
+    """widget-base in the local registry, by digest."""
+    subprocess.run([ROOT / "tests/tools/widget-base.sh"], check=True, stdin=subprocess.DEVNULL)
+    work.mkdir(exist_ok=True)
+    env = variables(world, work)
+    log_in(env)
+    client = world.client("ecr")
+    client.create_repository(repositoryName="rocketseat/base")
+    image = f"{env['IMAGE_REGISTRY']}/rocketseat/base"
+    for command in (["docker", "tag", "widget-base:local", f"{image}:1"], ["docker", "push", f"{image}:1"]):
+        subprocess.run(command, env=env, check=True, capture_output=True)
+    (detail,) = client.describe_images(repositoryName="rocketseat/base")["imageDetails"]
+    return f"{image}@{detail['imageDigest']}"
+
+
+def test_the_cache_lies_in_its_repository_and_changes_no_digest(
+    world: Deployed, builder: str, checkout: Path, tmp_path: Path
+) -> None:
+    base = pushed_base(world, tmp_path / "base")
+    lines = [f"FROM {base}", "COPY app.txt /srv/app.txt", f'RUN ["python3", "-c", "{RANDOM}"]', "COPY VERSION /srv/"]
+    (checkout / "Dockerfile").write_text("\n".join(lines) + "\n")
+    (checkout / "VERSION").write_text("1.0.0\n")
+    commit(checkout)
+    world.client("ecr").create_repository(repositoryName=f"{NAME}-parts")
+    kept = ("--cache", f"{NAME}-parts")
+    first, words = build(world, builder, checkout, tmp_path / "first", *kept)
+    assert f"pinned to {base.partition('@')[2]}" in words
+    (cache,) = world.client("ecr").describe_images(repositoryName=f"{NAME}-parts")["imageDetails"]
+    assert cache["imageTags"] == ["cache-rocketseat-widget-server-linux-amd64"]
+    prune(builder)
+    (checkout / "VERSION").write_text("1.0.1\n")
+    commit(checkout)
+    second, _ = build(world, builder, checkout, tmp_path / "second", *kept)
+    assert second["digest"] != first["digest"]
+    random = inside(world, first["digest"], "srv/random")
+    assert inside(world, second["digest"], "srv/random") == random  # it was not run again: the cache had it
+    manifests = [world.stack.source.manifest(world.place(NAME), each["digest"]) for each in (first, second)]
+    of_base = world.stack.source.manifest(world.place("rocketseat/base"), base.partition("@")[2])
+    assert of_base is not None
+    for manifest in manifests:
+        assert manifest is not None
+        shared = manifest.layers[: len(of_base.layers)]
+        assert [each.digest for each in shared] == [each.digest for each in of_base.layers]
+    # without any cache the same commit gives the same digest, where its steps can be repeated
+    (checkout / "Dockerfile").write_text("\n".join([*lines[:2], lines[3]]) + "\n")
+    commit(checkout)
+    build(world, builder, checkout, tmp_path / "third", *kept)
+    (checkout / "VERSION").write_text("1.0.2\n")
+    commit(checkout)
+    fourth, _ = build(world, builder, checkout, tmp_path / "fourth", *kept)
+    digests = world.client("ecr").describe_images(repositoryName=NAME, imageIds=[{"imageDigest": fourth["digest"]}])
+    for tag in digests["imageDetails"][0]["imageTags"]:
+        world.client("ecr").batch_delete_image(repositoryName=NAME, imageIds=[{"imageTag": tag}])
+    prune(builder)
+    anew, _ = build(world, builder, checkout, tmp_path / "anew")
+    assert (anew["state"], anew["digest"]) == ("pushed", fourth["digest"])
+
+
+def test_a_cache_that_can_be_neither_read_nor_written_fails_no_build(
+    world: Deployed, builder: str, checkout: Path, tmp_path: Path
+) -> None:
+    told, words = build(world, builder, checkout, tmp_path / "work", "--cache", "rocketseat/nowhere")
+    assert told["state"] == "pushed"
+    assert "the cache " in words
+
+
+def test_platforms_are_built_into_one_index_pushed_last_with_statements_beside_it(
+    world: Deployed, builder: str, checkout: Path, tmp_path: Path
+) -> None:
+    told, _ = build(world, builder, checkout, tmp_path / "work", "--platform", "linux/amd64,linux/arm64")
+    place = world.place(NAME)
+    index = world.stack.source.manifest(place, told["tags"][0])
+    assert index is not None
+    assert index.digest == told["digest"]
+    assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
+    for child in index.children:
+        assert len(world.stack.source.referrers(place, child.digest)) == 2
+    assert len(world.stack.source.referrers(place, Digest(told["digest"]))) == 1

@@ -1,0 +1,203 @@
+"""`tallyman build`, with a docker that is a script: which builder is used how, and what becomes of what it made."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripted_docker
+from cli_world import World
+
+from builders import DEV
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.names import Digest
+
+NAME = "rocketseat/widget-server"
+CI = ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH", "CODEBUILD_BUILD_ID", "GITHUB_RUN_ID",
+      "CI_JOB_ID", "BUILDX_BUILDER")  # fmt: skip
+APART = {"": "docker-container"}
+ENGINE = {"": "docker"}
+
+
+@dataclass
+class Builds:
+    """Builds of one checkout. `said`: what the last one said on stderr."""
+
+    world: World
+    folder: Path
+    tools: Path
+    said: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def docker(self, buildx: dict[str, str | None] | None, mtime: int = 1_700_000_000, **more: Any) -> None:
+        """How docker answers from now on."""
+        (self.tools / "says.json").write_text(json.dumps({"buildx": buildx, "mtime": mtime, **more}))
+
+    def __call__(self, *options: str, status: int = 0) -> dict[str, Any]:
+        command = ["build", str(self.folder), "--repository", NAME, "--json", *options]
+        path = f"{self.tools}:{os.environ['PATH']}"
+        result = self.world.run(*command, PATH=path, **self.environment)
+        self.said = result.stderr
+        assert result.exit_code == status, result.output
+        return json.loads(result.stdout) if status == 0 else {}
+
+    def made(self) -> list[list[str]]:
+        """The builds of the image itself, not those of its base alone."""
+        return [call for call in scripted_docker.calls(self.tools) if "build" in call[:2] and "--label" in call]
+
+    def manifest(self, digest: str) -> Manifest:
+        """What was pushed."""
+        found = self.world.registries.manifest(DEV, digest)
+        assert found is not None
+        return found
+
+    def git(self, *words: str) -> None:
+        """Git, in the checkout."""
+        settings = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", self.folder, *settings, *words], capture_output=True, check=True)
+
+
+@pytest.fixture
+def builds(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
+    for name in CI:
+        monkeypatch.delenv(name, raising=False)
+    tools, folder = tmp_path / "tools", tmp_path / "app"
+    tools.mkdir()
+    folder.mkdir()
+    (tools / "docker").write_text(scripted_docker.script(tools))
+    (tools / "docker").chmod(0o755)
+    (folder / "Dockerfile").write_text("FROM debian:13\nCOPY app.py /srv/\n")
+    made = Builds(world, folder, tools)
+    made.git("init", "-q", "-b", "main")
+    made.git("add", ".")
+    made.git("commit", "-q", "-m", "one")
+    return made
+
+
+def test_buildx_gives_an_archive_without_statements_inside_and_keeps_its_cache_apart(builds: Builds) -> None:
+    builds.docker(APART)
+    told = builds("--push", "--cache", f"{NAME}-parts")
+    assert told["state"] == "pushed"
+    (call,) = builds.made()
+    assert call[:4] == ["buildx", "build", "--builder", "mine"]
+    assert {"--provenance=false", "--sbom=false"} <= set(call)
+    ref = f"type=registry,ref={DEV.registry.host}/{NAME}-parts:cache-rocketseat-widget-server-linux-amd64"
+    assert call[call.index("--cache-from") + 1] == ref
+    assert call[call.index("--cache-to") + 1] == (
+        f"{ref},mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
+    )
+    manifest = builds.manifest(told["digest"])
+    assert manifest.layers[0].digest == Digest.of(scripted_docker.BASE)  # as it lies in its registry
+    assert len(builds.world.registries.referrers(DEV, manifest.digest)) == 2
+
+
+def test_the_engines_own_builder_is_told_to_keep_no_cache_elsewhere(builds: Builds) -> None:
+    builds.docker(ENGINE)
+    told = builds("--push", "--cache", f"{NAME}-parts")
+    (call,) = builds.made()
+    assert "--load" in call
+    assert "--cache-to" not in call
+    assert "that takes a BuildKit by itself" in builds.said
+    assert told["state"] == "pushed"
+
+
+def test_without_buildx_docker_build_does(builds: Builds) -> None:
+    builds.docker(None)
+    builds("--push")
+    (call,) = builds.made()
+    assert call[0] == "build"
+    assert not any(word.startswith(("--provenance", "--load", "--output")) for word in call)
+    assert "for want of buildx" in builds.said
+
+
+def test_a_builder_that_does_not_start_is_told_and_the_engines_own_taken(builds: Builds) -> None:
+    builds.docker({"": None, "default": "docker"})
+    builds()
+    assert "the builder in use does not start" in builds.said
+    assert builds.made()[0][:4] == ["buildx", "build", "--builder", "default"]
+    builds.docker({"": None, "default": None})
+    builds()
+    assert builds.made()[1][0] == "build"
+
+
+@pytest.mark.parametrize("buildx", [APART, ENGINE, None], ids=["apart", "engine", "plain"])
+def test_when_a_step_of_the_cache_was_made_changes_no_digest(builds: Builds, buildx: dict[str, str | None]) -> None:
+    digests = set()
+    for mtime in (1_000_000_000, 1_700_000_031, 1_900_000_002):
+        builds.docker(buildx, mtime)
+        digests.add(builds()["digest"])
+    assert len(digests) == 1
+
+
+def test_a_cache_that_fails_the_build_is_left_out_and_told(builds: Builds) -> None:
+    builds.docker(APART, fail={"options": ["--cache-to"], "words": "ERROR: unknown cache option ignore-error"})
+    assert builds("--push", "--cache", "cache")["state"] == "pushed"
+    assert "built without it: docker buildx build failed: ERROR: unknown cache option" in builds.said
+    assert ["--cache-to" in call for call in builds.made()] == [True, False]
+
+
+def test_what_could_not_be_cached_is_told_but_not_that_there_was_no_cache_yet(builds: Builds) -> None:
+    note = "#3 ERROR: failed to configure registry cache importer: x: not found\n#7 ERROR: writing layer: denied"
+    builds.docker(APART, note=note)
+    builds("--push", "--cache", "cache")
+    assert "writing layer: denied" in builds.said
+    assert "importer" not in builds.said
+
+
+def test_a_build_that_fails_is_refused_with_its_words_and_not_tried_again(builds: Builds) -> None:
+    builds.docker(APART, fail={"options": ["--label"], "words": "RUN make: exit code 2"})
+    builds("--push", "--cache", "kept", status=1)
+    assert "RUN make: exit code 2" in builds.said
+    assert len(builds.made()) == 1
+    assert builds.world.registries.describe(DEV, []) == []
+
+
+@pytest.mark.parametrize("buildx", [APART, None], ids=["apart", "plain"])
+def test_several_platforms_are_built_one_by_one_and_joined_in_an_index(
+    builds: Builds, buildx: dict[str, str | None]
+) -> None:
+    builds.docker(buildx)
+    told = builds("--push", "--platform", "linux/amd64,linux/arm64")
+    index = builds.manifest(told["tags"][0])
+    assert index.digest == told["digest"]
+    assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
+    assert [len(builds.world.registries.referrers(DEV, c.digest)) for c in (*index.children, index)] == [2, 2, 1]
+    assert ("linux/arm64 is not what the builder runs" in builds.said) == (buildx is APART)
+
+
+def test_several_platforms_are_no_part_of_an_index(builds: Builds) -> None:
+    builds.docker(APART)
+    builds("--push", "--platform", "linux/amd64,linux/arm64", "--parts", "parts", status=2)
+    assert "--parts is for one platform" in builds.said
+
+
+def test_a_builder_that_makes_more_than_was_asked_for_is_refused(builds: Builds) -> None:
+    builds.docker(APART, images=2)
+    builds(status=1)
+    assert "made 2 images where one was asked for" in builds.said
+
+
+def test_which_build_it_was_is_said_beside_the_image_and_never_inside(builds: Builds) -> None:
+    builds.docker(APART)
+    plain = builds()["digest"]
+    builds.environment = {
+        "CODEBUILD_BUILD_ID": "tallyman-build:8f2b",
+        "CODEBUILD_BUILD_ARN": "arn:aws:codebuild:us-east-2:111111111111:build/tallyman-build:8f2b",
+        "CODEBUILD_INITIATOR": "ana",
+    }
+    told = builds("--push")
+    assert told["digest"] == plain
+    digests = [found.digest for found in builds.world.registries.referrers(DEV, Digest(told["digest"]))]
+    notes = [builds.manifest(digest).annotations for digest in digests]
+    (said,) = [each for each in notes if "tallyman.build.id" in each]
+    assert said == {
+        "in-toto.io/predicate-type": "https://slsa.dev/provenance/v1",
+        "tallyman.build.id": "tallyman-build:8f2b",
+        "tallyman.build.url": "https://us-east-2.console.aws.amazon.com/codesuite/codebuild/111111111111/projects/"
+        "tallyman-build/build/tallyman-build%3A8f2b",
+        "tallyman.build.builder": "https://aws.amazon.com/codebuild/",
+        "tallyman.build.person": "ana",
+    }
