@@ -7,7 +7,7 @@ import pytest
 from rolling import IMAGE, NAME, ONE, TWO, World, policy
 
 from tallyman.domain.times import format_time, parse_time
-from tallyman.errors import BadMessage, NotFound, Unreachable
+from tallyman.errors import BadMessage, NotAllowed, NotFound, Unreachable
 from tallyman.ports import Moving, StateChange
 from tallyman.services.lease import lease_partition
 from tallyman.services.roll_out import LIMIT
@@ -153,6 +153,23 @@ def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back
     assert [registry for registry, _ in world.fleet.moves] == [ONE, ONE, TWO]
     assert world.fleet.runs[ONE, "shop/jobs"] == "old"
     assert f"ecs shop/app in {ONE} could not be put back: the policy no longer names it" in world.data["reason"]
+
+
+def test_what_may_not_be_moved_fails_at_once_and_is_told_once(world: World) -> None:
+    world.fleet.broken = NotAllowed("not authorized to perform: ecs:UpdateService")
+    assert world.run().startswith("failed")
+    assert len(world.notices.published) == 1
+    assert world.data["status"] == "failed"
+
+
+def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_it(world: World) -> None:
+    world.fleet.broken = Unreachable("not now")
+    with pytest.raises(Unreachable):
+        world.run()
+    world.fleet.broken = None
+    world.fleet.says[ONE, "shop/app"] = Moving(None, "3 of 4 tasks run")
+    world.now += timedelta(hours=3)
+    assert world.run().startswith("waiting for")
 
 
 # --- what people see

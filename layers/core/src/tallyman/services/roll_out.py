@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.facts import Fact
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.times import format_time, parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Leased, NotFound, TallymanError
 from tallyman.ports import Clock, Hints, ImageSource, Ledger, Moving, Notices, RollOuts, State, StateChange
@@ -33,6 +33,7 @@ from tallyman.services.roll_out_progress import (
     Step,
     key_of,
     parse_hint,
+    roll_out_fact,
     roll_out_hint,
     roll_out_lease,
     roll_out_partition,
@@ -89,8 +90,10 @@ class RollOutReleases:
         while step := _next(progress, steps):
             if wait := self._seconds_until(progress.data["not_before"]):
                 return self._later(progress, wait, f"pausing before {step.registry}")
-            try:
-                progress, moving = self._take(progress, step)
+            try:  # each step is written down before the next, so that `progress` is what lies in the table
+                progress = self._begin(progress, step)
+                progress = self._move(progress, step)
+                moving = self.rollouts.settled(step.registry, step.service, progress.data["moving"]["moved"])
             except TallymanError as error:
                 if error.retryable:
                     raise
@@ -102,7 +105,7 @@ class RollOutReleases:
                 reason = moving.reason if moving.done is False else f"not steady after {LIMIT}: {moving.reason}"
                 return self._fail(progress, step, reason)
             progress = self._stepped(progress, step, steps, moving)
-        self._write(progress.having(status=DONE, said=None), self._fact(progress, None, DONE, None))
+        self._write(progress.having(status=DONE, said=None), roll_out_fact(self.clock(), progress, None, DONE, None))
         return "rolled out"
 
     def _progress(self, environment: str, repository: str, release: Mapping[str, Any]) -> tuple[Progress, bool]:
@@ -123,21 +126,26 @@ class RollOutReleases:
         }
         return self._write(Progress(environment, repository, item.revision if item else 0, fresh)), False
 
-    def _take(self, progress: Progress, step: Step) -> tuple[Progress, Moving]:
-        """Moves the service, unless that was done, and looks how it is doing."""
+    def _begin(self, progress: Progress, step: Step) -> Progress:
+        """Writes down what the service runs before it is moved, once."""
         moving = progress.data["moving"]
-        if moving is not None and key_of(moving) != step.key:  # the policy no longer names what was moving
-            progress, moving = progress.having(moving=None, moved=progress.entries), None
-        if moving is None:
-            before = self.rollouts.current(step.registry, step.service)
-            moving = {**step.as_data, "before": before, "moved": None, "since": format_time(self.clock())}
-            progress = self._write(progress.having(moving=moving))
-        if moving["moved"] is None:
-            image = self._image(progress, step)
-            moved = self.rollouts.move(step.registry, step.service, image)
-            moving = {**moving, "moved": moved, "image": image}
-            progress = self._write(progress.having(moving=moving))
-        return progress, self.rollouts.settled(step.registry, step.service, moving["moved"])
+        if moving is not None and key_of(moving) == step.key:
+            return progress
+        if moving is not None:  # the policy no longer names what was moving
+            progress = progress.having(moved=progress.entries)
+        before = self.rollouts.current(step.registry, step.service)
+        begun = {**step.as_data, "before": before, "moved": None, "since": format_time(self.clock())}
+        return self._write(progress.having(moving=begun))
+
+    def _move(self, progress: Progress, step: Step) -> Progress:
+        """Moves the service, unless that was done; from now on it is waited for."""
+        moving = progress.data["moving"]
+        if moving["moved"] is not None:
+            return progress
+        image = self._image(progress, step)
+        moved = self.rollouts.move(step.registry, step.service, image)
+        since = format_time(self.clock())
+        return self._write(progress.having(moving={**moving, "moved": moved, "image": image, "since": since}))
 
     def _image(self, progress: Progress, step: Step) -> str:
         """The address by digest; where only one architecture is taken, of the platform's image."""
@@ -164,7 +172,7 @@ class RollOutReleases:
         rollout = self.policy.environment(progress.environment).rollout
         if following and rollout and rollout.pause and following.registry != step.registry:
             after = after.having(not_before=format_time(self.clock() + rollout.pause))
-        return self._write(after, self._fact(progress, step, "moved", moving.reason))
+        return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
         """Everything goes back, the newest first; what can't is told too."""
@@ -182,12 +190,13 @@ class RollOutReleases:
         }
         moving = {**moving, "said": reason, "back": back.get(step.key) or "done"}
         subject = f"{progress.repository} was not rolled out to {progress.environment}"
-        text = f"{reasons}\nDigest: {progress.data['digest']}\nWhat it ran before runs again."
+        again = "" if stuck else "\nWhat it ran before runs again."
+        text = f"{reasons}\nDigest: {progress.data['digest']}{again}"
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
         # told before it is written down: a crash in between tells twice, never not at all
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
-        self._write(failed, self._fact(progress, step, FAILED, reasons))
+        self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
         return f"failed: {told}"
 
     def _back(self, progress: Progress, entry: Mapping[str, Any]) -> str | None:
@@ -203,32 +212,6 @@ class RollOutReleases:
                 raise
             return str(error)
         return None
-
-    def _fact(self, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
-        now = whole_millis(self.clock())
-        release = progress.data["release"]
-        where = step.key if step else (None, None, None)
-        moved = next((entry for entry in progress.entries if step and key_of(entry) == step.key), {})
-        return Fact(
-            kind=Kind.ROLLED_OUT,
-            id=fact_id(Kind.ROLLED_OUT, release, *where, outcome),
-            at=now,
-            seen=now,
-            via=Via.RECONCILED,
-            digest=Digest(progress.data["digest"]),
-            environment=progress.environment,
-            detail={
-                "repository": progress.repository,
-                "release": release,
-                "registry": where[0],
-                "service": where[1],
-                "part": where[2],
-                "outcome": outcome,
-                "reason": reason,
-                "before": moved.get("before"),
-                "image": moved.get("image"),
-            },
-        )
 
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
         """Raises StateMoved where another worker was faster: its work is then found when this is tried again."""

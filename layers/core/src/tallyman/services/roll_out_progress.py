@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.facts import Kind
-from tallyman.domain.names import Registry
+from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Environment, Policy, Service
-from tallyman.domain.times import format_time
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
 from tallyman.ports import Ledger, State
@@ -83,6 +83,34 @@ def steps_of(environment: Environment, repository: str) -> list[Step]:
     """What a release of the repository moves, in order; empty where the policy moves nothing."""
     services = [s for s in environment.rollout.services if s.repository == repository] if environment.rollout else []
     return [Step(registry, service) for registry in environment.registries for service in services]
+
+
+def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
+    """That a step was `moved` or `failed`, or that all is `done` (no step)."""
+    now = whole_millis(now)
+    release = progress.data["release"]
+    where = step.key if step else (None, None, None)
+    moved = next((entry for entry in progress.entries if step and key_of(entry) == step.key), {})
+    return Fact(
+        kind=Kind.ROLLED_OUT,
+        id=fact_id(Kind.ROLLED_OUT, release, *where, outcome),
+        at=now,
+        seen=now,
+        via=Via.RECONCILED,
+        digest=Digest(progress.data["digest"]),
+        environment=progress.environment,
+        detail={
+            "repository": progress.repository,
+            "release": release,
+            "registry": where[0],
+            "service": where[1],
+            "part": where[2],
+            "outcome": outcome,
+            "reason": reason,
+            "before": moved.get("before"),
+            "image": moved.get("image"),
+        },
+    )
 
 
 def roll_out_of(
