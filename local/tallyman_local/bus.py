@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from moto.events.models import EventTemplateParser, Rule, events_backends
+from moto.events.models import EventBus, EventTemplateParser, Rule, events_backends
 from moto.sqs.models import Queue, sqs_backends
 
 from tallyman_local import moto_calls
@@ -131,6 +131,16 @@ class Bus:
                 results.append({"ErrorCode": problem[0], "ErrorMessage": problem[1]})
         return {"FailedEntryCount": failed, "Entries": results}
 
+    def shut_to(self, entries: list[Json], account: str, region: str, caller: str) -> str | None:
+        """The ARN of a bus of another account that does not take one of these entries from the caller (an ARN)."""
+        for entry in entries:
+            name, owner, where = self._bus_of(entry.get("EventBusName", "default"), account, region)
+            bus = events_backends[owner][where].event_buses.get(name)
+            kind = (str(entry.get("Source")), str(entry.get("DetailType")))
+            if owner != account and bus is not None and not _lets_in(bus, kind, account, caller, {}):
+                return str(bus.arn)
+        return None
+
     @staticmethod
     def _bus_of(name: str, account: str, region: str) -> tuple[str, str, str]:
         if name.startswith("arn:"):
@@ -178,20 +188,9 @@ class Bus:
         bus = events_backends[account][region].event_buses.get(name.removeprefix("event-bus/"))
         if bus is None:
             raise Undeliverable("RESOURCE_NOT_FOUND", f"Event bus {arn} does not exist.")
-        if account != rule.account_id and not allows(
-            statements(bus.policy),
-            action="events:PutEvents",
-            resource=arn,
-            account=rule.account_id,
-            arn=rule.role_arn or "",
-            context={
-                "events:source": event["source"],
-                "events:detail-type": event["detail-type"],
-                "aws:SourceAccount": rule.account_id,
-                "aws:PrincipalAccount": rule.account_id,
-                "aws:SourceArn": rule.arn,
-            },
-        ):
+        by = {"aws:SourceAccount": rule.account_id, "aws:SourceArn": rule.arn}
+        kind = (event["source"], event["detail-type"])
+        if account != rule.account_id and not _lets_in(bus, kind, rule.account_id, rule.role_arn or "", by):
             raise Undeliverable("NO_PERMISSIONS", f"The policy of {arn} does not let {rule.account_id} put this event.")
         self._route(event, account, region, bus.name, forwarded=True)
 
@@ -223,6 +222,19 @@ class Bus:
                     self._route(event, account, region, bus, forwarded=False)
                     moto_calls.CHANGED.notify_all()
                 moto_calls.CHANGED.wait(self._held[0][0] - now if self._held else None)
+
+
+def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, context: dict[str, str]) -> bool:
+    """Whether the bus's policy takes an event of this source and detail-type from another account."""
+    keys = {"events:source": kind[0], "events:detail-type": kind[1], "aws:PrincipalAccount": account}
+    return allows(
+        statements(bus.policy),
+        action="events:PutEvents",
+        resource=bus.arn,
+        account=account,
+        arn=caller,
+        context={**keys, **context},
+    )
 
 
 def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
@@ -271,6 +283,8 @@ def _wrong_with(entry: Json) -> tuple[str, str] | None:
     for name in ("Source", "DetailType", "Detail"):
         if not entry.get(name):
             return "InvalidArgument", f"Parameter {name} is not valid. Reason: {name} is a required argument."
+    if entry["Source"].startswith("aws."):
+        return "NotAuthorizedForSourceException", "Not authorized for the source."
     try:
         detail = json.loads(entry["Detail"])
     except ValueError:

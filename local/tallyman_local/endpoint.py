@@ -126,6 +126,9 @@ class Endpoint:
                 return Answer(status, body, dict(headers))
             case "events", "PutEvents":
                 entries = json.loads(call.body)["Entries"]
+                who = call.identity
+                if shut := self._bus.shut_to(entries, who.account, call.region, role_arn(who)):
+                    return _denied(call, "events:PutEvents", shut)
                 return json_answer(self._bus.put_events(entries, call.identity.account, call.region, now=self._now()))
             case "cloudtrail", "LookupEvents":
                 try:

@@ -150,19 +150,20 @@ def test_a_target_gets_what_its_input_says(bus: Bus, target: dict[str, Any], exp
 
 
 def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
-    good = {"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": '{"a": 1}'}
+    good = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": '{"a": 1}'}
     bad = [{**good, "Detail": "no json"}, {**good, "Detail": "[]"}, {"Source": "x", "DetailType": "y"}]
+    bad += [{**good, "Source": "aws.ecr"}]  # only AWS itself
     answer = bus.put_events([good, *bad], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
-    assert answer["FailedEntryCount"] == 3
+    assert answer["FailedEntryCount"] == 4
     codes = [entry.get("ErrorCode") for entry in answer["Entries"]]
-    assert codes == [None, "MalformedDetail", "MalformedDetail", "InvalidArgument"]
+    assert codes == [None, "MalformedDetail", "MalformedDetail", "InvalidArgument", "NotAuthorizedForSourceException"]
     (event,) = bodies("toy-work")
     assert event["id"] == answer["Entries"][0]["EventId"]
     assert (event["account"], event["time"]) == (HUB.account, "2026-11-16T01:54:34Z")
 
 
 def test_put_events_finds_a_bus_by_name_and_by_arn(bus: Bus) -> None:
-    entry = {"Source": "aws.ecr", "DetailType": "ECR Image Action", "Detail": "{}"}
+    entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}"}
     for name in ("toy", f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"):
         answer = bus.put_events([{**entry, "EventBusName": name}], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
         assert answer["FailedEntryCount"] == 0

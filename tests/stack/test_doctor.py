@@ -182,7 +182,11 @@ def test_somebody_in_a_spoke_can_not_pass_an_event_off_as_a_push(world: Deployed
     before = world.client("dynamodb").scan(TableName="tallyman-ledger", Select="COUNT")["Count"]
     admin.put_events(Entries=[forged])
     bus = "arn:aws:events:us-east-2:111111111111:event-bus/tallyman"
-    admin.put_events(Entries=[{**forged, "EventBusName": bus}])
+    admin.put_events(Entries=[{**forged, "EventBusName": bus}])  # its policy knows sources, the rules know types
+    with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
+        admin.put_events(Entries=[{**forged, "Source": "tallyman", "EventBusName": bus}])
+    answer = admin.put_events(Entries=[{**forged, "Source": "aws.ecr"}])
+    assert answer["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
     world.settle()
     assert world.client("dynamodb").scan(TableName="tallyman-ledger", Select="COUNT")["Count"] == before
 
