@@ -102,6 +102,10 @@ class FakeRegistries:
         if digest not in held.tags.values():
             self.delete(repository, digest)
 
+    def drop(self, repository: Repository) -> None:
+        """DeleteRepository, with all that it holds."""
+        del self._held[repository]
+
     def delete(self, repository: Repository, digest: Digest) -> None:
         """BatchDeleteImage by digest: with all its tags."""
         held = self.held(repository)

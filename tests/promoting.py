@@ -26,6 +26,7 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
+from tallyman.services.creations import Creations
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.promote_image import PromoteImage
 from tallyman.services.read_signing import ReadSigning
@@ -64,7 +65,8 @@ class Harbour:
         registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
         hints, notices, announcements = wrap(self.hints), wrap(self.notices), wrap(self.announcements)
         judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
-        targets = Targets(self.policy, registries, registries, registries, ledger, self.clock)
+        creations = Creations(self.policy, registries, registries, state, self.clock)
+        targets = Targets(self.policy, registries, registries, creations, ledger, self.clock)
         releases = Releases(self.policy, ledger, state, announcements, self.clock)
 
         def sleep(seconds: float) -> None:

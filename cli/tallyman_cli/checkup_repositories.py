@@ -8,7 +8,7 @@ from typing import Any
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Registry
 from tallyman.errors import TallymanError
-from tallyman.services.targets import settings_of
+from tallyman.services.creations import settings_of
 from tallyman_cli.creation import differences
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site
 

@@ -34,8 +34,8 @@ class Stack:
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
     the stack's function of that name. `needs` is what a policy's plans of retention are made with, `lifecycle` reads a
-    repository's own lifecycle policy, `remover` restores archived images, `clients` gives the clients of AWS that are behind
-    them. `sleep` and `monotonic` are what waiting is made of.
+    repository's own lifecycle policy, `remover` restores archived images, `clients` gives the clients of AWS
+    behind them. `sleep` and `monotonic` are what waiting is made of.
     """
 
     hub: Registry

@@ -10,6 +10,9 @@ from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
+from tallyman.domain.prevention import problem
+from tallyman.ports import StateChange
+from tallyman.services.creations import CREATING
 from tallyman_cli.main import app
 
 POLICY = """\
@@ -64,6 +67,18 @@ def test_reconcile_finds_a_repository_that_is_open_to_pushes(world: Deployed) ->
     other.set_repository_policy(repositoryName=NAME, policyText=text)
     assert "unguarded" not in world.reconcile(NAME)["found"]
     assert json.loads(text) == differs["policy"]
+
+
+def test_a_repository_whose_creation_died_before_its_policy_gets_it_by_reconcile(world: Deployed) -> None:
+    place = world.place("rocketseat/half-made", "prod")
+    owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
+    owner.create_repository(repositoryName=place.name)
+    begun = {"environment": "prod", "name": place.name, "at": "2020-01-01T00:00:00Z"}
+    world.stack.state.put(StateChange(CREATING, str(place), 0, begun))
+    world.reconcile(place.name)
+    text = owner.get_repository_policy(repositoryName=place.name)["policyText"]
+    assert problem(text, [world.stack.promoter("222222222222"), "arn:aws:iam::222222222222:role/break-glass"]) is None  # type: ignore[misc]
+    assert world.stack.state.get(CREATING, str(place)) is None
 
 
 def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deployed) -> None:

@@ -207,12 +207,14 @@ def record_command(a: Adapters) -> Any:
 def promote_image(a: Adapters) -> Any:
     """The service behind functions/promote_image."""
     from tallyman.services.copy import Parts
+    from tallyman.services.creations import Creations
     from tallyman.services.promote_image import PromoteImage
     from tallyman.services.release import Releases
     from tallyman.services.roll_back import RollBacks
     from tallyman.services.targets import Targets
 
-    targets = Targets(a.policy, a.view, a.source, a.target, a.ledger, a.clock)
+    creations = Creations(a.policy, a.view, a.target, a.state, a.clock)
+    targets = Targets(a.policy, a.view, a.source, creations, a.ledger, a.clock)
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
     back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
     parts = Parts(a.layer_uploads, a.state, a.clock)

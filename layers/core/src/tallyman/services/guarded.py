@@ -11,8 +11,8 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, StateMoved, TallymanError
 from tallyman.ports import Clock, Deadline, Guards, Notices, State, StateChange
 from tallyman.services.blobs import enough_time
+from tallyman.services.creations import pushers_of
 from tallyman.services.sweep import SWEEP
-from tallyman.services.targets import pushers_of
 
 GUARD = "S#guard"
 """The partition of the state table with the repositories whose policy is not as it should be, sk the repository, data

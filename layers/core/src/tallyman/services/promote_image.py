@@ -65,7 +65,8 @@ TURN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class PromoteImage:
-    """The reaction to hints `{digest, repository, from, to}`: the only place that opens a gate."""
+    """The reaction to hints `{digest, repository, from, to}`: the only place that opens a gate. `{create}` of reconcile
+    names a repository whose creation died."""
 
     policy: Policy
     source: ImageSource
@@ -91,6 +92,8 @@ class PromoteImage:
         message = _message(body)
         if "roll_back" in message and self.roll_backs is not None:
             return self.roll_backs.carry_out(message["roll_back"])
+        if "create" in message:
+            return self.targets.creations.finish(message["create"])
         hint = _parse(message)
         try:
             return self._handle(hint, deadline)

@@ -159,6 +159,7 @@ class Reconcile:
                 run.more = True
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
+        self.waiting.creations(partial(run.wanted.takes, self.policy))
         if self.released is not None and run.wanted.token in (None, run.request):  # not in the runs that only go on
             takes = partial(run.wanted.takes, self.policy)
             asked = run.wanted.token is not None

@@ -15,6 +15,7 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
 from tallyman.ports import Clock, Deadline, Hints, Ledger, RegistryView, State, StateChange
 from tallyman.services.blobs import enough_time
+from tallyman.services.creations import CREATING
 from tallyman.services.gather import gather
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.read_signing import ReadSigning
@@ -26,6 +27,9 @@ POSITION = ("S#waiting", "position")
 """The item with the last pending image that a run came to which did not come to all: data {after}."""
 SCAN_AGAIN = timedelta(hours=24)
 VERIFY_AGAIN = timedelta(hours=1)
+CREATE_AGAIN = timedelta(hours=6)
+CREATE_OVERDUE = timedelta(minutes=5)
+"""How long after its beginning nobody is expected to be at a repository's creation any more: it is two calls."""
 MOST_VERIFIED = 100
 """Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
 
@@ -77,6 +81,18 @@ class Waiting:
             raise
         if position is not None:
             self._remember(None)
+
+    def creations(self, takes: Callable[[Repository], bool]) -> int:
+        """Hints `promote_image`, which alone may, of repositories of targets whose creation nobody ended; how many."""
+        hinted = 0
+        for item in self.state.list(CREATING):
+            overdue = self.clock() - parse_time(item.data["at"]) >= CREATE_OVERDUE
+            key = f"create {item.sk}"
+            if overdue and takes(Repository.parse(item.sk)) and self.is_due(key, CREATE_AGAIN):
+                self.hints.send("promote", {"create": item.sk})
+                self.note(key, CREATE_AGAIN)
+                hinted += 1
+        return hinted
 
     def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
         """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
