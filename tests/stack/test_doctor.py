@@ -13,6 +13,7 @@ from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
+from tallyman_cli.checkup_contents import Contents
 from tallyman_cli.checkup_repositories import Repositories
 from tallyman_cli.checkup_trip import Trip
 from tallyman_cli.finding import Finding, Site, clients
@@ -20,6 +21,7 @@ from tallyman_cli.main import app
 
 NAME = "rocketseat/doctor"
 HUB, SPOKE, FAR = "111111111111/us-east-2", "222222222222/us-east-2", "222222222222/sa-east-1"
+PREFIX = "org.opencontainers.image."
 READER = "arn:aws:iam::222222222222:role/tallyman-spoke-read"
 
 
@@ -229,6 +231,26 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     assert "scan_on_push is False, dev wants True" in untidy
     assert "immutable is False, dev wants True" in untidy
     world.settle()
+
+
+def test_what_images_stand_on_and_whose_they_are_is_known_by_their_labels_and_annotations(world: Deployed) -> None:
+    base, own = "rocketseat/base", "111111111111.dkr.ecr.us-east-2.amazonaws.com"
+    labels = {PREFIX + "base.name": f"{own}/{base}:v3.0.0", PREFIX + "base.digest": f"sha256:{'1' * 64}"}
+    world.push(b.image("base", labels={PREFIX + "base.name": "debian:13"}), base, "v3.0.0")
+    world.push(b.image("labelled", labels=labels), "rocketseat/labelled", "v1.0.0")
+    outside = {PREFIX + "revision": "3f2a91c", PREFIX + "base.name": "python:3.13-slim"}
+    world.push(b.image("annotated", labels=labels, annotations=outside), "rocketseat/annotated", "v1.0.0")
+    world.push(b.image("api"), "rocketseat/shared", "api-1.0.0")
+    world.push(b.image("web"), "rocketseat/shared", "web-1.0.0")
+    world.reconcile()
+    contents = Contents(Site(world.stack, "tallyman", clients()))
+    found = {f.found.partition(": ")[0]: f for f in contents.base_images()}
+    assert (found[base].verdict, found["rocketseat/labelled"].verdict) == ("ok", "ok")
+    assert found["rocketseat/labelled"].found.endswith(f"stands on {own}/{base}:v3.0.0 (1)")
+    assert found["rocketseat/annotated"].verdict == "warning"
+    assert "from outside: python:3.13-slim" in found["rocketseat/annotated"].found
+    several = [f.found for f in contents.applications() if f.verdict == "warning"]
+    assert several == ["rocketseat/shared: evidently holds several applications: api, web"]
 
 
 def test_an_event_that_never_came_and_a_dead_letter_are_told(world: Deployed) -> None:
