@@ -13,7 +13,7 @@ from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.gather import gather
 from tallyman.services.release import is_recalled, release_partition, releases
-from tallyman.services.roll_out_progress import roll_out_told
+from tallyman.services.roll_out_progress import roll_out_told, roll_outs_of
 from tallyman_cli import asking, context, options, output, roll_outs
 from tallyman_cli.waiting import wait_for
 
@@ -50,9 +50,9 @@ def list_(
             "previous": item.data["previous"],
             "change": item.data.get("change", "promotion"),
             "recalled": _is_recalled(opened, Digest(item.data["digest"])),
-            "rollout": roll_outs.of_release(opened, place, item.sk, item.data["id"]),
+            "rollout": rollout,
         }
-        for item in opened.state.list(release_partition(place.name))
+        for item, rollout in roll_outs_of(opened.policy, opened.state, place.name)
     ]
     if as_json:
         output.data(found)

@@ -7,7 +7,15 @@ from typing import Any
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Environment
 from tallyman.services.release import release_partition, releases
-from tallyman.services.roll_out_progress import DONE, FAILED, NOT_BEGUN, RUNNING, roll_out_of, roll_out_told
+from tallyman.services.roll_out_progress import (
+    DONE,
+    FAILED,
+    NOT_BEGUN,
+    RUNNING,
+    roll_out_of,
+    roll_out_told,
+    roll_outs_of,
+)
 from tallyman_cli import output
 from tallyman_cli.context import Stack
 
@@ -39,8 +47,7 @@ def of_image(
 def unfinished(stack: Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
     """The releases in force whose roll-out is not done: {environment, repository, digest, tags, rollout}."""
     for name in environments:
-        for item in stack.state.list(release_partition(name)):
-            found = of_release(stack, stack.policy.environment(name), item.sk, item.data["id"])
+        for item, found in roll_outs_of(stack.policy, stack.state, name):
             if found is not None and found["status"] != DONE:
                 yield {
                     "environment": name,

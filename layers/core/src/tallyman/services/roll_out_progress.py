@@ -12,8 +12,8 @@ from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
-from tallyman.ports import Ledger, State
-from tallyman.services.release import RELEASED
+from tallyman.ports import Ledger, State, StateItem
+from tallyman.services.release import RELEASED, release_partition
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
 """What becomes of a roll-out, and of each of its targets."""
@@ -123,8 +123,22 @@ def roll_out_of(
     tells why it could not be put back). One that a policy no longer names is still there once it was moved.
     """
     item = state.get(roll_out_partition(environment), repository)
+    return _view(policy.environment(environment), repository, release, item)
+
+
+def roll_outs_of(policy: Policy, state: State, environment: str) -> Iterator[tuple[StateItem, dict[str, Any] | None]]:
+    """The same of every release of an environment, each with its release. Two Queries."""
+    begun = {item.sk: item for item in state.list(roll_out_partition(environment))}
+    for release in state.list(release_partition(environment)):
+        item = begun.get(release.sk)
+        yield release, _view(policy.environment(environment), release.sk, release.data["id"], item)
+
+
+def _view(
+    environment: Environment, repository: str, release: str | None, item: StateItem | None
+) -> dict[str, Any] | None:
     data: Mapping[str, Any] = item.data if item is not None and item.data["release"] == release else {}
-    steps = steps_of(policy.environment(environment), repository)
+    steps = steps_of(environment, repository)
     if not steps and not data:
         return None
     begun = {key_of(entry): dict(_target(entry, data)) for entry in _entries(data)}
