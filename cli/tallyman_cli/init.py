@@ -127,8 +127,9 @@ def commands(hub: Registry, spokes: Sequence[Registry], folder: Path) -> list[st
     for number, spoke in enumerate(spokes, 2):
         roles = str(spoke.account not in seen).lower()
         seen.add(spoke.account)
+        people = "; PeopleRoles=… lets people of the hub in: docs/roles.md" if roles == "true" else ""
         lines += [
-            f"# {number}. credentials of account {spoke.account}",
+            f"# {number}. credentials of account {spoke.account}{people}",
             f"aws cloudformation deploy --template-file spoke.yaml --stack-name tallyman-spoke --region {spoke.region} "
             f"--capabilities CAPABILITY_NAMED_IAM --parameter-overrides HubAccount={hub.account} "
             f"HubRegion={hub.region} HubBusArn=arn:aws:events:{hub.region}:{hub.account}:event-bus/tallyman "

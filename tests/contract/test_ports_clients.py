@@ -13,8 +13,9 @@ from builders import DEV, PROD, PROD_SA
 from tallyman.adapters.clients import Clients
 from tallyman.adapters.ecr_view import EcrView
 from tallyman.domain.names import Registry
-from tallyman.errors import BadInput, NotAllowed
+from tallyman.errors import BadInput, NotAllowed, Unreachable
 from tallyman.settings import Settings
+from tallyman_cli.own_clients import PeopleClients
 
 HUB = DEV.registry
 
@@ -101,6 +102,29 @@ def test_a_role_that_may_not_be_assumed_is_no_permission_and_named(clients: Clie
     clients.get("sts").meta.events.register("provide-client-params.sts.AssumeRole", refuse)
     with pytest.raises(NotAllowed, match="role/tallyman-spoke-read"):
         EcrView(clients).settings(PROD)
+
+
+def test_people_assume_roles_of_their_own_by_what_they_do() -> None:
+    with aws_mock.aws():
+        clients, assumed = PeopleClients(HUB, "tallyman"), list[str]()
+        clients.get("sts").meta.events.register(
+            "provide-client-params.sts.AssumeRole", lambda params, **_: assumed.append(params["RoleArn"])
+        )
+        for power in ("read", "push", "remove"):
+            clients.get("ecr", PROD.registry, power).describe_repositories()  # type: ignore[arg-type]
+        clients.get("ecr", HUB, "push").describe_repositories()
+    role = "arn:aws:iam::222222222222:role/tallyman-spoke-people"
+    assert assumed == [role, f"{role}-change", f"{role}-change"]
+    assert clients.promoter("222222222222").endswith("role/tallyman-spoke-push")  # promotions' role stays what it is
+
+
+def test_a_person_is_told_what_to_do_only_where_permissions_are_the_matter() -> None:
+    clients = PeopleClients(HUB, "tallyman")
+    role = clients.assumed("222222222222", "push")
+    told = str(clients.not_assumed(role, NotAllowed("no")))
+    assert all(word in told for word in (role, "222222222222", "PeopleChangeRoles", "PeoplePolicyArn"))
+    passing = Unreachable("later")
+    assert clients.not_assumed(role, passing) is passing
 
 
 def test_settings_are_read_from_the_environment() -> None:

@@ -25,6 +25,7 @@ def test_a_hub_and_two_spokes(tmp_path: Path) -> None:
     assert policy.promotion("dev", "prod", "any/thing", "feature-abc1234") is None
     assert "SpokeAccounts=222222222222" in (tmp_path / "samconfig.toml").read_text()
     assert told.count("spoke.yaml") == 2
+    assert told.count("PeopleRoles=") == 1  # roles are made once an account
     assert told.index("CreateRoles=true") < told.index("CreateRoles=false")
 
 
