@@ -92,6 +92,29 @@ def test_a_release_that_was_not_announced_is() -> None:
     assert [d["digest"] for _, d in world.announcements.emitted] == [digest]
 
 
+def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
+    services = [{"ecs": "shop/app", "repository": DEV.name}]
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {"registries": [str(p.registry) for p in PLACES], "rollout": {"services": services}},
+                },
+                "repositories": [
+                    {"match": "rocketseat/*", "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}]}
+                ],
+            }
+        )
+    )
+    world.push(image("a"), "v1.0.0")
+    world.work()
+    for _ in range(3):  # once an hour: its event may be late, its message be tried again
+        world.sweep()
+    (hint,) = world.hints.to("roll_out")
+    assert hint["roll_out"]["repository"] == DEV.name
+
+
 def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_it_does() -> None:
     world = World()
     digest = world.push(image("a"), "v1.0.0")
