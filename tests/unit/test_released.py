@@ -20,7 +20,7 @@ from tallyman.errors import Throttled, Unreachable
 from tallyman.ports import StateChange
 from tallyman.services.consequences import Consequences
 from tallyman.services.guarded import Guarded
-from tallyman.services.misfits import would_not_pass
+from tallyman.services.misfits import watch_partition, would_not_pass
 from tallyman.services.record_scan import RecordScan
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.released import Released, Watched
@@ -182,6 +182,8 @@ def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_ra
         assert world.sweep().would_not_pass["prod"] == 0
     assert world.told("would_not_pass") == []
     assert [(i["digest"], i["released"]) for i in would_not_pass(world.state, "prod")] == [(digest, False)]
+    (item,) = world.state.list(watch_partition("prod"))
+    assert item.revision == 1  # what says the same is not written again
 
 
 def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs() -> None:
