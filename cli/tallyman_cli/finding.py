@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import botocore.session
+from botocore.config import Config
 
 from tallyman_cli.context import Stack
 
@@ -42,10 +43,11 @@ class Site:
 
 
 def clients(session: Any = None) -> Callable[[str, str], Any]:
-    """Clients with the caller's own credentials."""
+    """Clients with the caller's own credentials; none keeps a check waiting for more than half a minute."""
     found = session or botocore.session.get_session()
+    config = Config(connect_timeout=3, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3})
 
     def client(service: str, region: str) -> Any:
-        return found.create_client(service, region_name=region)
+        return found.create_client(service, region_name=region, config=config)
 
     return client

@@ -28,11 +28,22 @@ log = logging.getLogger("tallyman.local")
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request")
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 
-# Sources of usage, and what else reconcile asks, that moto lacks: here nothing runs and nothing is found.
+# Sources of usage, and what else is asked, that moto lacks: here nothing runs, nothing is found, and ECR allows what it
+# allows a new account.
 EMPTY: dict[tuple[str, str], dict[str, Any]] = {
     ("inspector2", "/coverage/list"): {"coveredResources": []},
     ("inspector2", "/coverage/statistics/list"): {"totalCounts": 0, "countsByGroup": []},
     ("apprunner", "AppRunner.ListServices"): {"ServiceSummaryList": []},
+    ("servicequotas", "ServiceQuotasV20190624.ListServiceQuotas"): {
+        "Quotas": [
+            {"ServiceCode": "ecr", "QuotaName": name, "Value": value, "Adjustable": True}
+            for name, value in (
+                ("Rate of PutImage requests", 10.0),
+                ("Images per repository", 100_000.0),
+                ("Registered repositories", 100_000.0),
+            )
+        ]
+    },
 }
 
 

@@ -171,3 +171,20 @@ def test_no_role_of_people_removes_anything_and_the_reading_one_writes_nothing(w
             refused()
     with pytest.raises(ClientError, match="AccessDenied"):
         spoke(world, READER, "spoke-people-change")
+
+
+def test_whoever_may_read_may_ask_the_doctor_and_what_they_can_not_see_gets_no_tick(world: Deployed, run: Run) -> None:
+    world.push(b.image("asked"), "shop/asked", "v1.0.0")
+    world.create("shop/asked", "prod")
+    status, found = run(READER, "doctor")
+    assert status == 0, found
+    unseen = [f for f in found if f["verdict"] == "unknown"]
+    assert {f["check"] for f in unseen} <= {"events"}  # where nothing was pushed yet
+    assert all("no push is known yet" in f["found"] for f in unseen)
+    seen = {f["found"].partition(": ")[0] for f in found if f["check"] == "repositories"}
+    assert {f"{HUB}/us-east-2/shop/asked", f"{PROD}/us-east-2/shop/asked"} <= seen
+    status, found = run(STRANGER, "doctor")
+    assert status == 0, found
+    assert {f["verdict"] for f in found if f["check"] == "round trip"} == {"ok"}  # the stack's own roles do that
+    unseen = [f["found"] for f in found if f["check"] == "repositories" and f["verdict"] == "unknown"]
+    assert [text.partition(": ")[0] for text in unseen] == [f"{PROD}/us-east-2", f"{PROD}/sa-east-1"]
