@@ -37,6 +37,7 @@ def variables(world: Deployed, work: Path, **more: str) -> dict[str, str]:
         "IMAGE_REGISTRY": world.cloud.environment()["TALLYMAN_REGISTRY_DEV_1"],
         "IMAGE_REPOSITORY": NAME,
         "IMAGE_ENVIRONMENT": "dev",
+        "BUILD_CACHE": "none",  # the base image is this machine's
         **more,
     }
 

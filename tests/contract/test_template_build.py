@@ -1,6 +1,7 @@
 """The build stage of template.yaml and buildspec.yml: there only when asked for, and with few rights."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -59,6 +60,33 @@ def test_every_push_is_built_as_a_batch() -> None:
     assert webhook["FilterGroups"] == [[{"Type": "EVENT", "Pattern": "PUSH"}]]
     (rule,) = [r for n, r in of_type(hub(), "AWS::Events::Rule", build=True).items() if n == "BuildOnPush"]
     assert rule["EventPattern"]["detail"]["referenceType"] == ["branch", "tag"]
+
+
+def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -> None:
+    """A project or webhook that is made with a pending connection fails the whole deployment."""
+    conditions = hub()["Conditions"]
+    unnamed = {"Fn::Equals": [{"Ref": "BuildConnectionArn"}, ""]}
+    afar = {"Condition": "BuildsFromAfar"}
+    assert conditions["Builds"] == {"Fn::Or": [{"Condition": "BuildsFromCodeCommit"}, {"Condition": "BuildsByWebhook"}]}
+    assert conditions["BuildsByWebhook"] == {"Fn::And": [afar, {"Fn::Not": [unnamed]}]}
+    assert conditions["CreatesConnection"] == {"Fn::And": [afar, unnamed]}
+    assert [name for name, r in BUILD.items() if r["Condition"] == "CreatesConnection"] == ["BuildConnection"]
+    assert BUILD["BuildConnection"]["DeletionPolicy"] == "Retain"  # naming it takes it out of the stack
+    (project,) = of_type(hub(), "AWS::CodeBuild::Project", build=True).values()
+    connection = {"Type": "CODECONNECTIONS", "Resource": {"Ref": "BuildConnectionArn"}}
+    assert project["Source"]["Auth"] == {"Fn::If": ["BuildsByWebhook", connection, {"Ref": "AWS::NoValue"}]}
+    assert "BuildConnectionArn=${BuildConnection}" in hub()["Outputs"]["BuildNextStep"]["Value"]["Fn::Sub"]
+
+
+def test_a_connection_of_either_prefix_may_be_used_and_no_other() -> None:
+    (source,) = [s for s in granted("BuildRole") if any("onnections:" in a for a in listed(s["Action"]))]
+    actions = ("GetConnection", "GetConnectionToken", "UseConnection")
+    assert source["Action"] == [f"{p}:{a}" for p in ("codeconnections", "codestar-connections") for a in actions]
+    assert source["Resource"] == {"Fn::Sub": "${BuildConnectionArn}"}
+    pattern = hub()["Parameters"]["BuildConnectionArn"]["AllowedPattern"]
+    for prefix in ("codeconnections", "codestar-connections"):
+        assert re.match(pattern, f"arn:aws:{prefix}:us-east-2:111111111111:connection/1f-2a")
+    assert not re.match(pattern, "arn:aws:codeconnections:us-east-2:111111111111:connection/*")
 
 
 def test_platforms_are_built_natively_and_joined_last() -> None:
