@@ -12,7 +12,7 @@ from tallyman_cli import rows
 from tallyman_cli.checkup_contents import APPLICATIONS, BASES, Contents
 from tallyman_cli.checkup_quotas import Quotas
 from tallyman_cli.checkup_repositories import Repositories
-from tallyman_cli.checkup_trip import Trip
+from tallyman_cli.checkup_trip import Trip, ways
 from tallyman_cli.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 
 
@@ -71,7 +71,7 @@ class Checkup:
             count += 1
             if waiting := int(answer["Attributes"]["ApproximateNumberOfMessages"]):
                 full.append(f"{name} ({waiting})")
-        for way in self.site.stack.reconcile({"repositories": [], "ways": True}).get("ways") or []:
+        for way in ways(self.site):
             if way["registry"] == str(self.site.stack.hub) or way["error"] is not None:
                 continue  # seen above; or for the round trip to tell
             count += 1

@@ -12,7 +12,7 @@ from tallyman.errors import BadName
 from tallyman.services.gather import tag_partition
 from tallyman.services.sweep import SWEEP
 from tallyman_cli import addresses
-from tallyman_cli.contents import Held, applications, bases
+from tallyman_cli.contents import Held, applications, bases, of_builds
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site
 
 NEWEST = 20
@@ -111,8 +111,9 @@ class Contents:
 
     def _repositories(self) -> Iterator[Repository]:
         """Those that a sweep has looked at."""
-        for item in self.site.stack.state.list(SWEEP):
-            yield Repository.parse(item.sk)
+        places = [Repository.parse(item.sk) for item in self.site.stack.state.list(SWEEP)]
+        names = {place.name for place in places}
+        return (place for place in places if not of_builds(place.name, names))
 
     def _newest(self, place: Repository, known: dict[Digest, Held]) -> Iterator[Held]:
         tags: dict[Digest, list[str]] = {}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.images import RepositorySettings
-from tallyman.domain.names import Registry
+from tallyman.domain.names import Registry, Repository
 from tallyman.errors import TallymanError
 from tallyman.services.creations import settings_of
+from tallyman_cli.contents import of_builds
 from tallyman_cli.creation import differences
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site
 
@@ -35,15 +36,21 @@ class Repositories:
                 yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
 
     def _registry(self, registry: Registry) -> Iterator[Finding]:
-        for found in self.site.stack.registries.repositories(registry):
-            place = found.repository
-            problems = self._problems(found)
+        listed = list(self.site.stack.registries.repositories(registry))
+        names = {found.repository.name for found in listed}
+        for found in listed:
+            place, fine = found.repository, "as the policy says"
+            problems = self._open(place)
+            if of_builds(place.name, names):
+                fine = "what builds keep, outside all rules"
+            else:
+                problems = [*self._settings(found), *problems, *self._clean_up(place)]
             if problems:
                 yield Finding(TITLE, WARN, f"{place}: {'; '.join(problems)}", _MEND)
             else:
-                yield Finding(TITLE, OK, f"{place}: as the policy says")
+                yield Finding(TITLE, OK, f"{place}: {fine}")
 
-    def _problems(self, found: RepositorySettings) -> list[str]:
+    def _settings(self, found: RepositorySettings) -> list[str]:
         stack, place = self.site.stack, found.repository
         problems = []
         environments = stack.policy.environments_of(place.registry, place.name)
@@ -56,11 +63,15 @@ class Repositories:
             problems.append("images are not scanned on push")
         if not found.immutable and "immutable" not in told:
             problems.append("tags can be moved: a version names another image from one day to the next")
-        if stack.guards is not None and (document := stack.guards.policy(place)) is not None and open_to_all(document):
-            problems.append("its policy lets everybody in")
-        if stack.lifecycle(place) is None:
-            problems.append("no lifecycle policy cleans up what retention does not know")
         return problems
+
+    def _open(self, place: Repository) -> list[str]:
+        document = self.site.stack.guards.policy(place) if self.site.stack.guards is not None else None
+        return ["its policy lets everybody in"] if document is not None and open_to_all(document) else []
+
+    def _clean_up(self, place: Repository) -> list[str]:
+        there = self.site.stack.lifecycle(place) is not None
+        return [] if there else ["no lifecycle policy cleans up what retention does not know"]
 
 
 def open_to_all(document: str) -> bool:

@@ -86,15 +86,11 @@ class Causes:
     @classmethod
     def look(cls, site: Site) -> "Causes":
         """Asks reconcile, and with the person's own credentials the hub."""
-        try:
-            ways = site.stack.reconcile({"repositories": [], "ways": True}).get("ways") or []
-        except TallymanError:
-            ways = []
         rules = {f"{site.name}-image-own": "default", f"{site.name}-image-spoke": site.name}
         found = {rule: enabled for rule, bus in rules.items() if (enabled := _enabled(site, rule, bus)) is not None}
         return cls(
             site,
-            {each["registry"]: each for each in ways},
+            {each["registry"]: each for each in ways(site)},
             _statements(site),
             found,
             _messages(site, f"{site.name}-push"),
@@ -147,6 +143,14 @@ class Causes:
             f"ask again with a longer --timeout; see the log group of {name}-record-push, and in {registry} the rule "
             f"{rule} and its metrics Invocations and FailedInvocations",
         )
+
+
+def ways(site: Site) -> list[dict[str, Any]]:
+    """How events leave each registry's account, as the stack's own roles see it; empty where it can't be asked."""
+    try:
+        return site.stack.reconcile({"repositories": [], "ways": True}).get("ways") or []
+    except TallymanError:
+        return []
 
 
 def _enabled(site: Site, rule: str, bus: str) -> bool | None:

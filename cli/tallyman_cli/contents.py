@@ -110,6 +110,11 @@ def bases(held: Iterable[Held], own: Collection[str]) -> Bases:
     return Bases(dict(sorted(counts.items())), outside, unreported, tuple(sorted(unpinned)))
 
 
+def of_builds(name: str, names: Collection[str]) -> bool:
+    """Whether the repository is what builds of another keep beside it (`NAME-parts`): mutable, outside all rules."""
+    return name.endswith("-parts") and name.removesuffix("-parts") in names
+
+
 def host(name: str) -> str:
     """The registry of an image's name as Docker reads it: without one it is docker.io."""
     first, slash, _ = name.partition("/")

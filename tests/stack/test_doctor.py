@@ -212,7 +212,11 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     far.create_repository(repositoryName="loose/two", imageTagMutability="IMMUTABLE")
     world.create("rocketseat/tidy")
     ecr.put_lifecycle_policy(repositoryName="rocketseat/tidy", lifecyclePolicyText=json.dumps({"rules": [expire]}))
+    ecr.create_repository(repositoryName="rocketseat/tidy-parts")
+    ecr.create_repository(repositoryName="spare-parts")
     found = repositories(world)
+    assert found[f"{HUB}/rocketseat/tidy-parts"].verdict == "ok"  # a build's own
+    assert found[f"{HUB}/spare-parts"].verdict == "warning"
     assert (found[f"{HUB}/rocketseat/tidy"].verdict, found[f"{HUB}/rocketseat/tidy"].todo) == ("ok", None)
     loose = found[f"{HUB}/loose/one"]
     assert loose.verdict == "warning"

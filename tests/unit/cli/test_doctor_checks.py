@@ -11,6 +11,7 @@ from cli_world import World
 
 from builders import DEV, PROD, PROD_SA
 from tallyman.domain.names import Registry
+from tallyman.errors import NotAllowed
 from tallyman.ports import StateChange
 from tallyman.services.round_trip import trip_partition
 from tallyman.services.sweep import SWEEP
@@ -248,6 +249,18 @@ def test_what_lies_undelivered_in_a_spoke_is_told_too(world: World) -> None:
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
     )
+
+
+def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: World) -> None:
+    def refused(payload: Any) -> dict[str, Any]:
+        raise NotAllowed("invoke: no")
+
+    world.reconciled = refused
+    (finding,) = Checkup(site(world, list_queues={})).queues()
+    assert finding.verdict == "ok"
+    hub = {name: denied(name) for name in ("list_rules", "list_queues", "describe_trails", "list_service_quotas")}
+    (finding,) = [f for f in Checkup(site(world, **hub)).findings() if f.check == "round trip"]
+    assert finding.verdict == "unknown"
 
 
 def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: World) -> None:

@@ -160,6 +160,14 @@ def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_
     assert "1 of the 1 newest images" in finding.found
 
 
+def test_what_builds_keep_beside_a_repository_is_no_application(world: World) -> None:
+    told(world, b.DEV, "v1.0.0", 1)
+    told(world, Repository(b.DEV.registry, f"{b.DEV.name}-parts"), "3f2a91c-amd64", 1)
+    told(world, Repository(b.DEV.registry, "spare-parts"), "v1.0.0", 1)
+    _, found = contents(world)
+    assert [f.found.partition(":")[0] for f in found] == [b.DEV.name, "spare-parts"]
+
+
 def test_several_applications_are_named(world: World) -> None:
     told(world, b.DEV, "api-1.0.0", 1)
     told(world, b.DEV, "web-1.0.0", 2)
