@@ -15,9 +15,15 @@ from templates import ROOT
 NAME = "rocketseat/widget-server"
 
 
-def git(folder: Path, *words: str) -> str:
+def git(folder: Path, *words: str, **environment: str) -> str:
     settings = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", "-C", folder, *settings, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", "-C", folder, *settings, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
     return done.stdout.strip()
 
 

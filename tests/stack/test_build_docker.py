@@ -14,6 +14,13 @@ from tallyman.domain.facts import Kind
 from templates import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.heavy]
+NO_CACHE = """#!/bin/sh
+case "$1 $2" in
+  "buildx build") shift 2; set -- buildx build --no-cache "$@" ;;
+  build*) [ "$1" = buildx ] || { shift; set -- build --no-cache "$@"; } ;;
+esac
+exec DOCKER "$@"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -119,19 +126,37 @@ def test_platforms_are_pushed_without_tags_and_joined(world: Deployed, checkout:
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
 
 
-def test_the_same_commit_gives_the_same_digest(engine: None, checkout: Path, tmp_path: Path, world: Deployed) -> None:
-    digests = set()
-    for number in range(2):
-        command = ["tallyman", "build", ".", "--repository", NAME, "--json"]
-        work = tmp_path / str(number)
-        work.mkdir()
-        found = subprocess.run(
-            command, cwd=checkout, env=variables(world, work), capture_output=True, text=True, check=False
-        )
-        assert found.returncode == 0, found.stderr
-        digests.add(json.loads(found.stdout)["digest"])
-        subprocess.run(["docker", "builder", "prune", "-af"], capture_output=True, check=False)
-    assert len(digests) == 1
+@pytest.mark.parametrize("buildx", [True, False], ids=["buildx", "plain"])
+def test_the_same_commit_gives_the_same_digest_with_and_without_what_an_older_build_left(
+    buildx: bool, engine: None, checkout: Path, tmp_path: Path, world: Deployed
+) -> None:
+    env = variables(world, tmp_path)
+    if not buildx:
+        (tmp_path / "docker/cli-plugins/docker-buildx").unlink(missing_ok=True)
+    found = subprocess.run(["docker", "buildx", "version"], env=env, capture_output=True, check=False)
+    if (found.returncode == 0) != buildx:
+        pytest.skip("no docker buildx here" if buildx else "docker buildx is there whatever the configuration")
+    (checkout / "VERSION").write_text("1.0.0\n")
+    (checkout / "Dockerfile").write_text((checkout / "Dockerfile").read_text() + "COPY VERSION /srv/\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-q", "-m", "Older, by hours", GIT_COMMITTER_DATE="2026-01-01T00:00:00Z")
+    digests = [_digest(checkout, env)]
+    (checkout / "VERSION").write_text("1.0.1\n")
+    git(checkout, "commit", "-q", "-am", "Newer")
+    digests.append(_digest(checkout, env))  # the first steps are those of the older commit
+    docker = tmp_path / "bin/docker"
+    docker.write_text(NO_CACHE.replace("DOCKER", shutil.which("docker") or ""))
+    docker.chmod(0o755)
+    digests.append(_digest(checkout, env))
+    assert digests[0] != digests[1] == digests[2]
+
+
+def _digest(checkout: Path, env: dict[str, str]) -> str:
+    command = ["tallyman", "build", ".", "--repository", NAME, "--json"]
+    found = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    digest: str = json.loads(found.stdout)["digest"]
+    return digest
 
 
 def test_a_repository_whose_tags_may_move_is_refused(world: Deployed, checkout: Path, tmp_path: Path) -> None:
