@@ -1,7 +1,7 @@
 """What `make invoke` does around one function: the local cloud is brought to where the event finds something, and
 what the function wrote is told.
 
-The events of `events/` tell of a push of `tallyman_cli.event_source.event_image`. Here it is pushed for real, and what
+The events of `events/` tell of a push of `tallyman_cli.event_parts.event_image`. Here it is pushed for real, and what
 the function under test is to find out is kept from the cloud's own workers: they lose that event.
 """
 
