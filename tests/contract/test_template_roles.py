@@ -8,8 +8,8 @@ import pytest
 
 from tallyman import bootstrap
 from tallyman.adapters.clients import Clients
-from tallyman.adapters.roll_outs import LambdaRollOuts
 from tallyman.adapters.registry_buses import EventBridgeBuses
+from tallyman.adapters.roll_outs import LambdaRollOuts
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
 from templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
