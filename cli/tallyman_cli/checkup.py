@@ -8,12 +8,17 @@ from tallyman.domain.facts import Kind, Via
 from tallyman.domain.history import Row
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import TallymanError
+from tallyman.services.holdings import ACTIVE
+from tallyman.services.sweep import SWEEP
 from tallyman_cli import rows
 from tallyman_cli.checkup_contents import APPLICATIONS, BASES, Contents
 from tallyman_cli.checkup_quotas import Quotas
 from tallyman_cli.checkup_repositories import Repositories
 from tallyman_cli.checkup_trip import Trip, ways
 from tallyman_cli.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
+
+LOOKED_AT = 50
+"""Repositories, and rows of each, that are looked at for a last push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +116,22 @@ class Checkup:
                 yield Finding("events", OK, f"{registry}: the last push was told by an event")
 
     def _last_told(self, registry: Registry) -> Via | None:
-        newest: Row | None = None
-        for item in self.site.stack.state.list("A#active"):
-            place = Repository.parse(item.sk)
-            if place.registry != registry:
-                continue
-            # Only what has a tag: of referrers and children not every registry tells.
-            told = rows.of_repository(self.site.stack.ledger, place)
-            row = next((r for r in told if r.kind == Kind.PUSHED and r.tag), None)
-            if row is not None and (newest is None or row.at > newest.at):
-                newest = row
-        return newest.via if newest else None
+        """By the repositories where something happened of late; where it is quiet, by some of the others."""
+        state, newest = self.site.stack.state, None
+        for partition, most in ((ACTIVE, None), (SWEEP, LOOKED_AT)):
+            places = [p for item in state.list(partition) if (p := Repository.parse(item.sk)).registry == registry]
+            for place in places[:most]:
+                row = self._last_push(place)
+                if row is not None and (newest is None or row.at > newest.at):
+                    newest = row
+            if newest is not None:
+                return newest.via
+        return None
+
+    def _last_push(self, place: Repository) -> Row | None:
+        """Only what has a tag: of referrers and children not every registry tells."""
+        told = rows.of_repository(self.site.stack.ledger, place, limit=LOOKED_AT)
+        return next((row for row in told if row.kind == Kind.PUSHED and row.tag), None)
 
     def trail(self) -> Iterator[Finding]:
         """CloudTrail: LookupEvents always answers for 90 days; a trail keeps longer, and tells at once."""

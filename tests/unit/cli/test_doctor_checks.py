@@ -3,16 +3,19 @@
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from cli_world import World
 
-from builders import DEV, PROD, PROD_SA
-from tallyman.domain.names import Registry
+from builders import DEV, PROD, PROD_SA, digest_of
+from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed
 from tallyman.ports import StateChange
+from tallyman.services.holdings import ACTIVE
 from tallyman.services.round_trip import trip_partition
 from tallyman.services.sweep import SWEEP
 from tallyman_cli.checkup import Checkup
@@ -249,6 +252,30 @@ def test_what_lies_undelivered_in_a_spoke_is_told_too(world: World) -> None:
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
     )
+
+
+def pushed(world: World, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0") -> None:
+    """A push that is known, in a repository that this partition names."""
+    at = datetime(2026, 11, day, tzinfo=UTC)
+    item = world.state.get(partition, str(place))
+    if item is None:
+        world.state.put(StateChange(partition, str(place), 0, {"at": "2026-11-16T00:00:00Z"}))
+    fact = Fact(Kind.PUSHED, fact_id(place, day, via), at, at, via, digest_of(f"{day}"), place, tag)
+    world.ledger.append(fact)
+
+
+def test_the_last_push_of_each_registry_says_whether_events_come(world: World) -> None:
+    pushed(world, DEV, 2, Via.RECONCILED, SWEEP)
+    pushed(world, DEV, 3, Via.EVENT, SWEEP)
+    pushed(world, DEV, 4, Via.RECONCILED, SWEEP, tag=None)  # a child: not every registry tells of those
+    pushed(world, PROD, 2, Via.EVENT, ACTIVE)
+    pushed(world, PROD, 3, Via.RECONCILED, ACTIVE)
+    found = [(f.verdict, f.found.partition(": ")[2]) for f in Checkup(site(world)).events()]
+    assert found == [
+        ("ok", "the last push was told by an event"),
+        ("failed", "the last push was found by a sweep, no event came"),
+        ("unknown", "no push is known yet"),
+    ]
 
 
 def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: World) -> None:
