@@ -86,7 +86,9 @@ class Finish:
                     layers.append(self._layer(archive, _path(layer["digest"]), number, False))
         return self._image(config, layers)
 
-    def _layer(self, archive: tarfile.TarFile, name: str, number: int, base: bool) -> tuple[Blob, Digest, dict[str, str]]:
+    def _layer(
+        self, archive: tarfile.TarFile, name: str, number: int, base: bool
+    ) -> tuple[Blob, Digest, dict[str, str]]:
         with _open(archive, name) as source:
             plain = unpack(source, self.scratch / f"{number}.tar")
         if not base:
