@@ -19,6 +19,9 @@ environments:
   prod:
     registries: [{prod}]   # all of them or none{renamed}
 repositories:
+  - match: {parts}   # what builds keep beside a repository: their cache, and platforms that wait to be joined
+    create: {{immutable: false, scan_on_push: false}}
+    verify: {{layers: presence}}
   - match: {match}
     create: {{immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true{pull}}}
     tags: {{allow: [semver, semver-commit, "main-*", latest]}}
@@ -111,6 +114,7 @@ def policy_text(hub: Registry, prod: Sequence[Registry], match: str, tags: str) 
         prod=", ".join(map(str, prod)),
         renamed='\n    repository: "prod/{name}"' if hub in prod else "",
         match=f'"{match}"',
+        parts=f'"{match}-parts"',
         pull=f", pull: {others}".replace("'", '"') if others else "",
         tags=f'"{tags}"',
     )

@@ -94,7 +94,7 @@ def test_check_prints_json() -> None:
     assert data["valid"] is True
     assert data["digest"].startswith("sha256:")
     assert [e["name"] for e in data["environments"]] == ["dev", "staging", "prod"]
-    promotion = data["repositories"][1]["promotions"][1]
+    promotion = data["repositories"][2]["promotions"][1]
     assert promotion["gates"]["soak"] == {"duration": "24h"}
     assert promotion["gates"]["scan"]["ignore"][0]["until"] == "2027-01-31"
     assert data["problems"] == []

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tallyman.adapters.policy_file import load
+from tallyman.domain.policy import Layers
 from tallyman_cli.main import app
 
 HUB, PROD = "111111111111/us-east-2", ("222222222222/us-east-2", "222222222222/sa-east-1")
@@ -49,3 +50,15 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_an_answer_that_is_no_good_is_bad_input(tmp_path: Path, bad: tuple[str, ...]) -> None:
     assert run(tmp_path, *bad)[0] == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_builds_keep_beside_a_repository_is_spared_its_rules(tmp_path: Path) -> None:
+    assert run(tmp_path, "--hub", HUB, "--prod", PROD[0], "--repositories", "rocketseat/*")[0] == 0
+    policy = load(tmp_path / "tallyman.yaml")
+    assert policy.warnings == ()
+    kept = policy.repository("rocketseat/widget-server-parts")
+    assert kept.create.may_move("cache-rocketseat-widget-server-linux-amd64")
+    assert kept.tags.allows("3f2a91c-amd64")
+    assert kept.verify.layers is Layers.PRESENCE
+    assert policy.promotion("dev", "prod", "rocketseat/widget-server-parts", "v1.0.0") is None
+    assert policy.repository("rocketseat/widget-server").verify.layers is Layers.CONTENT
