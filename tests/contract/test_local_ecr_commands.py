@@ -1,17 +1,16 @@
-"""The `aws` command, boto3's waiters and paginators, buildah, crane, regctl, oras, ECR's credential helper, and the
-notes' session, word for word but for the host. A client that is not installed is skipped: tests/tools/clients.sh."""
+"""The `aws` command, boto3's waiters and paginators, buildah, ECR's credential helper, and the notes' session, word for
+word but for the host. A client that is not installed is skipped: tests/tools/clients.sh."""
 
 import base64
 import gzip
 import http.client
 import json
-import os
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,12 +21,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from ecr_shell import Run, environment, password, program, says, shell_of
 
 from builders import image, layer, multi_arch, signature
-from ecr_server import DEV, NAME, PROD, Served, serve
-
-HERE = Path(__file__).resolve().parents[2]
-Run = Callable[..., tuple[int, str]]
+from ecr_server import DEV, NAME, Served, serve
 
 
 @pytest.fixture
@@ -36,51 +33,9 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
-def program(name: str) -> str:
-    """Where a client is; skips the test where it is not."""
-    own = HERE / ".venv-aws" / "bin" / name
-    found = str(own) if own.exists() else shutil.which(name)
-    if name == "aws" and found != str(own):
-        pytest.skip("no aws command in .venv-aws: run tests/tools/clients.sh")
-    return found or pytest.skip(f"{name} is not on the PATH")
-
-
-def environment(served: Served, tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    (tmp_path / "docker").mkdir()
-    (tmp_path / "docker" / "config.json").write_text("{}")
-    return {
-        **kept,
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.api_port}",
-        "AWS_ACCESS_KEY_ID": DEV.account,
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_PAGER": "",
-        "DOCKER_CONFIG": str(tmp_path / "docker"),
-        "REGCTL_CONFIG": str(tmp_path / "regctl.json"),
-        "HOME": str(tmp_path),
-        "NO_PROXY": "localhost,127.0.0.1",
-    }
-
-
 @pytest.fixture
 def shell(served: Served, tmp_path: Path) -> Run:
-    """Run a line of shell as a person would, with the local cloud's environment."""
-    named = {**environment(served, tmp_path), "PATH": f"{HERE / '.venv-aws' / 'bin'}:{os.environ['PATH']}"}
-
-    def run(line: str) -> tuple[int, str]:
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, env=named, timeout=180
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    return run
-
-
-def says(shell: Run, line: str) -> str:
-    """What a line prints; it has to succeed."""
-    status, said = shell(line)
-    assert status == 0, said
-    return said
+    return shell_of(served, tmp_path)
 
 
 # -- the notes
@@ -206,11 +161,7 @@ def test_the_waiter_for_a_scan_ends_when_it_is_complete_and_when_it_failed(serve
         waiter.wait(**asked, WaiterConfig={"Delay": 0, "MaxAttempts": 1})
 
 
-# -- other clients
-
-
-def password(served: Served) -> str:
-    return base64.b64decode(served.token().partition(" ")[2]).decode().partition(":")[2]
+# -- buildah
 
 
 @pytest.mark.clients
@@ -237,63 +188,6 @@ def test_buildah_builds_pushes_pulls_and_keeps_the_digest(served: Served, shell:
         shell,
         f"buildah {storage} rm --all; buildah {storage} rmi -f built; buildah {storage} pull {login} docker://{address}@{digest}",
     )
-
-
-@pytest.mark.clients
-def test_crane_copies_lists_reads_and_deletes(served: Served, shell: Run) -> None:
-    """By 127.0.0.1: crane follows no redirect from a name to a private address, so not from localhost either."""
-    program("crane")
-    app = multi_arch("app")
-    for registry in (DEV, PROD):
-        served.create(registry)
-    served.push(app, "v1")
-    source, target = (f"127.0.0.1:{served.ports[registry]}/{NAME}" for registry in (DEV, PROD))
-    for registry in (DEV, PROD):
-        says(shell, f"crane auth login -u AWS -p {password(served)} 127.0.0.1:{served.ports[registry]}")
-    says(shell, f"crane copy {source}:v1 {target}:v1")
-    assert says(shell, f"crane digest {target}:v1").strip() == app.digest
-    assert served.send("GET", f"/v2/{NAME}/manifests/v1", registry=PROD).data == app.raw
-    for n in range(105):
-        served.put(app.raw, f"t{n}", app.media_type)
-    assert len(says(shell, f"crane ls {source}").split()) == 106
-    says(shell, f"crane validate --remote {target}:v1")
-    says(shell, f"crane delete {target}@{app.digest}")
-    assert served.client(PROD).list_images(repositoryName=NAME)["imageIds"] != []  # the children stay
-    assert shell(f"crane digest {target}:v1")[0] == 1
-
-
-@pytest.mark.clients
-def test_regctl_copies_with_referrers(served: Served, shell: Run) -> None:
-    program("regctl")
-    app = multi_arch("app")
-    signed = signature(app)
-    for registry in (DEV, PROD):
-        served.create(registry)
-    served.push(app, "v1")
-    served.push(signed)
-    hosts = [f"localhost:{served.ports[registry]}" for registry in (DEV, PROD)]
-    for host in hosts:
-        says(shell, f"regctl registry set --tls disabled {host}")
-        says(shell, f"regctl registry login -u AWS -p {password(served)} {host}")
-    says(shell, f"regctl image copy --referrers {hosts[0]}/{NAME}:v1 {hosts[1]}/{NAME}:v1")
-    assert "v1" in says(shell, f"regctl tag ls {hosts[1]}/{NAME}")
-    assert signed.digest in says(shell, f"regctl artifact list {hosts[1]}/{NAME}:v1")
-    says(shell, f"regctl tag delete {hosts[1]}/{NAME}:v1")
-
-
-@pytest.mark.clients
-def test_oras_pushes_an_artifact_and_discovers_it(served: Served, shell: Run, tmp_path: Path) -> None:
-    program("oras")
-    served.create()
-    app = image("app")
-    served.push(app, "v1")
-    address = f"localhost:{served.ports[DEV]}/{NAME}"
-    (tmp_path / "sbom.json").write_text("{}")
-    says(shell, f"oras login --plain-http -u AWS -p {password(served)} localhost:{served.ports[DEV]}")
-    attach = f"cd {tmp_path} && oras attach --plain-http --artifact-type example/sbom {address}:v1 sbom.json"
-    says(shell, attach)
-    assert "example/sbom" in says(shell, f"oras discover --plain-http {address}:v1")
-    says(shell, f"oras pull --plain-http -o {tmp_path}/out {address}@{app.digest}")
 
 
 # -- ECR's credential helper
