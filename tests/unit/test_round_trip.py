@@ -139,3 +139,10 @@ def test_one_that_comes_after_its_time_is_ignored() -> None:
 
 def test_the_registry_is_whose_bus_it_was_put_on() -> None:
     assert parse_event(json.dumps(event())) == RoundTrip(event()["id"], PROD.registry, NONCE)
+
+
+@pytest.mark.parametrize("nonce", ["", "short", "x" * 65, "a#b/c:d.e f", 7, None])
+def test_what_could_be_no_key_of_ours_is_no_nonce(nonce: Any) -> None:
+    found = parse_event(json.dumps(event(nonce=nonce)))
+    assert isinstance(found, RoundTrip)
+    assert found.nonce is None
