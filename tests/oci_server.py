@@ -63,6 +63,9 @@ class OciServer:
     rules: list[list[Any]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     bytes_out: int = 0
+    sessions: dict[str, bytes] = field(default_factory=dict)  # of uploads, with what came
+    parts: list[tuple[int, int]] = field(default_factory=list)  # the first byte of each PATCH, and how many came
+    halfway: Callable[[int], None] = lambda number: None  # called in the middle of the n-th PATCH
 
     @property
     def host(self) -> str:
@@ -174,8 +177,23 @@ class _Handler(BaseHTTPRequestHandler):
             if mount and self.registry.mounts and other and mount in other.blobs:
                 repo.blobs[mount] = other.blobs[mount]
                 return 201, {}, b""
-            return 202, {"Location": f"{path.rstrip('/')}/session-1"}, b""
+            session = f"session-{self.registry.count('POST', '/blobs/uploads/')}"
+            self.registry.sessions[session] = b""
+            return 202, {"Location": f"{path.rstrip('/')}/{session}"}, b""
+        held = self.registry.sessions.get(session)
+        if self.command in ("GET", "PATCH"):
+            if held is None:
+                return _refuse(404, "BLOB_UPLOAD_UNKNOWN")
+            if self.command == "PATCH":
+                first = int(self.headers["Content-Range"].partition("-")[0])
+                if first != len(held):
+                    return _refuse(416, "RANGE")
+                self.registry.parts.append((first, len(body)))
+                held = self.registry.sessions[session] = held + body
+            status = 204 if self.command == "GET" else 202
+            return status, {"Location": path, "Range": f"0-{max(0, len(held) - 1)}"}, b""
         digest = query["digest"][0]
+        body = self.registry.sessions.pop(session, b"") + body
         if "sha256:" + hashlib.sha256(body).hexdigest() != digest:
             return _refuse(400, "DIGEST_INVALID")
         repo.blobs[digest] = body
@@ -239,7 +257,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.command != "PATCH":
+            return self.rfile.read(length)
+        body = self.rfile.read(length // 2)
+        self.registry.halfway(self.registry.count("PATCH") + 1)
+        return body + self.rfile.read(length - length // 2)
 
     def handle(self) -> None:
         try:

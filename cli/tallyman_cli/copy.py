@@ -15,8 +15,8 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, TallymanError
-from tallyman.services.copy_images import CopyImages, Image, Report, changed
-from tallyman_cli.copy_places import Place, Ways, parse
+from tallyman.services.copy_images import CopyImages, Image, Report
+from tallyman_cli.copy_places import Large, Place, Ways, parse
 from tallyman_cli.copy_progress import Counting, Shown, size
 from tallyman_cli.docker_logins import DockerLogins
 
@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
     )
     made.add_argument("--all-tags", action="store_true", help="every tagged image of the repository")
+    made.add_argument(
+        "--referrers", action="store_true", help="with --all-tags: ask for those of images that are there too"
+    )
     made.add_argument("--keep-tags", action="store_true", help="never move a tag that names another image already")
     made.add_argument("--dry-run", action="store_true", help="only say what would travel")
     made.add_argument("--plain-http", metavar="HOST", action="append", default=[], help="a host that speaks no TLS")
@@ -103,11 +106,14 @@ class _Copy:
             counting,
             options.keep_tags,
             options.parallel,
+            parts=Large(self.ways),
         )
         began = time.monotonic()
         with Shown(counting):
             if options.all_tags:
-                found = changed(self.ways, service.source, origin, list(places))
+                from tallyman.services.copy_changes import changed
+
+                found = changed(self.ways, service.source, origin, list(places), every=options.referrers)
                 images, listed, service = (
                     found.images,
                     found.listed,
@@ -131,6 +137,8 @@ class _Copy:
         if self.options.all_tags:
             if source.reference or any(target.reference for target in targets):
                 raise BadInput("--all-tags copies a repository: leave out :TAG and @DIGEST")
+        elif self.options.referrers:
+            raise BadInput("--referrers is for --all-tags: an image by its own name brings its referrers anyway")
         elif not source.reference:
             raise BadInput(f"'{source.text}' names a repository: give :TAG or @DIGEST, or --all-tags")
         places: dict[Repository, str | None] = {}
@@ -179,7 +187,9 @@ class _Copy:
         seconds: float,
     ) -> None:
         if self.options.all_tags:
-            print(f"{listed} tags, {listed - len(images)} of them are there as they are")
+            tagged = sum(image.tag is not None for image in images)
+            there = "each asked for" if self.options.referrers else f"{listed - tagged} of them are there as they are"
+            print(f"{listed} tags, {there}")
         for report in reports.values():
             count = counting.of(report.repository)
             if report.plan:

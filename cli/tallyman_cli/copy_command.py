@@ -14,6 +14,9 @@ def copy(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The image; with --all-tags the repository.")],
     targets: Annotated[list[str], typer.Argument(metavar="TARGET …", help="Where it is to be.")],
     all_tags: Annotated[bool, typer.Option("--all-tags", help="Every tagged image of the repository.")] = False,
+    referrers: Annotated[
+        bool, typer.Option("--referrers", help="With --all-tags: ask for those of images that are there too.")
+    ] = False,
     keep_tags: Annotated[bool, typer.Option("--keep-tags", help="Never move a tag that names another image.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would travel.")] = False,
     plain_http: Annotated[
@@ -31,7 +34,13 @@ def copy(
     A place is ENVIRONMENT/REPOSITORY, HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has :TAG or @DIGEST after it.
     All content goes first, the tags last. Exit status: 0 everything is there, 1 something is not, 2 bad input.
     """
-    flags = {"--all-tags": all_tags, "--keep-tags": keep_tags, "--dry-run": dry_run, "--json": as_json}
+    flags = {
+        "--all-tags": all_tags,
+        "--referrers": referrers,
+        "--keep-tags": keep_tags,
+        "--dry-run": dry_run,
+        "--json": as_json,
+    }
     arguments = [flag for flag, wanted in flags.items() if wanted]
     arguments += [word for host in plain_http or () for word in ("--plain-http", host)]
     if parallel is not None:

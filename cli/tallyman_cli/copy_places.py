@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,9 @@ from tallyman.domain.names import Digest, ImageName, Repository, parse_tag
 from tallyman.errors import BadName
 
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
+LARGE = 256 * 1024 * 1024
+"""Bytes from which on a layer goes in parts, and a run that broke off is gone on with. Smaller ones are sent again."""
+
 _FALLBACK = re.compile(r"sha256-[0-9a-f]{64}")
 
 
@@ -87,6 +91,11 @@ class Listed:
         """By the list."""
         return self._pointing.get(subject, [])
 
+    @property
+    def pointed_at(self) -> dict[Digest, frozenset[Digest]]:
+        """By subject."""
+        return {subject: frozenset(d.digest for d in found) for subject, found in self._pointing.items()}
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._origin, name)
 
@@ -97,6 +106,7 @@ class Ways:
     def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
         self._logins, self._clients, self._plain = logins, clients, plain
         self._listed: dict[Repository, Listed] = {}
+        self._fallbacks: dict[Repository, list[str]] = {}
         self._making = threading.Lock()
 
     @cached_property
@@ -110,19 +120,28 @@ class Ways:
         if "_wire" in self.__dict__:
             self._wire.close()
 
-    def _oci(self, power: str) -> Any:
+    def _http(self, power: str) -> Any:
         from tallyman.adapters.oci_http import OciHttp
+
+        return OciHttp(self._wire, self._logins, power=power, plain=self._plain)
+
+    def _oci(self, http: Any) -> Any:
         from tallyman.adapters.oci_registry import OciRegistry
 
-        return OciRegistry(OciHttp(self._wire, self._logins, power=power, plain=self._plain))
+        return OciRegistry(http)
+
+    @cached_property
+    def push_http(self) -> Any:
+        """Requests to registries that are written to."""
+        return self._http("pull,push")
 
     @cached_property
     def _pull(self) -> Any:
-        return self._oci("pull")
+        return self._oci(self._http("pull"))
 
     @cached_property
     def _push(self) -> Any:
-        return self._oci("pull,push")
+        return self._oci(self.push_http)
 
     @cached_property
     def _layout(self) -> Any:
@@ -131,7 +150,8 @@ class Ways:
         return OciLayout()
 
     @cached_property
-    def _own(self) -> Any:
+    def own(self) -> Any:
+        """Clients of AWS."""
         return self._clients()
 
     @cached_property
@@ -139,7 +159,7 @@ class Ways:
         from tallyman.adapters.ecr_source import EcrSource
         from tallyman.adapters.http import Http
 
-        return EcrSource(self._own, Http())
+        return EcrSource(self.own, Http())
 
     @cached_property
     def _ecr_target(self) -> Any:
@@ -148,7 +168,7 @@ class Ways:
         from tallyman.adapters.registry_http import RegistryHttp
 
         # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
-        return EcrTarget(self._own, RegistryHttp(self._own, Http(), "push", attempts=8), put_rate=0)
+        return EcrTarget(self.own, RegistryHttp(self.own, Http(), "push", attempts=8), put_rate=0)
 
     def reads(self, repository: Repository) -> Any:
         """What reads there: an `Origin`."""
@@ -194,6 +214,7 @@ class Ways:
             with self._making:
                 source = self._pull
             found = dict.fromkeys(source.tags(repository))
+            self._fallbacks[repository] = [tag for tag in found if _FALLBACK.fullmatch(tag)]
         else:
             with self._making:  # several repositories are listed at once
                 source = self._ecr_source
@@ -205,3 +226,44 @@ class Ways:
     def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
         found: dict[str, Digest] = self._pull.digests(repository, tags)
         return found
+
+    def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
+        """By the list of `names`: ECR's names subjects, others may have tags of the fallback scheme."""
+        if repository in self._listed:
+            return self._listed[repository].pointed_at
+        tags = self._fallbacks.get(repository, ())
+        return {Digest.parse(tag.replace("-", ":")): frozenset() for tag in tags}
+
+    def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
+        """ECR: by the list that was read. Else one question each, sixteen at once."""
+        if repository in self._listed:
+            return self._listed[repository].pointed_at
+        with ThreadPoolExecutor(16, thread_name_prefix="referrers") as pool:
+            found = pool.map(lambda subject: self.reads(repository).referrers(repository, subject), subjects)
+            return {s: frozenset(d.digest for d in each) for s, each in zip(subjects, found, strict=True)}
+
+
+class Large:
+    """`InParts` of the command: what it takes is loaded with the first layer that is so large."""
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways, self._making = ways, threading.Lock()
+        self._made: Any = None
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """A folder keeps nothing half."""
+        return size >= LARGE and not isinstance(repository.registry, Folder) and bool(self._all.takes(repository))
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        return int(self._all.offset(repository, digest))
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        self._all.upload(repository, digest, size, start, chunks)
+
+    @property
+    def _all(self) -> Any:
+        from tallyman_cli.large_uploads import LargeUploads
+
+        with self._making:
+            self._made = self._made or LargeUploads(self._ways)
+            return self._made

@@ -226,8 +226,8 @@ def test_the_registry_says_how_far_it_is(world: World) -> None:
 
     world.uploads.lose = lambda number: number == 2
     with pytest.raises(Unreachable):
-        world.parts.upload(PROD, world.layer.digest, 0, chunks(0))
+        world.parts.upload(PROD, world.layer.digest, SIZE, 0, chunks(0))
     world.uploads.lose = lambda number: False
     assert world.parts.offset(PROD, world.layer.digest) == PART
-    world.parts.upload(PROD, world.layer.digest, PART, chunks(PART))
+    world.parts.upload(PROD, world.layer.digest, SIZE, PART, chunks(PART))
     assert world.layer.digest in world.registries.held(PROD).blobs

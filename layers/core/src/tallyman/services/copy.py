@@ -22,7 +22,7 @@ from tallyman.errors import Passing, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
 from tallyman.services.blobs import chunks
 from tallyman.services.family import Family, families, family, join
-from tallyman.services.parts import Parts
+from tallyman.services.parts import InParts, Parts
 from tallyman.services.staging import Staged, Work
 from tallyman.services.streams import MOST, Streams, beginning
 from tallyman.services.tee import Teed, tee
@@ -43,7 +43,7 @@ def stage(
     *,
     deadline: Deadline,
     parallel: int | None = None,
-    parts: Parts | None = None,
+    parts: InParts | None = None,
     watch: Watch | None = None,
     tags: Mapping[Digest, str] | None = None,
     unseen: Collection[Digest] = (),
@@ -134,7 +134,7 @@ class _Copier:
     uploads: ThreadPoolExecutor
     streams: Streams
     watch: Watch
-    parts: Parts | None
+    parts: InParts | None
 
     def spread(self, digest: Digest, works: Sequence[Work]) -> None:
         """To all that lack it and keep up, in one go. Who only failed for now tries again alone in the end."""
@@ -171,7 +171,7 @@ class _Copier:
         writers: dict[Work, Callable[[Iterator[bytes]], None]] = {}
         for work in takers:
             if parts and work in offsets:
-                send = partial(parts.upload, work.repository, digest, start)
+                send = partial(parts.upload, work.repository, digest, size, start)
             else:
                 send = partial(work.port.upload, work.repository, digest, size)
             writers[work] = partial(work.upload, digest, size, send)

@@ -5,9 +5,7 @@ that fails, or one image that is damaged, stops no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
-from typing import Protocol
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
@@ -15,19 +13,10 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
 from tallyman.services.copy import Family, Staged, Survey, Watch, families, stage, survey
+from tallyman.services.parts import InParts
 
 BATCH = 200
 """Images that are copied together: what they share travels once, and their manifests are held in memory."""
-
-
-class Catalogue(Protocol):
-    """What tags there are."""
-
-    def names(self, repository: Repository) -> dict[str, Digest | None]:
-        """All tags of a repository, with what each points to where the list says so. NotFound: no such repository."""
-
-    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
-        """What these tags point to, those that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +54,7 @@ class Report:
 @dataclass(frozen=True)
 class CopyImages:
     """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
-    `empty`: targets that are known to have no tag."""
+    `empty`: targets that are known to have no tag; `parts`: how large blobs go."""
 
     source: Origin
     target: Destination
@@ -74,6 +63,7 @@ class CopyImages:
     keep_tags: bool = False
     parallel: int | None = None
     empty: Collection[Repository] = ()
+    parts: InParts | None = None
 
     def resolve(self, repository: Repository, reference: str, tag: str | None) -> Image:
         """What a tag or digest names now. NotFound."""
@@ -142,6 +132,7 @@ class CopyImages:
             members,
             deadline=self.deadline,
             parallel=self.parallel,
+            parts=self.parts,
             watch=self.watch,
             tags=self._at_once(alive, targets, whole),
             unseen={image.digest for image in whole if image.unseen},
@@ -203,61 +194,6 @@ class CopyImages:
                 found = then[tag].digest if tag in then else "nothing"
                 raise Passing(f"{place}:{tag} was set to {digest}, but reads back as {found}")
         report.tagged.update((tag, digest) for tag, digest in wanted.items() if tag not in report.failed)
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all."""
-
-    images: list[Image]
-    listed: int
-    empty: list[Repository]
-
-
-NOTHING: dict[str, Digest] = {}
-
-
-def changed(catalogue: Catalogue, source: Origin, origin: Repository, targets: Sequence[Repository]) -> Changed:
-    """Of all tags of the origin, those that some target does not have as they are.
-
-    Cost: what listing costs. Where a list does not say what its tags point to, one question for each tag that all
-    targets have too, on both sides, and one read of each other image.
-    """
-    with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
-        lists = [pool.submit(_listed, catalogue, target) for target in targets]
-        names = catalogue.names(origin)
-        held = [_held(catalogue, target, there.result(), names) for target, there in zip(targets, lists, strict=True)]
-    everywhere = [tag for tag in names if all(tag in tags for tags in held)]
-    unsaid = [tag for tag in everywhere if names[tag] is None]
-    said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
-    same = {tag for tag in everywhere if all(tags[tag] == said[tag] for tags in held)}
-    wanted = [tag for tag in names if tag not in same]
-    unread = [tag for tag in wanted if said[tag] is None]
-    read = source.manifests(origin, unread) if unread else {}
-    images = []
-    for tag in wanted:
-        digest = said[tag] or (read[tag].digest if tag in read else None)
-        if digest:  # else the tag was removed meanwhile
-            images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
-    return Changed(images, len(names), [target for target, tags in zip(targets, held, strict=True) if tags is NOTHING])
-
-
-def _listed(catalogue: Catalogue, target: Repository) -> dict[str, Digest | None]:
-    try:
-        return catalogue.names(target)
-    except NotFound:
-        return {}
-
-
-def _held(
-    catalogue: Catalogue, target: Repository, there: Mapping[str, Digest | None], names: Mapping[str, object]
-) -> dict[str, Digest]:
-    """Of the target's tags, those that the origin has too, with what they point to."""
-    if not there:
-        return NOTHING
-    unsaid = [tag for tag, digest in there.items() if digest is None and tag in names]
-    said = {tag: digest for tag, digest in there.items() if digest}
-    return said | (catalogue.digests(target, unsaid) if unsaid else {})
 
 
 def _add(report: Report, staged: Staged, batch: Sequence[Image], instead: str | None) -> None:

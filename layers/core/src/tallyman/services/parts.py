@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import field
 from datetime import timedelta
+from typing import Protocol
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import DigestMismatch, Forgotten, Unreachable
-from tallyman.ports import Clock, LayerUploads, State, StateChange, StateItem
+from tallyman.ports import Clock, LayerUploads, StateChange, StateItem
 
 LARGE = 128 * 1024 * 1024
 """Bytes from which on a blob goes in parts: a smaller one is quicker sent again than written down."""
@@ -31,12 +32,35 @@ def _always(repository: Repository) -> bool:
     return True
 
 
+class InParts(Protocol):
+    """How large blobs go, if their uploads are to outlive the run."""
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """Whether a blob of this size goes so."""
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        """Sends the blob's bytes, of which `chunks` are those from `start` on."""
+
+
+class Progress(Protocol):
+    """Where it is kept how far each upload is; a `State` is one."""
+
+    def get(self, pk: str, sk: str) -> StateItem | None: ...
+
+    def put(self, change: StateChange) -> None: ...
+
+    def delete(self, pk: str, sk: str, revision: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Uploads that can go on in another process. `takes`: which repositories have such uploads."""
 
     uploads: LayerUploads
-    state: State
+    state: Progress
     clock: Clock
     takes: Callable[[Repository], bool] = _always
     large: int = LARGE
@@ -52,7 +76,7 @@ class Parts:
         item = self.state.get(*_key(repository, digest))
         return int(item.data["offset"]) if item else 0
 
-    def upload(self, repository: Repository, digest: Digest, start: int, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
 
         Raises Unreachable where it is to be tried again from `offset`, Forgotten where from byte 0.
