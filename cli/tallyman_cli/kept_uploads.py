@@ -19,10 +19,15 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import StateMoved
 from tallyman.ports import StateChange, StateItem
 
+_DAY = 86400.0  # seconds
+
 
 def folder() -> Path:
-    """Where they lie."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyman" / "uploads"
+    """Where they lie. Somebody without a home keeps nothing: that folder can't be made."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tallyman" / "uploads"
+    except RuntimeError:
+        return Path(os.devnull) / "uploads"
 
 
 class KeptUploads:
@@ -33,9 +38,11 @@ class KeptUploads:
         self._where = where
         self._held: dict[tuple[Repository, Digest], int] = {}
         self._lock = threading.Lock()
-        for path in where.glob("*.json"):
-            if _read(path) is None:
-                path.unlink(missing_ok=True)
+        with suppress(OSError):  # another user's, as after sudo
+            for path in where.glob("*"):
+                old = path.stat().st_mtime < time.time() - _DAY  # locks, and files half written, of runs that died
+                if old or (path.suffix == ".json" and _read(path) is None):
+                    path.unlink(missing_ok=True)
 
     def take(self, repository: Repository, digest: Digest) -> bool:
         """Makes the upload this run's own. False: another run has it, or there is no folder to write to."""
@@ -85,7 +92,7 @@ class KeptUploads:
             "sk": change.sk,
             "revision": change.revision + 1,
             "data": dict(change.data),
-            "expires": change.expires.timestamp() if change.expires else time.time() + 86400,
+            "expires": change.expires.timestamp() if change.expires else time.time() + _DAY,
         }
         with suppress(OSError):  # no room: the next run begins anew, this one need not fail
             with NamedTemporaryFile("w", dir=self._where, prefix=".new-", delete=False) as file:  # mode 0600

@@ -146,6 +146,9 @@ def test_progress_of_yesterday_is_removed(source: OciServer, target: OciServer, 
     file.write_text(json.dumps({**json.loads(file.read_text()), "expires": 1}))
     other = file.with_name("0" * 64 + ".json")
     other.write_bytes(file.read_bytes())
+    dead = file.with_name("1" * 64 + ".lock")
+    dead.touch()
+    os.utime(dead, (1, 1))
     target.parts.clear()
     assert again(source, target) == 0
     assert target.parts[0][0] == 0
