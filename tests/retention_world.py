@@ -14,10 +14,11 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
-from tallyman.services.apply_retention import ApplyRetention, planned
+from tallyman.services.apply_retention import ApplyRetention
 from tallyman.services.inventory import TakeInventory
 from tallyman.services.lease import Leases
 from tallyman.services.needs import Needs
+from tallyman.services.plan_retention import planned
 
 ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce: true}"
 

@@ -14,7 +14,7 @@ from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.ports import StateItem
-from tallyman.services.retention_hints import RUNS
+from tallyman.services.retention_runs import RUNS
 from tallyman_cli import addresses, context, options, output
 from tallyman_cli.retention_money import PriceFile, Prices, saved
 from tallyman_cli.waiting import wait_for
@@ -47,7 +47,7 @@ def one(stack: context.Stack, text: str) -> Repository:
 
 def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
     """The plan as of now. Writes nothing anywhere."""
-    from tallyman.services.apply_retention import planned
+    from tallyman.services.plan_retention import planned
 
     needs, inventories = stack.needs(stack.policy)
     return planned(needs, inventories, place, lambda: float("inf"))

@@ -7,8 +7,8 @@ from typing import Any
 
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.retention.proof import FOLDER
 from tallyman.errors import BadInput, NotFound, Refused
-from tallyman.services.proofs import FOLDER
 from tallyman_cli import addresses, context, output
 
 

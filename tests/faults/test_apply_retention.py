@@ -12,7 +12,7 @@ from fakes import Crash, CrashAfter
 from tallyman.domain.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.usage import Use
-from tallyman.services.needs import marks_partition
+from tallyman.services.marks import marks_partition
 
 HINT = json.dumps({"repository": str(DEV)})
 

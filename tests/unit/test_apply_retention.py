@@ -14,8 +14,9 @@ from tallyman.errors import BadMessage
 from tallyman.ports import StateChange
 from tallyman.services.judge import pending_partition
 from tallyman.services.lease import Leases
-from tallyman.services.needs import marks_partition
-from tallyman.services.retention_hints import RUNS, hint_after_push
+from tallyman.services.marks import marks_partition
+from tallyman.services.retention_hints import hint_after_push
+from tallyman.services.retention_runs import RUNS
 
 
 class OnlyReads:
@@ -37,7 +38,7 @@ def test_a_plan_only_reads() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     needs, inventories = world.needs(OnlyReads)
-    from tallyman.services.apply_retention import planned
+    from tallyman.services.plan_retention import planned
 
     assert planned(needs, inventories, DEV, lambda: 900.0)[0].goes(old)
 

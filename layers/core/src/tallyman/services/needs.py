@@ -17,16 +17,8 @@ from tallyman.ports import Clock, ImageSource, Ledger, Replication, State, Usage
 from tallyman.services.freezes import in_force
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import pending_partition
+from tallyman.services.marks import marks_partition
 from tallyman.services.release import releases
-
-
-def marks_partition(repository: Repository) -> str:
-    """The partition of the state table with an item for each image that is to go, sk its digest.
-
-    `data`: {marked_at, reason, id, with: the indexes and subjects that it goes with, proof: set right before the
-    removal, failed: why it did not go the last time, over: its last fact is written}.
-    """
-    return f"M#{repository}"
 
 
 @dataclass(frozen=True, slots=True)

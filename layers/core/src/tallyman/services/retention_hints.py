@@ -9,11 +9,6 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import StateMoved
 from tallyman.ports import Hints, State, StateChange
 
-RUNS = "RT#runs"
-"""The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
-
-`data`: {at: when retention last ended, request: who asked (None: nobody), outcome, marked, removed, unmarked, failed,
-waiting, refused}."""
 _GATHER = "RT#gather"
 DELAY = 900
 """Seconds after a push, SQS's longest delay."""

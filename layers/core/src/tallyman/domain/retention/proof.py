@@ -6,7 +6,8 @@ from typing import Any
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.retention import Plan, Reading
+from tallyman.domain.retention.known import Reading
+from tallyman.domain.retention.plan import Plan
 from tallyman.domain.retention.protections import PROTECTIONS
 from tallyman.domain.times import format_time
 

@@ -1,0 +1,78 @@
+"""How the last run of retention over each repository ended, for whoever waits for it; and what a run did so far."""
+
+from collections import Counter
+from dataclasses import field
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.retention import Plan
+from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import StateMoved
+from tallyman.ports import Clock, Notices, State, StateChange
+
+RUNS = "RT#runs"
+"""The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
+
+`data`: {at: when retention last ended, request: who asked (None: nobody), outcome, marked, removed, unmarked, failed,
+waiting, refused}."""
+_TRIES = 4
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over one repository. `counts`: marked, unmarked, waiting; `failed`: why an image did not go."""
+
+    repository: Repository
+    request: Any
+    plan: Plan
+    round: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: dict[Digest, str] = field(default_factory=dict)
+    removed: list[Digest] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The ends of runs."""
+
+    state: State
+    notices: Notices
+    clock: Clock
+
+    def end(
+        self, repository: Repository, request: Any, outcome: str, run: Run | None = None, refused: str | None = None
+    ) -> str:
+        """Notes how the last run of a repository ended, where it did anything or somebody waits for it."""
+        if run is None and request is None:
+            return outcome
+        data = {
+            "at": format_time(self.clock()),
+            "request": request,
+            "outcome": outcome,
+            "marked": run.counts["marked"] if run else 0,
+            "unmarked": run.counts["unmarked"] if run else 0,
+            "waiting": run.counts["waiting"] if run else 0,
+            "removed": run.removed[:1000] if run else [],
+            "failed": dict(list(run.failed.items())[:100]) if run else {},
+            "refused": refused,
+        }
+        for _ in range(_TRIES):
+            item = self.state.get(RUNS, str(repository))
+            try:
+                self.state.put(StateChange(RUNS, str(repository), item.revision if item else 0, data))
+                break
+            except StateMoved:
+                continue
+        return outcome
+
+    def refuse(self, run: Run) -> str:
+        """Nothing is done, and people are told, once for the same reason."""
+        reason = run.plan.refused[0]
+        item = self.state.get(RUNS, str(run.repository))
+        if item is None or item.data.get("refused") != reason:
+            what = f"retention of {run.repository} is refused"
+            lines = [f"{what}: {reason}", *run.plan.refused[1:], f"Policy: {run.plan.policy}", "Nothing was removed."]
+            attributes = {"kind": "retention_refused", "environment": run.plan.inventory.environment or "-"}
+            self.notices.publish(what[:100], "\n".join(lines), attributes)
+        return self.end(run.repository, run.request, f"refused: {reason}", run, reason)
