@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ecr_shell import Run, password, program, says, shell_of
 
 from builders import Built, image, multi_arch, signature
 from ecr_server import DEV, NAME, PROD, Served, serve
+from tallyman.domain.names import Registry
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def shell(served: Served, tmp_path: Path) -> Run:
     return shell_of(served, tmp_path)
 
 
-def address(served: Served, registry: object = DEV, name: str = NAME) -> str:
-    return f"localhost:{served.ports[registry]}/{name}"  # type: ignore[index]
+def address(served: Served, registry: Registry = DEV, name: str = NAME) -> str:
+    return f"localhost:{served.ports[registry]}/{name}"
 
 
 def holds(served: Served, app: Built, tag: str = "v1") -> None:
@@ -175,20 +177,19 @@ def test_oras_attaches_to_what_is_attached_and_copies_all_of_it(served: Served, 
     def attach(kind: str, to: str, file: str) -> None:
         says(oras, f"cd {tmp_path} && oras attach --plain-http --artifact-type {kind} {address(served)}{to} {file}")
 
-    def discovered(registry: object) -> dict[str, object]:
+    def discovered(registry: Registry) -> list[Any]:
         line = f"oras discover --plain-http --format json {address(served, registry)}:v1"
-        found: dict[str, object] = json.loads(says(oras, line))
-        return found
+        return list(json.loads(says(oras, line))["referrers"])
 
     attach("example/sbom", ":v1", "sbom.json")
     assert told(served, DEV.account)[-1] == ("ECR Referrer Action", "")
-    (sbom,) = discovered(DEV)["referrers"]  # type: ignore[misc]
+    (sbom,) = discovered(DEV)
     attach("example/signature", f"@{sbom['digest']}", "sbom.sig")
-    (sbom,) = discovered(DEV)["referrers"]  # type: ignore[misc]
+    (sbom,) = discovered(DEV)
     assert [found["artifactType"] for found in (sbom, *sbom["referrers"])] == ["example/sbom", "example/signature"]
     says(oras, f"{COPY} --recursive {address(served)}:v1 {address(served, PROD)}:v1")
     holds(served, app)
-    (copied,) = discovered(PROD)["referrers"]  # type: ignore[misc]
+    (copied,) = discovered(PROD)
     assert [found["digest"] for found in (copied, *copied["referrers"])] == [
         found["digest"] for found in (sbom, *sbom["referrers"])
     ]

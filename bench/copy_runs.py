@@ -1,0 +1,138 @@
+"""Runs of commands, in turn, and what they took."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from copy_tools import Commands
+
+LIMIT = 180.0
+"""Seconds of one command."""
+
+REFERENCE = {  # crane on two other cores, November 2026; not measured here
+    "10x150MB": "5.55 s, 16 MB, 2.15 s CPU (ours then, a prototype: 5.5 s)",
+    "index-3x8x5MB": "0.65 s (-j 8)",
+    "40-small": "1.14 s (--all-tags)",
+}
+
+
+@dataclass
+class Ran:
+    """One run: seconds of wall and processor, peak of memory in MB."""
+
+    wall: float
+    cpu: float
+    peak: float
+    requests: int | None = None
+    read: int | None = None
+
+
+@dataclass
+class Workload:
+    """`commands` by tool: what it runs, one after the other. `before`: run before each tool's turn."""
+
+    name: str
+    target: str
+    commands: Commands
+    before: Callable[[], None]
+    environment: dict[str, str] = field(default_factory=dict)
+    counts: Callable[[], tuple[int, int]] | None = None
+    requests_only: bool = False
+    runs: list[tuple[str, Ran]] = field(default_factory=list)
+
+    def of(self, tool: str) -> list[Ran]:
+        """That tool's runs."""
+        return [ran for name, ran in self.runs if name == tool]
+
+
+def run(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Ran:
+    """Runs them in turn. Raises SystemExit with its words where one fails."""
+    wall = cpu = peak = 0.0
+    for command in commands:
+        with tempfile.TemporaryFile() as said:
+            began = time.monotonic()
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+            )
+            pid, status, usage = 0, 0, None
+            while not pid:
+                peak = max(peak, _peak(process.pid))
+                time.sleep(0.005)
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if time.monotonic() - began > LIMIT:
+                    process.kill()
+            wall += time.monotonic() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert usage is not None
+            cpu += usage.ru_utime + usage.ru_stime
+            if process.returncode:
+                said.seek(0)
+                text = said.read().decode(errors="replace")[-1500:]
+                raise SystemExit(f"{' '.join(command)}: status {process.returncode}\n{text}")
+    return Ran(wall, cpu, peak)
+
+
+def _peak(pid: int) -> float:
+    """Megabytes that the process held at most until now. ru_maxrss would count what we held when it was begun."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except (OSError, ValueError):
+        pass
+    return 0.0
+
+
+def measure(workload: Workload, runs: int, until: float, environment: Mapping[str, str]) -> None:
+    """Rounds of all tools in turn. After `until` (of the monotonic clock) no round but the first two begins."""
+    for number in range(runs):
+        if number >= 2 and time.monotonic() > until:
+            print(f"{workload.name}: {number} runs of {runs}: no time for more", file=sys.stderr)
+            return
+        for tool in list(workload.commands):
+            workload.before()
+            try:
+                ran = run(workload.commands[tool], {**environment, **workload.environment})
+            except SystemExit as error:
+                if tool == "tallyman":
+                    raise
+                print(f"{tool} can't do {workload.name}: {error}", file=sys.stderr)
+                del workload.commands[tool]
+                continue
+            if workload.counts:
+                ran.requests, ran.read = workload.counts()
+            workload.runs.append((tool, ran))
+
+
+def show(workload: Workload) -> dict[str, Any]:
+    """Prints its table and its line; the same as a document."""
+    print(f"\n{workload.name}" + (f"  (to reach: {workload.target})" if workload.target else ""))
+    print(f"  {'':9}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'requests':>10}{'read MB':>9}{'runs':>6}")
+    document: dict[str, Any] = {"workload": workload.name, "tools": {}}
+    for tool in workload.commands:
+        ran = workload.of(tool)
+        wall, cpu, peak = (median(getattr(r, key) for r in ran) for key in ("wall", "cpu", "peak"))
+        requests = median(r.requests for r in ran if r.requests is not None) if workload.counts else None
+        read = median(r.read for r in ran if r.read is not None) if workload.counts else None
+        told = f"{requests:10.0f}{read / 1e6:9.1f}" if requests is not None and read is not None else f"{'':19}"
+        print(f"  {tool:9}{wall:8.2f}{cpu:8.2f}{peak:9.0f}{told}{len(ran):6}")
+        document["tools"][tool] = {"wall": wall, "cpu": cpu, "peak": peak, "requests": requests, "read": read}
+    if "crane" not in workload.commands and workload.name in REFERENCE:
+        print(f"  crane did not run here; on another machine it took: {REFERENCE[workload.name]}")
+    ours = document["tools"]["tallyman"]
+    peers = {tool: found["wall"] for tool, found in document["tools"].items() if tool != "tallyman"}
+    if workload.requests_only:
+        print(f"{workload.name} requests {ours['requests']:.0f}")
+    elif peers:
+        fastest = min(peers, key=lambda tool: peers[tool])
+        document["ratio"], document["to"] = ours["wall"] / peers[fastest], fastest
+        print(f"{workload.name} ratio {document['ratio']:.2f}")
+    sys.stdout.flush()
+    return document

@@ -1,0 +1,68 @@
+"""How each tool copies: its commands, as somebody who knows it would write them."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+TALLYMAN = [sys.executable, "-m", "tallyman_cli.start", "copy"]
+AT_ONCE = "8"
+"""Layers at once, for the peers that have an option for it, so that none waits for its default (3 or 4)."""
+
+Commands = dict[str, list[list[str]]]
+"""By tool, what it runs, one after the other."""
+
+
+def peers() -> list[str]:
+    """Those on the PATH."""
+    return [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
+
+
+def prepare(hosts: Sequence[str], environment: Mapping[str, str]) -> None:
+    """regctl has no option for plain HTTP beside `copy`: its configuration says it for each host."""
+    if not shutil.which("regctl"):
+        return
+    for host in hosts:
+        told = ["regctl", "registry", "set", "--skip-check", "--tls", "disabled", "--req-concurrent", AT_ONCE, host]
+        subprocess.run(told, env=dict(environment), check=True)
+
+
+def image(source: str, targets: Sequence[str]) -> Commands:
+    """One image, `HOST/REPOSITORY:TAG`, to each of the targets; only we take several at once."""
+    skopeo = ["skopeo", "copy", "--quiet", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
+    oras = ["oras", "cp", "--no-tty", "--concurrency", AT_ONCE, "--from-plain-http", "--to-plain-http"]
+    return _of_those_here(
+        {
+            "tallyman": [[*TALLYMAN, source, *targets]],
+            "skopeo": [[*skopeo, f"docker://{source}", f"docker://{each}"] for each in targets],
+            "crane": [["crane", "copy", "--insecure", "-j", AT_ONCE, source, each] for each in targets],
+            "regctl": [["regctl", "image", "copy", source, each] for each in targets],
+            "oras": [[*oras, source, each] for each in targets],
+        }
+    )
+
+
+def repository(name: str, source: str, target: str) -> Commands:
+    """A whole repository from host to host. regctl and oras have no command for that."""
+    sync = [
+        "skopeo",
+        "sync",
+        "--src",
+        "docker",
+        "--dest",
+        "docker",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+    ]
+    crane = ["crane", "copy", "--insecure", "-j", AT_ONCE, "--all-tags"]
+    return _of_those_here(
+        {
+            "tallyman": [[*TALLYMAN, "--all-tags", f"{source}/{name}", f"{target}/{name}"]],
+            "skopeo": [[*sync, f"{source}/{name}", target]],
+            "crane": [[*crane, f"{source}/{name}", f"{target}/{name}"]],
+        }
+    )
+
+
+def _of_those_here(made: Commands) -> Commands:
+    return {tool: made[tool] for tool in ("tallyman", *peers()) if tool in made}

@@ -1,0 +1,201 @@
+"""The workloads: what is copied, from where to where, and what is there already."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from copy_data import make
+from copy_places import Ecr, Line, Registry, Sink
+from copy_runs import Workload, run
+from copy_tools import TALLYMAN, Commands, image, prepare, repository
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Bench:
+    """Everything that is started, and the workloads."""
+
+    def __init__(self, folder: Path, latency: float) -> None:
+        self.folder, self.latency = folder, latency
+        self.started: list[Any] = []
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_", "PYTHON"))},
+            "HOME": str(folder),
+            "REGCTL_CONFIG": str(folder / "regctl.json"),
+            "DOCKER_CONFIG": str(folder / "ecr-docker" / "docker"),
+            "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("layers/core/src", "cli", "local")),
+            "PYTHON": sys.executable,
+        }
+        os.environ.update({k: self.environment[k] for k in ("PYTHONPATH", "PYTHON")})
+
+    def __enter__(self) -> "Bench":
+        try:
+            self.begin()
+        except BaseException:  # nothing that was started is left behind
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for place in reversed(self.started):
+            place.stop()
+
+    def begin(self) -> None:
+        """Starts every place, and fills the source."""
+        print("making the data…", file=sys.stderr)
+        make(self.folder / "data")
+        self.source = self.start(Registry(self.folder, "source"))
+        self.targets = [self.start(Registry(self.folder, f"target-{n}")) for n in (1, 2, 3)]
+        (self.folder / "ecr-docker").mkdir()
+        self.ecr = self.start(Ecr(self.folder / "ecr-docker"))
+        self.ecr.docker_config()
+        self.sinks = [] if self.latency else [self.start(Sink()) for _ in range(3)]
+        self.source_host, self.hosts = self.source.host, [target.host for target in self.targets]
+        if self.latency:
+            lines = [self.start(Line(place.port, self.latency / 2)) for place in (self.source, *self.targets)]
+            self.source_host, *self.hosts = [line.host for line in lines]
+        self.dev, self.prod = (f"localhost:{self.ecr.ports[name]}" for name in ("dev", "prod"))
+        known = [self.source_host, *self.hosts, self.dev, self.prod, *(sink.host for sink in self.sinks)]
+        prepare(known, self.environment)
+        print("filling the source…", file=sys.stderr)
+        for name in ("index",) if self.latency else ("big", "index", "middle"):
+            self.fill(f"oci:{self.folder}/data/{name}:v1", f"{self.source.host}/{name}:v1")
+        for name in ("small",) if self.latency else ("small", "many"):
+            self.fill("--all-tags", f"oci:{self.folder}/data/{name}", f"{self.source.host}/{name}")
+
+    def start(self, place: Any) -> Any:
+        """Remembers what has to be ended."""
+        self.started.append(place)
+        return place
+
+    def fill(self, *arguments: str, **environment: str) -> None:
+        """A copy of ours that is not measured."""
+        run([[*TALLYMAN, *arguments]], self.environment | environment)
+
+    def wipe(self) -> None:
+        """Empty targets, logs read to their ends."""
+        for target in self.targets:
+            target.wipe()
+        self.counts()
+
+    def counts(self) -> tuple[int, int]:
+        """Requests at source and targets, and bytes that the source gave."""
+        requests, read = self.source.counts()
+        return requests + sum(target.counts()[0] for target in self.targets), read
+
+    def image(self, name: str, hosts: Sequence[str]) -> Commands:
+        """One image of the source, to each of the hosts."""
+        return image(f"{self.source_host}/{name}:v1", [f"{host}/{name}:v1" for host in hosts])
+
+    def workloads(self) -> list[Workload]:
+        """In the order in which they are run."""
+        one, sinks = self.hosts[:1], [sink.host for sink in self.sinks]
+        small = repository("small", self.source_host, one[0])
+        made = [
+            Workload("index-3x8x5MB", "≤ 1.0", self.image("index", one), self.wipe, counts=self.counts),
+            Workload("40-small", "≤ 0.9", small, self.wipe, counts=self.counts),
+            self.there(one),
+        ]
+        if self.latency:
+            return [*made, Workload("three-targets", "≤ 0.65", self.image("index", self.hosts), self.wipe)]
+
+        def forget() -> None:
+            self.wipe()
+            for sink in self.sinks:
+                sink.forget()
+
+        return [
+            *made,
+            self.there_in_ecr(),
+            self.many_in_ecr(),
+            self.many(one[0]),
+            Workload("three-targets", "≤ 0.65", self.image("middle", self.hosts), self.wipe, counts=self.counts),
+            Workload("three-sinks", "≤ 0.65", self.image("middle", sinks), forget, counts=self.counts),
+            Workload("10x150MB", "≤ 1.0", self.image("big", one), self.wipe, counts=self.counts),
+            Workload("10x150MB-to-sink", "", self.image("big", sinks[:1]), forget, counts=self.counts),
+        ]
+
+    def there(self, hosts: Sequence[str]) -> Workload:
+        """An image that is there already."""
+
+        def before() -> None:
+            self.wipe()
+            self.fill(f"{self.source.host}/index:v1", f"{self.targets[0].host}/index:v1")
+            self.counts()
+
+        def counts() -> tuple[int, int]:
+            _, read = self.source.counts()
+            return self.targets[0].counts()[0], read
+
+        return Workload(
+            "already-there", "≤ 3 requests", self.image("index", hosts), before, counts=counts, requests_only=True
+        )
+
+    def there_in_ecr(self) -> Workload:
+        """The same between two registries of the local cloud."""
+        commands = image(f"{self.dev}/index:v1", [f"{self.prod}/index:v1"])
+        filled: list[int] = []
+
+        def before() -> None:
+            if not filled:
+                for host in (self.dev, self.prod):
+                    self.fill(f"{self.source.host}/index:v1", f"{host}/index:v1", **self.ecr.environment)
+                filled.append(1)
+            self.ecr_counts()
+
+        return Workload(
+            "already-there-ecr",
+            "≤ 3 requests",
+            commands,
+            before,
+            environment=self.ecr.environment,
+            counts=self.ecr_counts,
+            requests_only=True,
+        )
+
+    def ecr_counts(self) -> tuple[int, int]:
+        """Requests at the target and the API of the local cloud since the last time."""
+        now = int(self.ecr.ask({"do": "counts"})["requests"])
+        before, self.asked = getattr(self, "asked", 0), now
+        return now - before, 0
+
+    def many(self, host: str) -> Workload:
+        """1,000 images of which 950 are there, between docker-registries: no question is for many at once."""
+        gone = [f"v{n}" for n in range(950, 1000)]
+        filled: list[int] = []
+
+        def before() -> None:
+            if not filled:
+                self.wipe()
+                self.fill("--all-tags", f"{self.source.host}/many", f"{self.targets[0].host}/many")
+                filled.append(1)
+            self.targets[0].remove_tags("many", gone)
+            self.counts()
+
+        commands = repository("many", self.source_host, host)
+        return Workload("1000-images-950-there-without-batches", "", commands, before, counts=self.counts)
+
+    def many_in_ecr(self) -> Workload:
+        """The same in the local cloud."""
+        gone = [f"v{n}" for n in range(950, 1000)]
+        filled: list[int] = []
+
+        def before() -> None:
+            if not filled:
+                print("filling the local cloud…", file=sys.stderr)
+                for host in (self.dev, self.prod):
+                    self.fill("--all-tags", f"{self.source.host}/many", f"{host}/many", **self.ecr.environment)
+                filled.append(1)
+            self.ecr.ask({"do": "untag", "repository": "many", "tags": gone})
+            self.ecr_counts()
+
+        return Workload(
+            "1000-images-950-there",
+            "≤ 0.5",
+            repository("many", self.dev, self.prod),
+            before,
+            environment=self.ecr.environment,
+            counts=self.ecr_counts,
+        )
