@@ -21,10 +21,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from ecr_shell import Run, environment, password, program, says, shell_of
 
 from builders import image, layer, multi_arch, signature
 from ecr_server import DEV, NAME, Served, serve
+from ecr_shell import Run, environment, password, program, says, shell_of
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ecr_shell import Run, password, program, says, shell_of
 
 from builders import Built, image, multi_arch, signature
 from ecr_server import DEV, NAME, PROD, Served, serve
+from ecr_shell import Run, password, program, says, shell_of
 from tallyman.domain.names import Registry
 
 
