@@ -1,11 +1,14 @@
 """What functions tell each other to look at: parsed once, from the body of a message."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
+
+_NO_HINT_TO_PROMOTE = "the message is no hint to promote: expected digest, repository, from and to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +40,73 @@ class RetentionHint:
         except (KeyError, AttributeError, BadInput) as error:
             raise BadMessage(f"a hint of retention names its repository, as account/region/name: {error}") from None
         return cls(repository, hint.get("request"), hint.get("policy"), hint.get("round", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteHint:
+    """An image at the door from `source` to `target`, both names of environments. `attempt`: the try that this is to
+    be, None for any; `round`: how many runs the promotion took before; `waits`: how often it waited for others;
+    `check`: it is looked at again even where it is promoted."""
+
+    digest: Digest
+    repository: str
+    source: str
+    target: str
+    correlation: Any = None
+    attempt: int | None = None
+    round: int = 0
+    waits: int = 0
+    check: bool = False
+
+    @classmethod
+    def parse(cls, message: Mapping[str, Any]) -> Self:
+        """From {digest, repository, from, to, correlation, attempt, round, waits, check}, the last five optional.
+        BadMessage says what is wrong."""
+        if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
+            raise BadMessage(_NO_HINT_TO_PROMOTE)
+        attempt, rounds, waits = message.get("attempt"), message.get("round", 0), message.get("waits", 0)
+        if (
+            not (attempt is None or isinstance(attempt, int))
+            or not isinstance(rounds, int)
+            or not isinstance(waits, int)
+        ):
+            raise BadMessage("the hint's attempt, round and waits are to be numbers")
+        try:
+            return cls(
+                digest=Digest.parse(message.get("digest")),
+                repository=parse_repository_name(message["repository"]),
+                source=message["from"],
+                target=message["to"],
+                correlation=message.get("correlation"),
+                attempt=attempt,
+                round=rounds,
+                waits=waits,
+                check=bool(message.get("check")),
+            )
+        except BadInput as error:
+            raise BadMessage(f"a hint to promote: {error}") from None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse` reads."""
+        return {
+            "digest": self.digest,
+            "repository": self.repository,
+            "from": self.source,
+            "to": self.target,
+            "correlation": self.correlation,
+            "attempt": self.attempt,
+            "round": self.round,
+            "waits": self.waits,
+            "check": self.check,
+        }
+
+
+def to_promote(body: str) -> dict[str, Any]:
+    """The message of a hint to `promote_image`, whatever it is about. BadMessage."""
+    try:
+        message = json.loads(body)
+    except ValueError as error:
+        raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
+    if not isinstance(message, dict):
+        raise BadMessage(_NO_HINT_TO_PROMOTE)
+    return message

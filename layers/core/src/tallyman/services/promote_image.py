@@ -11,26 +11,21 @@ Cost beyond staging (see `copy`): a look at the targets (two calls a registry, a
 PutImage and one or two reads a tag and registry, about twelve reads and thirteen writes of the tables.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from math import ceil
-from typing import Any, TypeVar
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.gates import PASSED, ImageFacts
+from tallyman.domain.hints import PromoteHint, to_promote
 from tallyman.domain.history import PUSHES
-from tallyman.domain.manifest import Manifest
-from tallyman.domain.names import Digest, Repository, parse_repository_name
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import (
     BadInput,
-    BadMessage,
     DigestMismatch,
     Leased,
     NotFound,
@@ -38,22 +33,20 @@ from tallyman.errors import (
     Passing,
     Refused,
     StateMoved,
-    TagTaken,
     TallymanError,
 )
 from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State
 from tallyman.services.attempts import Attempts
 from tallyman.services.copy import Family, Parts, Staged, family, stage
 from tallyman.services.gather import gather
+from tallyman.services.intents import intend
 from tallyman.services.judge import Judge, promote_hint
 from tallyman.services.lease import Lease, Leases
 from tallyman.services.read_signing import ReadSigning
 from tallyman.services.release import Releases
 from tallyman.services.roll_back import RollBacks
-from tallyman.services.targets import Targets
-
-_Tag = tuple[Repository, str]
-_Answer = TypeVar("_Answer")
+from tallyman.services.tag_everywhere import tag_everywhere
+from tallyman.services.targets import Targets, worst
 
 MAX_ROUNDS = 200
 """Continuations of one promotion that did not fit one run, and waits for others that are at it."""
@@ -89,41 +82,42 @@ class PromoteImage:
         What fails for now is written down, and a hint for the next try sent: that is no error. What fails for good is
         written down as parked, and raised. BadMessage: it is no hint.
         """
-        message = _message(body)
+        message = to_promote(body)
         if "roll_back" in message and self.roll_backs is not None:
             return self.roll_backs.carry_out(message["roll_back"])
         if "create" in message:
             return self.targets.creations.finish(message["create"])
-        hint = _parse(message)
+        hint = PromoteHint.parse(message)
         try:
             return self._handle(hint, deadline)
         except Leased as busy:
-            return self._wait(hint, max(busy.after, 2.0 ** min(hint["waits"], 9)), "another worker is at it")
+            return self._wait(hint, max(busy.after, 2.0 ** min(hint.waits, 9)), "another worker is at it")
         except StateMoved as moved:
-            if hint["waits"] >= MAX_ROUNDS:
+            if hint.waits >= MAX_ROUNDS:
                 raise
             return self._wait(hint, 1, str(moved))  # nothing failed: others were faster
 
-    def _handle(self, hint: dict[str, Any], deadline: Deadline) -> str:
+    def _handle(self, hint: PromoteHint, deadline: Deadline) -> str:
+        worker = secrets.token_hex(8)
         decision = self._decide(hint)
         if decision is None or not decision.is_candidate:
             return "nothing to do"
         attempts = self.attempts
-        if hint["attempt"] is not None and hint["attempt"] != attempts.number(decision):
+        if hint.attempt is not None and hint.attempt != attempts.number(decision):
             return "superseded by a later try"
         if self._is_done(hint, decision):
             return PROMOTED
         if not (decision.may_stage or decision.verdict in (CONFLICT, PROMOTED) or attempts.rolls_on(decision)):
             return decision.verdict
         try:
-            with self.leases.hold(decision.target, f"{decision.repository}@{decision.digest}", hint["worker"]):
-                return self._promote(hint, decision, deadline)
+            with self.leases.hold(decision.target, f"{decision.repository}@{decision.digest}", worker):
+                return self._promote(hint, decision, worker, deadline)
         except OutOfTime:
             return self._continue(hint, decision)
         except StateMoved:
             raise
         except Passing as error:
-            return attempts.delay(decision, str(error), hint["correlation"], hint["round"])
+            return attempts.delay(decision, str(error), hint.correlation, hint.round)
         except (Refused, BadInput, DigestMismatch) as error:
             attempts.park(decision, str(error))
             raise
@@ -138,12 +132,12 @@ class PromoteImage:
         """What is written down of tries that fail."""
         return Attempts(self.policy, self.ledger, self.state, self.hints, self.judge, self.clock)
 
-    def _decide(self, hint: dict[str, Any]) -> Decision | None:
-        door = (hint["repository"], hint["from"], hint["to"])
-        decisions = self.judge.image(hint["digest"])
+    def _decide(self, hint: PromoteHint) -> Decision | None:
+        door = (hint.repository, hint.source, hint.target)
+        decisions = self.judge.image(hint.digest)
         return next((d for d in decisions if (d.repository, d.source, d.target) == door), None)
 
-    def _promote(self, hint: dict[str, Any], decision: Decision, deadline: Deadline) -> str:
+    def _promote(self, hint: PromoteHint, decision: Decision, worker: str, deadline: Deadline) -> str:
         places = self.policy.environment(decision.target).repositories(decision.repository)
         looked = self.clock()
         silent = self.targets.look(decision)
@@ -159,10 +153,10 @@ class PromoteImage:
         staged = stage(self.source, origin, self.target, answering, tree, deadline=deadline, parts=self.parts)
         failures = silent | {p: s for p, s in staged.items() if isinstance(s, TallymanError)}
         if failures:
-            raise _worst(failures)
-        with self.leases.hold(decision.target, decision.repository, hint["worker"], patience=TURN) as lease:
+            raise worst(failures)
+        with self.leases.hold(decision.target, decision.repository, worker, patience=TURN) as lease:
             if (self.clock() - looked).total_seconds() > FRESH and (silent := self.targets.look(again)):
-                raise _worst(silent)
+                raise worst(silent)
             self._read_signing(again)
             final = self._decide(hint)
             if final is None or self._is_done(hint, final):
@@ -170,7 +164,8 @@ class PromoteImage:
             if not (final.verdict in (PASSED, PROMOTED) or self.attempts.rolls_on(final)):
                 return final.verdict
             self.attempts.tagging(final)
-            if not self._tag(final, tree.root, places, lease) and final.verdict == PROMOTED:
+            were_set = tag_everywhere(self.target, self.targets, final, tree.root, places, lease)
+            if not were_set and final.verdict == PROMOTED:
                 return PROMOTED  # looked at again, and all was as it should be
             left_out = {str(p.registry): s.refused_referrers for p, s in staged.items() if isinstance(s, Staged)}
             return self._finish(
@@ -183,9 +178,9 @@ class PromoteImage:
         if self.signing is not None:
             self.signing.refresh(decision.digest)
 
-    def _is_done(self, hint: dict[str, Any], decision: Decision) -> bool:
+    def _is_done(self, hint: PromoteHint, decision: Decision) -> bool:
         """Whether another worker promoted it meanwhile: it is released once, and announced once."""
-        if decision.verdict != PROMOTED or hint["check"]:
+        if decision.verdict != PROMOTED or hint.check:
             return False
         self.releases.announce(decision.target, decision.repository)
         return True
@@ -203,62 +198,12 @@ class PromoteImage:
         raise trouble or NotFound(f"{decision.source} has no registry")
 
     def _intend(self, decision: Decision, tree: Family, places: Sequence[Repository]) -> None:
-        """Writes into every member's partition that we are about to push it: the events of that are then ours.
-
-        The root's comes last, so that its being there says that all are.
-        """
         facts = gather(self.ledger, self.state, decision.digest)
         at = min(f.at for f in facts.of(*PUSHES))  # a key that each try has again
-        members = [m.digest for m in tree.manifests]
-        for member in [*(m for m in members if m != decision.digest), decision.digest]:
-            registries = [str(p.registry) for p in places]
-            fact = Fact(
-                kind=Kind.INTENDED,
-                id=fact_id(Kind.INTENDED, member, decision.digest, decision.target, places[0].name, *registries),
-                at=at,
-                seen=whole_millis(self.clock()),
-                via=Via.RECONCILED,
-                digest=member,
-                detail={
-                    "to": decision.target,
-                    "name": decision.repository,
-                    "repository": places[0].name,
-                    "registries": registries,
-                    "root": decision.digest,
-                },
-            )
-            self.ledger.append(fact)
-
-    def _tag(self, decision: Decision, manifest: Manifest, places: Sequence[Repository], lease: Lease) -> bool:
-        """Sets every tag in every registry and reads each back; whether any had to be set.
-
-        PutImage knows no condition: a worker that was asleep for longer than its lease may still set one; that what
-        it overtook is looked at again is `_check_newer`'s.
-        """
-        wanted = [(place, tag) for tag in decision.tags for place in places]
-
-        def read(each: tuple[Repository, str]) -> bool:
-            there = self.target.manifest(*each)
-            return there is not None and there.digest == manifest.digest
-
-        def put(each: tuple[Repository, str]) -> None:
-            place, tag = each
-            lease.check()
-            try:
-                self.target.put_manifest(place, manifest, tag)
-            except TagTaken:
-                self.targets.look(decision)  # so that the decision sees the conflict, and says so
-                raise
-            if not read(each):
-                raise Passing(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
-
-        set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
-        missing = [each for each in wanted if not set_already[each]]
-        _each(put, missing)
-        return bool(missing)
+        intend(self.ledger, decision, [m.digest for m in tree.manifests], places, at, self.clock)
 
     def _finish(
-        self, hint: dict[str, Any], decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]]
+        self, hint: PromoteHint, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]]
     ) -> str:
         if left_out:
             self._tell_left_out(decision, left_out)
@@ -288,87 +233,25 @@ class PromoteImage:
             {"kind": "left_out", "environment": decision.target, "repository": decision.repository},
         )
 
-    def _check_newer(self, hint: dict[str, Any], decision: Decision, tag: str, image: ImageFacts) -> None:
+    def _check_newer(self, hint: PromoteHint, decision: Decision, tag: str, image: ImageFacts) -> None:
         """The source's tag moved on while we set ours: whoever promotes its new digest has to look again after us."""
         for place in self.policy.environment(decision.source).repositories(decision.repository):
             newer = image.pointing.get((place, tag))
             if newer and newer != decision.digest:
-                body = promote_hint(decision, hint["correlation"]) | {"digest": newer, "check": True}
+                body = promote_hint(decision, hint.correlation) | {"digest": newer, "check": True}
                 self.hints.send("promote", body)
 
-    def _continue(self, hint: dict[str, Any], decision: Decision) -> str:
-        rounds = hint["round"] + 1
+    def _continue(self, hint: PromoteHint, decision: Decision) -> str:
+        rounds = hint.round + 1
         if rounds > MAX_ROUNDS:
             self.attempts.park(decision, f"it did not fit {MAX_ROUNDS} runs")
             return "parked"
-        body = promote_hint(decision, hint["correlation"]) | {"round": rounds, "attempt": hint["attempt"]}
+        body = promote_hint(decision, hint.correlation) | {"round": rounds, "attempt": hint.attempt}
         self.hints.send("promote", body)
         return f"continued in round {rounds}"
 
-    def _wait(self, hint: dict[str, Any], seconds: float, why: str) -> str:
+    def _wait(self, hint: PromoteHint, seconds: float, why: str) -> str:
         """Looks again later, in a message of its own: the one in hand may be hidden for longer than the other works."""
         delay = min(900, ceil(seconds))
-        body = {k: v for k, v in hint.items() if k != "worker"} | {"waits": hint["waits"] + 1}
-        self.hints.send("promote", body, delay=delay)
+        self.hints.send("promote", replace(hint, waits=hint.waits + 1).as_json(), delay=delay)
         return f"looked at again in {delay} s: {why}"
-
-
-def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
-    """Does it for all of them at once; raises once all are done, StateMoved before anything else."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        waiting = {each: pool.submit(do, each) for each in wanted}
-    done: dict[_Tag, _Answer] = {}
-    failures: dict[Repository, TallymanError] = {}
-    for each, future in waiting.items():
-        try:
-            done[each] = future.result()
-        except StateMoved:
-            raise
-        except TallymanError as error:
-            failures.setdefault(each[0], error)
-    if failures:
-        raise _worst(failures)
-    return done
-
-
-def _worst(failures: dict[Repository, TallymanError]) -> TallymanError:
-    """One error for several registries: one for good before one for now, all of them named in its text."""
-    text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
-    lasting = [e for e in failures.values() if not e.retryable]
-    if not lasting and all(isinstance(e, OutOfTime) for e in failures.values()):
-        return OutOfTime(text)
-    return type(lasting[0])(text) if lasting else Passing(text)
-
-
-def _message(body: str) -> dict[str, Any]:
-    try:
-        message = json.loads(body)
-    except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
-    if not isinstance(message, dict):
-        raise BadMessage("the message is no hint to promote: expected digest, repository, from and to")
-    return message
-
-
-def _parse(message: dict[str, Any]) -> dict[str, Any]:
-    """The hint as {digest, repository, from, to, correlation, attempt, round, waits, check, worker}; BadMessage."""
-    if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
-        raise BadMessage("the message is no hint to promote: expected digest, repository, from and to")
-    attempt, rounds, waits = message.get("attempt"), message.get("round", 0), message.get("waits", 0)
-    if not (attempt is None or isinstance(attempt, int)) or not isinstance(rounds, int) or not isinstance(waits, int):
-        raise BadMessage("the hint's attempt, round and waits are to be numbers")
-    try:
-        return {
-            "digest": Digest.parse(message.get("digest")),
-            "repository": parse_repository_name(message["repository"]),
-            "from": message["from"],
-            "to": message["to"],
-            "correlation": message.get("correlation"),
-            "attempt": attempt,
-            "round": rounds,
-            "waits": waits,
-            "check": bool(message.get("check")),
-            "worker": secrets.token_hex(8),
-        }
-    except BadInput as error:
-        raise BadMessage(f"a hint to promote: {error}") from None

@@ -6,16 +6,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.ports import Appended, Ledger, Notices
-
-
-def is_intended(facts: list[Fact], repository: Repository) -> bool:
-    """Whether a promotion meant to bring the digest of these facts into this repository."""
-    return any(
-        f.kind is Kind.INTENDED
-        and str(repository.registry) in f.detail["registries"]
-        and f.detail["repository"] == repository.name
-        for f in facts
-    )
+from tallyman.services.intents import is_intended
 
 
 def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact, tell: bool = True) -> bool:

@@ -1,5 +1,6 @@
 """Looks at the registries of an environment before a promotion: what is there, what may be set, what is missing."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,7 +10,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
-from tallyman.errors import Passing, TallymanError
+from tallyman.errors import OutOfTime, Passing, TallymanError
 from tallyman.ports import Clock, ImageSource, Ledger, RegistryView
 from tallyman.services.creations import Creations
 
@@ -81,3 +82,12 @@ class Targets:
             detail=detail,
         )
         self.ledger.append(fact)
+
+
+def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
+    """One error for several registries: one for good before one for now, all of them named in its text."""
+    text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
+    lasting = [e for e in failures.values() if not e.retryable]
+    if not lasting and all(isinstance(e, OutOfTime) for e in failures.values()):
+        return OutOfTime(text)
+    return type(lasting[0])(text) if lasting else Passing(text)

@@ -15,8 +15,8 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
 from tallyman.ports import Clock, Deadline, ImageSource, Ledger, State
 from tallyman.services.gather import tag_partition
+from tallyman.services.intents import is_intended
 from tallyman.services.judge import Judge
-from tallyman.services.stowaways import is_intended
 from tallyman.services.verify_image import Level, VerifiedImage, verify
 
 
