@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def _die_with_parent() -> Any:
 
 
 def environment(cloud: "Cloud") -> dict[str, str]:
-    """Our own environment, with what leads to the local cloud and without what leads elsewhere."""
+    """Our own environment, with what leads to the local cloud and without what leads elsewhere. `tallyman` is on the
+    PATH, also where it was called by its path."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -91,4 +93,8 @@ def environment(cloud: "Cloud") -> dict[str, str]:
     if any(name.lower() in ("http_proxy", "all_proxy") for name in kept):
         for name in ("NO_PROXY", "no_proxy"):
             kept[name] = ",".join(filter(None, [kept.get(name), "127.0.0.1", "localhost"]))
+    own = str(Path(sys.executable).parent)
+    path = kept.get("PATH", os.defpath).split(os.pathsep)
+    if own not in path:  # last: of what is there too, the person's own is meant
+        kept["PATH"] = os.pathsep.join([*path, own])
     return {**kept, **cloud.environment()}
