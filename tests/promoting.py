@@ -30,7 +30,9 @@ from tallyman.services.creations import Creations
 from tallyman.services.judge import Judge, pending_partition
 from tallyman.services.promote_image import PromoteImage
 from tallyman.services.read_signing import ReadSigning
+from tallyman.services.record_call import RecordCall
 from tallyman.services.record_command import RecordCommand
+from tallyman.services.record_image import RecordImage
 from tallyman.services.record_push import RecordPush
 from tallyman.services.release import Releases, release_partition
 from tallyman.services.roll_back import RollBacks
@@ -97,9 +99,11 @@ class Harbour:
         """A push to dev, recorded and verified; the hint to promote it waits."""
         self.clock.advance(seconds=1)
         self.registries.push(DEV, built, tag)
-        record = RecordPush(
+        images = RecordImage(
             self.policy, self.registries, self.ledger, self.state, FakeArchive(), self.notices, self.judge, self.clock
         )
+        calls = RecordCall(self.policy, self.ledger, images, self.clock)
+        record = RecordPush(self.policy, self.state, self.judge, images, calls, self.clock)
         for digest in built.manifests:
             event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
             record.handle(json.dumps(event))

@@ -28,6 +28,8 @@ from tallyman.services.judge import Judge
 from tallyman.services.read_signing import ReadSigning
 from tallyman.services.read_trail import ReadTrail
 from tallyman.services.reconcile import Reconcile
+from tallyman.services.record_call import RecordCall
+from tallyman.services.record_image import RecordImage
 from tallyman.services.record_push import RecordPush
 from tallyman.services.record_scan import RecordScan
 from tallyman.services.sweep import Sweep
@@ -82,11 +84,13 @@ class World:
         hints, notices, archive = wrap(self.hints), wrap(self.notices), wrap(self.archive)
         judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
         signing = ReadSigning(self.policy, self.signing, ledger, self.clock)
-        record = RecordPush(self.policy, registries, ledger, state, archive, notices, judge, self.clock, signing)
+        images = RecordImage(self.policy, registries, ledger, state, archive, notices, judge, self.clock, signing)
+        calls = RecordCall(self.policy, ledger, images, self.clock)
+        record = RecordPush(self.policy, state, judge, images, calls, self.clock)
         scans = RecordScan(registries, ledger, archive, judge, self.clock)
         waiting = Waiting(self.policy, registries, ledger, state, hints, judge, scans, self.clock)
-        sweep = Sweep(self.policy, registries, ledger, state, notices, record, waiting, self.clock)
-        trail = ReadTrail(wrap(self.trail), ledger, state, record, self.clock)
+        sweep = Sweep(self.policy, registries, ledger, state, notices, images, waiting, self.clock)
+        trail = ReadTrail(wrap(self.trail), ledger, state, calls, self.clock)
         return Staff(record, scans, judge, Reconcile(self.policy, registries, state, sweep, waiting, trail, self.clock))
 
     def told(self, *events: Mapping[str, Any]) -> None:

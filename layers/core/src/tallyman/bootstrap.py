@@ -172,8 +172,17 @@ def record_push(a: Adapters) -> Any:
     """The service behind functions/record_push."""
     from tallyman.services.record_push import RecordPush
 
-    signing = read_signing(a)
-    return RecordPush(a.policy, a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock, signing)
+    calls = record_call(a)
+    return RecordPush(a.policy, a.state, a.judge, calls.images, calls, a.clock)
+
+
+def record_call(a: Adapters) -> Any:
+    """What writes down calls, and with its `images` whatever is so of an image: for events, and for reconcile."""
+    from tallyman.services.record_call import RecordCall
+    from tallyman.services.record_image import RecordImage
+
+    ports = a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock
+    return RecordCall(a.policy, a.ledger, RecordImage(a.policy, *ports, read_signing(a)), a.clock)
 
 
 def read_signing(a: Adapters) -> Any:
@@ -285,10 +294,10 @@ def reconcile(a: Adapters) -> Any:
     from tallyman.services.sweep import Sweep
     from tallyman.services.waiting import Waiting
 
-    record, scans = record_push(a), record_scan(a)
+    calls, scans = record_call(a), record_scan(a)
     waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock, read_signing(a))
-    sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, record, waiting, a.clock)
-    trail = ReadTrail(a.trail, a.ledger, a.state, record, a.clock)
+    sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, calls.images, waiting, a.clock)
+    trail = ReadTrail(a.trail, a.ledger, a.state, calls, a.clock)
     trips = RoundTrips(a.state, a.registry_buses, a.clock)
     look_after = released(a, waiting)
     return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, look_after, trips))

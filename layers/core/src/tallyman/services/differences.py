@@ -10,7 +10,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import parse_time
 from tallyman.domain.values import dataclass
 from tallyman.ports import StateItem
-from tallyman.services.record_push import Seen
+from tallyman.services.record_image import Seen
 
 
 @dataclass(frozen=True, slots=True)

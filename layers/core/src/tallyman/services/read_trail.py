@@ -10,7 +10,7 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Refused, StateMoved
 from tallyman.ports import Clock, Deadline, Ledger, State, StateChange, Trail
 from tallyman.services.blobs import enough_time
-from tallyman.services.record_push import RecordPush
+from tallyman.services.record_call import RecordCall
 from tallyman.services.stowaways import report_stowaway
 
 TRAIL = "S#trail"
@@ -32,7 +32,7 @@ class ReadTrail:
     trail: Trail
     ledger: Ledger
     state: State
-    record: RecordPush
+    calls: RecordCall
     clock: Clock
 
     def forward(self, registry: Registry, left: Deadline) -> list[str]:
@@ -85,11 +85,12 @@ class ReadTrail:
         facts = self.ledger.of_digest(call.digest) if call.digest else []
         known = [f for f in facts if (f.detail.get("call"), f.tag, f.repository) == (origin, call.tag, call.repository)]
         if not known or call.digest is None:
-            self.record.call(call, Via.RECONCILED)
+            self.calls.record(call, Via.RECONCILED)
             return
+        images = self.calls.images
         for fact in known:  # who wrote it may have died before the rest was done
-            report_stowaway(self.record.policy, self.ledger, self.record.notices, fact)
-        self.record.judge.digest(call.digest)
+            report_stowaway(images.policy, self.ledger, images.notices, fact)
+        images.judge.digest(call.digest)
 
     def _span(self, registry: Registry) -> tuple[datetime, datetime] | None:
         item = self.state.get(TRAIL, str(registry))

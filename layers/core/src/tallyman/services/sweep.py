@@ -27,7 +27,7 @@ from tallyman.services.differences import Known, differences
 from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, image_partition, lost_change, mark_active
 from tallyman.services.policy_in_force import POLICY_KEY
-from tallyman.services.record_push import RecordPush, Seen
+from tallyman.services.record_image import RecordImage, Seen
 from tallyman.services.stowaways import report_gathered, report_stowaway
 from tallyman.services.waiting import Waiting
 
@@ -63,7 +63,7 @@ class Sweep:
     ledger: Ledger
     state: State
     notices: Notices
-    record: RecordPush
+    images: RecordImage
     waiting: Waiting
     clock: Clock
 
@@ -160,8 +160,8 @@ class Sweep:
     def _write(self, seen: Seen, first: bool, found: Counter[str]) -> None:
         found[seen.kind] += 1
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
-            self.record.removed(seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
-        elif self.record.pushed(seen, tell=not first):
+            self.images.removed(seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
+        elif self.images.pushed(seen, tell=not first):
             found["stowaways"] += 1
 
     def _stowaways(self, repository: Repository, digest: Digest, first: bool, found: Counter[str]) -> None:
@@ -186,7 +186,7 @@ class Sweep:
     ) -> None:
         """What the lost event would have set off: verification, the scan's outcome, a decision."""
         if detail is None:
-            self.record.judge.digest(digest)
+            self.images.judge.digest(digest)
         elif detail.tags:
             for environment, name in self.policy.environments_of(repository.registry, repository.name):
                 leads_on = bool(self.policy.promotions_from(environment.name, name))
