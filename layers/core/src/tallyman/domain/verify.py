@@ -1,4 +1,4 @@
-"""What a verification says, and the checks that need no I/O: platforms and configurations."""
+"""What a verification says: checks, what is noted for them, and the configurations and platforms that they compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -58,6 +58,36 @@ def check(name: str, failed: Sequence[str], unknown: Sequence[str], passed: str)
     if unknown:
         return Check(name, "unknown", _listed(unknown))
     return Check(name, "passed", passed)
+
+
+@dataclass
+class Finding:
+    """What speaks against a check's passing, and what to say if nothing does."""
+
+    failed: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    passed: str = ""
+
+
+class Notes:
+    """What is found while an image is looked at, by the name of the check; the checks in the order in which they were
+    begun."""
+
+    def __init__(self) -> None:
+        self._findings: dict[str, Finding] = {}
+
+    def of(self, name: str) -> Finding:
+        """That of the check, which is begun if need be."""
+        return self._findings.setdefault(name, Finding())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether something could not be read for now."""
+        return any(finding.unknown for finding in self._findings.values())
+
+    def checks(self) -> list[Check]:
+        """A check of each finding."""
+        return [check(name, n.failed, n.unknown, n.passed) for name, n in self._findings.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +163,8 @@ def _listed(reasons: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(reasons))
     more = f"; and {len(distinct) - _REASONS} more" if len(distinct) > _REASONS else ""
     return "; ".join(distinct[:_REASONS]) + more
+
+
+def many(count: int, what: str) -> str:
+    """The number with its noun: `1 layer`, `3 layers`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -73,24 +73,25 @@ def verify(
         if level == "content":
             work.hash_blobs()
         work.list_referrers()
-    images = work.images()
-    work.compare_platforms(images, platforms)
-    sizes = [image.size for image in {image.digest: image for image in images}.values()]
+    image = work.image
+    images = image.images()
+    image.compare_platforms(images, platforms)
+    sizes = [each.size for each in {each.digest: each for each in images}.values()]
     return VerifiedImage(
         repository=repository,
         digest=digest,
         level=level,
-        verification=work.verification(),
-        manifests=work.manifests,
+        verification=image.verification(),
+        manifests=image.manifests,
         platforms=tuple(
             PlatformImage(i.platform.os, i.platform.architecture, i.platform.variant, i.digest, i.size)
             for i in images
             if i.platform
         ),
         size=sum(s for s in sizes if s is not None) if None not in sizes else None,
-        children=tuple(work.listed),
+        children=tuple(image.listed),
         referrers=tuple(work.referrers),
-        labels=_common([work.configs[i.digest].labels for i in images if i.digest in work.configs]),
+        labels=_common([image.configs[i.digest].labels for i in images if i.digest in image.configs]),
         hashed_bytes=work.hashed,
     )
 
