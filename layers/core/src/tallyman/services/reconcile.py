@@ -12,9 +12,10 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.domain.policy import Policy, glob_matches
+from tallyman.domain.policy import Policy
+from tallyman.domain.scope import Scope
 from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, OutOfTime, Passing, TallymanError
+from tallyman.errors import OutOfTime, Passing, TallymanError
 from tallyman.ports import Clock, Deadline, RegistryView, State
 from tallyman.services.holdings import active
 from tallyman.services.judge import pending_partition
@@ -29,56 +30,11 @@ SLOW = 50
 """How many of the repositories where nothing happens one run by the clock looks at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a run is to look at. `token`: of a person's run that goes on; None by the clock."""
-
-    token: str | None
-    environment: str | None = None
-    registry: Registry | None = None
-    patterns: tuple[str, ...] | None = None
-
-    @classmethod
-    def parse(cls, event: Mapping[str, Any], request: str) -> "Wanted":
-        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name, name,
-        account/region/name, or globs of these], environment, registry, token, recalled, round_trip, ways}, each of
-        them optional.
-        BadInput says what is wrong.
-
-        No `repositories`: all; an empty list: none.
-        """
-        if event.get("source") == "aws.events":
-            return cls(None)
-        texts = {key: event.get(key) for key in ("token", "environment", "registry")}
-        if bad := [key for key, value in texts.items() if not (value is None or isinstance(value, str))]:
-            raise BadInput(f"reconcile: '{bad[0]}' is to be a text")
-        names = event.get("repositories")
-        if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
-            raise BadInput("reconcile: 'repositories' is to be a list of texts")
-        registry = Registry.parse(texts["registry"]) if texts["registry"] else None
-        patterns = None if names is None else tuple(names)
-        return cls(texts["token"] or request, texts["environment"], registry, patterns)
-
-    def takes(self, policy: Policy, repository: Repository) -> bool:
-        """Whether the repository is to be looked at."""
-        if self.registry is not None and repository.registry != self.registry:
-            return False
-        found = policy.environments_of(repository.registry, repository.name)
-        environments = {environment.name for environment, _ in found}
-        if self.environment is not None and self.environment not in environments:
-            return False
-        names = {repository.name, str(repository)} if not found else {name for _, name in found} | {str(repository)}
-        for environment, name in found:
-            number = environment.registries.index(repository.registry) + 1
-            names |= {f"{environment.name}/{name}", f"{environment.name}[{number}]/{name}"}
-        return self.patterns is None or any(glob_matches(p, name) for p in self.patterns for name in names)
-
-
 @dataclass(slots=True)
 class _Run:
     """One run while it goes on."""
 
-    wanted: Wanted
+    scope: Scope
     request: str
     left: Deadline
     registries: dict[Registry, dict[str, Any]]
@@ -119,15 +75,15 @@ class Reconcile:
         One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
         again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.
         """
-        wanted = Wanted.parse(event, request)
-        if wanted.environment is not None:
-            self.policy.environment(wanted.environment)
-        places = [r for r in self.policy.registries() if wanted.registry in (None, r)]
+        scope = Scope.parse(event, request)
+        if scope.environment is not None:
+            self.policy.environment(scope.environment)
+        places = [r for r in self.policy.registries() if scope.registry in (None, r)]
         answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
-        run = _Run(wanted, request, left, answers)
-        asked = event if wanted.token is not None else {}
+        run = _Run(scope, request, left, answers)
+        asked = event if scope.token is not None else {}
         trips = self.trips.answer(asked, places, request) if self.trips else {"trips": None, "ways": None}
-        if wanted.patterns != ():
+        if scope.patterns != ():
             self._do(run)
         return {
             "registries": list(run.registries.values()),
@@ -141,7 +97,7 @@ class Reconcile:
             **trips,
             "problems": run.problems,
             "more": run.more,
-            "token": wanted.token or request,
+            "token": scope.token or request,
         }
 
     def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -159,10 +115,10 @@ class Reconcile:
                 run.more = True
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
-        self.waiting.creations(partial(run.wanted.takes, self.policy))
-        if self.released is not None and run.wanted.token in (None, run.request):  # not in the runs that only go on
-            takes = partial(run.wanted.takes, self.policy)
-            asked = run.wanted.token is not None
+        self.waiting.creations(partial(run.scope.takes, self.policy))
+        if self.released is not None and run.scope.token in (None, run.request):  # not in the runs that only go on
+            takes = partial(run.scope.takes, self.policy)
+            asked = run.scope.token is not None
             run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
         self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
 
@@ -170,7 +126,7 @@ class Reconcile:
         for repository in self._order(run):
             self._sweep(run, repository, left)
         if self.released is not None and run.watched is not None:
-            takes = partial(run.wanted.takes, self.policy)
+            takes = partial(run.scope.takes, self.policy)
             self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes
@@ -179,12 +135,12 @@ class Reconcile:
             if registry in lively and registry not in run.trail:
                 self._read_trail(run, registry, self.trail.forward)
         for registry in run.registries:
-            if run.wanted.token is None and run.trail.get(registry, "read") == "read":
+            if run.scope.token is None and run.trail.get(registry, "read") == "read":
                 self._read_trail(run, registry, self.trail.backward)
 
     def _is_wanted(self, run: _Run, data: Mapping[str, Any]) -> bool:
         """A pending image is wanted if a repository that it comes from or goes to is."""
-        return any(run.wanted.takes(self.policy, repository) for repository in self._places(data))
+        return any(run.scope.takes(self.policy, repository) for repository in self._places(data))
 
     def _places(self, data: Mapping[str, Any]) -> Iterator[Repository]:
         for name in (data["from"], data["to"]):
@@ -204,13 +160,13 @@ class Reconcile:
             except TallymanError as error:
                 answer["error"] = str(error)
                 continue
-            found |= {r for r in known | run.listed if r.registry == registry and run.wanted.takes(self.policy, r)}
+            found |= {r for r in known | run.listed if r.registry == registry and run.scope.takes(self.policy, r)}
 
         def longest_ago(repository: Repository) -> tuple[str, Repository]:
             return positions.get(repository, {}).get("tried") or "", repository
 
-        if run.wanted.token is not None:
-            due = (r for r in found if positions.get(r, {}).get("run") != run.wanted.token)
+        if run.scope.token is not None:
+            due = (r for r in found if positions.get(r, {}).get("run") != run.scope.token)
             return sorted(due, key=longest_ago)
         lively = marked
         for environment in self.policy.environments.values():
@@ -232,7 +188,7 @@ class Reconcile:
             registry = repository.registry
             return registry not in run.trail and self._read_trail(run, registry, self.trail.forward)
 
-        token = run.wanted.token or run.request
+        token = run.scope.token or run.request
         try:
             swept = self.sweep.repository(repository, token, left, read_trail, run.counts)
         except OutOfTime:

@@ -1,0 +1,53 @@
+"""What a run of `reconcile` is to look at: everything by the clock, or what a person asks for."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from tallyman.domain.names import Registry, Repository
+from tallyman.domain.policy import Policy, glob_matches
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """`token`: of a person's run that goes on; None by the clock."""
+
+    token: str | None
+    environment: str | None = None
+    registry: Registry | None = None
+    patterns: tuple[str, ...] | None = None
+
+    @classmethod
+    def parse(cls, event: Mapping[str, Any], request: str) -> Self:
+        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name, name,
+        account/region/name, or globs of these], environment, registry, token, recalled, round_trip, ways}, each of
+        them optional. BadInput says what is wrong.
+
+        No `repositories`: all; an empty list: none.
+        """
+        if event.get("source") == "aws.events":
+            return cls(None)
+        texts = {key: event.get(key) for key in ("token", "environment", "registry")}
+        if bad := [key for key, value in texts.items() if not (value is None or isinstance(value, str))]:
+            raise BadInput(f"reconcile: '{bad[0]}' is to be a text")
+        names = event.get("repositories")
+        if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+            raise BadInput("reconcile: 'repositories' is to be a list of texts")
+        registry = Registry.parse(texts["registry"]) if texts["registry"] else None
+        patterns = None if names is None else tuple(names)
+        return cls(texts["token"] or request, texts["environment"], registry, patterns)
+
+    def takes(self, policy: Policy, repository: Repository) -> bool:
+        """Whether the repository is to be looked at."""
+        if self.registry is not None and repository.registry != self.registry:
+            return False
+        found = policy.environments_of(repository.registry, repository.name)
+        environments = {environment.name for environment, _ in found}
+        if self.environment is not None and self.environment not in environments:
+            return False
+        names = {repository.name, str(repository)} if not found else {name for _, name in found} | {str(repository)}
+        for environment, name in found:
+            number = environment.registries.index(repository.registry) + 1
+            names |= {f"{environment.name}/{name}", f"{environment.name}[{number}]/{name}"}
+        return self.patterns is None or any(glob_matches(p, name) for p in self.patterns for name in names)
