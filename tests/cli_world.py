@@ -21,8 +21,8 @@ from fakes import (
     FakeSigning,
     FakeState,
 )
-from tallyman import bootstrap
 from tallyman.adapters import policy_file
+from tallyman.bootstrap.services import SERVICES
 from tallyman.domain.facts import Via
 from tallyman.domain.images import ScanReport
 from tallyman.domain.names import Digest, Repository
@@ -138,7 +138,7 @@ class World:
 
     def service(self, name: str) -> Any:
         """The service behind a function, wired as bootstrap wires it."""
-        return bootstrap.SERVICES[name](self.adapters)
+        return SERVICES[name](self.adapters)
 
     def work(self) -> None:
         """The functions take up what is in their queues."""

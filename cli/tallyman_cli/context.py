@@ -132,7 +132,8 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     Raises BadInput where there is no such stack or the policy file is not valid.
     """
     from tallyman.adapters import policy_file
-    from tallyman.bootstrap import open_stack, retention_needs
+    from tallyman.bootstrap.people import open_stack
+    from tallyman.bootstrap.services import retention_needs
     from tallyman_cli.aws import Reconciler, find_stack
     from tallyman_cli.own_clients import PeopleClients
 

@@ -6,10 +6,11 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tallyman import bootstrap
 from tallyman.adapters.clients import Clients
 from tallyman.adapters.registry_buses import EventBridgeBuses
 from tallyman.adapters.roll_outs import LambdaRollOuts
+from tallyman.bootstrap.adapters import Adapters
+from tallyman.bootstrap.services import SERVICES, retention_needs
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
 from templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
@@ -194,7 +195,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 
 
-def unmade(monkeypatch: pytest.MonkeyPatch) -> bootstrap.Adapters:
+def unmade(monkeypatch: pytest.MonkeyPatch) -> Adapters:
     """Adapters that are made when they are first asked for, and reach nothing."""
     settings = Settings(
         stack="tallyman",
@@ -203,11 +204,11 @@ def unmade(monkeypatch: pytest.MonkeyPatch) -> bootstrap.Adapters:
         **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
         **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
     )
-    monkeypatch.setattr(bootstrap, "publish", lambda *adapters: None)
-    return bootstrap.Adapters(settings, MagicMock(spec=Clients))
+    monkeypatch.setattr("tallyman.bootstrap.services.publish", lambda *adapters: None)
+    return Adapters(settings, MagicMock(spec=Clients))
 
 
-def permissions(adapters: bootstrap.Adapters) -> set[str]:
+def permissions(adapters: Adapters) -> set[str]:
     """What those that were made declare."""
     made = [adapter for key, adapter in vars(adapters).items() if key != "clients"]
     return {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
@@ -216,7 +217,7 @@ def permissions(adapters: bootstrap.Adapters) -> set[str]:
 def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
     adapters = unmade(monkeypatch)
-    bootstrap.SERVICES[name](adapters)
+    SERVICES[name](adapters)
     if FUNCTIONS[name]:
         assert adapters.dead_letters
     found = permissions(adapters)
@@ -232,7 +233,7 @@ def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str, mo
 
 def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade(monkeypatch)
-    bootstrap.retention_needs(adapters)
+    retention_needs(adapters)
     assert adapters.lifecycle
     statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
@@ -244,7 +245,7 @@ def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: 
 
 def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade(monkeypatch)
-    bootstrap.retention_needs(adapters)
+    retention_needs(adapters)
     assert adapters.lifecycle
     assert adapters.view
     assert adapters.guards

@@ -1,0 +1,160 @@
+"""Every adapter of one process, made from its settings when it is first asked for."""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from tallyman.adapters import dynamodb, policy_file, s3, sqs
+from tallyman.adapters.clients import Clients
+from tallyman.adapters.notices import BusAnnouncements, SnsNotices
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Policy
+from tallyman.ports import Clock
+from tallyman.services.judge import Judge
+from tallyman.settings import Settings
+
+
+def now() -> datetime:
+    """The time, aware, UTC: the clock of everything that runs for real."""
+    return datetime.now(UTC)
+
+
+class Adapters:
+    """Every adapter, made when first asked for: what a function does not use costs it nothing at a cold start."""
+
+    def __init__(self, settings: Settings, clients: Clients | None = None, clock: Clock = now) -> None:
+        hub: Registry = settings.require("hub")
+        self.settings, self.clock = settings, clock
+        self.clients = clients or Clients(hub, settings.require("stack"), settings.function or "tallyman")
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy file, read once."""
+        return policy_file.load(self.settings.require("policy")).for_hub(self.settings.require("hub"))
+
+    @cached_property
+    def ledger(self) -> dynamodb.DynamoLedger:
+        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
+        return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
+
+    @cached_property
+    def state(self) -> dynamodb.DynamoState:
+        return dynamodb.DynamoState(self.clients.later("dynamodb"), self.settings.require("state_table"))
+
+    @cached_property
+    def archive(self) -> s3.S3Archive:
+        return s3.S3Archive(self.clients.later("s3"), self.settings.require("archive_bucket"))
+
+    @cached_property
+    def hints(self) -> sqs.SqsHints:
+        return sqs.SqsHints(self.clients.later("sqs"), self.settings.queues)
+
+    @cached_property
+    def dead_letters(self) -> sqs.DeadLetters:
+        return sqs.DeadLetters(self.clients.later("sqs"), self.settings.require("dead_letters"))
+
+    @cached_property
+    def notices(self) -> SnsNotices:
+        return SnsNotices(self.clients.later("sns"), self.settings.require("notices_topic"))
+
+    @cached_property
+    def announcements(self) -> BusAnnouncements:
+        return BusAnnouncements(self.clients.later("events"), self.settings.require("bus"))
+
+    @cached_property
+    def source(self) -> Any:
+        from tallyman.adapters.ecr_source import EcrSource
+        from tallyman.adapters.http import Http
+
+        return EcrSource(self.clients, Http())
+
+    @cached_property
+    def view(self) -> Any:
+        from tallyman.adapters.ecr_view import EcrView
+
+        return EcrView(self.clients)
+
+    @cached_property
+    def target(self) -> Any:
+        from tallyman.adapters.ecr_target import EcrTarget
+        from tallyman.adapters.http import Http
+        from tallyman.adapters.registry_http import RegistryHttp
+
+        rate = self.settings.put_rate / self.settings.promote_concurrency
+        return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
+
+    @cached_property
+    def layer_uploads(self) -> Any:
+        from tallyman.adapters.ecr_parts import EcrLayerUploads
+
+        return EcrLayerUploads(self.clients)
+
+    @cached_property
+    def trail(self) -> Any:
+        from tallyman.adapters.cloudtrail import CloudTrail
+
+        return CloudTrail(self.clients, self.settings.trail_rate)
+
+    @cached_property
+    def people(self) -> Any:
+        from tallyman.adapters.iam import IamPeople
+
+        return IamPeople(self.clients.later("iam"))
+
+    @cached_property
+    def signing(self) -> Any:
+        from tallyman.adapters.ecr_signing import EcrSigning
+
+        return EcrSigning(self.clients)
+
+    @cached_property
+    def guards(self) -> Any:
+        from tallyman.adapters.ecr_guards import EcrGuards
+
+        return EcrGuards(self.clients)
+
+    @cached_property
+    def usage(self) -> Any:
+        from tallyman.adapters.usage import EverySource
+
+        return EverySource(self.clients)
+
+    @cached_property
+    def usage_readings(self) -> Any:
+        from tallyman.adapters.usage_all import EveryNeed
+
+        return EveryNeed(self.clients)
+
+    @cached_property
+    def lifecycle(self) -> Any:
+        from tallyman.adapters.ecr_lifecycle import EcrLifecycle
+
+        return EcrLifecycle(self.clients)
+
+    @cached_property
+    def remover(self) -> Any:
+        from tallyman.adapters.ecr_remover import EcrRemover
+
+        return EcrRemover(self.clients)
+
+    @cached_property
+    def replication(self) -> Any:
+        from tallyman.adapters.ecr_replication import EcrReplication
+
+        return EcrReplication(self.clients)
+
+    @cached_property
+    def rollouts(self) -> Any:
+        from tallyman.adapters.roll_outs import EveryRollOut
+
+        return EveryRollOut(self.clients)
+
+    @cached_property
+    def registry_buses(self) -> Any:
+        from tallyman.adapters.registry_buses import EventBridgeBuses
+
+        return EventBridgeBuses(self.clients, self.settings.require("stack"))
+
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)

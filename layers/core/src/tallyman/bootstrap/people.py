@@ -1,0 +1,27 @@
+"""What people's commands open: the adapters of a stack, with their own permissions."""
+
+from collections.abc import Mapping
+
+from tallyman.adapters.clients import Clients
+from tallyman.bootstrap.adapters import Adapters
+from tallyman.domain.names import Registry
+from tallyman.settings import Settings
+
+
+def open_stack(outputs: Mapping[str, str], stack: str, hub: Registry, clients: Clients | None = None) -> Adapters:
+    """Adapters for a person at the command line, from the outputs of the stack. The policy is the caller's matter."""
+    settings = Settings(
+        stack=stack,
+        function="cli",
+        hub=hub,
+        ledger_table=outputs.get("LedgerTable"),
+        state_table=outputs.get("StateTable"),
+        archive_bucket=outputs.get("ArchiveBucket"),
+        notices_topic=outputs.get("NoticesTopicArn"),
+        bus=outputs.get("BusName"),
+        verify_queue=outputs.get("VerifyQueueUrl"),
+        promote_queue=outputs.get("PromoteQueueUrl"),
+        commands_queue=outputs.get("CommandsQueueUrl"),
+        retention_queue=outputs.get("RetentionQueueUrl"),
+    )
+    return Adapters(settings, clients)
