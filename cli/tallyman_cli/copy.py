@@ -117,7 +117,7 @@ class _Copy:
                 images, listed, service = (
                     found.images,
                     found.listed,
-                    replace(service, source=self.ways.reads(origin), empty=found.empty),
+                    replace(service, source=self.ways.reads(origin), empty=found.empty, seconds=found.seconds),
                 )
             else:
                 reference = source.reference

@@ -16,6 +16,7 @@ from tallyman.adapters.wire import Wire
 from tallyman.domain.elsewhere import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
+from tallyman.services import copy
 from tallyman.services.copy import Staged, families, family, stage
 
 NAME = "team/app"
@@ -50,8 +51,10 @@ class World:
         )
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
+@pytest.fixture(params=["near", "far"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """With registries that are near, and that count as far away: then the source is read ahead."""
+    monkeypatch.setattr(copy, "FAR", -1.0 if request.param == "far" else 60.0)
     with ExitStack() as stack:
         yield World(stack)
 
@@ -194,7 +197,8 @@ def test_basic_credentials_are_sent_where_they_are_asked_for(world: World) -> No
     world.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
     assert isinstance(world.copy(BUILT)[0], Staged)
     assert world.source.authorizations[0] is None
-    assert set(world.source.authorizations[1:]) == {Login("me", "secret").basic}
+    assert {*world.source.authorizations} == {None, Login("me", "secret").basic}
+    assert world.source.authorizations.count(None) <= 2  # and who was on the way when the registry said so
     assert set(world.target.authorizations) == {None}
 
 

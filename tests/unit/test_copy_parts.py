@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
 from fakes import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Forgotten, OutOfTime, TallymanError, Unreachable
+from tallyman.ports import StateChange
 from tallyman.services.copy import Parts, Staged, family, stage
 
 PART = 5_000
@@ -146,6 +148,18 @@ def test_a_part_whose_answer_was_lost_is_not_doubled(world: World) -> None:
     assert world.whole()
     assert world.uploads.begun == 1
     assert world.read == [0, 2 * PART]
+
+
+def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: World) -> None:
+    raw = bytes(world.layer.raw)
+    session = world.uploads.begin(PROD, world.layer.digest)
+    world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not written down
+    kept = {"session": session, "offset": 5_000}
+    world.state.put(StateChange(f"U#{PROD}", str(world.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
+    assert isinstance(world.copy()[PROD], Staged)
+    assert world.whole()
+    assert world.read == [5_000]
+    assert [first for first, _ in world.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
 
 
 def test_a_session_that_was_forgotten_begins_anew(world: World) -> None:

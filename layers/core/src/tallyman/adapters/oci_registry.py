@@ -46,7 +46,8 @@ class OciRegistry:
     def __init__(self, http: OciHttp) -> None:
         self._http = http
         self._sessions: dict[tuple[Repository, Digest], str] = {}
-        self._without_referrers: set[Registry] = set()
+        self._api: dict[Registry, bool] = {}  # whether it has the one for referrers
+        self._probing = threading.Lock()
         self._tags: dict[Repository, set[str] | None] = {}
         self._lock = threading.Lock()
         self._subjects = threading.Lock()
@@ -113,26 +114,39 @@ class OciRegistry:
 
     def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
         """The referrers API; where a registry has none, the index at the fallback tag."""
-        what = f"list the referrers of {repository}@{subject}"
-        if repository.registry not in self._without_referrers:
-            answer = self._http.send(
-                "GET", repository, f"referrers/{subject}", what=what, headers={"Accept": OCI_INDEX}
-            )
-            found: list[Descriptor] = []
-            while answer.status == 200:
-                found += descriptors(answer.body)
-                following = _next_page(answer, repository)
-                if not following:
-                    return found
-                answer = self._http.send("GET", repository, following, what=what, headers={"Accept": OCI_INDEX})
-            if answer.status not in (400, 404, 405, 501):
-                raise answer.error(what)
-            self._without_referrers.add(repository.registry)
+        found = self._by_api(repository, subject)
+        if found is not None:
+            return found
         known = self._known_tags(repository)
         if known is not None and tag_of(subject) not in known:
             return []
         fallback = self._manifest(repository, tag_of(subject))
         return descriptors(fallback.raw) if fallback and fallback.media_type == OCI_INDEX else []
+
+    def _by_api(self, repository: Repository, subject: Digest) -> list[Descriptor] | None:
+        """None: the registry has no referrers API. The first answer says so to all who come meanwhile."""
+        registry = repository.registry
+        if registry not in self._api:
+            with self._probing:
+                if registry not in self._api:
+                    found = self._pointing(repository, subject)
+                    self._api[registry] = found is not None
+                    return found
+        return self._pointing(repository, subject) if self._api[registry] else None
+
+    def _pointing(self, repository: Repository, subject: Digest) -> list[Descriptor] | None:
+        what = f"list the referrers of {repository}@{subject}"
+        path = f"referrers/{subject}"
+        found: list[Descriptor] = []
+        while path:
+            answer = self._http.send("GET", repository, path, what=what, headers={"Accept": OCI_INDEX})
+            if answer.status in (400, 404, 405, 501) and not found:
+                return None
+            if answer.status != 200:
+                raise answer.error(what)
+            found += descriptors(answer.body)
+            path = _next_page(answer, repository)
+        return found
 
     # --- blobs
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Generator
+from concurrent.futures import Executor, wait
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
@@ -60,6 +61,27 @@ def chunks(
         except Unreachable as error:
             if attempt + 1 == _READS:
                 raise Unreachable(f"{digest}, after {done} bytes: {error}") from error
+
+
+def ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:
+    """The same chunks. The first is asked for at once, in a thread of the pool: who takes them may wait for something
+    else meanwhile."""
+    begun = _ahead(content, pool)
+    next(begun)
+    return begun
+
+
+def _ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:
+    first = pool.submit(next, content, b"")
+    try:
+        yield b""  # for `ahead`: what has begun can be closed, and closes the content with it
+        if chunk := first.result():
+            yield chunk
+            yield from content
+    finally:
+        if not first.cancel():
+            wait([first])
+        content.close()
 
 
 def read_blob(source: Origin, repository: Repository, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:

@@ -13,14 +13,15 @@ times the streams in use.
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
+from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import Passing, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
-from tallyman.services.blobs import chunks
+from tallyman.services.blobs import ahead, chunks
 from tallyman.services.family import Family, families, family, join
 from tallyman.services.parts import InParts, Parts
 from tallyman.services.staging import Staged, Work
@@ -31,7 +32,22 @@ from tallyman.services.watch import Watch
 __all__ = ["Family", "Parts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
 
 FAR = 0.008
-"""Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning."""
+"""Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
+nobody waits for one side where both can be asked."""
+
+
+Held = Mapping[str, Manifest | None]
+"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
+
+
+def ask_ahead(target: Destination, place: Repository, name: str) -> tuple[Held, float]:
+    """One question, whose answer `stage` takes instead of asking; and after how many seconds it came."""
+    began = time.monotonic()
+    found = target.manifests(place, [name]).get(name)
+    held: dict[str, Manifest | None] = {name: found}
+    if found is not None:
+        held[found.digest] = found
+    return held, time.monotonic() - began
 
 
 def stage(
@@ -48,6 +64,8 @@ def stage(
     tags: Mapping[Digest, str] | None = None,
     unseen: Collection[Digest] = (),
     empty: Collection[Repository] = (),
+    held: Mapping[Repository, Held] | None = None,
+    seconds: float = 0.0,
 ) -> dict[Repository, Staged | TallymanError]:
     """Brings the family into every target that lacks it; for each what came of it, in their order.
 
@@ -55,7 +73,8 @@ def stage(
     their way at once; None: found out by measuring. `parts`: where the progress of large blobs is kept, if they are
     to go on in another run. `tags`: roots that may be put by this tag at once, because nothing has to wait for them:
     only for one target. `unseen`: roots that no target is asked for first, because it is known not to have them.
-    `empty`: targets without any tag, asked for the largest blobs only unless one of these is there.
+    `empty`: targets without any tag, asked for the largest blobs only unless one of these is there. `held`: what
+    targets answered a moment ago; `seconds`: how long the nearest took for that.
 
     Doing it again changes nothing, and goes on where it broke off, blob by blob. An error is OutOfTime for what did
     not fit, DigestMismatch where the source is damaged (nothing of that blob was completed) or the target does not
@@ -63,14 +82,26 @@ def stage(
     """
     watch = watch or Watch()
     places = list(dict.fromkeys(targets))
+    held = held or {}
     works = [
-        Work(source_repository, target, place, family, deadline, watch, tags or {}, unseen, place in empty)
+        Work(
+            source_repository,
+            target,
+            place,
+            family,
+            deadline,
+            watch,
+            tags or {},
+            unseen,
+            place in empty,
+            held.get(place, {}),
+        )
         for place in places
     ]
     if not works:
         return {}
     most = parallel or MOST
-    uploads = ThreadPoolExecutor((most + 1) * len(works), thread_name_prefix="upload")
+    uploads = ThreadPoolExecutor((most + 1) * (len(works) + 1), thread_name_prefix="upload")
     with (
         _unjoined(uploads),
         ThreadPoolExecutor(len(works), thread_name_prefix="target") as alone,
@@ -78,13 +109,15 @@ def stage(
     ):
         began = time.monotonic()
         _all(alone.submit(work.guard, work.look) for work in works)
-        far = time.monotonic() - began > FAR
+        far = max(time.monotonic() - began, seconds) > FAR
         _all(alone.submit(work.guard, work.prepare) for work in works)
         _all(alone.submit(work.guard, work.mount) for work in works)
+        for work in works:
+            work.await_blobs()
         lacking = {d for work in works for d in work.lacking if not work.error}
         sizes = [family.blobs[d].size for d in lacking]
         streams = Streams(start=parallel or (MOST if far else beginning(sizes)), most=most)
-        copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts)
+        copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts, far)
         largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, works) for digest in largest_first)
         _all(alone.submit(work.guard, partial(work.finish, copier.alone)) for work in works)
@@ -135,6 +168,7 @@ class _Copier:
     streams: Streams
     watch: Watch
     parts: InParts | None
+    far: bool
 
     def spread(self, digest: Digest, works: Sequence[Work]) -> None:
         """To all that lack it and keep up, in one go. Who only failed for now tries again alone in the end."""
@@ -153,6 +187,9 @@ class _Copier:
                     work.behind = True
                 else:
                     work.error = error
+        for work in takers:
+            if digest not in work.lacking:
+                work.settle(digest)
 
     def alone(self, digest: Digest, work: Work) -> None:
         """To one; raises what goes wrong there, and writes down what the source lacks."""
@@ -175,14 +212,18 @@ class _Copier:
             else:
                 send = partial(work.port.upload, work.repository, digest, size)
             writers[work] = partial(work.upload, digest, size, send)
-        content = chunks(self.source, self.repository, digest, self.deadline, start, size)
-        return tee(self._counted(content, digest), digest, size, writers, self.uploads, self.deadline, start)
+        read = chunks(self.source, self.repository, digest, self.deadline, start, size)
+        content = self._counted(read, digest)
+        if self.far and len(takers) == 1:  # several targets are asked by threads of their own already
+            content = ahead(content, self.uploads)
+        return tee(content, digest, size, writers, self.uploads, self.deadline, start)
 
-    def _counted(self, content: Iterator[bytes], digest: Digest) -> Generator[bytes, None, None]:
-        for chunk in content:
-            self.streams.count(len(chunk))
-            self.watch.read(digest, len(chunk))
-            yield chunk
+    def _counted(self, content: Generator[bytes, None, None], digest: Digest) -> Generator[bytes, None, None]:
+        with closing(content):  # at once, and not when its frames are collected: it holds a connection
+            for chunk in content:
+                self.streams.count(len(chunk))
+                self.watch.read(digest, len(chunk))
+                yield chunk
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What of a whole repository has to be copied: tags that a target lacks, and referrers that came later."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -33,11 +34,13 @@ class Catalogue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all."""
+    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
+    a target took."""
 
     images: list[Image]
     listed: int
     empty: list[Repository]
+    seconds: float = 0.0
 
 
 NOTHING: dict[str, Digest] = {}
@@ -56,7 +59,8 @@ def changed(
     with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
         lists = [pool.submit(_listed, catalogue, target) for target in targets]
         names = catalogue.names(origin)
-        held = [_held(catalogue, target, there.result(), names) for target, there in zip(targets, lists, strict=True)]
+        answers = [answer.result() for answer in lists]
+        held = [_held(catalogue, target, there, names) for target, (there, _) in zip(targets, answers, strict=True)]
     everywhere = [tag for tag in names if all(tag in tags for tags in held)]
     unsaid = [tag for tag in everywhere if names[tag] is None]
     said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
@@ -73,7 +77,7 @@ def changed(
     if same:
         images += _later(catalogue, origin, targets, {image.digest for image in images})
     empty = [target for target, tags in zip(targets, held, strict=True) if tags is NOTHING]
-    return Changed(images, len(names), empty)
+    return Changed(images, len(names), empty, min(seconds for _, seconds in answers))
 
 
 def _later(
@@ -98,11 +102,13 @@ def _later(
     return [Image(subject, None) for subject in lacking]
 
 
-def _listed(catalogue: Catalogue, target: Repository) -> dict[str, Digest | None]:
+def _listed(catalogue: Catalogue, target: Repository) -> tuple[dict[str, Digest | None], float]:
+    """And after how many seconds."""
+    began = time.monotonic()
     try:
-        return catalogue.names(target)
+        return catalogue.names(target), time.monotonic() - began
     except NotFound:
-        return {}
+        return {}, time.monotonic() - began
 
 
 def _held(

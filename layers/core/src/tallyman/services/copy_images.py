@@ -5,6 +5,7 @@ that fails, or one image that is damaged, stops no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field
 
 from tallyman.domain.manifest import Manifest
@@ -12,7 +13,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
 from tallyman.ports import Deadline, Destination, Origin
-from tallyman.services.copy import Family, Staged, Survey, Watch, families, stage, survey
+from tallyman.services.copy import Family, Held, Staged, Survey, Watch, ask_ahead, families, stage, survey
 from tallyman.services.parts import InParts
 
 BATCH = 200
@@ -54,7 +55,8 @@ class Report:
 @dataclass(frozen=True)
 class CopyImages:
     """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
-    `empty`: targets that are known to have no tag; `parts`: how large blobs go."""
+    `empty`: targets that are known to have no tag; `seconds`: how long the nearest took for an answer; `parts`: how
+    large blobs go."""
 
     source: Origin
     target: Destination
@@ -63,6 +65,7 @@ class CopyImages:
     keep_tags: bool = False
     parallel: int | None = None
     empty: Collection[Repository] = ()
+    seconds: float = 0.0
     parts: InParts | None = None
 
     def resolve(self, repository: Repository, reference: str, tag: str | None) -> Image:
@@ -117,11 +120,16 @@ class CopyImages:
         batch: Sequence[Image],
         reports: Mapping[Repository, Report],
     ) -> None:
-        members, errors = self._families(origin, batch)
+        alive = [target for target, report in reports.items() if not report.error]
+        if not alive:
+            return
+        with ThreadPoolExecutor(len(alive), thread_name_prefix="ahead") as pool:
+            asking = self._ask_ahead(pool, alive, targets, batch)
+            members, errors = self._families(origin, batch)
+        asked = {target: answer.result() for target, answer in asking.items() if not answer.exception()}
         for target, report in reports.items():
             report.failed.update(_named(errors, batch, targets[target]))
-        alive = [target for target, report in reports.items() if not report.error]
-        if members is None or not alive:
+        if members is None:
             return
         whole = [image for image in batch if image.digest not in errors]
         staged = stage(
@@ -137,6 +145,8 @@ class CopyImages:
             tags=self._at_once(alive, targets, whole),
             unseen={image.digest for image in whole if image.unseen},
             empty=[target for target in alive if target in self.empty],
+            held={target: held for target, (held, _) in asked.items()},
+            seconds=min((seconds for _, seconds in asked.values()), default=self.seconds),
         )
         ready = [target for target, outcome in staged.items() if isinstance(outcome, Staged)]
         for target, outcome in staged.items():
@@ -155,13 +165,27 @@ class CopyImages:
             except TallymanError as error:
                 report.error = error
 
+    def _ask_ahead(
+        self,
+        pool: ThreadPoolExecutor,
+        alive: Sequence[Repository],
+        targets: Mapping[Repository, str | None],
+        batch: Sequence[Image],
+    ) -> dict[Repository, "Future[tuple[Held, float]]"]:
+        """Asks the targets for a single image while it is read. What fails is asked again by `stage`."""
+        if len(batch) > 1 or batch[0].unseen:
+            return {}
+        [image] = batch
+        name = self._at_once(alive, targets, batch).get(image.digest, image.digest)
+        return {target: pool.submit(ask_ahead, self.target, target, name) for target in alive}
+
     def _at_once(
         self, alive: Sequence[Repository], targets: Mapping[Repository, str | None], batch: Sequence[Image]
     ) -> dict[Digest, str]:
         """Roots that go by their tag at once: with one target there is nobody to wait for."""
         if len(targets) > 1 or self.keep_tags:
             return {}
-        [target] = alive
+        [target] = targets
         return {image.digest: tag for image in reversed(batch) if (tag := targets[target] or image.tag)}
 
     def _tag(

@@ -1,10 +1,10 @@
 """An image with everything that belongs to it: children, attestations, and the referrers of each."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import field
 from itertools import chain
-from typing import TypeVar
 
 from tallyman.domain.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
@@ -12,8 +12,6 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
 from tallyman.ports import Deadline, Origin
 from tallyman.services.blobs import enough_time
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def family(
     are wrong, BadManifest where they are no manifest or indexes lie too deep in each other, and whatever passes. A
     referrer that disappears meanwhile is left out; one that is damaged stops nothing: it is in `unreadable`.
     """
-    with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
+    with _pool(parallel) as pool:
         return _Reader(source, repository, deadline, pool).family([digest])
 
 
@@ -114,7 +112,7 @@ def families(
     """Several families of a repository joined, and those that can't be read, each with its error. What passes is
     raised. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
-    with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
+    with _pool(parallel) as pool:
         try:
             return (_Reader(source, repository, deadline, pool, known).family(wanted) if wanted else None), {}
         except (BadManifest, DigestMismatch, Refused):
@@ -126,6 +124,16 @@ def families(
             except (BadManifest, DigestMismatch, Refused) as error:
                 errors[digest] = error
     return (join(found) if found else None), errors
+
+
+@contextmanager
+def _pool(parallel: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what they have not begun when the block ends is not done."""
+    with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Reader:
@@ -141,6 +149,7 @@ class _Reader:
         self.known: Mapping[str, Manifest] = {str(d): m for d, m in (known or {}).items()}
         self.manifests: dict[Digest, Manifest] = {}
         self.unreadable: dict[Digest, str] = {}
+        self.asked: dict[Digest, Future[Sequence[Descriptor]]] = {}
 
     def family(self, roots: Sequence[Digest]) -> Family:
         """All that belongs to the roots, which are joined where there are several."""
@@ -174,6 +183,7 @@ class _Reader:
             if not level:
                 return
             enough_time(self.deadline, level[0])
+            self.ask_who_points_at(level)  # while they are read: far away, each answer is a wait
             unknown = [d for d in level if d not in self.known]
             read = {**self.known, **(self.source.manifests(self.repository, unknown) if unknown else {})}
             found: dict[Digest, None] = {}
@@ -228,27 +238,21 @@ class _Reader:
 
     def pointing_at(self, subjects: Sequence[Manifest]) -> Iterator[Digest]:
         digests = [m.digest for m in subjects]
-        for _, found in self.each(digests, self.referrers):
-            yield from (referrer.digest for referrer in found)
+        self.ask_who_points_at(digests)
+        for digest in digests:
+            yield from (referrer.digest for referrer in self.asked[digest].result())
+
+    def ask_who_points_at(self, digests: Iterable[Digest]) -> None:
+        for digest in digests:
+            if digest not in self.asked:
+                self.asked[digest] = self.pool.submit(self.referrers, digest)
 
     def referrers(self, digest: Digest) -> Sequence[Descriptor]:
+        enough_time(self.deadline, digest)
         try:
             return self.source.referrers(self.repository, digest)
         except Unsupported:  # a registry that knows no referrers has none
             return ()
-
-    def each(self, digests: Sequence[Digest], ask: Callable[[Digest], _Answer]) -> Iterator[tuple[Digest, _Answer]]:
-        def one(digest: Digest) -> _Answer:
-            enough_time(self.deadline, digest)
-            return ask(digest)
-
-        waiting = [self.pool.submit(one, digest) for digest in digests]
-        try:
-            for digest, future in zip(digests, waiting, strict=True):
-                yield digest, future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _too_deep(digest: Digest) -> BadManifest:

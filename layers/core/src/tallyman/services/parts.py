@@ -114,23 +114,27 @@ class Parts:
             held.append(chunk[skip:] if skip else chunk)
             length += len(chunk) - skip
             if length >= self.part:
-                item = self._one(repository, digest, item, held)
-                have, held, length = int(item.data["offset"]), [], 0
-                self._in_step(repository, digest, have, at)
-        if length:
-            item = self._one(repository, digest, item, held)
-            self._in_step(repository, digest, int(item.data["offset"]), at)
+                item, rest = self._one(repository, digest, item, held)
+                have, held, length = int(item.data["offset"]), [rest] if rest else [], len(rest)
+        while length:
+            item, rest = self._one(repository, digest, item, held)
+            held, length = [rest], len(rest)
         return item
 
-    def _one(self, repository: Repository, digest: Digest, item: StateItem, held: list[bytes]) -> StateItem:
+    def _one(
+        self, repository: Repository, digest: Digest, item: StateItem, held: list[bytes]
+    ) -> tuple[StateItem, bytes]:
+        """And what the registry has not taken: it may know bytes that a run before sent, cut elsewhere."""
         first, session = int(item.data["offset"]), str(item.data["session"])
+        part = b"".join(held)
         with self._room:
-            have = self.uploads.send_part(repository, session, first, b"".join(held))
-        return self._save(repository, digest, session, have, item)
-
-    def _in_step(self, repository: Repository, digest: Digest, have: int, sent: int) -> None:
-        if have < sent:
-            raise Unreachable(f"{repository} has {have} bytes of {digest}, not the {sent} sent: go on from there")
+            have = self.uploads.send_part(repository, session, first, part)
+        item = self._save(repository, digest, session, have, item)
+        if have <= first:
+            raise Unreachable(
+                f"{repository} has {have} bytes of {digest}, not the {first + len(part)} sent: go on from there"
+            )
+        return item, part[have - first :]
 
     def _save(
         self, repository: Repository, digest: Digest, session: str, offset: int, before: StateItem | None

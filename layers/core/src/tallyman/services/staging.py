@@ -1,5 +1,6 @@
 """What is done, and still to do, in one target of a copy."""
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
@@ -54,9 +55,11 @@ class Work:
         tags: Mapping[Digest, str],
         unseen: Collection[Digest] = (),
         empty: bool = False,
+        held: Mapping[str, Manifest | None] | None = None,
     ) -> None:
+        """`held`: what it answered a moment ago, by tag or digest; None is not there."""
         self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
-        self.watch, self.unseen, self.empty = watch, unseen, empty
+        self.watch, self.unseen, self.empty, self.held = watch, unseen, empty, held or {}
         self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
         self.error: TallymanError | None = None
         self.broken: dict[Digest, TallymanError] = {}
@@ -70,6 +73,10 @@ class Work:
         self.mounted: list[Digest] = []
         self.refused: dict[Digest, str] = dict(family.unreadable)
         self._referrers = {m.digest for m in family.referrers}
+        self._outstanding: dict[Digest, set[Digest]] = {}
+        self._wanted_by: dict[Digest, list[Manifest]] = {}
+        self._unsettled: dict[Digest, TallymanError] = {}
+        self._settling = threading.Lock()
 
     def outcome(self) -> Staged | TallymanError:
         """What came of it."""
@@ -102,7 +109,8 @@ class Work:
         and ECR removes no image that an index lists.
         """
         roots = [m for m in self.family.images if m.digest in set(self.family.roots)]
-        there = self._there([*(m for m in roots if m.digest not in self.unseen), *self.family.referrers], self.tags)
+        asked = [*(m for m in roots if m.digest not in self.unseen), *self.family.referrers]
+        there = self._there(asked, self.tags, self.held)
         self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
         self.needed = [m for m in self.family.images if m.digest in wanted]
@@ -143,8 +151,33 @@ class Work:
             self.mounted.append(digest)
             self.watch.mounted(self.repository, digest, self.family.blobs[digest].size)
 
+    def await_blobs(self) -> None:
+        """Writes down what each manifest waits for, so that `settle` knows when it may go."""
+        coming = {*self.lacking, *(m.digest for m in self.needed)}
+        for manifest in self.needed:
+            needs = (self.family.blobs_of(manifest) | set(_below(manifest))) & coming
+            self._outstanding[manifest.digest] = needs
+            for digest in needs:
+                self._wanted_by.setdefault(digest, []).append(manifest)
+
+    def settle(self, digest: Digest) -> None:
+        """The blob or manifest is there: puts what waited for nothing else, while other blobs are on their way. What
+        that raises is raised by `finish`: the other blobs are brought first."""
+        ready = []
+        with self._settling:
+            for manifest in self._wanted_by.pop(digest, ()):
+                self._outstanding[manifest.digest].discard(digest)
+                if not self._outstanding[manifest.digest]:
+                    ready.append(manifest)
+        for manifest in ready:
+            try:
+                if not self.error and self._put(manifest):
+                    self.settle(manifest.digest)
+            except TallymanError as error:
+                self._unsettled[manifest.digest] = error
+
     def finish(self, alone: "Callable[[Digest, Work], None]") -> None:
-        """Catches up with blobs alone, then puts the manifests bottom-up and reads them back."""
+        """Catches up with blobs alone, then puts the other manifests bottom-up and reads all back."""
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
         late = self.lacking - self.broken.keys()
@@ -154,8 +187,10 @@ class Work:
                 self._has(digest)
         for digest in sorted(self.lacking - self.broken.keys()):
             alone(digest, self)
+        for error in self._unsettled.values():
+            raise error
         with ThreadPoolExecutor(PUTS, thread_name_prefix="put") as pool:
-            for level in self._levels():
+            for level in self._levels({*self.pushed, *self.broken, *self.refused}):
                 for done in [pool.submit(self._put, manifest) for manifest in level]:
                     done.result()
         self._read_back()
@@ -178,21 +213,21 @@ class Work:
         self.uploaded.append(digest)
         self.lacking.discard(digest)
 
-    def _levels(self) -> Iterator[list[Manifest]]:
-        """The manifests that are needed, such that none needs another of its own level or of a later one."""
+    def _levels(self, done: set[Digest]) -> Iterator[list[Manifest]]:
+        """The manifests that are still needed, such that none needs another of its own level or of a later one."""
         depth: dict[Digest, int] = {}
         levels: list[list[Manifest]] = []
         for manifest in self.needed:  # each comes after what it lists and points at
-            below = [c.digest for c in manifest.children]
-            if manifest.subject:
-                below.append(manifest.subject.digest)
-            level = max((depth[d] + 1 for d in below if d in depth), default=0)
+            if manifest.digest in done:
+                continue
+            level = max((depth[d] + 1 for d in _below(manifest) if d in depth), default=0)
             depth[manifest.digest] = level
             levels += [[] for _ in range(level + 1 - len(levels))]
             levels[level].append(manifest)
         return iter(levels)
 
-    def _put(self, manifest: Manifest) -> None:
+    def _put(self, manifest: Manifest) -> bool:
+        """Whether it is there now. What ends the target is raised; what ends this manifest is written down."""
         digest = manifest.digest
         needs = [*self.family.blobs_of(manifest), *(c.digest for c in manifest.children)]
         lost = next((d for d in needs if d in self.broken or d in self.refused), None)
@@ -209,14 +244,15 @@ class Work:
                 self.refused[digest] = str(error)
             else:
                 self.broken[digest] = error
-            return
+            return False
         except TallymanError as error:
             if lost is None:
                 raise
             self.broken[digest] = error
-            return
+            return False
         self.pushed.append(digest)
         self.watch.pushed(self.repository, digest)
+        return True
 
     def _read_back(self) -> None:
         pushed = set(self.pushed)
@@ -227,24 +263,32 @@ class Work:
                 text = f"{self.repository.at(manifest.digest)} was put, and is not there when it is read back"
                 raise Unreachable(text)
 
-    def _there(self, manifests: Sequence[Manifest], tags: Mapping[Digest, str] | None = None) -> set[Digest]:
+    def _there(
+        self,
+        manifests: Sequence[Manifest],
+        tags: Mapping[Digest, str] | None = None,
+        held: Mapping[str, Manifest | None] | None = None,
+    ) -> set[Digest]:
         """Those of which the repository gives back exactly these bytes; where it gives others, that is an error."""
         if not manifests:
             return set()
         enough_time(self.deadline, f"asking {self.repository} for {manifests[0].digest}")
         names = {m.digest: (tags or {}).get(m.digest, m.digest) for m in manifests}
-        found = self.port.manifests(self.repository, list(names.values()))
+        found: dict[str, Manifest | None] = dict(held or {})
+        asked = [name for name in names.values() if name not in found]
+        if asked:
+            found.update(self.port.manifests(self.repository, asked))
         there = set()
         for manifest in manifests:
-            held = found.get(names[manifest.digest])
-            if held is None:
+            answer = found.get(names[manifest.digest])
+            if answer is None:
                 continue
-            if held.raw == manifest.raw:
+            if answer.raw == manifest.raw:
                 there.add(manifest.digest)
                 continue
             if manifest.digest in (tags or {}) and manifest.digest not in self.pushed:
                 continue  # the tag names another image
-            what = f"{self.repository} answers {held.digest} when asked for {names[manifest.digest]}"
+            what = f"{self.repository} answers {answer.digest} when asked for {names[manifest.digest]}"
             if manifest.digest in self._referrers:
                 self.refused[manifest.digest] = what
                 there.add(manifest.digest)
@@ -261,3 +305,11 @@ class Work:
             found.update(level)
             level = [c.digest for d in level for c in known[d].children if c.digest in known and c.digest not in found]
         return found
+
+
+def _below(manifest: Manifest) -> list[Digest]:
+    """The manifests that have to be there before it."""
+    below = [child.digest for child in manifest.children]
+    if manifest.subject:
+        below.append(manifest.subject.digest)
+    return below
