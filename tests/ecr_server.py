@@ -42,6 +42,11 @@ def identity(account: str, user: str = "dev") -> Identity:
     return Identity(account, f"arn:aws:iam::{account}:user/{user}", f"AIDA{user.upper()}")
 
 
+def sha256(raw: bytes) -> str:
+    """The digest of these bytes."""
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
 @dataclass
 class Served:
     """A local ECR with one port per registry and one for the API."""
@@ -68,6 +73,15 @@ class Served:
     def base(self, registry: Registry = DEV) -> str:
         """The registry's base URL."""
         return f"http://localhost:{self.ports[registry]}"
+
+    def environment(self, registry: Registry = DEV) -> dict[str, str]:
+        """The variables that lead AWS's clients here, as the registry's account in its region."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.api_port}",
+            "AWS_ACCESS_KEY_ID": registry.account,
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": registry.region,
+        }
 
     def client(self, registry: Registry = DEV) -> Any:
         """boto3's ECR client of the registry's account in its region."""
@@ -111,7 +125,7 @@ class Served:
 
     def upload(self, raw: bytes, registry: Registry = DEV, name: str = NAME) -> str:
         """A blob in one PUT; returns its digest."""
-        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        digest = sha256(raw)
         location = self.send("POST", f"/v2/{name}/blobs/uploads/", registry=registry).headers["Location"]
         answer = self.send("PUT", f"{location}?digest={digest}", raw, registry)
         assert answer.status == 201, answer.data

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,20 @@ import pytest
 from oci_server import OciServer, Trouble, oci_server
 
 from builders import Built, big_layer, image, index, multi_arch, sbom, signature
-from ecr_server import DEV, PROD, Served, serve
+from ecr_server import DEV, PROD, Served
 from tallyman.adapters.oci_layout import OciLayout
 from tallyman.domain.elsewhere import layout_at
 from tallyman_cli.copy import run
 
 BUILT = multi_arch(attested=True)
 
-
-@pytest.fixture
-def source() -> Iterator[OciServer]:
-    with oci_server() as registry:
-        registry.push("team/app", BUILT, "v1")
-        yield registry
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def target() -> Iterator[OciServer]:
-    with oci_server() as registry:
-        yield registry
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith(("TALLYMAN_", "AWS_", "DOCKER_CONFIG"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def source(source: OciServer) -> OciServer:
+    source.push("team/app", BUILT, "v1")
+    return source
 
 
 def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -228,21 +215,13 @@ def test_a_damaged_file_of_credentials_is_bad_input(tmp_path: Path, capsys: pyte
 
 
 @pytest.fixture
-def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def ecr(ecr: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
     policy = tmp_path / "policy.yaml"
     policy.write_text(f"environments:\n  dev: {{registries: [{DEV}]}}\n  prod: {{registries: [{PROD}]}}\n")
-    with serve(tmp_path / "ecr") as served:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.api_port}",
-            "AWS_ACCESS_KEY_ID": DEV.account,
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": DEV.region,
-            "TALLYMAN_POLICY": str(policy),
-            "TALLYMAN_REGISTRY_DEV_1": f"localhost:{served.ports[DEV]}",
-            "TALLYMAN_REGISTRY_PROD_1": f"localhost:{served.ports[PROD]}",
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield served
+    monkeypatch.setenv("TALLYMAN_POLICY", str(policy))
+    monkeypatch.setenv("TALLYMAN_REGISTRY_DEV_1", f"localhost:{ecr.ports[DEV]}")
+    monkeypatch.setenv("TALLYMAN_REGISTRY_PROD_1", f"localhost:{ecr.ports[PROD]}")
+    return ecr
 
 
 def test_environments_ports_and_hosts_name_the_same_registries(

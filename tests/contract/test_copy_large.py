@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oci_server import OciServer, Trouble, oci_server
+from oci_server import OciServer, Trouble
 
 from builders import big_layer, image
-from ecr_server import DEV, PROD, Served, serve
+from ecr_server import PROD, Served
 from tallyman_cli import copy_places, large_uploads
 from tallyman_cli.copy import run
 
@@ -26,28 +25,20 @@ PROGRAM = (
     f"copy_places.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
 )
 
+pytestmark = pytest.mark.usefixtures("home")
+
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith(("TALLYMAN_", "AWS_", "DOCKER_CONFIG"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mebibyte is large already."""
     monkeypatch.setattr(copy_places, "LARGE", MIB)
     monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
 
 
 @pytest.fixture
-def source() -> Iterator[OciServer]:
-    with oci_server() as registry:
-        registry.push("team/app", BUILT, "v1")
-        yield registry
-
-
-@pytest.fixture
-def target() -> Iterator[OciServer]:
-    with oci_server() as registry:
-        yield registry
+def source(source: OciServer) -> OciServer:
+    source.push("team/app", BUILT, "v1")
+    return source
 
 
 def kept(tmp_path: Path) -> list[Path]:
@@ -160,19 +151,6 @@ def test_a_damaged_source_leaves_nothing_to_go_on_with(source: OciServer, target
     assert again(source, target) == 1
     assert str(LAYER.digest) not in target.repo("team/app").blobs
     assert kept(tmp_path) == []
-
-
-@pytest.fixture
-def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    with serve(tmp_path / "ecr") as served:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.api_port}",
-            "AWS_ACCESS_KEY_ID": DEV.account,
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": DEV.region,
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield served
 
 
 def test_a_killed_run_to_ecr_is_gone_on_with_too(

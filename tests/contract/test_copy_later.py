@@ -1,50 +1,28 @@
 """`--all-tags` and referrers that came later, to images that are there already; and what that costs."""
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from oci_server import OciServer, oci_server
+from oci_server import OciServer
 
 from builders import Built, image, index, sbom, signature
-from ecr_server import DEV, PROD, Served, serve
+from ecr_server import DEV, PROD, Served
 from tallyman_cli.copy import run
 
 CHILD = image("child")
 BUILTS = {"v0": index(CHILD, image("other", architecture="arm64")), "v1": image("1"), "v2": image("2")}
 
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith(("TALLYMAN_", "AWS_", "DOCKER_CONFIG"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    with serve(tmp_path / "ecr") as served:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{served.api_port}",
-            "AWS_ACCESS_KEY_ID": DEV.account,
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": DEV.region,
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield served
-
-
-@pytest.fixture
-def registries() -> Iterator[tuple[OciServer, OciServer]]:
-    with oci_server() as source, oci_server() as target:
-        for server in (source, target):
-            server.referrers_api = False
-            for tag, built in BUILTS.items():
-                server.push("team/app", built, tag)
-        yield source, target
+def registries(source: OciServer, target: OciServer) -> tuple[OciServer, OciServer]:
+    for server in (source, target):
+        server.referrers_api = False
+        for tag, built in BUILTS.items():
+            server.push("team/app", built, tag)
+    return source, target
 
 
 def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:

@@ -1,33 +1,14 @@
 """The local ECR's preview of lifecycle policies, through boto3: its waiter, its paginator, its errors."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from builders import image, multi_arch
-from ecr_server import DEV, NAME, Served, serve
+from ecr_server import DEV, NAME, Served
 from tallyman.domain.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("ecr")) as served:
-        yield served
-
-
-@pytest.fixture
-def served(running: Served) -> Served:
-    running.reset()
-    running.create()
-    return running
-
-
-@pytest.fixture
-def client(served: Served) -> Any:
-    return served.client()
 
 
 def document(*rules: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from builders import image
-from ecr_server import DEV, NAME, Served, identity, serve
+from ecr_server import DEV, NAME, Served, identity
 from tallyman_local.ecr import model
 from tallyman_local.ecr.api_refused import REFUSED
 from tallyman_local.ecr.calls import OPERATIONS
@@ -39,18 +38,11 @@ KNOWN: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("ecr")) as served:
-        yield served
-
-
 @pytest.fixture
-def served(running: Served) -> Served:
-    running.reset()
-    running.create()
-    running.push(image("app"), "v1")
-    return running
+def served(served: Served) -> Served:
+    served.create()
+    served.push(image("app"), "v1")
+    return served
 
 
 def value(name: str, shape: Shape) -> Any:

@@ -2,28 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from builders import image
-from ecr_server import NAME, Served, serve
+from ecr_server import NAME, Served
 
 SHA512 = "sha512:" + "0" * 128
 UPLOADS = f"/v2/{NAME}/blobs/uploads/"
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("ecr")) as served:
-        yield served
-
-
-@pytest.fixture
-def served(running: Served) -> Served:
-    running.reset()
-    running.create()
-    return running
+pytestmark = pytest.mark.usefixtures("repository")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What a registry is set to: policy, account settings, scanning, exclusions, templates, signing, quotas."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,9 @@ DENY = json.dumps(
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/widgets"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("ecr")) as served:
-        yield served
-
-
-@pytest.fixture
-def served(running: Served) -> Served:
-    running.reset()
-    return running
-
-
 @pytest.fixture
 def client(served: Served) -> Any:
+    """Without a repository: each test makes its own."""
     return served.client()
 
 

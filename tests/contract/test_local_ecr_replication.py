@@ -21,18 +21,13 @@ NEAR = Registry(DEV.account, "sa-east-1")
 FAR = Registry("333333333333", "eu-west-1")
 ALLOW = ["ecr:ReplicateImage", "ecr:CreateRepository"]
 
+pytestmark = pytest.mark.usefixtures("repository")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("ecr"), (DEV, PROD, NEAR, FAR)) as served:
         yield served
-
-
-@pytest.fixture
-def served(running: Served) -> Served:
-    running.reset()
-    running.create()
-    return running
 
 
 def replicate(served: Served, *to: Registry, source: Registry = DEV, prefix: str = "", removals: bool = False) -> None:
