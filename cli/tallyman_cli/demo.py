@@ -41,7 +41,8 @@ def demo() -> None:
 
     Exit status: 0 each step did what it says; 1 one did not.
     """
-    from tallyman_cli.local import ScannerMode, new_cloud
+    from tallyman_cli.local_cloud import new_cloud
+    from tallyman_cli.local_options import ScannerMode
 
     console = Console(highlight=False)
     began = time.monotonic()

@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import nullcontext, redirect_stdout
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -10,13 +9,12 @@ from uuid import uuid4
 import typer
 
 from tallyman.domain.names import Repository
-from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.ports import StateItem
 from tallyman.services.retention_runs import RUNS
 from tallyman_cli import addresses, context, options, output
-from tallyman_cli.retention_money import PriceFile, Prices, saved
+from tallyman_cli.retention_money import PriceFile, Prices
 from tallyman_cli.waiting import wait_for
 
 app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
@@ -45,14 +43,6 @@ def one(stack: context.Stack, text: str) -> Repository:
     return named.place
 
 
-def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
-    """The plan as of now. Writes nothing anywhere."""
-    from tallyman.services.plan_retention import planned
-
-    needs, inventories = stack.needs(stack.policy)
-    return planned(needs, inventories, place, lambda: float("inf"))
-
-
 @app.command("plan")
 def plan(
     repository: Place,
@@ -66,6 +56,8 @@ def plan(
     Reads every source of usage; where one can't be read, nothing is to be removed and the plan says which.
     Exit status: 0 planned, 1 what is planned may not be carried out (a source can't be read, more than at_most).
     """
+    from tallyman_cli.retention_plan import as_data, make, show
+
     opened = context.connect(stack, policy)
     place = one(opened, repository)
     made, _ = make(opened, place)
@@ -91,6 +83,8 @@ def apply(
     Shows the plan and asks, unless --yes is given. The stack's apply_retention does it, by the policy in force, which
     has to enforce retention there; it plans again right before. Exit status: 0 done, 1 refused or not all could go.
     """
+    from tallyman_cli.retention_plan import make, show
+
     opened = context.connect(stack, policy)
     places = addresses.anywhere(opened.policy, repository).repositories
     if not yes:
@@ -235,6 +229,7 @@ def native(
     Exit status: 0 shown, 1 there is no lifecycle policy.
     """
     from tallyman_cli.retention_native import beside, read
+    from tallyman_cli.retention_plan import make
 
     opened = context.connect(stack, policy)
     place = one(opened, repository)
@@ -253,56 +248,3 @@ def native(
                 for r in rows
             ],
         )
-
-
-def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
-    """A plan as JSON."""
-    return {
-        "repository": str(made.inventory.repository),
-        "policy": made.policy,
-        "images": [
-            {
-                "digest": image.digest,
-                "tags": list(image.tags),
-                "kind": image.kind,
-                "family": image.family,
-                "pushed_at": format_time(image.pushed_at),
-                "size": image.size,
-                "action": image.action,
-                "reason": image.reason,
-                "protections": [{"name": name, "reason": reason} for name, reason in image.protections],
-            }
-            for image in made.images()
-        ],
-        "freed_bytes": made.freed_bytes,
-        "refused": "; ".join(made.refused) or None,
-        "saves": saved(made, prices),
-        "enforced": made.retention.enforce,
-    }
-
-
-def show(made: Plan, prices: Prices, now: datetime) -> None:
-    """A plan as a table."""
-    cells = [
-        (
-            " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),
-            output.digest(image.digest),
-            image.kind,
-            f"{(now - image.pushed_at).days}d",
-            output.size(image.size),
-            image.action,
-            image.reason,
-        )
-        for image in made.images()
-    ]
-    output.table(("tags", "digest", "kind", "age", "size", "action", "reason"), cells)
-    money = saved(made, prices)
-    place = made.inventory.repository
-    line = (
-        f"{place}: {len(made.removed)} of {len(made.inventory)} images would go, {output.size(made.freed_bytes)} freed"
-    )
-    if money:
-        line += f", {money['usd_per_month']:.2f} USD a month less ({money['source']}, {money['date']})"
-    output.line(line + ("" if made.retention.enforce else "; a plan only: the policy does not enforce it"))
-    for reason in made.refused:
-        output.say(f"nothing may be removed now: {reason}")

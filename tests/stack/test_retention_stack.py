@@ -10,7 +10,7 @@ from deployed import Deployed, deployed
 import builders as b
 from tallyman.domain.facts import Kind
 from tallyman.domain.names import Digest
-from tallyman_cli import retention, retention_proof
+from tallyman_cli import retention, retention_plan, retention_proof
 
 POLICY = """
 environments:
@@ -52,7 +52,7 @@ def apply(world: Deployed, name: str) -> dict[str, Any]:
 
 def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: Deployed) -> None:
     old, new = versions(world, "rocketseat/plain", 2)
-    plan, _ = retention.make(world.stack, world.place("rocketseat/plain"))
+    plan, _ = retention_plan.make(world.stack, world.place("rocketseat/plain"))
     assert {d for d in old.manifests if plan.goes(d)} == set(old.manifests)
     outcome = apply(world, "rocketseat/plain")
     assert (outcome["failed"], set(outcome["removed"])) == ({}, set(old.manifests))
@@ -61,7 +61,7 @@ def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: De
     assert proof["manifest"] == old.root.raw.decode()
     assert {u["source"] for u in proof["usage"]} == {"ECS", "Lambda", "Batch", "Inspector"}
     assert {f.kind for f in world.facts(old.digest)} >= {Kind.MARKED, Kind.REMOVED, Kind.DELETED, Kind.PUSHED}
-    again, _ = retention.make(world.stack, world.place("rocketseat/plain"))
+    again, _ = retention_plan.make(world.stack, world.place("rocketseat/plain"))
     assert again.removed == []
 
 
@@ -90,7 +90,7 @@ def test_what_ecs_lambda_and_batch_name_stays(world: Deployed) -> None:
         Code={"ImageUri": place.at(by_function.digest)},
         Publish=True,
     )
-    plan, _ = retention.make(world.stack, place)
+    plan, _ = retention_plan.make(world.stack, place)
     kept = {d for built in (by_service, by_function, by_job, newest) for d in built.manifests}
     assert not [d for d in kept if plan.goes(d)]
     assert all(plan.goes(d) for d in free.manifests)

@@ -1,0 +1,68 @@
+"""Options of `tallyman local …`, and what their words mean."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+
+class ScannerMode(StrEnum):
+    """Who completes scans."""
+
+    manual = "manual"
+    clean = "clean"
+
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="The policy in force; without it the demo's.", metavar="FILE")
+]
+ScannerOption = Annotated[
+    ScannerMode, typer.Option("--scanner", help="manual: a scan waits for `local scan`; clean: it completes by itself.")
+]
+QuotaOption = Annotated[
+    list[str] | None,
+    typer.Option("--quota", metavar="NAME=N", help="ECR takes N of these calls a second, as PutImage=10; repeatable."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Keep the registries here; without it nothing outlives the command."),
+]
+BuiltOption = Annotated[bool, typer.Option("--built", help="Run the functions from the output of `make build`.")]
+
+
+def parse_quotas(texts: list[str] | None) -> dict[str, float]:
+    """Calls a second by the call's name, of `--quota NAME=N`. Exits 2 for what is none."""
+    quotas = {}
+    for text in texts or []:
+        name, _, number = text.partition("=")
+        try:
+            quotas[name] = float(number)
+        except ValueError:
+            bad(f"--quota {text}: expected NAME=N, as in PutImage=10")
+    return quotas
+
+
+def parse_finding(text: str) -> dict[str, str]:
+    """Name and severity of `--finding CVE:SEVERITY`. Exits 2 for what is none."""
+    name, _, severity = text.rpartition(":")
+    if not name or not severity:
+        bad(f"--finding {text}: expected CVE:SEVERITY, as in CVE-2026-1234:HIGH")
+    return {"name": name, "severity": severity.upper()}
+
+
+def parse_delay(text: str) -> float:
+    """The seconds of `--delay 500ms`, 2s, 1m or 1h. Exits 2 for what is none."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    for unit in ("ms", "s", "m", "h"):
+        number = text.removesuffix(unit)
+        if number != text and number.replace(".", "", 1).isdigit():
+            return float(number) * units[unit]
+    return bad(f"--delay {text}: expected a number and a unit, as in 500ms, 2s or 1m")
+
+
+def bad(message: str) -> NoReturn:
+    """Says what is wrong with what was given, and exits 2."""
+    print(f"tallyman: {message}", file=sys.stderr)
+    raise typer.Exit(2)
