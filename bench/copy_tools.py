@@ -4,8 +4,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-TALLYMAN = [sys.executable, "-m", "tallyman_cli.start", "copy"]
+TALLYMAN = [str(Path(sys.executable).with_name("tallyman")), "copy"]
 AT_ONCE = "8"
 """Layers at once, for the peers that have an option for it, so that none waits for its default (3 or 4)."""
 

@@ -19,7 +19,8 @@ from tallyman.domain.images import ImageDetail, RepositorySettings, ScanReport
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, Unreachable, Unsupported
-from tallyman.ports import BlobStream, Clock
+from tallyman.ports.clocks import Clock
+from tallyman.ports.copying import BlobStream
 
 if TYPE_CHECKING:
     from builders import Built

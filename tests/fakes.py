@@ -24,7 +24,7 @@ from tallyman.domain.images import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, StateMoved
-from tallyman.ports import Appended, StateChange, StateItem
+from tallyman.ports.records import Appended, StateChange, StateItem
 
 __all__ = [
     "Crash",

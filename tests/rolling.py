@@ -13,7 +13,8 @@ from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy, Service
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import NotAllowed
-from tallyman.ports import Moving, StateChange
+from tallyman.ports.records import StateChange
+from tallyman.ports.running import Moving
 from tallyman.services.roll_out import RollOutReleases
 from tallyman.services.roll_out_progress import roll_out_of, roll_out_partition
 from tallyman.services.unfinished import Unfinished

@@ -13,7 +13,10 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.prevention import repository_policy, role_arn
 from tallyman.errors import BadInput
-from tallyman.ports import Archive, Clock, Guards, Hints, ImageSource, ImageTarget, Ledger, RegistryView, State
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
 from tallyman.services.policy_in_force import FOLDER, POLICY_KEY
 from tallyman_cli import output
 

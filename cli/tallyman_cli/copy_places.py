@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallyman.adapters.oci_auth import Logins
 from tallyman.domain.elsewhere import Folder, Host, layout_at, repository_at
-from tallyman.domain.images import ImageDetail
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, ImageName, Repository, parse_tag
 from tallyman.errors import BadName
+from tallyman.services.streams import MOST
+
+if TYPE_CHECKING:
+    from tallyman.domain.images import ImageDetail
 
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr[.-].*")
 LARGE = 256 * 1024 * 1024
@@ -79,7 +82,7 @@ class Listed:
     """A repository of ECR whose images were all listed: the list says which of them point at which, so that nobody
     has to be asked for the referrers of each."""
 
-    def __init__(self, origin: Any, details: Iterable[ImageDetail]) -> None:
+    def __init__(self, origin: Any, details: "Iterable[ImageDetail]") -> None:
         self._origin = origin
         self._pointing: dict[Digest, list[Descriptor]] = {}
         for detail in details:
@@ -235,10 +238,10 @@ class Ways:
         return {Digest.parse(tag.replace("-", ":")): frozenset() for tag in tags}
 
     def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
-        """ECR: by the list that was read. Else one question each, sixteen at once."""
+        """ECR: by the list that was read. Else one question each, MOST at once."""
         if repository in self._listed:
             return self._listed[repository].pointed_at
-        with ThreadPoolExecutor(16, thread_name_prefix="referrers") as pool:
+        with ThreadPoolExecutor(MOST, thread_name_prefix="referrers") as pool:
             found = pool.map(lambda subject: self.reads(repository).referrers(repository, subject), subjects)
             return {s: frozenset(d.digest for d in each) for s, each in zip(subjects, found, strict=True)}
 

@@ -13,7 +13,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
-from tallyman.ports import Ledger, State, StateItem
+from tallyman.ports.records import Ledger, State, StateItem
 from tallyman.services.freezes import ALL, folded, freeze_partition
 from tallyman.services.gather import gather
 from tallyman.services.release import release_partition

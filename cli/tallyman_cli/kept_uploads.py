@@ -17,7 +17,7 @@ from tempfile import NamedTemporaryFile
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import StateMoved
-from tallyman.ports import StateChange, StateItem
+from tallyman.ports.records import StateChange, StateItem
 
 _DAY = 86400.0  # seconds
 

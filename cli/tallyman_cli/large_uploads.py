@@ -13,7 +13,7 @@ from tallyman.adapters.oci_uploads import OciUploads
 from tallyman.domain.elsewhere import Host
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, Forgotten, TallymanError, Unreachable, Unsupported
-from tallyman.ports import StateChange, StateItem
+from tallyman.ports.records import StateChange, StateItem
 from tallyman.services.parts import Parts
 from tallyman_cli.kept_uploads import KeptUploads, folder
 

@@ -12,7 +12,7 @@ from itertools import islice
 from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.history import PUSHES, TAG_MOVED, Row, history
 from tallyman.domain.names import Digest, Repository
-from tallyman.ports import Ledger
+from tallyman.ports.records import Ledger
 
 _JOINED = timedelta(seconds=6)
 """Tellings of one call may lie up to five seconds apart: what is nearer to the last fact read may still change."""

@@ -20,7 +20,7 @@ from tallyman.domain.images import RepositorySettings
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, TallymanError, Unsupported
-from tallyman.ports import ImageSource, ImageTarget, RegistryView
+from tallyman.ports.registries import ImageSource, ImageTarget, RegistryView
 
 OTHER = Repository(DEV.registry, "rocketseat/base")
 NOWHERE = Repository(DEV.registry, "rocketseat/nowhere")

@@ -14,7 +14,7 @@ from fakes import FakeLedger, FakeState
 from tallyman.adapters.dynamodb import DynamoLedger, DynamoState
 from tallyman.domain.facts import Fact, Kind, Via
 from tallyman.errors import BadInput, NotFound, StateMoved, Throttled, Unreachable
-from tallyman.ports import Appended, Ledger, State, StateChange
+from tallyman.ports.records import Appended, Ledger, State, StateChange
 
 APP = digest_of("app")
 OTHER = digest_of("other")

@@ -20,7 +20,9 @@ from tallyman.adapters.sqs import DeadLetters, SqsHints
 from tallyman.domain.images import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import BadInput, DigestMismatch, NotFound, Throttled, Unreachable
-from tallyman.ports import Announcements, Archive, Hints, Notices, People, Trail
+from tallyman.ports.messages import Announcements, Hints, Notices, People
+from tallyman.ports.records import Archive
+from tallyman.ports.registries import Trail
 from tallyman_local.trail import Trail as LocalTrail
 
 BUCKET = "t-archive"

@@ -13,7 +13,7 @@ from tallyman.adapters.clients import Clients
 from tallyman.adapters.registry_buses import EventBridgeBuses
 from tallyman.domain.names import Registry
 from tallyman.errors import NotAllowed, NotFound, Throttled
-from tallyman.ports import RegistryBuses, Way
+from tallyman.ports.messages import RegistryBuses, Way
 
 
 class OneAccount(Clients):

@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.policy.model import Push
 from tallyman.errors import BadMessage
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.creations import CREATING
 
 PULL = ("333333333333",)

@@ -11,7 +11,7 @@ from rolling import ONE, TWO, World
 from builders import DEV, image
 from fakes import Crash, CrashAfter
 from tallyman.domain.facts import Kind
-from tallyman.ports import Moving
+from tallyman.ports.running import Moving
 from tallyman.services.release import releases
 
 

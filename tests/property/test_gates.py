@@ -18,7 +18,7 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, judge_all
 from tallyman.domain.gates.window import WindowGate
 from tallyman.domain.policy import end_of_day
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import Judge
 

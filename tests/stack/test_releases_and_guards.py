@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import builders as b
 from tallyman.domain.prevention import problem
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.creations import CREATING
 from tallyman_cli.main import app
 

@@ -11,7 +11,7 @@ from builders import DEV, PROD, multi_arch, signature
 from tallyman.domain.facts import Kind
 from tallyman.domain.usage import Use
 from tallyman.errors import BadMessage
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.judge import pending_partition
 from tallyman.services.lease import Leases
 from tallyman.services.marks import marks_partition

@@ -11,8 +11,9 @@ from builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
 from fakes import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Forgotten, OutOfTime, TallymanError, Unreachable
-from tallyman.ports import StateChange
-from tallyman.services.copy import Parts, Staged, family, stage
+from tallyman.ports.records import StateChange
+from tallyman.services.copy import Staged, family, stage
+from tallyman.services.parts import Parts
 
 PART = 5_000
 SIZE = 28_000

@@ -8,7 +8,7 @@ from builders import DEV, PROD, image, multi_arch, pushed
 from fakes import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeRegistries, FakeState
 from tallyman.domain.facts import Kind
 from tallyman.errors import Throttled, Unreachable
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 
 
 def work(crash: CrashAfter, ledger: FakeLedger, hints: FakeHints) -> None:

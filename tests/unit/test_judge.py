@@ -8,7 +8,7 @@ from recording import World, policy
 from builders import DEV, image, push_event, scanned
 from tallyman.domain.facts import Kind
 from tallyman.errors import StateMoved
-from tallyman.ports import StateItem
+from tallyman.ports.records import StateItem
 from tallyman.services.judge import pending_partition
 
 

@@ -13,7 +13,7 @@ from tallyman.domain.commands import COMMANDS, LONGEST, parse_command
 from tallyman.domain.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import Judge
 from tallyman.services.record_command import RecordCommand

@@ -17,7 +17,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.prevention import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.consequences import Consequences
 from tallyman.services.guarded import Guarded
 from tallyman.services.misfits import watch_partition, would_not_pass

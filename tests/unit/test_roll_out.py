@@ -8,7 +8,8 @@ from rolling import IMAGE, NAME, ONE, TWO, World, policy
 
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadMessage, NotAllowed, NotFound, Unreachable
-from tallyman.ports import Moving, StateChange
+from tallyman.ports.records import StateChange
+from tallyman.ports.running import Moving
 from tallyman.services.lease import lease_partition
 from tallyman.services.roll_out import LIMIT
 from tallyman.services.roll_out_progress import roll_out_lease

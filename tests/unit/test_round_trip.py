@@ -11,7 +11,7 @@ from builders import DEV, PROD, PROD_SA
 from tallyman.domain.events import TRIP, TRIP_SOURCE, RoundTrip, parse_event
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotAllowed
-from tallyman.ports import Way
+from tallyman.ports.messages import Way
 from tallyman.services.reconcile import Reconcile
 from tallyman.services.round_trip import RoundTrips, trip_partition
 

@@ -7,7 +7,8 @@ import pytest
 from rolling import NAME, ONE, TWO, World, policy
 
 from tallyman.domain.times import format_time
-from tallyman.ports import Moving, StateChange
+from tallyman.ports.records import StateChange
+from tallyman.ports.running import Moving
 from tallyman.services.lease import lease_partition
 from tallyman.services.roll_out_progress import roll_out_lease
 from tallyman.services.unfinished import AGAIN, OVERDUE

@@ -14,7 +14,7 @@ from builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.holdings import ACTIVE
 from tallyman.services.round_trip import trip_partition
 from tallyman.services.sweep import SWEEP

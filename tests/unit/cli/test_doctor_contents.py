@@ -9,7 +9,7 @@ import builders as b
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
-from tallyman.ports import StateChange
+from tallyman.ports.records import StateChange
 from tallyman.services.gather import tag_partition
 from tallyman.services.sweep import SWEEP
 from tallyman_cli.checkup_contents import Contents

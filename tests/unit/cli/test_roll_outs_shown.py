@@ -10,7 +10,7 @@ from rolling import Fleet
 from builders import DEV, PROD, PROD_SA, Built, image
 from tallyman.adapters import policy_file
 from tallyman.domain.times import format_time
-from tallyman.ports import Moving
+from tallyman.ports.running import Moving
 from tallyman.services.roll_out import RollOutReleases
 from tallyman.services.roll_out_progress import roll_out_hint
 

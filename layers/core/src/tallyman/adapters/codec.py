@@ -12,7 +12,7 @@ from tallyman.domain.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time, sort_time
 from tallyman.errors import BadInput
-from tallyman.ports import StateChange, StateItem
+from tallyman.ports.records import StateChange, StateItem
 
 LIMIT = 350 * 1024
 """Bytes. DynamoDB takes items up to 400 KB, names of attributes included; what is larger belongs into the

@@ -21,7 +21,7 @@ from tallyman.domain.facts import Fact
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, StateMoved, TallymanError, Throttled, Unreachable
-from tallyman.ports import Appended, StateChange, StateItem
+from tallyman.ports.records import Appended, StateChange, StateItem
 
 _LAST = "#~"  # after `#` and any id: ids are hexadecimal
 _REASONS: dict[str, type[TallymanError]] = {

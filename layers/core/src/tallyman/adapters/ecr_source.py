@@ -22,7 +22,7 @@ from tallyman.domain.images import ImageDetail
 from tallyman.domain.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import NotAllowed, NotFound, Throttled, Unreachable, Unsupported
-from tallyman.ports import BlobStream
+from tallyman.ports.copying import BlobStream
 
 
 class EcrSource:

@@ -1,6 +1,5 @@
 """Requests to `/v2/` of a registry that is no ECR: where it is, who we are, what is tried again."""
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -178,6 +177,8 @@ class OciHttp:
 
     def _pause(self, attempt: int, asked: float | None) -> None:
         """Growing, and different for each of us, so that those who were refused together don't come back together."""
+        import random  # seldom needed, and its import takes as long as a request
+
         spread = random.uniform(0.5, 1.5)
         self._sleep(asked + spread * 0.2 if asked is not None else 0.1 * 2**attempt * spread)
 

@@ -21,7 +21,7 @@ from tallyman.domain.elsewhere import layout_path
 from tallyman.domain.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadManifest, BadName, DigestMismatch, NotFound, Refused, Unreachable
-from tallyman.ports import BlobStream
+from tallyman.ports.copying import BlobStream
 
 _NAME = "org.opencontainers.image.ref.name"
 _LAYOUT = '{"imageLayoutVersion":"1.0.0"}'

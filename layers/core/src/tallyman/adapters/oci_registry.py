@@ -29,7 +29,7 @@ from tallyman.errors import (
     Unreachable,
     Unsupported,
 )
-from tallyman.ports import BlobStream
+from tallyman.ports.copying import BlobStream
 
 AT_ONCE = 16
 """Questions on their way at once."""

@@ -8,7 +8,7 @@ from tallyman.adapters.translate import translated
 from tallyman.domain.events import TRIP, TRIP_SOURCE
 from tallyman.domain.names import Registry
 from tallyman.errors import NotFound
-from tallyman.ports import Way
+from tallyman.ports.messages import Way
 
 
 class EventBridgeBuses:

@@ -7,7 +7,7 @@ from tallyman.adapters.translate import translated
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput, NotFound
-from tallyman.ports import Moving
+from tallyman.ports.running import Moving
 
 _KEPT = (
     "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "ephemeralStorage",

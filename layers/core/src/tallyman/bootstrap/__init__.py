@@ -9,7 +9,7 @@ from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import SERVICES, reconcile
 from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
-from tallyman.ports import Deadline
+from tallyman.ports.clocks import Deadline
 from tallyman.settings import Settings
 
 MARGIN = 10.0

@@ -9,7 +9,7 @@ from tallyman.adapters.clients import Clients
 from tallyman.adapters.notices import BusAnnouncements, SnsNotices
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
-from tallyman.ports import Clock
+from tallyman.ports.clocks import Clock
 from tallyman.services.judge import Judge
 from tallyman.settings import Settings
 

@@ -58,8 +58,8 @@ def record_command(a: Adapters) -> Any:
 
 def promote_image(a: Adapters) -> Any:
     """The service behind functions/promote_image."""
-    from tallyman.services.copy import Parts
     from tallyman.services.creations import Creations
+    from tallyman.services.parts import Parts
     from tallyman.services.promote_image import PromoteImage
     from tallyman.services.release import Releases
     from tallyman.services.roll_back import RollBacks

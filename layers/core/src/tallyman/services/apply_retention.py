@@ -10,18 +10,10 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
-from tallyman.ports import (
-    Archive,
-    Clock,
-    Deadline,
-    Hints,
-    ImageRemover,
-    Ledger,
-    Notices,
-    RegistryView,
-    State,
-    StateItem,
-)
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.records import Archive, Ledger, State, StateItem
+from tallyman.ports.registries import ImageRemover, RegistryView
 from tallyman.services.inventory import TakeInventory
 from tallyman.services.lease import Leases
 from tallyman.services.marks import Marks

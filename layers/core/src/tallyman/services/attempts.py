@@ -11,7 +11,9 @@ from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, parse_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
-from tallyman.ports import Clock, Hints, Ledger, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State, StateChange
 from tallyman.services.judge import Judge, pending_key, promote_hint
 
 FIRST_PAUSE, LONGEST_PAUSE = 2, 900

@@ -8,7 +8,8 @@ from concurrent.futures import Executor, wait
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, Unreachable
-from tallyman.ports import Deadline, Origin
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Origin
 
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can write down how far it came."""

@@ -9,7 +9,8 @@ from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
 from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
-from tallyman.ports import Ledger, State, Usage
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.running import Usage
 from tallyman.services.gather import above, gather, tag_partition
 from tallyman.services.release import is_recalled, release_partition, releases
 

@@ -15,29 +15,39 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import Protocol
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import Passing, TallymanError
-from tallyman.ports import Deadline, Destination, Origin
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination, Origin
 from tallyman.services.blobs import ahead, chunks
 from tallyman.services.family import Family, families, family, join
-from tallyman.services.parts import InParts, Parts
-from tallyman.services.staging import Staged, Work
+from tallyman.services.staging import Held, Staged, Work
 from tallyman.services.streams import MOST, Streams, beginning
 from tallyman.services.tee import Teed, tee
 from tallyman.services.watch import Watch
 
-__all__ = ["Family", "Parts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
+__all__ = ["Family", "Held", "InParts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
 nobody waits for one side where both can be asked."""
 
 
-Held = Mapping[str, Manifest | None]
-"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
+class InParts(Protocol):
+    """How large blobs go, if their uploads are to outlive the run."""
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """Whether a blob of this size goes so."""
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        """Sends the blob's bytes, of which `chunks` are those from `start` on."""
 
 
 def ask_ahead(target: Destination, place: Repository, name: str) -> tuple[Held, float]:

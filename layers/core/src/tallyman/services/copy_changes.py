@@ -9,7 +9,7 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
-from tallyman.ports import Origin
+from tallyman.ports.copying import Origin
 from tallyman.services.copy_images import Image
 
 

@@ -12,9 +12,9 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
-from tallyman.ports import Deadline, Destination, Origin
-from tallyman.services.copy import Family, Held, Staged, Survey, Watch, ask_ahead, families, stage, survey
-from tallyman.services.parts import InParts
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination, Origin
+from tallyman.services.copy import Family, Held, InParts, Staged, Survey, Watch, ask_ahead, families, stage, survey
 
 BATCH = 200
 """Images that are copied together: what they share travels once, and their manifests are held in memory."""

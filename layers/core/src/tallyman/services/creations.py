@@ -9,7 +9,9 @@ from tallyman.domain.policy.model import Push
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, StateMoved
-from tallyman.ports import Clock, ImageTarget, RegistryView, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import State, StateChange
+from tallyman.ports.registries import ImageTarget, RegistryView
 
 CREATING = "S#creating"
 """The partition of the state table with the repositories that we are about to create, sk the repository, data

@@ -9,7 +9,7 @@ from tallyman.domain.images import ImageDetail
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import parse_time
 from tallyman.domain.values import dataclass
-from tallyman.ports import StateItem
+from tallyman.ports.records import StateItem
 from tallyman.services.record_image import Seen
 
 

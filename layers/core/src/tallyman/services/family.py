@@ -10,7 +10,8 @@ from tallyman.domain.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
-from tallyman.ports import Deadline, Origin
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Origin
 from tallyman.services.blobs import enough_time
 
 

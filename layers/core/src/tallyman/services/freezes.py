@@ -6,7 +6,7 @@ from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import Freeze
 from tallyman.domain.people import who
 from tallyman.domain.times import format_time, parse_time
-from tallyman.ports import State, StateChange, StateItem
+from tallyman.ports.records import State, StateChange, StateItem
 
 ALL = "*"
 """The sk of the item for an environment as a whole."""

@@ -10,7 +10,7 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.referrers import is_gone, referrers
-from tallyman.ports import State
+from tallyman.ports.records import State
 from tallyman.services.freezes import in_force
 from tallyman.services.release import release_partition
 

@@ -9,7 +9,10 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, StateMoved, TallymanError
-from tallyman.ports import Clock, Deadline, Guards, Notices, State, StateChange
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import State, StateChange
+from tallyman.ports.registries import Guards
 from tallyman.services.blobs import enough_time
 from tallyman.services.creations import pushers_of
 from tallyman.services.sweep import SWEEP

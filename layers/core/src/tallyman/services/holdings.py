@@ -11,7 +11,7 @@ from typing import Any
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time, sort_time
 from tallyman.errors import StateMoved
-from tallyman.ports import State, StateChange, StateItem
+from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.gather import tag_partition
 
 ACTIVE = "A#active"

@@ -14,7 +14,8 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.domain.verify import MAX_CONFIG_BYTES, ImageConfig, Notes, many
 from tallyman.errors import BadManifest, NotFound, Passing, TallymanError, Unsupported
-from tallyman.ports import Deadline, ImageSource
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.registries import ImageSource
 from tallyman.services.blobs import Read, enough_time, read_blob
 
 _Answer = TypeVar("_Answer")

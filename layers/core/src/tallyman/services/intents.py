@@ -7,7 +7,8 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
-from tallyman.ports import Clock, Ledger
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
 
 
 def is_intended(facts: list[Fact], repository: Repository) -> bool:

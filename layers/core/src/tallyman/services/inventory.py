@@ -8,7 +8,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, Refused
-from tallyman.ports import Archive, Deadline, ImageSource
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.records import Archive
+from tallyman.ports.registries import ImageSource
 from tallyman.services.blobs import enough_time
 
 _BATCH = 100

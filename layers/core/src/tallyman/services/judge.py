@@ -15,7 +15,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
-from tallyman.ports import Appended, Clock, Hints, Ledger, Notices, State, StateChange, StateItem
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.records import Appended, Ledger, State, StateChange, StateItem
 from tallyman.services.gather import Once, above, gather
 from tallyman.services.misfits import Misfits
 

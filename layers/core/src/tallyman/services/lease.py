@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from tallyman.domain.times import format_time, parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import Leased, Passing, StateMoved
-from tallyman.ports import Clock, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import State, StateChange
 
 LENGTH = timedelta(seconds=4)
 """How long a lease is good for without being renewed. Short: work whose worker was killed goes on when it ends."""

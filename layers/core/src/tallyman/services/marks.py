@@ -10,7 +10,8 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
-from tallyman.ports import Clock, Ledger, State, StateChange, StateItem
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger, State, StateChange, StateItem
 from tallyman.services.retention_runs import Run
 
 _HOLDERS = 100

@@ -9,7 +9,8 @@ from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import FAILED, WAITING, GateResult
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
-from tallyman.ports import Notices, State, StateChange, StateItem
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.release import release_partition
 
 _OF_THE_WAY_IN = frozenset({"target", "order"})

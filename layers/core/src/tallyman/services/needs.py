@@ -13,7 +13,10 @@ from tallyman.domain.retention.known import Release, wanted_tags
 from tallyman.domain.times import format_time, parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, TallymanError
-from tallyman.ports import Clock, ImageSource, Ledger, Replication, State, UsageReadings
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource, Replication
+from tallyman.ports.running import UsageReadings
 from tallyman.services.freezes import in_force
 from tallyman.services.gather import tag_partition
 from tallyman.services.judge import pending_partition

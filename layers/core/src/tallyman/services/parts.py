@@ -14,7 +14,9 @@ from typing import Protocol
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import DigestMismatch, Forgotten, Unreachable
-from tallyman.ports import Clock, LayerUploads, StateChange, StateItem
+from tallyman.ports.clocks import Clock
+from tallyman.ports.copying import LayerUploads
+from tallyman.ports.records import StateChange, StateItem
 
 LARGE = 128 * 1024 * 1024
 """Bytes from which on a blob goes in parts: a smaller one is quicker sent again than written down."""
@@ -30,19 +32,6 @@ _KEPT = timedelta(days=1)
 
 def _always(repository: Repository) -> bool:
     return True
-
-
-class InParts(Protocol):
-    """How large blobs go, if their uploads are to outlive the run."""
-
-    def suits(self, repository: Repository, size: int) -> bool:
-        """Whether a blob of this size goes so."""
-
-    def offset(self, repository: Repository, digest: Digest) -> int:
-        """Bytes that the registry has of an upload that was begun; 0: there is none."""
-
-    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """Sends the blob's bytes, of which `chunks` are those from `start` on."""
 
 
 class Progress(Protocol):

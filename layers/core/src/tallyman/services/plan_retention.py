@@ -6,7 +6,7 @@ from dataclasses import replace
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Plan, Reading, plan_retention
 from tallyman.domain.retention.inventory import NEVER, millis
-from tallyman.ports import Deadline
+from tallyman.ports.clocks import Deadline
 from tallyman.services.inventory import TakeInventory
 from tallyman.services.needs import Needs
 

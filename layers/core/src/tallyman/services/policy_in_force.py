@@ -3,7 +3,8 @@
 from tallyman.domain.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.ports import Archive, Clock, Ledger, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Archive, Ledger, State, StateChange
 
 POLICY_KEY = ("POLICY", "in-force")
 """The item of the state table: data {digest, at}."""

@@ -35,9 +35,12 @@ from tallyman.errors import (
     StateMoved,
     TallymanError,
 )
-from tallyman.ports import Clock, Deadline, Hints, ImageSource, ImageTarget, Ledger, State
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource, ImageTarget
 from tallyman.services.attempts import Attempts
-from tallyman.services.copy import Family, Parts, Staged, family, stage
+from tallyman.services.copy import Family, InParts, Staged, family, stage
 from tallyman.services.gather import gather
 from tallyman.services.intents import intend
 from tallyman.services.judge import Judge, promote_hint
@@ -73,7 +76,7 @@ class PromoteImage:
     clock: Clock
     roll_backs: RollBacks | None = None
     sleep: Callable[[float], None] = time.sleep
-    parts: Parts | None = None
+    parts: InParts | None = None
     signing: ReadSigning | None = None
 
     def handle(self, body: str, deadline: Deadline) -> str:

@@ -8,7 +8,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
-from tallyman.ports import Appended, Clock, Ledger, SigningView
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Appended, Ledger
+from tallyman.ports.registries import SigningView
 
 
 @dataclass(frozen=True, slots=True)

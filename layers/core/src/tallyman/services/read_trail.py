@@ -8,7 +8,9 @@ from tallyman.domain.names import Registry
 from tallyman.domain.times import format_time, parse_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Refused, StateMoved
-from tallyman.ports import Clock, Deadline, Ledger, State, StateChange, Trail
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.registries import Trail
 from tallyman.services.blobs import enough_time
 from tallyman.services.record_call import RecordCall
 from tallyman.services.stowaways import report_stowaway

@@ -16,7 +16,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
 from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, Passing, TallymanError
-from tallyman.ports import Clock, Deadline, RegistryView, State
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import State
+from tallyman.ports.registries import RegistryView
 from tallyman.services.holdings import active
 from tallyman.services.judge import pending_partition
 from tallyman.services.read_trail import ReadTrail

@@ -7,7 +7,8 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
-from tallyman.ports import Clock, Ledger
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
 from tallyman.services.record_image import RecordImage, Seen
 
 

@@ -13,7 +13,9 @@ from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotAllowed, StateMoved
-from tallyman.ports import Clock, Hints, Ledger, Notices, People, State
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints, Notices, People
+from tallyman.ports.records import Ledger, State
 from tallyman.services.freezes import freeze_change
 from tallyman.services.judge import Judge, pending_partition
 

@@ -17,7 +17,10 @@ from tallyman.domain.provenance import built
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, StateMoved
-from tallyman.ports import Appended, Archive, Clock, ImageSource, Ledger, Notices, State
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import Appended, Archive, Ledger, State
+from tallyman.ports.registries import ImageSource
 from tallyman.services.gather import tag_partition
 from tallyman.services.holdings import hold, lost_change, tag_change
 from tallyman.services.judge import Judge

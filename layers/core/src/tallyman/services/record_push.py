@@ -11,7 +11,8 @@ from tallyman.domain.images import ApiCall
 from tallyman.domain.policy import Policy
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
-from tallyman.ports import Clock, State
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import State
 from tallyman.services.holdings import mark_active
 from tallyman.services.judge import Judge
 from tallyman.services.record_call import RecordCall

@@ -9,7 +9,9 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotFound
-from tallyman.ports import Appended, Archive, Clock, Ledger, RegistryView
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Appended, Archive, Ledger
+from tallyman.ports.registries import RegistryView
 from tallyman.services.judge import Judge
 
 _ENDED = frozenset({"complete", "failed", "unsupported"})

@@ -11,7 +11,9 @@ from tallyman.domain.provenance import build_of, predicates
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest
-from tallyman.ports import Archive, Clock, ImageSource, Ledger
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Archive, Ledger
+from tallyman.ports.registries import ImageSource
 from tallyman.services.judge import Judge
 from tallyman.services.read_signing import ReadSigning
 

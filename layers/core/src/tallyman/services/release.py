@@ -11,7 +11,9 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
 from tallyman.domain.values import dataclass
-from tallyman.ports import Announcements, Appended, Clock, Ledger, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Announcements
+from tallyman.ports.records import Appended, Ledger, State, StateChange
 from tallyman.services.lease import Lease
 
 RELEASED = "Image Released"

@@ -17,7 +17,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, StateMoved, TallymanError
-from tallyman.ports import Clock, Deadline, Notices, State, StateChange, StateItem
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.blobs import enough_time
 from tallyman.services.consequences import Consequences
 from tallyman.services.guarded import Guarded

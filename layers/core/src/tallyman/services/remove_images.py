@@ -14,7 +14,9 @@ from tallyman.domain.retention.proof import FOLDER, proof
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Leased, Refused, StateMoved
-from tallyman.ports import Archive, Clock, ImageRemover, StateItem
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Archive, StateItem
+from tallyman.ports.registries import ImageRemover
 from tallyman.services.inventory import TakeInventory
 from tallyman.services.lease import Leases
 from tallyman.services.marks import Marks

@@ -7,7 +7,8 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import StateMoved
-from tallyman.ports import Hints, State, StateChange
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import State, StateChange
 
 _GATHER = "RT#gather"
 DELAY = 900

@@ -9,7 +9,9 @@ from tallyman.domain.retention import Plan
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import StateMoved
-from tallyman.ports import Clock, Notices, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import State, StateChange
 
 RUNS = "RT#runs"
 """The partition of the state table with an item for each repository, sk `<registry>/<repository>`.

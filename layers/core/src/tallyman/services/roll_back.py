@@ -11,7 +11,10 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, Leased, NotFound, Passing, Refused
-from tallyman.ports import Clock, Hints, ImageSource, Ledger, State
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource
 from tallyman.services.lease import Leases
 from tallyman.services.release import Releases, is_recalled
 

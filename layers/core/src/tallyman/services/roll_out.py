@@ -22,7 +22,11 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, Leased, NotFound, TallymanError
-from tallyman.ports import Clock, Hints, ImageSource, Ledger, Moving, Notices, RollOuts, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.registries import ImageSource
+from tallyman.ports.running import Moving, RollOuts
 from tallyman.services.lease import Leases
 from tallyman.services.release import release_partition
 from tallyman.services.roll_out_progress import (

@@ -12,7 +12,7 @@ from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
-from tallyman.ports import Ledger, State, StateItem
+from tallyman.ports.records import Ledger, State, StateItem
 from tallyman.services.release import RELEASED, release_partition
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"

@@ -14,7 +14,9 @@ from tallyman.domain.names import Registry
 from tallyman.domain.times import sort_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, StateMoved, TallymanError
-from tallyman.ports import Clock, RegistryBuses, State, StateChange
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import RegistryBuses
+from tallyman.ports.records import State, StateChange
 
 _KEPT = timedelta(hours=1)
 

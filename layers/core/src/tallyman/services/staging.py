@@ -1,6 +1,5 @@
 """What is done, and still to do, in one target of a copy."""
 
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
@@ -9,14 +8,19 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
-from tallyman.ports import Deadline, Destination
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination
 from tallyman.services.blobs import enough_time, patience
 from tallyman.services.family import Family
+from tallyman.services.order import Order
 from tallyman.services.streams import MOST
 from tallyman.services.watch import Watch
 
 PUTS = 16
 """Manifests on their way at once: those that do not need each other."""
+
+Held = Mapping[str, Manifest | None]
+"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ class Work:
         tags: Mapping[Digest, str],
         unseen: Collection[Digest] = (),
         empty: bool = False,
-        held: Mapping[str, Manifest | None] | None = None,
+        held: Held | None = None,
     ) -> None:
-        """`held`: what it answered a moment ago, by tag or digest; None is not there."""
+        """`held`: what it answered a moment ago."""
         self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
         self.watch, self.unseen, self.empty, self.held = watch, unseen, empty, held or {}
         self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
@@ -73,10 +77,8 @@ class Work:
         self.mounted: list[Digest] = []
         self.refused: dict[Digest, str] = dict(family.unreadable)
         self._referrers = {m.digest for m in family.referrers}
-        self._outstanding: dict[Digest, set[Digest]] = {}
-        self._wanted_by: dict[Digest, list[Manifest]] = {}
-        self._unsettled: dict[Digest, TallymanError] = {}
-        self._settling = threading.Lock()
+        self._order = Order((), {})
+        self._unsettled: TallymanError | None = None
 
     def outcome(self) -> Staged | TallymanError:
         """What came of it."""
@@ -152,29 +154,18 @@ class Work:
             self.watch.mounted(self.repository, digest, self.family.blobs[digest].size)
 
     def await_blobs(self) -> None:
-        """Writes down what each manifest waits for, so that `settle` knows when it may go."""
-        coming = {*self.lacking, *(m.digest for m in self.needed)}
-        for manifest in self.needed:
-            needs = (self.family.blobs_of(manifest) | set(_below(manifest))) & coming
-            self._outstanding[manifest.digest] = needs
-            for digest in needs:
-                self._wanted_by.setdefault(digest, []).append(manifest)
+        """From now on `settle` knows what each manifest waits for."""
+        self._order = Order(self.needed, {m.digest: self.family.blobs_of(m) & self.lacking for m in self.needed})
 
     def settle(self, digest: Digest) -> None:
         """The blob or manifest is there: puts what waited for nothing else, while other blobs are on their way. What
         that raises is raised by `finish`: the other blobs are brought first."""
-        ready = []
-        with self._settling:
-            for manifest in self._wanted_by.pop(digest, ()):
-                self._outstanding[manifest.digest].discard(digest)
-                if not self._outstanding[manifest.digest]:
-                    ready.append(manifest)
-        for manifest in ready:
+        for manifest in self._order.arrived(digest):
             try:
                 if not self.error and self._put(manifest):
                     self.settle(manifest.digest)
             except TallymanError as error:
-                self._unsettled[manifest.digest] = error
+                self._unsettled = error
 
     def finish(self, alone: "Callable[[Digest, Work], None]") -> None:
         """Catches up with blobs alone, then puts the other manifests bottom-up and reads all back."""
@@ -187,10 +178,10 @@ class Work:
                 self._has(digest)
         for digest in sorted(self.lacking - self.broken.keys()):
             alone(digest, self)
-        for error in self._unsettled.values():
-            raise error
+        if self._unsettled:
+            raise self._unsettled
         with ThreadPoolExecutor(PUTS, thread_name_prefix="put") as pool:
-            for level in self._levels({*self.pushed, *self.broken, *self.refused}):
+            for level in self._order.levels({*self.pushed, *self.broken, *self.refused}):
                 for done in [pool.submit(self._put, manifest) for manifest in level]:
                     done.result()
         self._read_back()
@@ -212,19 +203,6 @@ class Work:
     def _has(self, digest: Digest) -> None:
         self.uploaded.append(digest)
         self.lacking.discard(digest)
-
-    def _levels(self, done: set[Digest]) -> Iterator[list[Manifest]]:
-        """The manifests that are still needed, such that none needs another of its own level or of a later one."""
-        depth: dict[Digest, int] = {}
-        levels: list[list[Manifest]] = []
-        for manifest in self.needed:  # each comes after what it lists and points at
-            if manifest.digest in done:
-                continue
-            level = max((depth[d] + 1 for d in _below(manifest) if d in depth), default=0)
-            depth[manifest.digest] = level
-            levels += [[] for _ in range(level + 1 - len(levels))]
-            levels[level].append(manifest)
-        return iter(levels)
 
     def _put(self, manifest: Manifest) -> bool:
         """Whether it is there now. What ends the target is raised; what ends this manifest is written down."""
@@ -267,7 +245,7 @@ class Work:
         self,
         manifests: Sequence[Manifest],
         tags: Mapping[Digest, str] | None = None,
-        held: Mapping[str, Manifest | None] | None = None,
+        held: Held | None = None,
     ) -> set[Digest]:
         """Those of which the repository gives back exactly these bytes; where it gives others, that is an error."""
         if not manifests:
@@ -305,11 +283,3 @@ class Work:
             found.update(level)
             level = [c.digest for d in level for c in known[d].children if c.digest in known and c.digest not in found]
         return found
-
-
-def _below(manifest: Manifest) -> list[Digest]:
-    """The manifests that have to be there before it."""
-    below = [child.digest for child in manifest.children]
-    if manifest.subject:
-        below.append(manifest.subject.digest)
-    return below

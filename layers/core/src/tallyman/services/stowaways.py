@@ -5,7 +5,8 @@ from tallyman.domain.history import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.ports import Appended, Ledger, Notices
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import Appended, Ledger
 from tallyman.services.intents import is_intended
 
 

@@ -21,7 +21,10 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, StateMoved
-from tallyman.ports import Appended, Clock, Deadline, ImageSource, Ledger, Notices, State, StateChange
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import Appended, Ledger, State, StateChange
+from tallyman.ports.registries import ImageSource
 from tallyman.services.blobs import enough_time
 from tallyman.services.differences import Known, differences
 from tallyman.services.gather import tag_partition

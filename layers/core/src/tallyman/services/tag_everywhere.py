@@ -8,7 +8,7 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Repository
 from tallyman.errors import Passing, StateMoved, TagTaken, TallymanError
-from tallyman.ports import ImageTarget
+from tallyman.ports.registries import ImageTarget
 from tallyman.services.lease import Lease
 from tallyman.services.targets import Targets, worst
 

@@ -11,7 +11,9 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, Passing, TallymanError
-from tallyman.ports import Clock, ImageSource, Ledger, RegistryView
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
+from tallyman.ports.registries import ImageSource, RegistryView
 from tallyman.services.creations import Creations
 
 

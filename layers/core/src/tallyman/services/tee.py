@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from tallyman.domain.names import Digest
 from tallyman.domain.values import dataclass
 from tallyman.errors import DigestMismatch, OutOfTime, Passing, TallymanError
-from tallyman.ports import Deadline
+from tallyman.ports.clocks import Deadline
 from tallyman.services.blobs import enough_time, patience
 
 DEPTH = 4

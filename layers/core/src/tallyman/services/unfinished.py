@@ -5,7 +5,9 @@ from datetime import timedelta
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time
 from tallyman.domain.values import dataclass
-from tallyman.ports import Clock, Hints, State, StateItem
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import State, StateItem
 from tallyman.services.lease import lease_partition
 from tallyman.services.roll_out_progress import RUNNING, roll_out_hint, roll_out_lease, roll_out_partition, steps_of
 from tallyman.services.waiting import Waiting

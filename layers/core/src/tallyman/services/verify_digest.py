@@ -13,7 +13,9 @@ from tallyman.domain.provenance import labels
 from tallyman.domain.times import whole_millis
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
-from tallyman.ports import Clock, Deadline, ImageSource, Ledger, State
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource
 from tallyman.services.gather import tag_partition
 from tallyman.services.intents import is_intended
 from tallyman.services.judge import Judge

@@ -15,7 +15,8 @@ from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 from tallyman.domain.verify import PlatformImage, Verification
-from tallyman.ports import Deadline, ImageSource
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.registries import ImageSource
 from tallyman.services.inspect_image import Inspection, Referrer
 
 Level = Literal["presence", "content"]

@@ -13,7 +13,10 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
-from tallyman.ports import Clock, Deadline, Hints, Ledger, RegistryView, State, StateChange
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.registries import RegistryView
 from tallyman.services.blobs import enough_time
 from tallyman.services.creations import CREATING
 from tallyman.services.gather import gather

@@ -1,0 +1,68 @@
+"""What copying needs of a registry, an ECR or any other. Little is imported here: the start of `tallyman copy` is made
+of imports."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.domain.names import Digest, Repository
+
+
+class BlobStream(Protocol):
+    """A blob while it is read."""
+
+    size: int | None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Chunks of at most 1 MiB. Raises Unreachable where the connection breaks or the body is short."""
+
+
+class Origin(Protocol):
+    """What copying reads of a registry, an ECR or any other."""
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        """Those of the digests and tags that are there, by reference: the raw bytes as pushed, not checked against
+        the digest asked for. 100 a call where a registry answers for many at once, else several calls at a time.
+        NotFound: no such repository."""
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        """Those that are not available; 100 a call."""
+
+    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
+        """The blob's bytes from `start` on."""
+
+    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+        """What points at the subject (signatures, SBOMs, attestations)."""
+
+
+class Destination(Protocol):
+    """What copying writes to a registry, an ECR or any other, and what it has to ask there."""
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]: ...
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]: ...
+
+    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+        """Takes the blob over from the repository `source` of the same registry; False: it has to be uploaded."""
+
+    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        """Streams one blob; the registry checks its digest. Unreachable if it broke: start again."""
+
+    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
+        this one already is success. Unsupported: the registry takes no such artifact."""
+
+
+class LayerUploads(Protocol):
+    """Uploading a blob in parts, so that it can go on after a crash, from another process."""
+
+    def begin(self, repository: Repository, digest: Digest) -> str:
+        """A new session."""
+
+    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+        """Adds bytes that begin at `first`; how many bytes of the blob the registry has then, which is where to go
+        on: less or more than was sent where it and we had lost count. Forgotten: the session is of no more use."""
+
+    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+        """Ends the upload; the registry compares the digest. Forgotten as above; DigestMismatch: nothing is kept."""

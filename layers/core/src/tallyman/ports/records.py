@@ -1,0 +1,89 @@
+"""What is written down: facts, projections, and objects for ever."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from tallyman.domain.facts import Fact
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StateItem:
+    """A small mutable document. `revision` counts its writes from 1; `data` is plain JSON data; `expires`: TTL."""
+
+    pk: str
+    sk: str
+    revision: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """Write `data` under (pk, sk), if the item's revision is still `revision` (0: if there is none yet)."""
+
+    pk: str
+    sk: str
+    revision: int
+    data: Mapping[str, Any]
+    expires: datetime | None = None
+
+
+class Appended(Enum):
+    """What became of an append."""
+
+    WRITTEN = "written"
+    KNOWN = "known"  # the same fact was there already; nothing was changed, the StateChange neither
+
+
+class Ledger(Protocol):
+    """The append-only facts."""
+
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+        """Writes the fact if it is new, and the changes with it in one transaction. Raises StateMoved where only a
+        change's condition failed: nothing was written."""
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        """All facts of a digest in the order of time; a consistent read. One Query a MiB."""
+
+    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+        """Facts of a repository of one registry that happened at or before `until`, newest first; read page by page
+        as it is consumed, from an index (may lag some milliseconds: for showing, never for deciding)."""
+
+    def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
+        """The same for one tag."""
+
+    def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
+        """Facts of an environment (or of one repository name in it), newest first; a consistent read."""
+
+
+class State(Protocol):
+    """Small mutable projections; every read is consistent."""
+
+    def get(self, pk: str, sk: str) -> StateItem | None: ...
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
+        """Those of the keys that exist; 100 a call."""
+
+    def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
+        """Items of a partition whose sk begins with prefix, in the order of sk; page by page."""
+
+    def put(self, change: StateChange) -> None:
+        """Raises StateMoved where the revision is another one."""
+
+    def delete(self, pk: str, sk: str, revision: int) -> None:
+        """Raises StateMoved where the revision is another one; an item that is gone is fine."""
+
+
+class Archive(Protocol):
+    """Objects by the SHA-256 of their bytes, kept for ever."""
+
+    def put(self, folder: str, raw: bytes) -> Digest:
+        """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""
+
+    def get(self, folder: str, digest: Digest) -> bytes | None:
+        """The bytes, checked against the digest (DigestMismatch), or None."""
