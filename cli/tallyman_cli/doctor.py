@@ -7,10 +7,6 @@ from dataclasses import asdict
 import typer
 
 from tallyman_cli import context, options, output
-from tallyman_cli.checkup import Checkup
-from tallyman_cli.finding import BAD, OK, UNKNOWN, WARN, Site, clients
-
-_MARKS = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
 
 
 def doctor(
@@ -26,6 +22,11 @@ def doctor(
     application, on central base images; CloudTrail is on, quotas. Changes nothing but what a reconcile writes.
     Exit status: 0 all is well, or only warnings; 1 something failed.
     """
+    # Not above: botocore comes along, and no other command waits for it to start.
+    from tallyman_cli.checkup import Checkup
+    from tallyman_cli.finding import BAD, OK, UNKNOWN, WARN, Site, clients
+
+    marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
     opened = context.connect(stack, policy)
     name = stack or context.chosen.stack or os.environ.get("TALLYMAN_STACK") or context.DEFAULT_STACK
     found = []
@@ -34,7 +35,7 @@ def doctor(
     for finding in Checkup(site).findings():
         found.append(finding)
         if not as_json:
-            output.line(f"{_MARKS[finding.verdict]} {finding.check}: {finding.found}")
+            output.line(f"{marks[finding.verdict]} {finding.check}: {finding.found}")
             if finding.todo:
                 output.line(f"    → {finding.todo}")
     if as_json:

@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from typing import Any
 
 import typer
@@ -16,6 +14,9 @@ NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- â
 
 def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
     """Ask the cloud that this command runs in. Exits 2 where there is none or the input is bad, 1 where it says no."""
+    import urllib.error
+    import urllib.request
+
     url = os.environ.get("AWS_ENDPOINT_URL", "")
     if not url.startswith("http://127.0.0.1:"):
         bad(NOT_INSIDE)

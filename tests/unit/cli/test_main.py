@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -250,3 +252,12 @@ def test_on_a_terminal_that_is_too_narrow_rows_stay_whole_and_sentences_are_brok
     monkeypatch.setenv("NO_COLOR", "1")
     assert shown(("at", "image"), ("x" * 20, "y" * 90)) == ["x" * 20 + "  " + "y" * 90]
     assert len(shown(("gate", "reason"), ("scan", "word " * 40))) > 2
+
+
+def test_no_command_waits_for_the_clients_of_another() -> None:
+    program = (
+        "import sys, tallyman_cli.main; print(sorted({'botocore', 'urllib3', 'urllib.request'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]"
