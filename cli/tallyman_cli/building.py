@@ -62,14 +62,15 @@ def repository(stack: Stack, name: str, environment: str) -> Repository:
 
 
 def there(stack: Stack, place: Repository, wanted: Wanted) -> Digest | None:
-    """The digest that the version's tags name already, built from the same commit; None: none of them is there.
+    """The digest that all of the version's tags name already, built from the same commit; None: one is not there.
 
     TagTaken: one names what was built from another commit, with the tag to use instead.
     """
-    found: Digest | None = None
+    found: list[Digest | None] = []
     fixed = [tag for tag in wanted.suggestion.tags if not stack.policy.repository(wanted.name).create.may_move(tag)]
     for tag in fixed:
         manifest = stack.source.manifest(place, tag)
+        found.append(manifest.digest if manifest else None)
         if manifest is None:
             continue
         revision = manifest.annotations.get(REVISION) or _label(stack, place, manifest)
@@ -78,12 +79,7 @@ def there(stack: Stack, place: Repository, wanted: Wanted) -> Digest | None:
                 f"{place}:{tag} was built from {revision or 'an unknown commit'}, this is {wanted.checkout.commit}: "
                 f"give this commit the Git tag {next_free(wanted.suggestion.version)}"
             )
-        found = manifest.digest
-    return found if found is not None and _all_there(stack, place, fixed, found) else None
-
-
-def _all_there(stack: Stack, place: Repository, tags: Iterable[str], digest: Digest) -> bool:
-    return all((m := stack.source.manifest(place, tag)) is not None and m.digest == digest for tag in tags)
+    return found[0] if len(set(found)) == 1 else None
 
 
 def _label(stack: Stack, place: Repository, manifest: Manifest) -> str | None:

@@ -71,7 +71,7 @@ class Progress:
     @property
     def entries(self) -> list[Mapping[str, Any]]:
         """What was moved, the one that is moving last."""
-        return [*self.data["moved"], *([self.data["moving"]] if self.data["moving"] else [])]
+        return list(_entries(self.data))
 
 
 def key_of(entry: Mapping[str, Any]) -> tuple[str, str, str | None]:
