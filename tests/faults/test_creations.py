@@ -13,7 +13,7 @@ from fakes import Crash
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.policy.model import Push
+from tallyman.domain.policy.create import Push
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
 from tallyman.services.creations import CREATING

@@ -5,7 +5,7 @@ from contextlib import suppress
 from tallyman.domain.images import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy, Runs
-from tallyman.domain.policy.model import Push
+from tallyman.domain.policy.create import Push
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, StateMoved

@@ -1,33 +1,21 @@
-"""The policy: what `tallyman.yaml` says, as values. `model` has the words, `parse` reads them, `schema`
-describes them.
+"""The policy: what `tallyman.yaml` says, as values. Each key has a module with its values and how they are
+read; `schema` lists the keys, `parse` reads a whole file, `model` is what comes of it.
 """
 
+from tallyman.domain.policy.create import Create
 from tallyman.domain.policy.durations import end_of_day, format_duration, parse_duration
+from tallyman.domain.policy.environments import Environment
 from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.model import (
-    CountedFrom,
-    Create,
-    Environment,
-    KeepMatches,
-    KeepNewerThan,
-    KeepNewest,
-    KeepTag,
-    Layers,
-    People,
-    Per,
-    Policy,
-    Promotion,
-    Removal,
-    RepositoryRule,
-    Retention,
-    RollOut,
-    Runs,
-    Service,
-    Verify,
-)
+from tallyman.domain.policy.keep import CountedFrom, KeepMatches, KeepNewerThan, KeepNewest, KeepTag, Per
+from tallyman.domain.policy.model import Policy
 from tallyman.domain.policy.parse import default_policy, parse_policy
+from tallyman.domain.policy.people import People
+from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.reading import PolicyProblem, Problem
+from tallyman.domain.policy.repositories import Layers, RepositoryRule, Verify
+from tallyman.domain.policy.retention import Removal, Retention
+from tallyman.domain.policy.rollout import RollOut, Runs, Service
 from tallyman.domain.policy.schema import json_schema
 from tallyman.domain.policy.tags import TagRule, glob_matches
 

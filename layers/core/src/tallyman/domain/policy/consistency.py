@@ -3,20 +3,14 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from tallyman.domain.policy.create import Encryption, Push
+from tallyman.domain.policy.environments import NAME, Environment
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
-from tallyman.domain.policy.model import (
-    NAME,
-    Encryption,
-    Environment,
-    KeepNewerThan,
-    KeepNewest,
-    KeepTag,
-    Promotion,
-    Push,
-    RepositoryRule,
-    Retention,
-)
+from tallyman.domain.policy.keep import KeepNewerThan, KeepNewest, KeepTag
+from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.repositories import RepositoryRule
+from tallyman.domain.policy.retention import Retention
 from tallyman.domain.policy.tags import glob_covers
 from tallyman.domain.versions import parse_version
 

@@ -4,9 +4,11 @@ Everything about one gate (its configuration, how that is read, how it judges) i
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from tallyman.domain.policy.shapes import Shape
+from tallyman.domain.policy.reading import Node, Wrong, suggestion
+from tallyman.domain.policy.shapes import Schema, Shape
 
 ALWAYS_OVERRIDABLE = ("freeze",)
 """Gates that are always asked, so that no policy names them under `gates:`, and that may be overridden."""
@@ -46,3 +48,52 @@ def known_gates() -> Mapping[str, GateKind]:
 def overridable_gates() -> tuple[str, ...]:
     """The gates that a promotion may let be overridden."""
     return (*(name for name, kind in known_gates().items() if kind.overridable), *ALWAYS_OVERRIDABLE)
+
+
+class Gates:
+    """The gates of a promotion, each read by its own shape. What is not known is refused: unknown means closed."""
+
+    def read(self, node: Node) -> Mapping[str, GateConfig]:
+        if not isinstance(node.value, Mapping):
+            raise node.expected("gates, as in {verified: true, soak: 24h}")
+        known = known_gates()
+        gates: dict[str, GateConfig] = {}
+        failure: Wrong | None = None
+        for name, value in node.value.items():
+            child = node.child(str(name), value)
+            try:
+                if name not in known:
+                    hint = suggestion(str(name), tuple(known))
+                    there = ", ".join(known)
+                    raise child.wrong(
+                        f"gate '{name}' is not known to this version of Tallyman, expected one of {there}{hint}"
+                    )
+                gates[name] = known[name].shape.read(child)
+            except Wrong as error:
+                failure = error
+        if failure:
+            raise failure
+        return MappingProxyType(gates)
+
+    def schema(self) -> Schema:
+        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in known_gates().items()}
+        return {"type": "object", "additionalProperties": False, "properties": keys}
+
+
+class Overridable:
+    """Gates that people may override, by name."""
+
+    def read(self, node: Node) -> tuple[str, ...]:
+        if not isinstance(node.value, list):
+            raise node.expected("a list of gates, as in [soak, window]")
+        names = overridable_gates()
+        failure: Wrong | None = None
+        for index, value in enumerate(node.value):
+            if value not in names:
+                failure = node.child(index, value).expected(f"a gate that may be overridden ({', '.join(names)})")
+        if failure:
+            raise failure
+        return tuple(node.value)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": {"enum": list(overridable_gates())}}

@@ -5,8 +5,8 @@ from typing import Any
 
 from tallyman.domain.names import Registry
 from tallyman.domain.policy.consistency import check_environments, check_repositories
-from tallyman.domain.policy.keys import TOP
-from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, People, Policy
+from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, Policy
+from tallyman.domain.policy.people import People
 from tallyman.domain.policy.reading import (
     Document,
     Node,
@@ -16,6 +16,7 @@ from tallyman.domain.policy.reading import (
     Wrong,
     check_keys,
 )
+from tallyman.domain.policy.schema import TOP
 
 
 def parse_policy(

@@ -5,7 +5,6 @@ others first, so that one run names all problems.
 """
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from tallyman.errors import PolicyError
@@ -112,6 +111,8 @@ def found_text(value: object) -> str:
 
 def suggestion(word: str, known: tuple[str, ...]) -> str:
     """`: did you mean 'soak'?`, or nothing."""
+    from difflib import get_close_matches  # only a mistake needs it, not every cold start
+
     near = get_close_matches(word, known, 1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 

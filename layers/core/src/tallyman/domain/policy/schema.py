@@ -1,7 +1,17 @@
-"""The JSON Schema of a policy, for editors; made from the same shapes that read it."""
+"""The keys of a policy, and its JSON Schema for editors; made from the same shapes that read it."""
 
-from tallyman.domain.policy.keys import TOP
-from tallyman.domain.policy.shapes import Schema
+from collections.abc import Mapping
+
+from tallyman.domain.policy.environments import Environments
+from tallyman.domain.policy.people import PEOPLE
+from tallyman.domain.policy.repositories import Repositories
+from tallyman.domain.policy.shapes import Key, Schema
+
+TOP: Mapping[str, Key] = {
+    "environments": Key(Environments(), "Named lists of registries that hold the same images."),
+    "repositories": Key(Repositories(), "What holds for which repositories; the first entry that matches counts."),
+    "people": Key(PEOPLE, "Who may send which command."),
+}
 
 
 def json_schema() -> Schema:

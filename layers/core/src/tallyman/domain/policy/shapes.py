@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from tallyman.domain.policy.durations import DURATION_EXPECTED, DURATION_PATTERN, BadDuration, parse_duration
-from tallyman.domain.policy.reading import Node, Wrong, check_keys, found_text, suggestion
+from tallyman.domain.policy.reading import Node, Wrong, check_keys, suggestion
 
 Schema = dict[str, Any]
 T_co = TypeVar("T_co", covariant=True)
@@ -90,37 +90,6 @@ class Text(NamedTuple):
 def role_name() -> Text:
     """`role/NAME`, with the role's path if it has one."""
     return Text(r"role/[A-Za-z0-9_+=,.@/-]*[A-Za-z0-9_+=,.@-]", "a role such as role/release-managers")
-
-
-class Account:
-    """An AWS account id."""
-
-    def read(self, node: Node) -> str:
-        value = node.value
-        if isinstance(value, int) and not isinstance(value, bool):
-            raise node.wrong(f"an account id is a string of 12 digits: put it in quotes, found {found_text(value)}")
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{12}", value):
-            raise node.expected("an account id, a string of 12 digits")
-        return value
-
-    def schema(self) -> Schema:
-        return {"type": "string", "pattern": "^[0-9]{12}$"}
-
-
-class EnvironmentName:
-    """The name of an environment of this policy."""
-
-    def read(self, node: Node) -> str:
-        known = node.document.environments
-        if not isinstance(node.value, str):
-            raise node.expected("the name of an environment")
-        if node.value not in known:
-            hint = suggestion(node.value, known)
-            raise node.expected(f"an environment of this policy ({', '.join(known) or 'it has none'})" + hint)
-        return node.value
-
-    def schema(self) -> Schema:
-        return {"type": "string"}
 
 
 class Duration(NamedTuple):

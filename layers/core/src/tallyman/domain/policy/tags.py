@@ -1,4 +1,4 @@
-"""Which tags a list such as `[semver, "stable-*", ">=1.0.0"]` lets in."""
+"""Which tags a list such as `[semver, "stable-*", ">=1.0.0"]` lets in, and how a policy's lists of them are read."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,8 @@ from itertools import chain, combinations_with_replacement, product, repeat
 from typing import Self
 
 from tallyman.domain.names import parse_tag
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import ListOf, Schema, Text
 from tallyman.domain.values import dataclass
 from tallyman.domain.versions import (
     RANGE_START,
@@ -101,6 +103,24 @@ class TagRule:
 
 
 ANY_TAG = TagRule(globs=("*",), texts=("*",))
+_TAG_ENTRY = Text(
+    what='a tag, a glob such as "stable-*", semver, semver-commit or a range such as ">=1.0.0"',
+    build=parse_entry,
+)
+TAGS = ListOf(_TAG_ENTRY, build=TagRule.parse)
+
+
+class TagsOrOne:
+    """A list of tags, or its one entry alone."""
+
+    def read(self, node: Node) -> TagRule:
+        if isinstance(node.value, str):
+            return TagRule.parse([_TAG_ENTRY.read(node)])
+        rule: TagRule = TAGS.read(node)
+        return rule
+
+    def schema(self) -> Schema:
+        return {"anyOf": [_TAG_ENTRY.schema(), TAGS.schema()]}
 
 
 def _candidates(*rules: TagRule) -> Iterator[str]:

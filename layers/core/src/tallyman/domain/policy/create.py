@@ -1,0 +1,84 @@
+"""How a repository is created, and what an existing one is compared with."""
+
+import re
+from enum import StrEnum
+
+from tallyman.domain.policy.reading import Node, found_text
+from tallyman.domain.policy.shapes import Choice, Flag, Key, ListOf, Record, Schema, Text, role_name
+from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.values import dataclass
+
+
+class Encryption(StrEnum):
+    """ECR's ways to encrypt at rest."""
+
+    AES256 = "AES256"
+    KMS = "KMS"
+    KMS_DSSE = "KMS_DSSE"
+
+
+class Push(StrEnum):
+    """Who may push into a repository that a promotion fills."""
+
+    ANYONE = "anyone"
+    TALLYMAN_ONLY = "tallyman-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """How a repository is created, and what `reconcile` compares an existing one with.
+
+    `mutable_tags`: globs of tags that may move although `immutable`; ECR takes at most five. `pull`: accounts that
+    may pull. `push`: with `tallyman-only`, the repository policy of an environment that a promotion fills lets
+    nobody else push but the role `break_glass` (`role/NAME` of the repository's account); `anyone` leaves it to IAM.
+    """
+
+    immutable: bool = True
+    mutable_tags: tuple[str, ...] = ()
+    encryption: Encryption = Encryption.AES256
+    kms_key: str | None = None
+    scan_on_push: bool = True
+    pull: tuple[str, ...] = ()
+    push: Push = Push.ANYONE
+    break_glass: str | None = None
+
+    def may_move(self, tag: str) -> bool:
+        """Whether a repository created so lets the tag move."""
+        return not self.immutable or any(glob_matches(glob, tag) for glob in self.mutable_tags)
+
+
+class Account:
+    """An AWS account id."""
+
+    def read(self, node: Node) -> str:
+        value = node.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise node.wrong(f"an account id is a string of 12 digits: put it in quotes, found {found_text(value)}")
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{12}", value):
+            raise node.expected("an account id, a string of 12 digits")
+        return value
+
+    def schema(self) -> Schema:
+        return {"type": "string", "pattern": "^[0-9]{12}$"}
+
+
+CREATE = Record(
+    {
+        "immutable": Key(Flag(), "Tags never move once pushed (default: true)."),
+        "mutable_tags": Key(
+            ListOf(Text(r"[0-9A-Za-z._*-]{1,128}", "a tag or a glob such as latest or edge-*"), most=5),
+            "Tags, or globs of tags, that may move although the repository is immutable; ECR takes at most five.",
+        ),
+        "encryption": Key(Choice(Encryption), "How ECR encrypts layers at rest (default: AES256)."),
+        "kms_key": Key(Text(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; without it, AWS's own key for ECR."),
+        "scan_on_push": Key(Flag(), "Each pushed image is scanned for vulnerabilities (default: true)."),
+        "pull": Key(ListOf(Account()), 'Accounts that may pull, in quotes: ["222222222222"].'),
+        "push": Key(
+            Choice(Push),
+            "Who may push where a promotion delivers: tallyman-only, or anyone whom IAM lets (default).",
+        ),
+        "break_glass": Key(role_name(), "With tallyman-only: the one other role that may push, for emergencies."),
+    },
+    Create,
+    expected="settings of a repository, as in {immutable: true, scan_on_push: true}",
+)

@@ -1,0 +1,111 @@
+"""`environments`: named lists of registries that hold the same images."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tallyman.domain.names import Registry, Repository
+from tallyman.domain.policy.reading import Node, Wrong, suggestion
+from tallyman.domain.policy.rollout import ROLL_OUT, RollOut
+from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, Text
+from tallyman.domain.values import dataclass
+
+NAME = "{name}"  # stands for the canonical name in an environment's `repository`
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A named list of registries that hold the same images.
+
+    `repository` says what a repository is called here: `{name}` is its canonical name, the one that policies,
+    people and promotions use; `prod/{name}` renames it on the way in.
+    """
+
+    name: str
+    registries: tuple[Registry, ...]
+    repository: str = NAME
+    rollout: RollOut | None = None
+
+    def repository_name(self, canonical: str) -> str:
+        """What the repository of this canonical name is called in this environment's registries."""
+        return self.repository.replace(NAME, canonical)
+
+    def canonical_name(self, repository: str) -> str | None:
+        """The canonical name of a repository of this environment; None if it is not named as the environment says."""
+        before, _, after = self.repository.partition(NAME)
+        if not (repository.startswith(before) and repository.endswith(after)):
+            return None
+        return repository[len(before) : len(repository) - len(after)] or None
+
+    def repositories(self, canonical: str) -> tuple[Repository, ...]:
+        """The repository of this canonical name in each registry, in the policy's order."""
+        return tuple(Repository(registry, self.repository_name(canonical)) for registry in self.registries)
+
+    @property
+    def specificity(self) -> int:
+        """How many characters of `repository` are fixed."""
+        return len(self.repository) - len(NAME)
+
+
+_ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+_REGISTRY = Text(
+    r"[0-9]{12}/[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}",
+    "a registry: account/region, such as 111111111111/us-east-2",
+    Registry.parse,
+)
+_ENVIRONMENT = Record(
+    {
+        "registries": Key(
+            ListOf(_REGISTRY, least=1),
+            "Registries that hold the same images, as account/region: a promotion reaches all of them or none.",
+            required=True,
+        ),
+        "repository": Key(
+            Text(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
+            f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
+        ),
+        "rollout": Key(ROLL_OUT, "What a release moves by digest; without it, only the event tells of it."),
+    },
+    lambda **values: values,
+    expected="an environment, as in {registries: [111111111111/us-east-2]}",
+)
+
+
+class Environments:
+    """Environments by name, in the file's order."""
+
+    def read(self, node: Node) -> Mapping[str, Environment]:
+        if not isinstance(node.value, Mapping):
+            raise node.expected("environments by name, as in {dev: {registries: [111111111111/us-east-2]}}")
+        found: dict[str, Environment] = {}
+        name_shape = Text(_ENVIRONMENT_NAME, "the name of an environment: a letter, then letters, digits, _ or -")
+        for name, value in node.value.items():
+            child = node.child(str(name), value)
+            try:
+                name_shape.read(Node(name, child.path, node.document))
+                found[name] = Environment(name, **_ENVIRONMENT.read(child))
+            except Wrong:
+                continue  # noted; the other environments are still read, and checked
+        return MappingProxyType(found)
+
+    def schema(self) -> Schema:
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_ENVIRONMENT_NAME}$"},
+            "additionalProperties": _ENVIRONMENT.schema(),
+        }
+
+
+class EnvironmentName:
+    """The name of an environment of this policy."""
+
+    def read(self, node: Node) -> str:
+        known = node.document.environments
+        if not isinstance(node.value, str):
+            raise node.expected("the name of an environment")
+        if node.value not in known:
+            hint = suggestion(node.value, known)
+            raise node.expected(f"an environment of this policy ({', '.join(known) or 'it has none'})" + hint)
+        return node.value
+
+    def schema(self) -> Schema:
+        return {"type": "string"}

@@ -1,0 +1,47 @@
+"""`people`: who may send which command."""
+
+from tallyman.domain.policy.shapes import Key, ListOf, Record, role_name
+from tallyman.domain.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who may send which command: names such as `role/release-managers`; None: whomever IAM lets send one."""
+
+    promote: tuple[str, ...] | None = None
+    approve: tuple[str, ...] | None = None
+    override: tuple[str, ...] | None = None
+    freeze: tuple[str, ...] | None = None
+    recall: tuple[str, ...] | None = None
+
+    def allowed(self, command: str) -> tuple[str, ...] | None:
+        """Who may send this command; None where the policy has no entry for it, or knows no such command.
+
+        Who may approve may deny, who may freeze may thaw, who may promote may roll back. Without an entry of its own,
+        `override` is for those who may promote.
+        """
+        entry = {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
+        if entry == "override" and self.override is None:
+            entry = "promote"
+        found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__slots__ else None
+        return found
+
+
+_ANYONE = "whomever IAM lets send it"
+_WITHOUT = {"approve": "those whom the gate names", "override": "those who may promote"}
+PEOPLE = Record(
+    {
+        command: Key(
+            ListOf(role_name()), f"Roles whose holders may {what}; without it, {_WITHOUT.get(command, _ANYONE)}."
+        )
+        for command, what in {
+            "promote": "ask for a promotion",
+            "approve": "approve or deny one",
+            "override": "override a gate that a promotion lets be overridden",
+            "freeze": "freeze and thaw an environment",
+            "recall": "recall an image",
+        }.items()
+    },
+    People,
+    expected="who may do what, as in {promote: [role/release-managers]}",
+)

@@ -1,0 +1,43 @@
+"""Promotions: which images of a repository go from one environment to another, and through which gates."""
+
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import timedelta
+
+from tallyman.domain.policy.environments import EnvironmentName
+from tallyman.domain.policy.gates import GateConfig, Gates, Overridable
+from tallyman.domain.policy.shapes import Duration, Key, Record
+from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
+from tallyman.domain.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Tags that go from one environment to another, once every gate is passed. `gates` by their key, in the file's
+    order. `tags` is the repository's own `tags.allow` where the promotion names none. `overridable`: gates that
+    people may override. `give_up`: how long one that keeps failing is tried again.
+    """
+
+    source: str
+    target: str
+    tags: TagRule = ANY_TAG
+    gates: Mapping[str, GateConfig] = field(default_factory=dict)
+    overridable: tuple[str, ...] = ()
+    give_up: timedelta = timedelta(hours=24)
+
+
+PROMOTION = Record(
+    {
+        "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
+        "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
+        "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
+        "gates": Key(Gates(), "What must hold before an image goes. An unknown gate is an error, never ignored."),
+        "overridable": Key(
+            Overridable(), "Gates that people may override with a reason (freeze too); without it, none."
+        ),
+        "give_up": Key(Duration(), "How long a promotion that keeps failing is tried again (default: 24h)."),
+    },
+    Promotion,
+    expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",
+    renamed={"from": "source", "to": "target"},
+)

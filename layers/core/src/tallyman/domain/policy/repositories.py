@@ -1,0 +1,110 @@
+"""`repositories`: what holds for which repositories. What an entry holds in depth is in modules of its own."""
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+from tallyman.domain.policy.create import CREATE, Create
+from tallyman.domain.policy.promotions import PROMOTION, Promotion
+from tallyman.domain.policy.reading import Node, Wrong
+from tallyman.domain.policy.retention import RETENTION, Retention
+from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, Schema, Text
+from tallyman.domain.policy.tags import ANY_TAG, TAGS, TagRule
+from tallyman.domain.values import dataclass
+
+
+class Layers(StrEnum):
+    """How far verification goes into layers."""
+
+    PRESENCE = "presence"  # each is there, with the size that the manifest states
+    CONTENT = "content"  # each is also read and hashed
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """`platforms`: those that an image must offer, as `os/architecture[/variant]`; empty: any."""
+
+    layers: Layers = Layers.CONTENT
+    platforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRule:
+    """What holds for the repositories whose canonical name `match` matches."""
+
+    match: str
+    create: Create = Create()
+    tags: TagRule = ANY_TAG
+    verify: Verify = Verify()
+    promotions: tuple[Promotion, ...] = ()
+    retention: Retention = Retention()
+
+
+def _repository(**values: Any) -> RepositoryRule:
+    rule = RepositoryRule(**values)
+    # A promotion without tags takes what the repository allows, which is known only now.
+    promotions = (replace(p, tags=rule.tags) if p.tags is ANY_TAG else p for p in rule.promotions)
+    return replace(rule, promotions=tuple(promotions))
+
+
+_REPOSITORY = Record(
+    {
+        "match": Key(
+            Text(r"[a-z0-9*?](?:[a-z0-9._*?/-]*[a-z0-9*?])?", "a repository or a glob such as rocketseat/*"),
+            "Which repositories, by canonical name; * is any characters, / among them. The first entry that matches "
+            "counts.",
+            required=True,
+        ),
+        "create": Key(CREATE, "How the repository is created, and what an existing one is compared with."),
+        "tags": Key(
+            Record(
+                {"allow": Key(TAGS, "Kinds, names and globs are alternatives; each range must hold too.")},
+                lambda allow=None: ANY_TAG if allow is None else allow,
+                expected="{allow: [semver, latest]}",
+            ),
+            "Which tags may be pushed; without it, all.",
+        ),
+        "verify": Key(
+            Record(
+                {
+                    "layers": Key(
+                        Choice(Layers),
+                        "content (default): each layer is read and hashed; presence: it is there, of the right size.",
+                    ),
+                    "platforms": Key(
+                        ListOf(
+                            Text(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
+                            least=1,
+                        ),
+                        "Platforms that an image must offer, such as linux/arm64; without it, any.",
+                    ),
+                },
+                Verify,
+                expected="{layers: content}",
+            ),
+            "How images are verified.",
+        ),
+        "promotions": Key(ListOf(PROMOTION), "Which images go from where to where, and through which gates."),
+        "retention": Key(RETENTION, "Which images stay, and which are removed."),
+    },
+    _repository,
+    expected="a repository entry, as in {match: rocketseat/*}",
+)
+
+
+class Repositories:
+    """The entries of `repositories`; one that is wrong leaves None in its place, so that numbers stay right."""
+
+    def read(self, node: Node) -> tuple[RepositoryRule | None, ...]:
+        if not isinstance(node.value, list):
+            raise node.expected("a list of repository entries, as in [{match: rocketseat/*}]")
+        found: list[RepositoryRule | None] = []
+        for index, value in enumerate(node.value):
+            try:
+                found.append(_REPOSITORY.read(node.child(index, value)))
+            except Wrong:
+                found.append(None)
+        return tuple(found)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": _REPOSITORY.schema()}
