@@ -35,9 +35,7 @@ Other registries are entered with what `docker login` left, ECR with your AWS cr
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="tallyman copy", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = argparse.ArgumentParser(prog="tallyman copy", description=HELP, formatter_class=_formatter)
     made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
     made.add_argument(
         "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
@@ -242,6 +240,16 @@ def _count(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 64:
         raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 64")
     return int(text)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """As wide as the terminal. argparse finds that out with shutil, for each option and also where no help is shown:
+    its import takes as long as a request."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
 
 
 def _policy(options: argparse.Namespace) -> Any:

@@ -1,6 +1,5 @@
 """The credentials that `docker login` left: `config.json`, and the helpers that it names."""
 
-import base64
 import binascii
 import json
 import os
@@ -93,8 +92,9 @@ def _entry(entry: Any, key: str) -> Login | None:
         return Login("", refresh=str(entry["identitytoken"]))
     if entry.get("auth"):
         try:
-            user, colon, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+            raw = binascii.a2b_base64(str(entry["auth"]), strict_mode=True)
+            user, colon, password = raw.decode().partition(":")
+        except ValueError:  # also what is no ASCII, and what is no UTF-8
             colon = user = password = ""
         if not colon:
             raise BadInput(f"Docker's config.json: the auth of {key} is no base64 of user:password")

@@ -1,6 +1,6 @@
 """Who we are at a registry that is no ECR: Basic, or Bearer tokens as Docker's token protocol hands them out."""
 
-import base64
+import binascii
 import json
 import re
 import threading
@@ -30,7 +30,7 @@ class Login:
     @property
     def basic(self) -> str:
         """The Authorization header's value."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        return "Basic " + binascii.b2a_base64(f"{self.user}:{self.password}".encode(), newline=False).decode()
 
 
 Logins = Callable[[str], Login | None]

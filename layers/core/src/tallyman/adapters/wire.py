@@ -115,7 +115,9 @@ class _Connection:
     def __init__(self, key: tuple[str, str, int], connect: float, read: float, send: float) -> None:
         self.key, self.served, self.answering = key, False, False
         self._read, self._send, self._plain = read, send, key[0] != "https"
-        self.socket: socket.socket = socket.create_connection(key[1:], connect)
+        # as bytes, which `getaddrinfo` takes too: for a `str` Python loads its codec for names in other scripts
+        host: Any = key[1].encode() if key[1].isascii() else key[1]
+        self.socket: socket.socket = socket.create_connection((host, key[2]), connect)
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.file: io.BufferedReader[Any]
