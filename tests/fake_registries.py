@@ -239,6 +239,9 @@ class FakeRegistries:
         with self._lock:
             self._put(repository, manifest, tag)
 
+    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+        return set()
+
     def create(
         self,
         settings: RepositorySettings,

@@ -103,6 +103,7 @@ class OciServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # else each answer waits for the delayed acknowledgement of its headers
     protocol_version = "HTTP/1.1"
     registry: OciServer
 

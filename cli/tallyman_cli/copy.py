@@ -112,17 +112,19 @@ class _Copy:
                 from tallyman.services.copy_changes import changed
 
                 found = changed(self.ways, service.source, origin, list(places), every=options.referrers)
-                images, listed, service = (
+                images, listed, failed, service = (
                     found.images,
                     found.listed,
+                    found.failed,
                     replace(service, source=self.ways.reads(origin), empty=found.empty, seconds=found.seconds),
                 )
             else:
                 reference = source.reference
                 assert reference is not None
                 images, listed = [service.resolve(origin, reference, None if source.digest else source.tag)], 1
+                failed = {}
             do = service.plan if options.dry_run else service.copy
-            reports = do(origin, places, images)
+            reports = do(origin, places, images, failed)
         seconds = time.monotonic() - began
         if options.json:
             _print(self._document(images, listed, reports, counting, seconds))

@@ -113,6 +113,21 @@ def test_a_whole_repository_travels_and_then_only_what_changed(
     assert holds(target, "team/app", image("new"), "v5")
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_of_a_whole_repository_too_a_target_that_fails_is_named_and_the_others_are_served(
+    source: OciServer, target: OciServer, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with oci_server() as bad:
+        bad.on("GET", "/tags/list", Trouble(status=403), times=99)
+        places = [f"{bad.host}/x/y", f"{target.host}/x/y"]
+        done = copied(capsys, "--all-tags", *more, f"{source.host}/team/app", *places, status=1)
+        assert {method for method, _ in bad.requests} == {"GET"}
+    assert [t["verdict"] for t in done["targets"]] == ["failed", "done"]
+    assert "403" in done["targets"][0]["error"]
+    assert holds(target, "x/y", BUILT, "v1") is not bool(more)
+    assert (done["targets"][1]["would_push"] is not None) is bool(more)
+
+
 def test_a_dry_run_says_what_would_travel_and_does_nothing(
     source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,6 +126,10 @@ class EcrTarget:
                 return
         raise answer.error(what)
 
+    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+        """None: ECR lists what it holds."""
+        return set()
+
     def create(
         self,
         settings: RepositorySettings,

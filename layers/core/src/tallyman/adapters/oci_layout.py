@@ -130,6 +130,11 @@ class OciLayout:
             _write(path / "oci-layout", [_LAYOUT.encode()])
             _write(path / "index.json", [json.dumps(document, indent=2).encode()])
 
+    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+        """Those that `index.json` does not name."""
+        named = {entry.get("digest") for entry in self._index(repository)}
+        return {m.digest for m in referrers if m.digest not in named}
+
     # --- how
 
     def _index(self, repository: Repository) -> list[dict[str, Any]]:

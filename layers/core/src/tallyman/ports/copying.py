@@ -53,6 +53,10 @@ class Destination(Protocol):
         """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
         this one already is success. Unsupported: the registry takes no such artifact."""
 
+    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+        """Of these referrers, which are there, those that the list of their subject's referrers lacks, where who puts
+        them writes that list: a copy broke off between the two. To put them again enters them."""
+
 
 class LayerUploads(Protocol):
     """Uploading a blob in parts, so that it can go on after a crash, from another process."""

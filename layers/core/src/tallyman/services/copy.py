@@ -10,6 +10,7 @@ one to read back a hundred of them. A blob that several targets lack is read fro
 times the streams in use.
 """
 
+import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,14 +21,14 @@ from typing import Protocol
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
-from tallyman.errors import Passing, TallymanError
+from tallyman.errors import OutOfTime, Passing, TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
-from tallyman.services.blobs import ahead, chunks
+from tallyman.services.blobs import ahead, chunks, patience
 from tallyman.services.family import Family, families, family, join
 from tallyman.services.staging import Held, Staged, Work
 from tallyman.services.streams import MOST, Streams, beginning
-from tallyman.services.tee import Teed, tee
+from tallyman.services.tee import Teed, stragglers, tee
 from tallyman.services.watch import Watch
 
 __all__ = ["Family", "Held", "InParts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
@@ -91,6 +92,11 @@ def stage(
     give back what was put, or what the target answered; of several roots each has its own, in `Staged.failed`.
     """
     watch = watch or Watch()
+    stopped = threading.Event()
+
+    def left() -> float:
+        return 0.0 if stopped.is_set() else deadline()
+
     places = list(dict.fromkeys(targets))
     held = held or {}
     works = [
@@ -99,7 +105,7 @@ def stage(
             target,
             place,
             family,
-            deadline,
+            left,
             watch,
             tags or {},
             unseen,
@@ -114,23 +120,24 @@ def stage(
     uploads = ThreadPoolExecutor((most + 1) * (len(works) + 1), thread_name_prefix="upload")
     with (
         _unjoined(uploads),
-        ThreadPoolExecutor(len(works), thread_name_prefix="target") as alone,
+        ThreadPoolExecutor(2 * len(works), thread_name_prefix="target") as alone,
         ThreadPoolExecutor(most, thread_name_prefix="blob") as readers,
+        _stopping(stopped),
     ):
-        began = time.monotonic()
-        _all(alone.submit(work.guard, work.look) for work in works)
-        far = max(time.monotonic() - began, seconds) > FAR
-        _all(alone.submit(work.guard, work.prepare) for work in works)
-        _all(alone.submit(work.guard, work.mount) for work in works)
-        for work in works:
-            work.await_blobs()
-        lacking = {d for work in works for d in work.lacking if not work.error}
+        begun = {work: alone.submit(work.begin) for work in works}
+        late = stragglers(begun, left)
+        for work in late:
+            work.behind = True
+        present = [work for work in works if work not in late]
+        _all(begun[work] for work in present)
+        far = max([seconds, *(work.seconds for work in present)]) > FAR
+        lacking = {d for work in present for d in work.lacking if not work.error}
         sizes = [family.blobs[d].size for d in lacking]
         streams = Streams(start=parallel or (MOST if far else beginning(sizes)), most=most)
-        copier = _Copier(source, source_repository, family, deadline, uploads, streams, watch, parts, far)
+        copier = _Copier(source, source_repository, family, left, uploads, streams, watch, parts, far)
         largest_first = sorted(lacking, key=family.order)
-        _all(readers.submit(copier.spread, digest, works) for digest in largest_first)
-        _all(alone.submit(work.guard, partial(work.finish, copier.alone)) for work in works)
+        _all(readers.submit(copier.spread, digest, present) for digest in largest_first)
+        _all(alone.submit(copier.end, work, begun[work]) for work in works)
     return {work.repository: work.outcome() for work in works}
 
 
@@ -201,6 +208,14 @@ class _Copier:
             if digest not in work.lacking:
                 work.settle(digest)
 
+    def end(self, work: Work, begun: "Future[None]") -> None:
+        """What is left to do for a target, also for one that was slow to begin."""
+        if wait([begun], patience(self.deadline)).not_done:
+            work.error = OutOfTime(f"{work.repository} has not answered in this run")
+            return
+        begun.result()
+        work.guard(partial(work.finish, self.alone))
+
     def alone(self, digest: Digest, work: Work) -> None:
         """To one; raises what goes wrong there, and writes down what the source lacks."""
         teed = self._tee(digest, [work])
@@ -243,6 +258,17 @@ def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
         yield
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _stopping(stopped: threading.Event) -> Iterator[None]:
+    """What goes wrong in the block, or interrupts it, ends all that it began at the next piece: else the end of the
+    process would have to wait for the whole copy."""
+    try:
+        yield
+    except BaseException:
+        stopped.set()
+        raise
 
 
 def _all(steps: Iterable["Future[None]"]) -> None:

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field
 from typing import Protocol
 
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound
+from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.copying import Origin
 from tallyman.services.copy_images import Image
 
@@ -35,12 +36,13 @@ class Catalogue(Protocol):
 @dataclass(frozen=True, slots=True)
 class Changed:
     """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
-    a target took."""
+    a target took; `failed`: targets that could not be asked."""
 
     images: list[Image]
     listed: int
     empty: list[Repository]
     seconds: float = 0.0
+    failed: Mapping[Repository, TallymanError] = field(default_factory=dict)
 
 
 NOTHING: dict[str, Digest] = {}
@@ -59,8 +61,17 @@ def changed(
     with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
         lists = [pool.submit(_listed, catalogue, target) for target in targets]
         names = catalogue.names(origin)
-        answers = [answer.result() for answer in lists]
-        held = [_held(catalogue, target, there, names) for target, (there, _) in zip(targets, answers, strict=True)]
+        failed: dict[Repository, TallymanError] = {}
+        found: dict[Repository, tuple[dict[str, Digest], float]] = {}
+        for target, answer in zip(targets, lists, strict=True):
+            try:
+                listed, seconds = answer.result()
+                found[target] = _held(catalogue, target, listed, names), seconds
+            except TallymanError as error:
+                failed[target] = error
+    held = [tags for tags, _ in found.values()]
+    if not held:
+        return Changed([], len(names), [], failed=failed)
     everywhere = [tag for tag in names if all(tag in tags for tags in held)]
     unsaid = [tag for tag in everywhere if names[tag] is None]
     said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
@@ -75,13 +86,17 @@ def changed(
         if digest:  # else the tag was removed meanwhile
             images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
     if same:
-        images += _later(catalogue, origin, targets, {image.digest for image in images})
-    empty = [target for target, tags in zip(targets, held, strict=True) if tags is NOTHING]
-    return Changed(images, len(names), empty, min(seconds for _, seconds in answers))
+        images += _later(catalogue, origin, list(found), {image.digest for image in images}, failed)
+    empty = [target for target, (tags, _) in found.items() if tags is NOTHING]
+    return Changed(images, len(names), empty, min(seconds for _, seconds in found.values()), failed)
 
 
 def _later(
-    catalogue: Catalogue, origin: Repository, targets: Sequence[Repository], coming: Collection[Digest]
+    catalogue: Catalogue,
+    origin: Repository,
+    targets: Sequence[Repository],
+    coming: Collection[Digest],
+    failed: dict[Repository, TallymanError],
 ) -> list[Image]:
     """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
 
@@ -95,9 +110,13 @@ def _later(
     wanted = catalogue.pointing(origin, subjects)
     lacking: dict[Digest, None] = {}
     for target in targets:
-        has = catalogue.pointing(target, subjects)
-        less = [s for s in subjects if s not in lacking and wanted.get(s, NONE) - has.get(s, NONE)]
-        there = catalogue.manifests(target, less) if less else {}
+        try:
+            has = catalogue.pointing(target, subjects)
+            less = [s for s in subjects if s not in lacking and wanted.get(s, NONE) - has.get(s, NONE)]
+            there = catalogue.manifests(target, less) if less else {}
+        except TallymanError as error:
+            failed[target] = error
+            continue
         lacking.update(dict.fromkeys(subject for subject in less if subject in there))
     return [Image(subject, None) for subject in lacking]
 

@@ -5,7 +5,7 @@ that fails, or one image that is damaged, stops no other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
 
 from tallyman.domain.manifest import Manifest
@@ -16,8 +16,14 @@ from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copy import Family, Held, InParts, Staged, Survey, Watch, ask_ahead, families, stage, survey
 
+NOBODY: Mapping[Repository, TallymanError] = {}
+
 BATCH = 200
 """Images that are copied together: what they share travels once, and their manifests are held in memory."""
+
+SOON = 1.0
+"""Seconds for which several targets are waited for that were asked while the source was read: `stage` asks again, and
+goes on without those that hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +82,28 @@ class CopyImages:
         return Image(found.digest, tag, found)
 
     def copy(
-        self, origin: Repository, targets: Mapping[Repository, str | None], images: Sequence[Image]
+        self,
+        origin: Repository,
+        targets: Mapping[Repository, str | None],
+        images: Sequence[Image],
+        failed: Mapping[Repository, TallymanError] = NOBODY,
     ) -> dict[Repository, Report]:
-        """Brings the images to every target. `targets`: with the tag to set there instead of each image's own."""
-        reports = {target: Report(target) for target in targets}
+        """Brings the images to every target. `targets`: with the tag to set there instead of each image's own.
+        `failed`: those that are not to be asked any more."""
+        reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             self._batch(origin, targets, images[start : start + BATCH], reports)
         return reports
 
     def plan(
-        self, origin: Repository, targets: Mapping[Repository, str | None], images: Sequence[Image]
+        self,
+        origin: Repository,
+        targets: Mapping[Repository, str | None],
+        images: Sequence[Image],
+        failed: Mapping[Repository, TallymanError] = NOBODY,
     ) -> dict[Repository, Report]:
         """What `copy` would bring; nothing is written. Blobs that two batches share are counted once."""
-        reports = {target: Report(target) for target in targets}
+        reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             members, errors = self._families(origin, batch)
@@ -96,7 +111,8 @@ class CopyImages:
                 report.failed.update(_named(errors, batch, targets[report.repository]))
             if members is None:
                 continue
-            for place, found in survey(origin, self.target, list(targets), members, deadline=self.deadline).items():
+            asked = [target for target in targets if target not in failed]
+            for place, found in survey(origin, self.target, asked, members, deadline=self.deadline).items():
                 report = reports[place]
                 if isinstance(found, TallymanError):
                     report.error = found
@@ -123,10 +139,15 @@ class CopyImages:
         alive = [target for target, report in reports.items() if not report.error]
         if not alive:
             return
-        with ThreadPoolExecutor(len(alive), thread_name_prefix="ahead") as pool:
+        pool = ThreadPoolExecutor(len(alive), thread_name_prefix="ahead")
+        try:
             asking = self._ask_ahead(pool, alive, targets, batch)
             members, errors = self._families(origin, batch)
-        asked = {target: answer.result() for target, answer in asking.items() if not answer.exception()}
+            wait(asking.values(), None if len(alive) == 1 else SOON)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        done = {target: answer for target, answer in asking.items() if answer.done() and not answer.cancelled()}
+        asked = {target: answer.result() for target, answer in done.items() if not answer.exception()}
         for target, report in reports.items():
             report.failed.update(_named(errors, batch, targets[target]))
         if members is None:

@@ -1,5 +1,6 @@
 """What is done, and still to do, in one target of a copy."""
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
@@ -68,6 +69,7 @@ class Work:
         self.error: TallymanError | None = None
         self.broken: dict[Digest, TallymanError] = {}
         self.behind = False  # gets what it still lacks alone, after the others
+        self.seconds = 0.0  # that the first question took
         self.hanging: list[Future[TallymanError | None]] = []
         self.needed: list[Manifest] = []
         self.lacking: set[Digest] = set()
@@ -104,6 +106,15 @@ class Work:
             except TallymanError as error:
                 self.error = error
 
+    def begin(self) -> None:
+        """All that is asked, and mounted, before blobs are read."""
+        began = time.monotonic()
+        self.guard(self.look)
+        self.seconds = time.monotonic() - began
+        self.guard(self.prepare)
+        self.guard(self.mount)
+        self.await_blobs()
+
     def look(self) -> None:
         """Finds out which manifests are missing.
 
@@ -116,7 +127,9 @@ class Work:
         self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
         self.needed = [m for m in self.family.images if m.digest in wanted]
-        self.needed += [m for m in self.family.referrers if m.digest not in there]
+        held = [m for m in self.family.referrers if m.digest in there and m.digest not in self.refused]
+        unlisted = self.port.unlisted(self.repository, held) if held else set()
+        self.needed += [m for m in self.family.referrers if m.digest not in there or m.digest in unlisted]
 
     def prepare(self) -> None:
         """Finds out which blobs are missing, and leaves out children that are there."""

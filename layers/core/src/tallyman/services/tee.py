@@ -8,10 +8,10 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tallyman.domain.names import Digest
 from tallyman.domain.values import dataclass
@@ -23,7 +23,8 @@ DEPTH = 4
 """Chunks (of at most 1 MiB) that a writer may lie behind the reader before the reader waits for it."""
 
 PATIENCE = 10.0
-"""Seconds for which the reader, and with it the other writers, wait for a writer that takes no chunk."""
+"""Seconds for which the others wait for one of them: of a blob, those in which another writer had nothing to do because
+this one took no chunk, and those after another had all of it; of questions, those after the first was answered."""
 
 _TICK = 1.0  # seconds between two looks at the deadline while waiting
 
@@ -43,6 +44,8 @@ class Pipe:
         self._ended = False
         self._error: BaseException | None = None
         self.abandoned = False
+        self.hungry = False
+        """Whether the writer waits for a chunk."""
 
     def put(self, chunk: bytes, timeout: float) -> bool:
         """Waits at most `timeout` seconds for room. True: it was taken, or nobody wants any more."""
@@ -71,7 +74,9 @@ class Pipe:
     def __iter__(self) -> Iterator[bytes]:
         while True:
             with self._changed:
+                self.hungry = not (self._chunks or self._ended)
                 self._changed.wait_for(lambda: bool(self._chunks) or self._ended)
+                self.hungry = False
                 if self._error:
                     raise self._error
                 if not self._chunks:
@@ -104,7 +109,7 @@ def tee(
 
     The last chunk is held back until the hash of all is right: where it is not, every writer gets DigestMismatch
     from its iterator instead, so that no upload is completed with wrong bytes. A writer that fails does not stop
-    the others; where several write, one that takes nothing for PATIENCE seconds is dropped. Where the chunks begin at
+    the others; one for which the others waited PATIENCE seconds is dropped. Where the chunks begin at
     a byte `start` further on there is no hash to compare: the writers have to let the registry check.
     """
     if len(writers) == 1:
@@ -112,14 +117,17 @@ def tee(
     pipes = {key: Pipe() for key in writers}
     threads = {key: pool.submit(_write, writers[key], pipe) for key, pipe in pipes.items()}
     slow: set[_Key] = set()
+    waited = dict.fromkeys(pipes, 0.0)
     problem: TallymanError | None = None
     try:
         with closing(chunks):
             for chunk in _checked(chunks, digest, size, start):
                 for key in [k for k, pipe in pipes.items() if k not in slow and not pipe.abandoned]:
-                    if not _hand_over(chunk, pipes[key], deadline, alone=len(pipes) - len(slow) == 1):
+                    others = [pipe for k, pipe in pipes.items() if k != key and k not in slow]
+                    waited[key] = _hand_over(chunk, pipes[key], deadline, others, waited[key])
+                    if waited[key] >= PATIENCE:
                         slow.add(key)
-                        pipes[key].end(TooSlow(f"took no part of {digest} for {PATIENCE:.0f} s"))
+                        pipes[key].end(TooSlow(f"kept the others waiting for {digest} for {PATIENCE:.0f} s"))
                 if all(key in slow or pipe.abandoned for key, pipe in pipes.items()):
                     break
     except TallymanError as error:
@@ -133,9 +141,11 @@ def tee(
             pipe.end(problem)
     failed: dict[_Key, TallymanError] = {}
     waiting = {key: thread for key, thread in threads.items() if key not in slow}
-    done, _ = wait(waiting.values(), patience(deadline))
+    late = stragglers(waiting, deadline, failing=problem is not None)
     for key, thread in waiting.items():
-        if thread not in done:  # hangs in a connection; it finds its pipe ended when that wakes up
+        if key in late and not problem and patience(deadline) != 0:
+            slow.add(key)  # it may still come to its end: nothing is missing in its pipe
+        elif key in late:  # hangs in a connection; it finds its pipe ended when that wakes up
             failed[key] = problem or OutOfTime(f"no time left in this run for the end of the upload of {digest}")
         elif refusal := thread.result():
             failed[key] = problem or refusal
@@ -152,14 +162,30 @@ def _write(writer: Callable[[Iterator[bytes]], None], pipe: Pipe) -> TallymanErr
     return None
 
 
-def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, *, alone: bool) -> bool:
-    """False: too slow. OutOfTime if the deadline comes nearer than the writer's next breath."""
-    until = time.monotonic() + PATIENCE
-    while not pipe.put(chunk, min(_TICK, PATIENCE)):
+def stragglers(threads: Mapping[_Key, "Future[Any]"], deadline: Deadline, *, failing: bool = False) -> set[_Key]:
+    """Waits for all, but once one has succeeded (`failing`: has ended) for no more than PATIENCE seconds. Those that
+    are not done then."""
+    pending = set(threads.values())
+    while pending:
+        done, pending = wait(pending, patience(deadline), FIRST_COMPLETED)
+        if not done or any(failing or not (thread.exception() or thread.result()) for thread in done):
+            break
+    left = patience(deadline)
+    wait(pending, PATIENCE if left is None else min(PATIENCE, left))
+    return {key for key, thread in threads.items() if not thread.done()}
+
+
+def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, others: Sequence[Pipe], waited: float) -> float:
+    """For how many seconds the others have waited for it by now, `waited` before; it has taken the chunk, or these are
+    PATIENCE or more. OutOfTime if the deadline comes nearer than the writer's next breath."""
+    while True:
+        began = time.monotonic()
+        taken = pipe.put(chunk, min(_TICK, PATIENCE))
+        if any(other.hungry for other in others):
+            waited += time.monotonic() - began
+        if taken or waited >= PATIENCE:
+            return waited
         enough_time(deadline, "a slow upload")
-        if not alone and time.monotonic() >= until:
-            return False
-    return True
 
 
 def _straight(

@@ -1,0 +1,167 @@
+"""A target that is slow, or hangs, keeps no other from its images; and a copy that is interrupted ends at once."""
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from builders import DEV, PROD, PROD_SA, Built, big_layer, image, index
+from fakes import FakeClock, FakeRegistries
+from tallyman.domain.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.services import copy_images, tee
+from tallyman.services.copy import Staged, family, stage
+from tallyman.services.copy_images import CopyImages, Image
+from tallyman.services.watch import Watch
+
+LONG = 30
+"""Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
+
+
+def forever() -> float:
+    return float("inf")
+
+
+class OneHangs(FakeRegistries):
+    """PROD_SA hangs in a call until PROD has the image."""
+
+    def __init__(self, method: str, built: Built) -> None:
+        super().__init__(FakeClock(), chunk=1024)
+        self.method, self.built = method, built
+        self.done = threading.Event()
+        for repository in (DEV, PROD, PROD_SA):
+            self.add(repository)
+        self.push(DEV, built)
+
+    def hang(self, method: str, repository: Repository) -> None:
+        if (method, repository) == (self.method, PROD_SA):
+            assert self.done.wait(LONG), "the other target was held up"
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        self.hang("manifests", repository)
+        return super().manifests(repository, references)
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        self.hang("missing_blobs", repository)
+        return super().missing_blobs(repository, digests)
+
+    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        self.hang("upload", repository)
+        super().upload(repository, digest, size, chunks)
+        self.hang("answer", repository)
+
+    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        super().put_manifest(repository, manifest, tag)
+        if repository == PROD and manifest.digest == self.built.digest:
+            self.done.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tee, "PATIENCE", 0.02)
+    monkeypatch.setattr(copy_images, "SOON", 0.02)
+
+
+def images(size: int) -> Built:
+    return index(*[image(big_layer(size, seed), architecture=f"a{seed}") for seed in range(6)])
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("method", ["manifests", "missing_blobs", "upload", "answer"])
+@pytest.mark.parametrize("size", [500, 30_000])
+def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: int) -> None:
+    """Also with blobs that lie whole between reader and writer."""
+    built = images(size)
+    registries = OneHangs(method, built)
+    members = family(registries, DEV, built.digest)
+    outcome = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=forever, parallel=2)
+    assert all(isinstance(found, Staged) for found in outcome.values()), outcome
+    for target in (PROD, PROD_SA):
+        assert registries.held(target).blobs == built.blobs
+    if method == "answer":  # what had arrived, though late, is not sent again
+        sent = [d for call, where, d in registries.requests if (call, where) == ("upload", PROD_SA)]
+        assert len(sent) == len(set(sent))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_target_that_hangs_while_the_source_is_read_holds_nobody_up() -> None:
+    built = images(500)
+    registries = OneHangs("manifests", built)
+    service = CopyImages(registries, registries, forever, Watch())
+    reports = service.copy(DEV, {PROD: None, PROD_SA: None}, [Image(built.digest, "v1")])
+    assert all(report.ok for report in reports.values()), reports
+    assert registries.held(PROD_SA).blobs == built.blobs
+
+
+def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes each chunk just before it would be dropped does not set the pace."""
+    raw = [bytes([n]) * 10 for n in range(60)]
+    now, take, pipes = [0.0], threading.Semaphore(0), []
+
+    class Timed(tee.Pipe):
+        """Who takes from the first one needs three seconds for a chunk, while the other has nothing to do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            pipes.append(self)
+
+        def put(self, chunk: bytes, timeout: float) -> bool:
+            if self is pipes[0] and not super().put(chunk, 0):
+                with pipes[1]._changed:
+                    while not pipes[1].hungry:  # which it does not announce
+                        pipes[1]._changed.wait(0.001)
+                now[0] += 3.0
+                take.release()
+                return super().put(chunk, LONG)
+            return self is pipes[0] or super().put(chunk, timeout)
+
+    def crawl(chunks: Iterator[bytes]) -> None:
+        for _ in chunks:
+            assert take.acquire(timeout=LONG)
+
+    monkeypatch.setattr(tee, "PATIENCE", 5.0)
+    monkeypatch.setattr(tee, "Pipe", Timed)
+    monkeypatch.setattr(tee, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    quick: list[bytes] = []
+    with ThreadPoolExecutor(2) as pool:
+        content = (chunk for chunk in raw)
+        found = tee.tee(content, Digest.of(b"".join(raw)), 600, {1: crawl, 2: quick.extend}, pool, forever)
+        take.release(len(raw))
+    assert list(found.slow) == [1]
+    assert quick == raw
+    assert now[0] == 6.0
+
+
+def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
+    told = threading.Event()
+    began: list[Digest] = []
+
+    class Interrupted(FakeRegistries):
+        def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+            began.append(digest)
+            if len(began) == 3:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                assert told.wait(LONG)
+            super().upload(repository, digest, size, chunks)
+
+    def handler(number: int, frame: object) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    registries = Interrupted(FakeClock(), chunk=10)
+    for repository in (DEV, PROD):
+        registries.add(repository)
+    built = images(100_000)
+    registries.push(DEV, built)
+    members = family(registries, DEV, built.digest)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stage(registries, DEV, registries, [PROD], members, deadline=forever, parallel=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(registries.held(PROD).blobs) == 2
+    assert registries.held(PROD).manifests == {}
