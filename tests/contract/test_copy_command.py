@@ -313,6 +313,26 @@ def test_skopeo_reads_what_was_copied(
 
 @pytest.mark.skopeo
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+def test_skopeo_pulls_from_each_ecr_by_digest_what_was_copied(
+    source: OciServer, ecr: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for registry in (DEV, PROD):
+        ecr.create(registry, "team/app")
+    copied(capsys, f"{source.host}/team/app:v1", "dev/team/app", "prod/team/app")
+    for registry in (DEV, PROD):
+        login = base64.b64decode(ecr.token(registry.account).partition(" ")[2]).decode()
+        copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false"]
+        where = f"docker://localhost:{ecr.ports[registry]}/team/app@{BUILT.digest}"
+        pulled = tmp_path / registry.region
+        subprocess.run(
+            [*copy, f"--src-creds={login}", where, f"dir:{pulled}"], check=True, timeout=60, capture_output=True
+        )
+        assert (pulled / "manifest.json").read_bytes() == BUILT.raw
+        assert all((pulled / digest.hex).read_bytes() == raw for digest, raw in BUILT.blobs.items())
+
+
+@pytest.mark.skopeo
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
 def test_a_layout_of_skopeo_is_copied(tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
     with oci_server() as first:
         first.push("team/app", BUILT, "v1")

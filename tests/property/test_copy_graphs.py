@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from builders import DEV, PROD, PROD_SA, Built, image, index, layer, signature
+from builders import DEV, PROD, PROD_SA, Built, attestation, image, index, layer, signature
 from fakes import FakeClock, FakeRegistries
+from tallyman.domain.manifest import Descriptor
 from tallyman.domain.names import Digest
 from tallyman.errors import BadManifest, NotFound, TallymanError
 from tallyman.services.copy import Staged, families, family, stage
@@ -18,17 +19,23 @@ LAYERS = [layer(f"layer {n}") for n in range(5)]
 
 @st.composite
 def graphs(draw: Any) -> tuple[list[Built], list[Built]]:
-    """Images that share layers, indexes that share children at any depth, referrers of any of them."""
+    """Images that share layers, indexes that share children at any depth, of Docker and of OCI in any mixture,
+    attestations among them, referrers of any of them and of each other."""
     nodes: list[Built] = [
         image(
-            *draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3, unique_by=lambda la: la.digest)), f"own {n}"
+            *draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3, unique_by=lambda la: la.digest)),
+            f"own {n}",
+            docker=draw(st.booleans()),
         )
         for n in range(draw(st.integers(1, 4)))
     ]
+    nodes += [attestation(of) for of in draw(st.lists(st.sampled_from(nodes), max_size=1))]
     for _ in range(draw(st.integers(0, 4))):
         children = draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=3, unique_by=lambda b: b.digest))
-        nodes.append(index(*children))
-    signed = [signature(draw(st.sampled_from(nodes)), f"signed {n}") for n in range(draw(st.integers(0, 3)))]
+        nodes.append(index(*children, docker=draw(st.booleans())))
+    signed: list[Built] = []
+    for n in range(draw(st.integers(0, 3))):
+        signed.append(signature(draw(st.sampled_from([*nodes, *signed])), f"signed {n}"))
     return nodes, signed
 
 
@@ -67,11 +74,37 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
     for target in (PROD, PROD_SA):
         held = registries.held(target)
         assert all(held.manifests[d].raw == m.raw for d, m in root.manifests.items())
-        about = {s.digest for s in signed if s.root.subject and s.root.subject.digest in root.manifests}
+        about: set[Digest] = set()
+        for made in signed:  # each after what it points at
+            if made.root.subject and made.root.subject.digest in {*root.manifests, *about}:
+                about.add(made.digest)
         assert about <= set(held.manifests)
     opened = [argument for method, _, argument in registries.requests if method == "open_blob"]
     assert len(opened) == len(set(opened))
     whole(registries)
+
+
+@given(graphs(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], list[Built]], data: Any) -> None:
+    """Such a list is an index that anybody may write: it may name the subject itself, what lists it, or each other."""
+    nodes, signed = graph
+    root = data.draw(st.sampled_from(nodes))
+    registries = world(nodes, signed)
+    known = sorted(registries.held(DEV).manifests)
+    claims = data.draw(st.dictionaries(st.sampled_from(known), st.lists(st.sampled_from(known), max_size=3)))
+    told = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
+    registries.referrers = lambda repository, subject: told[subject]  # type: ignore[method-assign]
+    try:
+        members = family(registries, DEV, root.digest)
+    except BadManifest:
+        reject()  # nested deeper than is allowed
+    assert len(members.digests) == len(set(members.digests))
+    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=lambda: math.inf)
+    assert all(isinstance(found, Staged) for found in done.values())
+    whole(registries)
+    for target in (PROD, PROD_SA):
+        assert set(members.digests) - members.unreadable.keys() <= set(registries.held(target).manifests)
 
 
 @given(graphs(), st.data())

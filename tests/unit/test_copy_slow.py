@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -12,6 +12,7 @@ from builders import DEV, PROD, PROD_SA, Built, big_layer, image, index
 from fakes import FakeClock, FakeRegistries
 from tallyman.domain.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.errors import DigestMismatch
 from tallyman.services import copy_images, tee
 from tallyman.services.copy import Staged, family, stage
 from tallyman.services.copy_images import CopyImages, Image
@@ -133,6 +134,61 @@ def test_patience_is_for_a_whole_blob_not_for_each_chunk(monkeypatch: pytest.Mon
     assert list(found.slow) == [1]
     assert quick == raw
     assert now[0] == 6.0
+
+
+def test_the_reader_is_never_further_ahead_than_the_pipe_is_deep() -> None:
+    """Memory is bounded by it."""
+    raw = [bytes([n]) * 10 for n in range(60)]
+    taken = {1: 0, 2: 0}
+    read = 0
+    furthest = 0
+
+    def content() -> Generator[bytes, None, None]:
+        nonlocal read, furthest
+        for chunk in raw:
+            read += 1
+            furthest = max(furthest, read - min(taken.values()))
+            yield chunk
+
+    def take(key: int) -> Callable[[Iterator[bytes]], None]:
+        def writer(chunks: Iterator[bytes]) -> None:
+            for _ in chunks:
+                taken[key] += 1
+
+        return writer
+
+    with ThreadPoolExecutor(2) as pool:
+        digest = Digest.of(b"".join(raw))
+        found = tee.tee(content(), digest, 600, {key: take(key) for key in taken}, pool, forever)
+    assert not found.failed
+    assert not found.slow
+    assert read == 60
+    assert furthest <= tee.DEPTH + 3  # one is held back, one is handed over, one is being read
+
+
+@pytest.mark.parametrize("writers", [1, 2])
+def test_a_body_without_end_is_given_up_where_the_blob_should_end(writers: int) -> None:
+    read = 0
+
+    def endless() -> Generator[bytes, None, None]:
+        nonlocal read
+        while read < 10_000:  # else this test would have none
+            read += 10
+            yield b"0123456789"
+
+    completed: list[int] = []
+
+    def write(chunks: Iterator[bytes]) -> None:
+        completed.append(sum(map(len, chunks)))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = tee.tee(
+            endless(), Digest.of(b"0123456789" * 3), 30, dict.fromkeys(range(writers), write), pool, forever
+        )
+    assert [type(error) for error in found.failed.values()] == [DigestMismatch] * writers
+    assert found.source_failed
+    assert read == 40
+    assert completed == []
 
 
 def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
