@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from copy_tools import Commands
+from copy_tools import UNCHECKED, Commands
 
 LIMIT = 180.0
 """Seconds of one command."""
@@ -127,12 +127,14 @@ def show(workload: Workload) -> dict[str, Any]:
     if "crane" not in workload.commands and workload.name in REFERENCE:
         print(f"  crane did not run here; on another machine it took: {REFERENCE[workload.name]}")
     ours = document["tools"]["tallyman"]
-    peers = {tool: found["wall"] for tool, found in document["tools"].items() if tool != "tallyman"}
+    others = {tool: found["wall"] for tool, found in document["tools"].items() if tool != "tallyman"}
+    peers = {tool: wall for tool, wall in others.items() if tool not in UNCHECKED}
     if workload.requests_only:
         print(f"{workload.name} requests {ours['requests']:.0f}")
     elif peers:
         fastest = min(peers, key=lambda tool: peers[tool])
         document["ratio"], document["to"] = ours["wall"] / peers[fastest], fastest
-        print(f"{workload.name} ratio {document['ratio']:.2f}")
+        less = [f"{tool}, unchecked: {ours['wall'] / others[tool]:.2f}" for tool in UNCHECKED if tool in others]
+        print(f"{workload.name} ratio {document['ratio']:.2f}  (to {', '.join([fastest, *less])})")
     sys.stdout.flush()
     return document

@@ -10,6 +10,10 @@ TALLYMAN = [str(Path(sys.executable).with_name("tallyman")), "copy"]
 AT_ONCE = "8"
 """Layers at once, for the peers that have an option for it, so that none waits for its default (3 or 4)."""
 
+UNCHECKED = ("oras",)
+"""Peers that hash nothing of what they copy: a damaged blob goes to the sink as it is, with exit status 0. That is less
+work than ours: they are shown, but the ratio of a row is not to them."""
+
 Commands = dict[str, list[list[str]]]
 """By tool, what it runs, one after the other."""
 

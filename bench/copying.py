@@ -4,7 +4,8 @@
 
 Registries, sink and data are on this machine, in memory where it has a memory disk. Runs of the tools take turns, so
 that noise meets all alike; the source is warm. Prints a table, and for scripts one line a workload:
-`<workload> ratio <x>` (our median over that of the fastest peer that ran) or `<workload> requests <n>`.
+`<workload> ratio <x>  (to <peer>)`, our median over that of the fastest peer that ran and checks what it copies, or
+`<workload> requests <n>`.
 """
 
 import argparse
