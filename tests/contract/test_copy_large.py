@@ -105,7 +105,22 @@ def test_a_part_that_is_refused_is_overcome_in_the_same_run(
     target.on("PATCH", "/blobs/uploads/", Trouble(status=status))
     assert again(source, target) == 0
     assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert sum(length for _, length in target.parts) == SIZE  # in parts again, not whole
     assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("session", ["/v2/other/app/blobs/uploads/1", "@elsewhere.invalid/v2/team/app/blobs/uploads/1"])
+def test_a_session_that_somebody_wrote_into_the_file_leads_nowhere_else(
+    source: OciServer, target: OciServer, tmp_path: Path, session: str
+) -> None:
+    killed(source, target, 3)
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    document = json.loads(file.read_text())
+    document["data"]["session"] = session
+    file.write_text(json.dumps(document))
+    assert again(source, target) == 0
+    assert all(path.startswith("/v2/team/app/") for _, path in target.requests)
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
 
 
 def test_a_registry_that_takes_no_parts_gets_it_whole(source: OciServer, target: OciServer, tmp_path: Path) -> None:
