@@ -31,7 +31,7 @@ from tallyman.services.streams import MOST, Streams, beginning
 from tallyman.services.tee import Teed, stragglers, tee
 from tallyman.services.watch import Watch
 
-__all__ = ["Family", "Held", "InParts", "Staged", "Survey", "Watch", "families", "family", "join", "stage", "survey"]
+__all__ = ["Family", "Held", "InParts", "Staged", "Watch", "families", "family", "join", "stage"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
@@ -139,38 +139,6 @@ def stage(
         _all(readers.submit(copier.spread, digest, present) for digest in largest_first)
         _all(alone.submit(copier.end, work, begun[work]) for work in works)
     return {work.repository: work.outcome() for work in works}
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
-
-    manifests: tuple[Digest, ...]
-    blobs: Mapping[Digest, int]
-    mounts: bool
-
-
-def survey(
-    origin: Repository,
-    target: Destination,
-    targets: Sequence[Repository],
-    family: Family,
-    *,
-    deadline: Deadline,
-    tags: Mapping[Digest, str] | None = None,
-) -> dict[Repository, Survey | TallymanError]:
-    """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
-    found: dict[Repository, Survey | TallymanError] = {}
-    for place in dict.fromkeys(targets):
-        work = Work(origin, target, place, family, deadline, Watch(), tags or {})
-        work.guard(work.look)
-        work.guard(work.prepare)
-        found[place] = work.error or Survey(
-            tuple(m.digest for m in work.needed),
-            {digest: family.blobs[digest].size for digest in sorted(work.lacking)},
-            place.registry == origin.registry,
-        )
-    return found
 
 
 @dataclass

@@ -14,7 +14,8 @@ from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
-from tallyman.services.copy import Family, Held, InParts, Staged, Survey, Watch, ask_ahead, families, stage, survey
+from tallyman.services.copy import Family, Held, InParts, Staged, Watch, ask_ahead, families, stage
+from tallyman.services.survey import Survey, survey
 
 NOBODY: Mapping[Repository, TallymanError] = {}
 
