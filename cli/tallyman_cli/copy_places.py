@@ -206,8 +206,8 @@ class Ways:
     def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
         self.writes(repository).put_manifest(repository, manifest, tag)
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
-        found: set[Digest] = self.writes(repository).unlisted(repository, referrers)
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+        found: set[Digest] = self.writes(repository).unlisted(repository, manifests)
         return found
 
     # Catalogue

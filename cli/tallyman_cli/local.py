@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -191,6 +192,6 @@ class _Stopped:
 
     @staticmethod
     def wait() -> None:
-        """Until a signal comes."""
+        """Until a signal comes. Not `signal.pause`: a signal that comes just before it would wait for the next one."""
         while True:
-            signal.pause()
+            time.sleep(0.5)

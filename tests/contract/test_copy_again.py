@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 from oci_server import OciServer, Trouble, oci_server
 
-from builders import image, index, sbom, signature
+from builders import Built, image, index, sbom, signature
 from fakes import Crash
 from tallyman.adapters.oci_http import OciHttp
 from tallyman.adapters.oci_registry import OciRegistry
@@ -20,7 +20,9 @@ from tallyman.services.copy_images import CopyImages, Image, Report
 from tallyman.services.watch import Watch
 
 NAME = "team/app"
-BUILT = index(image("a"))
+PART = image("a")
+LISTED = sbom(PART, "listed")  # a referrer that is a child of the index as well
+BUILT = index(PART, LISTED)
 ABOUT = (signature(BUILT), sbom(BUILT))
 
 
@@ -68,10 +70,10 @@ class World:
         finally:
             wire.close()
 
-    def listed(self, server: OciServer) -> list[str]:
+    def listed(self, server: OciServer, subject: Built = BUILT) -> list[str]:
         """The entries of the list of referrers, as they stand there."""
         repo = server.repo(NAME)
-        raw, _ = repo.manifests.get(repo.tags.get(f"sha256-{BUILT.digest.hex}", ""), (b'{"manifests": []}', ""))
+        raw, _ = repo.manifests.get(repo.tags.get(f"sha256-{subject.digest.hex}", ""), (b'{"manifests": []}', ""))
         return sorted(entry["digest"] for entry in json.loads(raw)["manifests"])
 
     def whole(self, server: OciServer) -> bool:
@@ -85,6 +87,7 @@ class World:
             repo.blobs == {str(d): raw for built in everything for d, raw in built.blobs.items()}
             and all(repo.manifests[str(d)][0] == m.raw for built in everything for d, m in built.manifests.items())
             and self.listed(server) == sorted(made.digest for made in ABOUT)
+            and self.listed(server, PART) == [LISTED.digest]
         )
 
 

@@ -1,4 +1,4 @@
-"""`tallyman copy` as people run it: between OCI registries, layouts and ECR; real clients read what it brought."""
+"""`tallyman copy` as people run it, between registries: what it does, says and ends with."""
 
 import base64
 import hashlib
@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from copy_cli import copied, holds
 from oci_server import OciServer, Trouble, oci_server
 
-from builders import Built, big_layer, image, index, multi_arch, sbom, signature
-from ecr_server import DEV, PROD, Served
+from builders import big_layer, image, index, multi_arch, sbom, signature
 from tallyman.adapters.oci_layout import OciLayout
 from tallyman.domain.elsewhere import layout_at
 from tallyman_cli.copy import run
@@ -28,25 +26,6 @@ pytestmark = pytest.mark.usefixtures("home")
 def source(source: OciServer) -> OciServer:
     source.push("team/app", BUILT, "v1")
     return source
-
-
-def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
-    """The JSON of a run that ends with this status."""
-    capsys.readouterr()
-    found = run([*arguments, "--json"])
-    said = capsys.readouterr()
-    assert found == status, said.err or said.out
-    document: dict[str, Any] = json.loads(said.out)
-    return document
-
-
-def holds(registry: OciServer, name: str, built: Built, tag: str) -> bool:
-    repo = registry.repo(name)
-    return (
-        repo.tags.get(tag) == built.digest
-        and all(repo.manifests[str(d)][0] == m.raw for d, m in built.manifests.items())
-        and all(repo.blobs[str(d)] == raw for d, raw in built.blobs.items())
-    )
 
 
 def test_an_image_goes_to_several_targets(
@@ -72,20 +51,6 @@ def test_a_second_copy_asks_once_and_sends_nothing(
     done = copied(capsys, *arguments)
     assert done["targets"][0]["uploaded"] == done["targets"][0]["pushed"] == []
     assert target.requests == [("GET", "/v2/team/app/manifests/v1")]
-
-
-def test_a_layout_there_and_back_is_the_same(
-    source: OciServer, target: OciServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    signed = signature(BUILT)
-    source.push("team/app", signed)
-    layout = f"oci:{tmp_path}/images:v1"
-    copied(capsys, f"{source.host}/team/app:v1", layout)
-    copied(capsys, layout, f"{target.host}/back")
-    assert holds(target, "back", BUILT, "v1")
-    assert str(signed.digest) in target.repo("back").manifests
-    entries = json.loads((tmp_path / "images/index.json").read_text())["manifests"]
-    assert {e["digest"] for e in entries} == {BUILT.digest, signed.digest}
 
 
 def test_a_copy_by_digest_sets_no_tag(source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,74 +191,6 @@ def test_a_damaged_file_of_credentials_is_bad_input(tmp_path: Path, capsys: pyte
     assert "config.json" in done["error"]
 
 
-# --- ECR, by names of the policy
-
-
-@pytest.fixture
-def ecr(ecr: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(f"environments:\n  dev: {{registries: [{DEV}]}}\n  prod: {{registries: [{PROD}]}}\n")
-    monkeypatch.setenv("TALLYMAN_POLICY", str(policy))
-    monkeypatch.setenv("TALLYMAN_REGISTRY_DEV_1", f"localhost:{ecr.ports[DEV]}")
-    monkeypatch.setenv("TALLYMAN_REGISTRY_PROD_1", f"localhost:{ecr.ports[PROD]}")
-    return ecr
-
-
-def test_environments_ports_and_hosts_name_the_same_registries(
-    ecr: Served, target: OciServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for registry in (DEV, PROD):
-        ecr.create(registry, "team/app")
-    ecr.push(BUILT, "v1", name="team/app")
-    copied(capsys, "dev/team/app:v1", "prod/team/app", f"{target.host}/team/app")
-    found = ecr.client(PROD).describe_images(repositoryName="team/app", imageIds=[{"imageTag": "v1"}])
-    assert found["imageDetails"][0]["imageDigest"] == BUILT.digest
-    assert holds(target, "team/app", BUILT, "v1")
-    port = f"localhost:{ecr.ports[PROD]}"
-    done = copied(capsys, f"{DEV.host}/team/app:v1", f"{port}/team/app:v2")
-    assert done["targets"][0]["target"] == f"{PROD}/team/app"
-    assert done["targets"][0]["uploaded"] == []
-
-
-def test_a_host_of_ecr_needs_no_policy_and_no_stack(
-    ecr: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("TALLYMAN_POLICY")
-    for registry in (DEV, PROD):
-        ecr.create(registry, "team/app")
-    ecr.push(BUILT, "v1", name="team/app")
-    copied(capsys, f"{DEV.host}/team/app:v1", f"{PROD.host}/team/app:v2")
-    found = ecr.client(PROD).describe_images(repositoryName="team/app", imageIds=[{"imageTag": "v2"}])
-    assert found["imageDetails"][0]["imageDigest"] == BUILT.digest
-
-
-def test_a_repository_of_ecr_is_compared_by_lists_alone(ecr: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    for registry in (DEV, PROD):
-        ecr.create(registry, "team/app")
-        for n in range(5):
-            ecr.push(image(f"own {n}"), f"v{n}", registry, "team/app")
-    ecr.trail.clear()
-    done = copied(capsys, "--all-tags", "dev/team/app", "prod/team/app")
-    assert (done["listed"], done["images"]) == (5, [])
-    assert ecr.trail == []
-    signed = signature(image("new"))
-    ecr.push(image("new"), "new", DEV, "team/app")
-    ecr.push(signed, None, DEV, "team/app")
-    done = copied(capsys, "--all-tags", "dev/team/app", "prod/team/app")
-    assert [i["tag"] for i in done["images"]] == ["new"]
-    assert signed.digest in done["targets"][0]["pushed"]
-
-
-def test_a_repository_that_ecr_does_not_have_is_said(
-    ecr: Served, source: OciServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done = copied(capsys, f"{source.host}/team/app:v1", "prod/nobody/knows", status=1)
-    assert "does not exist" in json.dumps(done["targets"])
-
-
-# --- real clients
-
-
 @pytest.mark.skopeo
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
 def test_skopeo_reads_what_was_copied(
@@ -309,86 +206,6 @@ def test_skopeo_reads_what_was_copied(
     copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false"]
     subprocess.run([*copy, by_digest, f"dir:{tmp_path}/pulled"], check=True, timeout=60, capture_output=True)
     assert (tmp_path / "pulled/manifest.json").read_bytes() == BUILT.raw
-
-
-@pytest.mark.skopeo
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
-def test_skopeo_pulls_from_each_ecr_by_digest_what_was_copied(
-    source: OciServer, ecr: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for registry in (DEV, PROD):
-        ecr.create(registry, "team/app")
-    copied(capsys, f"{source.host}/team/app:v1", "dev/team/app", "prod/team/app")
-    for registry in (DEV, PROD):
-        login = base64.b64decode(ecr.token(registry.account).partition(" ")[2]).decode()
-        copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false"]
-        where = f"docker://localhost:{ecr.ports[registry]}/team/app@{BUILT.digest}"
-        pulled = tmp_path / registry.region
-        subprocess.run(
-            [*copy, f"--src-creds={login}", where, f"dir:{pulled}"], check=True, timeout=60, capture_output=True
-        )
-        assert (pulled / "manifest.json").read_bytes() == BUILT.raw
-        assert all((pulled / digest.hex).read_bytes() == raw for digest, raw in BUILT.blobs.items())
-
-
-@pytest.mark.skopeo
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
-def test_a_layout_of_skopeo_is_copied(tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]) -> None:
-    with oci_server() as first:
-        first.push("team/app", BUILT, "v1")
-        copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false"]
-        where = f"oci:{tmp_path}/from-skopeo:v1"
-        subprocess.run(
-            [*copy, f"docker://{first.host}/team/app:v1", where], check=True, timeout=60, capture_output=True
-        )
-    copied(capsys, where, f"{target.host}/team/app")
-    assert holds(target, "team/app", BUILT, "v1")
-
-
-def test_the_command_starts_without_the_others(source: OciServer, target: OciServer) -> None:
-    heavy = {"typer", "rich", "botocore", "urllib3", "yaml", "tallyman.domain.policy"}
-    heavy |= {"shutil", "encodings.idna", "base64", "datetime", "random", "subprocess"}  # a millisecond each
-    program = (
-        "import sys; from tallyman_cli.copy import run; "
-        f"status = run(['{source.host}/team/app:v1', '{target.host}/team/app']); "
-        f"print(sorted({heavy} & set(sys.modules))); sys.exit(status)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_a_copy_between_environments_starts_without_what_draws_tables(ecr: Served) -> None:
-    for registry in (DEV, PROD):
-        ecr.create(registry, "team/app")
-    ecr.push(BUILT, "v1", name="team/app")
-    program = (
-        "import sys; from tallyman_cli.copy import run; status = run(['dev/team/app:v1', 'prod/team/app']); "
-        "print(sorted({'typer', 'rich'} & set(sys.modules))); sys.exit(status)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-@pytest.mark.parametrize(("reference", "status", "verdict"), [("v1", 0, "done"), ("v2", 1, None), ("", 2, None)])
-def test_the_program_ends_with_the_status_and_all_that_was_said(
-    source: OciServer, target: OciServer, reference: str, status: int, verdict: str | None
-) -> None:
-    words = [
-        "copy",
-        f"{source.host}/team/app{':' if reference else ''}{reference}",
-        f"{target.host}/team/app",
-        "--json",
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tallyman_cli.start", *words], capture_output=True, env=environment, check=False
-    )
-    document = json.loads(done.stdout)
-    assert done.returncode == status
-    assert [t["verdict"] for t in document.get("targets", [])] == ([verdict] if verdict else [])
-    assert (b"tallyman: " in done.stderr) == (status > 0)
 
 
 def test_referrers_of_an_index_and_of_its_children_come_along(

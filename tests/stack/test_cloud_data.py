@@ -81,6 +81,9 @@ def test_ports_are_those_asked_for_and_a_signal_ends_the_cloud(tmp_path: Path) -
             if line.startswith("unset"):
                 break
         child.send_signal(signal.SIGTERM)
-        assert child.wait(60) == 0
+        try:
+            assert child.wait(60) == 0
+        finally:
+            child.kill()
     assert f"export AWS_ENDPOINT_URL=http://127.0.0.1:{first}" in printed
     assert [line.rpartition(":")[2] for line in printed[:3]] == [str(first + n) for n in (1, 2, 3)]

@@ -126,7 +126,7 @@ class EcrTarget:
                 return
         raise answer.error(what)
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
         """None: ECR lists what it holds."""
         return set()
 

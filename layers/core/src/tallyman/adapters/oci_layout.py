@@ -130,10 +130,10 @@ class OciLayout:
             _write(path / "oci-layout", [_LAYOUT.encode()])
             _write(path / "index.json", [json.dumps(document, indent=2).encode()])
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
         """Those that `index.json` does not name."""
         named = {entry.get("digest") for entry in self._index(repository)}
-        return {m.digest for m in referrers if m.digest not in named}
+        return {m.digest for m in manifests if m.digest not in named}
 
     # --- how
 

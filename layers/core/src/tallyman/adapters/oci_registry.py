@@ -214,16 +214,16 @@ class OciRegistry:
         if manifest.subject is not None and not answer.headers.get("OCI-Subject"):
             self._enter(repository, manifest, manifest.subject.digest)
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
         """Where there is no referrers API: what the fallback tags lack. One question a registry; without the API one
         more for each subject that has such a tag."""
         named: dict[Digest, set[Digest]] = {}
-        for subject in dict.fromkeys(m.subject.digest for m in referrers if m.subject):
+        for subject in dict.fromkeys(m.subject.digest for m in manifests if m.subject):
             if not self._api.get(repository.registry):
                 named[subject] = {d.digest for d in self.referrers(repository, subject)}
             if self._api.get(repository.registry):
                 return set()
-        return {m.digest for m in referrers if m.subject and m.digest not in named[m.subject.digest]}
+        return {m.digest for m in manifests if m.subject and m.digest not in named[m.subject.digest]}
 
     def _put(self, repository: Repository, manifest: Manifest, reference: str, what: str) -> Answer:
         answer = self._http.send(

@@ -53,9 +53,10 @@ class Destination(Protocol):
         """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
         this one already is success. Unsupported: the registry takes no such artifact."""
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
-        """Of these referrers, which are there, those that the list of their subject's referrers lacks, where who puts
-        them writes that list: a copy broke off between the two. To put them again enters them."""
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+        """Of these manifests, which are there, those that a list lacks which who puts them writes too (the fallback
+        tag of their subject; an OCI layout's `index.json`): a copy broke off between the two. To put them again
+        enters them."""
 
 
 class LayerUploads(Protocol):

@@ -126,9 +126,9 @@ class Work:
         there = self._there(asked, self.tags, self.held)
         self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
-        self.needed = [m for m in self.family.images if m.digest in wanted]
-        held = [m for m in self.family.referrers if m.digest in there and m.digest not in self.refused]
-        unlisted = self.port.unlisted(self.repository, held) if held else set()
+        untagged = [m for m in roots if m.digest not in self.tags]
+        unlisted = self._unlisted([*untagged, *self.family.referrers], there)
+        self.needed = [m for m in self.family.images if m.digest in wanted | unlisted]
         self.needed += [m for m in self.family.referrers if m.digest not in there or m.digest in unlisted]
 
     def prepare(self) -> None:
@@ -143,7 +143,12 @@ class Work:
         unknown = [m for m in self.needed if m.digest not in known and not self.family.blobs_of(m) & self.lacking]
         if unknown:
             there = self._there(unknown)
+            there -= self._unlisted([m for m in unknown if m.subject], there)
             self.needed = [m for m in self.needed if m.digest not in there]
+
+    def _unlisted(self, manifests: Sequence[Manifest], there: Collection[Digest]) -> set[Digest]:
+        held = [m for m in manifests if m.digest in there and m.digest not in self.refused.keys() | self.broken.keys()]
+        return self.port.unlisted(self.repository, held) if held else set()
 
     def _missing(self, wanted: set[Digest]) -> set[Digest]:
         """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
