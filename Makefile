@@ -29,7 +29,7 @@ demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
 	@$(VENV)/bin/tallyman demo
 
 test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 $(ARGS)
 
 check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
