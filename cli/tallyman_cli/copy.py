@@ -15,9 +15,10 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, TallymanError
-from tallyman.services.copy_images import CopyImages, Image, Report
+from tallyman.services.copy_images import CopyImages
 from tallyman_cli.copy_places import Large, Place, Ways, parse
-from tallyman_cli.copy_progress import Counting, Shown, size
+from tallyman_cli.copy_progress import Counting, Shown
+from tallyman_cli.copy_report import Done
 from tallyman_cli.docker_logins import DockerLogins
 
 DONE, NO, BAD = 0, 1, 2
@@ -126,10 +127,11 @@ class _Copy:
             do = service.plan if options.dry_run else service.copy
             reports = do(origin, places, images, failed)
         seconds = time.monotonic() - began
+        done = Done(options, images, listed, reports, counting, seconds)
         if options.json:
-            _print(self._document(images, listed, reports, counting, seconds))
+            _print(done.document())
         else:
-            self._tell(images, listed, reports, counting, seconds)
+            done.tell()
         return DONE if all(report.ok for report in reports.values()) else NO
 
     def _places(self, source: Place, targets: Sequence[Place], origin: Repository) -> dict[Repository, str | None]:
@@ -159,83 +161,6 @@ class _Copy:
         if self._policy is None:
             self._policy = _policy(self.options)
         return addresses.anywhere(self._policy, text)
-
-    def _document(
-        self,
-        images: Sequence[Image],
-        listed: int,
-        reports: dict[Repository, Report],
-        counting: Counting,
-        seconds: float,
-    ) -> dict[str, Any]:
-        return {
-            "source": self.options.source,
-            "images": [{"digest": image.digest, "tag": image.tag} for image in images],
-            "listed": listed,
-            "bytes_read": counting.bytes_read,
-            "seconds": round(seconds, 3),
-            "dry_run": self.options.dry_run,
-            "targets": [_target(report, counting) for report in reports.values()],
-        }
-
-    def _tell(
-        self,
-        images: Sequence[Image],
-        listed: int,
-        reports: dict[Repository, Report],
-        counting: Counting,
-        seconds: float,
-    ) -> None:
-        if self.options.all_tags:
-            tagged = sum(image.tag is not None for image in images)
-            there = "each asked for" if self.options.referrers else f"{listed - tagged} of them are there as they are"
-            print(f"{listed} tags, {there}")
-        for report in reports.values():
-            count = counting.of(report.repository)
-            if report.plan:
-                plan = report.plan
-                how = "would be mounted" if plan.mounts else "would travel"
-                total = size(sum(plan.blobs.values()))
-                print(f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests")
-                for digest, bytes_ in sorted(plan.blobs.items(), key=lambda item: -item[1]):
-                    print(f"  {digest} {size(bytes_)}")
-            elif not report.error and not self.options.dry_run:
-                facts = [f"{size(count.sent)} in {len(report.uploaded)} blobs"]
-                facts += [f"{n} {w}" for n, w in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
-                facts.append(f"{len(report.pushed)} manifests")
-                print(f"{report.repository}: {', '.join(facts)}")
-            for tag, digest in report.tagged.items():
-                print(f"  {tag} {digest}")
-            for digest, why in report.refused_referrers.items():
-                print(f"  referrer {digest} is not there: {why}")
-            for name, error in report.failed.items():
-                print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
-            if report.error:
-                print(f"tallyman: {report.repository}: {report.error}", file=sys.stderr)
-        if not self.options.dry_run:
-            speed = size(int(counting.bytes_read / max(seconds, 0.001)))
-            print(f"{size(counting.bytes_read)} read once in {seconds:.2f} s, {speed}/s")
-
-
-def _target(report: Report, counting: Counting) -> dict[str, Any]:
-    count = counting.of(report.repository)
-    plan = report.plan
-    return {
-        "target": str(report.repository),
-        "verdict": "done" if report.ok else "failed",
-        "error": str(report.error) if report.error else None,
-        "failed": {name: str(error) for name, error in report.failed.items()},
-        "tags": dict(report.tagged),
-        "pushed": report.pushed,
-        "uploaded": report.uploaded,
-        "mounted": report.mounted,
-        "skipped": count.skipped,
-        "bytes_sent": count.sent,
-        "refused_referrers": report.refused_referrers,
-        "would_push": list(plan.manifests) if plan else None,
-        "would_send": dict(plan.blobs) if plan else None,
-        "would_mount": plan.mounts if plan else None,
-    }
 
 
 def _count(text: str) -> int:
