@@ -53,10 +53,24 @@ def test_streams_grow_while_more_of_them_bring_more() -> None:
     assert limits == sorted(limits)
 
 
-def test_streams_stay_few_where_more_bring_nothing() -> None:
+def test_where_more_bring_nothing_it_is_as_many_as_before() -> None:
     clock = Clock()
     limits = carried(Streams(4, clock=clock), clock, 50e6, 40)
-    assert max(limits) <= 10
+    assert limits[:2] == [6, 4]
+    assert limits.count(4) > 30
+
+
+def test_where_processors_are_the_limit_no_more_are_tried() -> None:
+    clock = Clock()
+    assert set(carried(Streams(2, clock=clock), clock, 500e6, 40)) == {2}
+
+
+def test_after_a_bad_time_streams_grow_again() -> None:
+    clock = Clock()
+    streams = Streams(8, clock=clock)
+    carried(streams, clock, {n: n * 1e6 for n in range(MOST + 1)}, 9)
+    assert carried(streams, clock, 1e6, 9)[-1] < MOST
+    assert carried(streams, clock, {n: n * 1e6 for n in range(MOST + 1)}, 40)[-1] == MOST
 
 
 def test_streams_step_back_where_more_bring_less() -> None:

@@ -22,6 +22,10 @@ _BLOB = 64 * 1024
 
 _INTERVAL = 0.25  # seconds between two looks
 _BETTER, _WORSE = 1.08, 0.85
+_PAUSE = 8  # looks between two tries with more
+_FAST = 150e6
+"""Bytes a second of one stream from which on no more are tried: no network gives a single connection as much, so the
+processors are what limits it, and a stream more only takes of their time."""
 
 
 def beginning(sizes: Sequence[int]) -> int:
@@ -35,13 +39,14 @@ def beginning(sizes: Sequence[int]) -> int:
 class Streams:
     """Lets so many work at once as the throughput of the last moments makes seem best.
 
-    Climbs while more streams bring more, steps back when they bring less, and tries again from time to time.
+    Tries more, climbs while these bring more, goes back where they bring nothing, and tries again from time to time.
     """
 
     def __init__(self, start: int = 4, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._most, self._clock = min(start, most), most, clock
         self._active, self._work, self._since = 0, 0, clock()
-        self._rate, self._rising, self._calm = 0.0, True, 0
+        self._rate = 0.0  # units a second with as many as now; while more are tried, with as many as before
+        self._tried_from, self._calm = 0, 0
         self._changed = threading.Condition()
 
     @property
@@ -76,13 +81,21 @@ class Streams:
 
     def _steer(self, rate: float) -> None:
         before = self._limit
-        if self._rising and rate > self._rate * _BETTER:
-            self._limit = min(self._most, self._limit + max(1, self._limit // 2))
+        if self._tried_from:
+            if rate > self._rate * _BETTER:
+                self._rate = rate
+                self._try_more()
+            else:  # each costs processor time, and memory
+                self._limit, self._tried_from = self._tried_from, 0
         elif rate < self._rate * _WORSE:
-            self._limit, self._rising = max(2, self._limit - max(1, self._limit // 4)), False
+            self._limit, self._rate = max(2, self._limit - max(1, self._limit // 4)), rate
         else:
+            self._rate = max(rate, self._rate * 0.95)
+            if self._calm % _PAUSE == 0 and rate < _FAST * before:
+                self._try_more()
             self._calm += 1
-            self._rising = self._calm % 8 == 0
-        self._rate = rate if self._limit != before else max(rate, self._rate * 0.95)
         if self._limit > before:
             self._changed.notify(self._limit - before)
+
+    def _try_more(self) -> None:
+        self._tried_from, self._limit = self._limit, min(self._most, self._limit + max(1, self._limit // 2))
