@@ -67,8 +67,8 @@ deploy: $(VENV)/.ready build ## Policy checked, change set shown, deployed (ENV=
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
 	echo "deployed $$stack, and its policy is in force"
 
-bench-copy: $(VENV)/.ready ## Copies against skopeo, and crane, regctl, oras if on the PATH (LATENCY=1: 20 ms a round trip)
-	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(ARGS)
+bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: with TLS; LATENCY=1: 20 ms a round trip; or both)
+	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(if $(filter 1,$(TLS)),--tls) $(ARGS)
 
 bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000,000 images: seconds, and memory at its peak
 	@$(VENV)/bin/python bench/retention.py $(ARGS)

@@ -1,6 +1,6 @@
 """A line with delay, for machines whose kernel has no netem: what goes in comes out so many milliseconds later.
 
-    python bench/copy_line.py PORT TO MILLISECONDS
+    python bench/copy_line.py ADDRESS PORT TO MILLISECONDS
 
 The opening of a connection costs a round trip too, as it does on a real line: its first bytes wait for that.
 """
@@ -46,10 +46,10 @@ async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, de
 
 async def main() -> None:
     """Until it is ended."""
-    port, to, delay = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1000
+    address, port, to, delay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", to)
+        there_reader, there_writer = await asyncio.open_connection(address, to)
         await asyncio.gather(
             one_way(reader, there_writer, delay, 2 * delay),
             one_way(there_reader, writer, delay, 0),
@@ -58,7 +58,7 @@ async def main() -> None:
         writer.close()
         there_writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port, backlog=128)
+    server = await asyncio.start_server(connected, address, port, backlog=128)
     async with server:
         await server.serve_forever()
 

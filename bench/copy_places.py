@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,11 @@ from typing import Any
 from urllib.request import urlopen
 
 _LINE = 65536
+_ANSWERED = re.compile(r' HTTP/[12]\.[01]" \d+ (\S+)')
+
+
+PLAIN, SECURED = "localhost", "127.0.0.2"
+"""Hosts of this machine: the tools speak no TLS to the one, and take the other for any host."""
 
 
 def free_port() -> int:
@@ -20,29 +26,43 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+class Certificate:
+    """For SECURED: `file` and `key`. Who trusts it, trusts the file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file, self.key = folder / "tls.pem", folder / "tls.key"
+        if not shutil.which("openssl"):
+            raise SystemExit("openssl is not on the PATH (Debian: apt-get install openssl)")
+        words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        words += ["-subj", "/CN=bench", "-addext", f"subjectAltName=IP:{SECURED}"]
+        words += ["-out", str(self.file), "-keyout", str(self.key)]
+        subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
 class Registry:
     """Debian's docker-registry over a folder, with its access log: that counts requests and bytes for everybody."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, certificate: Certificate | None = None) -> None:
         self.storage, self.log = folder / name, folder / f"{name}.log"
-        self.port = free_port()
+        self.port, self.address = free_port(), SECURED if certificate else PLAIN
+        tls = f", tls: {{certificate: {certificate.file}, key: {certificate.key}}}" if certificate else ""
         config = folder / f"{name}.yml"
         config.write_text(
             "version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\n"
             f"storage: {{filesystem: {{rootdirectory: {self.storage}, maxthreads: 100}}, delete: {{enabled: true}}}}\n"
-            f'http: {{addr: "127.0.0.1:{self.port}"}}\n'
+            f'http: {{addr: "{SECURED if certificate else "127.0.0.1"}:{self.port}"{tls}}}\n'
         )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["docker-registry", "serve", str(config)], stdout=log, stderr=subprocess.STDOUT
             )
-        wait_for(self.port)
+        wait_for(self.port, self.address)
         self._read = 0
 
     @property
     def host(self) -> str:
         """As clients write it."""
-        return f"localhost:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def wipe(self) -> None:
         """As new."""
@@ -65,9 +85,9 @@ class Registry:
         self._read += len(raw)
         requests = sent = 0
         for line in raw.decode(errors="replace").splitlines():
-            if '"' in line and ' HTTP/1.1" ' in line:
+            if found := _ANSWERED.search(line):
                 requests += 1
-                size = line.split('HTTP/1.1" ')[1].split()[1]
+                size = found[1]
                 sent += int(size) if size.isdigit() else 0
         return requests, sent
 
@@ -155,20 +175,19 @@ class Sink:
 
 
 class Line:
-    """A TCP line to a port with so many milliseconds of delay each way, in a process of its own."""
+    """A TCP line to a registry with so many milliseconds of delay each way, in a process of its own."""
 
-    def __init__(self, port: int, milliseconds: float) -> None:
-        self.port = free_port()
+    def __init__(self, to: Registry, milliseconds: float) -> None:
+        self.port, self.address = free_port(), to.address
         program = Path(__file__).with_name("copy_line.py")
-        self.process = subprocess.Popen(
-            [os.environ.get("PYTHON", "python3"), str(program), str(self.port), str(port), str(milliseconds)]
-        )
-        wait_for(self.port)
+        words = [str(program), self.address, str(self.port), str(to.port), str(milliseconds)]
+        self.process = subprocess.Popen([os.environ.get("PYTHON", "python3"), *words])
+        wait_for(self.port, self.address)
 
     @property
     def host(self) -> str:
         """As clients write it."""
-        return f"localhost:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def stop(self) -> None:
         """Ends it."""
@@ -176,11 +195,11 @@ class Line:
         self.process.wait()
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, address: str = PLAIN) -> None:
     """Until somebody listens."""
     for _ in range(200):
         with socket.socket() as found:
-            if found.connect_ex(("127.0.0.1", port)) == 0:
+            if found.connect_ex((address, port)) == 0:
                 return
         time.sleep(0.05)
     raise SystemExit(f"nothing listens on port {port}")

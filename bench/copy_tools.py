@@ -23,43 +23,37 @@ def peers() -> list[str]:
     return [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
 
 
-def prepare(hosts: Sequence[str], environment: Mapping[str, str]) -> None:
+def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> None:
     """regctl has no option for plain HTTP beside `copy`: its configuration says it for each host."""
     if not shutil.which("regctl"):
         return
     for host in hosts:
-        told = ["regctl", "registry", "set", "--skip-check", "--tls", "disabled", "--req-concurrent", AT_ONCE, host]
+        told = ["regctl", "registry", "set", "--skip-check", "--req-concurrent", AT_ONCE]
+        told += ["--tls", "enabled" if tls else "disabled", host]
         subprocess.run(told, env=dict(environment), check=True)
 
 
-def image(source: str, targets: Sequence[str]) -> Commands:
+def image(source: str, targets: Sequence[str], tls: bool = False) -> Commands:
     """One image, `HOST/REPOSITORY:TAG`, to each of the targets; only we take several at once."""
-    skopeo = ["skopeo", "copy", "--quiet", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"]
-    oras = ["oras", "cp", "--no-tty", "--concurrency", AT_ONCE, "--from-plain-http", "--to-plain-http"]
+    skopeo = ["skopeo", "copy", "--quiet", "--all", *_unless(tls, "--src-tls-verify=false", "--dest-tls-verify=false")]
+    crane = ["crane", "copy", *_unless(tls, "--insecure"), "-j", AT_ONCE]
+    oras = ["oras", "cp", "--no-tty", "--concurrency", AT_ONCE, *_unless(tls, "--from-plain-http", "--to-plain-http")]
     return _of_those_here(
         {
             "tallyman": [[*TALLYMAN, source, *targets]],
             "skopeo": [[*skopeo, f"docker://{source}", f"docker://{each}"] for each in targets],
-            "crane": [["crane", "copy", "--insecure", "-j", AT_ONCE, source, each] for each in targets],
+            "crane": [[*crane, source, each] for each in targets],
             "regctl": [["regctl", "image", "copy", source, each] for each in targets],
             "oras": [[*oras, source, each] for each in targets],
         }
     )
 
 
-def repository(name: str, source: str, target: str) -> Commands:
+def repository(name: str, source: str, target: str, tls: bool = False) -> Commands:
     """A whole repository from host to host. regctl and oras have no command for that."""
-    sync = [
-        "skopeo",
-        "sync",
-        "--src",
-        "docker",
-        "--dest",
-        "docker",
-        "--src-tls-verify=false",
-        "--dest-tls-verify=false",
-    ]
-    crane = ["crane", "copy", "--insecure", "-j", AT_ONCE, "--all-tags"]
+    sync = ["skopeo", "sync", "--src", "docker", "--dest", "docker"]
+    sync += _unless(tls, "--src-tls-verify=false", "--dest-tls-verify=false")
+    crane = ["crane", "copy", *_unless(tls, "--insecure"), "-j", AT_ONCE, "--all-tags"]
     return _of_those_here(
         {
             "tallyman": [[*TALLYMAN, "--all-tags", f"{source}/{name}", f"{target}/{name}"]],
@@ -67,6 +61,10 @@ def repository(name: str, source: str, target: str) -> Commands:
             "crane": [[*crane, f"{source}/{name}", f"{target}/{name}"]],
         }
     )
+
+
+def _unless(tls: bool, *options: str) -> list[str]:
+    return [] if tls else list(options)
 
 
 def _of_those_here(made: Commands) -> Commands:

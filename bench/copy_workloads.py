@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from copy_data import make
-from copy_places import Ecr, Line, Registry, Sink
+from copy_places import Certificate, Ecr, Line, Registry, Sink
 from copy_runs import Workload, run
 from copy_tools import TALLYMAN, Commands, image, prepare, repository
 
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 class Bench:
     """Everything that is started, and the workloads."""
 
-    def __init__(self, folder: Path, latency: float) -> None:
-        self.folder, self.latency = folder, latency
+    def __init__(self, folder: Path, latency: float, tls: bool) -> None:
+        self.folder, self.latency, self.tls = folder, latency, tls
         self.started: list[Any] = []
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_", "PYTHON"))},
@@ -46,23 +46,26 @@ class Bench:
         """Starts every place, and fills the source."""
         print("making the data…", file=sys.stderr)
         make(self.folder / "data")
-        self.source = self.start(Registry(self.folder, "source"))
-        self.targets = [self.start(Registry(self.folder, f"target-{n}")) for n in (1, 2, 3)]
+        certificate = Certificate(self.folder) if self.tls else None
+        if certificate:
+            self.environment["SSL_CERT_FILE"] = str(certificate.file)
+        names = ("source", "target-1", "target-2", "target-3")
+        self.source, *self.targets = (self.start(Registry(self.folder, name, certificate)) for name in names)
         (self.folder / "ecr-docker").mkdir()
         self.ecr = self.start(Ecr(self.folder / "ecr-docker"))
         self.ecr.docker_config()
-        self.sinks = [] if self.latency else [self.start(Sink()) for _ in range(3)]
+        self.sinks = [] if self.latency or self.tls else [self.start(Sink()) for _ in range(3)]
         self.source_host, self.hosts = self.source.host, [target.host for target in self.targets]
         if self.latency:
-            lines = [self.start(Line(place.port, self.latency / 2)) for place in (self.source, *self.targets)]
+            lines = [self.start(Line(place, self.latency / 2)) for place in (self.source, *self.targets)]
             self.source_host, *self.hosts = [line.host for line in lines]
         self.dev, self.prod = (f"localhost:{self.ecr.ports[name]}" for name in ("dev", "prod"))
         known = [self.source_host, *self.hosts, self.dev, self.prod, *(sink.host for sink in self.sinks)]
-        prepare(known, self.environment)
+        prepare(known, self.environment, self.tls)
         print("filling the source…", file=sys.stderr)
         for name in ("index",) if self.latency else ("big", "index", "middle"):
             self.fill(f"oci:{self.folder}/data/{name}:v1", f"{self.source.host}/{name}:v1")
-        for name in ("small",) if self.latency else ("small", "many"):
+        for name in ("small",) if self.latency or self.tls else ("small", "many"):
             self.fill("--all-tags", f"oci:{self.folder}/data/{name}", f"{self.source.host}/{name}")
 
     def start(self, place: Any) -> Any:
@@ -87,12 +90,12 @@ class Bench:
 
     def image(self, name: str, hosts: Sequence[str]) -> Commands:
         """One image of the source, to each of the hosts."""
-        return image(f"{self.source_host}/{name}:v1", [f"{host}/{name}:v1" for host in hosts])
+        return image(f"{self.source_host}/{name}:v1", [f"{host}/{name}:v1" for host in hosts], self.tls)
 
     def workloads(self) -> list[Workload]:
         """In the order in which they are run."""
         one, sinks = self.hosts[:1], [sink.host for sink in self.sinks]
-        small = repository("small", self.source_host, one[0])
+        small = repository("small", self.source_host, one[0], self.tls)
         made = [
             Workload("index-3x8x5MB", "≤ 1.0", self.image("index", one), self.wipe, counts=self.counts),
             Workload("40-small", "≤ 0.9", small, self.wipe, counts=self.counts),
@@ -100,6 +103,10 @@ class Bench:
         ]
         if self.latency:
             return [*made, Workload("three-targets", "≤ 0.65", self.image("index", self.hosts), self.wipe)]
+        three = Workload("three-targets", "≤ 0.65", self.image("middle", self.hosts), self.wipe, counts=self.counts)
+        large = Workload("10x150MB", "≤ 1.0", self.image("big", one), self.wipe, counts=self.counts)
+        if self.tls:
+            return [*made, three, large]
 
         def forget() -> None:
             self.wipe()
@@ -111,9 +118,9 @@ class Bench:
             self.there_in_ecr(),
             self.many_in_ecr(),
             self.many(one[0]),
-            Workload("three-targets", "≤ 0.65", self.image("middle", self.hosts), self.wipe, counts=self.counts),
+            three,
             Workload("three-sinks", "≤ 0.65", self.image("middle", sinks), forget, counts=self.counts),
-            Workload("10x150MB", "≤ 1.0", self.image("big", one), self.wipe, counts=self.counts),
+            large,
             Workload("10x150MB-to-sink", "", self.image("big", sinks[:1]), forget, counts=self.counts),
         ]
 

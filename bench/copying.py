@@ -1,6 +1,6 @@
 """`make bench-copy`: `tallyman copy` against skopeo, and crane, regctl and oras where they are on the PATH.
 
-    python bench/copying.py [--runs 5] [--only NAME] [--latency MILLISECONDS] [--json FILE]
+    python bench/copying.py [--runs 5] [--only NAME] [--latency MILLISECONDS] [--tls] [--json FILE]
 
 Registries, sink and data are on this machine, in memory where it has a memory disk. Runs of the tools take turns, so
 that noise meets all alike; the source is warm. Prints a table, and for scripts one line a workload:
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", action="append", help="the name of a workload")
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds of a round trip")
+    parser.add_argument("--tls", action="store_true", help="between registries that speak TLS, as real ones do")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     for needed, package in (("docker-registry", "docker-registry"), ("skopeo", "skopeo")):
@@ -43,11 +44,12 @@ def main() -> None:
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 12e9
     with (
         tempfile.TemporaryDirectory(prefix="bench-copy-", dir=memory if roomy else None) as folder,
-        Bench(Path(folder), options.latency) as bench,
+        Bench(Path(folder), options.latency, options.tls) as bench,
     ):
         chosen = [w for w in bench.workloads() if not options.only or w.name in options.only]
         where = f"{os.cpu_count()} cores, {'memory disk' if roomy else 'disk'}"
         line = f", {options.latency:g} ms a round trip" if options.latency else ""
+        line += ", with TLS" if options.tls else ""
         print(f"peers: {', '.join(peers())}; {where}{line}")
         documents = []
         for workload in chosen:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -280,12 +281,14 @@ def _refuse(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
 
 
 @contextmanager
-def oci_server() -> Iterator[OciServer]:
-    """A registry on a free port of this machine until the block ends."""
+def oci_server(secured: ssl.SSLContext | None = None) -> Iterator[OciServer]:
+    """A registry on a free port of this machine until the block ends. `secured`: it speaks TLS."""
     made = OciServer()
     handler: Callable[..., BaseHTTPRequestHandler] = type("Handler", (_Handler,), {"registry": made})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
+    if secured:  # each handler shakes hands for itself
+        server.socket = secured.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     made.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

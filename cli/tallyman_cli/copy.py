@@ -68,9 +68,10 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
         options = made.parse_args(list(arguments))
     except SystemExit as end:
         return int(end.code or 0)
-    copying = _Copy(options)
     sys.setswitchinterval(SWITCH)
+    copying: _Copy | None = None
     try:
+        copying = _Copy(options)
         return copying.run()
     except TallymanError as error:
         if options.json:
@@ -81,7 +82,8 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
         print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
         return 130
     finally:
-        copying.ways.close()
+        if copying:
+            copying.ways.close()
 
 
 class _Copy:
@@ -97,6 +99,7 @@ class _Copy:
         targets = [parse(text, self.in_policy) for text in options.targets]
         origin = source.repositories[0]
         places = self._places(source, targets, origin)
+        self.ways.expect([origin, *places])
         counting = Counting()
         service = CopyImages(
             self.ways.reads(origin),

@@ -107,7 +107,13 @@ class Ways:
     """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
 
     def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
+        """`plain`: hosts that speak no TLS. BadInput where the environment names a proxy that can't be used."""
         self._logins, self._clients, self._plain = logins, clients, plain
+        self._proxy: dict[str, Any] = {}
+        if any(name.lower() in ("https_proxy", "http_proxy") for name in os.environ):
+            from tallyman_cli import proxies
+
+            self._proxy = {"proxy": proxies.of_environment()}
         self._listed: dict[Repository, Listed] = {}
         self._fallbacks: dict[Repository, list[str]] = {}
         self._making = threading.Lock()
@@ -116,7 +122,16 @@ class Ways:
     def _wire(self) -> Any:
         from tallyman.adapters.wire import Wire
 
-        return Wire()
+        return Wire(**self._proxy)
+
+    def expect(self, repositories: Iterable[Repository]) -> None:
+        """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
+        hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
+        if hosts:
+            from tallyman.adapters import oci_http, wire
+
+            if not all(oci_http.unsecured(host, self._plain) for host in hosts):
+                threading.Thread(target=wire.tls, name="tls", daemon=True).start()
 
     def close(self) -> None:
         """Closes what connections there are."""
@@ -162,7 +177,7 @@ class Ways:
         from tallyman.adapters.ecr_source import EcrSource
         from tallyman.adapters.http import Http
 
-        return EcrSource(self.own, Http())
+        return EcrSource(self.own, Http(**self._proxy))
 
     @cached_property
     def _ecr_target(self) -> Any:
@@ -171,7 +186,7 @@ class Ways:
         from tallyman.adapters.registry_http import RegistryHttp
 
         # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
-        return EcrTarget(self.own, RegistryHttp(self.own, Http(), "push", attempts=8), put_rate=0)
+        return EcrTarget(self.own, RegistryHttp(self.own, Http(**self._proxy), "push", attempts=8), put_rate=0)
 
     def reads(self, repository: Repository) -> Any:
         """What reads there: an `Origin`."""

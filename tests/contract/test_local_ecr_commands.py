@@ -7,20 +7,15 @@ import http.client
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import WaiterError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from secured import certify
 
 from builders import image, layer, multi_arch, signature
 from ecr_server import DEV, NAME, Served, serve
@@ -196,23 +191,7 @@ def test_buildah_builds_pushes_pulls_and_keeps_the_digest(served: Served, shell:
 @contextmanager
 def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[str, str]]:
     """The helper knows AWS's own address only: a proxy takes its CONNECT, and speaks TLS as that host."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    secret = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "ca.pem").write_bytes(certificate.public_bytes(encoding))
-    (folder / "both.pem").write_bytes(secret + certificate.public_bytes(encoding))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "both.pem")
+    context = certify(folder, host)
     listening = socket.create_server(("127.0.0.1", 0))
 
     def answer() -> None:

@@ -1,33 +1,48 @@
-"""The copy's own HTTP against peers that dawdle, fall silent or hang up."""
+"""The copy's own HTTP, with TLS and without, against peers that dawdle, fall silent or hang up."""
 
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
+from secured import certify
 
+from tallyman.adapters import wire as own
 from tallyman.adapters.wire import PIECE, Wire
 from tallyman.errors import Unreachable
 
 Peer = Callable[[socket.socket], None]
+Served = Callable[[Peer], AbstractContextManager[str]]
 
 
-@contextmanager
-def served(peer: Peer) -> Iterator[str]:
+@pytest.fixture(params=["http", "https"])
+def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Served:
     """The address of a server that does this with its first connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    context = certify(tmp_path, "127.0.0.1") if request.param == "https" else None
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(own, "_contexts", [])
 
-        def run() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                peer(connection)
+    @contextmanager
+    def server(peer: Peer) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        thread.join(10)
-        assert not thread.is_alive()
+            def run() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    if context:
+                        connection = context.wrap_socket(connection, server_side=True)
+                    with connection:
+                        peer(connection)
+
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            yield f"{request.param}://127.0.0.1:{listener.getsockname()[1]}/"
+            thread.join(10)
+            assert not thread.is_alive()
+
+    return server
 
 
 def head_of(connection: socket.socket) -> bytes:
@@ -37,7 +52,7 @@ def head_of(connection: socket.socket) -> bytes:
     return found
 
 
-def test_a_body_that_comes_in_drops_is_read_whole_in_pieces() -> None:
+def test_a_body_that_comes_in_drops_is_read_whole_in_pieces(served: Served) -> None:
     body = bytes(range(256)) * 5000  # more than one piece
 
     def peer(connection: socket.socket) -> None:
@@ -59,7 +74,7 @@ def test_a_body_that_comes_in_drops_is_read_whole_in_pieces() -> None:
     assert again.status == 204
 
 
-def test_who_falls_silent_is_given_up_after_the_time_for_reading() -> None:
+def test_who_falls_silent_is_given_up_after_the_time_for_reading(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -78,7 +93,7 @@ def test_who_falls_silent_is_given_up_after_the_time_for_reading() -> None:
     assert b"".join(got) == b"x" * 70_000, "what came before the silence is not lost"
 
 
-def test_who_never_answers_is_unreachable() -> None:
+def test_who_never_answers_is_unreachable(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -91,7 +106,7 @@ def test_who_never_answers_is_unreachable() -> None:
         over.set()
 
 
-def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending() -> None:
+def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending(served: Served) -> None:
     over = threading.Event()
 
     def peer(connection: socket.socket) -> None:
@@ -105,7 +120,7 @@ def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending() -> None
         over.set()
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_the_answer() -> None:
+def test_a_refusal_in_the_middle_of_an_upload_is_the_answer(served: Served) -> None:
     def peer(connection: socket.socket) -> None:
         head_of(connection)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

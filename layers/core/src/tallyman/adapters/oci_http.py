@@ -1,7 +1,7 @@
 """Requests to `/v2/` of a registry that is no ECR: where it is, who we are, what is tried again."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
@@ -45,9 +45,7 @@ class OciHttp:
     def base(self, repository: Repository) -> str:
         """Scheme and host."""
         host = repository.registry.host
-        name = urlsplit(f"//{host}").hostname
-        scheme = "http" if host in self._plain or name in LOOPBACK else "https"
-        return f"{scheme}://{_ALIASES.get(host, host)}"
+        return f"{'http' if unsecured(host, self._plain) else 'https'}://{_ALIASES.get(host, host)}"
 
     def send(
         self,
@@ -181,6 +179,11 @@ class OciHttp:
 
         spread = random.uniform(0.5, 1.5)
         self._sleep(asked + spread * 0.2 if asked is not None else 0.1 * 2**attempt * spread)
+
+
+def unsecured(host: str, plain: Collection[str]) -> bool:
+    """Whether no TLS is spoken to `host[:port]`: it is one of `plain`, or of this machine."""
+    return host in plain or urlsplit(f"//{host}").hostname in LOOPBACK
 
 
 def _watched(body: Iterable[bytes], failure: list[BaseException]) -> Iterable[bytes]:

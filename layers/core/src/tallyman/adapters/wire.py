@@ -9,13 +9,16 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tallyman import __version__
 from tallyman.errors import Unreachable
+
+if TYPE_CHECKING:
+    from tallyman.adapters.proxies import Proxy
 
 PIECE = 1024 * 1024
 """Bytes of a body that are read and handed on at a time."""
@@ -27,6 +30,7 @@ _SELECTABLE = 1024  # `select` takes no higher file numbers
 _EMPTY = (204, 304)
 
 Body = bytes | Iterable[bytes] | None
+_Key = tuple[str, str, int]  # scheme, host, port
 
 
 class Headers(dict[str, str]):
@@ -40,10 +44,18 @@ class Wire:
     """Connections to any number of hosts, shared between threads. Redirects are answers; nothing is sent again,
     unless a kept connection turns out to be closed before a byte of an answer came."""
 
-    def __init__(self, *, connect: float = 5.0, read: float = 60.0, send: float = 120.0) -> None:
-        """Seconds: for connecting, for the longest silence of the other side, and that a piece may take to go."""
-        self._connect, self._read, self._send = connect, read, send
-        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
+    def __init__(
+        self,
+        *,
+        connect: float = 5.0,
+        read: float = 60.0,
+        send: float = 120.0,
+        proxy: "Callable[[str, str, int], Proxy | None]" = lambda scheme, host, port: None,
+    ) -> None:
+        """Seconds: for connecting, for the longest silence of the other side, and that a piece may take to go.
+        `proxy`: through which one, if any, to a scheme, host and port."""
+        self._connect, self._read, self._send, self._proxy = connect, read, send, proxy
+        self._idle: dict[_Key, list[_Connection]] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -52,6 +64,9 @@ class Wire:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         key = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        proxy = self._proxy(*key)
+        if proxy and parts.scheme == "http":  # it reads the request; what is encrypted goes through a tunnel
+            path, headers = f"http://{parts.netloc}{path}", {**headers, **proxy.headers}
         lines = [f"{method} {path} HTTP/1.1", f"Host: {parts.netloc}", f"User-Agent: tallyman/{__version__}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if isinstance(body, bytes):
@@ -63,7 +78,7 @@ class Wire:
             raise Unreachable(f"{what}: a header or address holds what HTTP does not carry")
         raw = head.encode() + b"\r\n\r\n"
         while True:
-            connection = self._take(key, what)
+            connection = self._take(key, proxy, what)
             try:
                 connection.send(raw, body, chunked=headers.get("Transfer-Encoding") == "chunked")
                 return Response(connection, method, self)
@@ -76,16 +91,18 @@ class Wire:
                 connection.close()
                 raise
 
-    def _take(self, key: tuple[str, str, int], what: str) -> "_Connection":
+    def _take(self, key: _Key, proxy: "Proxy | None", what: str) -> "_Connection":
         while True:
             with self._lock:
                 idle = self._idle.get(key)
                 connection = idle.pop() if idle else None
             if connection is None:
                 try:
-                    return _Connection(key, self._connect, self._read, self._send)
+                    opened = _opened(key, proxy, self._connect, what)
+                    return _Connection(key, opened, self._read, self._send)
                 except OSError as error:
-                    raise Unreachable(f"{what}: no answer from {key[1]}:{key[2]} ({_words(error)})") from error
+                    through = f" through the proxy {proxy}" if proxy else ""
+                    raise Unreachable(f"{what}: no answer from {key[1]}:{key[2]}{through} ({_words(error)})") from error
             if connection.alive():
                 return connection
             connection.close()
@@ -112,12 +129,10 @@ class _Connection:
     """Without TLS the kernel keeps the time (SO_RCVTIMEO, SO_SNDTIMEO) and fills or empties a whole piece in one call:
     Python's own timeouts are a `poll` before each read and write, and a turn of all threads for each part that came."""
 
-    def __init__(self, key: tuple[str, str, int], connect: float, read: float, send: float) -> None:
+    def __init__(self, key: _Key, opened: socket.socket, read: float, send: float) -> None:
         self.key, self.served, self.answering = key, False, False
         self._read, self._send, self._plain = read, send, key[0] != "https"
-        # as bytes, which `getaddrinfo` takes too: for a `str` Python loads its codec for names in other scripts
-        host: Any = key[1].encode() if key[1].isascii() else key[1]
-        self.socket: socket.socket = socket.create_connection((host, key[2]), connect)
+        self.socket = opened
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.file: io.BufferedReader[Any]
@@ -128,8 +143,8 @@ class _Connection:
                 self.file = io.BufferedReader(_Kernel(self.socket), _BUFFER)
             else:
                 self.socket.settimeout(read)
-                self.socket = _tls().wrap_socket(self.socket, server_hostname=key[1])
-                self.file = io.BufferedReader(self.socket.makefile("rb", 0), _BUFFER)
+                self.socket = tls().wrap_socket(self.socket, server_hostname=key[1])
+                self.file = io.BufferedReader(_Records(self.socket), _BUFFER)
         except BaseException:
             self.socket.close()
             raise
@@ -145,7 +160,7 @@ class _Connection:
 
     def body(self, size: int) -> bytes:
         """At most `size` bytes, as many where so many come; empty at the end."""
-        return self.file.read1(size) if self._plain else self.file.read(size)
+        return self.file.read1(size)
 
     def send(self, head: bytes, body: Body, *, chunked: bool) -> None:
         self.answering = False
@@ -193,6 +208,17 @@ class _Connection:
             self.socket.close()
 
 
+def _opened(key: _Key, proxy: "Proxy | None", timeout: float, what: str) -> socket.socket:
+    scheme, host, port = key
+    if proxy:
+        if scheme == "https":
+            return proxy.tunnel(host, port, timeout, what)
+        host, port = proxy.host, proxy.port
+    # as bytes, which `getaddrinfo` takes too: for a `str` Python loads its codec for names in other scripts
+    name: Any = host.encode() if host.isascii() else host
+    return socket.create_connection((name, port), timeout)
+
+
 class _Kernel(io.RawIOBase):
     """What comes from a socket whose timeouts the kernel keeps."""
 
@@ -208,6 +234,33 @@ class _Kernel(io.RawIOBase):
             return self._socket.recv_into(buffer, 0, socket.MSG_WAITALL if len(buffer) > _BUFFER else 0)
         except BlockingIOError:
             raise TimeoutError("timed out") from None
+
+
+class _Records(io.RawIOBase):
+    """What comes from a socket with TLS, which gives at most 16 KiB at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As above. What came before an error is not lost: the error is the next call's."""
+        if self._error:
+            raise self._error
+        if len(buffer) <= _BUFFER:
+            return self._socket.recv_into(buffer)
+        filled, view = 0, memoryview(buffer)
+        try:
+            while filled < len(view) and (got := self._socket.recv_into(view[filled:])):
+                filled += got
+        except OSError as error:
+            if not filled:
+                raise
+            self._error = error
+        return filled
 
 
 class Response:
@@ -333,14 +386,18 @@ def _timeval(seconds: float) -> bytes:
 
 
 _contexts: list[Any] = []
+_loading = threading.Lock()
 
 
-def _tls() -> Any:
-    if not _contexts:
-        import ssl
+def tls() -> Any:
+    """What TLS takes: the certificates that this machine trusts, loaded once. That takes 20 ms or more, in which other
+    threads can work: who knows that it will be needed begins early."""
+    with _loading:
+        if not _contexts:
+            import ssl
 
-        _contexts.append(ssl.create_default_context())
-    return _contexts[0]
+            _contexts.append(ssl.create_default_context())
+        return _contexts[0]
 
 
 def _words(error: OSError) -> str:

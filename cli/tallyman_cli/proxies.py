@@ -1,0 +1,47 @@
+"""Which proxy a person's environment names for a host: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in either case.
+
+Read as Python's standard library reads them, and so botocore; hosts of this machine are never asked for through one,
+as docker's and Go's clients hold it.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from functools import cache
+from urllib.parse import unquote, urlsplit
+
+from tallyman.adapters.oci_auth import LOOPBACK
+from tallyman.adapters.proxies import Proxy
+from tallyman.errors import BadInput
+
+
+def of_environment() -> Callable[[str, str, int], Proxy | None]:
+    """By scheme, host and port of what is asked. BadInput where a variable names no proxy that can be used."""
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    found: Mapping[str, str] = {**getproxies_environment()}
+    proxies = {
+        scheme: _proxy(f"{scheme.upper()}_PROXY", found[scheme]) for scheme in ("https", "http") if scheme in found
+    }
+
+    @cache
+    def way(scheme: str, host: str, port: int) -> Proxy | None:
+        own = host in LOOPBACK or host.startswith("127.") or host.endswith(".localhost")
+        return None if own or proxy_bypass(f"{host}:{port}") else proxies.get(scheme)
+
+    return way
+
+
+def _proxy(name: str, url: str) -> Proxy:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        parts, host, port = None, None, 0
+    if parts is None or parts.scheme != "http" or not host:
+        shown = url.rpartition("@")[2]
+        raise BadInput(f"{name}: '{shown}': expected http://HOST:PORT; by TLS or SOCKS no proxy is spoken to")
+    login = ""
+    if parts.username:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = f"Basic {b64encode(pair.encode()).decode()}"
+    return Proxy(host, port, login)
