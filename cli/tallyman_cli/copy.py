@@ -16,9 +16,10 @@ from typing import Any
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, TallymanError
 from tallyman.services.copy_images import CopyImages
-from tallyman_cli.copy_places import Large, Place, Ways, parse
+from tallyman_cli.copy_places import Place, parse
 from tallyman_cli.copy_progress import Counting, Shown
 from tallyman_cli.copy_report import Done
+from tallyman_cli.copy_ways import Large, Ways
 from tallyman_cli.docker_logins import DockerLogins
 
 DONE, NO, BAD = 0, 1, 2

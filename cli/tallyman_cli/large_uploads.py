@@ -24,7 +24,7 @@ _KEPT = timedelta(days=1)
 
 
 class LargeUploads:
-    """`ways`: what writes everywhere (copy_places.Ways)."""
+    """`ways`: what writes everywhere (copy_ways.Ways)."""
 
     def __init__(self, ways: Any) -> None:
         self._ways = ways

@@ -13,7 +13,7 @@ from oci_server import OciServer, Trouble
 
 from builders import big_layer, image
 from ecr_server import PROD, Served
-from tallyman_cli import copy_places, large_uploads
+from tallyman_cli import copy_ways, large_uploads
 from tallyman_cli.copy import run
 
 MIB = 1024 * 1024
@@ -21,8 +21,8 @@ LAYER = big_layer(7 * MIB + 5)
 BUILT = image(LAYER)
 SIZE = len(LAYER.raw)
 PROGRAM = (
-    "import sys; from tallyman_cli import copy_places, large_uploads; from tallyman_cli.copy import run; "
-    f"copy_places.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
+    "import sys; from tallyman_cli import copy_ways, large_uploads; from tallyman_cli.copy import run; "
+    f"copy_ways.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
 )
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mebibyte is large already."""
-    monkeypatch.setattr(copy_places, "LARGE", MIB)
+    monkeypatch.setattr(copy_ways, "LARGE", MIB)
     monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
 
 
@@ -174,7 +174,7 @@ def test_a_killed_run_to_ecr_is_gone_on_with_too(
     big = image(big_layer(20 * MIB))
     source.push("team/app", big, "big")
     ecr.create(PROD, "team/app")
-    monkeypatch.setattr(copy_places, "LARGE", 10 * MIB)
+    monkeypatch.setattr(copy_ways, "LARGE", 10 * MIB)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [f"{source.host}/team/app:big", f"{PROD.host}/team/app"]
     crash = (
