@@ -197,7 +197,7 @@ def test_no_worker_is_left_when_the_cloud_stops(tmp_path: Path, cloud: Cloud) ->
     assert pids
     for runner in cloud.functions.values():
         runner.kill()
-    assert not any(alive(pid) for pid in pids)
+    toy.wait_for(lambda: not any(alive(pid) for pid in pids), 10)  # who was at work is reaped by who waited for it
 
 
 def alive(pid: int) -> bool:

@@ -54,10 +54,11 @@ class LocalEcr:
         quotas: Mapping[str, float] | None = None,
         expired_status: int = 403,
     ) -> None:
+        limits = Quotas(quotas or {}, clock)  # the first, because it may refuse: nothing is open yet
         self.store = Store(data_dir)
         events = Events(clock, emit, trail)
         self.scanner = Scanner(self.store, events, clock, scanner)
-        settings, limits = Settings(self.store.db, blob_mounting=blob_mounting), Quotas(quotas or {}, clock)
+        settings = Settings(self.store.db, blob_mounting=blob_mounting)
         images = Images(self.store, events, self.scanner, settings, limits, clock)
         replication = Replication(self.store, settings, events, images, limits, clock)
         self.backfills = Backfills(replication, self.store, settings, clock)
