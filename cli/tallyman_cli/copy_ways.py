@@ -73,10 +73,10 @@ class Ways:
         """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
         hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
         if hosts:
-            from tallyman.adapters import oci_http, wire
+            from tallyman.adapters import connections, oci_http
 
             if not all(oci_http.unsecured(host, self._plain) for host in hosts):
-                threading.Thread(target=wire.tls, name="tls", daemon=True).start()
+                threading.Thread(target=connections.tls, name="tls", daemon=True).start()
 
     def close(self) -> None:
         """Closes what connections there are."""

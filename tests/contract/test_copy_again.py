@@ -12,9 +12,10 @@ from oci_server import OciServer, Trouble, oci_server
 
 from builders import Built, image, index, sbom, signature
 from fakes import Crash
+from tallyman.adapters.connections import Body
 from tallyman.adapters.oci_http import OciHttp
 from tallyman.adapters.oci_registry import OciRegistry
-from tallyman.adapters.wire import Body, Response, Wire
+from tallyman.adapters.wire import Response, Wire
 from tallyman.domain.elsewhere import repository_at
 from tallyman.services.copy_images import CopyImages, Image, Report
 from tallyman.services.watch import Watch

@@ -13,7 +13,7 @@ from oci_server import OciServer, oci_server
 from secured import ProxyServer, certify, proxying
 
 from builders import big_layer, image, index
-from tallyman.adapters import wire
+from tallyman.adapters import connections
 from tallyman.adapters.http import Http
 from tallyman.adapters.proxies import Proxy
 from tallyman_cli.copy import run
@@ -43,7 +43,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     context = certify(tmp_path, FROM, TO.partition(":")[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr(wire, "_contexts", [])
+    monkeypatch.setattr(connections, "_contexts", [])
     for name in list(os.environ):
         if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
             monkeypatch.delenv(name)

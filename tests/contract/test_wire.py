@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from secured import certify
 
-from tallyman.adapters import wire as own
-from tallyman.adapters.wire import PIECE, Wire
+from tallyman.adapters import connections
+from tallyman.adapters.connections import PIECE
+from tallyman.adapters.wire import Wire
 from tallyman.errors import Unreachable
 
 Peer = Callable[[socket.socket], None]
@@ -22,7 +23,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The address of a server that does this with its first connection."""
     context = certify(tmp_path, "127.0.0.1") if request.param == "https" else None
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr(own, "_contexts", [])
+    monkeypatch.setattr(connections, "_contexts", [])
 
     @contextmanager
     def server(peer: Peer) -> Iterator[str]:

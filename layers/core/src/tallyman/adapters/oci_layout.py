@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from tallyman.adapters.connections import PIECE
 from tallyman.adapters.oci_fallback import listed
-from tallyman.adapters.wire import PIECE
 from tallyman.domain.elsewhere import layout_path
 from tallyman.domain.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository

@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import TypeVar
 from urllib.parse import urlencode, urljoin
 
+from tallyman.adapters.connections import PIECE
 from tallyman.adapters.oci_fallback import descriptors, listed, merged, tag_of
 from tallyman.adapters.oci_http import OciHttp
 from tallyman.adapters.registry_answers import Answer
-from tallyman.adapters.wire import PIECE, Response
+from tallyman.adapters.wire import Response
 from tallyman.domain.manifest import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import (
