@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tallyman import __version__
 from tallyman.adapters.connections import PIECE, Body, Connection, Key, opened
-from tallyman.errors import Unreachable
+from tallyman.errors import NotAllowed, Unreachable
 
 if TYPE_CHECKING:
     from tallyman.adapters.proxies import Proxy
@@ -49,7 +49,8 @@ class Wire:
         self._closed = False
 
     def open(self, method: str, url: str, *, headers: Mapping[str, str], what: str, body: Body = None) -> "Response":
-        """The answer, its body not read yet: read it to its end, or close it. Unreachable where there is none."""
+        """The answer, its body not read yet: read it to its end, or close it. Unreachable where there is none;
+        NotAllowed where the host's certificate is not trusted, or a proxy refuses."""
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         key = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
@@ -89,6 +90,9 @@ class Wire:
                 try:
                     return Connection(key, opened(key, proxy, self._connect, what), self._read, self._send)
                 except OSError as error:
+                    if distrust := getattr(error, "verify_message", ""):  # ssl's own; not imported where no TLS is
+                        text = f"{what}: {key[1]}:{key[2]} shows a certificate that is not trusted here ({distrust}); "
+                        raise NotAllowed(f"{text}SSL_CERT_FILE names a file of those to trust") from None
                     through = f" through the proxy {proxy}" if proxy else ""
                     raise Unreachable(f"{what}: no answer from {key[1]}:{key[2]}{through} ({_words(error)})") from error
             if connection.alive():
