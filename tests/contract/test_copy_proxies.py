@@ -2,8 +2,10 @@
 
 import base64
 import os
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +88,27 @@ def test_a_proxy_that_refuses_is_named_and_asked_once(
     assert f"the proxy 127.0.0.1:{world.proxy.port} lets us not through to {FROM}:443" in done["error"]
     assert str(status) in done["error"]
     assert len(world.proxy.asked) == 1
+
+
+def test_a_proxy_that_speaks_no_http_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert f"no answer from {FROM}:443 through the proxy 127.0.0.1:" in done["error"]
+    assert "no HTTP" in done["error"]
 
 
 def test_who_is_in_no_proxy_is_asked_directly(

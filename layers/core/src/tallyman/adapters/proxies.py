@@ -31,7 +31,11 @@ class Proxy:
         connection.set_tunnel(host, port, headers=self.headers)
         try:
             connection.connect()
+        except http.client.HTTPException as error:
+            connection.close()
+            raise OSError(f"what it answers to CONNECT is no HTTP ({error!r})") from error
         except OSError as error:
+            connection.close()
             if any(f"failed: {status}" in str(error) for status in (401, 403, 405, 407)):
                 raise NotAllowed(f"{what}: the proxy {self} lets us not through to {host}:{port} ({error})") from None
             raise
