@@ -1,13 +1,11 @@
 """The rules of a retention's `keep`: each in one form, by the key that it has."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 
 from tallyman.domain.policy.durations import format_duration
 from tallyman.domain.policy.expressions import Expression
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Choice, Duration, Key, Record, Schema, Text, Whole
+from tallyman.domain.policy.shapes import Choice, Duration, Key, OneOf, Record, Text, Whole
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
 from tallyman.domain.values import dataclass
 
@@ -75,60 +73,48 @@ class KeepMatches:
 Keep = KeepNewest | KeepNewerThan | KeepTag | KeepMatches
 
 
-_KEEP = {
-    "newest": Record(
-        {
-            "newest": Key(Whole(minimum=1), "How many of the newest stay.", required=True),
-            "of": Key(TagsOrOne(), "Of which tags; without it, of all, versions and others counted apart."),
-            "per": Key(Choice(Per), "So many of each minor or major version."),
-        },
-        lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
-        expected="{newest: 20, of: semver}",
-    ),
-    "newer_than": Record(
-        {
-            "newer_than": Key(Duration(), "What is younger than this stays, such as 30d.", required=True),
-            "counted_from": Key(
-                Choice(CountedFrom),
-                "From when: the push (default), the last tag_move, pull or release; what never happened counts from "
-                "the push.",
-            ),
-        },
-        KeepNewerThan,
-        expected="{newer_than: 30d}",
-        renamed={"newer_than": "age"},
-    ),
-    "tag": Record(
-        {"tag": Key(TagsOrOne(), 'Tags that stay, such as "stable-*".', required=True)},
-        KeepTag,
-        expected='{tag: "stable-*"}',
-        renamed={"tag": "tags"},
-    ),
-    "matches": Record(
-        {
-            "matches": Key(
-                Text(what='a regular expression such as "release-[0-9]+"', build=Expression),
-                "Tags that stay: those that the whole expression matches. One that could take for ever is refused.",
-                required=True,
-            )
-        },
-        KeepMatches,
-        expected='{matches: "release-[0-9]+"}',
-    ),
-}
-
-
-class KeepRule:
-    """One rule of `keep`, in one of its forms."""
-
-    def read(self, node: Node) -> Keep:
-        form = next((f for f in _KEEP if isinstance(node.value, Mapping) and f in node.value), None)
-        if form is None:
-            raise node.expected(
-                '{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"} or {matches: "release-[0-9]+"}'
-            )
-        rule: Keep = _KEEP[form].read(node)
-        return rule
-
-    def schema(self) -> Schema:
-        return {"anyOf": [record.schema() for record in _KEEP.values()]}
+KEEP_RULE = OneOf(
+    {
+        "newest": Record(
+            {
+                "newest": Key(Whole(minimum=1), "How many of the newest stay.", required=True),
+                "of": Key(TagsOrOne(), "Of which tags; without it, of all, versions and others counted apart."),
+                "per": Key(Choice(Per), "So many of each minor or major version."),
+            },
+            lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
+            expected="{newest: 20, of: semver}",
+        ),
+        "newer_than": Record(
+            {
+                "newer_than": Key(Duration(), "What is younger than this stays, such as 30d.", required=True),
+                "counted_from": Key(
+                    Choice(CountedFrom),
+                    "From when: the push (default), the last tag_move, pull or release; what never happened counts "
+                    "from the push.",
+                ),
+            },
+            KeepNewerThan,
+            expected="{newer_than: 30d}",
+            renamed={"newer_than": "age"},
+        ),
+        "tag": Record(
+            {"tag": Key(TagsOrOne(), 'Tags that stay, such as "stable-*".', required=True)},
+            KeepTag,
+            expected='{tag: "stable-*"}',
+            renamed={"tag": "tags"},
+        ),
+        "matches": Record(
+            {
+                "matches": Key(
+                    Text(what='a regular expression such as "release-[0-9]+"', build=Expression),
+                    "Tags that stay: those that the whole expression matches. One that could take for ever is refused.",
+                    required=True,
+                )
+            },
+            KeepMatches,
+            expected='{matches: "release-[0-9]+"}',
+        ),
+    },
+    '{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"} or {matches: "release-[0-9]+"}',
+)
+"""One rule of `keep`."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from tallyman.domain.names import Digest
-from tallyman.domain.policy.keep import Keep, KeepRule
+from tallyman.domain.policy.keep import KEEP_RULE, Keep
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Choice, Duration, Flag, Key, ListOf, Record, Schema, Text, Whole
 from tallyman.domain.policy.tags import parse_entry
@@ -72,7 +72,7 @@ def _usage_entry(text: str) -> str:
 RETENTION = Record(
     {
         "keep": Key(
-            ListOf(KeepRule()),
+            ListOf(KEEP_RULE),
             "What stays. Where it is given, a tagged image that no rule names is to be removed; without it, all stay.",
         ),
         "at_least": Key(Whole(minimum=0), "So many of the newest tagged images stay whatever the rules say."),

@@ -1,11 +1,9 @@
 """`rollout` of an environment: what a release moves by digest."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Duration, Key, ListOf, Record, Schema, Text
+from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, Record, Text
 from tallyman.domain.values import dataclass
 
 
@@ -44,53 +42,43 @@ _CANONICAL = Key(
     "The repository, by canonical name, whose releases move it.",
     required=True,
 )
-_SERVICE = {
-    "ecs": Record(
-        {
-            "ecs": Key(
-                Text(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", "cluster/service"),
-                "The ECS service, as cluster/service.",
-                required=True,
-            ),
-            "repository": _CANONICAL,
-            "container": Key(Text(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."),
-        },
-        lambda ecs, repository, container=None: Service(Runs.ECS, ecs, repository, container=container),
-        expected="{ecs: cluster/service, repository: rocketseat/widget-server}",
-    ),
-    "lambda": Record(
-        {
-            "lambda": Key(Text(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True),
-            "repository": _CANONICAL,
-            "alias": Key(Text(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
-        },
-        lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
-        expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",
-        renamed={"lambda": "function"},
-    ),
-}
-
-
-class ServiceRule:
-    """What a release moves, in one of its forms."""
-
-    def read(self, node: Node) -> Service:
-        form = next((f for f in _SERVICE if isinstance(node.value, Mapping) and f in node.value), None)
-        if form is None:
-            raise node.expected(
-                "{ecs: cluster/service, repository: …} or {lambda: function, alias: live, repository: …}"
-            )
-        service: Service = _SERVICE[form].read(node)
-        return service
-
-    def schema(self) -> Schema:
-        return {"anyOf": [record.schema() for record in _SERVICE.values()]}
+SERVICE_RULE = OneOf(
+    {
+        "ecs": Record(
+            {
+                "ecs": Key(
+                    Text(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", "cluster/service"),
+                    "The ECS service, as cluster/service.",
+                    required=True,
+                ),
+                "repository": _CANONICAL,
+                "container": Key(Text(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."),
+            },
+            lambda ecs, repository, container=None: Service(Runs.ECS, ecs, repository, container=container),
+            expected="{ecs: cluster/service, repository: rocketseat/widget-server}",
+        ),
+        "lambda": Record(
+            {
+                "lambda": Key(
+                    Text(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True
+                ),
+                "repository": _CANONICAL,
+                "alias": Key(Text(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
+            },
+            lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
+            expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",
+            renamed={"lambda": "function"},
+        ),
+    },
+    "{ecs: cluster/service, repository: …} or {lambda: function, alias: live, repository: …}",
+)
+"""What a release moves."""
 
 
 ROLL_OUT = Record(
     {
         "services": Key(
-            ListOf(ServiceRule(), least=1), "What a release moves, in each registry's account.", required=True
+            ListOf(SERVICE_RULE, least=1), "What a release moves, in each registry's account.", required=True
         ),
         "pause": Key(Duration(), "How long to wait between two registries, such as 10m (default: 0s)."),
     },

@@ -221,3 +221,19 @@ class Record(NamedTuple):
         if required := [name for name, key in self.keys.items() if key.required]:
             found["required"] = required
         return found
+
+
+class OneOf(NamedTuple):
+    """A record in one of several forms: the first whose key is there. `expected`: all of them, for people."""
+
+    forms: Mapping[str, Record]
+    expected: str
+
+    def read(self, node: Node) -> Any:
+        form = next((f for f in self.forms if isinstance(node.value, Mapping) and f in node.value), None)
+        if form is None:
+            raise node.expected(self.expected)
+        return self.forms[form].read(node)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [record.schema() for record in self.forms.values()]}
