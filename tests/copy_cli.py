@@ -27,3 +27,14 @@ def holds(registry: OciServer, name: str, built: Built, tag: str) -> bool:
         and all(repo.manifests[str(d)][0] == m.raw for d, m in built.manifests.items())
         and all(repo.blobs[str(d)] == raw for d, raw in built.blobs.items())
     )
+
+
+def holding(built: Built) -> Any:
+    """A fixture `source`, for a module whose source holds this image as `team/app:v1`."""
+
+    @pytest.fixture
+    def source(source: OciServer) -> OciServer:
+        source.push("team/app", built, "v1")
+        return source
+
+    return source

@@ -16,9 +16,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from serving import serving
 
 from builders import Built
 
@@ -284,17 +286,5 @@ def _refuse(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
 def oci_server(secured: ssl.SSLContext | None = None) -> Iterator[OciServer]:
     """A registry on a free port of this machine until the block ends. `secured`: it speaks TLS."""
     made = OciServer()
-    handler: Callable[..., BaseHTTPRequestHandler] = type("Handler", (_Handler,), {"registry": made})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    if secured:  # each handler shakes hands for itself
-        server.socket = secured.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    made.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(type("Handler", (_Handler,), {"registry": made}), secured) as made.port:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from copy_cli import copied, holds
+from copy_cli import copied, holding, holds
 from oci_server import OciServer, Trouble, oci_server
 
 from builders import big_layer, image, index, multi_arch, sbom, signature
@@ -19,13 +19,8 @@ from tallyman_cli.copy import run
 
 BUILT = multi_arch(attested=True)
 
+source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def source(source: OciServer) -> OciServer:
-    source.push("team/app", BUILT, "v1")
-    return source
 
 
 def test_an_image_goes_to_several_targets(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from copy_cli import copied, holds
+from copy_cli import copied, holding, holds
 from oci_server import OciServer
 
 from builders import image, multi_arch, signature
@@ -17,13 +17,8 @@ from ecr_server import DEV, PROD, Served
 
 BUILT = multi_arch(attested=True)
 
+source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def source(source: OciServer) -> OciServer:
-    source.push("team/app", BUILT, "v1")
-    return source
 
 
 @pytest.fixture

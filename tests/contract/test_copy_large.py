@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from copy_cli import holding
 from oci_server import OciServer, Trouble
 
 from builders import big_layer, image
@@ -25,6 +26,7 @@ PROGRAM = (
     f"copy_ways.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
 )
 
+source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
 
 
@@ -33,12 +35,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mebibyte is large already."""
     monkeypatch.setattr(copy_ways, "LARGE", MIB)
     monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
-
-
-@pytest.fixture
-def source(source: OciServer) -> OciServer:
-    source.push("team/app", BUILT, "v1")
-    return source
 
 
 def kept(tmp_path: Path) -> list[Path]:

@@ -6,20 +6,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from copy_cli import copied, holds
+from copy_cli import copied, holding, holds
 from oci_server import OciServer, oci_server
 
 from builders import multi_arch, signature
 
 BUILT = multi_arch(attested=True)
 
+source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def source(source: OciServer) -> OciServer:
-    source.push("team/app", BUILT, "v1")
-    return source
 
 
 def test_a_layout_there_and_back_is_the_same(

@@ -6,19 +6,15 @@ import subprocess
 import sys
 
 import pytest
+from copy_cli import holding
 from oci_server import OciServer
 
 from builders import image
 
 BUILT = image("app")
 
+source = holding(BUILT)
 pytestmark = pytest.mark.usefixtures("home")
-
-
-@pytest.fixture
-def source(source: OciServer) -> OciServer:
-    source.push("team/app", BUILT, "v1")
-    return source
 
 
 def test_the_command_starts_without_the_others(source: OciServer, target: OciServer) -> None:
