@@ -28,12 +28,11 @@ def survey(
     family: Family,
     *,
     deadline: Deadline,
-    tags: Mapping[Digest, str] | None = None,
 ) -> dict[Repository, Survey | TallymanError]:
     """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
     found: dict[Repository, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
-        work = Work(origin, target, place, family, deadline, Watch(), tags or {})
+        work = Work(origin, target, place, family, deadline, Watch(), {})
         work.guard(work.look)
         work.guard(work.prepare)
         found[place] = work.error or Survey(
