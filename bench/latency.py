@@ -13,7 +13,7 @@ import statistics
 import time
 from pathlib import Path
 
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman_cli.context import connect
 from tallyman_cli.creation import create_in
 from tallyman_local.cloud import Cloud

@@ -20,14 +20,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tallyman.adapters.ecr_source import EcrSource
-from tallyman.adapters.policy_file import loads
-from tallyman.domain.manifest import OCI_INDEX, OCI_MANIFEST
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.files.policy_file import loads
+from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
 from tallyman.domain.retention.known import Release
 from tallyman.domain.usage import Use
-from tallyman.services.inventory import TakeInventory
+from tallyman.services.retention.inventory import TakeInventory
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
 PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.manifest import (
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,

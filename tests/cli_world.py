@@ -21,14 +21,14 @@ from fakes import (
     FakeSigning,
     FakeState,
 )
-from tallyman.adapters import policy_file
+from tallyman.adapters.files import policy_file
 from tallyman.bootstrap.services import SERVICES
-from tallyman.domain.facts import Via
-from tallyman.domain.images import ScanReport
+from tallyman.domain.history.facts import Via
+from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.judge import Judge
+from tallyman.services.deciding.evaluator import Judge
 from tallyman_cli import context
 from tallyman_cli.main import app
 

@@ -13,8 +13,8 @@ import urllib3
 
 from builders import Built
 from tallyman.domain.decide import Decision
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.history import Row
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Digest, Repository
 from tallyman_cli import context, doors, rows
 from tallyman_cli.context import Stack, connect

@@ -15,8 +15,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from tallyman.domain.images import ImageDetail, RepositorySettings, ScanReport
-from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.domain.images.details import ImageDetail, RepositorySettings, ScanReport
+from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, Unreachable, Unsupported
 from tallyman.ports.clocks import Clock

@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from fake_registries import FakeRegistries
-from tallyman.adapters.codec import (
+from tallyman.adapters.dynamodb.codec import (
     Plain,
     change_to_plain,
     fact_from_plain,
     fact_to_plain,
     state_from_plain,
 )
-from tallyman.domain.facts import Fact
-from tallyman.domain.images import ApiCall, SigningStatus
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, StateMoved

@@ -10,8 +10,8 @@ import yaml
 
 from builders import DEV, NOON, digest_of, fact, pushed
 from tallyman.domain.decide import Decision, decide
-from tallyman.domain.facts import Fact, Kind, Via
 from tallyman.domain.gates import Case, Freeze, GateResult, ImageFacts, Released, judge_all
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 

@@ -22,21 +22,21 @@ from fakes import (
     FakeSigning,
     FakeState,
 )
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.creations import Creations
-from tallyman.services.judge import Judge, pending_partition
-from tallyman.services.promote_image import PromoteImage
-from tallyman.services.read_signing import ReadSigning
-from tallyman.services.record_call import RecordCall
-from tallyman.services.record_command import RecordCommand
-from tallyman.services.record_image import RecordImage
-from tallyman.services.record_push import RecordPush
-from tallyman.services.release import Releases, release_partition
-from tallyman.services.roll_back import RollBacks
-from tallyman.services.targets import Targets
+from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.promotion.creations import Creations
+from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.promotion.targets import Targets
+from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_command import RecordCommand
+from tallyman.services.recording.record_image import RecordImage
+from tallyman.services.recording.record_push import RecordPush
+from tallyman.services.releases.pointer import Releases, release_partition
+from tallyman.services.releases.roll_back import RollBacks
 
 PLACES = (PROD, PROD_SA)
 

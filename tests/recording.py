@@ -19,21 +19,21 @@ from fakes import (
     FakeState,
     FakeTrail,
 )
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.history import Row, history
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.services.gather import tag_partition
-from tallyman.services.judge import Judge
-from tallyman.services.read_signing import ReadSigning
-from tallyman.services.read_trail import ReadTrail
-from tallyman.services.reconcile import Reconcile
-from tallyman.services.record_call import RecordCall
-from tallyman.services.record_image import RecordImage
-from tallyman.services.record_push import RecordPush
-from tallyman.services.record_scan import RecordScan
-from tallyman.services.sweep import Sweep
-from tallyman.services.waiting import Waiting
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.reconcile.read_trail import ReadTrail
+from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.reconcile.sweep import Sweep
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_image import RecordImage
+from tallyman.services.recording.record_push import RecordPush
+from tallyman.services.recording.record_scan import RecordScan
 
 
 def policy(**gates: Any) -> Policy:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from builders import DEV, digest_of
-from tallyman.adapters.policy_file import loads
+from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Known, Plan, Reading, plan_retention

@@ -12,10 +12,10 @@ from builders import DEV, Built, image
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.usage import Use
-from tallyman.services.apply_retention import ApplyRetention
-from tallyman.services.inventory import TakeInventory
-from tallyman.services.lease import Leases
-from tallyman.services.needs import Needs
+from tallyman.services.retention.apply_retention import ApplyRetention
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.shared.lease import Leases
 from tallyman_cli.main import app
 
 REPOSITORY = f"dev/{DEV.name}"

@@ -10,15 +10,15 @@ from retaining import retention_policy
 
 from builders import DEV, PROD, PROD_SA, Built, image
 from fakes import CrashAfter, FakeArchive, FakeClock, FakeHints, FakeLedger, FakeNotices, FakeRegistries, FakeState
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
-from tallyman.services.apply_retention import ApplyRetention
-from tallyman.services.inventory import TakeInventory
-from tallyman.services.lease import Leases
-from tallyman.services.needs import Needs
-from tallyman.services.plan_retention import planned
+from tallyman.services.retention.apply_retention import ApplyRetention
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.retention.plan_retention import planned
+from tallyman.services.shared.lease import Leases
 
 ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce: true}"
 

@@ -8,17 +8,17 @@ from typing import Any
 import builders as b
 from fake_registries import FakeRegistries
 from fakes import CrashAfter, FakeAnnouncements, FakeHints, FakeLedger, FakeNotices, FakeState
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy, Service
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import NotAllowed
 from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
-from tallyman.services.roll_out import RollOutReleases
-from tallyman.services.roll_out_progress import roll_out_of, roll_out_partition
-from tallyman.services.unfinished import Unfinished
-from tallyman.services.waiting import Waiting
+from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.releases.rollout import RollOutReleases
+from tallyman.services.releases.rollout_progress import roll_out_of, roll_out_partition
 
 NAME = "rocketseat/app"
 ONE, TWO = Registry("222222222222", "us-east-2"), Registry("222222222222", "sa-east-1")

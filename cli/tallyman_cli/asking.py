@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from tallyman.domain.facts import Fact
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest
 from tallyman_cli import output
 from tallyman_cli.context import Stack

@@ -6,7 +6,7 @@ which build it was; the SBOM says nothing that another build of the same commit 
 
 from collections.abc import Mapping, Sequence
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.times import format_time
 from tallyman_cli.checkout import Checkout
 from tallyman_cli.dockerfile import Base

@@ -7,7 +7,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
-from tallyman.adapters.translate import translated
+from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotFound, Refused, TallymanError
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli import building, context, options, output

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.provenance import PREDICATE
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.provenance import PREDICATE
 from tallyman.errors import DigestMismatch, Refused, TagTaken
 from tallyman_cli.attesting import IN_TOTO, SLSA, SPDX, annotations, of_base, provenance, sbom
 from tallyman_cli.builder import Builder, Say, dockerfile_of

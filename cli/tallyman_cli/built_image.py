@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import Refused

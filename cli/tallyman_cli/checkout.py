@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from tallyman.domain.versions import Version, VersionKind, parse_version
+from tallyman.domain.images.versions import Version, VersionKind, parse_version
 from tallyman.errors import BadInput
 
 SHORT = 7

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tallyman.adapters.translate import translated
-from tallyman.domain.facts import Kind, Via
-from tallyman.domain.history import Row
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import TallymanError
-from tallyman.services.holdings import ACTIVE
-from tallyman.services.sweep import SWEEP
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.recording.registry_state import ACTIVE
 from tallyman_cli import rows
 from tallyman_cli.checkup_contents import APPLICATIONS, BASES, Contents
 from tallyman_cli.checkup_quotas import Quotas

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import parse_time
 from tallyman.errors import BadName
-from tallyman.services.gather import tag_partition
-from tallyman.services.sweep import SWEEP
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.reconcile.sweep import SWEEP
 from tallyman_cli import addresses
 from tallyman_cli.contents import Held, applications, bases, of_builds
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tallyman.adapters.translate import translated
+from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
-from tallyman.services.sweep import SWEEP
+from tallyman.services.reconcile.sweep import SWEEP
 from tallyman.settings import Settings
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.domain.images import RepositorySettings
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import TallymanError
-from tallyman.services.creations import settings_of
+from tallyman.services.promotion.creations import settings_of
 from tallyman_cli.contents import of_builds
 from tallyman_cli.creation import differences
 from tallyman_cli.finding import OK, UNKNOWN, WARN, Finding, Site

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.adapters.translate import translated
-from tallyman.domain.events import TRIP_SOURCE
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.events.eventbridge import TRIP_SOURCE
 from tallyman.domain.names import Registry
 from tallyman.domain.times import parse_time
 from tallyman.errors import NotFound, TallymanError
-from tallyman.services.round_trip import trip_partition
+from tallyman.services.recording.round_trip import trip_partition
 from tallyman_cli.finding import BAD, OK, UNKNOWN, Finding, Site
 from tallyman_cli.waiting import wait_for
 

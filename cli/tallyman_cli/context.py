@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.prevention import repository_policy, role_arn
+from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import BadInput
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
-from tallyman.services.policy_in_force import FOLDER, POLICY_KEY
+from tallyman.services.deciding.policy_in_force import FOLDER, POLICY_KEY
 from tallyman_cli import output
 
 DEFAULT_STACK = "tallyman"
@@ -134,7 +134,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
 
     Raises BadInput where there is no such stack or the policy file is not valid.
     """
-    from tallyman.adapters import policy_file
+    from tallyman.adapters.files import policy_file
     from tallyman.bootstrap.people import open_stack
     from tallyman.bootstrap.services import retention_needs
     from tallyman_cli.aws import Reconciler, find_stack
@@ -168,7 +168,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
 
 def rules(stack: str | None = None, policy: Path | None = None) -> Policy:
     """The policy alone: the file that is named, which needs no stack, else the one in force in the stack."""
-    from tallyman.adapters import policy_file
+    from tallyman.adapters.files import policy_file
 
     file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
     return policy_file.load(file) if file else connect(stack).policy

@@ -15,7 +15,7 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, TallymanError
-from tallyman.services.copy_images import CopyImages
+from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy_places import Place, parse
 from tallyman_cli.copy_progress import Counting, Shown
 from tallyman_cli.copy_report import Done
@@ -114,7 +114,7 @@ class _Copy:
         began = time.monotonic()
         with Shown(counting):
             if options.all_tags:
-                from tallyman.services.copy_changes import changed
+                from tallyman.services.copying.changes import changed
 
                 found = changed(self.ways, service.source, origin, list(places), every=options.referrers)
                 images, listed, failed, service = (
@@ -185,7 +185,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def _policy(options: argparse.Namespace) -> Any:
     """The policy of the file that is named, else the one in force in the stack."""
-    from tallyman.adapters import policy_file
+    from tallyman.adapters.files import policy_file
 
     path = options.policy or os.environ.get("TALLYMAN_POLICY")
     if path and (policy := policy_file.load(Path(path))).environments:

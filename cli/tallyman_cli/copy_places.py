@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.domain.elsewhere import layout_at, repository_at
+from tallyman.domain.locations import layout_at, repository_at
 from tallyman.domain.names import Digest, ImageName, Repository, parse_tag
 from tallyman.errors import BadName
 

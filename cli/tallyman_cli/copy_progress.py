@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.services.watch import Watch
+from tallyman.services.copying.progress import Watch
 
 _FRAME = 0.2  # seconds
 _LAYERS = 6  # lines of layers on their way, for each target

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.domain.values import dataclass
-from tallyman.services.copy_images import Image, Report
+from tallyman.services.copying.images import Image, Report
 from tallyman_cli.copy_progress import Counting, size
 
 

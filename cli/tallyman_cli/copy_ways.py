@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tallyman.adapters.oci_auth import Logins
-from tallyman.domain.elsewhere import Folder, Host
-from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.adapters.oci.auth import Logins
+from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.locations import Folder, Host
 from tallyman.domain.names import Digest, Repository
-from tallyman.services.streams import MOST
+from tallyman.services.copying.streams import MOST
 
 if TYPE_CHECKING:
-    from tallyman.domain.images import ImageDetail
+    from tallyman.domain.images.details import ImageDetail
 
 LARGE = 256 * 1024 * 1024
 """Bytes from which on a layer goes in parts, and a run that broke off is gone on with. Smaller ones are sent again."""
@@ -65,7 +65,7 @@ class Ways:
 
     @cached_property
     def _wire(self) -> Any:
-        from tallyman.adapters.wire import Wire
+        from tallyman.adapters.http.client import Wire
 
         return Wire(**self._proxy)
 
@@ -73,7 +73,8 @@ class Ways:
         """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
         hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
         if hosts:
-            from tallyman.adapters import connections, oci_http
+            from tallyman.adapters.http import connections
+            from tallyman.adapters.oci import requests as oci_http
 
             if not all(oci_http.unsecured(host, self._plain) for host in hosts):
                 threading.Thread(target=connections.tls, name="tls", daemon=True).start()
@@ -84,12 +85,12 @@ class Ways:
             self._wire.close()
 
     def _http(self, power: str) -> Any:
-        from tallyman.adapters.oci_http import OciHttp
+        from tallyman.adapters.oci.requests import OciHttp
 
         return OciHttp(self._wire, self._logins, power=power, plain=self._plain)
 
     def _oci(self, http: Any) -> Any:
-        from tallyman.adapters.oci_registry import OciRegistry
+        from tallyman.adapters.oci.registry import OciRegistry
 
         return OciRegistry(http)
 
@@ -108,7 +109,7 @@ class Ways:
 
     @cached_property
     def _layout(self) -> Any:
-        from tallyman.adapters.oci_layout import OciLayout
+        from tallyman.adapters.oci.layout import OciLayout
 
         return OciLayout()
 
@@ -119,16 +120,16 @@ class Ways:
 
     @cached_property
     def _ecr_source(self) -> Any:
-        from tallyman.adapters.ecr_source import EcrSource
-        from tallyman.adapters.http import Http
+        from tallyman.adapters.ecr.source import EcrSource
+        from tallyman.adapters.http.pooled import Http
 
         return EcrSource(self.own, Http(**self._proxy))
 
     @cached_property
     def _ecr_target(self) -> Any:
-        from tallyman.adapters.ecr_target import EcrTarget
-        from tallyman.adapters.http import Http
-        from tallyman.adapters.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.target import EcrTarget
+        from tallyman.adapters.http.pooled import Http
 
         # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
         return EcrTarget(self.own, RegistryHttp(self.own, Http(**self._proxy), "push", attempts=8), put_rate=0)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tallyman.domain.images import RepositorySettings
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository, parse_repository_name
 from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
-from tallyman.services.creations import moves_functions, pushers_of, settings_of
+from tallyman.services.promotion.creations import moves_functions, pushers_of, settings_of
 from tallyman_cli import addresses
 from tallyman_cli.context import Stack
 

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from tallyman.domain.decide import PROMOTED, Decision
-from tallyman.domain.facts import Kind
 from tallyman.domain.gates import FAILED
-from tallyman.domain.history import TAG_MOVED, digest_at
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.fold import TAG_MOVED, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TagTaken

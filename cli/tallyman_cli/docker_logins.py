@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tallyman.adapters.oci_auth import Login
+from tallyman.adapters.oci.auth import Login
 from tallyman.errors import BadInput
 
 _HUB = "https://index.docker.io/v1/"

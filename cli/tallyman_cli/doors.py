@@ -6,17 +6,17 @@ from datetime import datetime
 from typing import Any, cast
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_all
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING
-from tallyman.domain.history import digest_at
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
 from tallyman.ports.records import Ledger, State, StateItem
-from tallyman.services.freezes import ALL, folded, freeze_partition
-from tallyman.services.gather import gather
-from tallyman.services.release import release_partition
+from tallyman.services.deciding.freezes import ALL, folded, freeze_partition
+from tallyman.services.deciding.image_facts import gather
+from tallyman.services.releases.pointer import release_partition
 from tallyman_cli import addresses, naming, output
 from tallyman_cli.context import Stack
 from tallyman_cli.rows import tag_facts

@@ -1,6 +1,6 @@
 """What people ask for with the `tallyman` command: the messages of the commands queue, one of each command."""
 
-from tallyman.domain.commands import COMMANDS
+from tallyman.domain.events.commands import COMMANDS
 from tallyman_cli.event_parts import Json, Subject, uid
 
 _BECAUSE = {

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tallyman.domain.events import TRIP, TRIP_SOURCE
+from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
 from tallyman.domain.names import Digest, Registry
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tallyman.domain.events import TRIP
+from tallyman.domain.events.eventbridge import TRIP
 from tallyman.domain.names import Digest
 from tallyman_cli.event_parts import CONFIG, IMAGE, PUSHED, REPLICA, Json, Telling, made_up, uid
 

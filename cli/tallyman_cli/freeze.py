@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tallyman.domain.facts import Fact
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli import asking, context, options, output

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.history import Row
+from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Repository
 from tallyman_cli import context, naming, options, output, rows
 

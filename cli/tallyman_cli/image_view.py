@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.history import PUSHES
-from tallyman.domain.manifest import MAX_NESTING, Manifest, Platform
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
+from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
-from tallyman.domain.verify import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
 from tallyman.errors import DigestMismatch, NotFound, Passing, Refused, TallymanError
-from tallyman.services.gather import gather
+from tallyman.services.deciding.image_facts import gather
 from tallyman_cli import output
 from tallyman_cli.context import Stack
 from tallyman_cli.verification import as_check

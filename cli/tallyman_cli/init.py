@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tallyman.adapters.policy_file import loads
+from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput
 from tallyman_cli import output

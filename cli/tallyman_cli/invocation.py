@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from tallyman.domain.provenance import BUILD
+from tallyman.domain.images.provenance import BUILD
 
 
 @dataclass(frozen=True, slots=True)

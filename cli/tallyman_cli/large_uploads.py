@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tallyman.adapters.oci_uploads import OciUploads
-from tallyman.domain.elsewhere import Host
+from tallyman.adapters.oci.uploads import OciUploads
+from tallyman.domain.locations import Host
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, Forgotten, TallymanError, Unreachable, Unsupported
 from tallyman.ports.records import StateChange, StateItem
-from tallyman.services.parts import Parts
+from tallyman.services.copying.parts import Parts
 from tallyman_cli.kept_uploads import KeptUploads, folder
 
 PART = 64 * 1024 * 1024
@@ -107,7 +107,7 @@ class LargeUploads:
     @property
     def _ecr(self) -> Parts:
         """One for all threads: it bounds how many parts are held at once."""
-        from tallyman.adapters.ecr_parts import EcrLayerUploads
+        from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         with self._making:
             self._parts = self._parts or Parts(EcrLayerUploads(self._ways.own), self._kept, _now)

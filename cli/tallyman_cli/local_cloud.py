@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tallyman.adapters.policy_file import load
+from tallyman.adapters.files.policy_file import load
 from tallyman.errors import PolicyError
 from tallyman_cli.local_command import ELSEWHERE
 from tallyman_cli.local_options import ScannerMode, bad

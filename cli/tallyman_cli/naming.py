@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from tallyman.domain.history import digest_at
+from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
 from tallyman.errors import BadName, NotFound
-from tallyman.services.gather import tag_partition
+from tallyman.services.deciding.image_facts import tag_partition
 from tallyman_cli.addresses import Named, look_up, parse
 from tallyman_cli.context import Stack
 from tallyman_cli.rows import tag_facts

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from tallyman.adapters.clients import Clients, Power
+from tallyman.adapters.aws.clients import Clients, Power
 from tallyman.domain.names import Registry
 from tallyman.errors import NotAllowed, TallymanError
 

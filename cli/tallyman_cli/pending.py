@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.gates import FAILED, target
-from tallyman.services.judge import pending_partition
-from tallyman.services.misfits import would_not_pass
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.deciding.noncompliant import would_not_pass
 from tallyman_cli import context, options, output, roll_outs
 
 Environment = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.adapters.policy_file import load
+from tallyman.adapters.files.policy_file import load
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import (
     GateConfig,

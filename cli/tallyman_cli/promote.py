@@ -7,8 +7,8 @@ from uuid import uuid4
 import typer
 
 from tallyman.domain.decide import PROMOTED, Decision
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import PASSED
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.errors import BadInput
 from tallyman_cli import asking, context, doors, options, output
 from tallyman_cli.waiting import wait_for

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
-from tallyman.adapters.oci_auth import LOOPBACK
-from tallyman.adapters.proxies import Proxy
+from tallyman.adapters.http.proxies import Proxy
+from tallyman.adapters.oci.auth import LOOPBACK
 from tallyman.errors import BadInput
 
 

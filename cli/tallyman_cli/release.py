@@ -5,15 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, ImageName, parse_tag
 from tallyman.domain.people import person_of_sender
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
-from tallyman.services.gather import gather
-from tallyman.services.release import is_recalled, release_partition, releases
-from tallyman.services.roll_out_progress import roll_out_told, roll_outs_of
+from tallyman.services.deciding.image_facts import gather
+from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
 from tallyman_cli import asking, context, options, output, roll_outs
 from tallyman_cli.waiting import wait_for
 

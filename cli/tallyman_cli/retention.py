@@ -12,7 +12,7 @@ from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.ports.records import StateItem
-from tallyman.services.retention_runs import RUNS
+from tallyman.services.retention.runs import RUNS
 from tallyman_cli import addresses, context, options, output
 from tallyman_cli.retention_money import PriceFile, Prices
 from tallyman_cli.waiting import wait_for

@@ -26,7 +26,7 @@ class Prices:
     @classmethod
     def load(cls, path: Path | None = None) -> "Prices":
         """The user's file, else the one that comes along. BadInput names what is wrong with it."""
-        from tallyman.adapters import prices
+        from tallyman.adapters.files import prices
 
         return cls(prices.load(path))
 

@@ -4,9 +4,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tallyman.domain.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
 from tallyman.domain.retention import Plan
 from tallyman.domain.retention.inventory import moment
+from tallyman.domain.retention.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
 from tallyman.errors import BadInput
 
 

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from tallyman.domain.facts import Kind
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.known import Release
 from tallyman.domain.retention.replay import Gone, Past, replay
 from tallyman.errors import NotFound
-from tallyman.services.release import releases
+from tallyman.services.releases.pointer import releases
 from tallyman_cli.context import Stack
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tallyman.domain.names import Repository
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.times import format_time
-from tallyman.services.plan_retention import planned
+from tallyman.services.retention.plan_retention import planned
 from tallyman_cli import context, output
 from tallyman_cli.retention_money import Prices, saved
 

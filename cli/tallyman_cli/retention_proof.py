@@ -5,7 +5,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.proof import FOLDER
 from tallyman.errors import BadInput, NotFound, Refused

@@ -6,8 +6,8 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Environment
-from tallyman.services.release import release_partition, releases
-from tallyman.services.roll_out_progress import (
+from tallyman.services.releases.pointer import release_partition, releases
+from tallyman.services.releases.rollout_progress import (
     DONE,
     FAILED,
     NOT_BEGUN,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.history import PUSHES, TAG_MOVED, Row, history
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES, TAG_MOVED, Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.ports.records import Ledger
 

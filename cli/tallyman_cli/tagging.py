@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from tallyman.domain.images.versions import parse_version
 from tallyman.domain.policy import RepositoryRule
-from tallyman.domain.versions import parse_version
 from tallyman.errors import BadInput
 from tallyman_cli.checkout import Checkout
 

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, Passing, Refused
 from tallyman_cli import addresses, naming, output

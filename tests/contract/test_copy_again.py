@@ -12,13 +12,13 @@ from oci_server import OciServer, Trouble, oci_server
 
 from builders import Built, image, index, sbom, signature
 from fakes import Crash
-from tallyman.adapters.connections import Body
-from tallyman.adapters.oci_http import OciHttp
-from tallyman.adapters.oci_registry import OciRegistry
-from tallyman.adapters.wire import Response, Wire
-from tallyman.domain.elsewhere import repository_at
-from tallyman.services.copy_images import CopyImages, Image, Report
-from tallyman.services.watch import Watch
+from tallyman.adapters.http.client import Response, Wire
+from tallyman.adapters.http.connections import Body
+from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.locations import repository_at
+from tallyman.services.copying.images import CopyImages, Image, Report
+from tallyman.services.copying.progress import Watch
 
 NAME = "team/app"
 PART = image("a")

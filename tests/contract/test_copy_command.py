@@ -13,8 +13,8 @@ from copy_cli import copied, holding, holds
 from oci_server import OciServer, Trouble, oci_server
 
 from builders import big_layer, image, index, multi_arch, sbom, signature
-from tallyman.adapters.oci_layout import OciLayout
-from tallyman.domain.elsewhere import layout_at
+from tallyman.adapters.oci.layout import OciLayout
+from tallyman.domain.locations import layout_at
 from tallyman_cli.copy import run
 
 BUILT = multi_arch(attested=True)

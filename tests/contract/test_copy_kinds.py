@@ -9,11 +9,11 @@ import pytest
 from oci_server import OciServer, Trouble, oci_server
 
 from builders import Built, attestation, foreign_layer, image, index, layer, referrer, sbom, signature
-from tallyman.adapters.oci_http import OciHttp
-from tallyman.adapters.oci_registry import OciRegistry
-from tallyman.adapters.wire import Wire
-from tallyman.domain.elsewhere import repository_at
-from tallyman.services.copy import Staged, family, stage
+from tallyman.adapters.http.client import Wire
+from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.locations import repository_at
+from tallyman.services.copying.stage import Staged, family, stage
 
 NAME = "team/app"
 ZSTD = replace(layer("zstd"), media_type="application/vnd.oci.image.layer.v1.tar+zstd")

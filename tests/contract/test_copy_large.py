@@ -174,7 +174,7 @@ def test_a_killed_run_to_ecr_is_gone_on_with_too(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [f"{source.host}/team/app:big", f"{PROD.host}/team/app"]
     crash = (
-        "import os; from tallyman.adapters.ecr_parts import EcrLayerUploads as U; send = U.send_part\n"
+        "import os; from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads as U; send = U.send_part\n"
         "def once(self, repository, session, first, part):\n"
         "    have = send(self, repository, session, first, part)\n"
         "    if first: os.kill(os.getpid(), 9)\n"

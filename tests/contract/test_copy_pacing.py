@@ -7,10 +7,10 @@ import pytest
 from scripted import Reply, Scripted, scripted
 
 from builders import DEV, PROD, PROD_SA, image
-from tallyman.adapters import ecr_target
-from tallyman.adapters.ecr_target import EcrTarget
-from tallyman.adapters.http import Http
-from tallyman.adapters.registry_http import RegistryHttp
+from tallyman.adapters.ecr import target as ecr_target
+from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.http.pooled import Http
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings

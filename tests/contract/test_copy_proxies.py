@@ -15,9 +15,9 @@ from oci_server import OciServer, oci_server
 from secured import ProxyServer, certify, proxying
 
 from builders import big_layer, image, index
-from tallyman.adapters import connections
-from tallyman.adapters.http import Http
-from tallyman.adapters.proxies import Proxy
+from tallyman.adapters.http import connections
+from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http.proxies import Proxy
 from tallyman_cli.copy import run
 
 BUILT = index(image(big_layer(3_000_000), "a"), image("b", architecture="arm64"))

@@ -9,15 +9,15 @@ import pytest
 from oci_server import OciServer, Trouble, oci_server
 
 from builders import Built, big_layer, image, index, multi_arch, sbom, signature
-from tallyman.adapters.oci_auth import Login
-from tallyman.adapters.oci_http import OciHttp
-from tallyman.adapters.oci_registry import OciRegistry
-from tallyman.adapters.wire import Wire
-from tallyman.domain.elsewhere import repository_at
+from tallyman.adapters.http.client import Wire
+from tallyman.adapters.oci.auth import Login
+from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.locations import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
-from tallyman.services import copy
-from tallyman.services.copy import Staged, families, family, stage
+from tallyman.services.copying import stage as copy
+from tallyman.services.copying.stage import Staged, families, family, stage
 
 NAME = "team/app"
 

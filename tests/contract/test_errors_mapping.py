@@ -10,10 +10,14 @@ import botocore.session
 import pytest
 import urllib3.exceptions as http
 
-from tallyman.adapters import clients, cloudtrail, dynamodb, ecr_source, ecr_target, ecr_view, iam, notices, s3, sqs
-from tallyman.adapters.error_codes import CODES
-from tallyman.adapters.registry_answers import REGISTRY_CODES, Answer
-from tallyman.adapters.translate import translate, translated
+from tallyman.adapters.aws import clients, cloudtrail, iam, notices, s3, sqs
+from tallyman.adapters.dynamodb import tables as dynamodb
+from tallyman.adapters.ecr import source as ecr_source
+from tallyman.adapters.ecr import target as ecr_target
+from tallyman.adapters.ecr import view as ecr_view
+from tallyman.adapters.errors.codes import CODES
+from tallyman.adapters.errors.translate import translate, translated
+from tallyman.adapters.oci.answers import REGISTRY_CODES, Answer
 from tallyman.errors import (
     BadInput,
     NotAllowed,

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from builders import image, multi_arch
 from ecr_server import DEV, NAME, Served
-from tallyman.domain.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
+from tallyman.domain.retention.lifecycle import LifecycleImage, evaluate, parse_lifecycle_policy
 
 
 def document(*rules: dict[str, Any]) -> str:

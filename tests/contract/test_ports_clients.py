@@ -10,8 +10,8 @@ import aws_mock
 import pytest
 
 from builders import DEV, PROD, PROD_SA
-from tallyman.adapters.clients import Clients
-from tallyman.adapters.ecr_view import EcrView
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.view import EcrView
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotAllowed, Unreachable
 from tallyman.settings import Settings

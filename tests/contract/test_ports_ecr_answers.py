@@ -10,12 +10,12 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from builders import DEV, NOON, digest_of, image
-from tallyman.adapters.ecr_source import EcrSource
-from tallyman.adapters.ecr_target import EcrTarget
-from tallyman.adapters.ecr_view import EcrView
-from tallyman.adapters.http import Http
-from tallyman.domain.images import Finding, RepositorySettings
-from tallyman.domain.manifest import MANIFEST_TYPES
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.ecr.view import EcrView
+from tallyman.adapters.http.pooled import Http
+from tallyman.domain.images.details import Finding, RepositorySettings
+from tallyman.domain.images.manifest import MANIFEST_TYPES
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
 
 APP = digest_of("app")

@@ -11,13 +11,13 @@ import pytest
 from builders import DEV, DOCKER_LIST, PROD, Built, big_layer, digest_of, image, index, multi_arch, sbom, signature
 from ecr_server import Clock, Served, serve
 from fakes import FakeRegistries
-from tallyman.adapters.ecr_source import EcrSource
-from tallyman.adapters.ecr_target import EcrTarget
-from tallyman.adapters.ecr_view import EcrView
-from tallyman.adapters.http import Http
-from tallyman.adapters.registry_http import RegistryHttp
-from tallyman.domain.images import RepositorySettings
-from tallyman.domain.manifest import Manifest
+from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.ecr.view import EcrView
+from tallyman.adapters.http.pooled import Http
+from tallyman.domain.images.details import RepositorySettings
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, TallymanError, Unsupported
 from tallyman.ports.registries import ImageSource, ImageTarget, RegistryView

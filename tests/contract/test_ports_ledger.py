@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from builders import DEV, NOON, PROD, digest_of, fact, pushed
 from fakes import FakeLedger, FakeState
-from tallyman.adapters.dynamodb import DynamoLedger, DynamoState
-from tallyman.domain.facts import Fact, Kind, Via
+from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.errors import BadInput, NotFound, StateMoved, Throttled, Unreachable
 from tallyman.ports.records import Appended, Ledger, State, StateChange
 

@@ -9,7 +9,7 @@ import pytest
 
 from builders import DEV, big_layer, digest_of
 from ecr_server import Served, serve
-from tallyman.adapters.ecr_parts import EcrLayerUploads
+from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, Forgotten, NotFound
 

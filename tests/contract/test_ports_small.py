@@ -12,12 +12,12 @@ from botocore.exceptions import ClientError
 
 from builders import DEV, NOON, PROD, api_call_event, digest_of
 from fakes import FakeAnnouncements, FakeArchive, FakeHints, FakeNotices, FakePeople, FakeTrail
-from tallyman.adapters.cloudtrail import CloudTrail, calls_of
-from tallyman.adapters.iam import IamPeople
-from tallyman.adapters.notices import BusAnnouncements, SnsNotices, subject_of
-from tallyman.adapters.s3 import S3Archive
-from tallyman.adapters.sqs import DeadLetters, SqsHints
-from tallyman.domain.images import ApiCall
+from tallyman.adapters.aws.cloudtrail import CloudTrail, calls_of
+from tallyman.adapters.aws.iam import IamPeople
+from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices, subject_of
+from tallyman.adapters.aws.s3 import S3Archive
+from tallyman.adapters.aws.sqs import DeadLetters, SqsHints
+from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import BadInput, DigestMismatch, NotFound, Throttled, Unreachable
 from tallyman.ports.messages import Announcements, Hints, Notices, People

@@ -11,11 +11,11 @@ from botocore.exceptions import ClientError
 from scripted import Reply, Scripted, oci, scripted
 
 from builders import DEV, PROD, digest_of, image
-from tallyman.adapters.ecr_source import EcrSource
-from tallyman.adapters.ecr_target import EcrTarget
-from tallyman.adapters.http import Http
-from tallyman.adapters.pacing import Pace
-from tallyman.adapters.registry_http import RegistryHttp
+from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.http.pacing import Pace
+from tallyman.adapters.http.pooled import Http
 from tallyman.domain.names import Registry
 from tallyman.errors import (
     BadManifest,

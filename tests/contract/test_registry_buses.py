@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from builders import DEV, PROD
-from tallyman.adapters.clients import Clients
-from tallyman.adapters.registry_buses import EventBridgeBuses
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 from tallyman.domain.names import Registry
 from tallyman.errors import NotAllowed, NotFound, Throttled
 from tallyman.ports.messages import RegistryBuses, Way

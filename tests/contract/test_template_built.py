@@ -110,7 +110,7 @@ def test_the_built_layer_makes_the_clients_in_use_and_names_one_that_it_has_no_m
 ) -> None:
     code = f"""
 import json
-from tallyman.adapters.clients import Clients
+from tallyman.adapters.aws.clients import Clients
 from tallyman.domain.names import Registry
 from tallyman.errors import TallymanError
 clients = Clients(Registry("111111111111", "us-east-2"), "tallyman", "test")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tallyman.domain.commands import COMMANDS, parse_command
-from tallyman.domain.events import parse_event
+from tallyman.domain.events.commands import COMMANDS, parse_command
+from tallyman.domain.events.eventbridge import parse_event
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from templates import FUNCTIONS, ROOT

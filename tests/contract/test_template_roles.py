@@ -6,9 +6,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tallyman.adapters.clients import Clients
-from tallyman.adapters.registry_buses import EventBridgeBuses
-from tallyman.adapters.roll_outs import LambdaRollOuts
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.registry_buses import EventBridgeBuses
+from tallyman.adapters.aws.rollouts import LambdaRollOuts
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import SERVICES, retention_needs
 from tallyman.domain.names import Registry

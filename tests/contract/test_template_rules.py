@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from moto.events.models import EventPattern
 
-from tallyman.domain.events import IMAGE_CALLS, SETTINGS_CALLS, TRIP, TRIP_SOURCE
+from tallyman.domain.events.eventbridge import IMAGE_CALLS, SETTINGS_CALLS, TRIP, TRIP_SOURCE
 from templates import ROOT, hub, listed, of_type, spoke, statements, text
 
 OWN, SPOKE = "Own", "Spoke"

@@ -7,7 +7,7 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from tallyman.adapters.usage import EcsUsage, EverySource, LambdaUsage, use
+from tallyman.adapters.usage.running import EcsUsage, EverySource, LambdaUsage, use
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import NotAllowed
 

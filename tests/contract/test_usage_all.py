@@ -7,9 +7,9 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from tallyman.adapters.ecr_remover import EcrRemover
-from tallyman.adapters.ecr_replication import EcrReplication
-from tallyman.adapters.usage_all import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
+from tallyman.adapters.ecr.remover import EcrRemover
+from tallyman.adapters.ecr.replication import EcrReplication
+from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
 from tallyman.domain.names import Digest, Registry, Repository
 
 PLACE = Repository(Registry("222222222222", "sa-east-1"), "rocketseat/widget-server")

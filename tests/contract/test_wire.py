@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from secured import certify
 
-from tallyman.adapters import connections
-from tallyman.adapters.connections import PIECE
-from tallyman.adapters.wire import Wire
+from tallyman.adapters.http import connections
+from tallyman.adapters.http.client import Wire
+from tallyman.adapters.http.connections import PIECE
 from tallyman.errors import Unreachable
 
 Peer = Callable[[socket.socket], None]

@@ -9,10 +9,10 @@ from retention_world import ENFORCED, Retaining
 
 from builders import DEV, multi_arch, signature
 from fakes import Crash, CrashAfter
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.usage import Use
-from tallyman.services.marks import marks_partition
+from tallyman.services.retention.marks import marks_partition
 
 HINT = json.dumps({"repository": str(DEV)})
 
@@ -66,7 +66,7 @@ def family(world: Retaining) -> tuple[Digest, set[Digest]]:
 def test_a_family_of_which_a_dead_run_removed_a_part_is_finished_by_the_next(
     untagged: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tallyman.services.apply_retention.BATCH", 1)
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
     kept: list[set[Digest]] = []
 
     def world() -> Retaining:
@@ -83,7 +83,7 @@ def test_a_family_of_which_a_dead_run_removed_a_part_is_finished_by_the_next(
 
 def part_of_a_family(monkeypatch: pytest.MonkeyPatch) -> tuple[Retaining, set[Digest], set[Digest]]:
     """A run that died after it removed the index alone; what is left of the family, and what stays."""
-    monkeypatch.setattr("tallyman.services.apply_retention.BATCH", 1)
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
     world = Retaining()
     index, kept = family(world)
     hold = world.remover.remove

@@ -10,13 +10,13 @@ from recording import World, policy
 
 from builders import DEV, PROD, image
 from fakes import Crash
-from tallyman.domain.images import RepositorySettings
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.policy.create import Push
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
-from tallyman.services.creations import CREATING
+from tallyman.services.promotion.creations import CREATING
 
 PULL = ("333333333333",)
 

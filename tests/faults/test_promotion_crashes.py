@@ -9,10 +9,10 @@ from promoting import PLACES, Harbour, one
 
 from builders import DEV, image, multi_arch
 from fakes import Crash, CrashAfter
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.errors import Leased, StateMoved
-from tallyman.services.lease import LENGTH, Leases
+from tallyman.services.shared.lease import LENGTH, Leases
 
 
 def calm() -> tuple[object, ...]:

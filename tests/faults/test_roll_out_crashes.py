@@ -10,9 +10,9 @@ from rolling import ONE, TWO, World
 
 from builders import DEV, image
 from fakes import Crash, CrashAfter
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.ports.running import Moving
-from tallyman.services.release import releases
+from tallyman.services.releases.pointer import releases
 
 
 def failing(world: World) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from builders import DEV, PROD, PROD_SA, Built, attestation, image, index, layer, signature
 from fakes import FakeClock, FakeRegistries
-from tallyman.domain.manifest import Descriptor
+from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest
 from tallyman.errors import BadManifest, NotFound, TallymanError
-from tallyman.services.copy import Staged, families, family, stage
+from tallyman.services.copying.stage import Staged, families, family, stage
 
 LAYERS = [layer(f"layer {n}") for n in range(5)]
 

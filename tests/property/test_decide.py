@@ -10,8 +10,8 @@ from recording import policy
 
 from builders import DEV, NOON, PROD, digest_of, fact, pushed, scanned, verified
 from tallyman.domain.decide import Decision, decide_all
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING, ImageFacts
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import Policy
 
 DIGEST, OTHER = digest_of("a"), digest_of("b")

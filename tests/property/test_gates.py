@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from builders import DEV, NOON, SBOM, SIGNATURE, digest_of, fact, pushed, scanned, verified
 from fakes import FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, judge_all
 from tallyman.domain.gates.window import WindowGate
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import end_of_day
 from tallyman.ports.records import StateChange
-from tallyman.services.gather import tag_partition
-from tallyman.services.judge import Judge
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
 
 CHECK = {"name": "manifest", "verdict": "passed", "reason": None}
 ROLE = "role/release-managers"

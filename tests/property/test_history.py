@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import DEV, NOON, PROD, digest_of, fact
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.history import PUSHES, TAG_MOVED, digest_at, history
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES, TAG_MOVED, digest_at, history
 
 DIGESTS = [digest_of(c) for c in "abc"]
 

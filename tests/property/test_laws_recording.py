@@ -11,11 +11,11 @@ from recording import World, policy
 
 from builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
 from fakes import Crash, CrashAfter
-from tallyman.domain.facts import Kind
-from tallyman.domain.history import PUSHES, digest_at, history
-from tallyman.domain.images import ScanReport
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.fold import PUSHES, digest_at, history
+from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest
-from tallyman.services.holdings import image_partition
+from tallyman.services.recording.registry_state import image_partition
 
 CONTENTS = [image(name) for name in "abc"]
 TAGS = ["v1.0.0", "latest"]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import Built, attestation, image, index, signature
-from tallyman.domain.manifest import MANIFEST_TYPES, Manifest
-from tallyman.domain.verify import ImageConfig
+from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
+from tallyman.domain.images.verification import ImageConfig
 from tallyman.errors import BadManifest
 
 media_types = st.one_of(st.none(), st.sampled_from(MANIFEST_TYPES), st.text(max_size=20))

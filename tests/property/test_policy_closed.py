@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyman.adapters.policy_file import loads
+from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.gates import GATES
 from tallyman.domain.policy import Policy, PolicyProblem
 

@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallyman.domain.images.versions import VersionKind, parse_version
 from tallyman.domain.policy import TagRule, format_duration, parse_duration
 from tallyman.domain.policy.tags import glob_covers
-from tallyman.domain.versions import VersionKind, parse_version
 
 tags = st.one_of(
     st.from_regex(r"v?[0-3]\.[0-3]\.[0-3](-(rc\.[0-3]|abc1234|0000001))?", fullmatch=True),

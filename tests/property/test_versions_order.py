@@ -5,7 +5,7 @@ from itertools import zip_longest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallyman.domain.versions import BadRange, Version, VersionKind, VersionRange, parse_version
+from tallyman.domain.images.versions import BadRange, Version, VersionKind, VersionRange, parse_version
 
 numbers = st.integers(0, 12)
 identifiers = st.one_of(

@@ -10,7 +10,7 @@ import pytest
 from builds import NAME, build, git, variables
 from deployed import Deployed, deployed
 
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from templates import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.heavy]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from deployed import Deployed, deployed
 
-from tallyman.domain.facts import Kind
-from tallyman.domain.manifest import Manifest
-from tallyman.domain.provenance import PREDICATE
-from tallyman.domain.versions import parse_version
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.provenance import PREDICATE
+from tallyman.domain.images.versions import parse_version
 from tallyman_cli import building
 from tallyman_cli.attesting import IN_TOTO, SLSA, annotations, provenance
 from tallyman_cli.built_image import CONFIG, IMAGE, BuiltImage, attachment, in_memory, to_json

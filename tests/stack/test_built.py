@@ -6,7 +6,7 @@ import pytest
 from deployed import ROOT, deployed
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 

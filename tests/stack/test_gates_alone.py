@@ -6,7 +6,7 @@ import pytest
 from gate_stack import Gated, gated
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 
 
 @pytest.fixture(scope="module")

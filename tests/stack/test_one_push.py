@@ -7,7 +7,7 @@ import pytest
 from deployed import Deployed, deployed
 
 import builders as b
-from tallyman.domain.facts import Kind, Via
+from tallyman.domain.history.facts import Kind, Via
 
 
 @pytest.fixture(scope="module")

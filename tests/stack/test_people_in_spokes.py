@@ -16,7 +16,7 @@ from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman_cli.main import app
 
 HUB, PROD = "111111111111", "222222222222"

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from gate_stack import RELEASE, Gated, gated
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 
 ACCOUNT = "111111111111"
 ROLE = f"arn:aws:iam::{ACCOUNT}:{RELEASE}"

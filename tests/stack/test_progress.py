@@ -8,8 +8,8 @@ import pytest
 from deployed import Deployed, deployed, until
 
 import builders as b
-from tallyman.domain.facts import Kind
-from tallyman.services.judge import pending_partition
+from tallyman.domain.history.facts import Kind
+from tallyman.services.deciding.evaluator import pending_partition
 from tallyman_local import moto_calls
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.failures import Failure

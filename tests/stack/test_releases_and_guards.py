@@ -10,9 +10,9 @@ from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
-from tallyman.domain.prevention import problem
+from tallyman.domain.push_protection import problem
 from tallyman.ports.records import StateChange
-from tallyman.services.creations import CREATING
+from tallyman.services.promotion.creations import CREATING
 from tallyman_cli.main import app
 
 POLICY = """\

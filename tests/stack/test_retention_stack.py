@@ -8,7 +8,7 @@ import pytest
 from deployed import Deployed, deployed
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman_cli import retention, retention_plan, retention_proof
 

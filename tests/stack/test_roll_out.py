@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from deployed import Deployed, deployed
 
 import builders as b
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman_local import rollouts
 
 ACCOUNT, REGIONS = "222222222222", ("us-east-2", "sa-east-1")

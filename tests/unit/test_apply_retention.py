@@ -8,15 +8,15 @@ import pytest
 from retention_world import ENFORCED, Retaining
 
 from builders import DEV, PROD, multi_arch, signature
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.usage import Use
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
-from tallyman.services.judge import pending_partition
-from tallyman.services.lease import Leases
-from tallyman.services.marks import marks_partition
-from tallyman.services.retention_hints import hint_after_push
-from tallyman.services.retention_runs import RUNS
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.retention.hints import hint_after_push
+from tallyman.services.retention.marks import marks_partition
+from tallyman.services.retention.runs import RUNS
+from tallyman.services.shared.lease import Leases
 
 
 class OnlyReads:
@@ -38,7 +38,7 @@ def test_a_plan_only_reads() -> None:
     world = Retaining()
     old, *_ = world.versions(3)
     needs, inventories = world.needs(OnlyReads)
-    from tallyman.services.plan_retention import planned
+    from tallyman.services.retention.plan_retention import planned
 
     assert planned(needs, inventories, DEV, lambda: 900.0)[0].goes(old)
 
@@ -75,7 +75,7 @@ def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -
 
 
 def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tallyman.services.apply_retention.MAX_ROUNDS", 3)
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.MAX_ROUNDS", 3)
     world = Retaining()
     world.versions(3)
     hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}

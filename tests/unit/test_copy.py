@@ -24,7 +24,7 @@ from builders import (
     signature,
 )
 from fakes import Crash, CrashAfter, FakeClock, FakeRegistries
-from tallyman.domain.manifest import MAX_NESTING, OCI_INDEX, Manifest
+from tallyman.domain.images.manifest import MAX_NESTING, OCI_INDEX, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import (
     BadManifest,
@@ -36,8 +36,8 @@ from tallyman.errors import (
     Unreachable,
     Unsupported,
 )
-from tallyman.services import tee
-from tallyman.services.copy import Staged, family, stage
+from tallyman.services.copying import tee
+from tallyman.services.copying.stage import Staged, family, stage
 
 SAME_REGISTRY = Repository(DEV.registry, "prod/widget-server")
 

@@ -13,13 +13,13 @@ import pytest
 
 from builders import DEV, PROD, PROD_SA, Built, big_layer, image, index, layer, referrer, signature
 from fakes import FakeClock, FakeRegistries
-from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.ports.copying import BlobStream
-from tallyman.services.blobs import ahead
-from tallyman.services.copy import FAR, Staged, Watch, family, stage
-from tallyman.services.copy_images import CopyImages, Image
-from tallyman.services.order import Order
+from tallyman.services.copying.blobs import ahead
+from tallyman.services.copying.images import CopyImages, Image
+from tallyman.services.copying.manifest_order import Order
+from tallyman.services.copying.stage import FAR, Staged, Watch, family, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""

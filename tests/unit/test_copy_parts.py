@@ -12,8 +12,8 @@ from fakes import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Forgotten, OutOfTime, TallymanError, Unreachable
 from tallyman.ports.records import StateChange
-from tallyman.services.copy import Staged, family, stage
-from tallyman.services.parts import Parts
+from tallyman.services.copying.parts import Parts
+from tallyman.services.copying.stage import Staged, family, stage
 
 PART = 5_000
 SIZE = 28_000

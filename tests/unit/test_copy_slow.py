@@ -10,13 +10,14 @@ import pytest
 
 from builders import DEV, PROD, PROD_SA, Built, big_layer, image, index
 from fakes import FakeClock, FakeRegistries
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch
-from tallyman.services import copy_images, tee
-from tallyman.services.copy import Staged, family, stage
-from tallyman.services.copy_images import CopyImages, Image
-from tallyman.services.watch import Watch
+from tallyman.services.copying import images as copy_images
+from tallyman.services.copying import tee
+from tallyman.services.copying.images import CopyImages, Image
+from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.stage import Staged, family, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""

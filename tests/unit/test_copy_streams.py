@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from builders import PROD, digest_of
-from tallyman.services.streams import MOST, Streams, beginning
+from tallyman.services.copying.streams import MOST, Streams, beginning
 from tallyman_cli.copy_progress import Counting, Shown
 
 

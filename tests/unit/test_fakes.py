@@ -6,7 +6,7 @@ import pytest
 
 from builders import DEV, PROD, image, multi_arch, pushed
 from fakes import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeRegistries, FakeState
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.errors import Throttled, Unreachable
 from tallyman.ports.records import StateChange
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from builders import DEV, digest_of
-from tallyman.domain.hints import PromoteHint, RetentionHint, to_promote
+from tallyman.domain.events.hints import PromoteHint, RetentionHint, to_promote
 from tallyman.errors import BadMessage
 
 HINT = PromoteHint(digest_of("a"), DEV.name, "dev", "prod", "event-1", 3, 2, 1, True)

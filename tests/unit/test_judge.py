@@ -6,10 +6,10 @@ import pytest
 from recording import World, policy
 
 from builders import DEV, image, push_event, scanned
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.errors import StateMoved
 from tallyman.ports.records import StateItem
-from tallyman.services.judge import pending_partition
+from tallyman.services.deciding.evaluator import pending_partition
 
 
 def pending(world: World) -> list[dict[str, object]]:

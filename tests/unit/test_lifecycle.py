@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tallyman.domain.lifecycle import BadLifecyclePolicy, LifecycleImage, evaluate, parse_lifecycle_policy
+from tallyman.domain.retention.lifecycle import BadLifecyclePolicy, LifecycleImage, evaluate, parse_lifecycle_policy
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
 

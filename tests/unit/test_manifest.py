@@ -19,7 +19,7 @@ from builders import (
     multi_arch,
     signature,
 )
-from tallyman.domain.manifest import (
+from tallyman.domain.images.manifest import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     MAX_MANIFEST_BYTES,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallyman.adapters.policy_file import load, loads
+from tallyman.adapters.files.policy_file import load, loads
 from tallyman.domain.gates.scan import Ignore, ScanGate
 from tallyman.domain.gates.soak import SoakGate
 from tallyman.domain.gates.verified import VerifiedGate

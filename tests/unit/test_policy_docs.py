@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tallyman.adapters.policy_file import loads
+from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.policy import json_schema
 from tallyman_cli.policy import summary
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tallyman.adapters.policy_file import load, loads
+from tallyman.adapters.files.policy_file import load, loads
 from tallyman.domain.policy import Policy, PolicyProblem
 from tallyman.errors import PolicyError
 

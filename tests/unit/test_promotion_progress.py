@@ -12,13 +12,13 @@ from recording import policy
 
 from builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
 from tallyman.domain.decide import Decision
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotAllowed, Throttled
-from tallyman.services.judge import pending_partition
-from tallyman.services.promote_image import PromoteImage
-from tallyman.services.release import release_partition
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.releases.pointer import release_partition
 
 STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "manifest"]
 

@@ -9,11 +9,11 @@ from gate_cases import APP, policy_of
 
 from builders import DEV, PROD, pushed
 from fakes import FakeClock, FakeLedger, FakeSigning
-from tallyman.adapters.ecr_signing import EcrSigning
-from tallyman.domain.facts import Kind
-from tallyman.domain.images import SigningStatus
+from tallyman.adapters.ecr.signing import EcrSigning
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.details import SigningStatus
 from tallyman.errors import NotFound, Throttled
-from tallyman.services.read_signing import ReadSigning
+from tallyman.services.deciding.read_signing import ReadSigning
 
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
 

@@ -8,12 +8,12 @@ import pytest
 from recording import HOUR, SCHEDULE, World, policy
 
 from builders import DEV, PROD, delete_event, image, multi_arch, push_event, signature
-from tallyman.domain.facts import Kind, Via
-from tallyman.domain.images import ScanReport
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, BadName, NotAllowed
-from tallyman.services.judge import pending_partition
-from tallyman.services.sweep import SWEEP
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.reconcile.sweep import SWEEP
 
 
 def run_until_done(world: World, looks: int) -> list[dict[str, object]]:

@@ -8,11 +8,11 @@ import pytest
 from recording import SCHEDULE, World
 
 from builders import DEV, image, push_event
-from tallyman.domain.facts import Kind, Via
-from tallyman.domain.images import ApiCall
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import NotAllowed, Unreachable
-from tallyman.services.read_trail import KEPT, TRAIL
+from tallyman.services.reconcile.read_trail import KEPT, TRAIL
 
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 

@@ -9,14 +9,14 @@ from gate_cases import APP, LATER, NAME, policy_of
 
 from builders import DEV, pushed
 from fakes import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeNotices, FakePeople, FakeState
-from tallyman.domain.commands import COMMANDS, LONGEST, parse_command
-from tallyman.domain.facts import Kind
+from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
-from tallyman.services.gather import tag_partition
-from tallyman.services.judge import Judge
-from tallyman.services.record_command import RecordCommand
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.recording.record_command import RecordCommand
 
 DOOR = {"digest": APP, "repository": NAME, "from": "dev", "to": "prod"}
 GATES = {"soak": "24h", "approvals": {"count": 1, "from": ["role/release-managers"]}}

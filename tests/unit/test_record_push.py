@@ -25,11 +25,11 @@ from builders import (
     signature,
     storage_event,
 )
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadMessage, Unreachable
-from tallyman.services.holdings import active
-from tallyman.services.judge import pending_partition
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.recording.registry_state import active
 
 
 def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
@@ -261,7 +261,7 @@ def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) ->
 
 def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push() -> None:
     import builders as b
-    from tallyman.domain.provenance import built
+    from tallyman.domain.images.provenance import built
 
     revision = "org.opencontainers.image.revision"
     document = {

@@ -6,8 +6,8 @@ import pytest
 from recording import World, policy
 
 from builders import DEV, image, index, inspector_event, multi_arch, push_event, scan_event
-from tallyman.domain.facts import Kind, Via
-from tallyman.domain.images import Finding, ScanReport
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.names import Digest
 from tallyman.errors import BadMessage
 

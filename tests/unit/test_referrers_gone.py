@@ -21,12 +21,12 @@ from builders import (
     sbom,
     signature,
 )
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.images import SigningStatus
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.details import SigningStatus
+from tallyman.domain.images.referrers import is_gone
 from tallyman.domain.names import Digest
-from tallyman.domain.referrers import is_gone
 from tallyman.errors import Unreachable
-from tallyman.services.gather import gather
+from tallyman.services.deciding.image_facts import gather
 
 APP = image("app")
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"

@@ -10,23 +10,23 @@ from recording import policy
 
 from builders import DEV, PROD, PROD_SA, image, scanned
 from fakes import FakeArchive
-from tallyman.domain.facts import Kind
-from tallyman.domain.images import ScanReport
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.prevention import only_push, problem, repository_policy
+from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
 from tallyman.ports.records import StateChange
-from tallyman.services.consequences import Consequences
-from tallyman.services.guarded import Guarded
-from tallyman.services.misfits import watch_partition, would_not_pass
-from tallyman.services.record_scan import RecordScan
-from tallyman.services.release import Releases, release_partition
-from tallyman.services.released import Released, Watched
-from tallyman.services.sweep import SWEEP
-from tallyman.services.unfinished import Unfinished
-from tallyman.services.waiting import Waiting
+from tallyman.services.deciding.noncompliant import watch_partition, would_not_pass
+from tallyman.services.deciding.recall_impact import Consequences
+from tallyman.services.reconcile.push_protection import Guarded
+from tallyman.services.reconcile.rejudge import Released, Watched
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.recording.record_scan import RecordScan
+from tallyman.services.releases.pointer import Releases, release_partition
 
 
 class World(Harbour):

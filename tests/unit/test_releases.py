@@ -12,13 +12,13 @@ from recording import policy
 
 from builders import DEV, PROD, image, multi_arch, scanned
 from fakes import Crash, CrashAfter
-from tallyman.domain.facts import Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, Refused, Unreachable
-from tallyman.services.consequences import Consequences
-from tallyman.services.misfits import would_not_pass
-from tallyman.services.release import releases
+from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.deciding.recall_impact import Consequences
+from tallyman.services.releases.pointer import releases
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/schemas/image-released.json").read_text())
 

@@ -10,9 +10,9 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadMessage, NotAllowed, NotFound, Unreachable
 from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
-from tallyman.services.lease import lease_partition
-from tallyman.services.roll_out import LIMIT
-from tallyman.services.roll_out_progress import roll_out_lease
+from tallyman.services.releases.rollout import LIMIT
+from tallyman.services.releases.rollout_progress import roll_out_lease
+from tallyman.services.shared.lease import lease_partition
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 from recording import World
 
 from builders import DEV, PROD, PROD_SA
-from tallyman.domain.events import TRIP, TRIP_SOURCE, RoundTrip, parse_event
+from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotAllowed
 from tallyman.ports.messages import Way
-from tallyman.services.reconcile import Reconcile
-from tallyman.services.round_trip import RoundTrips, trip_partition
+from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.recording.round_trip import RoundTrips, trip_partition
 
 NONCE = "8f0a2c7e-1111-4222-8333-944455556666"
 PLACES = [DEV.registry, PROD.registry, PROD_SA.registry]

@@ -7,7 +7,7 @@ import pytest
 
 from builders import DEV
 from tallyman import bootstrap
-from tallyman.adapters.clients import Clients
+from tallyman.adapters.aws.clients import Clients
 from tallyman.bootstrap.services import SERVICES
 from tallyman.errors import NotAllowed
 from tallyman.settings import Settings

@@ -9,9 +9,9 @@ from rolling import NAME, ONE, TWO, World, policy
 from tallyman.domain.times import format_time
 from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
-from tallyman.services.lease import lease_partition
-from tallyman.services.roll_out_progress import roll_out_lease
-from tallyman.services.unfinished import AGAIN, OVERDUE
+from tallyman.services.reconcile.unfinished_rollouts import AGAIN, OVERDUE
+from tallyman.services.releases.rollout_progress import roll_out_lease
+from tallyman.services.shared.lease import lease_partition
 
 SECOND = timedelta(seconds=1)
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tallyman.domain.manifest import Platform
-from tallyman.domain.verify import Check, ImageConfig, check, missing_platforms, same_platform
+from tallyman.domain.images.manifest import Platform
+from tallyman.domain.images.verification import Check, ImageConfig, check, missing_platforms, same_platform
 from tallyman.errors import BadManifest
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")

@@ -25,11 +25,11 @@ from builders import (
     signature,
 )
 from fakes import FakeClock, FakeRegistries
-from tallyman.domain.manifest import MAX_NESTING, OCI_MANIFEST, Manifest, Platform
+from tallyman.domain.images.manifest import MAX_NESTING, OCI_MANIFEST, Manifest, Platform
+from tallyman.domain.images.verification import Check, Verification
 from tallyman.domain.names import Digest
-from tallyman.domain.verify import Check, Verification
 from tallyman.errors import BadManifest, NotAllowed, NotFound, Throttled, Unreachable, Unsupported
-from tallyman.services.verify_image import VerifiedImage, verify
+from tallyman.services.verification.verify_image import VerifiedImage, verify
 
 FOREVER = float("inf")
 

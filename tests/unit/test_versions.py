@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallyman.domain.versions import BadRange, VersionKind, VersionRange, parse_version
+from tallyman.domain.images.versions import BadRange, VersionKind, VersionRange, parse_version
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tallyman.domain.lifecycle import LifecycleImage, Marked, evaluate, parse_lifecycle_policy
+from tallyman.domain.retention.lifecycle import LifecycleImage, Marked, evaluate, parse_lifecycle_policy
 
 from . import errors
 from .api_repositories import check_lifecycle

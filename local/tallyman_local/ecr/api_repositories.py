@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tallyman.domain.lifecycle import BadLifecyclePolicy, parse_lifecycle_policy
 from tallyman.domain.names import Registry, Repository
+from tallyman.domain.retention.lifecycle import BadLifecyclePolicy, parse_lifecycle_policy
 
 from . import creation, errors
 from .calls import Answer, Call, serves

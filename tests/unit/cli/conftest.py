@@ -7,7 +7,7 @@ import pytest
 from cli_world import POLICY, World
 
 from builders import DEV, PROD, PROD_SA
-from tallyman.adapters import policy_file
+from tallyman.adapters.files import policy_file
 from tallyman_cli import context
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallyman.domain.versions import parse_version
+from tallyman.domain.images.versions import parse_version
 from tallyman_cli.attesting import of_base
 from tallyman_cli.building import Wanted
 from tallyman_cli.checkout import Checkout

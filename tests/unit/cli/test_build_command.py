@@ -12,7 +12,7 @@ import scripted_docker
 from cli_world import World
 
 from builders import DEV
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
 
 NAME = "rocketseat/widget-server"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tallyman.adapters.oci_auth import Login
+from tallyman.adapters.oci.auth import Login
 from tallyman.errors import BadInput
 from tallyman_cli.docker_logins import DockerLogins
 

@@ -11,13 +11,13 @@ from botocore.exceptions import ClientError
 from cli_world import World
 
 from builders import DEV, PROD, PROD_SA, digest_of
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed
 from tallyman.ports.records import StateChange
-from tallyman.services.holdings import ACTIVE
-from tallyman.services.round_trip import trip_partition
-from tallyman.services.sweep import SWEEP
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.recording.registry_state import ACTIVE
+from tallyman.services.recording.round_trip import trip_partition
 from tallyman_cli.checkup import Checkup
 from tallyman_cli.checkup_quotas import IMAGES, PUT, REPOSITORIES, Quotas
 from tallyman_cli.checkup_repositories import open_to_all

@@ -6,12 +6,12 @@ import pytest
 from cli_world import World
 
 import builders as b
-from tallyman.domain.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
 from tallyman.ports.records import StateChange
-from tallyman.services.gather import tag_partition
-from tallyman.services.sweep import SWEEP
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.reconcile.sweep import SWEEP
 from tallyman_cli.checkup_contents import Contents
 from tallyman_cli.contents import Held, applications, bases, host
 from tallyman_cli.finding import Finding, Site

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
 from fakes import FakeLedger
-from tallyman.domain.facts import Fact, Kind, Via
-from tallyman.domain.history import history
+from tallyman.domain.history.facts import Fact, Kind, Via
+from tallyman.domain.history.fold import history
 from tallyman.domain.names import Digest
 from tallyman_cli import rows
 

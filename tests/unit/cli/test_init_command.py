@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tallyman.adapters.policy_file import load
+from tallyman.adapters.files.policy_file import load
 from tallyman.domain.policy import Layers
 from tallyman_cli.main import app
 

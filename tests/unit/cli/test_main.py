@@ -15,9 +15,9 @@ from rich.text import Text
 
 import tallyman
 from builders import DEV, image
-from tallyman.adapters import policy_file
+from tallyman.adapters.files import policy_file
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
-from tallyman.services.policy_in_force import publish
+from tallyman.services.deciding.policy_in_force import publish
 from tallyman_cli import aws, context, output
 
 HISTORY = ("history", "dev/rocketseat/widget-server")

@@ -8,9 +8,9 @@ import pytest
 from cli_world import POLICY, World
 
 from builders import DEV, NOON, PROD, PROD_SA, Built, image, multi_arch, referrer
-from tallyman.adapters import policy_file
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.images import SigningStatus
+from tallyman.adapters.files import policy_file
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.details import SigningStatus
 
 V1 = "dev/rocketseat/widget-server:v1.0.0"
 TO = ("--to", "prod")

@@ -6,8 +6,8 @@ import pytest
 from cli_world import POLICY, World
 
 from builders import DEV, PROD, PROD_SA, image, multi_arch
-from tallyman.adapters import policy_file
-from tallyman.domain.facts import Kind
+from tallyman.adapters.files import policy_file
+from tallyman.domain.history.facts import Kind
 from tallyman.errors import Unreachable
 
 NAME = "dev/rocketseat/widget-server"

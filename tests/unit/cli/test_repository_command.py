@@ -6,8 +6,8 @@ import pytest
 from cli_world import POLICY, World
 
 from builders import DEV, PROD, PROD_SA
-from tallyman.adapters import policy_file
-from tallyman.domain.images import RepositorySettings
+from tallyman.adapters.files import policy_file
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.errors import Unreachable
 from tallyman_cli.creation import differences

@@ -8,11 +8,11 @@ from cli_world import POLICY, World
 from rolling import Fleet
 
 from builders import DEV, PROD, PROD_SA, Built, image
-from tallyman.adapters import policy_file
+from tallyman.adapters.files import policy_file
 from tallyman.domain.times import format_time
 from tallyman.ports.running import Moving
-from tallyman.services.roll_out import RollOutReleases
-from tallyman.services.roll_out_progress import roll_out_hint
+from tallyman.services.releases.rollout import RollOutReleases
+from tallyman.services.releases.rollout_progress import roll_out_hint
 
 NAME = "rocketseat/widget-server"
 RELEASE = f"prod/{NAME}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.policy import Policy, RepositoryRule
 from tallyman.errors import BadInput
 from tallyman_cli import checkout

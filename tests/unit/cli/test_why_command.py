@@ -83,8 +83,8 @@ def test_a_tag_that_moved_meant_another_image_then(world: World) -> None:
 
 
 def test_the_policy_of_then_judges_a_past_moment(world: World) -> None:
-    from tallyman.adapters import policy_file
-    from tallyman.services.policy_in_force import publish
+    from tallyman.adapters.files import policy_file
+    from tallyman.services.deciding.policy_in_force import publish
 
     old = policy_file.loads(POLICY.replace("critical: 0", "critical: 5").encode())
     publish(old, world.archive, world.ledger, world.state, world.clock)

@@ -7,8 +7,8 @@ import pytest
 from gate_cases import APP, LATER, case_of, image_of, judged, released, without
 
 from builders import DEV, NOON, PROD, SBOM, SIGNATURE, digest_of, fact, pushed
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 
 NOTATION = "application/vnd.cncf.notary.signature"

@@ -19,8 +19,8 @@ from gate_cases import (
 )
 
 from builders import DEV, NOON, digest_of, fact, pushed, scanned
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING
+from tallyman.domain.history.facts import Fact, Kind
 
 ONE = {"approvals": {"count": 1, "from": ["role/release-managers"]}}
 TWO = {"approvals": {"count": 2, "from": ["role/release-managers", "role/security"]}}

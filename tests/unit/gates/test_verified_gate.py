@@ -2,10 +2,10 @@
 
 import builders as b
 from fakes import FakeClock
-from tallyman.adapters import policy_file
+from tallyman.adapters.files import policy_file
 from tallyman.domain.decide import decide_all
-from tallyman.domain.facts import Fact
 from tallyman.domain.gates import ImageFacts
+from tallyman.domain.history.facts import Fact
 
 POLICY = policy_file.loads(
     b"""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from tallyman.adapters.sqs import DeadLetters
+from tallyman.adapters.aws.sqs import DeadLetters
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import SERVICES, reconcile
 from tallyman.domain.values import dataclass

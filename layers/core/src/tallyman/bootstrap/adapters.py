@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from tallyman.adapters import dynamodb, policy_file, s3, sqs
-from tallyman.adapters.clients import Clients
-from tallyman.adapters.notices import BusAnnouncements, SnsNotices
+from tallyman.adapters.aws import s3, sqs
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices
+from tallyman.adapters.dynamodb import tables as dynamodb
+from tallyman.adapters.files import policy_file
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
-from tallyman.services.judge import Judge
+from tallyman.services.deciding.evaluator import Judge
 from tallyman.settings import Settings
 
 
@@ -63,95 +65,95 @@ class Adapters:
 
     @cached_property
     def source(self) -> Any:
-        from tallyman.adapters.ecr_source import EcrSource
-        from tallyman.adapters.http import Http
+        from tallyman.adapters.ecr.source import EcrSource
+        from tallyman.adapters.http.pooled import Http
 
         return EcrSource(self.clients, Http())
 
     @cached_property
     def view(self) -> Any:
-        from tallyman.adapters.ecr_view import EcrView
+        from tallyman.adapters.ecr.view import EcrView
 
         return EcrView(self.clients)
 
     @cached_property
     def target(self) -> Any:
-        from tallyman.adapters.ecr_target import EcrTarget
-        from tallyman.adapters.http import Http
-        from tallyman.adapters.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.target import EcrTarget
+        from tallyman.adapters.http.pooled import Http
 
         rate = self.settings.put_rate / self.settings.promote_concurrency
         return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
 
     @cached_property
     def layer_uploads(self) -> Any:
-        from tallyman.adapters.ecr_parts import EcrLayerUploads
+        from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         return EcrLayerUploads(self.clients)
 
     @cached_property
     def trail(self) -> Any:
-        from tallyman.adapters.cloudtrail import CloudTrail
+        from tallyman.adapters.aws.cloudtrail import CloudTrail
 
         return CloudTrail(self.clients, self.settings.trail_rate)
 
     @cached_property
     def people(self) -> Any:
-        from tallyman.adapters.iam import IamPeople
+        from tallyman.adapters.aws.iam import IamPeople
 
         return IamPeople(self.clients.later("iam"))
 
     @cached_property
     def signing(self) -> Any:
-        from tallyman.adapters.ecr_signing import EcrSigning
+        from tallyman.adapters.ecr.signing import EcrSigning
 
         return EcrSigning(self.clients)
 
     @cached_property
     def guards(self) -> Any:
-        from tallyman.adapters.ecr_guards import EcrGuards
+        from tallyman.adapters.ecr.push_protection import EcrGuards
 
         return EcrGuards(self.clients)
 
     @cached_property
     def usage(self) -> Any:
-        from tallyman.adapters.usage import EverySource
+        from tallyman.adapters.usage.running import EverySource
 
         return EverySource(self.clients)
 
     @cached_property
     def usage_readings(self) -> Any:
-        from tallyman.adapters.usage_all import EveryNeed
+        from tallyman.adapters.usage.references import EveryNeed
 
         return EveryNeed(self.clients)
 
     @cached_property
     def lifecycle(self) -> Any:
-        from tallyman.adapters.ecr_lifecycle import EcrLifecycle
+        from tallyman.adapters.ecr.lifecycle import EcrLifecycle
 
         return EcrLifecycle(self.clients)
 
     @cached_property
     def remover(self) -> Any:
-        from tallyman.adapters.ecr_remover import EcrRemover
+        from tallyman.adapters.ecr.remover import EcrRemover
 
         return EcrRemover(self.clients)
 
     @cached_property
     def replication(self) -> Any:
-        from tallyman.adapters.ecr_replication import EcrReplication
+        from tallyman.adapters.ecr.replication import EcrReplication
 
         return EcrReplication(self.clients)
 
     @cached_property
     def rollouts(self) -> Any:
-        from tallyman.adapters.roll_outs import EveryRollOut
+        from tallyman.adapters.aws.rollouts import EveryRollOut
 
         return EveryRollOut(self.clients)
 
     @cached_property
     def registry_buses(self) -> Any:
-        from tallyman.adapters.registry_buses import EventBridgeBuses
+        from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 
         return EventBridgeBuses(self.clients, self.settings.require("stack"))
 

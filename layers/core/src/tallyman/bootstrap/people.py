@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tallyman.adapters.clients import Clients
+from tallyman.adapters.aws.clients import Clients
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings

@@ -8,12 +8,12 @@ from typing import Any
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.policy import Policy
 from tallyman.errors import StateMoved
-from tallyman.services.policy_in_force import publish
+from tallyman.services.deciding.policy_in_force import publish
 
 
 def record_push(a: Adapters) -> Any:
     """The service behind functions/record_push."""
-    from tallyman.services.record_push import RecordPush
+    from tallyman.services.recording.record_push import RecordPush
 
     calls = record_call(a)
     return RecordPush(a.policy, a.state, a.judge, calls.images, calls, a.clock)
@@ -21,8 +21,8 @@ def record_push(a: Adapters) -> Any:
 
 def record_call(a: Adapters) -> Any:
     """What writes down calls, and with its `images` whatever is so of an image: for events, and for reconcile."""
-    from tallyman.services.record_call import RecordCall
-    from tallyman.services.record_image import RecordImage
+    from tallyman.services.recording.record_call import RecordCall
+    from tallyman.services.recording.record_image import RecordImage
 
     ports = a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock
     return RecordCall(a.policy, a.ledger, RecordImage(a.policy, *ports, read_signing(a)), a.clock)
@@ -30,40 +30,40 @@ def record_call(a: Adapters) -> Any:
 
 def read_signing(a: Adapters) -> Any:
     """What reads ECR's managed signing, for the functions that ask registries."""
-    from tallyman.services.read_signing import ReadSigning
+    from tallyman.services.deciding.read_signing import ReadSigning
 
     return ReadSigning(a.policy, a.signing, a.ledger, a.clock)
 
 
 def verify_digest(a: Adapters) -> Any:
     """The service behind functions/verify_digest."""
-    from tallyman.services.verify_digest import VerifyDigest
+    from tallyman.services.verification.verify_digest import VerifyDigest
 
     return VerifyDigest(a.policy, a.source, a.ledger, a.state, a.judge, a.clock)
 
 
 def record_scan(a: Adapters) -> Any:
     """The service behind functions/record_scan."""
-    from tallyman.services.record_scan import RecordScan
+    from tallyman.services.recording.record_scan import RecordScan
 
     return RecordScan(a.view, a.ledger, a.archive, a.judge, a.clock)
 
 
 def record_command(a: Adapters) -> Any:
     """The service behind functions/record_command."""
-    from tallyman.services.record_command import RecordCommand
+    from tallyman.services.recording.record_command import RecordCommand
 
     return RecordCommand(a.policy, a.ledger, a.state, a.people, a.hints, a.notices, a.judge, a.clock)
 
 
 def promote_image(a: Adapters) -> Any:
     """The service behind functions/promote_image."""
-    from tallyman.services.creations import Creations
-    from tallyman.services.parts import Parts
-    from tallyman.services.promote_image import PromoteImage
-    from tallyman.services.release import Releases
-    from tallyman.services.roll_back import RollBacks
-    from tallyman.services.targets import Targets
+    from tallyman.services.copying.parts import Parts
+    from tallyman.services.promotion.creations import Creations
+    from tallyman.services.promotion.promote_image import PromoteImage
+    from tallyman.services.promotion.targets import Targets
+    from tallyman.services.releases.pointer import Releases
+    from tallyman.services.releases.roll_back import RollBacks
 
     creations = Creations(a.policy, a.view, a.target, a.state, a.clock)
     targets = Targets(a.policy, a.view, a.source, creations, a.ledger, a.clock)
@@ -90,8 +90,8 @@ def promote_image(a: Adapters) -> Any:
 
 def retention_needs(a: Adapters, policy: Policy | None = None) -> tuple[Any, Any]:
     """What plans of retention are made with, by this policy: (needs, inventories). Neither writes."""
-    from tallyman.services.inventory import TakeInventory
-    from tallyman.services.needs import Needs
+    from tallyman.services.retention.inputs import Needs
+    from tallyman.services.retention.inventory import TakeInventory
 
     policy = policy or a.policy
     needs = Needs(policy, a.source, a.ledger, a.state, a.replication, a.usage_readings, a.clock)
@@ -100,8 +100,8 @@ def retention_needs(a: Adapters, policy: Policy | None = None) -> tuple[Any, Any
 
 def apply_retention(a: Adapters) -> Any:
     """The service behind functions/apply_retention: the only one that holds what removes images."""
-    from tallyman.services.apply_retention import ApplyRetention
-    from tallyman.services.lease import Leases
+    from tallyman.services.retention.apply_retention import ApplyRetention
+    from tallyman.services.shared.lease import Leases
 
     needs, inventories = retention_needs(a)
     leases = Leases(a.state, a.clock)
@@ -124,18 +124,18 @@ def apply_retention(a: Adapters) -> Any:
 
 def roll_out(a: Adapters) -> Any:
     """The service behind functions/roll_out."""
-    from tallyman.services.roll_out import RollOutReleases
+    from tallyman.services.releases.rollout import RollOutReleases
 
     return RollOutReleases(a.policy, a.source, a.rollouts, a.ledger, a.state, a.hints, a.notices, a.clock)
 
 
 def reconcile(a: Adapters) -> Any:
     """The service behind functions/reconcile."""
-    from tallyman.services.read_trail import ReadTrail
-    from tallyman.services.reconcile import Reconcile
-    from tallyman.services.round_trip import RoundTrips
-    from tallyman.services.sweep import Sweep
-    from tallyman.services.waiting import Waiting
+    from tallyman.services.reconcile.read_trail import ReadTrail
+    from tallyman.services.reconcile.reconcile import Reconcile
+    from tallyman.services.reconcile.sweep import Sweep
+    from tallyman.services.reconcile.waiting import Waiting
+    from tallyman.services.recording.round_trip import RoundTrips
 
     calls, scans = record_call(a), record_scan(a)
     waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock, read_signing(a))
@@ -148,11 +148,11 @@ def reconcile(a: Adapters) -> Any:
 
 def released(a: Adapters, waiting: Any) -> Any:
     """What looks after what environments run, for reconcile."""
-    from tallyman.services.consequences import Consequences
-    from tallyman.services.guarded import Guarded
-    from tallyman.services.release import Releases
-    from tallyman.services.released import Released
-    from tallyman.services.unfinished import Unfinished
+    from tallyman.services.deciding.recall_impact import Consequences
+    from tallyman.services.reconcile.push_protection import Guarded
+    from tallyman.services.reconcile.rejudge import Released
+    from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+    from tallyman.services.releases.pointer import Releases
 
     releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
     guarded = Guarded(a.policy, a.guards, a.state, a.notices, a.clock)

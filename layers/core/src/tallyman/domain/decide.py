@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import FAILED, PASSED, WAITING, Case, GateResult, ImageFacts, judge_all
 from tallyman.domain.gates import target as target_gate
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import format_time

@@ -5,7 +5,7 @@ A person is the name of their session: `AROA…:alice` (SenderId) and `arn:aws:s
 That a session is named after its person is for the roles' trust policies to see to (`sts:RoleSessionName`).
 """
 
-from tallyman.domain.facts import Fact
+from tallyman.domain.history.facts import Fact
 
 
 def person_of_sender(sender_id: str) -> str:

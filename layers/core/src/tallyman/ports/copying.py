@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from tallyman.domain.manifest import Descriptor, Manifest
+from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from tallyman.domain.facts import Fact
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.values import dataclass
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from tallyman.domain.images import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.details import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.ports.copying import Destination, Origin
 

@@ -7,9 +7,9 @@ the policy asks for approve after it.
 from collections.abc import Mapping
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of_arn, person_of_sender, who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig

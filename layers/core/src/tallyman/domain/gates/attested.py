@@ -6,8 +6,8 @@ not what it states.
 
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import ListOf, Schema, Text

@@ -5,7 +5,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tallyman.domain.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, Promotion
 from tallyman.domain.policy.shapes import Shape

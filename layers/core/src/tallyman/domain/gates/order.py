@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.versions import Version, parse_version
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Flag
 from tallyman.domain.times import format_time
 from tallyman.domain.values import dataclass
-from tallyman.domain.versions import Version, parse_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from tallyman.domain.facts import Kind
 from tallyman.domain.gates.case import PASSED, Case, GateResult
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.people import who
 from tallyman.domain.times import format_time
 

@@ -1,8 +1,8 @@
 """The gate `recalled`, which is always asked: nobody has recalled the image, nor anything beneath it. Never overridden,
 never undone: what was recalled by mistake is built anew."""
 
-from tallyman.domain.facts import Kind
 from tallyman.domain.gates.case import FAILED, PASSED, Case, GateResult
+from tallyman.domain.history.facts import Kind
 from tallyman.domain.people import who
 from tallyman.domain.times import format_time
 

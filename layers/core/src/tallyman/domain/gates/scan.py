@@ -8,9 +8,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates import approvals
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig

@@ -7,8 +7,8 @@ completed and by which profile. No signature is checked against a key here.
 from collections.abc import Mapping
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.policy import format_duration
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Duration

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import glob_matches
 from tallyman.domain.times import format_time, parse_time
 

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from tallyman.domain.facts import Fact, Kind
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import Layers
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Flag

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from tallyman.domain.images.versions import parse_version
 from tallyman.domain.policy.create import Encryption, Push
 from tallyman.domain.policy.environments import NAME, Environment
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
@@ -12,7 +13,6 @@ from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.repositories import RepositoryRule
 from tallyman.domain.policy.retention import Retention
 from tallyman.domain.policy.tags import glob_covers
-from tallyman.domain.versions import parse_version
 
 
 def check_environments(node: Node, environments: Mapping[str, Environment]) -> None:

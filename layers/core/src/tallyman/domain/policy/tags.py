@@ -7,16 +7,16 @@ from functools import lru_cache
 from itertools import chain, combinations_with_replacement, product, repeat
 from typing import Self
 
-from tallyman.domain.names import parse_tag
-from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import ListOf, Schema, Text
-from tallyman.domain.values import dataclass
-from tallyman.domain.versions import (
+from tallyman.domain.images.versions import (
     RANGE_START,
     VersionKind,
     VersionRange,
     parse_version,
 )
+from tallyman.domain.names import parse_tag
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import ListOf, Schema, Text
+from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadName
 
 _KINDS = {str(kind): kind for kind in VersionKind}

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tallyman.domain.images import ImageDetail
-from tallyman.domain.manifest import INDEX_TYPES, MANIFEST_TYPES, Manifest
+from tallyman.domain.images.details import ImageDetail
+from tallyman.domain.images.manifest import INDEX_TYPES, MANIFEST_TYPES, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadManifest
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tallyman.domain.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.known import Reading
 from tallyman.domain.retention.plan import Plan

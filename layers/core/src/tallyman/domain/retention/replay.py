@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 
-from tallyman.domain.facts import Fact, Kind
-from tallyman.domain.history import PUSHES
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy, Retention
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis

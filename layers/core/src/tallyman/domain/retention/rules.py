@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from tallyman.domain.images.versions import Version, parse_version
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import (
     CountedFrom,
@@ -22,7 +23,6 @@ from tallyman.domain.policy import (
 from tallyman.domain.policy.tags import ANY_TAG
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis, subject_of_tag
 from tallyman.domain.retention.known import Known
-from tallyman.domain.versions import Version, parse_version
 
 _parse: Callable[[str], Version | None] = parse_version.__wrapped__  # a million tags are no use to its cache
 Takes = Callable[[str, Version | None], bool]

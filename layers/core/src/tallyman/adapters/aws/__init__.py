@@ -1,0 +1,1 @@
+"""AWS services other than ECR and DynamoDB."""

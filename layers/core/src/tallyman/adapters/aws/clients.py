@@ -1,0 +1,186 @@
+"""Clients of AWS: one a service, region, account and power, made when first asked for and kept.
+
+botocore's session, not boto3's: the same clients without boto3's own import. Building a client costs some
+milliseconds of reading its model; all sessions share one loader, so that a model is read once.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
+from botocore.utils import parse_timestamp
+
+from tallyman import __version__
+from tallyman.adapters.errors.translate import translate
+from tallyman.domain.names import Registry
+from tallyman.errors import TallymanError
+
+# botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
+logging.getLogger("botocore").setLevel(logging.WARNING)
+
+Power = Literal["read", "push", "remove", "roll-out"]
+"""What a spoke's role lets us do: `<stack>-spoke-<power>`."""
+
+POOL = 32
+"""Connections kept a client: more than the threads that a copy uses."""
+
+
+class Clients:
+    """The clients of one process; safe to share between threads.
+
+    In the hub's account they use the process's own credentials, in every other one those of
+    `arn:<partition>:iam::<account>:role/<stack>-spoke-<power>`, renewed ten minutes before they end.
+    """
+
+    PERMISSIONS: tuple[str, ...] = ("sts:AssumeRole",)
+
+    def __init__(
+        self,
+        hub: Registry,
+        stack: str,
+        function: str,
+        *,
+        environment: dict[str, Any] | None = None,
+        config: Config | None = None,
+    ) -> None:
+        """`environment`: configuration variables of botocore's session (`{"profile": "ops"}`), for the CLI."""
+        self._hub, self._stack, self._session_name = hub, stack, f"tallyman-{function}"[:64]
+        self._environment = environment or {}
+        self._loader: Loader | None = None
+        self._sessions: dict[tuple[str, Power], Any] = {}
+        self._clients: dict[tuple[str, str, str, Power], Any] = {}
+        self._lock = threading.RLock()
+        self._config = Config(
+            connect_timeout=3,
+            read_timeout=8,  # with three attempts: half a minute until a registry that hangs is given up for now
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=POOL,
+            tcp_keepalive=True,
+            user_agent_extra=f"tallyman/{__version__}",
+        )
+        if config:
+            self._config = self._config.merge(config)
+
+    @property
+    def hub(self) -> Registry:
+        """Account and region of the stack."""
+        return self._hub
+
+    def get(self, service: str, registry: Registry | None = None, power: Power = "read") -> Any:
+        """The client of a service in the registry's account and region (without one: the hub's)."""
+        where = registry or self._hub
+        if where.account == self._hub.account:
+            power = "read"  # one role there, with the function's own permissions
+        key = (service, where.account, where.region, power)
+        client = self._clients.get(key)
+        if client is None:
+            with self._lock:  # create_client is not thread-safe; the client is
+                if key not in self._clients:
+                    self._clients[key] = self._make(service, where, power)
+                client = self._clients[key]
+        return client
+
+    def later(self, service: str) -> "Later":
+        """The hub's client of a service, made at its first operation: a start pays only for what it uses."""
+        return Later(self, service)
+
+    def role(self, account: str, power: str) -> str:
+        """The ARN of the spoke's role of that name: `<stack>-spoke-<power>`."""
+        partition = "aws"
+        if self._hub.region.startswith("cn-"):
+            partition = "aws-cn"
+        elif self._hub.region.startswith("us-gov-"):
+            partition = "aws-us-gov"
+        return f"arn:{partition}:iam::{account}:role/{self._stack}-spoke-{power}"
+
+    def assumed(self, account: str, power: Power) -> str:
+        """The ARN of the role whose credentials are used there for that power."""
+        return self.role(account, power)
+
+    def not_assumed(self, role: str, error: TallymanError) -> TallymanError:
+        """What is raised where a role can't be assumed."""
+        return error
+
+    def promoter(self, account: str) -> str:
+        """The ARN of the role that pushes promotions into this account's registries."""
+        if account != self._hub.account:
+            return self.role(account, "push")
+        return self.role(account, "push").replace("-spoke-push", f"-promote-image-{self._hub.region}")
+
+    def _make(self, service: str, where: Registry, power: Power) -> Any:
+        try:
+            session = self._session(where.account, power)
+            return session.create_client(service, region_name=where.region, config=self._config)
+        except BotoCoreError as error:
+            raise translate(error, f"make a client of {service} for {where}") from error
+
+    def _session(self, account: str, power: Power) -> Any:
+        key = (account, power)
+        if key not in self._sessions:
+            session = botocore.session.get_session()
+            session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+            for name, value in self._environment.items():
+                session.set_config_variable(name, value)
+            if self._loader is None:
+                self._loader = session.get_component("data_loader")
+            else:
+                session.register_component("data_loader", self._loader)
+            if account != self._hub.account:
+                credentials = DeferredRefreshableCredentials(self._assume(account, power), "sts-assume-role")
+                session.register_component("credential_provider", _Fixed(credentials))
+            self._sessions[key] = session
+        return self._sessions[key]
+
+    def _assume(self, account: str, power: Power) -> Callable[[], dict[str, str]]:
+        role = self.assumed(account, power)
+
+        def refresh() -> dict[str, str]:
+            try:
+                answer = self.get("sts").assume_role(RoleArn=role, RoleSessionName=self._session_name)
+            except (ClientError, BotoCoreError) as error:
+                raise self.not_assumed(role, translate(error, f"assume the role {role}")) from error
+            found = answer["Credentials"]
+            return {
+                "access_key": found["AccessKeyId"],
+                "secret_key": found["SecretAccessKey"],
+                "token": found["SessionToken"],
+                "expiry_time": found["Expiration"].isoformat(),
+            }
+
+        return refresh
+
+
+def _moment(value: Any) -> datetime:
+    """An instant of an answer. Most are seconds since 1970, for which botocore goes through dateutil and the machine's
+    own time zone: a third of what it costs to read a list of images."""
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    found: datetime = parse_timestamp(value)
+    return found
+
+
+class Later:
+    """A client that is made when its first operation is asked for; a failure to make it is raised there."""
+
+    def __init__(self, clients: Clients, service: str) -> None:
+        self._clients, self._service = clients, service
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._clients.get(self._service), operation)
+
+
+class _Fixed:
+    """botocore's credential resolver that has one answer."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> Any:
+        return self._credentials

@@ -1,0 +1,217 @@
+"""Moving what runs: ECS services and Lambda functions, by digest."""
+
+from typing import Any
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Runs, Service
+from tallyman.errors import BadInput, NotFound
+from tallyman.ports.running import Moving
+
+_KEPT = (
+    "family", "taskRoleArn", "executionRoleArn", "networkMode", "containerDefinitions", "volumes", "ephemeralStorage",
+    "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
+    "inferenceAccelerators", "runtimePlatform", "enableFaultInjection",
+)  # fmt: skip
+"""What RegisterTaskDefinition takes of what DescribeTaskDefinition tells."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
+
+
+class EcsRollOuts:
+    """A new revision of the task definition, the service's circuit breaker on, and its word that it is steady."""
+
+    PERMISSIONS: tuple[str, ...] = (
+        "ecs:DescribeServices",
+        "ecs:DescribeTaskDefinition",
+        "ecs:RegisterTaskDefinition",
+        "ecs:UpdateService",
+        "iam:PassRole",  # the roles that the task definition names
+    )
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def current(self, registry: Registry, service: Service) -> str:
+        """The ARN of the task definition."""
+        return str(self._describe(registry, service)["taskDefinition"])
+
+    def architecture(self, registry: Registry, service: Service) -> str | None:
+        """ECS takes an index."""
+        return None
+
+    def move(self, registry: Registry, service: Service, image: str) -> str:
+        """DescribeServices, DescribeTaskDefinition; and unless it runs the image already, RegisterTaskDefinition and
+        UpdateService. The ARN of the revision."""
+        client = self._client(registry)
+        current = self.current(registry, service)
+        with translated(f"read the task definition of {service} in {registry}"):
+            answer = client.describe_task_definition(taskDefinition=current, include=["TAGS"])
+        definition = answer["taskDefinition"]
+        container = _container(definition, service)
+        if container.get("image") == image:
+            return current
+        container["image"] = image
+        wanted = {key: definition[key] for key in _KEPT if definition.get(key)}
+        if tags := answer.get("tags"):
+            wanted["tags"] = tags
+        with translated(f"register a task definition for {service} in {registry}"):
+            revision = client.register_task_definition(**wanted)["taskDefinition"]["taskDefinitionArn"]
+        self._update(registry, service, revision)
+        return str(revision)
+
+    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+        """By the deployment of the revision: ECS says COMPLETED when the service is steady, FAILED when the circuit
+        breaker has opened; a service that runs another one by then was put back."""
+        found = self._describe(registry, service)
+        for deployment in found.get("deployments", []):
+            if deployment.get("taskDefinition") == moved:
+                state, reason = deployment.get("rolloutState"), deployment.get("rolloutStateReason", "")
+                if state == "FAILED":
+                    return Moving(False, reason)
+                if deployment.get("status") == "PRIMARY":
+                    return Moving(True if state == "COMPLETED" else None, reason)
+        if found["taskDefinition"] != moved:
+            return Moving(False, f"the service went back to {found['taskDefinition'].rpartition('/')[2]}")
+        return Moving(None, "the deployment has not begun")
+
+    def back(self, registry: Registry, service: Service, before: str) -> None:
+        """Nothing where it runs that already."""
+        if self.current(registry, service) != before:
+            self._update(registry, service, before)
+
+    def _update(self, registry: Registry, service: Service, revision: str) -> None:
+        cluster, _, name = service.name.partition("/")
+        breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+        with translated(f"update {service} in {registry}"):
+            self._client(registry).update_service(
+                cluster=cluster, service=name, taskDefinition=revision, deploymentConfiguration=breaker
+            )
+
+    def _describe(self, registry: Registry, service: Service) -> dict[str, Any]:
+        cluster, _, name = service.name.partition("/")
+        with translated(f"describe {service} in {registry}"):
+            answer = self._client(registry).describe_services(cluster=cluster, services=[name])
+        found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
+        if not found:
+            raise NotFound(f"there is no {service} in {registry}")
+        described: dict[str, Any] = found[0]
+        return described
+
+    def _client(self, registry: Registry) -> Any:
+        return self._clients.get("ecs", registry, "roll-out")
+
+
+class LambdaRollOuts:
+    """The code of the function, a published version, and the alias moved to it.
+
+    Whoever sets an image is to be allowed to read it, and to read and set the policy of its repository, says AWS's page
+    "Create a Lambda function using a container image": the latter lets Lambda add to the policy that it may pull. We
+    set none: the policy of a repository that we create says so from the beginning (`domain/prevention.py`).
+    """
+
+    PERMISSIONS: tuple[str, ...] = (
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "ecr:GetRepositoryPolicy",
+        "lambda:GetAlias",
+        "lambda:GetFunction",
+        "lambda:PublishVersion",
+        "lambda:UpdateAlias",
+        "lambda:UpdateFunctionCode",
+    )
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def current(self, registry: Registry, service: Service) -> str:
+        """The version that the alias names."""
+        with translated(f"read the alias {service.alias} of {service} in {registry}"):
+            answer = self._client(registry).get_alias(FunctionName=service.name, Name=service.alias)
+        return str(answer["FunctionVersion"])
+
+    def architecture(self, registry: Registry, service: Service) -> str | None:
+        """The function's: it takes no index."""
+        (name, *_) = self._read(registry, service)["Configuration"].get("Architectures") or ["x86_64"]
+        return _ARCHITECTURES.get(str(name), str(name))
+
+    def move(self, registry: Registry, service: Service, image: str) -> str:
+        """Updates the code, unless it is that already; the image. The alias moves when Lambda is done with it."""
+        if self._read(registry, service).get("Code", {}).get("ImageUri") != image:
+            with translated(f"update the code of {service} in {registry}"):
+                self._client(registry).update_function_code(FunctionName=service.name, ImageUri=image, Publish=False)
+        return image
+
+    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+        """Once the code is in place: publishes a version (the same code is the same version) and moves the alias.
+
+        Where Lambda can't use the image, the alias stays where it was.
+        """
+        found = self._read(registry, service)
+        status = found["Configuration"].get("LastUpdateStatus", "Successful")
+        if status == "InProgress":
+            return Moving(None, "Lambda is preparing the image")
+        if status == "Failed":
+            return Moving(False, found["Configuration"].get("LastUpdateStatusReason", "the update failed"))
+        if found.get("Code", {}).get("ImageUri") != moved:
+            return Moving(False, "somebody else has changed the function's code meanwhile")
+        client = self._client(registry)
+        with translated(f"publish a version of {service} in {registry}"):
+            version = client.publish_version(FunctionName=service.name, Description=moved)["Version"]
+        if self.current(registry, service) != version:
+            self.back(registry, service, version)
+        return Moving(True, f"version {version}")
+
+    def back(self, registry: Registry, service: Service, before: str) -> None:
+        """Moves the alias."""
+        with translated(f"move the alias {service.alias} of {service} in {registry}"):
+            self._client(registry).update_alias(FunctionName=service.name, Name=service.alias, FunctionVersion=before)
+
+    def _read(self, registry: Registry, service: Service) -> dict[str, Any]:
+        with translated(f"read {service} in {registry}"):
+            answer: dict[str, Any] = self._client(registry).get_function(FunctionName=service.name)
+        return answer
+
+    def _client(self, registry: Registry) -> Any:
+        return self._clients.get("lambda", registry, "roll-out")
+
+
+class EveryRollOut:
+    """`RollOuts`, by what runs."""
+
+    PERMISSIONS: tuple[str, ...] = tuple(sorted({*EcsRollOuts.PERMISSIONS, *LambdaRollOuts.PERMISSIONS}))
+
+    def __init__(self, clients: Clients) -> None:
+        self._by: dict[Runs, EcsRollOuts | LambdaRollOuts] = {
+            Runs.ECS: EcsRollOuts(clients),
+            Runs.LAMBDA: LambdaRollOuts(clients),
+        }
+
+    def current(self, registry: Registry, service: Service) -> str:
+        return self._by[service.runs].current(registry, service)
+
+    def architecture(self, registry: Registry, service: Service) -> str | None:
+        return self._by[service.runs].architecture(registry, service)
+
+    def move(self, registry: Registry, service: Service, image: str) -> str:
+        return self._by[service.runs].move(registry, service, image)
+
+    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+        return self._by[service.runs].settled(registry, service, moved)
+
+    def back(self, registry: Registry, service: Service, before: str) -> None:
+        self._by[service.runs].back(registry, service, before)
+
+
+def _container(definition: dict[str, Any], service: Service) -> dict[str, Any]:
+    containers: list[dict[str, Any]] = definition["containerDefinitions"]
+    if service.container is None:
+        if len(containers) != 1:
+            names = ", ".join(str(c["name"]) for c in containers)
+            raise BadInput(f"{service} has several containers ({names}): name one in the policy with `container`")
+        return containers[0]
+    for container in containers:
+        if container["name"] == service.container:
+            return container
+    raise BadInput(f"{service} has no container {service.container}")

@@ -1,0 +1,65 @@
+"""Hints on SQS's queues, and the letters that can't be delivered."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tallyman.adapters.dynamodb.codec import to_json
+from tallyman.adapters.errors.translate import translated
+from tallyman.errors import BadInput
+
+MAX_BODY = 256 * 1024
+"""Bytes of a message. SQS takes 1 MiB by now, but only queues that are set to it; a hint is far smaller."""
+
+_MAX_ATTRIBUTE = 1024
+_NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""What SQS refuses in bodies and attributes: what is no character of XML 1.0."""
+
+
+class SqsHints:
+    """Hints. `queues` maps the names that `send` takes to their URLs."""
+
+    PERMISSIONS: tuple[str, ...] = ("sqs:SendMessage",)
+
+    def __init__(self, client: Any, queues: Mapping[str, str]) -> None:
+        self._client, self._queues = client, dict(queues)
+
+    def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
+        if queue not in self._queues:
+            raise BadInput(
+                f"this function sends no hints to the queue '{queue}': TALLYMAN_{queue.upper()}_QUEUE is not set"
+            )
+        if not 0 <= delay <= 900:
+            raise BadInput(f"a hint's delay is 0 to 900 seconds, not {delay}")
+        text = to_json(body, f"a hint for the queue '{queue}'")
+        if len(text) > MAX_BODY:
+            raise BadInput(f"a hint for the queue '{queue}' is {len(text)} bytes; at most {MAX_BODY} fit")
+        with translated(f"send a hint to the queue '{queue}'"):
+            self._client.send_message(QueueUrl=self._queues[queue], MessageBody=text, DelaySeconds=delay)
+
+
+class DeadLetters:
+    """The dead-letter queue of this function's own queue, for what no retry will help."""
+
+    PERMISSIONS: tuple[str, ...] = ("sqs:SendMessage",)
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client, self._url = client, url
+
+    def send(self, body: str, reason: str, error: str, function: str) -> None:
+        """The original body, with why it can't be handled: `reason` in words, `error` the kind, `function` who."""
+        attributes = {"Reason": reason, "Error": error, "Function": function}
+        with translated("send a message to the dead-letter queue"):
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=_NOT_ALLOWED.sub("\ufffd", body) or " ",
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": _attribute(value)} for name, value in attributes.items()
+                },
+            )
+
+
+def _attribute(value: str) -> str:
+    """As SQS takes it: some allowed characters, at least one, cut to a kilobyte."""
+    text = _NOT_ALLOWED.sub("\ufffd", value).strip()
+    return text.encode()[:_MAX_ATTRIBUTE].decode(errors="ignore") or "(none)"

@@ -1,0 +1,119 @@
+"""How a fact and a state item lie in DynamoDB: flat attributes for keys and eye, JSON text for the rest.
+
+JSON text, not maps: numbers stay numbers without Decimal, and an item is read without a schema.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind, Via
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time, sort_time
+from tallyman.errors import BadInput
+from tallyman.ports.records import StateChange, StateItem
+
+LIMIT = 350 * 1024
+"""Bytes. DynamoDB takes items up to 400 KB, names of attributes included; what is larger belongs into the
+archive."""
+
+Plain = dict[str, str | int]
+
+
+def to_json(data: Mapping[str, Any], what: str) -> str:
+    """Compact JSON; BadInput where the data is not plain JSON data."""
+    try:
+        return json.dumps(data, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{what} is not plain JSON data: {error}") from None
+
+
+def fact_to_plain(fact: Fact) -> Plain:
+    """The fact's attributes; absent ones are left out (DynamoDB then leaves it out of that index)."""
+    item: Plain = {
+        "pk": fact.partition,
+        "sk": fact.sort,
+        "seen_pk": f"S#{fact.seen.astimezone(UTC):%Y-%m-%d}",
+        "seen_sk": f"{sort_time(fact.seen)}#{fact.id}",
+        "kind": fact.kind.value,
+        "id": fact.id,
+        "at": format_time(fact.at),
+        "seen": format_time(fact.seen),
+        "via": fact.via.value,
+        "detail": to_json(fact.detail, f"the detail of a fact {fact.kind.value} of {fact.partition}"),
+    }
+    if fact.repository:
+        item["repository"] = str(fact.repository)
+        item["repo_pk"] = f"R#{fact.repository}"
+        if fact.tag:
+            item["tag_pk"] = f"T#{fact.repository}:{fact.tag}"
+    for name in ("digest", "tag", "environment", "media_type", "size", "actor"):
+        value = getattr(fact, name)
+        if value is not None:
+            item[name] = value if isinstance(value, int) else str(value)
+    _check_size(item, f"a fact {fact.kind.value} of {fact.partition}")
+    return item
+
+
+def fact_from_plain(item: Mapping[str, Any]) -> Fact:
+    """The reverse; times come back with milliseconds, the precision that is stored."""
+    return Fact(
+        kind=Kind(item["kind"]),
+        id=item["id"],
+        at=parse_time(item["at"]),
+        seen=parse_time(item["seen"]),
+        via=Via(item["via"]),
+        digest=Digest(item["digest"]) if "digest" in item else None,
+        repository=Repository.parse(item["repository"]) if "repository" in item else None,
+        tag=item.get("tag"),
+        environment=item.get("environment"),
+        media_type=item.get("media_type"),
+        size=int(item["size"]) if "size" in item else None,
+        actor=item.get("actor"),
+        detail=json.loads(item["detail"]),
+    )
+
+
+def change_to_plain(change: StateChange) -> Plain:
+    """What a StateChange writes: its revision is one more than the one it expects."""
+    item: Plain = {
+        "pk": change.pk,
+        "sk": change.sk,
+        "revision": change.revision + 1,
+        "data": to_json(change.data, f"the state {change.pk} {change.sk}"),
+    }
+    if change.expires is not None:
+        item["expires"] = int(change.expires.timestamp())
+    _check_size(item, f"the state {change.pk} {change.sk}")
+    return item
+
+
+def state_from_plain(item: Mapping[str, Any]) -> StateItem:
+    """The reverse; `expires` comes back in whole seconds."""
+    return StateItem(
+        pk=item["pk"],
+        sk=item["sk"],
+        revision=int(item["revision"]),
+        data=json.loads(item["data"]),
+        expires=datetime.fromtimestamp(int(item["expires"]), UTC) if "expires" in item else None,
+    )
+
+
+def marshal(item: Mapping[str, str | int]) -> dict[str, dict[str, str]]:
+    """DynamoDB's wire form: text and whole numbers are all that we store."""
+    return {k: {"N": str(v)} if isinstance(v, int) else {"S": v} for k, v in item.items()}
+
+
+def unmarshal(item: Mapping[str, Mapping[str, str]]) -> dict[str, str | int]:
+    """The reverse."""
+    return {k: int(v["N"]) if "N" in v else v["S"] for k, v in item.items() if "N" in v or "S" in v}
+
+
+def _check_size(item: Plain, what: str) -> None:
+    size = sum(len(name) + len(str(value).encode()) for name, value in item.items())
+    if size > LIMIT:
+        raise BadInput(
+            f"{what} is {size} bytes: more than {LIMIT} do not fit a DynamoDB item; "
+            "put it into the archive and name its digest"
+        )

@@ -1,0 +1,221 @@
+"""Ledger and state on DynamoDB: conditional writes, consistent reads, a fact and its projection in one go."""
+
+import builtins
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tallyman.adapters.dynamodb.codec import (
+    change_to_plain,
+    fact_from_plain,
+    fact_to_plain,
+    marshal,
+    state_from_plain,
+    unmarshal,
+)
+from tallyman.adapters.errors.translate import code_of, translate, translated
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import sort_time
+from tallyman.errors import BadInput, StateMoved, TallymanError, Throttled, Unreachable
+from tallyman.ports.records import Appended, StateChange, StateItem
+
+_LAST = "#~"  # after `#` and any id: ids are hexadecimal
+_REASONS: dict[str, type[TallymanError]] = {
+    "ConditionalCheckFailed": StateMoved,
+    "TransactionConflict": StateMoved,
+    "ThrottlingError": Throttled,
+    "ProvisionedThroughputExceeded": Throttled,
+    "ItemCollectionSizeLimitExceeded": BadInput,
+    "ValidationError": BadInput,
+}
+
+
+class DynamoLedger:
+    """The ledger. It can only add: no method updates or deletes, and neither may the role that it needs.
+
+    TransactWriteItems has no permission of its own: each Put in it needs dynamodb:PutItem on its table.
+    """
+
+    PERMISSIONS: tuple[str, ...] = ("dynamodb:PutItem", "dynamodb:Query")
+
+    def __init__(self, client: Any, table: str, state_table: str) -> None:
+        self._client, self._table, self._state_table = client, table, state_table
+
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+        """One PutItem, or one TransactWriteItems with the changes. A write whose answer got lost and that was
+        sent again is KNOWN (a plain put) or WRITTEN (the transaction's token makes it the same one)."""
+        put = {
+            "TableName": self._table,
+            "Item": marshal(fact_to_plain(fact)),
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+        what = f"write the fact {fact.kind.value} of {fact.partition}"
+        try:
+            if change is None:
+                self._client.put_item(**put)
+            else:
+                puts = [put, *(_put_of(each, self._state_table) for each in (change, *more))]
+                items = [{"Put": each} for each in puts]
+                self._client.transact_write_items(TransactItems=items)
+        except ClientError as error:
+            code = code_of(error)
+            if code == "ConditionalCheckFailedException" and change is None:
+                return Appended.KNOWN
+            if code != "TransactionCanceledException":
+                raise translate(error, what) from error
+            reasons = [str(r.get("Code", "None")) for r in error.response.get("CancellationReasons", [])]
+            if reasons and reasons[0] == "ConditionalCheckFailed":
+                return Appended.KNOWN
+            raise _cancelled(reasons, what) from error
+        except Exception as error:
+            raise translate(error, what) from error
+        return Appended.WRITTEN
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        return list(self._read(f"D#{digest}", forward=True))
+
+    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+        return self._read(f"R#{repository}", index="by-repository", key="repo_pk", until=until)
+
+    def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
+        return self._read(f"T#{repository}:{tag}", index="by-tag", key="tag_pk", until=until)
+
+    def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
+        return self._read(f"E#{environment}/{repository}" if repository else f"E#{environment}")
+
+    def _read(
+        self,
+        value: str,
+        *,
+        index: str | None = None,
+        key: str = "pk",
+        until: datetime | None = None,
+        forward: bool = False,
+    ) -> Iterator[Fact]:
+        query: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": f"{key} = :pk" + (" AND sk <= :until" if until else ""),
+            "ExpressionAttributeValues": {":pk": {"S": value}},
+            "ScanIndexForward": forward,
+        }
+        if until:
+            query["ExpressionAttributeValues"][":until"] = {"S": sort_time(until) + _LAST}
+        if index:
+            query["IndexName"] = index
+        else:
+            query["ConsistentRead"] = True
+        for item in _pages(self._client, query, f"read the facts of {value}"):
+            yield fact_from_plain(item)
+
+
+class DynamoState:
+    """The state table. An item past `expires` may still be read: DynamoDB removes it within some days."""
+
+    PERMISSIONS: tuple[str, ...] = (
+        "dynamodb:BatchGetItem",
+        "dynamodb:DeleteItem",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+    )
+
+    def __init__(self, client: Any, table: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client, self._table, self._sleep = client, table, sleep
+
+    def get(self, pk: str, sk: str) -> StateItem | None:
+        with translated(f"read the state {pk} {sk}"):
+            answer = self._client.get_item(
+                TableName=self._table, Key=marshal({"pk": pk, "sk": sk}), ConsistentRead=True
+            )
+        return state_from_plain(unmarshal(answer["Item"])) if "Item" in answer else None
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
+        """BatchGetItem may hand keys back unread (throttled, over 16 MB): asked again, five times."""
+        found: dict[tuple[str, str], StateItem] = {}
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), 100):
+            ask: Any = [marshal({"pk": pk, "sk": sk}) for pk, sk in wanted[start : start + 100]]
+            for attempt in range(6):
+                with translated(f"read {len(ask)} state items"):
+                    answer = self._client.batch_get_item(
+                        RequestItems={self._table: {"Keys": ask, "ConsistentRead": True}}
+                    )
+                for raw in answer.get("Responses", {}).get(self._table, []):
+                    item = state_from_plain(unmarshal(raw))
+                    found[item.pk, item.sk] = item
+                ask = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                if not ask:
+                    break
+                self._sleep(0.05 * 2**attempt)
+            else:
+                raise Throttled(f"read state items: {len(ask)} keys of {self._table} were left unread")
+        return found
+
+    def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
+        values = {":pk": {"S": pk}} | ({":prefix": {"S": prefix}} if prefix else {})
+        query = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk" + (" AND begins_with(sk, :prefix)" if prefix else ""),
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": True,
+        }
+        for item in _pages(self._client, query, f"list the state {pk}"):
+            yield state_from_plain(item)
+
+    def put(self, change: StateChange) -> None:
+        """A write whose answer got lost and that was sent again raises StateMoved though it was ours."""
+        self._write(f"write the state {change.pk} {change.sk}", "put_item", _put_of(change, self._table))
+
+    def delete(self, pk: str, sk: str, revision: int) -> None:
+        request = {
+            "TableName": self._table,
+            "Key": marshal({"pk": pk, "sk": sk}),
+            "ConditionExpression": "attribute_not_exists(pk) OR revision = :revision",
+            "ExpressionAttributeValues": {":revision": {"N": str(revision)}},
+        }
+        self._write(f"delete the state {pk} {sk}", "delete_item", request)
+
+    def _write(self, what: str, method: str, request: dict[str, Any]) -> None:
+        try:
+            getattr(self._client, method)(**request)
+        except ClientError as error:
+            if code_of(error) == "ConditionalCheckFailedException":
+                raise StateMoved(f"{what}: another writer was faster") from error
+            raise translate(error, what) from error
+        except Exception as error:
+            raise translate(error, what) from error
+
+
+def _put_of(change: StateChange, table: str) -> dict[str, Any]:
+    put: dict[str, Any] = {
+        "TableName": table,
+        "Item": marshal(change_to_plain(change)),
+        "ConditionExpression": "attribute_not_exists(pk)",
+    }
+    if change.revision:
+        put["ConditionExpression"] = "revision = :revision"
+        put["ExpressionAttributeValues"] = {":revision": {"N": str(change.revision)}}
+    return put
+
+
+def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:
+    """Why a transaction was cancelled, when it was not because the fact is known: the worst reason first."""
+    for kind in (BadInput, Throttled, StateMoved):
+        if any(_REASONS.get(reason) is kind for reason in reasons):
+            return kind(f"{what}: nothing was written ({', '.join(reasons)})")
+    return Unreachable(f"{what}: the transaction was cancelled ({', '.join(reasons) or 'no reason given'})")
+
+
+def _pages(client: Any, query: dict[str, Any], what: str) -> Iterator[dict[str, Any]]:
+    while True:
+        with translated(what):
+            answer = client.query(**query)
+        for item in answer["Items"]:
+            yield unmarshal(item)
+        if "LastEvaluatedKey" not in answer:
+            return
+        query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -1,0 +1,1 @@
+"""Amazon ECR: its JSON API and its registry."""

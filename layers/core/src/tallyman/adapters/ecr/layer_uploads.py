@@ -1,0 +1,71 @@
+"""ECR's uploads in parts: InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload."""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.errors.translate import code_of, message_of, translated
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import Forgotten
+
+
+class EcrLayerUploads:
+    """`LayerUploads`, with the role that pushes."""
+
+    PERMISSIONS: tuple[str, ...] = (
+        "ecr:CompleteLayerUpload",
+        "ecr:InitiateLayerUpload",
+        "ecr:UploadLayerPart",
+    )
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def begin(self, repository: Repository, digest: Digest) -> str:
+        with translated(f"begin to upload {digest.short} to {repository}"):
+            return str(self._client(repository).initiate_layer_upload(**names(repository))["uploadId"])
+
+    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+        """InvalidLayerPartException tells by lastValidByteReceived how far ECR is: after an answer that was lost,
+        that is where we are too."""
+        what = f"upload bytes {first} to {first + len(part) - 1} to {repository}"
+        with translated(what):
+            try:
+                answer = self._client(repository).upload_layer_part(
+                    **names(repository),
+                    uploadId=session,
+                    partFirstByte=first,
+                    partLastByte=first + len(part) - 1,
+                    layerPartBlob=part,
+                )
+            except ClientError as error:
+                _forgotten(error, what)
+                if code_of(error) != "InvalidLayerPartException":
+                    raise
+                told: Any = error.response.get("lastValidByteReceived")
+                if told is None:
+                    raise Forgotten(f"{what}: {message_of(error)}") from error
+                return int(told) + 1 if int(told) > 0 else 0  # with nothing received there is no last byte
+        return int(answer["lastByteReceived"]) + 1
+
+    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+        what = f"complete the upload of {digest.short} to {repository}"
+        with translated(what):
+            try:
+                self._client(repository).complete_layer_upload(
+                    **names(repository), uploadId=session, layerDigests=[str(digest)]
+                )
+            except ClientError as error:
+                _forgotten(error, what)
+                if code_of(error) != "LayerAlreadyExistsException":
+                    raise
+
+    def _client(self, repository: Repository) -> Any:
+        return self._clients.get("ecr", repository.registry, "push")
+
+
+def _forgotten(error: ClientError, what: str) -> None:
+    if code_of(error) in ("UploadNotFoundException", "EmptyUploadException", "LayerPartTooSmallException"):
+        raise Forgotten(f"{what}: {message_of(error)}") from error

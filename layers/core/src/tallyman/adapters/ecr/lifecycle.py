@@ -1,0 +1,27 @@
+"""A repository's own lifecycle policy, by ECR's API."""
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.names import Repository
+from tallyman.errors import NotFound
+
+
+class EcrLifecycle:
+    """Reads lifecycle policies, with the role that reads."""
+
+    PERMISSIONS: tuple[str, ...] = ("ecr:GetLifecyclePolicy",)
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def text(self, repository: Repository) -> str | None:
+        """One GetLifecyclePolicy: the document; None: there is none. NotFound: no such repository."""
+        try:
+            with translated(f"read the lifecycle policy of {repository}"):
+                client = self._clients.get("ecr", repository.registry)
+                return str(client.get_lifecycle_policy(**names(repository))["lifecyclePolicyText"])
+        except NotFound as error:
+            if "LifecyclePolicyNotFoundException" not in str(error):
+                raise
+            return None

@@ -1,0 +1,44 @@
+"""Removing, archiving and restoring images, by ECR's API. Only what retention's role may do is here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.names import Digest, Repository
+
+
+class EcrRemover:
+    """`ImageRemover`, with the role that removes."""
+
+    PERMISSIONS: tuple[str, ...] = ("ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass")
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
+        """One BatchDeleteImage: at most 100 digests. It answers 200 whatever happened: `failures[]` says what did not
+        go. One that is gone already is no failure."""
+        with translated(f"remove {len(digests)} images of {repository}"):
+            answer = self._client(repository).batch_delete_image(
+                **names(repository), imageIds=[{"imageDigest": digest} for digest in digests]
+            )
+        failed: dict[Digest, str] = {}
+        for failure in answer.get("failures", []):
+            digest, code = failure.get("imageId", {}).get("imageDigest"), failure.get("failureCode", "")
+            if digest and code != "ImageNotFound":
+                failed[Digest(digest)] = f"{failure.get('failureReason', 'refused')} ({code})"
+        return failed
+
+    def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
+        """One UpdateImageStorageClass: into the archive, or back from it."""
+        with translated(f"{'archive' if archive else 'restore'} {repository}@{digest}"):
+            self._client(repository).update_image_storage_class(
+                **names(repository),
+                imageId={"imageDigest": digest},
+                targetStorageClass="ARCHIVE" if archive else "STANDARD",
+            )
+
+    def _client(self, repository: Repository) -> Any:
+        return self._clients.get("ecr", repository.registry, "remove")

@@ -1,0 +1,39 @@
+"""ECR's managed signing, by its API."""
+
+from typing import Any
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.calls import names
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.images.details import SigningStatus
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import BadInput, NotFound, Refused
+
+
+class EcrSigning:
+    """`SigningView`, with the role that reads."""
+
+    PERMISSIONS: tuple[str, ...] = ("ecr:DescribeImageSigningStatus",)
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
+        """DescribeImageSigningStatus, one call. A registry that does not know the call, does not sign, or does not let
+        us ask, says nothing: then only signatures that are there count."""
+        client: Any = self._clients.get("ecr", repository.registry)
+        try:
+            with translated(f"read the signing status of {repository}@{digest}"):
+                answer = client.describe_image_signing_status(**names(repository), imageId={"imageDigest": digest})
+        except NotFound:
+            raise
+        except (Refused, BadInput):
+            return None
+        return [
+            SigningStatus(
+                profile=str(found.get("signingProfileArn", "")),
+                status=str(found.get("status", "")).lower(),
+                reason=": ".join(t for t in (found.get("failureCode"), found.get("failureReason")) if t) or None,
+            )
+            for found in answer.get("signingStatuses") or []
+        ]

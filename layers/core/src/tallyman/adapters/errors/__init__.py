@@ -1,0 +1,1 @@
+"""Foreign errors, translated into ours."""

@@ -1,0 +1,84 @@
+"""Foreign errors become tallyman's: the one table of what AWS, botocore and urllib3 raise."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ChecksumError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+    WaiterError,
+)
+from urllib3.exceptions import HTTPError
+
+from tallyman.adapters.errors.codes import CODES
+from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.errors import (
+    BadInput,
+    NotAllowed,
+    Refused,
+    TallymanError,
+    Unreachable,
+)
+
+
+def code_of(error: ClientError) -> str:
+    """The error code; for a HEAD without a body S3 gives the status as text."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def message_of(error: ClientError) -> str:
+    """AWS's own words."""
+    return str(error.response.get("Error", {}).get("Message", "")) or str(error)
+
+
+def translate(error: Exception, what: str) -> TallymanError:
+    """The error as one of ours. `what` names action, registry and repository: `describe 1…1/us-east-2/app`.
+
+    Never holds a request's headers or body, so no token and no presigned query gets into it.
+    """
+    if isinstance(error, TallymanError):
+        return error
+    if isinstance(error, ClientError):
+        code = code_of(error)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+        kind = CODES.get(code) or kind_of_status(status)
+        return kind(f"{what}: {message_of(error)} ({code or status})")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return NotAllowed(f"{what}: no AWS credentials: {error}")
+    if isinstance(error, ParamValidationError | NoRegionError):
+        return BadInput(f"{what}: {error}")
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return Unreachable(f"{what}: no answer ({_host_only(error)})")
+    if isinstance(error, IncompleteReadError | ChecksumError | FlexibleChecksumError):
+        return Unreachable(f"{what}: the answer came damaged ({type(error).__name__})")
+    if isinstance(error, WaiterError | HTTPError | OSError):
+        return Unreachable(f"{what}: the connection broke ({type(error).__name__})")
+    if isinstance(error, BotoCoreError):
+        return Refused(f"{what}: {error}")
+    raise error  # a fault in our own code: not to be dressed up as somebody else's
+
+
+def _host_only(error: BotoCoreError) -> str:
+    """The kind of error and the endpoint without path and query (a presigned query is a credential)."""
+    url = str(error.kwargs.get("endpoint_url") or "")
+    host = "/".join(url.split("/")[:3])
+    return f"{type(error).__name__} {host}".strip()
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turns what botocore and urllib3 raise inside into tallyman's errors; everything else passes."""
+    try:
+        yield
+    except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+        raise translate(error, what) from error

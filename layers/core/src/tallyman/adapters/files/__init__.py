@@ -1,0 +1,1 @@
+"""Files that people write: the policy, a table of prices."""

@@ -1,0 +1,1 @@
+"""Registries and layouts that are not ECR."""

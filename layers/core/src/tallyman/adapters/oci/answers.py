@@ -1,0 +1,91 @@
+"""What a registry's answers mean: OCI's error codes, with ECR's habits."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import field
+
+from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.domain.values import dataclass
+from tallyman.errors import (
+    BadInput,
+    BadManifest,
+    DigestMismatch,
+    NotAllowed,
+    NotFound,
+    Passing,
+    TagTaken,
+    TallymanError,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
+
+REGISTRY_CODES: dict[str, type[TallymanError]] = {
+    "TOOMANYREQUESTS": Throttled,
+    "DENIED": NotAllowed,
+    "UNAUTHORIZED": NotAllowed,
+    "NAME_UNKNOWN": NotFound,
+    "MANIFEST_UNKNOWN": NotFound,
+    "BLOB_UNKNOWN": NotFound,
+    "BLOB_UPLOAD_UNKNOWN": Unreachable,  # the session is gone: a new one may do
+    "BLOB_UPLOAD_INVALID": Unreachable,
+    "DIGEST_INVALID": DigestMismatch,
+    "SIZE_INVALID": DigestMismatch,
+    "MANIFEST_INVALID": BadManifest,
+    "MANIFEST_UNVERIFIED": BadManifest,
+    "MANIFEST_BLOB_UNKNOWN": Passing,  # what it needs was there when it was staged: stage again
+    "TAG_INVALID": TagTaken,
+    "NAME_INVALID": BadInput,
+    "UNSUPPORTED": Unsupported,
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    url: str = field(default="", repr=False)
+
+    @property
+    def code(self) -> str:
+        """The error's code in the registry's words; empty where the body has none."""
+        return self._error().get("code", "")
+
+    @property
+    def message(self) -> str:
+        """The error's message, or the start of the body."""
+        return self._error().get("message") or self.body[:200].decode(errors="replace").strip()
+
+    def error(self, what: str) -> TallymanError:
+        """What this answer means to somebody who wanted `what`."""
+        kind = REGISTRY_CODES.get(self.code) or kind_of_status(self.status)
+        if self.status >= 500:
+            kind = Unreachable
+        if self.code == "MANIFEST_INVALID" and "does not match the image digest" in self.message:
+            kind = DigestMismatch
+        if 300 <= self.status < 400:
+            return Unreachable(f"{what}: the registry answers with a redirect ({self.status}), none is expected")
+        text = f"{what}: {self.message or 'refused'} ({self.code or self.status})"
+        if kind is Throttled:
+            return Throttled(text, _seconds(self.headers.get("Retry-After")))
+        return kind(text)
+
+    def _error(self) -> dict[str, str]:
+        try:
+            first = json.loads(self.body)["errors"][0]
+            return {k: str(v) for k, v in first.items() if v is not None}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return {}
+
+
+def is_expired(answer: Answer) -> bool:
+    """Whether another token may help: 401, or a 403 that says that this one has expired."""
+    return answer.status == 401 or (answer.status == 403 and "expired" in answer.message)
+
+
+def _seconds(text: str | None) -> float | None:
+    """`Retry-After` in seconds; a date there is taken for none."""
+    return float(text) if text and text.strip().isdigit() else None

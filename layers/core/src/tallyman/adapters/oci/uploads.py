@@ -1,0 +1,97 @@
+"""Uploads in parts to any registry: POST, a PATCH for each part, PUT; a session is asked by GET how far it is.
+
+The specification (OCI distribution 1.1, "Pushing a blob in chunks") has all of these; what a registry keeps of a part
+that broke off is its own affair. docker-registry 2.8 knows the session no more then: the upload begins anew.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import urlencode, urlsplit
+
+from tallyman.adapters.oci.answers import Answer
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import Forgotten, NotAllowed, Passing, Unsupported
+
+
+class OciUploads:
+    """A session is the path and query that the registry gave: never another host, whatever is written in a file."""
+
+    def __init__(self, http: OciHttp) -> None:
+        self._http = http
+
+    def begin(self, repository: Repository, digest: Digest) -> str:
+        """A new session. Unsupported where it does not lie beneath the repository's own address."""
+        what = f"begin to upload {digest.short} to {repository}"
+        answer = self._http.send("POST", repository, "blobs/uploads/", what=what)
+        if answer.status != 202:
+            raise answer.error(what)
+        return self._session(repository, answer, what)
+
+    def reached(self, repository: Repository, session: str) -> tuple[int, str]:
+        """How many bytes the registry has, and the session to go on with. Forgotten: it knows it no more."""
+        what = f"ask {repository} how far an upload is"
+        answer = self._http.send("GET", repository, self._path(repository, session), what=what)
+        if answer.status == 404 or answer.status in (400, 405, 416):
+            raise Forgotten(f"{what}: {answer.message or answer.status}")
+        if answer.status != 204:
+            raise answer.error(what)
+        have = _reached(answer)
+        if have is None:
+            raise Forgotten(f"{what}: it does not say")
+        return have, self._session(repository, answer, what) if answer.headers.get("Location") else session
+
+    def send_part(
+        self, repository: Repository, session: str, first: int, length: int, body: Iterable[bytes]
+    ) -> tuple[int, str]:
+        """Streams `length` bytes that begin at `first`; how many the registry has then, and the session to go on with.
+        Forgotten: it is of no more use. Unsupported: this registry takes no parts."""
+        last = first + length - 1
+        what = f"upload bytes {first} to {last} to {repository}"
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{first}-{last}",
+            "Content-Length": str(length),
+        }
+        url = f"{self._http.base(repository)}{session}"
+        answer = self._http.stream("PATCH", repository, url, what=what, headers=headers, body=body)
+        if answer.status in (404, 416):
+            raise Forgotten(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
+        if answer.status not in (201, 202, 204):
+            error = answer.error(what)
+            if isinstance(error, (Passing, NotAllowed)) and answer.status not in (400, 405):
+                raise error
+            raise Unsupported(f"{what}: {error}") from error
+        have = _reached(answer)
+        return first + length if have is None else have, self._session(repository, answer, what)
+
+    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+        """Ends the upload; the registry compares the digest: DigestMismatch. Forgotten as above."""
+        what = f"complete the upload of {digest.short} to {repository}"
+        path = self._path(repository, session)
+        query = urlencode({"digest": digest})
+        answer = self._http.send("PUT", repository, f"{path}{'&' if '?' in path else '?'}{query}", what=what)
+        if answer.status in (404, 416):
+            raise Forgotten(f"{what}: the registry knows the upload no more ({answer.status})")
+        if answer.status != 201:
+            raise answer.error(what)
+
+    def _session(self, repository: Repository, answer: Answer, what: str) -> str:
+        parts = urlsplit(self._http.location(repository, answer, what))
+        session = parts.path + (f"?{parts.query}" if parts.query else "")
+        self._path(repository, session)
+        return session
+
+    def _path(self, repository: Repository, session: str) -> str:
+        before, found, path = session.partition(f"/v2/{repository.name}/")
+        if before or not found:
+            raise Unsupported(f"an upload to {repository} is to go on elsewhere than beneath its own address")
+        return path
+
+
+def _reached(answer: Answer) -> int | None:
+    """`Range: 0-N` counts the last byte; nothing at all is said as `0-0`, like a single byte, or not at all."""
+    told = str(answer.headers.get("Range") or "").removeprefix("bytes=")
+    first, dash, last = told.partition("-")
+    if first != "0" or not dash or not last.lstrip("-").isdigit():
+        return None
+    return int(last) + 1 if int(last) > 0 else 0

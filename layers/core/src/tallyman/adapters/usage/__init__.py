@@ -1,0 +1,1 @@
+"""What runs images, and what refers to them."""

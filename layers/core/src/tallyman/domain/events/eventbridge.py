@@ -1,0 +1,210 @@
+"""What EventBridge brings, parsed once: ECR's, Inspector's and CloudTrail's events as values.
+
+Events are hints (ECR's are best effort: lost, doubled, unordered). The registry is the ARN's where there is one:
+Inspector's delegated administrator sends each event a second time under its own account.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.images.details import ApiCall
+from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name, parse_tag
+from tallyman.domain.times import parse_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, BadMessage
+
+IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})
+REMOVING_CALLS = frozenset({"BatchDeleteImage", "PolicyExecutionEvent"})
+"""The latter is a lifecycle policy's run, which only CloudTrail's event history tells."""
+SETTINGS_CALLS = frozenset(
+    {
+        "CreateRepository",
+        "DeleteRepository",
+        "PutImageTagMutability",
+        "PutImageScanningConfiguration",
+        "SetRepositoryPolicy",
+        "DeleteRepositoryPolicy",
+        "PutLifecyclePolicy",
+        "DeleteLifecyclePolicy",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAction:
+    """ECR Image, Replication and Referrer Action. `action`: push, delete, replicate, archive or restore."""
+
+    id: str
+    at: datetime
+    action: str
+    repository: Repository
+    digest: Digest
+    tag: str | None = None
+    media_type: str | None = None
+    succeeded: bool = True
+    source: Registry | None = None  # of a replication
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnded:
+    """ECR Image Scan (basic) and Inspector2 Scan. What it found is read from the registry."""
+
+    id: str
+    at: datetime
+    repository: Repository
+    digest: Digest
+
+
+TRIP_SOURCE, TRIP = "tallyman.doctor", "Round Trip"
+"""Source and detail-type of a test event: nobody can send one as `aws.ecr`."""
+
+_NONCE = re.compile(r"[0-9A-Za-z-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """A test event on its way. `registry`: whose bus it was put on, which EventBridge says and no sender can forge.
+    `nonce`: None where it is none of ours."""
+
+    id: str
+    registry: Registry
+    nonce: str | None
+
+
+Event = ImageAction | ScanEnded | ApiCall | RoundTrip
+
+_ACTIONS = {"PUSH": "push", "DELETE": "delete", "REPLICATE": "replicate"}
+_STORAGE = {"ARCHIVE": "archive", "STANDARD": "restore"}
+
+
+def parse_event(body: str) -> Event:
+    """One EventBridge event as it stands in a queue's message. Raises BadMessage that names what is wrong and where.
+
+    A missing and an empty tag are alike (ECR sends both for a push by digest).
+    """
+    try:
+        event = json.loads(body)
+    except ValueError as error:
+        raise BadMessage(f"the message is no JSON ({error}): expected an EventBridge event") from None
+    if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
+        raise BadMessage("the message is no EventBridge event: expected an object with 'detail-type' and 'detail'")
+    kind = event.get("detail-type")
+    parse = _PARSERS.get(kind) if isinstance(kind, str) else None
+    if parse is None:
+        raise BadMessage(f"detail-type '{kind}' is none that this reaction knows: expected {', '.join(_PARSERS)}")
+    try:
+        return parse(event, event["detail"])
+    except BadMessage:
+        raise
+    except BadInput as error:
+        raise BadMessage(f"{kind} {event.get('id', 'without id')}: {error}") from None
+
+
+def _text(where: Mapping[str, Any], key: str) -> str:
+    value = where.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadMessage(f"'{key}' is missing or no text: {value!r}")
+    return value
+
+
+def _registry(event: Mapping[str, Any]) -> Registry:
+    return Registry.parse(f"{_text(event, 'account')}/{_text(event, 'region')}")
+
+
+def _image_action(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    name = _text(detail, "action-type")
+    action = _ACTIONS.get(name) or (
+        _STORAGE.get(_text(detail, "target-storage-class")) if name == "UPDATE_STORAGE_CLASS" else None
+    )
+    if action is None:
+        raise BadMessage(f"'action-type' is '{name}': expected PUSH, DELETE, REPLICATE or UPDATE_STORAGE_CLASS")
+    tag = detail.get("image-tag") or None
+    source = detail.get("source-account") and Registry.parse(
+        f"{detail['source-account']}/{_text(detail, 'source-region')}"
+    )
+    return ImageAction(
+        id=_text(event, "id"),
+        at=parse_time(_text(event, "time")),
+        action=action,
+        repository=Repository(_registry(event), parse_repository_name(_text(detail, "repository-name"))),
+        digest=Digest.parse(_text(detail, "image-digest")),
+        tag=parse_tag(str(tag)) if tag else None,
+        media_type=detail.get("manifest-media-type") or None,
+        succeeded=detail.get("result") == "SUCCESS",
+        source=source or None,
+    )
+
+
+def _scan(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    name = _text(detail, "repository-name")
+    resources = [r for r in event.get("resources") or () if isinstance(r, str) and ":repository/" in r]
+    if name.startswith("arn:"):
+        repository = Repository.parse(name)
+    elif resources:
+        repository = Repository.parse(resources[0].partition("/sha256:")[0])
+    else:
+        repository = Repository(_registry(event), parse_repository_name(name))
+    digest = Digest.parse(_text(detail, "image-digest"))
+    return ScanEnded(_text(event, "id"), parse_time(_text(event, "time")), repository, digest)
+
+
+def _trail(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    return parse_call(detail)
+
+
+def parse_call(record: Mapping[str, Any]) -> ApiCall:
+    """A CloudTrail record of an ECR call, from an event or from LookupEvents. Raises BadMessage.
+
+    `digest` and `tag` are of the first image where a call names several (`parameters` holds the request whole).
+    """
+    request = record.get("requestParameters")
+    request = request if isinstance(request, dict) else {}
+    account = request.get("registryId") or record.get("recipientAccountId")
+    registry = Registry.parse(f"{account}/{_text(record, 'awsRegion')}")
+    identity = record.get("userIdentity")
+    response = record.get("responseElements")
+    image = response.get("image") if isinstance(response, dict) else None
+    told = image.get("imageId") if isinstance(image, dict) else None
+    ids = request.get("imageIds")
+    if isinstance(response, dict) and isinstance(response.get("imageIds"), list):
+        ids = response["imageIds"]  # what was removed; the request may name tags alone, or what was not there
+        request = {**request, "imageIds": ids}
+    first = (
+        told if isinstance(told, dict) else ids[0] if isinstance(ids, list) and ids and isinstance(ids[0], dict) else {}
+    )
+    tag, digest = (
+        first.get("imageTag") or request.get("imageTag"),
+        first.get("imageDigest") or request.get("imageDigest"),
+    )
+    return ApiCall(
+        id=_text(record, "eventID"),
+        name=_text(record, "eventName"),
+        at=parse_time(_text(record, "eventTime")),
+        actor=identity.get("arn") if isinstance(identity, dict) else None,
+        repository=Repository(registry, parse_repository_name(_text(request, "repositoryName"))),
+        tag=parse_tag(tag) if isinstance(tag, str) and tag else None,
+        digest=Digest.parse(digest) if digest else None,
+        parameters={} if record.get("errorCode") else request,
+    )
+
+
+def _round_trip(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    # Whoever may put events in a spoke may send anything under this name: what is not ours is no bad message, which
+    # would be kept and raise an alarm.
+    nonce = detail.get("nonce")
+    ours = event.get("source") == TRIP_SOURCE and isinstance(nonce, str) and _NONCE.fullmatch(nonce)
+    return RoundTrip(_text(event, "id"), _registry(event), nonce if ours else None)
+
+
+_PARSERS = {
+    "ECR Image Action": _image_action,
+    "ECR Replication Action": _image_action,
+    "ECR Referrer Action": _image_action,
+    "ECR Image Scan": _scan,
+    "Inspector2 Scan": _scan,
+    "AWS API Call via CloudTrail": _trail,
+    TRIP: _round_trip,
+}

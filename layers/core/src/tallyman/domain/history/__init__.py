@@ -1,0 +1,1 @@
+"""Facts, and the history of tags that is folded from them."""

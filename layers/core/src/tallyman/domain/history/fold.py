@@ -1,0 +1,197 @@
+"""The history of tags: a pure fold over facts. ECR keeps no time per tag; this is the tag time machine.
+
+A push told by an event, by the trail and by a sweep is one row: of what happened to one tag, equal neighbours are
+joined. That a push moved a tag is derived here, from its neighbour, and so needs no order of arrival.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from tallyman.domain.history.facts import Fact, Kind, Via
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+
+TAG_MOVED = "tag_moved"
+PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})
+_OF_IMAGES = frozenset({Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED})
+_SAME = timedelta(seconds=5)
+"""CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they tell of one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`;
+    `commit`: what a pushed image says that it was built from."""
+
+    at: datetime
+    seen: datetime
+    kind: str
+    repository: Repository
+    tag: str | None
+    digest: Digest
+    actor: str | None
+    via: Via
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A row; what the registry said the tag pointed to when the fact was written ('' = it was not asked); whether a
+    registry's own event told it."""
+
+    row: Row
+    current: str | None
+    event: bool
+
+
+def history(facts: Iterable[Fact]) -> list[Row]:
+    """The rows, newest first. The order and the doubling of `facts` never matter.
+
+    Knows pushes, replications, removals of tags and images, archiving and restoring; passes over all other facts.
+    """
+    streams: dict[tuple[Repository, str | None, str], list[_Told]] = defaultdict(list)
+    images: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
+    pushes: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
+    for fact in sorted({(f.sort, f.partition): f for f in facts}.values(), key=lambda f: (f.at, f.seen, f.id)):
+        if fact.repository is None or fact.digest is None:
+            continue
+        told = _told(fact)
+        if fact.kind in PUSHES or fact.kind is Kind.UNTAGGED:
+            streams[fact.repository, fact.tag, fact.tag or fact.digest].append(told)
+            if fact.kind in PUSHES:
+                pushes[fact.repository, fact.digest].append(told)
+        elif fact.kind in _OF_IMAGES:
+            images[fact.repository, fact.digest].append(told)
+    placed: list[tuple[tuple[datetime, str, str, int], Row]] = []
+
+    def place(key: str, rows: Iterable[Row]) -> None:
+        # rows of one moment: those of one tag keep the order that was found for them, a move right after its push
+        placed.extend(((row.at, str(row.repository), key, number), row) for number, row in enumerate(rows))
+
+    for (repository, tag, key), stream in streams.items():
+        digests = {told.row.digest for told in stream}
+        removed = [t for d in digests for t in images.get((repository, d), []) if t.row.kind == Kind.DELETED]
+        place(f"{tag or ''} {key}", _fold_tag(_one_call(stream, removed) + removed)[0])
+    for (repository, digest), stream in images.items():
+        place(
+            f" {digest} image", _image_rows(_one_call(stream, pushes[repository, digest]) + pushes[repository, digest])
+        )
+    return [row for _, row in sorted(placed, key=lambda pair: pair[0], reverse=True)]
+
+
+def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
+    """What the tag pointed to at the moment; None: nothing, or nothing that is known."""
+    known = {(f.sort, f.partition): f for f in facts if f.at <= moment and f.repository == repository}
+    told = [_told(f) for f in sorted(known.values(), key=lambda f: (f.at, f.seen, f.id)) if f.digest]
+    mine = [t for t in told if t.row.tag == tag and (t.row.kind in PUSHES or t.row.kind == Kind.UNTAGGED)]
+    digests = {t.row.digest for t in mine}
+    removed = [t for t in told if t.row.kind == Kind.DELETED and t.row.digest in digests]
+    return _fold_tag(_one_call(mine, removed) + removed)[1]
+
+
+def _told(fact: Fact) -> _Told:
+    assert fact.repository is not None  # the callers
+    assert fact.digest is not None  # leave such facts out
+    commit = (fact.detail.get("built") or {}).get("revision")
+    row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via, commit)
+    current = None if fact.detail.get("gone") else fact.detail.get("current", "")
+    return _Told(row, current, fact.via is Via.EVENT and "call" not in fact.detail)
+
+
+def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:
+    """Joins what an event and another source tell of one call: the event's time, the trail's actor. `beside`: what else
+    may have come in between."""
+    events = [t for t in stream if t.event]
+    joined: list[_Told] = list(events)
+    for told in stream:
+        if told.event:
+            continue
+        for i, event in enumerate(joined):
+            if i < len(events) and _tell_of_one(event, told, [*stream, *beside]):
+                joined[i] = replace(event, row=_join(event.row, told.row))
+                break
+        else:
+            joined.append(told)
+    return joined
+
+
+def _tell_of_one(event: _Told, told: _Told, stream: list[_Told]) -> bool:
+    """Whether both may tell of one call: the same happened at about the same time, and nothing else in between."""
+    what = event.row.kind, event.row.digest
+    if what != (told.row.kind, told.row.digest) or abs(event.row.at - told.row.at) > _SAME:
+        return False
+    first, last = sorted((event.row.at, told.row.at))
+    return not any(first <= t.row.at <= last and (t.row.kind, t.row.digest) != what for t in stream)
+
+
+def _in_order(stream: list[_Told]) -> list[_Told]:
+    """Oldest first. Event times have whole seconds: within one, what the registry showed last comes last."""
+    ordered: list[_Told] = []
+    for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: t.row.at):
+        tie = list(group)
+        asked = [t for t in tie if t.current != ""]
+        final = max(asked, key=lambda t: (t.row.seen, t.row.digest)).current if asked else ""
+        before = ordered[-1].row.digest if ordered else None
+
+        def rank(told: _Told, final: str | None = final, before: Digest | None = before) -> tuple[object, ...]:
+            pushes = told.row.kind in PUSHES
+            last = (told.row.digest == final) if pushes else final is None
+            return last, told.row.digest != before, not pushes, told.row.seen, told.row.digest
+
+        ordered.extend(sorted(tie, key=rank))
+    return ordered
+
+
+def _fold_tag(stream: list[_Told]) -> tuple[list[Row], Digest | None]:
+    """The rows of one tag, oldest first, and what it points to after them. A deleted image took its tags along."""
+    rows: list[Row] = []
+    moves: set[int] = set()  # which of the rows moved the tag
+    pointing: Digest | None = None
+    for told in _in_order(stream):
+        row = told.row
+        if row.kind == Kind.DELETED:
+            pointing = None if pointing == row.digest else pointing
+        elif row.kind == Kind.UNTAGGED:
+            if rows and pointing is None and rows[-1].kind == row.kind and rows[-1].digest == row.digest:
+                rows[-1] = _join(rows[-1], row)
+            else:
+                rows.append(row)
+            pointing = None
+        elif pointing == row.digest:
+            rows[-1] = _join(rows[-1], row)
+        else:
+            rows.append(row)
+            if pointing is not None and row.tag:
+                moves.add(len(rows) - 1)
+            pointing = row.digest
+    moved = [[row, replace(row, kind=TAG_MOVED)] if i in moves else [row] for i, row in enumerate(rows)]
+    return [row for each in moved for row in each], pointing
+
+
+def _image_rows(stream: list[_Told]) -> list[Row]:
+    """The rows of one image, oldest first. Its pushes are no rows of it, but between them it may be deleted twice."""
+    rows: list[Row] = []
+    back = False
+    for told in _in_order(stream):
+        if told.row.kind in PUSHES:
+            back = True
+        elif rows and rows[-1].kind == told.row.kind and not (back and told.row.kind == Kind.DELETED):
+            rows[-1] = _join(rows[-1], told.row)
+        else:
+            rows.append(told.row)
+            back = False
+    return rows
+
+
+def _join(first: Row, second: Row) -> Row:
+    """Two tellings of one happening: an event's time and way win, then the older; the earliest sight; any actor."""
+    lead, other = (second, first) if first.via is not Via.EVENT and second.via is Via.EVENT else (first, second)
+    return replace(
+        lead,
+        seen=min(first.seen, second.seen),
+        actor=lead.actor or other.actor,
+        commit=lead.commit or other.commit,
+    )

@@ -1,0 +1,1 @@
+"""Images as bytes: manifests, their composition, platforms, referrers, versions."""

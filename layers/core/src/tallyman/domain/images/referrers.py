@@ -1,0 +1,32 @@
+"""Referrers that were removed: a signature that is gone is no signature."""
+
+from collections.abc import Iterable
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+
+
+def is_gone(facts: Iterable[Fact], repository: str) -> bool:
+    """Whether an image (all facts of its digest) was removed from the repository (`<registry>/<name>`), and not pushed
+    there again since. False where no fact tells of a removal.
+
+    A removal counts where the registry, asked when it was told, did not hold the image any more; a push, where it did.
+    Events have whole seconds: of a push and a removal within one, what was written down later is the later.
+    """
+    here = [f for f in facts if str(f.repository) == repository]
+    removals = [f for f in here if f.detail.get("gone") or f.detail.get("absent")]
+    last = max(removals, key=lambda f: (f.at, f.seen), default=None)
+    if last is None:
+        return False
+    second = last.at.replace(microsecond=0)
+    pushes = (f for f in here if f.kind in PUSHES and "index" in f.detail)
+    return not any(f.at > last.at or (f.at >= second and f.seen > last.seen) for f in pushes)
+
+
+def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:
+    """What these facts of an image know to refer to it: (repository that holds the referrer, its digest)."""
+    return {
+        (str(f.detail["repository"]), str(f.detail["referrer"]))
+        for f in facts
+        if f.kind is Kind.REFERRED and f.detail.get("repository")
+    }

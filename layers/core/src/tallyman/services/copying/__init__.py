@@ -1,0 +1,1 @@
+"""Copies images between registries: bytes first, tags last."""

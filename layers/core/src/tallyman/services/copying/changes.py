@@ -1,0 +1,141 @@
+"""What of a whole repository has to be copied: tags that a target lacks, and referrers that came later."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field
+from typing import Protocol
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound, TallymanError
+from tallyman.ports.copying import Origin
+from tallyman.services.copying.images import Image
+
+
+class Catalogue(Protocol):
+    """What tags there are."""
+
+    def names(self, repository: Repository) -> dict[str, Digest | None]:
+        """All tags of a repository, with what each points to where the list says so. NotFound: no such repository."""
+
+    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+        """What these tags point to, those that are there."""
+
+    def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
+        """What is pointed at by which referrers, as far as the list of `names` told it by itself."""
+
+    def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
+        """Of each of these subjects the referrers."""
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        """As a target has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
+    a target took; `failed`: targets that could not be asked."""
+
+    images: list[Image]
+    listed: int
+    empty: list[Repository]
+    seconds: float = 0.0
+    failed: Mapping[Repository, TallymanError] = field(default_factory=dict)
+
+
+NOTHING: dict[str, Digest] = {}
+NONE: frozenset[Digest] = frozenset()
+
+
+def changed(
+    catalogue: Catalogue, source: Origin, origin: Repository, targets: Sequence[Repository], *, every: bool = False
+) -> Changed:
+    """Of all tags of the origin, those that some target does not have as they are; and what is there, but has
+    referrers that a target lacks: that has no tag. `every`: all images, so that each is asked for its referrers.
+
+    Cost: what listing costs. Where a list does not say what its tags point to, one question for each tag that all
+    targets have too, on both sides, and one read of each other image. Referrers: see `_later`.
+    """
+    with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
+        lists = [pool.submit(_listed, catalogue, target) for target in targets]
+        names = catalogue.names(origin)
+        failed: dict[Repository, TallymanError] = {}
+        found: dict[Repository, tuple[dict[str, Digest], float]] = {}
+        for target, answer in zip(targets, lists, strict=True):
+            try:
+                listed, seconds = answer.result()
+                found[target] = _held(catalogue, target, listed, names), seconds
+            except TallymanError as error:
+                failed[target] = error
+    held = [tags for tags, _ in found.values()]
+    if not held:
+        return Changed([], len(names), [], failed=failed)
+    everywhere = [tag for tag in names if all(tag in tags for tags in held)]
+    unsaid = [tag for tag in everywhere if names[tag] is None]
+    said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
+    there = {tag for tag in everywhere if all(tags[tag] == said[tag] for tags in held)}
+    same = set() if every else there
+    wanted = [tag for tag in names if tag not in same]
+    unread = [tag for tag in wanted if said[tag] is None]
+    read = source.manifests(origin, unread) if unread else {}
+    images = []
+    for tag in wanted:
+        digest = said[tag] or (read[tag].digest if tag in read else None)
+        if digest:  # else the tag was removed meanwhile
+            images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
+    if same:
+        images += _later(catalogue, origin, list(found), {image.digest for image in images}, failed)
+    empty = [target for target, (tags, _) in found.items() if tags is NOTHING]
+    return Changed(images, len(names), empty, min(seconds for _, seconds in found.values()), failed)
+
+
+def _later(
+    catalogue: Catalogue,
+    origin: Repository,
+    targets: Sequence[Repository],
+    coming: Collection[Digest],
+    failed: dict[Repository, TallymanError],
+) -> list[Image]:
+    """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
+
+    Cost: nothing where both lists tell of referrers by themselves (ECR). Else one question for each subject that the
+    origin's list names (a tag of the fallback scheme), on each side that is no ECR; one more for what lacks some.
+    """
+    listed = catalogue.pointed_at(origin)
+    subjects = [subject for subject in listed if subject not in coming]
+    if not subjects:
+        return []
+    wanted = catalogue.pointing(origin, subjects)
+    lacking: dict[Digest, None] = {}
+    for target in targets:
+        try:
+            has = catalogue.pointing(target, subjects)
+            less = [s for s in subjects if s not in lacking and wanted.get(s, NONE) - has.get(s, NONE)]
+            there = catalogue.manifests(target, less) if less else {}
+        except TallymanError as error:
+            failed[target] = error
+            continue
+        lacking.update(dict.fromkeys(subject for subject in less if subject in there))
+    return [Image(subject, None) for subject in lacking]
+
+
+def _listed(catalogue: Catalogue, target: Repository) -> tuple[dict[str, Digest | None], float]:
+    """And after how many seconds."""
+    began = time.monotonic()
+    try:
+        return catalogue.names(target), time.monotonic() - began
+    except NotFound:
+        return {}, time.monotonic() - began
+
+
+def _held(
+    catalogue: Catalogue, target: Repository, there: Mapping[str, Digest | None], names: Mapping[str, object]
+) -> dict[str, Digest]:
+    """Of the target's tags, those that the origin has too, with what they point to."""
+    if not there:
+        return NOTHING
+    unsaid = [tag for tag, digest in there.items() if digest is None and tag in names]
+    said = {tag: digest for tag, digest in there.items() if digest}
+    return said | (catalogue.digests(target, unsaid) if unsaid else {})

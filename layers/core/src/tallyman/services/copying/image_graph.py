@@ -1,0 +1,260 @@
+"""An image with everything that belongs to it: children, attestations, and the referrers of each."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import field
+from itertools import chain
+
+from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Origin
+from tallyman.services.copying.blobs import enough_time
+
+
+@dataclass(frozen=True)
+class Family:
+    """`images`: the root, its children at any depth and their attestations, each after what it lists: the root is
+    the last. `referrers`: what points at one of them, or at another referrer, each after what it points at and
+    lists. `blobs`: what all these name, each digest once, with foreign layers only where the source holds them.
+    `unreadable`: referrers that the source lists but can't be read, with why. Several families joined have several
+    `roots`."""
+
+    repository: Repository
+    digest: Digest
+    images: tuple[Manifest, ...] = field(repr=False)
+    referrers: tuple[Manifest, ...] = field(repr=False)
+    blobs: Mapping[Digest, Descriptor] = field(repr=False)
+    unreadable: Mapping[Digest, str] = field(default_factory=dict, repr=False)
+    others: tuple[Digest, ...] = ()
+
+    @property
+    def roots(self) -> tuple[Digest, ...]:
+        """The digests that were asked for: one, unless families were joined."""
+        return (*self.others, self.digest)
+
+    @property
+    def root(self) -> Manifest:
+        """The image's or index's own manifest."""
+        return next(m for m in reversed(self.images) if m.digest == self.digest)
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """All, in the order in which to push them."""
+        return (*self.images, *self.referrers)
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """Of all manifests, in that order."""
+        return tuple(m.digest for m in self.manifests)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all distinct blobs."""
+        return sum(blob.size for blob in self.blobs.values())
+
+    def order(self, digest: Digest) -> tuple[int, Digest]:
+        """The key by which blobs are sorted to be sent: the largest first."""
+        return -self.blobs[digest].size, digest
+
+    def blobs_of(self, manifest: Manifest) -> set[Digest]:
+        """Those of the family's blobs that the manifest names."""
+        return {d.digest for d in chain(manifest.blobs, manifest.foreign) if d.digest in self.blobs}
+
+
+def join(families: Sequence[Family]) -> Family:
+    """One family of several of the same repository, so that what they share travels once."""
+    last = families[-1]
+    images = {m.digest: m for each in families for m in each.images}
+    referrers = {m.digest: m for each in families for m in each.referrers if m.digest not in images}
+    blobs = {digest: blob for each in families for digest, blob in each.blobs.items()}
+    unreadable = {digest: why for each in families for digest, why in each.unreadable.items()}
+    others = tuple(dict.fromkeys(each.digest for each in families if each.digest != last.digest))
+    return Family(
+        last.repository, last.digest, tuple(images.values()), tuple(referrers.values()), blobs, unreadable, others
+    )
+
+
+def _no_limit() -> float:
+    return float("inf")
+
+
+def family(
+    source: Origin,
+    repository: Repository,
+    digest: Digest,
+    *,
+    deadline: Deadline = _no_limit,
+    parallel: int = 4,
+) -> Family:
+    """Reads the family of an image; every manifest's bytes are hashed.
+
+    Cost: one read for each level of an index (each hundred manifests of one), and one question for referrers a
+    manifest, `parallel` at once. Raises NotFound where the image or a child is not there, DigestMismatch where bytes
+    are wrong, BadManifest where they are no manifest or indexes lie too deep in each other, and whatever passes. A
+    referrer that disappears meanwhile is left out; one that is damaged stops nothing: it is in `unreadable`.
+    """
+    with _pool(parallel) as pool:
+        return _Reader(source, repository, deadline, pool).family([digest])
+
+
+def families(
+    source: Origin,
+    repository: Repository,
+    digests: Sequence[Digest],
+    *,
+    known: Mapping[Digest, Manifest] | None = None,
+    deadline: Deadline = _no_limit,
+    parallel: int = 16,
+) -> tuple[Family | None, dict[Digest, TallymanError]]:
+    """Several families of a repository joined, and those that can't be read, each with its error. What passes is
+    raised. `known`: manifests that were read already."""
+    wanted = list(dict.fromkeys(digests))
+    with _pool(parallel) as pool:
+        try:
+            return (_Reader(source, repository, deadline, pool, known).family(wanted) if wanted else None), {}
+        except (BadManifest, DigestMismatch, Refused):
+            found: list[Family] = []
+            errors: dict[Digest, TallymanError] = {}
+        for digest in wanted:  # one of them is damaged: each for itself
+            try:
+                found.append(_Reader(source, repository, deadline, pool, known).family([digest]))
+            except (BadManifest, DigestMismatch, Refused) as error:
+                errors[digest] = error
+    return (join(found) if found else None), errors
+
+
+@contextmanager
+def _pool(parallel: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads; what they have not begun when the block ends is not done."""
+    with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Reader:
+    def __init__(
+        self,
+        source: Origin,
+        repository: Repository,
+        deadline: Deadline,
+        pool: ThreadPoolExecutor,
+        known: Mapping[Digest, Manifest] | None = None,
+    ) -> None:
+        self.source, self.repository, self.deadline, self.pool = source, repository, deadline, pool
+        self.known: Mapping[str, Manifest] = {str(d): m for d, m in (known or {}).items()}
+        self.manifests: dict[Digest, Manifest] = {}
+        self.unreadable: dict[Digest, str] = {}
+        self.asked: dict[Digest, Future[Sequence[Descriptor]]] = {}
+
+    def family(self, roots: Sequence[Digest]) -> Family:
+        """All that belongs to the roots, which are joined where there are several."""
+        self.read(roots)
+        images = self.bottom_up(roots)
+        referrers: list[Manifest] = []
+        subjects: Sequence[Manifest] = images
+        known = {m.digest for m in images}
+        while subjects:  # ends: each round is over manifests that no round before knew
+            pointing = dict.fromkeys(self.pointing_at(subjects))
+            found = [d for d in pointing if d not in known and d not in self.unreadable]
+            self.read_referrers(found)
+            subjects = [m for m in self.bottom_up(found) if m.digest not in known]
+            known.update(m.digest for m in subjects)
+            referrers += subjects
+        members = (*images, *referrers)
+        blobs = {blob.digest: blob for m in members for blob in m.blobs}
+        foreign = {blob.digest: blob for m in members for blob in m.foreign if blob.digest not in blobs}
+        if foreign:
+            enough_time(self.deadline, "asking for foreign layers")
+            absent = self.source.missing_blobs(self.repository, list(foreign))
+            blobs.update({d: blob for d, blob in foreign.items() if d not in absent})
+        return Family(
+            self.repository, roots[-1], tuple(images), tuple(referrers), blobs, self.unreadable, tuple(roots[:-1])
+        )
+
+    def read(self, roots: Iterable[Digest], *, optional: bool = False) -> None:
+        """Reads the roots and everything that they list. `optional`: a root that is gone is left out."""
+        level = [d for d in dict.fromkeys(roots) if d not in self.manifests]
+        for depth in range(MAX_NESTING + 1):
+            if not level:
+                return
+            enough_time(self.deadline, level[0])
+            self.ask_who_points_at(level)  # while they are read: far away, each answer is a wait
+            unknown = [d for d in level if d not in self.known]
+            read = {**self.known, **(self.source.manifests(self.repository, unknown) if unknown else {})}
+            found: dict[Digest, None] = {}
+            for digest in level:
+                manifest = read.get(digest)
+                if manifest is None:
+                    if optional and depth == 0:
+                        continue
+                    raise NotFound(f"{self.repository.at(digest)} is not there, and cannot be copied")
+                if manifest.digest != digest:
+                    raise DigestMismatch(
+                        f"{self.repository} answers {manifest.digest} when asked for {digest}: push the image again"
+                    )
+                self.manifests[digest] = Manifest.parse(manifest.raw, manifest.media_type)
+                found.update(dict.fromkeys(child.digest for child in self.manifests[digest].children))
+            level = [d for d in found if d not in self.manifests]
+        if level:
+            raise _too_deep(level[0])
+
+    def read_referrers(self, digests: Sequence[Digest]) -> None:
+        """Reads what can be read of them; what is wrong with the others is written down."""
+        try:
+            self.read(digests, optional=True)
+            self.bottom_up(digests)
+            return
+        except (BadManifest, DigestMismatch, Refused) as error:
+            if len(digests) == 1:
+                self.manifests.pop(digests[0], None)
+                self.unreadable[digests[0]] = str(error)
+                return
+        for digest in digests:  # one of them is damaged: each for itself
+            self.read_referrers([digest])
+
+    def bottom_up(self, roots: Iterable[Digest]) -> list[Manifest]:
+        """What was read of the roots and of what they list, each after what it lists."""
+        ordered: dict[Digest, Manifest] = {}
+        visited: set[Digest] = set()
+
+        def visit(digest: Digest, depth: int) -> None:
+            if digest in self.manifests and digest not in visited:
+                visited.add(digest)
+                children = self.manifests[digest].children
+                if children and depth == MAX_NESTING:
+                    raise _too_deep(digest)
+                for child in children:
+                    visit(child.digest, depth + 1)
+                ordered[digest] = self.manifests[digest]
+
+        for root in roots:
+            visit(root, 0)
+        return list(ordered.values())
+
+    def pointing_at(self, subjects: Sequence[Manifest]) -> Iterator[Digest]:
+        digests = [m.digest for m in subjects]
+        self.ask_who_points_at(digests)
+        for digest in digests:
+            yield from (referrer.digest for referrer in self.asked[digest].result())
+
+    def ask_who_points_at(self, digests: Iterable[Digest]) -> None:
+        for digest in digests:
+            if digest not in self.asked:
+                self.asked[digest] = self.pool.submit(self.referrers, digest)
+
+    def referrers(self, digest: Digest) -> Sequence[Descriptor]:
+        enough_time(self.deadline, digest)
+        try:
+            return self.source.referrers(self.repository, digest)
+        except Unsupported:  # a registry that knows no referrers has none
+            return ()
+
+
+def _too_deep(digest: Digest) -> BadManifest:
+    return BadManifest(f"indexes lie more than {MAX_NESTING} deep in each other, at {digest}")

@@ -1,0 +1,264 @@
+"""Copies images with their tags from one repository to several, whatever registries these are.
+
+All content goes to every target first, then the tags: a tag appears where everything beneath it is there. One target
+that fails, or one image that is damaged, stops no other.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import field
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination, Origin
+from tallyman.services.copying.stage import Family, Held, InParts, Staged, Watch, ask_ahead, families, stage
+from tallyman.services.copying.survey import Survey, survey
+
+NOBODY: Mapping[Repository, TallymanError] = {}
+
+BATCH = 200
+"""Images that are copied together: what they share travels once, and their manifests are held in memory."""
+
+SOON = 1.0
+"""Seconds for which several targets are waited for that were asked while the source was read: `stage` asks again, and
+goes on without those that hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image to copy. `tag` None: no tag is set. `unseen`: no target has the tag, so none is asked for the image
+    before."""
+
+    digest: Digest
+    tag: str | None
+    manifest: Manifest | None = None
+    unseen: bool = False
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of the copy to one target, over all images."""
+
+    repository: Repository
+    pushed: list[Digest] = field(default_factory=list)
+    uploaded: list[Digest] = field(default_factory=list)
+    mounted: list[Digest] = field(default_factory=list)
+    refused_referrers: dict[Digest, str] = field(default_factory=dict)
+    tagged: dict[str, Digest] = field(default_factory=dict)
+    there: list[Digest] = field(default_factory=list)
+    failed: dict[str, TallymanError] = field(default_factory=dict)
+    error: TallymanError | None = None
+    plan: Survey | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image and tag is there."""
+        return not (self.error or self.failed)
+
+
+@dataclass(frozen=True)
+class CopyImages:
+    """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
+    `empty`: targets that are known to have no tag; `seconds`: how long the nearest took for an answer; `parts`: how
+    large blobs go."""
+
+    source: Origin
+    target: Destination
+    deadline: Deadline
+    watch: Watch
+    keep_tags: bool = False
+    parallel: int | None = None
+    empty: Collection[Repository] = ()
+    seconds: float = 0.0
+    parts: InParts | None = None
+
+    def resolve(self, repository: Repository, reference: str, tag: str | None) -> Image:
+        """What a tag or digest names now. NotFound."""
+        found = self.source.manifests(repository, [reference]).get(reference)
+        if found is None:
+            raise NotFound(f"{repository.at(_reference(reference))} is not there")
+        return Image(found.digest, tag, found)
+
+    def copy(
+        self,
+        origin: Repository,
+        targets: Mapping[Repository, str | None],
+        images: Sequence[Image],
+        failed: Mapping[Repository, TallymanError] = NOBODY,
+    ) -> dict[Repository, Report]:
+        """Brings the images to every target. `targets`: with the tag to set there instead of each image's own.
+        `failed`: those that are not to be asked any more."""
+        reports = {target: Report(target, error=failed.get(target)) for target in targets}
+        for start in range(0, len(images), BATCH):
+            self._batch(origin, targets, images[start : start + BATCH], reports)
+        return reports
+
+    def plan(
+        self,
+        origin: Repository,
+        targets: Mapping[Repository, str | None],
+        images: Sequence[Image],
+        failed: Mapping[Repository, TallymanError] = NOBODY,
+    ) -> dict[Repository, Report]:
+        """What `copy` would bring; nothing is written. Blobs that two batches share are counted once."""
+        reports = {target: Report(target, error=failed.get(target)) for target in targets}
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH]
+            members, errors = self._families(origin, batch)
+            for report in reports.values():
+                report.failed.update(_named(errors, batch, targets[report.repository]))
+            if members is None:
+                continue
+            asked = [target for target in targets if target not in failed]
+            for place, found in survey(origin, self.target, asked, members, deadline=self.deadline).items():
+                report = reports[place]
+                if isinstance(found, TallymanError):
+                    report.error = found
+                    continue
+                before = report.plan or Survey((), {}, found.mounts)
+                manifests = tuple(dict.fromkeys((*before.manifests, *found.manifests)))
+                report.plan = Survey(manifests, {**before.blobs, **found.blobs}, found.mounts)
+        return reports
+
+    def _families(
+        self, origin: Repository, batch: Sequence[Image]
+    ) -> tuple[Family | None, dict[Digest, TallymanError]]:
+        known = {image.digest: image.manifest for image in batch if image.manifest}
+        digests = [image.digest for image in batch]
+        return families(self.source, origin, digests, known=known, deadline=self.deadline)
+
+    def _batch(
+        self,
+        origin: Repository,
+        targets: Mapping[Repository, str | None],
+        batch: Sequence[Image],
+        reports: Mapping[Repository, Report],
+    ) -> None:
+        alive = [target for target, report in reports.items() if not report.error]
+        if not alive:
+            return
+        pool = ThreadPoolExecutor(len(alive), thread_name_prefix="ahead")
+        try:
+            asking = self._ask_ahead(pool, alive, targets, batch)
+            members, errors = self._families(origin, batch)
+            wait(asking.values(), None if len(alive) == 1 else SOON)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        done = {target: answer for target, answer in asking.items() if answer.done() and not answer.cancelled()}
+        asked = {target: answer.result() for target, answer in done.items() if not answer.exception()}
+        for target, report in reports.items():
+            report.failed.update(_named(errors, batch, targets[target]))
+        if members is None:
+            return
+        whole = [image for image in batch if image.digest not in errors]
+        staged = stage(
+            self.source,
+            origin,
+            self.target,
+            alive,
+            members,
+            deadline=self.deadline,
+            parallel=self.parallel,
+            parts=self.parts,
+            watch=self.watch,
+            tags=self._at_once(alive, targets, whole),
+            unseen={image.digest for image in whole if image.unseen},
+            empty=[target for target in alive if target in self.empty],
+            held={target: held for target, (held, _) in asked.items()},
+            seconds=min((seconds for _, seconds in asked.values()), default=self.seconds),
+        )
+        ready = [target for target, outcome in staged.items() if isinstance(outcome, Staged)]
+        for target, outcome in staged.items():
+            report = reports[target]
+            if isinstance(outcome, Staged):
+                _add(report, outcome, whole, targets[target])
+            elif len(members.roots) == 1 and not outcome.retryable:
+                report.failed.update(_named({members.digest: outcome}, whole, targets[target]))
+            else:
+                report.error = outcome
+        roots = {m.digest: m for m in members.images if m.digest in members.roots}
+        for target in ready:
+            report = reports[target]
+            try:
+                self._tag(report, whole, roots, targets[target])
+            except TallymanError as error:
+                report.error = error
+
+    def _ask_ahead(
+        self,
+        pool: ThreadPoolExecutor,
+        alive: Sequence[Repository],
+        targets: Mapping[Repository, str | None],
+        batch: Sequence[Image],
+    ) -> dict[Repository, "Future[tuple[Held, float]]"]:
+        """Asks the targets for a single image while it is read. What fails is asked again by `stage`."""
+        if len(batch) > 1 or batch[0].unseen:
+            return {}
+        [image] = batch
+        name = self._at_once(alive, targets, batch).get(image.digest, image.digest)
+        return {target: pool.submit(ask_ahead, self.target, target, name) for target in alive}
+
+    def _at_once(
+        self, alive: Sequence[Repository], targets: Mapping[Repository, str | None], batch: Sequence[Image]
+    ) -> dict[Digest, str]:
+        """Roots that go by their tag at once: with one target there is nobody to wait for."""
+        if len(targets) > 1 or self.keep_tags:
+            return {}
+        [target] = targets
+        return {image.digest: tag for image in reversed(batch) if (tag := targets[target] or image.tag)}
+
+    def _tag(
+        self, report: Report, batch: Sequence[Image], roots: Mapping[Digest, Manifest], instead: str | None
+    ) -> None:
+        """Sets what tags are missing, and reads them back."""
+        wanted = {
+            tag: image.digest
+            for image in batch
+            if (tag := instead or image.tag) and tag not in report.failed and tag not in report.tagged
+        }
+        if not wanted:
+            return
+        place = report.repository
+        now = self.target.manifests(place, list(wanted))
+        moves = {tag: digest for tag, digest in wanted.items() if tag not in now or now[tag].digest != digest}
+        for tag, digest in list(moves.items()):
+            try:
+                if self.keep_tags and tag in now:
+                    raise TagTaken(f"{place}:{tag} names {now[tag].digest}, and is to be kept: {digest} gets no tag")
+                self.target.put_manifest(place, roots[digest], tag)
+            except TallymanError as error:
+                if error.retryable:
+                    raise
+                report.failed[tag] = error
+                del moves[tag]
+        then = self.target.manifests(place, list(moves)) if moves else {}
+        for tag, digest in moves.items():
+            if tag not in then or then[tag].digest != digest:
+                found = then[tag].digest if tag in then else "nothing"
+                raise Passing(f"{place}:{tag} was set to {digest}, but reads back as {found}")
+        report.tagged.update((tag, digest) for tag, digest in wanted.items() if tag not in report.failed)
+
+
+def _add(report: Report, staged: Staged, batch: Sequence[Image], instead: str | None) -> None:
+    report.pushed += staged.pushed
+    report.uploaded += staged.uploaded
+    report.mounted += staged.mounted
+    report.refused_referrers.update(staged.refused_referrers)
+    report.failed.update(_named(staged.failed, batch, instead))
+    report.tagged.update((tag, digest) for digest, tag in staged.tagged.items())
+    pushed = set(staged.pushed)
+    report.there += [i.digest for i in batch if i.digest not in pushed and i.digest not in staged.failed]
+
+
+def _named(
+    errors: Mapping[Digest, TallymanError], batch: Sequence[Image], instead: str | None
+) -> dict[str, TallymanError]:
+    """The errors by what people call the images."""
+    return {(instead or i.tag or str(i.digest)): errors[i.digest] for i in batch if i.digest in errors}
+
+
+def _reference(text: str) -> str:
+    return Digest(text) if text.startswith("sha256:") else text

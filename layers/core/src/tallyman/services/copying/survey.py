@@ -1,0 +1,43 @@
+"""What a copy would bring, without bringing it."""
+
+from collections.abc import Mapping, Sequence
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.errors import TallymanError
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination
+from tallyman.services.copying.image_graph import Family
+from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.target_copy import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
+
+    manifests: tuple[Digest, ...]
+    blobs: Mapping[Digest, int]
+    mounts: bool
+
+
+def survey(
+    origin: Repository,
+    target: Destination,
+    targets: Sequence[Repository],
+    family: Family,
+    *,
+    deadline: Deadline,
+) -> dict[Repository, Survey | TallymanError]:
+    """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
+    found: dict[Repository, Survey | TallymanError] = {}
+    for place in dict.fromkeys(targets):
+        work = Work(origin, target, place, family, deadline, Watch(), {})
+        work.guard(work.look)
+        work.guard(work.prepare)
+        found[place] = work.error or Survey(
+            tuple(m.digest for m in work.needed),
+            {digest: family.blobs[digest].size for digest in sorted(work.lacking)},
+            place.registry == origin.registry,
+        )
+    return found

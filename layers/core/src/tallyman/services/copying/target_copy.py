@@ -1,0 +1,303 @@
+"""What is done, and still to do, in one target of a copy."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import field
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.copying import Destination
+from tallyman.services.copying.blobs import enough_time, patience
+from tallyman.services.copying.image_graph import Family
+from tallyman.services.copying.manifest_order import Order
+from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.streams import MOST
+
+PUTS = 16
+"""Manifests on their way at once: those that do not need each other."""
+
+Held = Mapping[str, Manifest | None]
+"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """All of the image is in the repository, read back, without any tag of ours but those of `tagged`.
+
+    `pushed`: manifests that were not there before. `uploaded`, `mounted`: the blobs' digests. `refused_referrers`:
+    those that can't be brought there, with the reason. `failed`: of several roots, those that are not there.
+    """
+
+    repository: Repository
+    pushed: tuple[Digest, ...] = ()
+    uploaded: tuple[Digest, ...] = ()
+    mounted: tuple[Digest, ...] = ()
+    refused_referrers: Mapping[Digest, str] = field(default_factory=dict)
+    failed: Mapping[Digest, TallymanError] = field(default_factory=dict)
+    tagged: Mapping[Digest, str] = field(default_factory=dict)
+
+    @property
+    def was_there(self) -> bool:
+        """Whether nothing had to be done."""
+        return not (self.pushed or self.uploaded or self.mounted or self.refused_referrers or self.failed)
+
+
+class Work:
+    """One target. `error` ends it; `broken` ends what needs that blob or manifest, and nothing else."""
+
+    def __init__(
+        self,
+        origin: Repository,
+        port: Destination,
+        repository: Repository,
+        family: Family,
+        deadline: Deadline,
+        watch: Watch,
+        tags: Mapping[Digest, str],
+        unseen: Collection[Digest] = (),
+        empty: bool = False,
+        held: Held | None = None,
+    ) -> None:
+        """`held`: what it answered a moment ago."""
+        self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
+        self.watch, self.unseen, self.empty, self.held = watch, unseen, empty, held or {}
+        self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
+        self.error: TallymanError | None = None
+        self.broken: dict[Digest, TallymanError] = {}
+        self.behind = False  # gets what it still lacks alone, after the others
+        self.seconds = 0.0  # that the first question took
+        self.hanging: list[Future[TallymanError | None]] = []
+        self.needed: list[Manifest] = []
+        self.lacking: set[Digest] = set()
+        self.pushed: list[Digest] = []
+        self.tagged: set[Digest] = set()
+        self.uploaded: list[Digest] = []
+        self.mounted: list[Digest] = []
+        self.refused: dict[Digest, str] = dict(family.unreadable)
+        self._referrers = {m.digest for m in family.referrers}
+        self._order = Order((), {})
+        self._unsettled: TallymanError | None = None
+
+    def outcome(self) -> Staged | TallymanError:
+        """What came of it."""
+        failed = {root: self.broken[root] for root in self.family.roots if root in self.broken}
+        if self.error or len(failed) == len(self.family.roots) == 1:
+            return self.error or failed[self.family.digest]
+        pushed, roots = set(self.pushed), set(self.family.roots)
+        return Staged(
+            self.repository,
+            tuple(m.digest for m in self.family.manifests if m.digest in pushed),
+            tuple(self.uploaded),
+            tuple(self.mounted),
+            dict(self.refused),
+            failed,
+            {digest: tag for digest, tag in self.tags.items() if digest in (pushed | self.tagged) & roots},
+        )
+
+    def guard(self, step: Callable[[], None]) -> None:
+        """Runs a step unless one before failed; what it raises is this target's outcome, and nobody else's."""
+        if not self.error:
+            try:
+                step()
+            except TallymanError as error:
+                self.error = error
+
+    def begin(self) -> None:
+        """All that is asked, and mounted, before blobs are read."""
+        began = time.monotonic()
+        self.guard(self.look)
+        self.seconds = time.monotonic() - began
+        self.guard(self.prepare)
+        self.guard(self.mount)
+        self.await_blobs()
+
+    def look(self) -> None:
+        """Finds out which manifests are missing.
+
+        An image that is there has all that it needs: a registry takes no manifest before its blobs and children,
+        and ECR removes no image that an index lists.
+        """
+        roots = [m for m in self.family.images if m.digest in set(self.family.roots)]
+        asked = [*(m for m in roots if m.digest not in self.unseen), *self.family.referrers]
+        there = self._there(asked, self.tags, self.held)
+        self.tagged = there & self.tags.keys()
+        wanted = self._beneath([m for m in roots if m.digest not in there])
+        untagged = [m for m in roots if m.digest not in self.tags]
+        unlisted = self._unlisted([*untagged, *self.family.referrers], there)
+        self.needed = [m for m in self.family.images if m.digest in wanted | unlisted]
+        self.needed += [m for m in self.family.referrers if m.digest not in there or m.digest in unlisted]
+
+    def prepare(self) -> None:
+        """Finds out which blobs are missing, and leaves out children that are there."""
+        wanted = {d for m in self.needed for d in self.family.blobs_of(m)}
+        if wanted:
+            enough_time(self.deadline, f"asking {self.repository} for blobs")
+            self.lacking = self._missing(wanted)
+        sizes = {d: self.family.blobs[d].size for d in self.lacking}
+        self.watch.lacking(self.repository, sizes, len(self.family.blobs) - len(sizes))
+        known = {*self.family.roots, *self._referrers}
+        unknown = [m for m in self.needed if m.digest not in known and not self.family.blobs_of(m) & self.lacking]
+        if unknown:
+            there = self._there(unknown)
+            there -= self._unlisted([m for m in unknown if m.subject], there)
+            self.needed = [m for m in self.needed if m.digest not in there]
+
+    def _unlisted(self, manifests: Sequence[Manifest], there: Collection[Digest]) -> set[Digest]:
+        held = [m for m in manifests if m.digest in there and m.digest not in self.refused.keys() | self.broken.keys()]
+        return self.port.unlisted(self.repository, held) if held else set()
+
+    def _missing(self, wanted: set[Digest]) -> set[Digest]:
+        """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
+        broke off has brought any other."""
+        if self.empty and len(wanted) > MOST:
+            largest = sorted(wanted, key=self.family.order)[:MOST]
+            if self.port.missing_blobs(self.repository, largest) >= set(largest):
+                return set(wanted)
+        return self.port.missing_blobs(self.repository, sorted(wanted)) & wanted
+
+    def mount(self) -> None:
+        """Takes over what lies in the same registry."""
+        if self.repository.registry != self.origin.registry or self.repository == self.origin:
+            return
+        for digest in sorted(self.lacking):
+            enough_time(self.deadline, f"mounting {digest} in {self.repository}")
+            if not self.port.mount(self.repository, digest, self.origin.name):
+                break  # the account does not mount, or not with this encryption: no use asking for the others
+            self.lacking.discard(digest)
+            self.mounted.append(digest)
+            self.watch.mounted(self.repository, digest, self.family.blobs[digest].size)
+
+    def await_blobs(self) -> None:
+        """From now on `settle` knows what each manifest waits for."""
+        self._order = Order(self.needed, {m.digest: self.family.blobs_of(m) & self.lacking for m in self.needed})
+
+    def settle(self, digest: Digest) -> None:
+        """The blob or manifest is there: puts what waited for nothing else, while other blobs are on their way. What
+        that raises is raised by `finish`: the other blobs are brought first."""
+        for manifest in self._order.arrived(digest):
+            try:
+                if not self.error and self._put(manifest):
+                    self.settle(manifest.digest)
+            except TallymanError as error:
+                self._unsettled = error
+
+    def finish(self, alone: "Callable[[Digest, Work], None]") -> None:
+        """Catches up with blobs alone, then puts the other manifests bottom-up and reads all back."""
+        if wait(self.hanging, patience(self.deadline)).not_done:
+            raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
+        late = self.lacking - self.broken.keys()
+        if late:  # an upload whose answer was lost may have been completed
+            enough_time(self.deadline, f"asking {self.repository} for blobs again")
+            for digest in sorted(late - self.port.missing_blobs(self.repository, sorted(late))):
+                self._has(digest)
+        for digest in sorted(self.lacking - self.broken.keys()):
+            alone(digest, self)
+        if self._unsettled:
+            raise self._unsettled
+        with ThreadPoolExecutor(PUTS, thread_name_prefix="put") as pool:
+            for level in self._order.levels({*self.pushed, *self.broken, *self.refused}):
+                for done in [pool.submit(self._put, manifest) for manifest in level]:
+                    done.result()
+        self._read_back()
+
+    def upload(
+        self, digest: Digest, size: int, send: Callable[[Iterator[bytes]], None], content: Iterator[bytes]
+    ) -> None:
+        """Sends a blob, counting what goes."""
+
+        def counted() -> Iterator[bytes]:
+            for chunk in content:
+                yield chunk
+                self.watch.sent(self.repository, digest, len(chunk))
+
+        send(counted())
+        self._has(digest)
+        self.watch.uploaded(self.repository, digest, size)
+
+    def _has(self, digest: Digest) -> None:
+        self.uploaded.append(digest)
+        self.lacking.discard(digest)
+
+    def _put(self, manifest: Manifest) -> bool:
+        """Whether it is there now. What ends the target is raised; what ends this manifest is written down."""
+        digest = manifest.digest
+        needs = [*self.family.blobs_of(manifest), *(c.digest for c in manifest.children)]
+        lost = next((d for d in needs if d in self.broken or d in self.refused), None)
+        try:
+            if lost is not None:
+                if digest in self._referrers:
+                    why = self.refused.get(lost) or str(self.broken[lost])
+                    raise Refused(f"its part {lost} can't be had: {why}")
+                raise self.broken.get(lost) or Refused(f"its part {lost} was refused: {self.refused[lost]}")
+            enough_time(self.deadline, f"putting {digest} into {self.repository}")
+            self.port.put_manifest(self.repository, manifest, self.tags.get(digest))
+        except (Refused, BadInput, DigestMismatch) as error:
+            if digest in self._referrers:
+                self.refused[digest] = str(error)
+            else:
+                self.broken[digest] = error
+            return False
+        except TallymanError as error:
+            if lost is None:
+                raise
+            self.broken[digest] = error
+            return False
+        self.pushed.append(digest)
+        self.watch.pushed(self.repository, digest)
+        return True
+
+    def _read_back(self) -> None:
+        pushed = set(self.pushed)
+        manifests = [m for m in self.family.manifests if m.digest in pushed]
+        there = self._there(manifests, self.tags)
+        for manifest in manifests:
+            if manifest.digest not in there and manifest.digest not in self.broken:
+                text = f"{self.repository.at(manifest.digest)} was put, and is not there when it is read back"
+                raise Unreachable(text)
+
+    def _there(
+        self,
+        manifests: Sequence[Manifest],
+        tags: Mapping[Digest, str] | None = None,
+        held: Held | None = None,
+    ) -> set[Digest]:
+        """Those of which the repository gives back exactly these bytes; where it gives others, that is an error."""
+        if not manifests:
+            return set()
+        enough_time(self.deadline, f"asking {self.repository} for {manifests[0].digest}")
+        names = {m.digest: (tags or {}).get(m.digest, m.digest) for m in manifests}
+        found: dict[str, Manifest | None] = dict(held or {})
+        asked = [name for name in names.values() if name not in found]
+        if asked:
+            found.update(self.port.manifests(self.repository, asked))
+        there = set()
+        for manifest in manifests:
+            answer = found.get(names[manifest.digest])
+            if answer is None:
+                continue
+            if answer.raw == manifest.raw:
+                there.add(manifest.digest)
+                continue
+            if manifest.digest in (tags or {}) and manifest.digest not in self.pushed:
+                continue  # the tag names another image
+            what = f"{self.repository} answers {answer.digest} when asked for {names[manifest.digest]}"
+            if manifest.digest in self._referrers:
+                self.refused[manifest.digest] = what
+                there.add(manifest.digest)
+            else:
+                self.broken[manifest.digest] = DigestMismatch(f"{what}: remove it there")
+        return there
+
+    def _beneath(self, roots: Sequence[Manifest]) -> set[Digest]:
+        """The roots and all that they list."""
+        known = {m.digest: m for m in self.family.images}
+        found: set[Digest] = set()
+        level = [m.digest for m in roots if m.digest not in self.broken]
+        while level:
+            found.update(level)
+            level = [c.digest for d in level for c in known[d].children if c.digest in known and c.digest not in found]
+        return found

@@ -1,0 +1,1 @@
+"""Loads the facts of an image and evaluates them against the policy."""

@@ -1,0 +1,138 @@
+"""Reads everything that is known of an image, consistently, so that it can be judged."""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from tallyman.domain.decide import doors
+from tallyman.domain.gates import Freeze, ImageFacts, Released
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.referrers import is_gone, referrers
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.ports.records import State
+from tallyman.services.deciding.freezes import in_force
+from tallyman.services.releases.pointer import release_partition
+
+
+class Facts(Protocol):
+    """The one method of a Ledger that gathering needs."""
+
+    def of_digest(self, digest: Digest) -> list[Fact]: ...
+
+
+MAX_DEPTH = 8
+"""Indexes within indexes; deeper ones are not followed."""
+
+
+def tag_partition(repository: Repository) -> str:
+    """The partition of the state table that holds what the tags of a repository point to, one item a tag.
+
+    What is in an item: see `holdings.tag_change`.
+    """
+    return f"T#{repository}"
+
+
+class Once:
+    """A ledger for one reaction's reading: each digest is read once, when first asked for.
+
+    Consistent as long as the reaction wrote what it had to write before, and reads anew once it was told StateMoved.
+    """
+
+    def __init__(self, ledger: Facts) -> None:
+        self._ledger, self._read = ledger, dict[Digest, list[Fact]]()
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        """As the ledger's."""
+        if digest not in self._read:
+            self._read[digest] = self._ledger.of_digest(digest)
+        return self._read[digest]
+
+
+def gather(ledger: Facts, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
+    """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
+
+    With the policy, also what is frozen and released where its promotions could take the digest: without it those
+    gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
+    image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
+    asks for `order`, a read and a Query more, and for `signed` or `attested` a Query for each referrer.
+    """
+    facts = tuple(ledger.of_digest(digest))
+    platforms: dict[Digest, tuple[Fact, ...]] = {}
+    indexes: dict[Digest, tuple[Fact, ...]] = {}
+    _descend(ledger, facts, platforms, indexes, {digest}, MAX_DEPTH)
+    places = sorted({(f.repository, f.tag) for f in facts if f.kind in PUSHES and f.repository and f.tag})
+    items = state.get_many([(tag_partition(repository), tag) for repository, tag in places])
+    pointing: dict[tuple[Repository, str], Digest | None] = {}
+    for repository, tag in places:
+        item = items.get((tag_partition(repository), tag))
+        pointing[repository, tag] = Digest(item.data["digest"]) if item and item.data.get("digest") else None
+    freezes: dict[str, tuple[Freeze, ...]] = {}
+    released: dict[tuple[str, str], Released | None] = {}
+    gone: frozenset[tuple[str, str]] | None = None
+    for name, promotion in doors(policy, facts) if policy else ():
+        if gone is None and ("signed" in promotion.gates or "attested" in promotion.gates):
+            gone = _gone(ledger, facts, platforms)
+        if promotion.target not in freezes:
+            freezes[promotion.target] = in_force(state, promotion.target)
+        if "order" in promotion.gates:
+            released[promotion.target, name] = _released(ledger, state, promotion.target, name)
+    return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released, gone or frozenset())
+
+
+def _gone(
+    ledger: Facts, facts: tuple[Fact, ...], platforms: Mapping[Digest, tuple[Fact, ...]]
+) -> frozenset[tuple[str, str]]:
+    """The referrers of the image, and of the images beneath it, that were removed."""
+    known = referrers(facts).union(*(referrers(told) for told in platforms.values()))
+    read = {digest: ledger.of_digest(Digest(digest)) for _, digest in known}
+    return frozenset(pair for pair in known if is_gone(read[pair[1]], pair[0]))
+
+
+def _released(ledger: Facts, state: State, environment: str, name: str) -> Released | None:
+    item = state.get(release_partition(environment), name)
+    if item is None or not item.data.get("digest"):
+        return None
+    digest = Digest(item.data["digest"])
+    pushes = [f.at for f in ledger.of_digest(digest) if f.kind in PUSHES]
+    return Released(digest, tuple(item.data["tags"]), min(pushes, default=None))
+
+
+def _descend(
+    ledger: Facts,
+    facts: Iterable[Fact],
+    platforms: dict[Digest, tuple[Fact, ...]],
+    indexes: dict[Digest, tuple[Fact, ...]],
+    seen: set[Digest],
+    depth: int,
+) -> None:
+    if depth == 0:
+        return
+    for fact in facts:
+        if fact.kind not in PUSHES:
+            continue
+        for child in fact.detail.get("platforms", ()):
+            digest = Digest(child["digest"])
+            if digest in seen:
+                continue
+            seen.add(digest)
+            beneath = tuple(ledger.of_digest(digest))
+            if child.get("index"):
+                indexes[digest] = beneath
+                _descend(ledger, beneath, platforms, indexes, seen, depth - 1)
+            else:
+                platforms[digest] = beneath
+
+
+def above(ledger: Facts, digest: Digest) -> list[Digest]:
+    """The indexes that list this digest, directly or through others: what its facts may decide anew."""
+    found: dict[Digest, None] = {}
+    waiting = [digest]
+    while waiting:
+        for fact in ledger.of_digest(waiting.pop()):
+            if fact.kind is Kind.CHILD_OF:
+                index = Digest(fact.detail["index"])
+                if index not in found and index != digest:
+                    found[index] = None
+                    waiting.append(index)
+    return list(found)

@@ -1,0 +1,63 @@
+"""Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
+
+from tallyman.domain.decide import doors
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Appended, Ledger
+from tallyman.ports.registries import SigningView
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSigning:
+    """No event tells how managed signing ends: it is read when an image or its signature was pushed, before it is
+    promoted, and when it has waited."""
+
+    policy: Policy
+    view: SigningView
+    ledger: Ledger
+    clock: Clock
+
+    def refresh(self, digest: Digest) -> bool:
+        """Reads and writes what is news; whether anything was. Cost: nothing where no promotion out of where the image
+        is asks for `signed`; else a call for each registry of the source that has it."""
+        facts = self.ledger.of_digest(digest)
+        pushed = {f.repository for f in facts if f.kind in PUSHES}
+        places: dict[Repository, None] = {}
+        for name, promotion in doors(self.policy, facts):
+            if "signed" in promotion.gates:
+                there = self.policy.environment(promotion.source).repositories(name)
+                places |= dict.fromkeys(place for place in there if place in pushed)
+        return sum(self._read(place, digest, facts) for place in places) > 0
+
+    def _read(self, place: Repository, digest: Digest, facts: list[Fact]) -> bool:
+        try:
+            found = self.view.signing(place, digest)
+        except NotFound:
+            found = None  # it was removed since
+        found = found or []  # a registry that does not say any more takes back what it said: unknown is closed
+        told = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
+        last = max(told, key=lambda f: (f.seen, f.id), default=None)
+        statuses = [
+            {"profile": s.profile, "status": s.status, "reason": s.reason}
+            for s in sorted(found, key=lambda s: (s.profile, s.status))
+        ]
+        if statuses == (last.detail["statuses"] if last else []):
+            return False
+        now = whole_millis(self.clock())
+        fact = Fact(
+            kind=Kind.SIGNING,
+            id=fact_id(Kind.SIGNING, place, digest, repr(statuses), last.id if last else None),
+            at=now,
+            seen=now,
+            via=Via.RECONCILED,
+            digest=digest,
+            repository=place,
+            detail={"statuses": statuses},
+        )
+        return self.ledger.append(fact) is Appended.WRITTEN

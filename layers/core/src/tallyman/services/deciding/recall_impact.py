@@ -1,0 +1,108 @@
+"""What a recall means: the releases that point at the image, what runs it, and what was good before."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time
+from tallyman.domain.usage import Use
+from tallyman.domain.values import dataclass
+from tallyman.errors import TallymanError
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.running import Usage
+from tallyman.services.deciding.image_facts import above, gather, tag_partition
+from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """Finds them. Changes nothing."""
+
+    policy: Policy
+    ledger: Ledger
+    state: State
+    usage: Usage
+
+    def of(self, digest: Digest) -> dict[str, Any]:
+        """{digest, releases: [{environment, repository, digest, tags, last_good}], uses: [{kind, name, where, image,
+        since}], unread: {registry: why}}; `last_good` is the digest that a roll-back would set, or None.
+
+        Cost: one GetItem for each repository and environment that holds it, and all sources of usage of every account
+        and region of the policy. One that can't be read is named in `unread`: then more may run it.
+        """
+        concerned = self._concerned(digest)
+        found = [
+            {
+                "environment": environment,
+                "repository": item.sk,
+                "digest": item.data["digest"],
+                "tags": list(item.data["tags"]),
+                "last_good": self.last_good(environment, item.sk),
+            }
+            for environment in self.policy.environments
+            for item in self.state.list(release_partition(environment))
+            if item.data["digest"] in concerned
+        ]
+        unread: dict[str, str] = {}
+        uses = [_json(use) for use in self._running(unread) if self._runs(use, concerned)]
+        return {"digest": digest, "releases": found, "uses": uses, "unread": unread}
+
+    def users(self, digests: Sequence[Digest]) -> tuple[dict[Digest, list[Use]], dict[str, str]]:
+        """What runs each of these images or a part of it, and what could not be read. All sources of usage are read
+        once, whatever the number of images."""
+        unread: dict[str, str] = {}
+        running = list(self._running(unread))
+        found: dict[Digest, list[Use]] = {}
+        for digest in digests if running else ():
+            concerned = self._concerned(digest)
+            found[digest] = [use for use in running if self._runs(use, concerned)]
+        return found, unread
+
+    def last_good(self, environment: str, repository: str) -> Digest | None:
+        """What was released before what is released now, and was not recalled since."""
+        item = self.state.get(release_partition(environment), repository)
+        now = item.data["digest"] if item else None
+        seen: set[Digest] = set()
+        for fact in releases(self.ledger, environment, repository):
+            if fact.digest is None or fact.digest in seen or fact.digest == now:
+                continue
+            seen.add(fact.digest)
+            if not self._is_recalled(fact.digest):
+                return fact.digest
+        return None
+
+    def _is_recalled(self, digest: Digest) -> bool:
+        image = gather(self.ledger, self.state, digest)
+        beneath = (*image.platforms.values(), *image.indexes.values())
+        return any(is_recalled(list(facts)) for facts in (image.facts, *beneath))
+
+    def _concerned(self, digest: Digest) -> set[Digest]:
+        """The image, what it consists of, and every index that it is a part of."""
+        image = gather(self.ledger, self.state, digest)
+        return {digest, *image.platforms, *image.indexes, *above(self.ledger, digest)}
+
+    def _running(self, unread: dict[str, str]) -> Iterator[Use]:
+        for registry in self.policy.registries():
+            try:
+                yield from list(self.usage.running(registry))
+            except TallymanError as error:
+                unread[str(registry)] = str(error)
+
+    def _runs(self, use: Use, concerned: set[Digest]) -> bool:
+        if use.digest is not None:
+            return use.digest in concerned
+        if use.repository is None or use.tag is None:
+            return False
+        item = self.state.get(tag_partition(use.repository), use.tag)
+        return item is not None and item.data.get("digest") in concerned
+
+
+def _json(use: Use) -> dict[str, Any]:
+    return {
+        "kind": use.kind,
+        "name": use.name,
+        "where": str(use.where),
+        "image": use.image,
+        "since": format_time(use.since) if use.since else None,
+    }

@@ -1,0 +1,1 @@
+"""Brings an image into an environment: targets, intents, staging, tags."""

@@ -1,0 +1,111 @@
+"""Creates repositories of targets. ECR takes settings and policy in two calls: what lies between them is repeatable."""
+
+from contextlib import suppress
+
+from tallyman.domain.images.details import RepositorySettings
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Create, Policy, Runs
+from tallyman.domain.policy.create import Push
+from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, BadMessage, StateMoved
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import State, StateChange
+from tallyman.ports.registries import ImageTarget, RegistryView
+
+CREATING = "S#creating"
+"""The partition of the state table with the repositories that we are about to create, sk the repository, data
+{environment, name: the canonical one, at}. An item goes once the repository policy is set: one that stays tells that a
+repository may be ours and lack its policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creations:
+    """Creates what is missing, and finishes what died in between. A policy that somebody else set is left alone."""
+
+    policy: Policy
+    registries: RegistryView
+    target: ImageTarget
+    state: State
+    clock: Clock
+
+    def create(self, place: Repository, environment: str, name: str) -> RepositorySettings:
+        """The repository of this canonical name in one registry of the environment, as the policy wants it; repeatable.
+
+        Cost: CreateRepository; where the policy says who may pull or push there, also GetRepositoryPolicy,
+        SetRepositoryPolicy, a read and two writes.
+        """
+        create = self.policy.repository(name).create
+        push, functions = pushers_of(self.policy, environment, name), moves_functions(self.policy, environment, name)
+        noted = self._note(place, environment, name) if self._has_policy(environment, name) else None
+        settings = settings_of(create, place)
+        self.target.create(settings, create.pull, push, functions)
+        if noted is not None:
+            with suppress(StateMoved):  # another worker creates it too, and ends it
+                self.state.delete(CREATING, str(place), noted)
+        return settings
+
+    def is_unfinished(self, place: Repository, environment: str, name: str) -> bool:
+        """Whether we began to create it, and did not come to its policy. One read, none where the policy wants none."""
+        return self._has_policy(environment, name) and self.state.get(CREATING, str(place)) is not None
+
+    def finish(self, asked: object) -> str:
+        """What reconcile asks for: `<registry>/<name>` of a creation that nobody ended. A word for the log."""
+        try:
+            place = Repository.parse(str(asked))
+        except BadInput as error:
+            raise BadMessage(f"a hint to create names its repository, as account/region/name: {error}") from None
+        item = self.state.get(CREATING, str(place))
+        if item is None:
+            return "nothing to do: it was finished"
+        environment, name = str(item.data["environment"]), str(item.data["name"])
+        wanted = environment in self.policy.environments and self.policy.is_target(environment, name)
+        if not wanted or self.registries.settings(place) is None:  # removed since, or never there
+            with suppress(StateMoved):
+                self.state.delete(CREATING, str(place), item.revision)
+            return "nothing to do: there is no such repository"
+        self.create(place, environment, name)
+        return f"{place} has its policy"
+
+    def _has_policy(self, environment: str, name: str) -> bool:
+        create = self.policy.repository(name).create
+        only = pushers_of(self.policy, environment, name) is not None
+        return bool(create.pull) or only or moves_functions(self.policy, environment, name)
+
+    def _note(self, place: Repository, environment: str, name: str) -> int | None:
+        """Before the first call, so that no crash leaves a repository of ours that nobody knows of. The revision; None:
+        another worker was faster, and ends it."""
+        item = self.state.get(CREATING, str(place))
+        data = {"environment": environment, "name": name, "at": format_time(self.clock())}
+        change = StateChange(CREATING, str(place), item.revision if item else 0, data)
+        try:
+            self.state.put(change)
+        except StateMoved:
+            return None
+        return change.revision + 1
+
+
+def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, ...] | None:
+    """Who besides ourselves may push there, as `role/NAME`; None: the policy leaves that to IAM."""
+    create = policy.repository(repository).create
+    if create.push is not Push.TALLYMAN_ONLY or not policy.is_target(environment, repository):
+        return None
+    return (create.break_glass,) if create.break_glass else ()
+
+
+def moves_functions(policy: Policy, environment: str, repository: str) -> bool:
+    """Whether a release of the repository moves Lambda functions there: Lambda has to be let pull then."""
+    rollout = policy.environment(environment).rollout
+    return any(s.runs is Runs.LAMBDA and s.repository == repository for s in (rollout.services if rollout else ()))
+
+
+def settings_of(create: Create, place: Repository) -> RepositorySettings:
+    """The settings that the policy wants for this repository."""
+    return RepositorySettings(
+        repository=place,
+        immutable=create.immutable,
+        mutable_tags=create.mutable_tags if create.immutable else (),
+        encryption=create.encryption,
+        kms_key=create.kms_key,
+        scan_on_push=create.scan_on_push,
+    )

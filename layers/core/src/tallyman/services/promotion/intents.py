@@ -1,0 +1,54 @@
+"""What promotions mean to bring where: written down before anything is pushed, so that its events are known as ours."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from tallyman.domain.decide import Decision
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import whole_millis
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
+
+
+def is_intended(facts: list[Fact], repository: Repository) -> bool:
+    """Whether a promotion meant to bring the digest of these facts into this repository."""
+    return any(
+        f.kind is Kind.INTENDED
+        and str(repository.registry) in f.detail["registries"]
+        and f.detail["repository"] == repository.name
+        for f in facts
+    )
+
+
+def intend(
+    ledger: Ledger,
+    decision: Decision,
+    members: Sequence[Digest],
+    places: Sequence[Repository],
+    at: datetime,
+    clock: Clock,
+) -> None:
+    """Writes into every member's partition that it is about to be pushed to these repositories, which differ in their
+    registry only. `at`: a time that each try has again, so that a second one writes nothing.
+
+    The root's comes last, so that its being there says that all are. Cost: a write for each member.
+    """
+    registries = [str(p.registry) for p in places]
+    for member in [*(m for m in members if m != decision.digest), decision.digest]:
+        fact = Fact(
+            kind=Kind.INTENDED,
+            id=fact_id(Kind.INTENDED, member, decision.digest, decision.target, places[0].name, *registries),
+            at=at,
+            seen=whole_millis(clock()),
+            via=Via.RECONCILED,
+            digest=member,
+            detail={
+                "to": decision.target,
+                "name": decision.repository,
+                "repository": places[0].name,
+                "registries": registries,
+                "root": decision.digest,
+            },
+        )
+        ledger.append(fact)

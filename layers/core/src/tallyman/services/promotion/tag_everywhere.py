@@ -1,0 +1,70 @@
+"""Sets the tags of an image in every registry of an environment, once all content is there."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tallyman.domain.decide import Decision
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Repository
+from tallyman.errors import Passing, StateMoved, TagTaken, TallymanError
+from tallyman.ports.registries import ImageTarget
+from tallyman.services.promotion.targets import Targets, worst
+from tallyman.services.shared.lease import Lease
+
+_Tag = tuple[Repository, str]
+_Answer = TypeVar("_Answer")
+
+
+def tag_everywhere(
+    target: ImageTarget,
+    targets: Targets,
+    decision: Decision,
+    manifest: Manifest,
+    places: Sequence[Repository],
+    lease: Lease,
+) -> bool:
+    """Sets every tag of the decision in every place and reads each back; whether any had to be set.
+
+    PutImage knows no condition: a worker that was asleep for longer than its lease may still set one; that what
+    it overtook is looked at again is the caller's.
+    """
+    wanted = [(place, tag) for tag in decision.tags for place in places]
+
+    def read(each: _Tag) -> bool:
+        there = target.manifest(*each)
+        return there is not None and there.digest == manifest.digest
+
+    def put(each: _Tag) -> None:
+        place, tag = each
+        lease.check()
+        try:
+            target.put_manifest(place, manifest, tag)
+        except TagTaken:
+            targets.look(decision)  # so that the decision sees the conflict, and says so
+            raise
+        if not read(each):
+            raise Passing(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
+
+    set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
+    missing = [each for each in wanted if not set_already[each]]
+    _each(put, missing)
+    return bool(missing)
+
+
+def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
+    """Does it for all of them at once; raises once all are done, StateMoved before anything else."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        waiting = {each: pool.submit(do, each) for each in wanted}
+    done: dict[_Tag, _Answer] = {}
+    failures: dict[Repository, TallymanError] = {}
+    for each, future in waiting.items():
+        try:
+            done[each] = future.result()
+        except StateMoved:
+            raise
+        except TallymanError as error:
+            failures.setdefault(each[0], error)
+    if failures:
+        raise worst(failures)
+    return done

@@ -1,0 +1,95 @@
+"""Looks at the registries of an environment before a promotion: what is there, what may be set, what is missing."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tallyman.domain.decide import Decision
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import OutOfTime, Passing, TallymanError
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
+from tallyman.ports.registries import ImageSource, RegistryView
+from tallyman.services.promotion.creations import Creations
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The target registries of promotions. Creates a repository that is missing, as the policy says, and finishes one
+    whose creation died."""
+
+    policy: Policy
+    registries: RegistryView
+    source: ImageSource
+    creations: Creations
+    ledger: Ledger
+    clock: Clock
+
+    def look(self, decision: Decision) -> dict[Repository, TallymanError]:
+        """Asks every registry of the environment and writes the answers down; those that did not answer, with why.
+
+        Cost: two calls a registry, all at once, a read where the policy says who may pull or push there, and one write
+        if the answers are news. A registry that refuses to
+        answer (no permission) raises: that is no matter of time.
+        """
+        places = self.policy.environment(decision.target).repositories(decision.repository)
+        with ThreadPoolExecutor(max_workers=min(8, len(places))) as pool:
+            answers = dict(zip(places, pool.map(lambda p: self._ask(p, decision), places), strict=True))
+        self._write(decision, {str(place.registry): answer for place, answer in answers.items()})
+        return {place: Passing(answer["error"]) for place, answer in answers.items() if answer["error"]}
+
+    def _ask(self, place: Repository, decision: Decision) -> dict[str, Any]:
+        answer: dict[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}, "error": None}
+        try:
+            settings = self.registries.settings(place)
+            known = decision.target, decision.repository
+            if settings is None or self.creations.is_unfinished(place, *known):
+                created = self.creations.create(place, *known)
+                settings = settings or created
+            tags = dict.fromkeys(decision.tags)
+            for detail in self.source.describe(place, decision.tags):
+                tags.update({tag: str(detail.digest) for tag in detail.tags if tag in tags})
+        except Passing as error:
+            return answer | {"error": str(error)}
+        return answer | {
+            "exists": True,
+            "immutable": settings.immutable,
+            "mutable_tags": list(settings.mutable_tags),
+            "tags": tags,
+        }
+
+    def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
+        detail = {"to": decision.target, "name": decision.repository, "registries": answers}
+        kinds = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
+        mine = [
+            f
+            for f in self.ledger.of_digest(decision.digest)
+            if f.kind in kinds and f.detail.get("to") == decision.target and f.detail.get("name") == decision.repository
+        ]
+        last = max(mine, key=lambda f: (f.seen, f.at, f.id), default=None)
+        if last is not None and last.kind is Kind.TARGET_SEEN and dict(last.detail) == detail:
+            return
+        now = whole_millis(self.clock())
+        fact = Fact(
+            kind=Kind.TARGET_SEEN,
+            id=fact_id(Kind.TARGET_SEEN, decision.digest, repr(detail), last.id if last else None),
+            at=now,
+            seen=now,
+            via=Via.RECONCILED,
+            digest=decision.digest,
+            detail=detail,
+        )
+        self.ledger.append(fact)
+
+
+def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
+    """One error for several registries: one for good before one for now, all of them named in its text."""
+    text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
+    lasting = [e for e in failures.values() if not e.retryable]
+    if not lasting and all(isinstance(e, OutOfTime) for e in failures.values()):
+        return OutOfTime(text)
+    return type(lasting[0])(text) if lasting else Passing(text)

@@ -1,0 +1,1 @@
+"""Reconciliation: compares registries with the ledger and takes up what waits."""

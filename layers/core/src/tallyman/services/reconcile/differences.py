@@ -1,0 +1,81 @@
+"""What a registry holds beside what the ledger tells of it, and what is missing there. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ImageDetail
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import parse_time
+from tallyman.domain.values import dataclass
+from tallyman.ports.records import StateItem
+from tallyman.services.recording.record_image import Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the state says of a repository, read before the registry was asked."""
+
+    tags: Mapping[str, StateItem]
+    images: Mapping[str, StateItem]
+
+    def holds(self, digest: Digest) -> bool:
+        return digest in self.images and bool(self.images[digest].data["present"])
+
+    def since(self) -> datetime | None:
+        """The earliest time that is known of a tag: from about then on events have told us of this repository."""
+        times = [item.data["told_at"] for item in self.tags.values() if item.data.get("told_at")]
+        return parse_time(min(times)) if times else None
+
+
+def differences(
+    repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
+) -> Iterator[Seen]:
+    """What the ledger does not tell, as what is to be written: pushes oldest first, then what was removed. Pure.
+
+    A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
+    """
+    pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
+    base = Seen(Kind.PUSHED, repository, Digest(""), None, _second(now), Via.RECONCILED, None)
+    for detail in sorted(listed.values(), key=lambda d: (d.pushed_at, bool(d.tags), d.digest)):
+        item = known.images.get(detail.digest)
+        revision = item.revision if item else 0
+        new = not known.holds(detail.digest)
+        here = replace(base, digest=detail.digest, detail=detail)
+        missing = [
+            t for t in sorted(detail.tags) if t not in known.tags or known.tags[t].data.get("told") != detail.digest
+        ]
+        for tag in missing:
+            of = known.tags.get(tag)
+            at = _time(of, detail.pushed_at if new else None, now)
+            yield replace(
+                here, tag=tag, at=at, key=f"sweep {of.revision if of else 0}", revision=of.revision if of else 0
+            )
+        if new and not detail.tags:
+            yield replace(here, at=_second(detail.pushed_at), key=f"sweep {revision}")
+        if detail.archived != bool(item and item.data["archived"]):
+            kind = Kind.ARCHIVED if detail.archived else Kind.RESTORED
+            yield replace(here, kind=kind, key=f"sweep {revision} {kind}")
+    gone = {Digest(d) for d, item in known.images.items() if item.data["present"] and d not in listed}
+    for digest in sorted(gone):
+        yield replace(base, kind=Kind.DELETED, digest=digest, key=f"sweep {known.images[digest].revision}")
+    for tag, item in sorted(known.tags.items()):
+        told = item.data.get("told") or item.data.get("unsure")
+        if told and tag not in pointing and (told not in gone or item.data.get("unsure")):
+            at = _time(item, None, now)
+            yield replace(base, kind=Kind.UNTAGGED, digest=Digest(told), tag=tag, at=at, key=f"sweep {item.revision}")
+
+
+def _time(item: StateItem | None, own: datetime | None, now: datetime) -> datetime:
+    """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
+    told_at = item.data.get("told_at") if item else None
+    if not told_at:
+        return _second(own or now)
+    last = parse_time(told_at)
+    return _second(own) if own and _second(own) > last else max(_second(now), last + timedelta(milliseconds=1))
+
+
+def _second(moment: datetime) -> datetime:
+    """Cut to whole seconds, as events are: within one second the registry's word decides about the order."""
+    return moment.astimezone(UTC).replace(microsecond=0)

@@ -1,0 +1,78 @@
+"""Repositories that only promotions may fill: found where their policy is missing or was changed."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound, StateMoved, TallymanError
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import State, StateChange
+from tallyman.ports.registries import Guards
+from tallyman.services.copying.blobs import enough_time
+from tallyman.services.promotion.creations import pushers_of
+from tallyman.services.reconcile.sweep import SWEEP
+
+GUARD = "S#guard"
+"""The partition of the state table with the repositories whose policy is not as it should be, sk the repository, data
+{problem, since, told}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Asks for the policies of all repositories that are known and that `create.push: tallyman-only` holds for."""
+
+    policy: Policy
+    guards: Guards
+    state: State
+    notices: Notices
+    clock: Clock
+
+    def all(
+        self, takes: Callable[[Repository], bool], found: Counter[str], problems: list[str], left: Deadline
+    ) -> None:
+        """`found`: repositories that others could push to, by environment. One call for each that is guarded, none for
+        the others; a change is told once."""
+        for position in self.state.list(SWEEP):
+            place = Repository.parse(position.sk)
+            if not takes(place):
+                continue
+            for environment, name in self.policy.environments_of(place.registry, place.name):
+                others = pushers_of(self.policy, environment.name, name)
+                if others is None:
+                    continue
+                enough_time(left, "the repositories that only promotions fill")
+                try:
+                    problem = self.guards.problem(place, others)
+                except NotFound:
+                    problem = None  # it is gone
+                except TallymanError as error:
+                    problems.append(f"the policy of {place}: {error}")
+                    continue
+                found[environment.name] += bool(problem)
+                with suppress(StateMoved):  # another run looks after the same just now, and tells
+                    self._note(place, environment.name, problem)
+
+    def _note(self, place: Repository, environment: str, problem: str | None) -> None:
+        item = self.state.get(GUARD, str(place))
+        if problem is None:
+            if item is not None:
+                self.state.delete(GUARD, str(place), item.revision)
+            return
+        old: Mapping[str, object] = item.data if item else {}
+        if old.get("problem") == problem and old.get("told"):
+            return
+        data = {"problem": problem, "since": format_time(self.clock()), "told": False}
+        change = StateChange(GUARD, str(place), item.revision if item else 0, data)
+        self.state.put(change)
+        self.notices.publish(
+            f"{place.name} in {environment} is open to pushes",
+            f"{place}: {problem}.\nThe policy (create.push: tallyman-only) wants only promotions to push there. "
+            f"`tallyman repository create {place.name} --in {environment}` shows what the policy should be.",
+            {"kind": "unguarded", "environment": environment, "repository": place.name},
+        )
+        self.state.put(StateChange(GUARD, str(place), change.revision + 1, {**data, "told": True}))

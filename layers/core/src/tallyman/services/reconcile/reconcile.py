@@ -1,0 +1,231 @@
+"""Looks at the registries and finds what no event told; takes up what waits. Run by the clock and by people.
+
+By the clock it has two speeds: repositories with recent events, pending or released images every time, of all others
+the SLOW that were longest not looked at. A person's run sweeps all that were asked for, over several runs if need be.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
+from functools import partial
+from itertools import chain, islice, zip_longest
+from typing import Any
+
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.scope import Scope
+from tallyman.domain.values import dataclass
+from tallyman.errors import OutOfTime, Passing, TallymanError
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import State
+from tallyman.ports.registries import RegistryView
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.reconcile.read_trail import ReadTrail
+from tallyman.services.reconcile.rejudge import Released, Watched
+from tallyman.services.reconcile.sweep import SWEEP, Sweep
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.recording.registry_state import active
+from tallyman.services.recording.round_trip import RoundTrips
+from tallyman.services.releases.pointer import release_partition
+
+SLOW = 50
+"""How many of the repositories where nothing happens one run by the clock looks at."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run while it goes on."""
+
+    scope: Scope
+    request: str
+    left: Deadline
+    registries: dict[Registry, dict[str, Any]]
+    listed: set[Repository] = field(default_factory=set)
+    swept: dict[Repository, Mapping[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    missed: Counter[str] = field(default_factory=Counter)
+    trail: dict[Registry, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    silent: set[Registry] = field(default_factory=set)
+    more: bool = False
+    watched: Watched | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """The reaction to time, and to people who ask."""
+
+    policy: Policy
+    registries: RegistryView
+    state: State
+    sweep: Sweep
+    waiting: Waiting
+    trail: ReadTrail
+    clock: Clock
+    released: Released | None = None
+    trips: RoundTrips | None = None
+
+    def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
+        """One run; `request` is unlike that of any other. What it found:
+
+        {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
+        missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
+        trips, ways (see `RoundTrips.answer`), problems, more, token}.
+        `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
+        (None: a run that only goes on); `recalled`: see `Consequences.of` (None: not asked for).
+
+        One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
+        again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.
+        """
+        scope = Scope.parse(event, request)
+        if scope.environment is not None:
+            self.policy.environment(scope.environment)
+        places = [r for r in self.policy.registries() if scope.registry in (None, r)]
+        answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
+        run = _Run(scope, request, left, answers)
+        asked = event if scope.token is not None else {}
+        trips = self.trips.answer(asked, places, request) if self.trips else {"trips": None, "ways": None}
+        if scope.patterns != ():
+            self._do(run)
+        return {
+            "registries": list(run.registries.values()),
+            "found": {str(kind): number for kind, number in sorted(run.counts.items()) if kind != "retried"},
+            "retried": run.counts["retried"],
+            "missed": dict(run.missed),
+            "trail": {str(registry): word for registry, word in run.trail.items()},
+            "storage": self._storage(run),
+            "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
+            "recalled": self._recalled(event),
+            **trips,
+            "problems": run.problems,
+            "more": run.more,
+            "token": scope.token or request,
+        }
+
+    def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the recall of the digest that the event names means."""
+        if self.released is None or event.get("recalled") is None:
+            return None
+        return self.released.consequences.of(Digest.parse(event["recalled"]))
+
+    def _do(self, run: _Run) -> None:
+        half = run.left() / 2  # so that neither keeps the other from ever being done
+        for part, left in ((self._take_up, lambda: run.left() - half), (self._look, run.left)):
+            try:
+                part(run, left)
+            except OutOfTime:
+                run.more = True
+
+    def _take_up(self, run: _Run, left: Deadline) -> None:
+        self.waiting.creations(partial(run.scope.takes, self.policy))
+        if self.released is not None and run.scope.token in (None, run.request):  # not in the runs that only go on
+            takes = partial(run.scope.takes, self.policy)
+            asked = run.scope.token is not None
+            run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
+        self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
+
+    def _look(self, run: _Run, left: Deadline) -> None:
+        for repository in self._order(run):
+            self._sweep(run, repository, left)
+        if self.released is not None and run.watched is not None:
+            takes = partial(run.scope.takes, self.policy)
+            self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
+            if open_to_pushes := run.watched.unguarded.total():
+                run.counts["unguarded"] = open_to_pushes
+        lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
+        for registry in run.registries:
+            if registry in lively and registry not in run.trail:
+                self._read_trail(run, registry, self.trail.forward)
+        for registry in run.registries:
+            if run.scope.token is None and run.trail.get(registry, "read") == "read":
+                self._read_trail(run, registry, self.trail.backward)
+
+    def _is_wanted(self, run: _Run, data: Mapping[str, Any]) -> bool:
+        """A pending image is wanted if a repository that it comes from or goes to is."""
+        return any(run.scope.takes(self.policy, repository) for repository in self._places(data))
+
+    def _places(self, data: Mapping[str, Any]) -> Iterator[Repository]:
+        for name in (data["from"], data["to"]):
+            if environment := self.policy.environments.get(name):
+                yield from environment.repositories(data["name"])
+
+    def _order(self, run: _Run) -> list[Repository]:
+        """What this run looks at: by the clock three lively ones, then a quiet one, so that neither starves."""
+        positions = {Repository.parse(item.sk): item.data for item in self.state.list(SWEEP)}
+        run.swept.update(positions)
+        marked = active(self.state, self.clock())
+        known = {*positions, *marked}
+        found: set[Repository] = set()
+        for registry, answer in run.registries.items():
+            try:
+                run.listed |= {s.repository for s in self.registries.repositories(registry)}
+            except TallymanError as error:
+                answer["error"] = str(error)
+                continue
+            found |= {r for r in known | run.listed if r.registry == registry and run.scope.takes(self.policy, r)}
+
+        def longest_ago(repository: Repository) -> tuple[str, Repository]:
+            return positions.get(repository, {}).get("tried") or "", repository
+
+        if run.scope.token is not None:
+            due = (r for r in found if positions.get(r, {}).get("run") != run.scope.token)
+            return sorted(due, key=longest_ago)
+        lively = marked
+        for environment in self.policy.environments.values():
+            for item in self.state.list(pending_partition(environment.name)):
+                lively |= set(self._places(item.data))
+            for item in self.state.list(release_partition(environment.name)):
+                lively |= set(environment.repositories(item.sk))
+        fast = iter(sorted(found & lively, key=longest_ago))
+        slow = sorted(found - lively, key=longest_ago)[:SLOW]
+        threes = iter(lambda: list(islice(fast, 3)), [])
+        return list(chain.from_iterable([*(a or []), *([b] if b else [])] for a, b in zip_longest(threes, slow)))
+
+    def _sweep(self, run: _Run, repository: Repository, left: Deadline) -> None:
+        answer = run.registries[repository.registry]
+        if repository.registry in run.silent:
+            return
+
+        def read_trail() -> bool:
+            registry = repository.registry
+            return registry not in run.trail and self._read_trail(run, registry, self.trail.forward)
+
+        token = run.scope.token or run.request
+        try:
+            swept = self.sweep.repository(repository, token, left, read_trail, run.counts)
+        except OutOfTime:
+            raise
+        except TallymanError as error:
+            answer["error"] = answer["error"] or f"{repository.name}: {error}"
+            if isinstance(error, Passing):
+                run.silent.add(repository.registry)  # what does not answer now is left for the next run
+            self.sweep.failed(repository, token)
+            return
+        run.swept[repository] = swept.data
+        answer["repositories"] += 1
+        answer["images"] += swept.data["images"]
+        answer["missed"] += swept.missed
+        for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+            run.missed[environment.name] += swept.missed
+        if repository not in run.listed and not swept.data["images"]:
+            self.sweep.forget(repository)
+            del run.swept[repository]
+
+    def _read_trail(self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]]) -> bool:
+        """Whether it could be read; where not, the reason stands in the outcome, and sweeps go on without."""
+        try:
+            run.problems += read(registry, run.left)
+        except OutOfTime:
+            raise
+        except TallymanError as error:
+            run.trail[registry] = str(error)
+            return False
+        run.trail[registry] = "read"
+        return True
+
+    def _storage(self, run: _Run) -> dict[str, int]:
+        total: Counter[str] = Counter()
+        for repository, data in run.swept.items():
+            for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+                total[environment.name] += data.get("bytes") or 0
+        return dict(total)

@@ -1,0 +1,175 @@
+"""What waits at the door of an environment: judged again, because time has passed, or an event was lost."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.decide import Decision
+from tallyman.domain.gates import WAITING
+from tallyman.domain.history.facts import Via
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.registries import RegistryView
+from tallyman.services.copying.blobs import enough_time
+from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.promotion.creations import CREATING
+from tallyman.services.recording.record_scan import RecordScan
+
+ASKED = "S#asked"
+"""The partition of the state table with what was asked for lately: sk `scan …` or `verify …`, data {at}."""
+POSITION = ("S#waiting", "position")
+"""The item with the last pending image that a run came to which did not come to all: data {after}."""
+SCAN_AGAIN = timedelta(hours=24)
+VERIFY_AGAIN = timedelta(hours=1)
+CREATE_AGAIN = timedelta(hours=6)
+CREATE_OVERDUE = timedelta(minutes=5)
+"""How long after its beginning nobody is expected to be at a repository's creation any more: it is two calls."""
+MOST_VERIFIED = 100
+"""Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Takes up pending images. Its counts: `retried` (promotions hinted), `scanned`, `scans_started`, `verified`."""
+
+    policy: Policy
+    registries: RegistryView
+    ledger: Ledger
+    state: State
+    hints: Hints
+    judge: Judge
+    scans: RecordScan
+    clock: Clock
+    signing: ReadSigning | None = None
+
+    def all(
+        self, wanted: Callable[[Mapping[str, Any]], bool], counts: Counter[str], problems: list[str], left: Deadline
+    ) -> None:
+        """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
+
+        Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
+        beneath it for scans.
+        """
+        position = self.state.get(*POSITION)
+        after = tuple(position.data["after"]) if position else ()
+        items = [
+            ((environment, str(item.data["since"]), item.sk), item.data)
+            for environment in self.policy.environments
+            for item in self.state.list(pending_partition(environment))
+            if wanted(item.data)
+        ]
+        items = sorted((pair for pair in items if pair[0] > after), key=lambda pair: pair[0])
+        last: tuple[str, ...] = after
+        try:
+            for key, data in items:
+                enough_time(left, "what waits")
+                try:
+                    self.look(Digest(data["digest"]), counts, since=parse_time(data["since"]))
+                except OutOfTime:
+                    raise
+                except TallymanError as error:
+                    problems.append(f"{data['name']}@{data['digest']} for {key[0]}: {error}")
+                last = key
+        except OutOfTime:
+            self._remember(last)
+            raise
+        if position is not None:
+            self._remember(None)
+
+    def creations(self, takes: Callable[[Repository], bool]) -> int:
+        """Hints `promote_image`, which alone may, of repositories of targets whose creation nobody ended; how many."""
+        hinted = 0
+        for item in self.state.list(CREATING):
+            overdue = self.clock() - parse_time(item.data["at"]) >= CREATE_OVERDUE
+            key = f"create {item.sk}"
+            if overdue and takes(Repository.parse(item.sk)) and self.is_due(key, CREATE_AGAIN):
+                self.hints.send("promote", {"create": item.sk})
+                self.note(key, CREATE_AGAIN)
+                hinted += 1
+        return hinted
+
+    def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
+        """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
+        waiting from then on, so that a verification that nobody carries out is asked for again."""
+        for decision in self.judge.image(digest):
+            waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
+            if "scan" in waits:
+                self.read_scans(decision, counts)
+            if "signed" in waits and self.signing is not None:
+                self.signing.refresh(digest)
+            if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
+                place = self.policy.environment(decision.source).repositories(decision.repository)[0]
+                self.verify(place, digest, decision.tags[0], counts)
+        decisions = self.judge.digest(digest)
+        counts["retried"] += sum(d.may_stage and d.is_candidate for d in decisions)
+
+    def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
+        """Asks for a verification, unless that was done within the hour."""
+        key = f"verify {repository}@{digest}:{tag}"
+        if counts["verified"] >= MOST_VERIFIED or not self.is_due(key, VERIFY_AGAIN):
+            return
+        hint = {"repository": str(repository), "digest": digest, "tag": tag, "request": None}
+        self.hints.send("verify", {"verify": hint})
+        counts["verified"] += 1
+        self.note(key, VERIFY_AGAIN)
+
+    def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
+        """Writes down what the registries say now; asks for a scan where there is none, or its last is a day old."""
+        image = gather(self.ledger, self.state, decision.digest)
+        digests = sorted(image.platforms) if image.is_index else [decision.digest]
+        for place in self.policy.environment(decision.source).repositories(decision.repository):
+            for digest in digests:
+                try:
+                    self._read_scan(place, digest, counts)
+                except NotFound:
+                    continue  # this registry does not have it
+
+    def _read_scan(self, place: Repository, digest: Digest, counts: Counter[str]) -> None:
+        report = self.registries.scan(place, digest)
+        if self.scans.record(place, digest, report, Via.RECONCILED):
+            counts["scanned"] += 1
+        old = report.completed_at is not None and self.clock() - report.completed_at >= SCAN_AGAIN
+        key = f"scan {place}@{digest}"
+        if (report.status in ("none", "failed") or (report.status == "complete" and old)) and self.is_due(
+            key, SCAN_AGAIN
+        ):
+            try:
+                self.registries.start_scan(place, digest)
+                counts["scans_started"] += 1
+            except Unsupported:
+                pass  # the registry scans by itself, or can't scan it: its report says which
+            self.note(key, SCAN_AGAIN)
+
+    def _remember(self, after: tuple[str, ...] | None) -> None:
+        item = self.state.get(*POSITION)
+        try:
+            if after is not None:
+                self.state.put(StateChange(*POSITION, item.revision if item else 0, {"after": list(after)}))
+            elif item is not None:
+                self.state.delete(*POSITION, item.revision)
+        except StateMoved:
+            return  # another run goes through the same images
+
+    def is_due(self, key: str, pause: timedelta) -> bool:
+        """Whether this was last noted longer ago than the pause."""
+        item = self.state.get(ASKED, key)
+        return item is None or self.clock() - parse_time(item.data["at"]) >= pause
+
+    def note(self, key: str, pause: timedelta) -> None:
+        """After the asking, not before: a crash in between asks twice, never not at all."""
+        item = self.state.get(ASKED, key)
+        now = self.clock()
+        change = StateChange(ASKED, key, item.revision if item else 0, {"at": format_time(now)}, now + 2 * pause)
+        try:
+            self.state.put(change)
+        except StateMoved:
+            return  # another run has just asked

@@ -1,0 +1,1 @@
+"""Writes facts: what events and people say, after the registry was asked again."""

@@ -1,0 +1,74 @@
+"""Who did it: a call that CloudTrail recorded, as an event or in its trail, is written down with its actor."""
+
+from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.details import ApiCall
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
+from tallyman.services.recording.record_image import RecordImage, Seen
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCall:
+    """The reaction to a call, of an event or found by `reconcile`."""
+
+    policy: Policy
+    ledger: Ledger
+    images: RecordImage
+    clock: Clock
+
+    def record(self, call: ApiCall, via: Via) -> str:
+        """Writes down who did it: a push or removal with its actor, or a change of a repository's settings.
+
+        An event tells of all images of a call (`parameters`), the trail of each by itself; both give equal facts.
+        """
+        if not call.parameters:
+            return "ignored: the call failed"
+        origin = call.id.partition("#")[0]
+        extra = {"call": origin}
+        if call.name == "PutImage":
+            if call.digest is None:
+                return "ignored: the call names no digest"
+            self.images.pushed(
+                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, extra)
+            )
+            self.images.judge.digest(call.digest, call.id)
+        elif call.name in REMOVING_CALLS:
+            images = _images_of(call) if via is Via.EVENT else [(call.digest, call.tag)]
+            for digest, tag in images:
+                if digest is not None:
+                    key = (origin, digest, tag)
+                    self.images.removed(call.repository, digest, tag, call.at, via, key, extra, call.actor)
+                    self.images.judge.digest(digest, call.id)
+        elif call.name in SETTINGS_CALLS:
+            self._settings(call, via, extra)
+        else:
+            return f"ignored: {call.name} tells nothing that an event of the image does not"
+        return f"{call.name} recorded"
+
+    def _settings(self, call: ApiCall, via: Via, extra: dict[str, str]) -> None:
+        environments = self.policy.environments_of(call.repository.registry, call.repository.name)
+        fact = Fact(
+            kind=Kind.SETTINGS_CHANGED,
+            id=fact_id(Kind.SETTINGS_CHANGED, extra["call"]),
+            at=call.at,
+            seen=whole_millis(self.clock()),
+            via=via,
+            repository=call.repository,
+            environment=environments[0][0].name if environments else None,
+            actor=call.actor,
+            detail=extra | {"name": call.name, "parameters": dict(call.parameters)},
+        )
+        self.ledger.append(fact)
+
+
+def _images_of(call: ApiCall) -> list[tuple[Digest | None, str | None]]:
+    """Digest and tag of each image that a call named."""
+    return [
+        (Digest.parse(i["imageDigest"]) if i.get("imageDigest") else None, i.get("imageTag") or None)
+        for i in call.parameters.get("imageIds") or ()
+    ]

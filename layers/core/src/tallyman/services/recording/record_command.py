@@ -1,0 +1,196 @@
+"""A person asked for something: who it was is SQS's word, not the message's; check it, write it down, decide."""
+
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.events.commands import Command, parse_command
+from tallyman.domain.gates import approvals
+from tallyman.domain.gates.scan import ScanGate, Unscannable
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.people import who
+from tallyman.domain.policy import Policy, Promotion
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadMessage, NotAllowed, StateMoved
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints, Notices, People
+from tallyman.ports.records import Ledger, State
+from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.freezes import freeze_change
+
+_KINDS = {
+    "promote": Kind.REQUESTED,
+    "approve": Kind.APPROVED,
+    "deny": Kind.DENIED,
+    "override": Kind.OVERRIDDEN,
+    "recall": Kind.RECALLED,
+    "freeze": Kind.FROZEN,
+    "thaw": Kind.THAWED,
+    "roll-back": Kind.REQUESTED,
+}
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCommand:
+    """The reaction to the commands queue; what a message holds is `domain.commands`."""
+
+    policy: Policy
+    ledger: Ledger
+    state: State
+    people: People
+    hints: Hints
+    notices: Notices
+    judge: Judge
+    clock: Clock
+
+    def handle(self, body: str, sender_id: str, sent: datetime) -> str:
+        """Writes down what was asked under the sender's name and decides. `sent`: when SQS took the message.
+
+        Raises BadMessage for what is no command, NotAllowed where the policy does not let this sender ask; what was
+        refused is written down too, with its reason. Cost: at most a call to IAM for each role that may ask, one
+        write, and a decision about the image; for a freeze or thaw a hint for each image that waits there.
+        """
+        command = parse_command(body)
+        if command.target is not None and command.target not in self.policy.environments:
+            there = ", ".join(self.policy.environments) or "none"
+            raise BadMessage(f"{command.name}: '{command.target}' is no environment of the policy (there is {there})")
+        if command.target is None and command.name in ("freeze", "thaw"):
+            raise BadMessage(f"{command.name}: no environment is named")
+        principal, refusal = self._check(command, sender_id)
+        fact = self._fact(command, sender_id, principal, refusal, sent)
+        if command.name in ("freeze", "thaw") and not refusal:
+            self._freeze(fact)
+        else:
+            self.ledger.append(fact)
+        if refusal:
+            raise NotAllowed(refusal)
+        if command.name == "roll-back":
+            self.hints.send("promote", {"roll_back": {"digest": command.digest, "request": command.request}})
+            return "roll-back recorded"
+        if command.name in ("override", "recall"):
+            self._tell(command, fact)
+        if command.digest is not None:
+            self.judge.digest(command.digest, command.request)
+        else:
+            self._hint_waiting(command)
+        return f"{command.name} recorded"
+
+    def _check(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
+        """The role that lets this sender ask (None: the policy names none), and why it is refused (None: it is not)."""
+        allowed = self.policy.people.allowed(command.name)
+        principal = self.people.principal(sender_id, allowed) if allowed is not None else None
+        if allowed is not None and principal is None:
+            return None, self._may_not(sender_id, command.name, allowed, f"people.{_entry(command.name)}")
+        if command.source is None:
+            return principal, None
+        assert command.digest is not None  # with a door there is a digest
+        assert command.repository is not None
+        name, source, target = command.repository, command.source, command.target
+        promotions = [p for p in self.policy.promotions_from(source, name) if p.target == target]
+        if not promotions:
+            return principal, f"the policy has no promotion of {name} from {source} to {target}"
+        places = self.policy.environment(source).repositories(name)
+        if not any(f.kind in PUSHES and f.repository in places for f in self.ledger.of_digest(command.digest)):
+            return principal, (
+                f"{source}/{name}@{command.digest} is not known: was it pushed to {source}? `tallyman reconcile` looks"
+            )
+        if command.name in ("approve", "deny"):
+            return self._check_approver(command, promotions, sender_id)
+        if command.name == "override" and not any(command.gate in p.overridable for p in promotions):
+            may = dict.fromkeys(gate for p in promotions for gate in p.overridable)
+            return principal, (
+                f"the gate '{command.gate}' may not be overridden from {source} to {target}: the policy (overridable) "
+                f"lets {', '.join(may) or 'none'}"
+            )
+        return principal, None
+
+    def _check_approver(
+        self, command: Command, promotions: list[Promotion], sender_id: str
+    ) -> tuple[str | None, str | None]:
+        """Approvals count only of the gate's own roles, whatever else `people` says."""
+        asking = [p for p in promotions if "approvals" in p.gates or _approves_unscannable(p)]
+        if not asking:
+            return None, (
+                f"no promotion of {command.repository} from {command.source} to {command.target} asks for approvals"
+            )
+        roles = tuple(dict.fromkeys(role for p in asking for role in approvals.approvers(self.policy, p)))
+        principal = self.people.principal(sender_id, roles)
+        if principal is None:
+            return None, self._may_not(sender_id, command.name, roles, "approvals.from, people.approve")
+        return principal, None
+
+    def _may_not(self, sender_id: str, command: str, allowed: tuple[str, ...], key: str) -> str:
+        return f"{sender_id} may not {command}: the policy ({key}) lets {', '.join(allowed) or 'nobody'}"
+
+    def _fact(
+        self, command: Command, sender_id: str, principal: str | None, refusal: str | None, sent: datetime
+    ) -> Fact:
+        """What was refused is a request that was not granted, whatever was asked: no gate takes it for an answer."""
+        kind = Kind.REQUESTED if refusal else _KINDS[command.name]
+        detail: dict[str, Any] = {
+            "command": command.name,
+            "request": command.request,
+            "principal": principal,
+            "because": command.because,
+            "refused": refusal,
+        }
+        if command.source is not None:
+            detail |= {"name": command.repository, "from": command.source, "to": command.target}
+        if command.gate is not None:
+            detail |= {"gate": command.gate}
+        if command.name == "roll-back":
+            detail |= {"name": command.repository, "environment": command.target}
+        if command.digest is None:
+            detail |= {"repository": command.repository}
+        return Fact(
+            kind=kind,
+            id=fact_id(kind, command.request, sender_id, refusal),
+            at=whole_millis(sent),
+            seen=whole_millis(self.clock()),
+            via=Via.PERSON,
+            digest=command.digest,
+            environment=command.target if command.digest is None else None,
+            actor=sender_id,
+            detail=detail,
+        )
+
+    def _freeze(self, fact: Fact) -> None:
+        """Writes the fact and what is in force from now on, at once."""
+        for _ in range(_TRIES):
+            try:
+                self.ledger.append(fact, freeze_change(self.state, fact))
+                return
+            except StateMoved:
+                continue  # another freeze or thaw of the same: see what it says
+        raise StateMoved(f"others keep freezing and thawing {fact.environment}: try again")
+
+    def _hint_waiting(self, command: Command) -> None:
+        """Whatever waits there is decided anew by promote_image: held where it is frozen now, else let go."""
+        assert command.target is not None  # checked by handle
+        for item in self.state.list(pending_partition(command.target)):
+            data = item.data
+            if command.repository in (None, data["name"]):
+                hint = {"digest": data["digest"], "repository": data["name"], "from": data["from"], "to": data["to"]}
+                self.hints.send("promote", {**hint, "correlation": command.request})
+
+    def _tell(self, command: Command, fact: Fact) -> None:
+        """At least once: an exception to the rules, and an image that may run somewhere, are for everybody to know."""
+        assert command.digest is not None  # of the commands that are told
+        if command.name == "override":
+            what = f"{command.gate} is overridden for {command.repository} to {command.target}"
+        else:
+            what = f"{command.digest.short} is recalled"
+        lines = [f"{what} by {who(fact)}: {command.because}", f"Digest: {command.digest}"]
+        attributes = {"kind": command.name, "environment": command.target, "repository": command.repository}
+        self.notices.publish(what, "\n".join(lines), {key: value for key, value in attributes.items() if value})
+
+
+def _entry(command: str) -> str:
+    return {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
+
+
+def _approves_unscannable(promotion: Promotion) -> bool:
+    scan = promotion.gates.get("scan")
+    return isinstance(scan, ScanGate) and scan.unscannable is Unscannable.APPROVE

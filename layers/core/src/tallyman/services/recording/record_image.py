@@ -1,0 +1,206 @@
+"""Writes down what is so of one image in one registry: that it is there, stored away or gone, and what its tag says.
+
+Events, CloudTrail's calls and sweeps all write through here: what tells of the same happening gives equal facts.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.details import ImageDetail
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.provenance import built
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound, StateMoved
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import Appended, Archive, Ledger, State
+from tallyman.ports.registries import ImageSource
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.recording.registry_state import hold, lost_change, tag_change
+from tallyman.services.recording.relations import Relations
+from tallyman.services.recording.stowaways import report_stowaway
+
+_TRIES = 8
+_RETOLD = timedelta(seconds=1)
+"""An event's time is the push's, cut to whole seconds."""
+_STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is to be written down of one image. `at`: the registry's time; `key`: what tells this happening from
+    others (an event's time, the revision that a sweep corrects), part of the fact's id.
+
+    `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
+    the registry once more, and is not believed if the item has changed since.
+    """
+
+    kind: Kind
+    repository: Repository
+    digest: Digest
+    tag: str | None
+    at: datetime
+    via: Via
+    key: object
+    actor: str | None = None
+    extra: Mapping[str, Any] | None = None
+    detail: ImageDetail | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordImage:
+    """Asks the registry, and writes facts and state. That the image is decided about anew is the caller's matter, about
+    others that it concerns is done here."""
+
+    policy: Policy
+    source: ImageSource
+    ledger: Ledger
+    state: State
+    archive: Archive
+    notices: Notices
+    judge: Judge
+    clock: Clock
+    signing: ReadSigning | None = None
+
+    @property
+    def relations(self) -> Relations:
+        """How images hang together."""
+        return Relations(self.source, self.ledger, self.archive, self.judge, self.clock, self.signing)
+
+    def pushed(self, seen: Seen, *, tell: bool = True) -> bool:
+        """Writes down that an image is there, what its tag points to now, and how it hangs together with others.
+
+        True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
+        """
+        listed = seen.detail
+        for _ in range(_TRIES):
+            item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
+            if listed is not None and seen.tag and (item.revision if item else 0) != seen.revision:
+                listed = None  # an event was recorded since the sweep's look
+            details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
+            listed = None
+            detail = next((d for d in details if d.digest == seen.digest), None)
+            manifest = self.source.manifest(seen.repository, seen.digest) if detail else None
+            current = _current(details, seen.tag)
+            if manifest is not None:
+                self.archive.put("manifests", manifest.raw)
+                self.relations.write(seen.repository, seen.digest, manifest, seen.via)
+            fact = self._fact(seen, detail, manifest, current)
+            told = seen.digest if seen.kind in PUSHES else current
+            if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
+                told = None  # it was removed since, and pushed again: this push's time is past
+            change = tag_change(item, seen.repository, seen.tag, current, told, seen.at) if seen.tag else None
+            try:
+                if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
+                    self.state.put(change)  # it was written when the tag pointed elsewhere
+                # what was told, not what is: so that a sweep sees where a fact is missing
+                archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
+                hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
+            except StateMoved:
+                continue  # another reaction moved the tag meanwhile: ask the registry again
+            self.relations.judge_subject(seen.digest, manifest)
+            return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
+        raise StateMoved(f"{seen.repository}:{seen.tag} keeps changing: try again")
+
+    def removed(
+        self,
+        repository: Repository,
+        digest: Digest,
+        tag: str | None,
+        at: datetime,
+        via: Via,
+        key: object,
+        extra: Mapping[str, Any] | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry.
+
+        An image that is gone took its tags along.
+        """
+        for _ in range(_TRIES):
+            seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, extra)
+            try:
+                there = self._vanished(seen)
+                if tag is None or there is None:
+                    for item in list(self.state.list(tag_partition(repository))):
+                        if digest in (item.data.get("digest"), item.data.get("told")):
+                            current = _current(self._look(repository, digest, item.sk), item.sk)
+                            if lost := lost_change(item, current, digest, at if tag is None else None):
+                                self.state.put(lost)
+                if there is None:  # that it is there again is for the push's fact to say
+                    hold(self.state, repository, digest, False, None, self.clock())
+            except StateMoved:
+                continue
+            if there is None:
+                self.relations.judge_bereft(digest)
+            return
+        raise StateMoved(f"{repository}@{digest} keeps changing: try again")
+
+    def _vanished(self, seen: Seen) -> ImageDetail | None:
+        """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
+        StateMoved. The state is read before the registry is asked, so that an older answer never replaces a newer."""
+        item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
+        details = self._look(seen.repository, seen.digest, seen.tag)
+        current = _current(details, seen.tag)
+        there = next((d for d in details if d.digest == seen.digest), None)
+        fact = self._fact(seen, there, None, current)
+        change = tag_change(item, seen.repository, seen.tag, current, None, seen.at) if seen.tag else None
+        if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
+            self.state.put(change)
+        return there
+
+    def _look(self, repository: Repository, digest: Digest, tag: str | None) -> list[ImageDetail]:
+        try:
+            return self.source.describe(repository, [digest, *([tag] if tag else [])])
+        except NotFound:
+            return []  # the repository was removed since
+
+    def _fact(self, seen: Seen, detail: ImageDetail | None, manifest: Manifest | None, current: Digest | None) -> Fact:
+        more: dict[str, Any] = dict(seen.extra or {})
+        if seen.tag:
+            more["current"] = current
+            if seen.kind is Kind.UNTAGGED and detail is None:
+                more["absent"] = True  # its last tag took it along
+        elif seen.kind is Kind.DELETED:
+            more["gone"] = detail is None
+        if manifest is not None:
+            if commit := built(manifest):
+                more["built"] = commit
+            more["index"] = manifest.is_index
+            if manifest.is_index:
+                more["platforms"] = [
+                    {
+                        "digest": c.digest,
+                        "platform": str(c.platform) if c.platform else None,
+                        "index": "index" in c.media_type or "manifest.list" in c.media_type,
+                    }
+                    for c in manifest.platform_children
+                ]
+        return Fact(
+            kind=seen.kind,
+            id=fact_id(seen.kind, seen.repository, seen.tag, seen.digest, seen.key),
+            at=seen.at,
+            seen=whole_millis(self.clock()),
+            via=seen.via,
+            digest=seen.digest,
+            repository=seen.repository,
+            tag=seen.tag,
+            media_type=manifest.media_type if manifest else None,
+            size=detail.size if detail else None,
+            actor=seen.actor,
+            detail=more,
+        )
+
+
+def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:
+    """What the tag points to, of what was just listed."""
+    return next((d.digest for d in details if tag in d.tags), None) if tag else None

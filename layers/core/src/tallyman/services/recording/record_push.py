@@ -1,0 +1,71 @@
+"""A registry told that an image was pushed, removed, replicated or stored away: write down what is so.
+
+Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
+"""
+
+from typing import Any
+
+from tallyman.domain.events.eventbridge import ImageAction, RoundTrip, ScanEnded, parse_event
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ApiCall
+from tallyman.domain.policy import Policy
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadMessage
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import State
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_image import RecordImage, Seen
+from tallyman.services.recording.registry_state import mark_active
+from tallyman.services.recording.round_trip import arrived
+from tallyman.services.retention.hints import hint_after_push
+
+_KINDS = {
+    "push": Kind.PUSHED,
+    "replicate": Kind.REPLICATED,
+    "archive": Kind.ARCHIVED,
+    "restore": Kind.RESTORED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPush:
+    """The reaction to ECR's image events, and to CloudTrail's of calls that concern images."""
+
+    policy: Policy
+    state: State
+    judge: Judge
+    images: RecordImage
+    calls: RecordCall
+    clock: Clock
+
+    def handle(self, body: str) -> str:
+        """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, Passing to be tried again.
+
+        Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
+        """
+        event = parse_event(body)
+        if isinstance(event, ScanEnded):
+            raise BadMessage("a scan's event is not for record_push")
+        if isinstance(event, RoundTrip):
+            return arrived(self.state, event, self.clock())
+        mark_active(self.state, event.repository, self.clock())
+        if isinstance(event, ApiCall):
+            return self.calls.record(event, Via.EVENT)
+        if not event.succeeded:
+            return "ignored: the registry says that the action failed"
+        return self._action(event)
+
+    def _action(self, event: ImageAction) -> str:
+        """Writes down one image action and decides."""
+        extra: dict[str, Any] = {"event": event.id} | ({"source": str(event.source)} if event.source else {})
+        if event.action == "delete":
+            self.images.removed(event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra)
+        else:
+            kind = _KINDS[event.action]
+            seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra=extra)
+            self.images.pushed(seen)
+        self.judge.digest(event.digest, event.id)
+        if event.action in ("push", "replicate"):
+            hint_after_push(self.policy, self.state, self.judge.hints, event.repository, self.clock())
+        return f"{event.action} recorded"

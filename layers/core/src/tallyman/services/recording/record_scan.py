@@ -1,0 +1,77 @@
+"""A scan ended, or found something new: write down what the registry says of it now, and decide."""
+
+import json
+
+from tallyman.domain.events.eventbridge import ScanEnded, parse_event
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.details import ScanReport
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadMessage, NotFound
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Appended, Archive, Ledger
+from tallyman.ports.registries import RegistryView
+from tallyman.services.deciding.evaluator import Judge
+
+_ENDED = frozenset({"complete", "failed", "unsupported"})
+_NAMED = 400
+"""Findings that a fact names; a DynamoDB item holds 400 KB. The archive has them all, the counts too."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordScan:
+    """The reaction to scan events. A platform image's scan decides the indexes above it anew."""
+
+    registries: RegistryView
+    ledger: Ledger
+    archive: Archive
+    judge: Judge
+    clock: Clock
+
+    def handle(self, body: str) -> str:
+        """Reacts to one event; a word for the log. Cost: a page of findings a call, one object, one or two writes."""
+        event = parse_event(body)
+        if not isinstance(event, ScanEnded):
+            raise BadMessage("record_scan expects the event of a scan")
+        try:
+            report = self.registries.scan(event.repository, event.digest)
+        except NotFound:
+            return "gone: the image was removed since"
+        written = self.record(event.repository, event.digest, report, Via.EVENT)
+        self.judge.digest(event.digest, event.id)
+        return f"scan {report.status}" + ("" if written else " (known)")
+
+    def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> bool:
+        """Writes the scan down if it ended and says something new; whether it did."""
+        if report.status not in _ENDED:
+            return False
+        now = whole_millis(self.clock())
+        at = report.completed_at or now
+        findings = [{"id": f.id, "severity": f.severity, "package": f.package} for f in report.findings]
+        findings.sort(key=lambda f: (str(f["severity"]), str(f["id"]), str(f["package"])))
+        counts = {severity: number for severity, number in sorted(report.counts.items()) if number}
+        said = json.dumps([report.status, counts, findings], sort_keys=True)
+        last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
+        if report.completed_at is None and last and last[-1].detail["said"] == Digest.of(said.encode()):
+            return False  # without a time of its own only a change is news
+        archived = self.archive.put("findings", said.encode()) if findings else None
+        named = {(f["id"], f["severity"]) for f in findings}
+        fact = Fact(
+            kind=Kind.SCANNED,
+            id=fact_id(Kind.SCANNED, repository, digest, report.completed_at, said),
+            at=whole_millis(at),
+            seen=now,
+            via=via,
+            digest=digest,
+            repository=repository,
+            detail={
+                "status": report.status,
+                "counts": counts,
+                "findings": [{"id": i, "severity": s} for i, s in sorted(named)][:_NAMED],
+                "archived": archived,
+                "said": Digest.of(said.encode()),
+                "reason": report.reason,
+            },
+        )
+        return self.ledger.append(fact) is Appended.WRITTEN

@@ -1,0 +1,92 @@
+"""How images hang together: the index of each child, what refers to each subject; and who is decided about anew."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.provenance import build_of, predicates
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadManifest
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Archive, Ledger
+from tallyman.ports.registries import ImageSource
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.read_signing import ReadSigning
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """Writes them down in the partitions of the others, when an image comes."""
+
+    source: ImageSource
+    ledger: Ledger
+    archive: Archive
+    judge: Judge
+    clock: Clock
+    signing: ReadSigning | None = None
+
+    def write(self, repository: Repository, digest: Digest, manifest: Manifest, via: Via) -> None:
+        """In each child's partition its index, in a subject's its referrer: so that one read of those finds them.
+
+        What buildx puts into an index about one of its images (`unknown/unknown`) refers to that image.
+        """
+        for child in manifest.children:
+            self._append(Kind.CHILD_OF, child.digest, via, digest, {"index": digest})
+            if child.is_attestation:
+                about = child.annotations.get("vnd.docker.reference.digest", "")
+                statement = self.source.manifest(repository, child.digest)
+                if statement is not None and any(str(c.digest) == about for c in manifest.children):
+                    self._refer(Digest.parse(about), repository, statement, via)
+        if manifest.subject is not None:
+            self._refer(manifest.subject.digest, repository, manifest, via)
+
+    def _refer(self, subject: Digest, repository: Repository, referrer: Manifest, via: Via) -> None:
+        """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
+        told: dict[str, Any] = {
+            "referrer": str(referrer.digest),
+            "artifact_type": referrer.artifact_type or "",
+            "predicates": predicates(referrer),
+            "repository": str(repository),
+        }
+        if build := build_of(referrer):
+            told["build"] = build
+        self._append(Kind.REFERRED, subject, via, referrer.digest, told)
+
+    def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, detail: Mapping[str, Any]) -> None:
+        # no time of its own: bytes that name other bytes have always done so; a fixed key makes the fact one for ever
+        fact = Fact(
+            kind=kind,
+            id=fact_id(kind, digest, other, detail.get("repository")),
+            at=datetime.fromtimestamp(0, tz=UTC),
+            seen=whole_millis(self.clock()),
+            via=via,
+            digest=digest,
+            detail=detail,
+        )
+        self.ledger.append(fact)
+
+    def judge_subject(self, digest: Digest, manifest: Manifest | None) -> None:
+        """What refers to another image (a signature) decides that one anew; about the image itself the caller does."""
+        subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
+        if self.signing is not None:
+            self.signing.refresh(subject or digest)
+        if subject is not None:
+            self.judge.digest(subject)
+
+    def judge_bereft(self, digest: Digest) -> None:
+        """What it referred to (a signature, its image) is decided anew: by the manifest that was kept when it came."""
+        raw = self.archive.get("manifests", digest)
+        if raw is None:
+            return  # it was never read: no fact says that it refers to anything
+        try:
+            subject = Manifest.parse(raw).subject
+        except BadManifest:
+            return
+        if subject is not None:
+            if self.signing is not None:
+                self.signing.refresh(subject.digest)
+            self.judge.digest(subject.digest)

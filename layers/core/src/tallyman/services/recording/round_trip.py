@@ -1,0 +1,95 @@
+"""A test event from a registry's own bus to the function that writes down its events: `tallyman doctor` asks for it.
+
+It takes the way of ECR's events (rule, role, bus, queue, function) under a source of its own. What it writes is no
+fact: an item of the state table that expires.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.events.eventbridge import RoundTrip
+from tallyman.domain.names import Registry
+from tallyman.domain.times import sort_time
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, StateMoved, TallymanError
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import RegistryBuses
+from tallyman.ports.records import State, StateChange
+
+_KEPT = timedelta(hours=1)
+
+
+def trip_partition(nonce: str) -> str:
+    """The partition of the state table with the test events of one asking, sk the registry.
+
+    `data`: {sent, arrived: None while it is on its way}, times in UTC.
+    """
+    return f"TRIP#{nonce}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """What `reconcile` does for the doctor: only functions hold the roles that reach the spokes' buses."""
+
+    state: State
+    buses: RegistryBuses
+    clock: Clock
+
+    def answer(self, asked: Mapping[str, Any], registries: Iterable[Registry], nonce: str) -> dict[str, Any]:
+        """`trips`, where the event asks for {round_trip: true}: [{registry, nonce, error}], one sent from each
+        registry; `ways`, where it asks for {ways: true}: [{registry, rule, enabled, undelivered, error}]. None where
+        it does not ask. Cost: a write and a PutEvents, or four reads, for each registry."""
+        places = list(registries)
+        for key in ("round_trip", "ways"):
+            if not isinstance(asked.get(key, False), bool):
+                raise BadInput(f"reconcile: '{key}' is to be true or false")
+        return {
+            "trips": [self._send(r, nonce) for r in places] if asked.get("round_trip") else None,
+            "ways": [self._way(r) for r in places] if asked.get("ways") else None,
+        }
+
+    def _send(self, registry: Registry, nonce: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
+        now = self.clock()
+        change = StateChange(
+            trip_partition(nonce), str(registry), 0, {"sent": sort_time(now), "arrived": None}, now + _KEPT
+        )
+        with suppress(StateMoved):  # its answer got lost, and it was sent again
+            self.state.put(change)
+        try:
+            self.buses.send(registry, nonce)
+        except TallymanError as error:
+            told["error"] = str(error)
+        return told
+
+    def _way(self, registry: Registry) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "registry": str(registry),
+            "rule": None,
+            "enabled": None,
+            "undelivered": None,
+            "error": None,
+        }
+        try:
+            way = self.buses.way(registry)
+        except TallymanError as error:
+            return told | {"error": str(error)}
+        return told | {"rule": way.rule, "enabled": way.enabled, "undelivered": way.undelivered}
+
+
+def arrived(state: State, event: RoundTrip, now: datetime) -> str:
+    """Notes that a test event arrived, if one is awaited under its nonce from the registry that it comes from; a word
+    for the log. Whoever forges one can, with the nonce, say that their own arrived, and nothing else.
+
+    Cost: a read, and a write if it is news. Raises StateMoved where another was faster.
+    """
+    item = state.get(trip_partition(event.nonce), str(event.registry)) if event.nonce else None
+    if item is None or (item.expires is not None and item.expires < now):
+        return "ignored: nobody waits for this test event"
+    if item.data["arrived"] is not None:
+        return "test event arrived (known)"
+    data = {**item.data, "arrived": sort_time(now)}
+    state.put(StateChange(item.pk, item.sk, item.revision, data, item.expires))
+    return "test event arrived"

@@ -1,0 +1,1 @@
+"""Releases: the pointer of an environment, its changes, and the rollouts that follow."""

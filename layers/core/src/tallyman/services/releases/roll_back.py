@@ -1,0 +1,125 @@
+"""A release is set back to an earlier digest, as a person asked. Tags don't move, releases do."""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, BadMessage, Leased, NotFound, Passing, Refused
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource
+from tallyman.services.releases.pointer import Releases, is_recalled
+from tallyman.services.shared.lease import Leases
+
+MOST_TRIES = 10
+PATIENCE = 3.0
+"""Seconds to wait for a promotion of the repository that is setting its tags just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBacks:
+    """Carries out what record_command wrote down. The hint is only a hint: what counts is the person's fact."""
+
+    policy: Policy
+    source: ImageSource
+    ledger: Ledger
+    state: State
+    hints: Hints
+    releases: Releases
+    clock: Clock
+    sleep: Callable[[float], None] = time.sleep
+
+    def carry_out(self, hint: Any) -> str:
+        """One request `{digest, request, attempt}`; a word for the log.
+
+        Raises Refused where it can't be, with why; that is written down too. Cost: a call for each registry of the
+        environment, four writes.
+        """
+        digest, request, attempt = _parse(hint)
+        facts = self.ledger.of_digest(digest)
+        asked = next((f for f in facts if _is_request(f, request)), None)
+        if asked is None:
+            raise BadMessage(f"nobody asked to roll back to {digest} with the request {request}")
+        environment, name = asked.detail["environment"], asked.detail["name"]
+        try:
+            tags = self._check(asked, facts)
+            leases = Leases(self.state, self.clock, self.sleep)
+            with leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
+                self.releases.rolled_back(asked, tags, lease)
+        except Passing as error:
+            if attempt >= MOST_TRIES:
+                self._refuse(asked, f"given up after {attempt} tries: {error}")
+                raise Refused(str(error)) from error
+            delay = 4 if isinstance(error, Leased) else min(900, 2 ** (attempt + 1))
+            again = {"digest": digest, "request": request, "attempt": attempt + 1}
+            self.hints.send("promote", {"roll_back": again}, delay=delay)
+            return f"roll-back tried again in {delay} s: {error}"
+        except (Refused, BadInput) as error:
+            self._refuse(asked, str(error))
+            raise
+        self.releases.announce(environment, name)
+        return "rolled back"
+
+    def _check(self, asked: Fact, facts: list[Fact]) -> tuple[str, ...]:
+        """The tags that the digest was released by; Refused: it can't be what the environment runs."""
+        environment, name, digest = asked.detail["environment"], asked.detail["name"], asked.digest
+        assert digest is not None  # it was found in its partition
+        if is_recalled(facts):
+            raise Refused(f"{digest} was recalled: it can't be released again")
+        promoted = [
+            f for f in facts if f.kind is Kind.PROMOTED and f.detail["to"] == environment and f.detail["name"] == name
+        ]
+        if not promoted:
+            raise Refused(f"{name}@{digest} was never promoted to {environment}: there is nothing to roll back to")
+        missing = []
+        for place in self.policy.environment(environment).repositories(name):
+            try:
+                there = self.source.describe(place, [digest])
+            except NotFound:
+                there = []
+            if not any(detail.digest == digest and not detail.archived for detail in there):
+                missing.append(str(place.registry))
+        if missing:
+            raise Refused(f"{name}@{digest} is no longer in {', '.join(missing)}: an environment runs it whole or not")
+        return tuple(dict.fromkeys(tag for f in promoted for tag in f.detail["tags"]))
+
+    def _refuse(self, asked: Fact, reason: str) -> None:
+        """Written down beside the request, for whoever waits for it."""
+        now = whole_millis(self.clock())
+        fact = Fact(
+            kind=Kind.REQUESTED,
+            id=fact_id("roll-back refused", asked.id),
+            at=now,
+            seen=now,
+            via=Via.PERSON,
+            digest=asked.digest,
+            actor=asked.actor,
+            detail={**asked.detail, "refused": reason},
+        )
+        self.ledger.append(fact)
+
+
+def _is_request(fact: Fact, request: str) -> bool:
+    detail: Mapping[str, Any] = fact.detail
+    return (
+        fact.kind is Kind.REQUESTED
+        and (detail.get("command"), detail.get("request")) == ("roll-back", request)
+        and not detail.get("refused")
+    )
+
+
+def _parse(hint: Any) -> tuple[Digest, str, int]:
+    if not isinstance(hint, Mapping) or not isinstance(hint.get("request"), str):
+        raise BadMessage("the message is no hint to roll back: expected digest and request")
+    attempt = hint.get("attempt", 0)
+    try:
+        return Digest.parse(hint.get("digest")), hint["request"], attempt if isinstance(attempt, int) else 0
+    except BadInput as error:
+        raise BadMessage(f"a hint to roll back: {error}") from None

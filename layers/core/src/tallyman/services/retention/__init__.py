@@ -1,0 +1,1 @@
+"""Retention: inventory, plan, marks, removal."""

@@ -1,0 +1,127 @@
+"""Removes what the policy does not keep: mark, grace, look again under the lease, prove, remove by digest.
+
+Nothing is written or removed unless the policy enforces it. A run makes a plan, brings the marks in line with it, and
+removes what was marked longer ago than the grace (`remove_images`).
+"""
+
+from tallyman.domain.events.hints import RetentionHint
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import parse_time, whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import NotFound
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.records import Archive, Ledger, State, StateItem
+from tallyman.ports.registries import ImageRemover, RegistryView
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.retention.marks import Marks
+from tallyman.services.retention.plan_retention import planned
+from tallyman.services.retention.remove_images import RemoveImages
+from tallyman.services.retention.runs import Run, Runs
+from tallyman.services.shared.lease import Leases
+
+BATCH = 20
+"""Images whose leases are held at once, and that go in one call (ECR takes up to 100)."""
+_RESERVE = 30.0
+MAX_ROUNDS = 100
+"""Runs that one hint may take: a day and more of work. Lambda's own limit of rounds is off for this function, so that
+long work is not cut short; what is left after these the schedule takes up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRetention:
+    """The reaction to hints of retention. Every step may be repeated; a family of which a run removed a part is
+    finished by the next."""
+
+    policy: Policy
+    inventories: TakeInventory
+    needs: Needs
+    view: RegistryView
+    remover: ImageRemover
+    ledger: Ledger
+    state: State
+    archive: Archive
+    hints: Hints
+    notices: Notices
+    clock: Clock
+    leases: Leases
+
+    def handle(self, body: str, left: Deadline = lambda: float("inf")) -> str:
+        """One hint (see `RetentionHint.parse`), of a repository or, from the schedule, of all; a word for the log,
+        which begins with `refused` where an alarm is due."""
+        hint = RetentionHint.parse(body)
+        repository, request = hint.repository, hint.request
+        if repository is None:
+            return self._all()
+        if hint.policy not in (None, self.policy.digest):
+            return self.runs.end(
+                repository, request, f"refused: the plan that was shown is by another policy, {hint.policy}"
+            )
+        found = self.policy.environments_of(repository.registry, repository.name)
+        retention = self.policy.repository(found[0][1] if found else repository.name).retention
+        if not found or not retention.removes:
+            return self.runs.end(repository, request, "nothing to do: the policy removes nothing here")
+        if not retention.enforce:
+            return self.runs.end(repository, request, "a plan only: the policy does not enforce retention here")
+        try:
+            plan, _ = planned(self.needs, self.inventories, repository, left)
+        except NotFound:
+            return self.runs.end(repository, request, "nothing to do: there is no such repository")
+        run = Run(repository, request, plan, hint.round)
+        if plan.refused:
+            return self.runs.refuse(run)
+        return self._carry_out(run, left)
+
+    @property
+    def runs(self) -> Runs:
+        """How runs end."""
+        return Runs(self.state, self.notices, self.clock)
+
+    @property
+    def marks(self) -> Marks:
+        """What is to go, and since when."""
+        return Marks(self.policy.digest, self.ledger, self.state, self.clock)
+
+    def _all(self) -> str:
+        """A hint for each repository in which the policy enforces something."""
+        sent = 0
+        for registry in self.policy.registries():
+            for settings in self.view.repositories(registry):
+                found = self.policy.environments_of(registry, settings.repository.name)
+                if found and (retention := self.policy.repository(found[0][1]).retention).enforce and retention.removes:
+                    self.hints.send("retention", {"repository": str(settings.repository)})
+                    sent += 1
+        return f"{sent} repositories to look at"
+
+    def _carry_out(self, run: Run, left: Deadline) -> str:
+        plan, now = run.plan, whole_millis(self.clock())
+        digests = [plan.inventory.digest(row) for row in plan.removed]
+        marks = self.marks
+        there = marks.follow(run, now)
+        due: list[tuple[Digest, StateItem]] = []
+        for digest in digests:
+            known = there.get(digest)
+            marked = known if known is not None else marks.mark(run, digest, now)
+            if marked is not None and parse_time(marked.data["marked_at"]) + plan.retention.grace <= now:
+                due.append((digest, marked))
+        run.counts["waiting"] = len(digests) - len(due)
+        removal = RemoveImages(self.inventories, self.needs, self.remover, self.archive, marks, self.leases, self.clock)
+        for start in range(0, len(due), BATCH):
+            if left() <= _RESERVE:
+                return self._go_on(run)
+            removal.remove(run, due[start : start + BATCH])
+        outcome = (
+            f"{len(run.removed)} {plan.retention.action}d, {run.counts['marked']} marked, {len(run.failed)} failed"
+        )
+        return self.runs.end(run.repository, run.request, outcome, run)
+
+    def _go_on(self, run: Run) -> str:
+        """Its time is over before its work is: another run takes up the rest."""
+        if run.round >= MAX_ROUNDS:
+            outcome = f"{len(run.removed)} removed; stopped after {MAX_ROUNDS} runs, the schedule goes on with the rest"
+            return self.runs.end(run.repository, run.request, outcome, run)
+        asked = {"request": run.request, "policy": self.policy.digest} if run.request else {}
+        self.hints.send("retention", {"repository": str(run.repository), **asked, "round": run.round + 1})
+        return f"{len(run.removed)} removed; goes on in another run"

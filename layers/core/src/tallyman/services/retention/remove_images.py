@@ -1,0 +1,124 @@
+"""Removes images that were marked long enough ago: looks again under their leases, proves, removes by digest.
+
+Between the last look and the removal lies the time of one call; what begins to use an image in that moment is not seen.
+"""
+
+import secrets
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Removal
+from tallyman.domain.retention import Plan, Reading
+from tallyman.domain.retention.proof import FOLDER, proof
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, Leased, Refused, StateMoved
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Archive, StateItem
+from tallyman.ports.registries import ImageRemover
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.retention.marks import Marks
+from tallyman.services.retention.plan_retention import planned_again
+from tallyman.services.retention.runs import Run
+from tallyman.services.shared.lease import Leases
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveImages:
+    """Removes, or puts into ECR's archive, as the policy says."""
+
+    inventories: TakeInventory
+    needs: Needs
+    remover: ImageRemover
+    archive: Archive
+    marks: Marks
+    leases: Leases
+    clock: Clock
+
+    def remove(self, run: Run, due: Sequence[tuple[Digest, StateItem]]) -> None:
+        """Looks again under the leases of a few images, usage last, and removes those that still are to go.
+
+        What came of each is in the run: removed, failed or unmarked. Cost beside the look: a read of the manifests, an
+        object or two, and a write before the removal and two after it for each image.
+        """
+        policy, inventory = self.needs.policy, run.plan.inventory
+        environments = dict.fromkeys(
+            [p.target for p in policy.repository(inventory.name).promotions]
+            + ([inventory.environment] if inventory.environment else [])
+        )
+        with ExitStack() as held:
+            owner, free, checks = secrets.token_hex(8), [], []
+            for digest, item in due:
+                try:
+                    for environment in environments:
+                        what = f"{inventory.name}@{digest}"
+                        checks.append(held.enter_context(self.leases.hold(environment, what, owner)).check)
+                except Leased as error:
+                    run.failed[digest] = str(error)
+                    continue
+                free.append((digest, item))
+            plan, readings, gone = planned_again(self.needs, self.inventories, run.plan, [d for d, _ in free])
+            run.failed.update(dict.fromkeys(gone, "it is gone already"))
+            if plan.refused:
+                run.failed.update(dict.fromkeys((digest for digest, _ in free), plan.refused[0]))
+                return
+            for digest, item in free:
+                if digest not in run.failed and not plan.goes(digest):  # something needs it since the plan
+                    reason = plan.image(plan.inventory.rows[digest]).reason
+                    self.marks.drop(run, item, reason, whole_millis(self.clock()))
+            proven = self._prove(run, plan, readings, [pair for pair in free if plan.goes(pair[0])])
+            for check in checks:
+                check()
+            self._send(run, plan, proven)
+
+    def _prove(
+        self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, StateItem]]
+    ) -> list[tuple[Digest, StateItem]]:
+        """The objects are written before anything is removed, and the marks name them."""
+        order = {plan.inventory.digests[row]: n for n, row in enumerate(plan.removed)}
+        wanted = sorted((d for d, _ in going if d not in run.failed), key=lambda d: order[d])
+        items = dict(going)
+        readable = [d for d in wanted if not plan.inventory.archived[plan.inventory.rows[d]]]
+        manifests = self.inventories.source.manifests(run.repository, readable) if readable else {}
+        proven = []
+        for digest in wanted:
+            manifest, item = manifests.get(digest), items[digest]
+            if manifest is not None:
+                self.archive.put("manifests", manifest.raw)
+            written = self.archive.put(
+                FOLDER, proof(plan, run.repository, digest, manifest, readings, item.data["marked_at"])
+            )
+            try:
+                proven.append((digest, self.marks.prove(item, written)))
+            except StateMoved:
+                run.failed[digest] = "another run works at it"
+        return proven
+
+    def _send(self, run: Run, plan: Plan, proven: Sequence[tuple[Digest, StateItem]]) -> None:
+        digests = [digest for digest, _ in proven]
+        if not digests:
+            return
+        failed: dict[Digest, str] = {}
+        if plan.retention.action is Removal.ARCHIVE:
+            for digest in digests:
+                try:
+                    self.remover.store(run.repository, digest, archive=True)
+                except (Refused, BadInput) as error:
+                    failed[digest] = str(error)
+        else:
+            failed = self.remover.remove(run.repository, digests)
+        for digest, item in proven:
+            if digest in failed:
+                run.failed[digest] = _explained(failed[digest])
+                self.marks.fail(item, run.failed[digest])
+            else:
+                self.marks.removed(run, item)
+
+
+def _explained(reason: str) -> str:
+    """What ECR's code means for people."""
+    if "ImageReferencedByManifestList" in reason:
+        return f"an index that was pushed since the plan lists it: it stays ({reason})"
+    return reason

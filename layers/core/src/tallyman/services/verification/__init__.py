@@ -1,0 +1,1 @@
+"""Verifies images by their bytes."""

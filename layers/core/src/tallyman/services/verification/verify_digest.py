@@ -1,0 +1,196 @@
+"""An image was pushed, or somebody wants it checked: verify it by its bytes, write the verdict down, decide."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.events.eventbridge import ImageAction, parse_event
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images.provenance import labels
+from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.policy import Layers, Policy, RepositoryRule
+from tallyman.domain.times import whole_millis
+from tallyman.domain.values import dataclass
+from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.promotion.intents import is_intended
+from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be verified. `request`: the id of a person's question, None for an event."""
+
+    repository: Repository
+    digest: Digest
+    tag: str | None
+    at: datetime
+    request: str | None
+    correlation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyDigest:
+    """The reaction to pushes, and to hints `{"verify": {repository, digest, tag, request}}`."""
+
+    policy: Policy
+    source: ImageSource
+    ledger: Ledger
+    state: State
+    judge: Judge
+    clock: Clock
+
+    def handle(self, body: str, deadline: Deadline) -> str:
+        """Verifies one image; a word for the log. Cost: see `verify_image.verify`, and one or two writes.
+
+        Raises Unreachable when an event's image could not be checked to the end: the verdict `unknown` is written
+        down, and it is worth a retry. A person gets that verdict as the answer.
+        """
+        wanted = self._wanted(body)
+        if wanted is None:
+            return "ignored: no successful push"
+        rule, level = self._level(wanted)
+        if wanted.request is None and not self._is_there(wanted):
+            return "gone: the image was removed since"
+        found = verify(
+            self.source,
+            wanted.repository,
+            wanted.digest,
+            level=level,
+            platforms=rule.verify.platforms,
+            deadline=deadline,
+        )
+        checks = [c.as_json() for c in found.verification.checks] + self._tag_checks(wanted, rule)
+        verdicts = {c["verdict"] for c in checks}
+        verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
+        self._write(wanted, level, verdict, checks, found)
+        self.judge.digest(wanted.digest, wanted.correlation)
+        if verdict == "unknown" and wanted.request is None:
+            reasons = "; ".join(str(c["reason"]) for c in checks if c["verdict"] == "unknown")
+            raise Unreachable(f"{wanted.repository}@{wanted.digest} could not be verified: {reasons}")
+        return f"verification {verdict}"
+
+    def _wanted(self, body: str) -> _Wanted | None:
+        hint = _hint(body)
+        if hint is not None:
+            try:
+                tag = hint.get("tag")
+                return _Wanted(
+                    Repository.parse(str(hint.get("repository"))),
+                    Digest.parse(hint.get("digest")),
+                    parse_tag(str(tag)) if tag else None,
+                    whole_millis(self.clock()),
+                    str(hint["request"]) if hint.get("request") else None,
+                    None,
+                )
+            except BadInput as error:
+                raise BadMessage(f"a hint to verify: {error}") from None
+        event = parse_event(body)
+        if not isinstance(event, ImageAction):
+            raise BadMessage("verify_digest expects the event of a push, or a hint to verify")
+        if event.action not in ("push", "replicate") or not event.succeeded:
+            return None
+        return _Wanted(event.repository, event.digest, event.tag, event.at, None, event.id)
+
+    def _level(self, wanted: _Wanted) -> tuple[RepositoryRule, Level]:
+        """As the policy says; what our own promotion brought was hashed at its source: only presence is checked."""
+        environments = self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
+        name = environments[0][1] if environments else wanted.repository.name
+        rule = self.policy.repository(name)
+        own = wanted.request is None and is_intended(self.ledger.of_digest(wanted.digest), wanted.repository)
+        return rule, "presence" if own or rule.verify.layers is Layers.PRESENCE else "content"
+
+    def _is_there(self, wanted: _Wanted) -> bool:
+        try:
+            return bool(self.source.describe(wanted.repository, [wanted.digest]))
+        except NotFound:
+            return False
+
+    def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule) -> list[dict[str, Any]]:
+        """The tag: allowed, never moved where it may not, the same digest under it in every environment."""
+        tag = wanted.tag
+        if tag is None:
+            return []
+        checks = []
+
+        def check(name: str, fault: str | None, fine: str) -> None:
+            verdict = "failed" if fault else "passed"
+            checks.append({"name": name, "verdict": verdict, "reason": fault or fine, "tag": tag})
+
+        allowed = rule.tags.allows(tag)
+        check("tag_allowed", None if allowed else f"the tag {tag} is not among {rule.tags}", f"{tag} is allowed")
+        if rule.create.may_move(tag):
+            return checks
+        others = self._same_tag_elsewhere(wanted)
+        item = self.state.get(tag_partition(wanted.repository), tag)
+        moved = item.data.get("moved_from") if item else None
+        check(
+            "tag_unmoved",
+            f"{tag} is to be immutable, but pointed to {moved} before" if moved else None,
+            f"{tag} never pointed to another image",
+        )
+        differing = [f"{place} has {digest}" for place, digest in others.items() if digest != wanted.digest]
+        check(
+            "same_everywhere",
+            f"{tag} names another image elsewhere: {'; '.join(differing)}" if differing else None,
+            f"no environment has another image as {tag}",
+        )
+        return checks
+
+    def _same_tag_elsewhere(self, wanted: _Wanted) -> dict[Repository, str]:
+        assert wanted.tag is not None  # asked for tags only
+        places = [
+            place
+            for environment, name in self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
+            for each in self.policy.environments.values()
+            for place in each.repositories(name)
+            if place != wanted.repository
+        ]
+        items = self.state.get_many([(tag_partition(place), wanted.tag) for place in places])
+        found = {}
+        for place in places:
+            item = items.get((tag_partition(place), wanted.tag))
+            if item and item.data.get("digest"):
+                found[place] = str(item.data["digest"])
+        return found
+
+    def _write(
+        self, wanted: _Wanted, level: str, verdict: str, checks: list[dict[str, Any]], found: VerifiedImage
+    ) -> None:
+        key = wanted.request or wanted.correlation
+        fact = Fact(
+            kind=Kind.VERIFIED,
+            id=fact_id(Kind.VERIFIED, wanted.repository, wanted.tag, wanted.digest, wanted.at, key, level, verdict),
+            at=wanted.at,
+            seen=whole_millis(self.clock()),
+            via=Via.PERSON if wanted.request else Via.EVENT,
+            digest=wanted.digest,
+            repository=wanted.repository,
+            tag=wanted.tag,
+            media_type=found.root.media_type if found.root else None,
+            size=found.size,
+            detail={
+                "verdict": verdict,
+                "level": level,
+                "checks": checks,
+                "request": wanted.request,
+                "platforms": [p.as_json() for p in found.platforms],
+                "labels": labels(found.labels),
+            },
+        )
+        self.ledger.append(fact)
+
+
+def _hint(body: str) -> Mapping[str, Any] | None:
+    """The hint in a message, or None where it is something else (an event)."""
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return None  # parse_event says what is wrong with it
+    hint = message.get("verify") if isinstance(message, dict) else None
+    return hint if isinstance(hint, dict) else None

@@ -1,0 +1,101 @@
+"""Verifies one image of one registry by digest, from the raw bytes. Writes nothing: the verdict is its caller's.
+
+Cost, for a family of M manifests (attestations too), P of them images for a platform, and B distinct blobs of S
+bytes: M reads of manifests, ⌈B/100⌉ questions for blobs, a read of each image's configuration, at most P + nested
+indexes + 1 questions for referrers. `content` reads S bytes more: each blob once, in chunks of at most 1 MiB,
+`workers` at a time, nothing stored. All is done in parallel where one thing does not wait for the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field
+from typing import Literal
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.verification import PlatformImage, Verification
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.values import dataclass
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.registries import ImageSource
+from tallyman.services.verification.inspect_image import Inspection, Referrer
+
+Level = Literal["presence", "content"]
+
+
+@dataclass(frozen=True)
+class VerifiedImage:
+    """The verdict and what was learned on the way.
+
+    `manifests` are those that were read and are what their digest says, the root first. `platforms` in the order of
+    the index, without attestations. `size` is compressed bytes over all platforms, None if not all could be read.
+    `children` are all that the index lists, nested ones and attestations too. `labels` are the configuration's (of
+    an index: those that all its platforms agree on). `hashed_bytes`: how much content was read.
+    """
+
+    repository: Repository
+    digest: Digest
+    level: Level
+    verification: Verification
+    manifests: Mapping[Digest, Manifest] = field(repr=False)
+    platforms: tuple[PlatformImage, ...]
+    size: int | None
+    children: tuple[Digest, ...]
+    referrers: tuple[Referrer, ...]
+    labels: Mapping[str, str]
+    hashed_bytes: int
+
+    @property
+    def root(self) -> Manifest | None:
+        """The image's or index's own manifest; None if it could not be read, or is damaged."""
+        return self.manifests.get(self.digest)
+
+
+def verify(
+    source: ImageSource,
+    repository: Repository,
+    digest: Digest,
+    *,
+    level: Level,
+    deadline: Deadline,
+    platforms: Sequence[str] = (),
+    workers: int = 4,
+) -> VerifiedImage:
+    """Checks the image, its children at any depth, their configurations and layers, and lists its referrers.
+
+    `platforms`: those that the policy wants (`linux/amd64`). What passes (Unreachable, Throttled, too little time)
+    makes a check `unknown`. Raises NotFound if the repository or the image itself is not there, and what else was
+    Refused, such as NotAllowed: neither says anything about the image.
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
+        work = Inspection(source, repository, digest, deadline, pool)
+        work.read_manifests()
+        work.read_configs()
+        work.look_for_blobs()
+        if level == "content":
+            work.hash_blobs()
+        work.list_referrers()
+    image = work.image
+    images = image.images()
+    image.compare_platforms(images, platforms)
+    sizes = [each.size for each in {each.digest: each for each in images}.values()]
+    return VerifiedImage(
+        repository=repository,
+        digest=digest,
+        level=level,
+        verification=image.verification(),
+        manifests=image.manifests,
+        platforms=tuple(
+            PlatformImage(i.platform.os, i.platform.architecture, i.platform.variant, i.digest, i.size)
+            for i in images
+            if i.platform
+        ),
+        size=sum(s for s in sizes if s is not None) if None not in sizes else None,
+        children=tuple(image.listed),
+        referrers=tuple(work.referrers),
+        labels=_common([image.configs[i.digest].labels for i in images if i.digest in image.configs]),
+        hashed_bytes=work.hashed,
+    )
+
+
+def _common(labels: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    return {k: v for k, v in labels[0].items() if all(x.get(k) == v for x in labels)} if labels else {}
