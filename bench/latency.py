@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from tallyman.domain.history.facts import Kind
-from tallyman_cli.context import connect
-from tallyman_cli.creation import create_in
+from tallyman_cli.registry.creation import create_in
+from tallyman_cli.shared.context import connect
 from tallyman_local.cloud import Cloud
 from tallyman_local.sample import widget_server
 

@@ -29,8 +29,8 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.services.deciding.evaluator import Judge
-from tallyman_cli import context
 from tallyman_cli.main import app
+from tallyman_cli.shared import context
 
 POLICY = """\
 environments:

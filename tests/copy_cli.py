@@ -7,7 +7,7 @@ import pytest
 from oci_server import OciServer
 
 from builders import Built
-from tallyman_cli.copy import run
+from tallyman_cli.copy.copy import run
 
 
 def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:

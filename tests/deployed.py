@@ -16,9 +16,10 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Digest, Repository
-from tallyman_cli import context, doors, rows
-from tallyman_cli.context import Stack, connect
-from tallyman_cli.creation import create_in
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.registry.creation import create_in
+from tallyman_cli.shared import context, rows
+from tallyman_cli.shared.context import Stack, connect
 from tallyman_local.chaos import Settings
 from tallyman_local.cloud import Cloud
 

@@ -10,23 +10,29 @@ from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli import context, event, local, output, policy, release, retention, tag
-from tallyman_cli import repository as repositories
-from tallyman_cli.approve import approve, deny
-from tallyman_cli.build import build
-from tallyman_cli.copy_command import copy
-from tallyman_cli.demo import demo
-from tallyman_cli.doctor import doctor
-from tallyman_cli.freeze import freeze, thaw
-from tallyman_cli.history import history
-from tallyman_cli.init import init
-from tallyman_cli.pending import pending
-from tallyman_cli.promote import promote
-from tallyman_cli.recall import recall
-from tallyman_cli.reconcile import reconcile
-from tallyman_cli.show import show
-from tallyman_cli.verify import verify
-from tallyman_cli.why import why
+from tallyman_cli.build import tag
+from tallyman_cli.build.command import build
+from tallyman_cli.copy.command import copy
+from tallyman_cli.doctor.command import doctor
+from tallyman_cli.events import command as event
+from tallyman_cli.local import commands as local
+from tallyman_cli.local.demo import demo
+from tallyman_cli.promotion import release
+from tallyman_cli.promotion.approve import approve, deny
+from tallyman_cli.promotion.freeze import freeze, thaw
+from tallyman_cli.promotion.pending import pending
+from tallyman_cli.promotion.promote import promote
+from tallyman_cli.promotion.recall import recall
+from tallyman_cli.promotion.why import why
+from tallyman_cli.registry import repository as repositories
+from tallyman_cli.registry.history import history
+from tallyman_cli.registry.reconcile import reconcile
+from tallyman_cli.registry.show import show
+from tallyman_cli.registry.verify import verify
+from tallyman_cli.retention import commands as retention
+from tallyman_cli.setup import policy
+from tallyman_cli.setup.init import init
+from tallyman_cli.shared import context, output
 
 NO, BAD_INPUT = 1, 2
 """Exit statuses: no, not or failed; and bad input. 0 is done, or yes."""

@@ -21,7 +21,7 @@ def _copy(arguments: list[str]) -> None:
     """Does not return. The interpreter is not taken down piece by piece, which takes as long as many a request: all
     threads are done, what they wrote is flushed."""
     gc.disable()  # while modules are loaded there is no garbage
-    from tallyman_cli.copy import run
+    from tallyman_cli.copy.copy import run
 
     gc.freeze()
     gc.enable()

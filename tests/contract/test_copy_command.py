@@ -15,7 +15,7 @@ from oci_server import OciServer, Trouble, oci_server
 from builders import big_layer, image, index, multi_arch, sbom, signature
 from tallyman.adapters.oci.layout import OciLayout
 from tallyman.domain.locations import layout_at
-from tallyman_cli.copy import run
+from tallyman_cli.copy.copy import run
 
 BUILT = multi_arch(attested=True)
 

@@ -108,7 +108,7 @@ def test_a_copy_between_environments_starts_without_what_draws_tables(ecr: Serve
         ecr.create(registry, "team/app")
     ecr.push(BUILT, "v1", name="team/app")
     program = (
-        "import sys; from tallyman_cli.copy import run; status = run(['dev/team/app:v1', 'prod/team/app']); "
+        "import sys; from tallyman_cli.copy.copy import run; status = run(['dev/team/app:v1', 'prod/team/app']); "
         "print(sorted({'typer', 'rich'} & set(sys.modules))); sys.exit(status)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -14,15 +14,16 @@ from oci_server import OciServer, Trouble
 
 from builders import big_layer, image
 from ecr_server import PROD, Served
-from tallyman_cli import copy_ways, large_uploads
-from tallyman_cli.copy import run
+from tallyman_cli.copy import large_uploads
+from tallyman_cli.copy import transports as copy_ways
+from tallyman_cli.copy.copy import run
 
 MIB = 1024 * 1024
 LAYER = big_layer(7 * MIB + 5)
 BUILT = image(LAYER)
 SIZE = len(LAYER.raw)
 PROGRAM = (
-    "import sys; from tallyman_cli import copy_ways, large_uploads; from tallyman_cli.copy import run; "
+    "import sys; from tallyman_cli import copy_ways, large_uploads; from tallyman_cli.copy.copy import run; "
     f"copy_ways.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
 )
 

@@ -8,7 +8,7 @@ from oci_server import OciServer
 
 from builders import Built, image, index, sbom, signature
 from ecr_server import DEV, PROD, Served
-from tallyman_cli.copy import run
+from tallyman_cli.copy.copy import run
 
 CHILD = image("child")
 BUILTS = {"v0": index(CHILD, image("other", architecture="arm64")), "v1": image("1"), "v2": image("2")}

@@ -18,7 +18,7 @@ from builders import big_layer, image, index
 from tallyman.adapters.http import connections
 from tallyman.adapters.http.pooled import Http
 from tallyman.adapters.http.proxies import Proxy
-from tallyman_cli.copy import run
+from tallyman_cli.copy.copy import run
 
 BUILT = index(image(big_layer(3_000_000), "a"), image("b", architecture="arm64"))
 FROM, TO = "registry.test", "mirror.example:5443"

@@ -10,7 +10,7 @@ import yaml
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from tallyman_cli.local import app
+from tallyman_cli.local.commands import app
 from tallyman_local.registries import Registries
 
 HERE = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from tallyman.adapters.ecr.view import EcrView
 from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotAllowed, Unreachable
 from tallyman.settings import Settings
-from tallyman_cli.own_clients import PeopleClients
+from tallyman_cli.shared.own_clients import PeopleClients
 
 HUB = DEV.registry
 

@@ -11,12 +11,12 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import PREDICATE
 from tallyman.domain.images.versions import parse_version
-from tallyman_cli import building
-from tallyman_cli.attesting import IN_TOTO, SLSA, annotations, provenance
-from tallyman_cli.built_image import CONFIG, IMAGE, BuiltImage, attachment, in_memory, to_json
-from tallyman_cli.checkout import Checkout
-from tallyman_cli.image_view import ImageView
-from tallyman_cli.invocation import here
+from tallyman_cli.build import building
+from tallyman_cli.build.built_image import CONFIG, IMAGE, BuiltImage, attachment, in_memory, to_json
+from tallyman_cli.build.checkout import Checkout
+from tallyman_cli.build.invocation import here
+from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
+from tallyman_cli.registry.image_view import ImageView
 
 NAME = "rocketseat/widget-server"
 

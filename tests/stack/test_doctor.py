@@ -13,10 +13,10 @@ from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
 import builders as b
-from tallyman_cli.checkup_contents import Contents
-from tallyman_cli.checkup_repositories import Repositories
-from tallyman_cli.checkup_trip import Trip
-from tallyman_cli.finding import Finding, Site, clients
+from tallyman_cli.doctor.content_checks import Contents
+from tallyman_cli.doctor.finding import Finding, Site, clients
+from tallyman_cli.doctor.repositories import Repositories
+from tallyman_cli.doctor.round_trip import Trip
 from tallyman_cli.main import app
 
 NAME = "rocketseat/doctor"

@@ -10,7 +10,9 @@ from deployed import Deployed, deployed
 import builders as b
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
-from tallyman_cli import retention, retention_plan, retention_proof
+from tallyman_cli.retention import commands as retention
+from tallyman_cli.retention import plan as retention_plan
+from tallyman_cli.retention import proof as retention_proof
 
 POLICY = """
 environments:

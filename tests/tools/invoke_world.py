@@ -1,7 +1,7 @@
 """What `make invoke` does around one function: the local cloud is brought to where the event finds something, and
 what the function wrote is told.
 
-The events of `events/` tell of a push of `tallyman_cli.event_parts.event_image`. Here it is pushed for real, and what
+The events of `events/` tell of a push of `tallyman_cli.events.parts.event_image`. Here it is pushed for real, and what
 the function under test is to find out is kept from the cloud's own workers: they lose that event.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import boto3
 
-from tallyman_cli.context import Stack, connect
-from tallyman_cli.creation import create_in
-from tallyman_cli.event_parts import NAME, TAG, event_image
+from tallyman_cli.events.parts import NAME, TAG, event_image
+from tallyman_cli.registry.creation import create_in
+from tallyman_cli.shared.context import Stack, connect
 
 
 def control(url: str, path: str, **request: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tallyman_cli.copy import parser, run
+from tallyman_cli.copy.copy import parser, run
 from tallyman_cli.main import app
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -7,7 +7,7 @@ import pytest
 
 from builders import PROD, digest_of
 from tallyman.services.copying.streams import MOST, Streams, beginning
-from tallyman_cli.copy_progress import Counting, Shown
+from tallyman_cli.copy.progress import Counting, Shown
 
 
 class Clock:

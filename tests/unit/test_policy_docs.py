@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.policy import json_schema
-from tallyman_cli.policy import summary
+from tallyman_cli.setup.policy import summary
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/policy.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tallyman_cli.policy import app, schema_text
+from tallyman_cli.setup.policy import app, schema_text
 
 ROOT = Path(__file__).parents[2]
 POLICIES = [

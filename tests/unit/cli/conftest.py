@@ -8,7 +8,7 @@ from cli_world import POLICY, World
 
 from builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
-from tallyman_cli import context
+from tallyman_cli.shared import context
 
 
 @pytest.fixture

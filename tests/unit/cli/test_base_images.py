@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tallyman.domain.images.versions import parse_version
-from tallyman_cli.attesting import of_base
-from tallyman_cli.building import Wanted
-from tallyman_cli.checkout import Checkout
-from tallyman_cli.dockerfile import Base, stands_on
-from tallyman_cli.tagging import Suggestion
+from tallyman_cli.build.building import Wanted
+from tallyman_cli.build.checkout import Checkout
+from tallyman_cli.build.dockerfile import Base, stands_on
+from tallyman_cli.build.statements import of_base
+from tallyman_cli.build.tagging import Suggestion
 
 DIGEST = "sha256:" + "1" * 64
 NAME, PIN = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"

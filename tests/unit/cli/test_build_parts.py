@@ -8,9 +8,9 @@ import pytest
 import scripted_docker
 
 from tallyman.errors import Refused
-from tallyman_cli.dockerfile import base_alone, bases
-from tallyman_cli.image_layers import settle_times, unpack
-from tallyman_cli.invocation import here
+from tallyman_cli.build.dockerfile import base_alone, bases
+from tallyman_cli.build.image_layers import settle_times, unpack
+from tallyman_cli.build.invocation import here
 
 
 @pytest.mark.parametrize(

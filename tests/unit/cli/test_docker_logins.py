@@ -9,7 +9,7 @@ import pytest
 
 from tallyman.adapters.oci.auth import Login
 from tallyman.errors import BadInput
-from tallyman_cli.docker_logins import DockerLogins
+from tallyman_cli.copy.docker_logins import DockerLogins
 
 AUTH = base64.b64encode(b"me:a:word").decode()
 ME = Login("me", "a:word")

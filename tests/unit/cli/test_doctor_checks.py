@@ -18,11 +18,11 @@ from tallyman.ports.records import StateChange
 from tallyman.services.reconcile.sweep import SWEEP
 from tallyman.services.recording.registry_state import ACTIVE
 from tallyman.services.recording.round_trip import trip_partition
-from tallyman_cli.checkup import Checkup
-from tallyman_cli.checkup_quotas import IMAGES, PUT, REPOSITORIES, Quotas
-from tallyman_cli.checkup_repositories import open_to_all
-from tallyman_cli.checkup_trip import Trip
-from tallyman_cli.finding import Finding, Site
+from tallyman_cli.doctor.checks import Checkup
+from tallyman_cli.doctor.finding import Finding, Site
+from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
+from tallyman_cli.doctor.repositories import open_to_all
+from tallyman_cli.doctor.round_trip import Trip
 
 SPOKE = PROD.registry.account
 

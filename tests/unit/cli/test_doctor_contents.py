@@ -12,9 +12,9 @@ from tallyman.domain.times import format_time
 from tallyman.ports.records import StateChange
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.reconcile.sweep import SWEEP
-from tallyman_cli.checkup_contents import Contents
-from tallyman_cli.contents import Held, applications, bases, host
-from tallyman_cli.finding import Finding, Site
+from tallyman_cli.doctor.content_checks import Contents
+from tallyman_cli.doctor.contents import Held, applications, bases, host
+from tallyman_cli.doctor.finding import Finding, Site
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 APP = "https://github.com/rocketseat/widget-server"

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tallyman.domain.names import Digest
-from tallyman_cli.event_parts import event_image
+from tallyman_cli.events.parts import event_image
 from tallyman_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[3]

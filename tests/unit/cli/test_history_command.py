@@ -12,7 +12,7 @@ from fakes import FakeLedger
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.history.fold import history
 from tallyman.domain.names import Digest
-from tallyman_cli import rows
+from tallyman_cli.shared import rows
 
 NAME = "dev/rocketseat/widget-server"
 

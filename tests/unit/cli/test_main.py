@@ -18,7 +18,7 @@ from builders import DEV, image
 from tallyman.adapters.files import policy_file
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
 from tallyman.services.deciding.policy_in_force import publish
-from tallyman_cli import aws, context, output
+from tallyman_cli.shared import aws, context, output
 
 HISTORY = ("history", "dev/rocketseat/widget-server")
 

@@ -10,7 +10,7 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.errors import Unreachable
-from tallyman_cli.creation import differences
+from tallyman_cli.registry.creation import differences
 
 CREATE = ("repository", "create", "rocketseat/widget-server", "--in")
 

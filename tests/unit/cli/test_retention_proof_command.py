@@ -135,7 +135,7 @@ def test_restore_copies_a_removed_image_with_its_tags_from_where_it_still_is(
         copied.append(arguments)
         return status
 
-    monkeypatch.setattr("tallyman_cli.copy.run", run)
+    monkeypatch.setattr("tallyman_cli.copy.copy.run", run)
     assert keeper.world.registries.push(PROD, image("v1.0.0"), "v1.0.0") == gone
     told = keeper.json("restore", at(gone), status=status)
     source, target = f"{PROD.registry.host}/{PROD.name}@{gone}", f"{DEV.registry.host}/{DEV.name}:v1.0.0"
@@ -150,7 +150,7 @@ def test_a_tag_that_is_taken_by_now_does_not_come_back(
     keeper: Keeper, gone: Digest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[str] = []
-    monkeypatch.setattr("tallyman_cli.copy.run", lambda arguments, **_: copied.append(arguments[1]) or 0)
+    monkeypatch.setattr("tallyman_cli.copy.copy.run", lambda arguments, **_: copied.append(arguments[1]) or 0)
     keeper.world.registries.push(PROD, image("v1.0.0"), "v1.0.0")
     keeper.world.registries.push(DEV, image("another"), "v1.0.0")
     assert keeper.json("restore", at(gone))["tags"] == []

@@ -8,11 +8,11 @@ import pytest
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.policy import Policy, RepositoryRule
 from tallyman.errors import BadInput
-from tallyman_cli import checkout
-from tallyman_cli.attesting import annotations, provenance, sbom
-from tallyman_cli.dockerfile import Base, bases
-from tallyman_cli.invocation import Invocation
-from tallyman_cli.tagging import next_free, suggest
+from tallyman_cli.build import checkout
+from tallyman_cli.build.dockerfile import Base, bases
+from tallyman_cli.build.invocation import Invocation
+from tallyman_cli.build.statements import annotations, provenance, sbom
+from tallyman_cli.build.tagging import next_free, suggest
 
 CI = ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH")
 

@@ -1,0 +1,1 @@
+"""`tallyman build`, `tallyman tag`: from a commit to a pushed image."""

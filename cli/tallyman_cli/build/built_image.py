@@ -1,0 +1,204 @@
+"""What a builder made, as an OCI image whose digest depends on the commit alone, and on what builds.
+
+Builders stamp the time of the build into the configuration and into every file that they write; here both become the
+commit's. Layers of the base image keep their bytes.
+"""
+
+import json
+import tarfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time
+from tallyman.errors import Refused
+from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, packages, settle_times, unpack
+
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+
+_VOLATILE = ("container", "container_config", "docker_version", "id", "parent", "moby.buildkit.cache.v0",
+             "moby.buildkit.buildinfo.v1")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image with its blobs. `platform`: os/architecture[/variant]; `packages`: name → version, found inside."""
+
+    manifest: Manifest
+    blobs: tuple[Blob, ...]
+    platform: Mapping[str, str]
+    packages: Mapping[str, str]
+
+
+def in_memory(raw: bytes, media_type: str) -> Blob:
+    """A small blob."""
+    return Blob(Digest.of(raw), len(raw), media_type, raw=raw)
+
+
+def to_json(document: Mapping[str, object]) -> bytes:
+    """A document as it is stored; the same document gives the same bytes."""
+    return json.dumps(document, separators=(",", ":"), sort_keys=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an image is finished. `at`: the commit's time; `annotations`: the manifest's; `base`: layers that keep their
+    bytes, each by the digest by which the builder names it; `platform` (os/architecture): what the configuration is to
+    say instead of what the builder wrote; `scratch`: where the layers are put."""
+
+    at: datetime
+    annotations: Mapping[str, str]
+    scratch: Path
+    base: Collection[str] = ()
+    platform: str | None = None
+
+    def from_saved(self, saved: Path) -> BuiltImage:
+        """From the file that `docker save` wrote: layers are named by what they are unpacked (`diff_ids`). Cost: each
+        layer read twice and compressed once, bounded memory."""
+        with tarfile.open(saved) as archive:
+            (listed,) = json.loads(_read(archive, "manifest.json"))
+            config: dict[str, Any] = json.loads(_read(archive, listed["Config"]))
+            named = config["rootfs"]["diff_ids"]
+            layers = [
+                self._layer(archive, name, number, named[number] in self.base)
+                for number, name in enumerate(listed["Layers"])
+            ]
+        return self._image(config, layers)
+
+    def from_layout(self, layout: Path) -> BuiltImage:
+        """From an OCI archive: the base's layers are taken over as they lie in their registry, others as above."""
+        with tarfile.open(layout) as archive:
+            manifest = layout_manifest(archive)
+            config: dict[str, Any] = json.loads(_read(archive, _path(manifest["config"]["digest"])))
+            layers = []
+            for number, layer in enumerate(manifest["layers"]):
+                if layer["digest"] in self.base:
+                    kept = self._kept(archive, layer, number)
+                    layers.append((kept, Digest(config["rootfs"]["diff_ids"][number]), self._look_into(kept, number)))
+                else:
+                    layers.append(self._layer(archive, _path(layer["digest"]), number, False))
+        return self._image(config, layers)
+
+    def _layer(
+        self, archive: tarfile.TarFile, name: str, number: int, base: bool
+    ) -> tuple[Blob, Digest, dict[str, str]]:
+        with _open(archive, name) as source:
+            plain = unpack(source, self.scratch / f"{number}.tar")
+        if not base:
+            settle_times(plain, int(self.at.timestamp()))
+        made = compress(plain), digest_of(plain), packages(plain)
+        plain.unlink()
+        return made
+
+    def _kept(self, archive: tarfile.TarFile, layer: Mapping[str, Any], number: int) -> Blob:
+        file = self.scratch / f"{number}.kept"
+        with _open(archive, _path(layer["digest"])) as source, file.open("wb") as target:
+            while piece := source.read(PIECE):
+                target.write(piece)
+        return Blob(Digest.parse(layer["digest"]), file.stat().st_size, layer["mediaType"], file=file)
+
+    def _look_into(self, kept: Blob, number: int) -> dict[str, str]:
+        """Of a base's layer that is compressed with zstd nothing is known."""
+        assert kept.file is not None  # it was just written
+        if kept.media_type.endswith("zstd"):
+            return {}
+        with kept.file.open("rb") as source:
+            plain = unpack(source, self.scratch / f"{number}.tar")
+        found = packages(plain)
+        plain.unlink()
+        return found
+
+    def _image(self, config: dict[str, Any], layers: Sequence[tuple[Blob, Digest, dict[str, str]]]) -> BuiltImage:
+        if self.platform:
+            config["os"], config["architecture"], *variant = self.platform.split("/")
+            if variant:
+                config["variant"] = variant[0]
+        config["created"] = format_time(self.at)
+        for entry in config.get("history", []):
+            entry["created"] = config["created"]  # a step of the builder's cache is as old as the build that made it
+        for changing in _VOLATILE:
+            config.pop(changing, None)
+        config.get("config", {}).pop("Image", None)  # the engine's id of an image in between
+        config["rootfs"] = {"type": "layers", "diff_ids": [plain for _, plain, _ in layers]}
+        config_blob = in_memory(to_json(config), CONFIG)
+        document = {
+            "schemaVersion": 2,
+            "mediaType": IMAGE,
+            "config": config_blob.descriptor(),
+            "layers": [blob.descriptor() for blob, _, _ in layers],
+            "annotations": dict(self.annotations),
+        }
+        told = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
+        inside = {name: version for _, _, found in layers for name, version in found.items()}
+        manifest = Manifest(to_json(document), IMAGE)
+        return BuiltImage(manifest, (config_blob, *(blob for blob, _, _ in layers)), told, inside)
+
+
+def layout_manifest(archive: tarfile.TarFile) -> dict[str, Any]:
+    """The one image's manifest in an OCI archive. Refused: there are more."""
+    listed: dict[str, Any] = json.loads(_read(archive, "index.json"))
+    while "manifests" in listed:
+        images = [m for m in listed["manifests"] if (m.get("platform") or {}).get("os") != "unknown"]
+        if len(images) != 1:
+            raise Refused(f"the builder made {len(images)} images where one was asked for")
+        listed = json.loads(_read(archive, _path(images[0]["digest"])))
+    return listed
+
+
+def index_of(children: Sequence[tuple[Manifest, Mapping[str, str]]], annotations: Mapping[str, str]) -> Manifest:
+    """The index of platform images; in the order of their platforms, whoever was built first."""
+    listed = sorted(children, key=lambda child: tuple(child[1].values()))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [
+            {
+                "mediaType": child.media_type,
+                "digest": child.digest,
+                "size": len(child.raw),
+                "platform": dict(platform),
+            }
+            for child, platform in listed
+        ],
+        "annotations": dict(annotations),
+    }
+    return Manifest(to_json(document), INDEX)
+
+
+def attachment(
+    subject: Manifest, kind: str, document: Mapping[str, object], annotations: Mapping[str, str] | None = None
+) -> tuple[Manifest, tuple[Blob, ...]]:
+    """A document as a referrer of an image: an artifact manifest, and its blobs."""
+    content, empty = in_memory(to_json(document), kind), in_memory(b"{}", EMPTY)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "artifactType": kind,
+        "config": empty.descriptor(),
+        "layers": [content.descriptor()],
+        "subject": {"mediaType": subject.media_type, "digest": subject.digest, "size": len(subject.raw)},
+        **({"annotations": dict(annotations)} if annotations else {}),
+    }
+    return Manifest(to_json(manifest), IMAGE), (empty, content)
+
+
+def _path(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _open(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    stream = archive.extractfile(name)
+    assert stream is not None, name  # what the archive lists are files
+    return stream
+
+
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    with _open(archive, name) as stream:
+        return stream.read()

@@ -1,0 +1,166 @@
+"""`tallyman build`: from a commit to an image that is pushed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name
+from tallyman.errors import BadInput
+from tallyman_cli.build import building
+from tallyman_cli.build.builder import find
+from tallyman_cli.build.building import Wanted
+from tallyman_cli.build.checkout import read
+from tallyman_cli.build.tagging import suggest
+from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.addresses import address
+from tallyman_cli.shared.context import Stack
+
+
+def build(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
+    repository: Annotated[
+        str, typer.Option("--repository", metavar="NAME", help="What the image is called.", show_default=False)
+    ] = "",
+    environment: Annotated[str, typer.Option("--in", metavar="ENVIRONMENT", help="Where it is pushed to.")] = "dev",
+    push: Annotated[bool, typer.Option("--push", help="Push it, the tags last; without, it is only built.")] = False,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            "--platform",
+            metavar="OS/ARCHITECTURE",
+            help="Build for this one; for several, with commas, into an index.",
+            show_default="this machine",
+        ),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            "--parts",
+            metavar="NAME",
+            help="The repository where platforms wait to be joined: push without tags, and leave word there.",
+            show_default=False,
+        ),
+    ] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join",
+            metavar="ARCHITECTURES",
+            help="Build nothing: join what waits in --parts (amd64,arm64) into an index.",
+            show_default=False,
+        ),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            "--cache",
+            metavar="NAME",
+            help="The repository that keeps the builder's cache, where the builder can.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Build the image of a commit and push it, tagged with version and commit.
+
+    The same commit gives the same digest. A tag that is there and was built from this commit: done already. One that
+    was built from another: refused, with the tag to use. Exit status: 0 done, 1 refused or failed, 2 bad input.
+    """
+    if not repository:
+        raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
+    if join and not parts:
+        raise BadInput("--join needs --parts: the repository where the platforms' images wait")
+    checkout = read(path)
+    name = parse_repository_name(repository)
+    rules = context.rules(stack, policy).repository(name)
+    wanted = Wanted(checkout, suggest(checkout, rules), name)
+    for each in wanted.suggestion.left_out:
+        output.say(f"left out: {each}")
+    platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
+    if parts and len(platforms) > 1:
+        raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
+    if push:
+        answer = _push(wanted, environment, platforms, parts, join, cache, stack, policy)
+    else:
+        answer = _only(wanted, platforms)
+    if as_json:
+        output.data(answer)
+        return
+    for image in answer["images"] or [answer["digest"]]:
+        output.line(image)
+
+
+def _only(wanted: Wanted, platforms: list[str]) -> dict[str, Any]:
+    with building.scratch_folder() as scratch:
+        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms)
+    output.say(f"built, not pushed (--push): its tags would be {', '.join(wanted.suggestion.tags)}")
+    return _answer(wanted, building.together(images, wanted), None, "built")
+
+
+def _push(
+    wanted: Wanted,
+    environment: str,
+    platforms: list[str],
+    parts: str | None,
+    join: str | None,
+    cache: str | None,
+    stack: str | None,
+    policy: Path | None,
+) -> dict[str, Any]:
+    opened = context.connect(stack, policy)
+    place = building.repository(opened, wanted.name, environment)
+    if found := building.there(opened, place, wanted):
+        output.say(f"{place}@{found} was built from this commit: done already")
+        manifest = opened.source.manifest(place, found)
+        assert manifest is not None  # it was read a moment ago
+        building.tag(opened, place, manifest, wanted.suggestion.tags)
+        return _answer(wanted, manifest, place, "there")
+    waiting = Repository(place.registry, parse_repository_name(parts)) if parts else None
+    if join and waiting:
+        root = building.join(opened, place, waiting, wanted, join.split(","))
+        return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+    kept = address(opened.policy, Repository(place.registry, parse_repository_name(cache))) if cache else None
+    with building.scratch_folder() as scratch:
+        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms, kept)
+        for image in images:
+            building.push_content(opened, place, image)
+            _told(building.attach(opened, place, wanted, image.manifest, image.packages))
+            if waiting:
+                output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")
+    root = building.together(images, wanted)
+    if waiting:
+        return _answer(wanted, root, place, "part")
+    return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+
+
+def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest) -> Manifest:
+    """An index with its provenance, then the tags; an image is there already."""
+    if root.is_index:
+        opened.target.put_manifest(place, root)
+        _told(building.attach(opened, place, wanted, root, None))
+    building.tag(opened, place, root, wanted.suggestion.tags)
+    return root
+
+
+def _told(referrers: list[Digest]) -> None:
+    for referrer in referrers:
+        output.say(f"attached {referrer}")
+
+
+def _answer(wanted: Wanted, manifest: Manifest, place: Repository | None, state: str) -> dict[str, Any]:
+    tags = list(wanted.suggestion.tags) if state in ("pushed", "there") else []
+    registry: Registry | None = place.registry if place else None
+    return {
+        "state": state,
+        "repository": wanted.name,
+        "registry": str(registry) if registry else None,
+        "commit": wanted.checkout.commit,
+        "version": wanted.suggestion.version,
+        "tags": tags,
+        "digest": manifest.digest,
+        "images": [place.at(manifest.digest)] if place else [],
+    }

@@ -1,0 +1,85 @@
+"""One image of one platform, built from a commit by whatever builds here."""
+
+import json
+import re
+import tarfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallyman.errors import Refused
+from tallyman_cli.build.builder import Builder, Say, dockerfile_of, run
+from tallyman_cli.build.built_image import BuiltImage, Finish, layout_manifest
+from tallyman_cli.build.checkout import Checkout, archive
+from tallyman_cli.build.dockerfile import base_alone, bases
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is built how. `cache`: where the builder's cache is kept, an address such as HOST/NAME:TAG; only a BuildKit
+    by itself can, others do without."""
+
+    builder: Builder
+    checkout: Checkout
+    labels: Mapping[str, str]
+    platform: str | None = None
+    cache: str | None = None
+
+    def build(self, scratch: Path, say: Say) -> BuiltImage:
+        """Refused with the builder's last words where it fails. Cost: besides the build, one of the base image alone,
+        to know its layers, and what `Finish` says."""
+        dockerfile = dockerfile_of(self.checkout.folder)
+        alone = base_alone(dockerfile)
+        # From scratch a builder may name its own platform, whatever was asked for; a base image names the right one.
+        platform = None if bases(dockerfile) else self.platform
+        labels = [word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")]
+        made = self._run(archive(self.checkout), scratch / "image", labels, say)
+        base = self._layers(self._run(alone.encode(), scratch / "base", [], None)) if alone else ()
+        finish = Finish(self.checkout.at, self.labels, scratch, base, platform)
+        if self.builder.apart:
+            built = finish.from_layout(made)
+        else:
+            saved = scratch / "image.tar"
+            run(["docker", "save", "--output", str(saved), made.read_text().strip()])
+            built = finish.from_saved(saved)
+            saved.unlink()
+        made.unlink()
+        return built
+
+    def _run(self, context: bytes, made: Path, more: list[str], say: Say | None) -> Path:
+        """Builds; what is there then: the OCI archive, or a file with the image's id. `say`: None for the base alone,
+        which needs no cache."""
+        command = [*self.builder.command(), *more]
+        if self.builder.apart:
+            command += ["--output", f"type=oci,dest={made},compression=gzip"]
+        else:
+            command += ["--iidfile", str(made), *(["--load"] if self.builder.name else [])]
+        command += ["--build-arg", f"SOURCE_DATE_EPOCH={int(self.checkout.at.timestamp())}"]
+        if self.platform:
+            command += ["--platform", self.platform]
+        if say is None or not (self.cache and self.builder.apart):
+            run([*command, "-"], context)
+            return made
+        try:
+            said = run([*command, *self.builder.caching(self.cache), "-"], context)
+        except Refused as error:
+            if "cache" not in str(error).lower():
+                raise
+            say(f"the cache {self.cache} is of no use now, built without it: {str(error).splitlines()[-1]}")
+            run([*command, "-"], context)
+        else:
+            for words in re.findall(r"^#\d+ ERROR: (.+)$", said, re.MULTILINE):
+                # a step that failed would have failed the build; that there is no cache yet is no news
+                if not ("importer" in words and "not found" in words):
+                    say(f"the cache {self.cache}: {words}")
+        return made
+
+    def _layers(self, base: Path) -> Collection[str]:
+        """The layers of the base image, as the builder names them."""
+        if self.builder.apart:
+            with tarfile.open(base) as layout:
+                found = [str(layer["digest"]) for layer in layout_manifest(layout)["layers"]]
+            base.unlink()
+            return found
+        told = run(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", base.read_text().strip()])
+        return list(json.loads(told.strip().splitlines()[0]) or ())

@@ -1,0 +1,51 @@
+"""`tallyman tag`: the tags of a build."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.names import parse_repository_name
+from tallyman_cli.build.checkout import read
+from tallyman_cli.build.tagging import suggest
+from tallyman_cli.shared import context, options, output
+
+app = typer.Typer(help="The tags of a build.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """The tags of a build."""
+
+
+@app.command("suggest")
+def suggest_tags(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder that is built.")] = Path(),
+    repository: Annotated[
+        str | None,
+        typer.Option("--repository", metavar="NAME", help="By the policy's rules for this one.", show_default=False),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Say which tags a build of this commit gets, one a line.
+
+    The version and the commit (v1.4.0-3f2a91c), the version alone where the commit has that Git tag, and branch tags
+    where the policy lets them move. Without --repository no policy is asked. Exit status: 2 where no tag is allowed.
+    """
+    checkout = read(path)
+    rule = None
+    if repository is not None:
+        rule = context.rules(stack, policy).repository(parse_repository_name(repository))
+    found = suggest(checkout, rule)
+    for each in found.left_out:
+        output.say(f"left out: {each}")
+    if as_json:
+        output.data({
+            "commit": checkout.commit, "version": found.version, "tags": list(found.tags),
+            "left_out": list(found.left_out), "branch": checkout.branch,
+        })  # fmt: skip
+        return
+    for tag in found.tags:
+        output.line(tag)

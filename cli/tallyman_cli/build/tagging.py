@@ -1,0 +1,68 @@
+"""Which tags a build gets: the same code reads them that the policy's rules are read by."""
+
+import re
+from dataclasses import dataclass
+
+from tallyman.domain.images.versions import parse_version
+from tallyman.domain.policy import RepositoryRule
+from tallyman.errors import BadInput
+from tallyman_cli.build.checkout import Checkout
+
+MAIN = ("main", "master")
+"""Branches whose newest build is `latest`, where the policy lets that tag move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """`tags`: the version with the commit first, so that no tag that moves is ever alone; `left_out`: tags that the
+    policy does not let in, each with why."""
+
+    version: str
+    tags: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestion:
+    """`v<semver>-<commit>` for each build, `v<semver>` where the commit has that Git tag, and of the branch, each only
+    where the policy allows the tag: `<branch>-<commit>`, by which a policy can tell builds of main from others; its
+    name, and `latest` on main, where they may move.
+
+    BadInput where the policy lets none in that names the version.
+    """
+    version = checkout.released or checkout.version
+    plain = f"v{version.text.removeprefix('v').partition('+')[0]}"
+    major, minor, patch = version.release
+    exact = f"v{major}.{minor}.{patch}-{checkout.short}"
+    assert parse_version(exact) is not None  # by its making
+    fixed = [exact, *([plain] if checkout.released else [])]
+    tags = [tag for tag in fixed if rule is None or rule.tags.allows(tag)]
+    left_out = [f"{tag}: the policy allows {rule.tags}" for tag in fixed if rule is not None and tag not in tags]
+    if not tags:
+        raise BadInput(f"no tag for this build: {'; '.join(left_out)}")
+    if (
+        rule is not None
+        and checkout.branch
+        and rule.tags.allows(mark := f"{_as_tag(checkout.branch)}-{checkout.short}")
+    ):
+        tags.append(mark)
+    for tag in _moving(checkout.branch) if rule is not None else ():
+        if rule is not None and rule.tags.allows(tag) and rule.create.may_move(tag):
+            tags.append(tag)
+    return Suggestion(plain, tuple(tags), tuple(left_out))
+
+
+def _moving(branch: str | None) -> list[str]:
+    return [_as_tag(branch), *(["latest"] if branch in MAIN else [])] if branch else []
+
+
+def _as_tag(branch: str) -> str:
+    """`feature/login` → `feature-login`; a tag begins with a letter, a digit or _."""
+    return re.sub(r"[^0-9A-Za-z_.-]+", "-", branch).strip("-.")[:80] or "branch"
+
+
+def next_free(version: str) -> str:
+    """The next version after this one, for who has to choose another: `v1.2.3` → `v1.2.4`."""
+    parsed = parse_version(version)
+    assert parsed is not None  # it was suggested
+    major, minor, patch = parsed.release
+    return f"v{major}.{minor}.{patch + 1}"

@@ -1,0 +1,1 @@
+"""`tallyman copy`: images between any registries and layouts."""

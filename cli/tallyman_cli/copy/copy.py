@@ -1,0 +1,206 @@
+"""`tallyman copy`: images from any registry or layout to several others.
+
+Without typer and rich, and started past them (see start.py): what is imported counts in every copy of a small image.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.errors import BadInput, TallymanError
+from tallyman.services.copying.images import CopyImages
+from tallyman_cli.copy.docker_logins import DockerLogins
+from tallyman_cli.copy.places import Place, parse
+from tallyman_cli.copy.progress import Counting, Shown
+from tallyman_cli.copy.report import Done
+from tallyman_cli.copy.transports import Large, Ways
+
+DONE, NO, BAD = 0, 1, 2
+
+SWITCH = 0.0005
+"""Seconds for which a thread may keep Python to itself while others wait: most of them wait for a registry, and have
+little to do when it answers. The usual 5 ms are longer than a request takes."""
+
+HELP = """Copy images by their digests: between ECR, other registries and OCI layouts, to several targets at once.
+
+A place is ENVIRONMENT/REPOSITORY (as the policy has it), HOST[:PORT]/REPOSITORY, or oci:FOLDER; an image has
+:TAG or @DIGEST after it. A target without a tag takes the source's. All content goes first, the tags last.
+Other registries are entered with what `docker login` left, ECR with your AWS credentials."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(prog="tallyman copy", description=HELP, formatter_class=_formatter)
+    made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
+    made.add_argument(
+        "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
+    )
+    made.add_argument("--all-tags", action="store_true", help="every tagged image of the repository")
+    made.add_argument(
+        "--referrers", action="store_true", help="with --all-tags: ask for those of images that are there too"
+    )
+    made.add_argument("--keep-tags", action="store_true", help="never move a tag that names another image already")
+    made.add_argument("--dry-run", action="store_true", help="only say what would travel")
+    made.add_argument("--plain-http", metavar="HOST", action="append", default=[], help="a host that speaks no TLS")
+    made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (found out by measuring)")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument(
+        "--policy", type=Path, metavar="FILE", help="where environments are looked up (or TALLYMAN_POLICY)"
+    )
+    made.add_argument("--stack", metavar="NAME", help="the stack (or TALLYMAN_STACK)")
+    made.set_defaults(clients=_own_clients)
+    return made
+
+
+def run(arguments: Sequence[str], **defaults: Any) -> int:
+    """The exit status: 0 everything is there, 1 something is not, 2 bad input.
+
+    `defaults` are options by name, and `clients`: what makes the clients of AWS (a person's own credentials)."""
+    made = parser()
+    made.set_defaults(**{k: v for k, v in defaults.items() if v is not None})
+    try:
+        options = made.parse_args(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
+    sys.setswitchinterval(SWITCH)
+    copying: _Copy | None = None
+    try:
+        copying = _Copy(options)
+        return copying.run()
+    except TallymanError as error:
+        if options.json:
+            _print({"error": str(error)})
+        print(f"tallyman: {error}", file=sys.stderr)
+        return BAD if isinstance(error, BadInput) else NO
+    except KeyboardInterrupt:
+        print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
+        return 130
+    finally:
+        if copying:
+            copying.ways.close()
+
+
+class _Copy:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.ways = Ways(DockerLogins(), options.clients, options.plain_http)
+        self._policy: Any = None
+
+    def run(self) -> int:
+        """Does it and prints what came of it."""
+        options = self.options
+        source = parse(options.source, self.in_policy)
+        targets = [parse(text, self.in_policy) for text in options.targets]
+        origin = source.repositories[0]
+        places = self._places(source, targets, origin)
+        self.ways.expect([origin, *places])
+        counting = Counting()
+        service = CopyImages(
+            self.ways.reads(origin),
+            self.ways,
+            lambda: float("inf"),
+            counting,
+            options.keep_tags,
+            options.parallel,
+            parts=Large(self.ways),
+        )
+        began = time.monotonic()
+        with Shown(counting):
+            if options.all_tags:
+                from tallyman.services.copying.changes import changed
+
+                found = changed(self.ways, service.source, origin, list(places), every=options.referrers)
+                images, listed, failed, service = (
+                    found.images,
+                    found.listed,
+                    found.failed,
+                    replace(service, source=self.ways.reads(origin), empty=found.empty, seconds=found.seconds),
+                )
+            else:
+                reference = source.reference
+                assert reference is not None
+                images, listed = [service.resolve(origin, reference, None if source.digest else source.tag)], 1
+                failed = {}
+            do = service.plan if options.dry_run else service.copy
+            reports = do(origin, places, images, failed)
+        seconds = time.monotonic() - began
+        done = Done(options, images, listed, reports, counting, seconds)
+        if options.json:
+            _print(done.document())
+        else:
+            done.tell()
+        return DONE if all(report.ok for report in reports.values()) else NO
+
+    def _places(self, source: Place, targets: Sequence[Place], origin: Repository) -> dict[Repository, str | None]:
+        """Where to, with the tag to set there if it is not each image's own."""
+        if self.options.all_tags:
+            if source.reference or any(target.reference for target in targets):
+                raise BadInput("--all-tags copies a repository: leave out :TAG and @DIGEST")
+        elif self.options.referrers:
+            raise BadInput("--referrers is for --all-tags: an image by its own name brings its referrers anyway")
+        elif not source.reference:
+            raise BadInput(f"'{source.text}' names a repository: give :TAG or @DIGEST, or --all-tags")
+        places: dict[Repository, str | None] = {}
+        for target in targets:
+            if target.digest:
+                raise BadInput(f"'{target.text}': a target has a tag, or nothing: the digest is the source's")
+            for repository in target.repositories:
+                if repository == origin and target.tag in (None, source.tag):
+                    raise BadInput(f"'{target.text}' is the source itself")
+                if places.setdefault(repository, target.tag) != target.tag:
+                    raise BadInput(f"'{target.text}': {repository} is named twice, with different tags")
+        return places
+
+    def in_policy(self, text: str) -> Any:
+        """Looks up an address that the policy or AWS knows."""
+        from tallyman_cli.shared import addresses
+
+        if self._policy is None:
+            self._policy = _policy(self.options)
+        return addresses.anywhere(self._policy, text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 64")
+    return int(text)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """As wide as the terminal. argparse finds that out with shutil, for each option and also where no help is shown:
+    its import takes as long as a request."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
+
+
+def _policy(options: argparse.Namespace) -> Any:
+    """The policy of the file that is named, else the one in force in the stack."""
+    from tallyman.adapters.files import policy_file
+
+    path = options.policy or os.environ.get("TALLYMAN_POLICY")
+    if path and (policy := policy_file.load(Path(path))).environments:
+        return policy
+    from tallyman_cli.shared import context
+
+    return context.connect(options.stack, options.policy).policy
+
+
+def _own_clients() -> Any:
+    from tallyman_cli.shared.own_clients import OwnClients
+
+    return OwnClients()
+
+
+def _print(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

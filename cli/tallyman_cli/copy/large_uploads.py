@@ -1,0 +1,154 @@
+"""Uploads of large layers by `tallyman copy`, which another run goes on with: `InParts` for every kind of target.
+
+To ECR by its own calls for parts (services/parts.py), to other registries by OCI's chunked upload. Imported only where
+a layer is that large.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tallyman.adapters.oci.uploads import OciUploads
+from tallyman.domain.locations import Host
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.errors import DigestMismatch, Forgotten, TallymanError, Unreachable, Unsupported
+from tallyman.ports.records import StateChange, StateItem
+from tallyman.services.copying.parts import Parts
+from tallyman_cli.copy.kept_uploads import KeptUploads, folder
+
+PART = 64 * 1024 * 1024
+"""Bytes of a part to a registry that is no ECR: it is streamed, so its length costs no memory."""
+
+_KEPT = timedelta(days=1)
+
+
+class LargeUploads:
+    """`ways`: what writes everywhere (copy_ways.Ways)."""
+
+    def __init__(self, ways: Any) -> None:
+        self._ways = ways
+        self._kept = KeptUploads(folder())
+        self._whole: set[Registry] = set()
+        self._making = threading.Lock()
+        self._parts: Parts | None = None
+
+    def takes(self, repository: Repository) -> bool:
+        """Whether that registry has not refused parts before."""
+        return repository.registry not in self._whole
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        """Bytes that the registry has of an upload that was begun; 0 too where another run is at it."""
+        if not self._kept.take(repository, digest):
+            return 0
+        if not isinstance(repository.registry, Host):
+            return self._ecr.offset(repository, digest)
+        item = self._kept.get(*_key(repository, digest))
+        if item is None:
+            return 0
+        try:
+            have, session = self._oci.reached(repository, str(item.data["session"]))
+            if have <= int(item.data["size"]):
+                self._save(repository, digest, session, have, int(item.data["size"]))
+                return have
+        except (TallymanError, LookupError, ValueError):
+            pass  # whatever it is: to begin anew is right, and says what is wrong if that goes on
+        self._drop(repository, digest)
+        return 0
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        """As `Parts.upload`; whole, where another run sends this blob there."""
+        if not self._kept.holds(repository, digest):
+            self._ways.upload(repository, digest, size, chunks)
+            return
+        try:
+            if isinstance(repository.registry, Host):
+                self._chunked(repository, digest, size, start, chunks)
+            else:
+                self._ecr.upload(repository, digest, size, start, chunks)
+        finally:
+            self._kept.release(repository, digest)
+
+    def _chunked(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        item = self._kept.get(*_key(repository, digest))
+        if item is None and start:
+            raise Forgotten(f"the upload of {digest} to {repository} was given up: it begins anew")
+        first = have = int(item.data["offset"]) if item else 0
+        try:
+            session = str(item.data["session"]) if item else self._oci.begin(repository, digest)
+            self._save(repository, digest, session, have, size)
+            rest = _Rest(chunks, have - start)
+            while have < size:
+                length = min(PART, size - have)
+                found, session = self._oci.send_part(repository, session, have, length, rest.take(length))
+                if found != have + length:
+                    raise Unreachable(f"{repository} has {found} bytes of {digest}, not {have + length}")
+                have = found
+                self._save(repository, digest, session, have, size)
+            self._oci.complete(repository, session, digest)
+        except Forgotten:
+            self._drop(repository, digest)
+            raise
+        except Unsupported as error:
+            self._drop(repository, digest)
+            self._whole.add(repository.registry)
+            raise Forgotten(f"{repository} takes no parts, {digest} goes whole: {error}") from error
+        except DigestMismatch as error:
+            self._drop(repository, digest)
+            if not first:
+                raise
+            raise Forgotten(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+        self._drop(repository, digest)
+
+    @property
+    def _oci(self) -> OciUploads:
+        return OciUploads(self._ways.push_http)
+
+    @property
+    def _ecr(self) -> Parts:
+        """One for all threads: it bounds how many parts are held at once."""
+        from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
+
+        with self._making:
+            self._parts = self._parts or Parts(EcrLayerUploads(self._ways.own), self._kept, _now)
+            return self._parts
+
+    def _save(self, repository: Repository, digest: Digest, session: str, offset: int, size: int) -> StateItem:
+        pk, sk = _key(repository, digest)
+        before = self._kept.get(pk, sk)
+        revision = before.revision if before else 0
+        data = {"session": session, "offset": offset, "size": size}
+        self._kept.put(StateChange(pk, sk, revision, data, _now() + _KEPT))
+        return StateItem(pk, sk, revision + 1, data)
+
+    def _drop(self, repository: Repository, digest: Digest) -> None:
+        self._kept.delete(*_key(repository, digest), 0)
+
+
+class _Rest:
+    """Chunks cut at the ends of parts."""
+
+    def __init__(self, chunks: Iterable[bytes], skip: int) -> None:
+        self._chunks, self._skip, self._left = iter(chunks), skip, b""
+
+    def take(self, length: int) -> Iterator[bytes]:
+        """The next `length` bytes; fewer are DigestMismatch: a registry told to expect more would wait."""
+        while length:
+            chunk, self._left = self._left or next(self._chunks, b""), b""
+            if not chunk:
+                raise DigestMismatch(f"{length} bytes fewer came than its descriptor says")
+            if self._skip:
+                chunk, self._skip = chunk[self._skip :], max(0, self._skip - len(chunk))
+            if len(chunk) > length:
+                chunk, self._left = chunk[:length], chunk[length:]
+            length -= len(chunk)
+            if chunk:
+                yield chunk
+
+
+def _key(repository: Repository, digest: Digest) -> tuple[str, str]:
+    return f"U#{repository}", str(digest)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,91 @@
+"""What `tallyman copy` says when it is done: as JSON, or in words."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.domain.values import dataclass
+from tallyman.services.copying.images import Image, Report
+from tallyman_cli.copy.progress import Counting, size
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """`listed`: tags of the source, where a repository was copied. `seconds`: of the copy, without the start."""
+
+    options: argparse.Namespace
+    images: Sequence[Image]
+    listed: int
+    reports: Mapping[Repository, Report]
+    counting: Counting
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "source": self.options.source,
+            "images": [{"digest": image.digest, "tag": image.tag} for image in self.images],
+            "listed": self.listed,
+            "bytes_read": self.counting.bytes_read,
+            "seconds": round(self.seconds, 3),
+            "dry_run": self.options.dry_run,
+            "targets": [_target(report, self.counting) for report in self.reports.values()],
+        }
+
+    def tell(self) -> None:
+        """Prints it: what is there on standard output, what is not on standard error."""
+        read, speed = self.counting.bytes_read, self.counting.bytes_read / max(self.seconds, 0.001)
+        if self.options.all_tags:
+            tagged = sum(image.tag is not None for image in self.images)
+            there = f"{self.listed - tagged} of them are there as they are"
+            print(f"{self.listed} tags, {'each asked for' if self.options.referrers else there}")
+        for report in self.reports.values():
+            self._tell(report)
+        if not self.options.dry_run:
+            print(f"{size(read)} read once in {self.seconds:.2f} s, {size(int(speed))}/s")
+
+    def _tell(self, report: Report) -> None:
+        count = self.counting.of(report.repository)
+        if report.plan:
+            plan = report.plan
+            how = "would be mounted" if plan.mounts else "would travel"
+            total = size(sum(plan.blobs.values()))
+            print(f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests")
+            for digest, bytes_ in sorted(plan.blobs.items(), key=lambda item: -item[1]):
+                print(f"  {digest} {size(bytes_)}")
+        elif not report.error and not self.options.dry_run:
+            facts = [f"{size(count.sent)} in {len(report.uploaded)} blobs"]
+            facts += [f"{n} {w}" for n, w in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
+            facts.append(f"{len(report.pushed)} manifests")
+            print(f"{report.repository}: {', '.join(facts)}")
+        for tag, digest in report.tagged.items():
+            print(f"  {tag} {digest}")
+        for digest, why in report.refused_referrers.items():
+            print(f"  referrer {digest} is not there: {why}")
+        for name, error in report.failed.items():
+            print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
+        if report.error:
+            print(f"tallyman: {report.repository}: {report.error}", file=sys.stderr)
+
+
+def _target(report: Report, counting: Counting) -> dict[str, Any]:
+    count = counting.of(report.repository)
+    plan = report.plan
+    return {
+        "target": str(report.repository),
+        "verdict": "done" if report.ok else "failed",
+        "error": str(report.error) if report.error else None,
+        "failed": {name: str(error) for name, error in report.failed.items()},
+        "tags": dict(report.tagged),
+        "pushed": report.pushed,
+        "uploaded": report.uploaded,
+        "mounted": report.mounted,
+        "skipped": count.skipped,
+        "bytes_sent": count.sent,
+        "refused_referrers": report.refused_referrers,
+        "would_push": list(plan.manifests) if plan else None,
+        "would_send": dict(plan.blobs) if plan else None,
+        "would_mount": plan.mounts if plan else None,
+    }

@@ -1,0 +1,237 @@
+"""What reads and writes each kind of place that `tallyman copy` knows: ECR, other registries, OCI layouts."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tallyman.adapters.oci.auth import Logins
+from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.locations import Folder, Host
+from tallyman.domain.names import Digest, Repository
+from tallyman.services.copying.streams import MOST
+
+if TYPE_CHECKING:
+    from tallyman.domain.images.details import ImageDetail
+
+LARGE = 256 * 1024 * 1024
+"""Bytes from which on a layer goes in parts, and a run that broke off is gone on with. Smaller ones are sent again."""
+
+_FALLBACK = re.compile(r"sha256-[0-9a-f]{64}")
+
+
+class Listed:
+    """A repository of ECR whose images were all listed: the list says which of them point at which, so that nobody
+    has to be asked for the referrers of each."""
+
+    def __init__(self, origin: Any, details: "Iterable[ImageDetail]") -> None:
+        self._origin = origin
+        self._pointing: dict[Digest, list[Descriptor]] = {}
+        for detail in details:
+            if detail.subject:
+                found = Descriptor(detail.media_type or "", detail.digest, 0, None, detail.artifact_type)
+                self._pointing.setdefault(detail.subject, []).append(found)
+
+    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+        """By the list."""
+        return self._pointing.get(subject, [])
+
+    @property
+    def pointed_at(self) -> dict[Digest, frozenset[Digest]]:
+        """By subject."""
+        return {subject: frozenset(d.digest for d in found) for subject, found in self._pointing.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._origin, name)
+
+
+class Ways:
+    """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
+
+    def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
+        """`plain`: hosts that speak no TLS. BadInput where the environment names a proxy that can't be used."""
+        self._logins, self._clients, self._plain = logins, clients, plain
+        self._proxy: dict[str, Any] = {}
+        if any(name.lower() in ("https_proxy", "http_proxy") for name in os.environ):
+            from tallyman_cli.copy import proxies
+
+            self._proxy = {"proxy": proxies.of_environment()}
+        self._listed: dict[Repository, Listed] = {}
+        self._fallbacks: dict[Repository, list[str]] = {}
+        self._making = threading.Lock()
+
+    @cached_property
+    def _wire(self) -> Any:
+        from tallyman.adapters.http.client import Wire
+
+        return Wire(**self._proxy)
+
+    def expect(self, repositories: Iterable[Repository]) -> None:
+        """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
+        hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
+        if hosts:
+            from tallyman.adapters.http import connections
+            from tallyman.adapters.oci import requests as oci_http
+
+            if not all(oci_http.unsecured(host, self._plain) for host in hosts):
+                threading.Thread(target=connections.tls, name="tls", daemon=True).start()
+
+    def close(self) -> None:
+        """Closes what connections there are."""
+        if "_wire" in self.__dict__:
+            self._wire.close()
+
+    def _http(self, power: str) -> Any:
+        from tallyman.adapters.oci.requests import OciHttp
+
+        return OciHttp(self._wire, self._logins, power=power, plain=self._plain)
+
+    def _oci(self, http: Any) -> Any:
+        from tallyman.adapters.oci.registry import OciRegistry
+
+        return OciRegistry(http)
+
+    @cached_property
+    def push_http(self) -> Any:
+        """Requests to registries that are written to."""
+        return self._http("pull,push")
+
+    @cached_property
+    def _pull(self) -> Any:
+        return self._oci(self._http("pull"))
+
+    @cached_property
+    def _push(self) -> Any:
+        return self._oci(self.push_http)
+
+    @cached_property
+    def _layout(self) -> Any:
+        from tallyman.adapters.oci.layout import OciLayout
+
+        return OciLayout()
+
+    @cached_property
+    def own(self) -> Any:
+        """Clients of AWS."""
+        return self._clients()
+
+    @cached_property
+    def _ecr_source(self) -> Any:
+        from tallyman.adapters.ecr.source import EcrSource
+        from tallyman.adapters.http.pooled import Http
+
+        return EcrSource(self.own, Http(**self._proxy))
+
+    @cached_property
+    def _ecr_target(self) -> Any:
+        from tallyman.adapters.ecr.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.target import EcrTarget
+        from tallyman.adapters.http.pooled import Http
+
+        # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
+        return EcrTarget(self.own, RegistryHttp(self.own, Http(**self._proxy), "push", attempts=8), put_rate=0)
+
+    def reads(self, repository: Repository) -> Any:
+        """What reads there: an `Origin`."""
+        if isinstance(repository.registry, Folder):
+            return self._layout
+        if isinstance(repository.registry, Host):
+            return self._pull
+        return self._listed.get(repository, self._ecr_source)
+
+    def writes(self, repository: Repository) -> Any:
+        """What writes there."""
+        if isinstance(repository.registry, Folder):
+            return self._layout
+        return self._push if isinstance(repository.registry, Host) else self._ecr_target
+
+    # Destination: any number of targets of any kinds
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        found: set[Digest] = self.writes(repository).missing_blobs(repository, digests)
+        return found
+
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        found: dict[str, Manifest] = self.writes(repository).manifests(repository, references)
+        return found
+
+    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+        return bool(self.writes(repository).mount(repository, digest, source))
+
+    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        self.writes(repository).upload(repository, digest, size, chunks)
+
+    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        self.writes(repository).put_manifest(repository, manifest, tag)
+
+    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+        found: set[Digest] = self.writes(repository).unlisted(repository, manifests)
+        return found
+
+    # Catalogue
+
+    def names(self, repository: Repository) -> dict[str, Digest | None]:
+        """Without the tags of the fallback scheme for referrers: these travel with what they point at."""
+        found: dict[str, Digest | None]
+        if isinstance(repository.registry, Folder):
+            found = self._layout.tags(repository)
+        elif isinstance(repository.registry, Host):
+            with self._making:
+                source = self._pull
+            found = dict.fromkeys(source.tags(repository))
+            self._fallbacks[repository] = [tag for tag in found if _FALLBACK.fullmatch(tag)]
+        else:
+            with self._making:  # several repositories are listed at once
+                source = self._ecr_source
+            details = list(source.images(repository))
+            self._listed[repository] = Listed(source, details)
+            found = {tag: detail.digest for detail in details for tag in detail.tags}
+        return {tag: digest for tag, digest in found.items() if not _FALLBACK.fullmatch(tag)}
+
+    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+        found: dict[str, Digest] = self._pull.digests(repository, tags)
+        return found
+
+    def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
+        """By the list of `names`: ECR's names subjects, others may have tags of the fallback scheme."""
+        if repository in self._listed:
+            return self._listed[repository].pointed_at
+        tags = self._fallbacks.get(repository, ())
+        return {Digest.parse(tag.replace("-", ":")): frozenset() for tag in tags}
+
+    def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
+        """ECR: by the list that was read. Else one question each, MOST at once."""
+        if repository in self._listed:
+            return self._listed[repository].pointed_at
+        with ThreadPoolExecutor(MOST, thread_name_prefix="referrers") as pool:
+            found = pool.map(lambda subject: self.reads(repository).referrers(repository, subject), subjects)
+            return {s: frozenset(d.digest for d in each) for s, each in zip(subjects, found, strict=True)}
+
+
+class Large:
+    """`InParts` of the command: what it takes is loaded with the first layer that is so large."""
+
+    def __init__(self, ways: Ways) -> None:
+        self._ways, self._making = ways, threading.Lock()
+        self._made: Any = None
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """A folder keeps nothing half."""
+        return size >= LARGE and not isinstance(repository.registry, Folder) and bool(self._all.takes(repository))
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        return int(self._all.offset(repository, digest))
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        self._all.upload(repository, digest, size, start, chunks)
+
+    @property
+    def _all(self) -> Any:
+        from tallyman_cli.copy.large_uploads import LargeUploads
+
+        with self._making:
+            self._made = self._made or LargeUploads(self._ways)
+            return self._made

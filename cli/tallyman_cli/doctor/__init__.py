@@ -1,0 +1,1 @@
+"""`tallyman doctor`: whether the stack is well."""

@@ -1,0 +1,149 @@
+"""Whether each repository holds one application, and whether base images are reported and come from own registries."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import parse_time
+from tallyman.errors import BadName
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman_cli.doctor.contents import Held, applications, bases, of_builds
+from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
+from tallyman_cli.shared import addresses
+
+NEWEST = 20
+"""Images of a repository that are looked at: those that tags were last set on."""
+
+APPLICATIONS, BASES = "applications", "base images"
+_SPLIT = "give each a repository of its own: tallyman repository create …"
+_BRING_IN = (
+    "bring them in (tallyman copy, or a pull-through cache of ECR) and build upon those: what is outside can vanish, "
+    "change, and is scanned by nobody here"
+)
+_REPORT = (
+    "build with `tallyman build`, or give the images the labels org.opencontainers.image.base.name and .base.digest"
+)
+_PIN = "name them in the Dockerfile with their digest: FROM image@sha256:…"
+
+
+@dataclass(slots=True)
+class Contents:
+    """The newest images of every repository that is in an environment, by what the ledger says of them: one
+    repository name is one, whatever environments and registries hold it.
+
+    Cost: a Query for the tags of each repository, and one for each of at most 20 images.
+    """
+
+    site: Site
+    _held: dict[str, list[Held]] = field(default_factory=dict)
+
+    def applications(self) -> Iterator[Finding]:
+        """One for each repository that holds several, and one for all the others."""
+        environments = self.site.stack.policy.environments
+        fine = 0
+        for name, held in self._read().items():
+            if several := applications(held, environments):
+                found = f"{name}: evidently holds several applications: {', '.join(several)}"
+                yield Finding(APPLICATIONS, WARN, found, _SPLIT)
+            else:
+                fine += 1
+        if fine:
+            told = (
+                "1 repository holds one application" if fine == 1 else f"{fine} repositories hold one application each"
+            )
+            yield Finding(APPLICATIONS, OK, told)
+        if not self._held:
+            yield Finding(APPLICATIONS, UNKNOWN, "no image is known yet", "push one, then ask again")
+
+    def base_images(self) -> Iterator[Finding]:
+        """One for each repository."""
+        registries = self.site.stack.policy.registries()
+        own = {r.host for r in registries}
+        own |= {value for name, value in os.environ.items() if name.startswith("TALLYMAN_REGISTRY_")}
+        read = {name: bases(held, own) for name, held in self._read().items()}
+        central = {name for found in read.values() for base in found.counts if (name := self._own_name(base))}
+        for name, found in read.items():
+            if name in central:
+                yield Finding(BASES, OK, f"{name}: others stand on it")
+                continue
+            held, wrong, todo = self._held[name], [], []
+            if found.outside:
+                wrong.append(f"from outside: {', '.join(found.outside)}")
+                todo.append(_BRING_IN)
+            if found.unreported:
+                wrong.append(
+                    f"{found.unreported} of the {len(held)} newest images "
+                    f"{'does' if found.unreported == 1 else 'do'} not say upon what"
+                )
+                todo.append(_REPORT)
+            if found.unpinned:
+                wrong.append(f"not pinned by digest: {', '.join(found.unpinned)}")
+                todo.append(_PIN)
+            told = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
+            says = f"{name}: {f'stands on {told}' if told else 'nothing is known'}"
+            if wrong:
+                yield Finding(BASES, WARN, f"{says}; {'; '.join(wrong)}", "; ".join(todo))
+            else:
+                yield Finding(BASES, OK, says)
+
+    def _own_name(self, base: str) -> str | None:
+        """The canonical name of a base image that lies in one of the policy's registries."""
+        try:
+            return addresses.anywhere(self.site.stack.policy, base).canonical
+        except BadName:
+            return None
+
+    def _read(self) -> dict[str, list[Held]]:
+        if not self._held:
+            found: dict[str, dict[Digest, Held]] = {}
+            for place in sorted(self._repositories()):
+                environments = self.site.stack.policy.environments_of(place.registry, place.name)
+                for _, name in environments[:1]:
+                    self.site.say(f"the images of {place} are looked at")
+                    for image in self._newest(place, found.get(name, {})):
+                        found.setdefault(name, {})[image.digest] = image
+            self._held = {name: list(held.values()) for name, held in sorted(found.items())}
+        return self._held
+
+    def _repositories(self) -> Iterator[Repository]:
+        """Those that a sweep has looked at."""
+        places = [Repository.parse(item.sk) for item in self.site.stack.state.list(SWEEP)]
+        names = {place.name for place in places}
+        return (place for place in places if not of_builds(place.name, names))
+
+    def _newest(self, place: Repository, known: dict[Digest, Held]) -> Iterator[Held]:
+        tags: dict[Digest, list[str]] = {}
+        since: dict[Digest, datetime] = {}
+        for item in self.site.stack.state.list(tag_partition(place)):
+            if (digest := item.data.get("digest")) and not item.sk.startswith("sha256-"):  # a tag of what refers
+                at = parse_time(item.data["at"])
+                tags.setdefault(Digest(digest), []).append(item.sk)
+                since[Digest(digest)] = min(at, since.get(Digest(digest), at))
+        for digest in sorted(tags, key=lambda d: since[d], reverse=True)[:NEWEST]:
+            if digest in known:  # in another registry of the same name: the earliest tells when it came
+                first = known[digest]
+                joined = tuple(dict.fromkeys((*first.tags, *tags[digest])))
+                yield Held(digest, joined, min(first.at, since[digest]), first.said)
+                continue
+            facts = self.site.stack.ledger.of_digest(digest)
+            if _runs(facts):
+                yield Held(digest, tuple(tags[digest]), since[digest], _said(facts))
+
+
+def _said(facts: list[Fact]) -> dict[str, str]:
+    """Labels, and over them the annotations: those are of the image itself, labels may be its base's."""
+    said: dict[str, str] = {}
+    for key in ("labels", "built"):
+        for fact in facts:
+            said |= fact.detail.get(key) or {}
+    return said
+
+
+def _runs(facts: list[Fact]) -> bool:
+    """Whether it is an image that can run: what was verified and is for no platform is a chart, a cache or the like."""
+    verified = [f for f in facts if f.kind is Kind.VERIFIED and f.detail["verdict"] == "passed"]
+    return not verified or any(f.detail.get("platforms") for f in verified)

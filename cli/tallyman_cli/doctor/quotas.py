@@ -1,0 +1,64 @@
+"""What ECR allows the hub's account and region, against what is there and what promotions do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.names import Repository
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.settings import Settings
+from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
+
+TITLE = "quotas"
+PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository", "Registered repositories"
+"""As Service Quotas names them."""
+NEAR = 0.8
+_MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Of other accounts only those know who can sign in there: their quotas are not looked at."""
+
+    site: Site
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each of three quotas. Counts are those of the last sweep."""
+        found = self._values()
+        hub = self.site.stack.hub
+        counts = {
+            place: int(item.data.get("images") or 0)
+            for item in self.site.stack.state.list(SWEEP)
+            if (place := Repository.parse(item.sk)).registry == hub
+        }
+        largest = max(counts, key=lambda place: counts[place], default=None)
+        rate = Settings().put_rate
+        for name in (PUT, IMAGES, REPOSITORIES):
+            value = found.get(name)
+            if value is None:
+                yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not tell", "look in the console")
+            elif name == PUT:
+                told = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
+                yield Finding(TITLE, OK, told) if value > rate else Finding(TITLE, WARN, told, _MORE)
+            elif name == REPOSITORIES:
+                yield _judged(name, len(counts), value, str(hub))
+            elif largest is not None:
+                yield _judged(name, counts[largest], value, str(largest))
+
+    def _values(self) -> dict[str, float]:
+        client, request = self.site.hub("service-quotas"), {"ServiceCode": "ecr"}
+        values: dict[str, float] = {}
+        while True:
+            with translated("list ECR's quotas"):
+                answer = client.list_service_quotas(**request)
+            values |= {quota["QuotaName"]: float(quota["Value"]) for quota in answer["Quotas"]}
+            if not answer.get("NextToken"):
+                return values
+            request["NextToken"] = answer["NextToken"]
+
+
+def _judged(name: str, count: int, value: float, where: str) -> Finding:
+    told = f"{name}: {count} of {value:g} in {where}"
+    if count < NEAR * value:
+        return Finding(TITLE, OK, told)
+    return Finding(TITLE, WARN, told, f"remove what nobody needs (tallyman retention plan), or {_MORE}")

@@ -1,0 +1,93 @@
+"""Whether repositories are as the policy says and as good practice asks: scans, fixed tags, who may in, clean-up."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tallyman.domain.images.details import RepositorySettings
+from tallyman.domain.names import Registry, Repository
+from tallyman.errors import TallymanError
+from tallyman.services.promotion.creations import settings_of
+from tallyman_cli.doctor.contents import of_builds
+from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
+from tallyman_cli.registry.creation import differences
+
+TITLE = "repositories"
+_MEND = "mend the repository, or change `create` in the policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """The settings of every repository of every registry that the person's credentials can read.
+
+    Cost: a listing for each registry, and two calls for each repository.
+    """
+
+    site: Site
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each repository; one registry that can't be read keeps no other waiting."""
+        for registry in self.site.stack.policy.registries():
+            self.site.say(f"the repositories of {registry} are looked at")
+            try:
+                yield from self._registry(registry)
+            except TallymanError as error:
+                yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
+
+    def _registry(self, registry: Registry) -> Iterator[Finding]:
+        listed = list(self.site.stack.registries.repositories(registry))
+        names = {found.repository.name for found in listed}
+        for found in listed:
+            place, fine = found.repository, "as the policy says"
+            problems = self._open(place)
+            if of_builds(place.name, names):
+                fine = "what builds keep, outside all rules"
+            else:
+                problems = [*self._settings(found), *problems, *self._clean_up(place)]
+            if problems:
+                yield Finding(TITLE, WARN, f"{place}: {'; '.join(problems)}", _MEND)
+            else:
+                yield Finding(TITLE, OK, f"{place}: {fine}")
+
+    def _settings(self, found: RepositorySettings) -> list[str]:
+        stack, place = self.site.stack, found.repository
+        problems = []
+        environments = stack.policy.environments_of(place.registry, place.name)
+        for environment, canonical in environments:
+            wanted = settings_of(stack.policy.repository(canonical).create, place)
+            for d in differences(wanted, found):
+                problems.append(f"{d['setting']} is {d['found']}, {environment.name} wants {d['wanted']}")
+        told = " ".join(problems)
+        if not found.scan_on_push and "scan_on_push" not in told:
+            problems.append("images are not scanned on push")
+        if not found.immutable and "immutable" not in told:
+            problems.append("tags can be moved: a version names another image from one day to the next")
+        return problems
+
+    def _open(self, place: Repository) -> list[str]:
+        document = self.site.stack.guards.policy(place) if self.site.stack.guards is not None else None
+        return ["its policy lets everybody in"] if document is not None and open_to_all(document) else []
+
+    def _clean_up(self, place: Repository) -> list[str]:
+        there = self.site.stack.lifecycle(place) is not None
+        return [] if there else ["no lifecycle policy cleans up what retention does not know"]
+
+
+def open_to_all(document: str) -> bool:
+    """Whether a statement of the repository policy allows anybody anything, on no condition."""
+    return any(
+        statement.get("Effect") == "Allow" and _everybody(statement) and not statement.get("Condition")
+        for statement in _listed(json.loads(document).get("Statement", []))
+    )
+
+
+def _everybody(statement: dict[str, Any]) -> bool:
+    if "NotPrincipal" in statement:
+        return True  # allowed to all but these
+    principal = statement.get("Principal")
+    return principal == "*" or (isinstance(principal, dict) and "*" in _listed(principal.get("AWS", [])))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,1 @@
+"""`tallyman event`: the payloads that functions get."""

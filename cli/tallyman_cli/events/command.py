@@ -1,0 +1,97 @@
+"""`tallyman event`: the payloads that functions get, made from one source."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.names import Digest, Registry, parse_repository_name, parse_tag
+from tallyman.errors import BadInput
+from tallyman_cli.events.parts import subject
+from tallyman_cli.events.source import payloads, text
+from tallyman_cli.shared import output
+
+app = typer.Typer(help="Make the payloads that functions get.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Make the payloads that functions get."""
+
+
+@app.command("make")
+def make(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[FUNCTION/NAME]", help="One payload, printed; without it, all.", show_default=False),
+    ] = None,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Where all of them are written, or are to be.")
+    ] = Path("events"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: exit 1 where the folder is not what would be written.")
+    ] = False,
+    repository: Annotated[
+        str | None, typer.Option("--repository", metavar="NAME", help="Of this repository.", show_default=False)
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Of this tag.", show_default=False)] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(
+            "--digest", metavar="DIGEST", help="Of this image (also where a platform's is told).", show_default=False
+        ),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option("--registry", metavar="ACCOUNT/REGION", help="Of this registry.", show_default=False),
+    ] = None,
+) -> None:
+    """Make the payloads of events/, or print one of them, of this or that image.
+
+    What a function gets of SQS, EventBridge and CloudTrail, for `sam local invoke`, `make invoke` and tests. Without
+    a name all of them are written into the folder. Exit status: 0 done, 1 with --check where a file differs.
+    """
+    about = subject()
+    if repository:
+        about = replace(about, name=parse_repository_name(repository))
+    if tag:
+        about = replace(about, tag=parse_tag(tag))
+    if digest:
+        about = replace(about, index=(found := Digest.parse(digest)), children=(found,) * len(about.children))
+    if registry:
+        about = replace(about, registry=Registry.parse(registry))
+    made = {path: text(payload) for path, payload in payloads(about).items()}
+    if name is not None:
+        path = f"{name.removeprefix('events/').removesuffix('.json')}.json"
+        if path not in made:
+            raise BadInput(f"no event {name}: there are {', '.join(p.removesuffix('.json') for p in sorted(made))}")
+        output.line(made[path].rstrip("\n"))
+        return
+    if not check:
+        for path, content in made.items():
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            (to / path).write_text(content, "utf-8")
+        output.say(f"{len(made)} events in {to}")
+        return
+    wrong = differences(made, to)
+    for each in wrong:
+        output.say(each)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def differences(made: dict[str, str], folder: Path) -> list[str]:
+    """What of the folder is not what would be written, a sentence each."""
+    there = {path.relative_to(folder).as_posix(): path for path in folder.glob("*/*.json")}
+    found = [f"{path} is missing: `tallyman event make` writes it" for path in sorted(made.keys() - there.keys())]
+    found += [
+        f"{path} has no source: add it to cli/tallyman_cli/events/source.py"
+        for path in sorted(there.keys() - made.keys())
+    ]
+    found += [
+        f"{path} is not what its source says: `tallyman event make` writes it anew"
+        for path in sorted(made.keys() & there.keys())
+        if there[path].read_text("utf-8") != made[path]
+    ]
+    return found

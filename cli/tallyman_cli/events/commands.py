@@ -1,0 +1,31 @@
+"""What people ask for with the `tallyman` command: the messages of the commands queue, one of each command."""
+
+from tallyman.domain.events.commands import COMMANDS
+from tallyman_cli.events.parts import Json, Subject, uid
+
+_BECAUSE = {
+    "approve": "tested on the staging shop",
+    "deny": "the invoice page is broken",
+    "override": "the fix can't wait for the soak to end",
+    "recall": "it leaks customers' addresses",
+    "freeze": "stocktaking",
+    "thaw": "stocktaking is over",
+    "roll-back": "orders fail since 14:00",
+}
+
+
+def commands(about: Subject) -> dict[str, Json]:
+    """By name of the command: its message, as the command line sends it."""
+    return {name: {"command": name, "request": uid(f"request {name}"), **_asked(about, name)} for name in COMMANDS}
+
+
+def _asked(about: Subject, name: str) -> Json:
+    because = {"because": _BECAUSE[name]} if name in _BECAUSE else {}
+    if name in ("freeze", "thaw"):
+        return {"environment": "prod", "repository": about.name, **because}
+    if name == "recall":
+        return {"digest": about.index, **because}
+    if name == "roll-back":
+        return {"digest": about.index, "repository": about.name, "environment": "prod", **because}
+    gate = {"gate": "soak"} if name == "override" else {}
+    return {"digest": about.index, "repository": about.name, "from": "dev", "to": "prod", **gate, **because}

@@ -1,0 +1,1 @@
+"""`tallyman local`, `tallyman demo`: the local cloud."""

@@ -1,0 +1,61 @@
+"""A local cloud of this checkout, made and started for a command."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tallyman.adapters.files.policy_file import load
+from tallyman.errors import PolicyError
+from tallyman_cli.local.exec_command import ELSEWHERE
+from tallyman_cli.local.options import ScannerMode, bad
+
+if TYPE_CHECKING:
+    from tallyman_local.cloud import Cloud
+
+
+def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Cloud":
+    """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
+    if policy is not None:
+        try:
+            load(policy)  # a cloud whose every function fails at its first line tells less than this
+        except PolicyError as error:
+            bad(str(error))
+    if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(relativeCreated)d %(message)s")
+        logging.getLogger("tallyman.local").setLevel(logging.INFO)
+    else:
+        logging.getLogger("tallyman.local").addHandler(logging.NullHandler())
+        logging.getLogger("tallyman.local").propagate = False
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)  # moto makes sessions of botocore's, which fail on a profile that is not there
+    try:
+        import tallyman_local.cloud as local
+    except ModuleNotFoundError as error:
+        bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman[local]'")
+    from tallyman_local.environments import BadPolicy
+
+    root = Path(local.__file__).resolve().parents[3]
+    if not (root / "template.yaml").is_file():
+        bad(f"{root}: no template.yaml: the local cloud runs the stack of a checkout")
+    try:
+        return local.Cloud(policy or local.DEMO_POLICY, root=root, scanner=scanner.value, **options)
+    except BadPolicy as error:
+        bad(str(error))
+
+
+def start_cloud(cloud: "Cloud") -> None:
+    """Exits 2, with the reason, where it can't start."""
+    from tallyman_local.ecr.quotas import BadQuota
+    from tallyman_local.folders import InUse
+    from tallyman_local.template import BadTemplate
+
+    try:
+        cloud.start()
+    except (InUse, OSError) as error:
+        bad(f"the local cloud can't start: {error}")
+    except BadQuota as error:
+        bad(f"--quota {error}")
+    except BadTemplate as error:
+        bad(f"the stack can't be deployed: {error}")

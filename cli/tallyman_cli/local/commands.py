@@ -1,0 +1,197 @@
+"""`tallyman local …`: the local cloud, from the command line."""
+
+import os
+import signal
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from tallyman_cli.local.cloud import new_cloud, start_cloud
+from tallyman_cli.local.exec_command import Command, Interrupted, environment
+from tallyman_cli.local.options import (
+    BuiltOption,
+    DataOption,
+    PolicyOption,
+    QuotaOption,
+    ScannerMode,
+    ScannerOption,
+    bad,
+    parse_delay,
+    parse_finding,
+    parse_quotas,
+)
+from tallyman_cli.local.running import ask, describe
+
+app = typer.Typer(
+    name="local",
+    help="A whole cloud in one process: ECR, events, functions; no account and no Docker needed.",
+    no_args_is_help=True,
+)
+
+
+@app.command("start")
+def start(
+    policy: PolicyOption = None,
+    scanner: ScannerOption = ScannerMode.manual,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Keep AWS's visibility timeouts for messages that failed.")
+    ] = False,
+    built: BuiltOption = False,
+    quota: QuotaOption = None,
+    data: DataOption = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries have the next ones.")
+    ] = 0,
+) -> None:
+    """Run in the foreground until Ctrl-C; print the ports and what to export."""
+    options: dict[str, Any] = {"quotas": parse_quotas(quota), "data_dir": data, "port": port}
+    cloud = new_cloud(policy, scanner, real_time=real_time, schedules=True, built=built, **options)
+    stopped = _Stopped()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stopped)
+    try:
+        start_cloud(cloud)
+        try:
+            for place in cloud.places:
+                address = cloud.registries[place.variable]
+                print(f"# {place.environment}[{place.number}] {place.registry} at {address}")
+            for name, value in cloud.environment().items():
+                print(f"export {name}={value}")
+            print("unset AWS_PROFILE", flush=True)
+            stopped.wait()
+        finally:
+            cloud.stop()
+    except Interrupted:
+        pass
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD …", help="The command and its arguments.")],
+    policy: PolicyOption = None,
+    scanner: ScannerOption = ScannerMode.manual,
+    built: BuiltOption = False,
+    quota: QuotaOption = None,
+    data: DataOption = None,
+) -> None:
+    """Run a command inside a local cloud of its own, and exit as it does."""
+    cloud = new_cloud(policy, scanner, built=built, quotas=parse_quotas(quota), data_dir=data)
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # standard output is the command's alone
+    runner = Command(command)
+    try:
+        start_cloud(cloud)
+        try:
+            status = runner.run(environment(cloud), stdout)
+        finally:
+            cloud.stop()
+    except Interrupted as interrupted:
+        status = 128 + interrupted.number
+    sys.stderr.flush()
+    raise typer.Exit(status)
+
+
+@app.command("settle")
+def settle(
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")] = 60,
+) -> None:
+    """Wait until nothing is under way: events, queues, functions. Exit 1, with what is left, if it takes longer."""
+    answer = ask("settle", {"timeout": timeout}, seconds=timeout + 30)
+    if not answer["settled"]:
+        print("still under way: " + describe(answer["left"]), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command("scan")
+def scan(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="ENVIRONMENT/REPOSITORY:TAG or @DIGEST, or an ECR address.")
+    ],
+    critical: Annotated[int, typer.Option("--critical", min=0, metavar="N")] = 0,
+    high: Annotated[int, typer.Option("--high", min=0, metavar="N")] = 0,
+    medium: Annotated[int, typer.Option("--medium", min=0, metavar="N")] = 0,
+    low: Annotated[int, typer.Option("--low", min=0, metavar="N")] = 0,
+    finding: Annotated[
+        list[str] | None, typer.Option("--finding", metavar="CVE:SEVERITY", help="A finding by name; repeatable.")
+    ] = None,
+) -> None:
+    """Complete the scan of an image, with these findings (none: clean). Again with others, as often as wanted."""
+    findings = [parse_finding(text) for text in finding or []]
+    counts = {"critical": critical, "high": high, "medium": medium, "low": low}
+    answer = ask("scan", {"image": image, "counts": counts, "findings": findings})
+    number = answer["findings"]
+    print(f"{answer['digest']}: scanned, {number} finding{'s' if number != 1 else ''}", file=sys.stderr)
+
+
+@app.command("chaos")
+def chaos(
+    lose: Annotated[
+        float, typer.Option("--lose", min=0, max=1, metavar="P", help="Probability that an event is lost.")
+    ] = 0,
+    double: Annotated[float, typer.Option("--double", min=0, max=1, metavar="P", help="… that it comes twice.")] = 0,
+    reorder: Annotated[bool, typer.Option("--reorder", help="Events overtake each other.")] = False,
+    delay: Annotated[
+        str, typer.Option("--delay", metavar="DURATION", help="Hold each event back: 500ms, 2s, 1m.")
+    ] = "0s",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same choices.")] = 0,
+    off: Annotated[bool, typer.Option("--off", help="Deliver what was held back, and properly from now on.")] = False,
+) -> None:
+    """Lose, double, reorder and delay the events of ECR and Inspector from now on."""
+    seconds = parse_delay(delay)
+    if off:
+        if lose or double or reorder or seconds:
+            bad("--off takes no other option")
+        answer = ask("chaos", {"off": True})
+    else:
+        settings = {"lose": lose, "double": double, "reorder": reorder, "delay": seconds, "seed": seed}
+        answer = ask("chaos", settings)
+    counts = answer["counts"]
+    print(f"so far: {counts.get('lost', 0)} lost, {counts.get('doubled', 0)} doubled", file=sys.stderr)
+
+
+@app.command("fail")
+def fail(
+    registry: Annotated[
+        str | None, typer.Argument(metavar="[ENVIRONMENT_N]", help="Which registry: prod_2 is prod's second.")
+    ] = None,
+    status: Annotated[
+        int | None, typer.Option("--status", min=400, max=599, metavar="N", help="Answer everything with this status.")
+    ] = None,
+    throttle: Annotated[bool, typer.Option("--throttle", help="Answer everything with: Rate exceeded.")] = False,
+    hang: Annotated[bool, typer.Option("--hang", help="Take requests, and never answer.")] = False,
+    after_bytes: Annotated[
+        int | None, typer.Option("--after-bytes", min=0, metavar="N", help="Break each body off after N bytes.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Work again; without a name: all of them.")] = False,
+) -> None:
+    """Let one registry fail from now on: its /v2/ and its ECR API, not the bus."""
+    ways = [status is not None, throttle, hang, after_bytes is not None]
+    if off:
+        if any(ways):
+            bad("--off takes no other option")
+        answer = ask("fail", {"off": True, "name": registry})
+        for ended in answer["ended"]:
+            print(f"{ended} works again", file=sys.stderr)
+        return
+    if registry is None:
+        bad("which registry? expected ENVIRONMENT_N, as in prod_2 (the second of prod)")
+    if sum(ways) != 1:
+        bad("how? expected one of --status N, --throttle, --hang and --after-bytes N (or --off)")
+    request = {"name": registry, "status": status, "throttle": throttle, "hang": hang, "after_bytes": after_bytes}
+    for failing, word in ask("fail", request)["failing"].items():
+        print(f"{failing} {word}", file=sys.stderr)
+
+
+class _Stopped:
+    """A signal handler that ends `wait`."""
+
+    def __call__(self, number: int, _: Any) -> None:
+        raise Interrupted(number)
+
+    @staticmethod
+    def wait() -> None:
+        """Until a signal comes. Not `signal.pause`: a signal that comes just before it would wait for the next one."""
+        while True:
+            time.sleep(0.5)

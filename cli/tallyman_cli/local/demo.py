@@ -1,0 +1,309 @@
+"""`tallyman demo`: the whole job on a local cloud, each step checked."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from tallyman.domain.decide import PROMOTED, Decision
+from tallyman.domain.gates import FAILED
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.fold import TAG_MOVED, digest_at
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import TagTaken
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.registry.creation import create_in
+from tallyman_cli.registry.verification import ask as verify
+from tallyman_cli.shared import output, rows
+from tallyman_cli.shared.context import Stack, connect
+
+if TYPE_CHECKING:
+    from tallyman_local.cloud import Cloud
+    from tallyman_local.sample import Sample
+
+NAME = "rocketseat/widget-server"
+
+
+class StepFailed(Exception):
+    """A step did not do what it says."""
+
+
+def demo() -> None:
+    """Tell the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
+
+    Exit status: 0 each step did what it says; 1 one did not.
+    """
+    from tallyman_cli.local.cloud import new_cloud
+    from tallyman_cli.local.options import ScannerMode
+
+    console = Console(highlight=False)
+    began = time.monotonic()
+    try:
+        with console.status("starting a local cloud: two accounts, two regions, the stack of template.yaml …"):
+            cloud = new_cloud(None, ScannerMode.manual)
+            cloud.start()
+        try:
+            os.environ.update(cloud.environment())
+            os.environ.pop("AWS_PROFILE", None)
+            story = Story(cloud, connect(), console)
+            story.tell()
+        finally:
+            cloud.stop()
+    except StepFailed as failure:
+        print(f"\nThe demo failed: {failure}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    output.line(f"\nAll of it happened, in {time.monotonic() - began:.0f} s. What to try next:")
+    for command, what in NEXT:
+        output.line(f"  {command:<58} {what}")
+
+
+NEXT = (
+    ("tallyman local exec -- bash", "a shell inside such a cloud; then, for example:"),
+    ("  docker push $TALLYMAN_REGISTRY_DEV_1/…", "any OCI client works; `aws ecr …` too"),
+    (f"  tallyman history dev/{NAME}", "what the ledger knows"),
+    ("tallyman policy check examples/policies/one-account.yaml", "write a policy of your own"),
+    ("make test", "prove all of it"),
+)
+
+
+@dataclass
+class Story:
+    """The steps, in order; each raises StepFailed where it finds anything but what it says."""
+
+    cloud: "Cloud"
+    stack: Stack
+    console: Console
+
+    def tell(self) -> None:
+        """Every step, with what a person wants to read of it."""
+        from tallyman_local.sample import widget_server
+
+        commit = _commit()
+        self.dev, *_ = self.stack.policy.environment("dev").repositories(NAME)
+        self.prod = self.stack.policy.environment("prod").repositories(NAME)
+        first, other = widget_server("1.0.0"), widget_server("1.0.0", note="other content")
+        bad, damaged, lost = (widget_server(version) for version in ("1.1.0", "1.2.0", "1.3.0"))
+        v1 = f"v1.0.0-{commit}"
+        self._step("create the repository: immutable, AES256, scanned on push", self._create)
+        self._step(f"push {v1} for amd64 and arm64, and latest", lambda: self._push(first, v1, "latest"))
+        self._step("recorded, and verified by its bytes", lambda: self._verified(first, v1))
+        self._step("scanned: nothing found", lambda: self._scan(first))
+        self._step("promoted to both regions of prod", lambda: self._promoted(first, v1))
+        self._step(f"push {v1} again with other content: refused", lambda: self._refused(other, v1))
+        patch, v101 = widget_server("1.0.1"), f"v1.0.1-{commit}"
+        self._step(f"a region of prod is down: {v101} gets no tag anywhere", lambda: self._region_down(patch, v101))
+        self._step("the region is back: promoted to both", lambda: self._region_back(patch, v101))
+        v2 = f"v1.1.0-{commit}"
+        self._step(f"push {v2} and move latest; a critical finding", lambda: self._critical(bad, v2))
+        self._step("why is it not in prod?", lambda: self._why(bad, v2))
+        self._step("damage a layer in the store; verify again", lambda: self._damage(damaged, f"v1.2.0-{commit}"))
+        self._step("lose every event of a push; the sweep finds it", lambda: self._lost(lost, f"v1.3.0-{commit}"))
+        self._step("the history of the tags", self._history)
+        self._step("what latest was a moment ago", lambda: self._moment_ago(first))
+
+    # ------------------------------------------------------------------ the steps
+
+    def _create(self) -> Iterator[str]:
+        for made in create_in(self.stack, NAME, "dev"):
+            _expect(made["state"] == "created", f"{made['repository']}: {made['state']}")
+            yield f"{made['repository']} ({made['registry']})"
+
+    def _push(self, sample: "Sample", *tags: str) -> Iterator[str]:
+        for digest, raw in sample.blobs.items():
+            if self.stack.target.missing_blobs(self.dev, [digest]):
+                self.stack.target.upload(self.dev, digest, len(raw), [raw])
+        for child in sample.children:
+            self.stack.target.put_manifest(self.dev, child)
+        for tag in tags:
+            self.stack.target.put_manifest(self.dev, sample.root, tag)
+            yield f"dev/{NAME}:{tag}  {output.digest(sample.root.digest)}"
+        self._settle()
+
+    def _verified(self, sample: "Sample", tag: str) -> Iterator[str]:
+        facts = self.stack.ledger.of_digest(sample.root.digest)
+        _expect(any(f.kind is Kind.PUSHED and f.tag == tag for f in facts), f"the push of {tag} is not in the ledger")
+        found = [f for f in facts if f.kind is Kind.VERIFIED and f.tag == tag]
+        _expect(bool(found), f"{tag} was not verified")
+        _expect(found[-1].detail["verdict"] == "passed", f"verification: {found[-1].detail['verdict']}")
+        platforms = [f"{p['os']}/{p['architecture']} {output.size(p['size'])}" for p in found[-1].detail["platforms"]]
+        yield f"{len(found[-1].detail['checks'])} checks passed: {', '.join(platforms)}"
+
+    def _scan(self, sample: "Sample", critical: str = "") -> Iterator[str]:
+        findings = [{"name": critical, "severity": "CRITICAL"}] if critical else []
+        for child in sample.children:
+            self.cloud.ecr.scanner.complete(self.dev.registry, self.dev.name, child.digest, findings)
+        self._settle()
+        for child in sample.children:
+            scans = [f for f in self.stack.ledger.of_digest(child.digest) if f.kind is Kind.SCANNED]
+            _expect(bool(scans), f"the scan of {child.digest} is not in the ledger")
+            counts = [f"{number} {severity}" for severity, number in scans[-1].detail["counts"].items()]
+            yield f"{output.digest(child.digest)}: {', '.join(counts) or 'no findings'}"
+
+    def _promoted(self, sample: "Sample", tag: str) -> Iterator[str]:
+        decision = self._decision(tag)
+        _expect(decision.verdict == PROMOTED, doors.sentence(self._door(tag), decision))
+        for place in self.prod:
+            there = self.stack.source.manifest(place, tag)
+            _expect(there is not None and there.raw == sample.root.raw, f"{place}:{tag} is not what was pushed")
+            yield f"{place.registry}  {NAME}:{tag}  {output.digest(sample.root.digest)}"
+
+    def _refused(self, sample: "Sample", tag: str) -> Iterator[str]:
+        try:
+            list(self._push(sample, tag))
+        except TagTaken as error:
+            _expect("immutable" in str(error), f"refused with other words: {error}")
+            yield str(error)
+            return
+        raise StepFailed(f"{tag} was overwritten")
+
+    def _region_down(self, sample: "Sample", tag: str) -> Iterator[str]:
+        from tallyman_local.failures import Failure
+
+        list(self._push(sample, tag))
+        self.cloud.failures.set(self.prod[1].registry, Failure(status=503))
+        for child in sample.children:
+            self.cloud.ecr.scanner.complete(self.dev.registry, self.dev.name, child.digest, [])
+        ends = time.monotonic() + 60
+        while not (delayed := [f for f in self._facts(sample.root.digest) if f.kind is Kind.DELAYED]):
+            _expect(time.monotonic() < ends, "the promotion did not notice that a region is down")
+            time.sleep(0.1)
+        yield delayed[-1].detail["reason"]
+        there = [self._is_tagged(place, tag) for place in self.prod]
+        _expect(not any(there), f"{tag} is in {sum(there)} of {len(there)} regions")
+        yield "staged where it can be, tagged nowhere; tried again with growing pauses"
+
+    def _region_back(self, sample: "Sample", tag: str) -> Iterator[str]:
+        self.cloud.failures.end()
+        self.stack.reconcile({"repositories": [f"dev/{NAME}"]})
+        self._settle()
+        yield from self._promoted(sample, tag)
+
+    def _is_tagged(self, place: Repository, tag: str) -> bool:
+        """By what is in the store: a registry that is down can't be asked."""
+        from tallyman_local.ecr.errors import EcrError
+
+        try:
+            self.cloud.ecr.resolve(place.registry, place.name, tag)
+        except EcrError:
+            return False
+        return True
+
+    def _critical(self, sample: "Sample", tag: str) -> Iterator[str]:
+        yield from self._push(sample, tag, "latest")
+        yield from self._scan(sample, critical="CVE-2026-1234")
+        for place in self.prod:
+            _expect(self.stack.source.manifest(place, tag) is None, f"{place}:{tag} is in prod")
+
+    def _why(self, sample: "Sample", tag: str) -> Iterator[str]:
+        decision = self._decision(tag)
+        _expect(decision.verdict == FAILED, f"the verdict is {decision.verdict}")
+        gate = decision.deciding
+        _expect(gate is not None and gate.name == "scan", f"decided by {gate.name if gate else 'nothing'}")
+        yield doors.sentence(self._door(tag), decision)
+
+    def _damage(self, sample: "Sample", tag: str) -> Iterator[str]:
+        list(self._push(sample, tag))
+        victim = sample.children[0].layers[-1].digest
+        self.cloud.ecr.damage(self.dev.registry, self.dev.name, victim)
+        found = verify(self.stack, f"dev/{NAME}:{tag}", timeout=30)
+        _expect(found is not None and found["verdict"] == "failed", "the damage was not found")
+        assert found is not None  # the line above
+        for check in found["checks"]:
+            if check["verdict"] == "failed":
+                yield f"{check['name']}: {check['reason']}"
+
+    def _lost(self, sample: "Sample", tag: str) -> Iterator[str]:
+        from tallyman_local.chaos import Settings
+
+        self.cloud.bus.set_chaos(Settings(lose=1.0))
+        list(self._push(sample, tag))
+        self.cloud.bus.set_chaos(None)
+        _expect(not self._facts(sample.root.digest), "an event came through although all were to be lost")
+        missed, more = 0, True
+        while more:
+            outcome = self.stack.reconcile({"repositories": [f"dev/{NAME}"]})
+            missed += sum(each["missed"] for each in outcome["registries"])
+            more = outcome["more"]
+        self._settle()
+        facts = self._facts(sample.root.digest)
+        _expect(any(f.kind is Kind.PUSHED and f.tag == tag for f in facts), "the sweep did not find the push")
+        _expect(missed > 0, "the sweep did not count what it found")
+        yield f"{tag} is in the ledger, via reconciled; {missed} events were missed"
+
+    def _history(self) -> Iterator[str]:
+        told = rows.of_repository(self.stack.ledger, self.dev)
+        for row in told:
+            if row.tag:
+                yield f"{format_time(row.at)}  {row.kind:<9}  {row.tag:<16}  {output.digest(row.digest)}  {row.via}"
+        kinds = {(r.kind, r.tag) for r in told}
+        _expect((TAG_MOVED, "latest") in kinds, "the history does not tell that latest moved")
+
+    def _moment_ago(self, first: "Sample") -> Iterator[str]:
+        told = rows.of_tag(self.stack.ledger, self.dev, "latest")
+        move = next((r for r in told if r.kind == TAG_MOVED), None)
+        _expect(move is not None, "latest did not move")
+        assert move is not None  # the line above
+        before = parse_time(format_time(told[-1].at))
+        facts = rows.tag_facts(self.stack.ledger, self.dev, "latest")
+        was, now = digest_at(facts, self.dev, "latest", before), move.digest
+        _expect(was == first.root.digest and now != was, f"latest was {was} at {format_time(before)}")
+        yield f"at {format_time(before)}: {output.digest(was)}"
+        yield f"since {format_time(move.at)}: {output.digest(now)}"
+
+    # ------------------------------------------------------------------ what they share
+
+    def _step(self, title: str, run: Callable[[], Iterator[str]]) -> None:
+        with _progress(self.console, title):
+            try:
+                lines = list(run())
+            except StepFailed as failure:
+                output.line(f"✗ {title}")
+                raise StepFailed(f"{title}: {failure}") from None
+        output.line(f"✓ {title}")
+        for text in lines:
+            output.line(f"    {text}")
+
+    def _settle(self) -> None:
+        left = self.cloud.settle(60)
+        _expect(not left, f"still under way after a minute: {left}")
+
+    def _facts(self, digest: Digest) -> list[Any]:
+        return self.stack.ledger.of_digest(digest)
+
+    def _door(self, tag: str) -> doors.Door:
+        return doors.door(self.stack, f"dev/{NAME}:{tag}", "prod")
+
+    def _decision(self, tag: str) -> Decision:
+        return doors.judge(self.stack, self._door(tag))
+
+
+@contextmanager
+def _progress(console: Console, title: str) -> Iterator[None]:
+    if console.is_terminal:
+        with console.status(title + " …"):
+            yield
+    else:
+        yield
+
+
+def _expect(true: bool, failure: str) -> None:
+    if not true:
+        raise StepFailed(failure)
+
+
+def _commit() -> str:
+    """The checkout's commit, as a build would put it into the tag; without Git, that of no commit."""
+    here = Path(__file__).resolve().parent
+    asked = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() if asked.returncode == 0 else "0000000"

@@ -1,0 +1,59 @@
+"""A running local cloud, asked by the commands that are called inside it."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+
+from tallyman_cli.local.options import bad
+
+NOT_INSIDE = "not inside a local cloud: run this below `tallyman local exec -- …`, or export what `local start` prints"
+
+
+def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+    """Ask the cloud that this command runs in. Exits 2 where there is none or the input is bad, 1 where it says no."""
+    import urllib.error
+    import urllib.request
+
+    url = os.environ.get("AWS_ENDPOINT_URL", "")
+    if not url.startswith("http://127.0.0.1:"):
+        bad(NOT_INSIDE)
+    call = urllib.request.Request(
+        f"{url}/_tallyman/{path}", json.dumps(request).encode(), {"Content-Type": "application/json"}
+    )
+    # No proxy: the address is this machine's own.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(call, timeout=seconds) as response:
+            answer: dict[str, Any] = json.loads(response.read())
+            return answer
+    except urllib.error.HTTPError as error:
+        with error:
+            try:
+                body = json.loads(error.read())
+            except ValueError:
+                body = {}
+        code, text = body.get("code"), body.get("error")
+        if text is None:
+            bad(NOT_INSIDE)
+        print(f"tallyman: {code + ': ' if code else ''}{text}", file=sys.stderr)
+        raise typer.Exit(1 if error.code == 409 else 2) from None
+    except OSError:
+        bad(f"{NOT_INSIDE} (nothing answers at {url})")
+
+
+def describe(left: dict[str, Any]) -> str:
+    """What `settle` was told is left, in words."""
+    parts = []
+    if left.get("bus"):
+        parts.append(f"{left['bus']} events on the bus")
+    for queue, counts in left.get("queues", {}).items():
+        named = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items() if count)
+        parts.append(f"{queue}: {named}")
+    if left.get("invocations"):
+        parts.append(f"{left['invocations']} invocations")
+    if left.get("backfills"):
+        parts.append(f"{left['backfills']} replication backfills")
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""Promotions, approvals, freezes, recalls and releases."""

@@ -1,0 +1,63 @@
+"""`tallyman approve` and `deny`: what a person says of one image at the door of one environment."""
+
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion.why import To
+from tallyman_cli.shared import asking, context, options, output
+
+
+def approve(
+    image: options.Image,
+    to: To,
+    because: asking.Because,
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Approve that an image goes to an environment; the approval is of its digest.
+
+    Counts where you hold one of the roles that the gate names, and did not push the image. What is approved goes on by
+    itself. Exit status: 0 written down (--no-wait: asked for), 1 refused, 2 no promotion leads there.
+    """
+    _say("approve", image, to, because, no_wait, timeout, stack, policy)
+
+
+def deny(
+    image: options.Image,
+    to: To,
+    because: asking.Because,
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Deny that an image goes to an environment: its gate stays failed until enough people approve anew.
+
+    Whoever may approve may deny. Exit status: 0 written down (--no-wait: asked for), 1 refused, 2 no promotion leads
+    there.
+    """
+    _say("deny", image, to, because, no_wait, timeout, stack, policy)
+
+
+def _say(
+    command: str,
+    image: str,
+    to: str,
+    because: str,
+    no_wait: bool,
+    timeout: float,
+    stack: options.Stack,
+    policy: options.PolicyFile,
+) -> None:
+    opened = context.connect(stack, policy)
+    where = doors.door(opened, image, to)
+    body = {**doors.as_command(where), "command": command, "because": because}
+    asked = asking.ask(opened, body, asking.of_digest(opened, where.digest), timeout=timeout, wait=not no_wait)
+    decision = doors.judge(opened, where)
+    if output.is_json():
+        output.data({**doors.as_json(where, decision), "command": command, **asked.as_json})
+    elif asked.fact is not None and not asked.trouble:
+        output.line(f"{'approved' if command == 'approve' else 'denied'}: {doors.sentence(where, decision)}")
+    asking.finish(asked)

@@ -1,0 +1,184 @@
+"""The door of an environment, with an image before it: which promotion, and what policy and facts say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_all
+from tallyman.domain.gates import FAILED, PASSED, WAITING
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import digest_at
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.errors import BadInput
+from tallyman.ports.records import Ledger, State, StateItem
+from tallyman.services.deciding.freezes import ALL, folded, freeze_partition
+from tallyman.services.deciding.image_facts import gather
+from tallyman.services.releases.pointer import release_partition
+from tallyman_cli.shared import addresses, naming, output
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.rows import tag_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One image and one way that a promotion leads. `canonical`: the repository's name in the policy's words."""
+
+    text: str
+    digest: Digest
+    canonical: str
+    source: str
+    target: str
+    policy: Policy
+
+
+def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
+    """Raises BadInput where no promotion of the policy leads there; it names those that there are."""
+    policy = stack.policy_at(at) if at else stack.policy
+    named = addresses.image(policy, text)
+    policy.environment(to)
+    if named.environment is None or named.canonical is None:
+        raise BadInput(f"{text} belongs to no environment of the policy: a promotion leads from one to another")
+    source, canonical = named.environment.name, named.canonical
+    if not any(p.target == to for p in policy.promotions_from(source, canonical)):
+        ways = dict.fromkeys(f"{p.source} → {p.target}" for p in policy.repository(canonical).promotions)
+        there = f"the policy has {', '.join(ways)}" if ways else "the policy promotes it nowhere"
+        raise BadInput(f"no promotion of {canonical} leads from {source} to {to}: {there}")
+    return Door(text, naming.digest_of(stack, named, at), canonical, source, to, policy)
+
+
+def judge(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
+    """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
+    if at is None:
+        image = gather(stack.ledger, stack.state, where.digest, where.policy)
+        now = whole_millis(stack.clock())
+    else:
+        ledger = _PastLedger(stack.ledger, at)
+        state = _PastState(stack.ledger, at, stack.state)
+        image = gather(cast("Ledger", ledger), cast("State", state), where.digest, where.policy)
+        now = at
+    for decision in decide_all(where.policy, image, now):
+        if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):
+            return decision
+    # nothing tells that the image was pushed there: the gates say so
+    promotions = where.policy.promotions_from(where.source, where.canonical)
+    promotion = next(p for p in promotions if p.target == where.target)
+    return decide(where.policy, promotion, where.canonical, image, now)
+
+
+def is_known(stack: Stack, where: Door) -> bool:
+    """Whether any fact tells of the image."""
+    return bool(stack.ledger.of_digest(where.digest))
+
+
+def as_json(where: Door, decision: Decision) -> dict[str, Any]:
+    """The form of `why --json`."""
+    detail = decision.detail
+    return {
+        "image": where.text,
+        "digest": decision.digest,
+        "repository": where.canonical,
+        "from": where.source,
+        "to": where.target,
+        "tags": detail["tags"],
+        "verdict": decision.verdict,
+        "policy": decision.policy,
+        "until": detail["until"],
+        "gates": detail["gates"],
+    }
+
+
+def as_command(where: Door) -> dict[str, Any]:
+    """What a command about this image at this door says of it."""
+    return {"digest": where.digest, "repository": where.canonical, "from": where.source, "to": where.target}
+
+
+def sentence(where: Door, decision: Decision) -> str:
+    """One sentence, the deciding gate in it."""
+    name, to, gate = where.text, where.target, decision.deciding
+    because = f": {gate.name}: {gate.reason}" if gate else ""
+    if decision.verdict == PROMOTED:
+        now = f"; today it would not pass{because}" if gate is not None and gate.verdict == FAILED else ""
+        return f"{name} is promoted to {to} as {', '.join(decision.tags)}{now}"
+    words = {
+        PASSED: f"{name} may go to {to}: every gate is passed",
+        FAILED: f"{name} is refused for {to}{because}",
+        CONFLICT: f"{name} is in conflict with what is in {to}{because}",
+        WAITING: f"{name} waits for {to}{because}",
+    }
+    if decision.verdict == WAITING and only_target(decision):
+        return f"{name} may go to {to}; {gate.reason if gate else 'its registries were not asked yet'}"
+    return words[decision.verdict]
+
+
+def only_target(decision: Decision) -> bool:
+    """Whether nothing keeps it but that the targets have not been asked yet: a promotion does that by itself."""
+    waits = [g for g in decision.gates if g.verdict == WAITING]
+    return decision.verdict == WAITING and all(g.name == "target" and not g.held for g in waits)
+
+
+def show(where: Door, decision: Decision) -> None:
+    """The decision for people: the sentence, the gate that decides first, then the others."""
+    output.line(sentence(where, decision))
+    output.line()
+    first = decision.deciding if decision.verdict != PROMOTED else None
+    ordered = sorted(decision.gates, key=lambda g: g is not first)
+    output.table(("gate", "verdict", "reason"), [(g.name, output.mark(g.verdict), g.reason) for g in ordered])
+    output.line()
+    output.table(("", ""), _about(decision))
+
+
+def _about(decision: Decision) -> list[tuple[str, str]]:
+    rows = [("digest", output.digest(decision.digest)), ("policy", output.digest(decision.policy))]
+    if decision.until:
+        rows.append(("again at", output.time(decision.until)))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _PastLedger:
+    """The ledger as it was: what had happened and had been written down by then."""
+
+    ledger: Ledger
+    moment: datetime
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        return [f for f in self.ledger.of_digest(digest) if f.seen <= self.moment and f.at <= self.moment]
+
+
+@dataclass(frozen=True, slots=True)
+class _PastState:
+    """What tags pointed to, what was frozen and what ran, by what was known then: the projections of a past moment,
+    folded anew from the facts. `now` tells only which repositories were ever frozen: such an item is never removed."""
+
+    ledger: Ledger
+    moment: datetime
+    now: State
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], StateItem]:
+        return dict(self._items(keys))
+
+    def list(self, pk: str) -> Iterator[StateItem]:
+        """Freezes, the only partition that is listed."""
+        environment = pk.removeprefix("F#")
+        for item in self.now.list(freeze_partition(environment)):
+            yield from folded(self._known(environment, None if item.sk == ALL else item.sk))
+
+    def get(self, pk: str, sk: str) -> StateItem | None:
+        """Releases, the only items that are read alone."""
+        facts = self._known(pk.removeprefix(release_partition("")), sk)
+        released = [f for f in facts if f.kind is Kind.RELEASED]
+        last = max(released, key=lambda f: (f.at, f.id), default=None)
+        return StateItem(pk, sk, 1, last.detail) if last else None
+
+    def _known(self, environment: str, repository: str | None) -> tuple[Fact, ...]:
+        facts = self.ledger.of_environment(environment, repository)
+        return tuple(f for f in facts if f.seen <= self.moment and f.at <= self.moment)
+
+    def _items(self, keys: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], StateItem]]:
+        for pk, tag in keys:
+            place = Repository.parse(pk.removeprefix("T#"))
+            facts = [f for f in tag_facts(self.ledger, place, tag, self.moment) if f.seen <= self.moment]
+            yield (pk, tag), StateItem(pk, tag, 1, {"digest": digest_at(facts, place, tag, self.moment)})

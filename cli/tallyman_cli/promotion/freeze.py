@@ -1,0 +1,92 @@
+"""`tallyman freeze` and `thaw`: nothing is promoted into what is frozen."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.names import parse_repository_name
+from tallyman.errors import BadInput
+from tallyman_cli.shared import asking, context, options, output
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENVIRONMENT[/REPOSITORY]",
+        help="prod, or one repository of it: prod/rocketseat/widget-server.",
+        show_default=False,
+    ),
+]
+
+
+def freeze(
+    place: Place,
+    because: asking.Because,
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Freeze an environment, or a repository of it: whatever wants in waits until somebody thaws it.
+
+    Exit status: 0 frozen (--no-wait: asked for), 1 refused, 2 bad input.
+    """
+    _say("freeze", place, because, no_wait, timeout, stack, policy)
+
+
+def thaw(
+    place: Place,
+    because: asking.Because = "",
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """End a freeze. What waited for it goes on by itself; a freeze of the whole environment and one of a repository
+    are ended each by itself.
+
+    Exit status: 0 thawed (--no-wait: asked for), 1 refused, 2 bad input.
+    """
+    _say("thaw", place, because or "it is over", no_wait, timeout, stack, policy)
+
+
+def _say(
+    command: str,
+    place: str,
+    because: str,
+    no_wait: bool,
+    timeout: float,
+    stack: options.Stack,
+    policy: options.PolicyFile,
+) -> None:
+    opened = context.connect(stack, policy)
+    environment, _, name = place.partition("/")
+    opened.policy.environment(environment)
+    if place.endswith("/") or ":" in name or "@" in name:
+        raise BadInput(f"'{place}' is no place to {command}: expected prod, or prod/rocketseat/widget-server")
+    repository = parse_repository_name(name) if name else None
+    body = {"command": command, "environment": environment, "repository": repository, "because": because}
+
+    def facts() -> Iterable[Fact]:
+        yield from opened.ledger.of_environment(environment, repository)
+        if repository:
+            yield from opened.ledger.of_environment(environment)  # what is refused is written there
+
+    asked = asking.ask(opened, body, facts, timeout=timeout, wait=not no_wait)
+    if output.is_json():
+        done = asked.fact is not None and not asked.trouble
+        output.data(
+            {
+                "environment": environment,
+                "repository": repository,
+                "frozen": (command == "freeze") if done else None,
+                "because": because,
+                **asked.as_json,
+            }
+        )
+    elif asked.fact is not None and not asked.trouble:
+        output.line(f"{place} is {'frozen' if command == 'freeze' else 'thawed'}: {because}")
+    asking.finish(asked)

@@ -1,0 +1,148 @@
+"""`tallyman pending`: what wants into an environment and is not in: for what it waits, since when, until when."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.gates import FAILED, target
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.shared import context, options, output
+
+Environment = Annotated[
+    str | None,
+    typer.Argument(metavar="[ENVIRONMENT]", help="Of this environment; without it, of all.", show_default=False),
+]
+
+
+def pending(
+    environment: Environment = None,
+    released: Annotated[
+        bool, typer.Option("--released", help="Instead: what is in an environment, but would not get in today.")
+    ] = False,
+    rollouts: Annotated[
+        bool, typer.Option("--rollouts", help="Instead: releases whose roll-out is not done, with how it stands.")
+    ] = False,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """List the images that want into an environment and are not in: what decides, since when, and until when.
+
+    Releases that are in, but not rolled out yet, are counted, and listed with --rollouts.
+    What was given up after trying for long (parked) is among them, and what a gate refuses. Exit status: 0, 2 no such
+    environment.
+    """
+    opened = context.connect(stack, policy)
+    names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
+    if released or rollouts:
+        (_released if released else _rollouts)(opened, names)
+        return
+    found = sorted(rows(opened, names), key=lambda row: (row["to"], row["since"], row["repository"], row["digest"]))
+    if as_json:
+        output.data(found)
+        return
+    if late := sum(1 for _ in roll_outs.unfinished(opened, names)):
+        output.say(f"{late} roll-out{'s are' if late > 1 else ' is'} not done: `tallyman pending --rollouts`")
+    if not found:
+        output.line(f"nothing waits for {environment or 'any environment'}")
+        return
+    output.table(
+        ("image", "to", "verdict", "gate", "reason", "since", "until", "digest"),
+        [
+            (
+                f"{row['from']}/{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
+                row["to"],
+                output.mark("parked" if row["parked"] else row["verdict"]),
+                row["gate"] or "",
+                row["reason"] or "",
+                row["since"],
+                row["until"] or "",
+                output.digest(row["digest"]),
+            )
+            for row in found
+        ],
+    )
+
+
+def _rollouts(opened: context.Stack, environments: list[str]) -> None:
+    found = list(roll_outs.unfinished(opened, environments))
+    if output.is_json():
+        output.data(found)
+    elif not found:
+        output.line("every release is rolled out")
+    for row in () if output.is_json() else found:
+        output.line(
+            f"{row['environment']}/{row['repository']} {', '.join(row['tags'])}  {output.digest(row['digest'])}"
+        )
+        roll_outs.show(row["rollout"])
+
+
+def _released(opened: context.Stack, environments: list[str]) -> None:
+    found = [
+        {
+            "image": f"{data['to']}/{data['name']}{':' + data['tags'][0] if data['tags'] else '@' + data['digest']}",
+            "digest": data["digest"],
+            "repository": data["name"],
+            "from": data["from"],
+            "to": data["to"],
+            "tags": list(data["tags"]),
+            "gates": list(data["gates"]),
+            "since": data["since"],
+            "policy": data["policy"],
+            "released": data["released"],
+            "runs": list(data["runs"]),
+        }
+        for name in environments
+        for data in would_not_pass(opened.state, name)
+    ]
+    if output.is_json():
+        output.data(found)
+    elif not found:
+        output.line("all that is in would get in today")
+    else:
+        output.table(
+            ("image", "gate", "reason", "since", "released", "digest"),
+            [
+                (
+                    row["image"],
+                    gate["name"],
+                    gate["reason"],
+                    row["since"],
+                    "yes" if row["released"] else "no, but it runs" if row["runs"] else "no",
+                    output.digest(row["digest"]),
+                )
+                for row in found
+                for gate in row["gates"]
+            ],
+        )
+
+
+def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
+    """One for each pending item of these environments. One Query an environment."""
+    for name in environments:
+        for item in opened.state.list(pending_partition(name)):
+            yield _row(item.data)
+
+
+def _row(data: Mapping[str, Any]) -> dict[str, Any]:
+    tags = list(data["tags"])
+    return {
+        "image": f"{data['from']}/{data['name']}{':' + tags[0] if tags else '@' + data['digest']}",
+        "digest": data["digest"],
+        "repository": data["name"],
+        "from": data["from"],
+        "to": data["to"],
+        "tags": tags,
+        "verdict": data["verdict"],
+        "gate": data["gate"],
+        "reason": data["reason"],
+        "since": data["since"],
+        "until": data["until"],
+        "parked": data["verdict"] == FAILED and data["gate"] == target.NAME,  # a conflict has a verdict of its own
+        "attempt": data.get("attempt", 0),
+        "next_at": data.get("next_at"),
+        "tagging_since": data.get("tagging_since"),
+    }

@@ -1,0 +1,144 @@
+"""`tallyman promote`: ask for a promotion, and wait for what becomes of it. The gates hold for people too."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.decide import PROMOTED, Decision
+from tallyman.domain.gates import PASSED
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.errors import BadInput
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion.why import To, note_unknown
+from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.waiting import wait_for
+
+
+def promote(
+    image: options.Image,
+    to: To,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what the gates say; ask for nothing, write nothing.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait for the outcome.")] = False,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override",
+            metavar="GATE",
+            help="Open this gate for 24 hours, if the policy lets it be overridden; written down, and told.",
+        ),
+    ] = None,
+    because: Annotated[
+        str | None, typer.Option("--because", metavar="REASON", help="Why it is overridden.", show_default=False)
+    ] = None,
+    timeout: options.Timeout = 300,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Ask for an image to be promoted by its digest into every registry of an environment, and wait.
+
+    Who may ask is the policy's matter (people.promote), and every gate holds.
+    Exit status: 0 promoted (--dry-run: it would be; --no-wait: asked for), 1 refused, in conflict or waiting,
+    2 no promotion leads there.
+    """
+    gates = override or []
+    if gates and (not because or not because.strip()):
+        raise BadInput("--override needs a reason: --because …")
+    if because and not gates:
+        raise BadInput("--because is the reason of an --override: name the gate")
+    if gates and dry_run:
+        raise BadInput("--dry-run writes nothing, and an override is written down: leave one of the two out")
+    opened = context.connect(stack, policy)
+    where = doors.door(opened, image, to)
+    note_unknown(opened, where)
+    if dry_run:
+        decision = doors.judge(opened, where)
+        _answer(where, decision, None)
+        if not would_go(decision):
+            raise typer.Exit(1)
+        return
+    for gate in gates:
+        command = {**doors.as_command(where), "command": "override", "gate": gate, "because": because}
+        asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
+        if asked.trouble:
+            _answer(where, doors.judge(opened, where), asked.request)
+        asking.finish(asked)
+    request = str(uuid4())
+    opened.hints.send("commands", {**doors.as_command(where), "command": "promote", "request": request})
+    output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
+    if no_wait:
+        if as_json:
+            output.data({**doors.as_json(where, doors.judge(opened, where)), "request": request})
+        return
+    outcome = Outcome(opened, where, request, timeout).wait()
+    _answer(where, outcome.decision, request)
+    if outcome.trouble:
+        output.say(outcome.trouble)
+    if outcome.trouble or outcome.decision.verdict != PROMOTED:
+        raise typer.Exit(1)
+
+
+def would_go(decision: Decision) -> bool:
+    """Whether a promotion would go through as far as anybody can tell before the targets are asked."""
+    return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and doors.only_target(decision))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The last decision, and what kept it from becoming a promotion besides the gates (None: nothing)."""
+
+    decision: Decision
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Waits for what becomes of one request."""
+
+    stack: context.Stack
+    where: doors.Door
+    request: str
+    timeout: float
+
+    def wait(self) -> Settled:
+        """Until it is promoted, or a gate says no or not yet, or the time is over."""
+        start = self.stack.monotonic()
+        asked = wait_for(self.stack, self._recorded, self.timeout)
+        if asked is None:
+            decision = doors.judge(self.stack, self.where)
+            if decision.verdict == PROMOTED:
+                return Settled(decision)  # events did it, whatever became of the request
+            return Settled(
+                decision,
+                f"the request was not taken up within {self.timeout:g} s: it may still be; one that failed is in the "
+                "dead-letter queue of record_command with its reason",
+            )
+        if asked.detail.get("refused"):
+            return Settled(doors.judge(self.stack, self.where), f"refused: {asked.detail['refused']}")
+        left = self.timeout - (self.stack.monotonic() - start)
+        settled = wait_for(self.stack, self._settled, left)
+        if settled is not None:
+            return settled
+        last = doors.judge(self.stack, self.where)
+        return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` tells how it stands")
+
+    def _recorded(self) -> Fact | None:
+        facts = self.stack.ledger.of_digest(self.where.digest)
+        return next((f for f in facts if f.kind is Kind.REQUESTED and f.detail.get("request") == self.request), None)
+
+    def _settled(self) -> Settled | None:
+        """None while it is being staged or tagged. A request makes what the targets said before it void."""
+        decision = doors.judge(self.stack, self.where)
+        under_way = decision.verdict == PASSED or doors.only_target(decision)
+        return None if under_way else Settled(decision)
+
+
+def _answer(where: doors.Door, decision: Decision, request: str | None) -> None:
+    if output.is_json():
+        output.data({**doors.as_json(where, decision), "request": request})
+    else:
+        doors.show(where, decision)

@@ -1,0 +1,84 @@
+"""`tallyman recall`: an image is blocked everywhere, for ever."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.names import Digest
+from tallyman.errors import BadInput, TallymanError
+from tallyman_cli.promotion import release
+from tallyman_cli.shared import addresses, asking, context, naming, options, output
+
+RollBack = Annotated[
+    bool, typer.Option("--roll-back", help="Set releases that point at it back to the last good image.")
+]
+
+
+def recall(
+    image: options.Image,
+    because: asking.Because,
+    roll_back: RollBack = False,
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Recall an image by its digest: from now on it, and every index above it, is refused by every environment.
+
+    Names the releases that point at it, and what runs it (ECS tasks, Lambda functions). There is no way back: what was
+    recalled by mistake is built anew. Exit status: 0 recalled (--no-wait: asked for), 1 refused, or a release could not
+    be rolled back, 2 bad input.
+    """
+    opened = context.connect(stack, policy)
+    named = addresses.image(opened.policy, image)
+    if named.digest is None:
+        digest = naming.digest_of(opened, named)
+        raise BadInput(f"a recall is of a digest, for good: {image} is {image.rpartition(':')[0]}@{digest}")
+    body = {"command": "recall", "digest": named.digest, "because": because}
+    asked = asking.ask(opened, body, asking.of_digest(opened, named.digest), timeout=timeout, wait=not no_wait)
+    found: dict[str, Any] = {"releases": [], "uses": [], "unread": {}}
+    if asked.fact is not None and not asked.trouble:
+        found = opened.reconcile({"repositories": [], "recalled": named.digest}).get("recalled") or found
+    back = _roll_back(opened, found["releases"], because, timeout) if roll_back else []
+    if output.is_json():
+        told = {"releases": found["releases"], "uses": found["uses"], "unread": found["unread"], "rolled_back": back}
+        output.data({"image": image, "digest": named.digest, "because": because, **asked.as_json, **told})
+    elif asked.fact is not None and not asked.trouble:
+        output.line(f"{image} is recalled: {because}")
+        _tell(found, back)
+    asking.finish(asked)
+    if any(each["refused"] for each in back):
+        raise typer.Exit(1)
+
+
+def _roll_back(
+    opened: context.Stack, releases: list[dict[str, Any]], because: str, timeout: float
+) -> list[dict[str, Any]]:
+    """One after the other; one that can't be keeps no other from it."""
+    done = []
+    for each in releases:
+        environment, name = each["environment"], each["repository"]
+        digest: Digest | None = None
+        try:
+            digest = release.target_of(opened, environment, name)
+            asked = release.ask(opened, environment, name, digest, f"recalled: {because}", timeout=timeout)
+            trouble = asked.trouble
+        except TallymanError as error:
+            trouble = str(error)
+        done.append({"environment": environment, "repository": name, "digest": digest, "refused": trouble})
+    return done
+
+
+def _tell(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
+    for each in found["releases"]:
+        output.line(f"{each['environment']} releases it as {each['repository']} ({', '.join(each['tags'])})")
+    for use in found["uses"]:
+        output.line(f"{use['kind']} {use['name']} in {use['where']} runs {use['image']}")
+    if not found["releases"] and not found["uses"]:
+        output.line("no release points at it, and nothing that is known runs it")
+    for where, why in found["unread"].items():
+        output.say(f"{where} could not be asked what runs there: {why}")
+    for each in back:
+        now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {each['digest']} again"
+        output.line(f"{each['environment']}/{each['repository']} {now}")

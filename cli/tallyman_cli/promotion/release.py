@@ -1,0 +1,269 @@
+"""`tallyman release`: what environments run, what they ran, and setting one back."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.names import Digest, ImageName, parse_tag
+from tallyman.domain.people import person_of_sender
+from tallyman.domain.policy import Environment
+from tallyman.domain.times import format_time
+from tallyman.errors import BadInput, NotFound, Refused
+from tallyman.services.deciding.image_facts import gather
+from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
+from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.waiting import wait_for
+
+app = typer.Typer(help="What environments run: list, show, roll back.", no_args_is_help=True)
+
+Repository = Annotated[
+    str,
+    typer.Argument(metavar="ENVIRONMENT/REPOSITORY", help="Such as prod/rocketseat/widget-server.", show_default=False),
+]
+
+
+@app.callback()
+def group() -> None:
+    """What environments run: which digest of each repository, and since when."""
+
+
+@app.command("list")
+def list_(
+    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Such as prod.", show_default=False)],
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """List what an environment runs: a row for each repository that was ever released to it."""
+    opened = context.connect(stack, policy)
+    place = opened.policy.environment(environment)
+    found = [
+        {
+            "environment": place.name,
+            "repository": item.sk,
+            "digest": item.data["digest"],
+            "tags": list(item.data["tags"]),
+            "at": item.data["at"],
+            "previous": item.data["previous"],
+            "change": item.data.get("change", "promotion"),
+            "recalled": _is_recalled(opened, Digest(item.data["digest"])),
+            "rollout": rollout,
+        }
+        for item, rollout in roll_outs_of(opened.policy, opened.state, place.name)
+    ]
+    if as_json:
+        output.data(found)
+    elif not found:
+        output.line(f"nothing was released to {place.name} yet")
+    else:
+        output.table(
+            ("repository", "runs", "digest", "since", "roll-out", ""),
+            [
+                (
+                    row["repository"],
+                    ", ".join(row["tags"]),
+                    output.digest(row["digest"]),
+                    row["at"],
+                    row["rollout"]["status"].replace("_", " ") if row["rollout"] else "",
+                    "recalled" if row["recalled"] else "rolled back" if row["change"] == "roll_back" else "",
+                )
+                for row in found
+            ],
+        )
+
+
+@app.command("show")
+def show(
+    repository: Repository,
+    at: options.At = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what an environment runs of a repository, or ran at a moment, with what it ran before that.
+
+    Where the policy says that a release moves services (`rollout`), with how that stands: of each service in each
+    registry whether it is not begun, running, done, failed with the reason, or rolled back to what.
+
+    Exit status: 0, 1 nothing was released there (by then), 2 bad input.
+    """
+    moment = options.moment(at)
+    opened = context.connect(stack, policy)
+    environment, name = _named(opened, repository)
+    history = list(releases(opened.ledger, environment.name, name, moment))
+    if not history:
+        then = f" at {output.time(moment)}" if moment else ""
+        raise NotFound(f"{environment.name} ran nothing of {name}{then}")
+    told = roll_out_told(opened.ledger, environment.name, name, moment)
+    data = _detail(environment, name, history[0]) | {
+        "recalled": _is_recalled(opened, _digest(history[0]), moment),
+        "rollout": roll_outs.of_release(opened, environment, name, history[0].detail["id"], moment),
+        "history": [_row(fact) | {"rollout": _outcome_of(told, fact)} for fact in history],
+    }
+    if as_json:
+        output.data(data)
+        return
+    output.line(f"{environment.name}/{name} {'ran' if moment else 'runs'} {', '.join(data['tags'])}  {data['digest']}")
+    output.line(f"since {data['at']}{', rolled back' if data['change'] == 'roll_back' else ''}{_by(data)}")
+    if data["recalled"]:
+        output.line("it is recalled")
+    for registry, address in data["images"].items():
+        output.line(f"  {registry}  {address}")
+    if data["rollout"]:
+        roll_outs.show(data["rollout"])
+    if len(history) > 1:
+        output.line("before that:")
+        output.table(
+            ("since", "tags", "digest", "change", "roll-out"),
+            [
+                (r["at"], ", ".join(r["tags"]), output.digest(r["digest"]), r["change"], r["rollout"] or "")
+                for r in data["history"][1:]
+            ],
+        )
+
+
+@app.command("roll-back")
+def roll_back(
+    repository: Repository,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="TAG|DIGEST", help="To what was released as this.", show_default="what was good before"
+        ),
+    ] = None,
+    because: Annotated[
+        str, typer.Option("--because", metavar="REASON", help="Why; written down for ever.", show_default=False)
+    ] = "no reason was given",
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Set a release back to what was released before: the pointer moves and `Image Released` is sent; tags stay.
+
+    The image must still be in every registry of the environment, and must not be recalled.
+    Exit status: 0 rolled back (--no-wait: asked for), 1 refused, 2 bad input.
+    """
+    opened = context.connect(stack, policy)
+    environment, name = _named(opened, repository)
+    digest = target_of(opened, environment.name, name, to)
+    asked = ask(opened, environment.name, name, digest, because, timeout=timeout, wait=not no_wait)
+    if as_json:
+        output.data({"environment": environment.name, "repository": name, "digest": digest, **asked.as_json})
+    elif asked.fact is not None and not asked.trouble:
+        output.line(f"{environment.name}/{name} runs {digest} again")
+    asking.finish(asked)
+
+
+def target_of(opened: context.Stack, environment: str, name: str, to: str | None = None) -> Digest:
+    """The digest that is meant: what was released as `to`, or without it what was good before what runs now. Raises
+    NotFound, Refused where it was recalled."""
+    item = opened.state.get(release_partition(environment), name)
+    if item is None:
+        raise NotFound(f"{environment} runs nothing of {name}: there is nothing to roll back")
+    now = item.data["digest"]
+    found = Digest.parse(to) if to and ":" in to else None
+    tag = parse_tag(to) if to and found is None else None
+    for fact in releases(opened.ledger, environment, name):
+        digest = _digest(fact)
+        if (found and digest == found) or (tag and tag in fact.detail["tags"]):
+            if digest == now:
+                raise Refused(f"{environment} runs {to} of {name} already")
+            return digest
+        if not to and digest != now and not _is_recalled(opened, digest):
+            return digest
+    what = f"{to} of {name} was never released to {environment}" if to else f"nothing else of {name} is good in it"
+    raise NotFound(what if to else f"{environment}: {what}, as far as is known")
+
+
+def ask(
+    opened: context.Stack,
+    environment: str,
+    name: str,
+    digest: Digest,
+    because: str,
+    *,
+    timeout: float,
+    wait: bool = True,
+) -> asking.Asked:
+    """Sends the command and waits until the release is set, or until it is known why not."""
+    body = {
+        "command": "roll-back",
+        "digest": digest,
+        "repository": name,
+        "environment": environment,
+        "because": because,
+    }
+    asked = asking.ask(opened, body, asking.of_digest(opened, digest), timeout=timeout, wait=wait)
+    if asked.fact is None or asked.trouble:
+        return asked
+    done = wait_for(opened, lambda: _outcome(opened, digest, asked.request), timeout)
+    if done is None:
+        return asking.Asked(asked.request, asked.fact, f"not set within {timeout:g} s: it still may be")
+    refused = done.detail.get("refused")
+    return asking.Asked(asked.request, done, f"refused: {refused}" if refused else None)
+
+
+def _outcome(opened: context.Stack, digest: Digest, request: str) -> Fact | None:
+    mine = [f for f in opened.ledger.of_digest(digest) if f.detail.get("request") == request]
+    refused = next((f for f in mine if f.kind is Kind.REQUESTED and f.detail.get("refused")), None)
+    return refused or next((f for f in mine if f.kind is Kind.ROLLED_BACK), None)
+
+
+def _named(opened: context.Stack, text: str) -> tuple[Environment, str]:
+    name = ImageName.parse_any(text)
+    if name.tag or name.digest or name.environment is None:
+        raise BadInput(f"'{text}' is no release: expected ENVIRONMENT/REPOSITORY, as in prod/rocketseat/widget-server")
+    return opened.policy.environment(name.environment), name.repository
+
+
+def _is_recalled(opened: context.Stack, digest: Digest, moment: datetime | None = None) -> bool:
+    image = gather(opened.ledger, opened.state, digest)
+    families = [image.facts, *image.platforms.values(), *image.indexes.values()]
+    return any(is_recalled([f for f in facts if moment is None or f.at <= moment]) for facts in families)
+
+
+def _digest(fact: Fact) -> Digest:
+    assert fact.digest is not None  # of every release
+    return fact.digest
+
+
+def _row(fact: Fact) -> dict[str, Any]:
+    return {
+        "at": format_time(fact.at),
+        "digest": fact.digest,
+        "tags": list(fact.detail["tags"]),
+        "change": fact.detail.get("change", "promotion"),
+        "policy": fact.detail["policy"],
+        "by": fact.detail.get("by"),
+        "because": fact.detail.get("because"),
+    }
+
+
+def _outcome_of(told: dict[str, dict[str, Any]], fact: Fact) -> str | None:
+    """What became of the roll-out of an earlier release: done, failed, running where another overtook it; None: no
+    roll-out was begun."""
+    found = told.get(fact.detail["id"])
+    return str(found["status"]) if found else None
+
+
+def _detail(environment: Environment, name: str, fact: Fact) -> dict[str, Any]:
+    return {
+        "environment": environment.name,
+        "repository": name,
+        **_row(fact),
+        "images": fact.detail["images"],
+        "previous": fact.detail["previous"],
+        "decision": fact.detail.get("decision"),
+    }
+
+
+def _by(data: dict[str, Any]) -> str:
+    if not data["by"]:
+        return ""
+    return f" by {person_of_sender(data['by'])}" + (f": {data['because']}" if data["because"] else "")

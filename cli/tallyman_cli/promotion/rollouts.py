@@ -1,0 +1,84 @@
+"""How the roll-out of a release stands, for `release`, `pending` and `why`."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Environment
+from tallyman.services.releases.pointer import release_partition, releases
+from tallyman.services.releases.rollout_progress import (
+    DONE,
+    FAILED,
+    NOT_BEGUN,
+    RUNNING,
+    roll_out_of,
+    roll_out_told,
+    roll_outs_of,
+)
+from tallyman_cli.shared import output
+from tallyman_cli.shared.context import Stack
+
+_WORDS = {RUNNING: "being rolled out", DONE: "rolled out", FAILED: "not rolled out", NOT_BEGUN: "not rolled out yet"}
+
+
+def of_release(
+    stack: Stack, environment: Environment, repository: str, release: str | None, at: datetime | None = None
+) -> dict[str, Any] | None:
+    """The roll-out of this release (its id), as it stands or stood at a moment; None: the policy moves nothing."""
+    if at is not None:
+        return roll_out_told(stack.ledger, environment.name, repository, at).get(release or "")
+    return roll_out_of(stack.policy, stack.state, environment.name, repository, release)
+
+
+def of_image(
+    stack: Stack, environment: Environment, repository: str, digest: Digest, at: datetime | None = None
+) -> dict[str, Any] | None:
+    """The roll-out of the release in force, if that is this image."""
+    if at is not None:
+        last = next(releases(stack.ledger, environment.name, repository, at), None)
+        released, number = (last.digest, last.detail["id"]) if last else (None, None)
+    else:
+        item = stack.state.get(release_partition(environment.name), repository)
+        released, number = (item.data["digest"], item.data["id"]) if item else (None, None)
+    return of_release(stack, environment, repository, number, at) if released == digest else None
+
+
+def unfinished(stack: Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
+    """The releases in force whose roll-out is not done: {environment, repository, digest, tags, rollout}."""
+    for name in environments:
+        for item, found in roll_outs_of(stack.policy, stack.state, name):
+            if found is not None and found["status"] != DONE:
+                yield {
+                    "environment": name,
+                    "repository": item.sk,
+                    "digest": item.data["digest"],
+                    "tags": list(item.data["tags"]),
+                    "rollout": found,
+                }
+
+
+def sentence(rollout: dict[str, Any]) -> str:
+    """`rolled out`, or how far it is and why."""
+    why = rollout["reason"] or rollout["said"]
+    again = f"; looked at again at {rollout['next_at']}" if rollout["next_at"] else ""
+    return _WORDS[rollout["status"]] + (f": {why}{again}" if why else "")
+
+
+def show(rollout: dict[str, Any]) -> None:
+    """The sentence, and a row a target."""
+    output.line(sentence(rollout))
+    output.table(
+        ("registry", "service", "state", "since", "before", "what"),
+        [
+            (
+                target["registry"],
+                target["service"] + (f" ({target['part']})" if target["part"] else ""),
+                target["state"].replace("_", " "),
+                target["since"] or "",
+                (target["before"] or "").rpartition("/")[2],
+                target["said"] or "",
+            )
+            for target in rollout["targets"]
+        ],
+    )

@@ -1,0 +1,52 @@
+"""`tallyman why`: each gate of an environment, its verdict, and the facts that it rests on."""
+
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.decide import PROMOTED
+from tallyman.domain.gates import PASSED
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.shared import context, options, output
+
+To = Annotated[str, typer.Option("--to", metavar="ENVIRONMENT", help="Where it is to go.", show_default=False)]
+
+
+def why(
+    image: options.Image,
+    to: To,
+    at: options.At = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Say why an image is, or is not, let into an environment: every gate with its reason, the deciding one first.
+
+    With --at, what the policy of then and the facts known then said. With --policy, what another policy would say.
+    Of what the environment releases, with how its roll-out stands (`rollout` in the policy). Writes nothing.
+    Exit status: 0 promoted or passed, 1 waiting, failed or in conflict, 2 no promotion leads there.
+    """
+    moment = options.moment(at)
+    opened = context.connect(stack, policy)
+    where = doors.door(opened, image, to, moment)
+    decision = doors.judge(opened, where, moment)
+    note_unknown(opened, where)
+    rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
+    if as_json:
+        output.data(doors.as_json(where, decision) | {"rollout": rollout})
+    else:
+        doors.show(where, decision)
+    if rollout and not as_json:
+        output.line()
+        roll_outs.show(rollout)
+    if decision.verdict not in (PROMOTED, PASSED):
+        raise typer.Exit(1)
+
+
+def note_unknown(opened: context.Stack, where: doors.Door) -> None:
+    """Says so where no fact tells of the image: its events may be lost, or still under way."""
+    if not doors.is_known(opened, where):
+        output.say(
+            f"nothing is recorded of {where.text} yet: `tallyman reconcile {where.source}/{where.canonical}` looks"
+        )

@@ -1,0 +1,1 @@
+"""Repositories and images: history, show, verify, reconcile."""

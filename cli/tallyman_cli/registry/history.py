@@ -1,0 +1,89 @@
+"""`tallyman history`: what happened to a tag, an image or a repository, newest first."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.history.fold import Row
+from tallyman.domain.names import Repository
+from tallyman_cli.shared import context, naming, options, output, rows
+
+
+def history(
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGE|REPOSITORY",
+            help="An IMAGE (dev/rocketseat/widget-server:v1, …@DIGEST), a REPOSITORY (dev/rocketseat/widget-server, "
+            "dev/rocketseat/*) or a full ECR address of either.",
+            show_default=False,
+        ),
+    ],
+    at: options.At = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only the N newest rows.", show_default="all")
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what happened, newest first: who pushed what, which tag moved, what was removed.
+
+    With --at, what had happened until that moment: its first row says what a tag pointed to then.
+    """
+    moment = options.moment(at)
+    opened = context.connect(stack, policy)
+    found: list[Row] = []
+    for named in naming.repositories(opened, image):
+        for place in named.repositories:
+            if named.digest is not None:
+                found += rows.of_digest(opened.ledger, place, named.digest, moment)
+            elif named.tag is not None:
+                found += rows.of_tag(opened.ledger, place, named.tag, moment)
+            else:
+                found += rows.of_repository(opened.ledger, place, moment, limit)
+    shown = rows.newest(found, limit)
+    if as_json:
+        output.data([as_data(row) for row in shown])
+    elif shown:
+        _table(shown)
+    if not shown:
+        output.say(f"nothing is recorded of {image}" + (f" until {at}" if at else ""))
+
+
+def as_data(row: Row) -> dict[str, Any]:
+    """A row of `history --json`."""
+    return {
+        "at": output.time(row.at),
+        "seen": output.time(row.seen),
+        "kind": str(row.kind),
+        "registry": str(row.repository.registry),
+        "repository": row.repository.name,
+        "tag": row.tag,
+        "digest": row.digest,
+        "actor": row.actor,
+        "via": str(row.via),
+        "commit": row.commit,
+    }
+
+
+def _table(shown: list[Row]) -> None:
+    registries = {row.repository.registry for row in shown}
+    cells = [
+        (
+            output.time(row.at),
+            str(row.kind),
+            _image(row.repository, row.tag),
+            output.digest(row.digest),
+            str(row.repository.registry) if len(registries) > 1 else "",
+            row.actor or "",
+            str(row.via),
+            (row.commit or "")[:7],
+        )
+        for row in shown
+    ]
+    output.table(("at", "kind", "image", "digest", "registry", "who", "via", "commit"), cells)
+
+
+def _image(repository: Repository, tag: str | None) -> str:
+    return f"{repository.name}:{tag}" if tag else repository.name

@@ -1,0 +1,250 @@
+"""What `show` tells of an image: its bytes' view of itself, and what the ledger knows of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
+from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time
+from tallyman.errors import DigestMismatch, NotFound, Passing, Refused, TallymanError
+from tallyman.services.deciding.image_facts import gather
+from tallyman_cli.registry.verification import as_check
+from tallyman_cli.shared import output
+from tallyman_cli.shared.context import Stack
+
+_SCAN_ORDER = ("failed", "unsupported", "none", "in_progress", "complete")  # the worst first
+
+
+@dataclass
+class ImageView:
+    """One image, read from one registry; where that can't be read, from the archive and the ledger.
+
+    Cost: a read for each manifest of the family and a single image's configuration, a Query for each platform.
+    """
+
+    stack: Stack
+    text: str
+    place: Repository
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        self._silent: TallymanError | None = None
+        self.image = gather(self.stack.ledger, self.stack.state, self.digest)
+
+    def as_data(self) -> dict[str, Any]:
+        """The form of `show --json`. Raises NotFound; DigestMismatch where a manifest is damaged."""
+        root = self._manifest(self.digest)
+        if root is None:
+            raise self._silent or NotFound(f"{self.text}: there is no image {self.digest} in {self.place}")
+        platforms = self._platforms(root)
+        locations = self.locations()
+        tags = {tag for where in locations if where["registry"] == str(self.place.registry) for tag in where["tags"]}
+        return {
+            "image": self.text,
+            "digest": self.digest,
+            "media_type": root.media_type,
+            "size": self._size(root, platforms),
+            "platforms": [p.as_json() for p in platforms],
+            "tags": sorted(tags or {tag for where in locations for tag in where["tags"]}),
+            "registries": [where["registry"] for where in locations],
+            "locations": locations,
+            "built": self.built(),
+            "verified": self.verified(),
+            "scan": self.scan(platforms),
+            "promotions": self.promotions(),
+        }
+
+    def _manifest(self, digest: Digest) -> Manifest | None:
+        """From the registry; where it does not answer, or has it no more, from the archive."""
+        found: Manifest | None = None
+        if self._silent is None:
+            try:
+                found = self.stack.source.manifest(self.place, digest)
+            except (Passing, Refused) as error:
+                self._silent = error
+                output.say(f"{self.place} can't be read ({error}): shown as it was recorded")
+        if found is not None:
+            if found.digest != digest:
+                raise DigestMismatch(
+                    f"{self.place} answers {found.digest} when asked for {digest}: it is damaged there"
+                )
+            return Manifest.parse(found.raw, found.media_type)
+        raw = self.stack.archive.get("manifests", digest)
+        if raw is None:
+            return None
+        told = next((f.media_type for f in self.image.facts if f.media_type and digest == self.digest), None)
+        return Manifest.parse(raw, told)
+
+    def _platforms(self, root: Manifest) -> list[PlatformImage]:
+        if root.is_index:
+            return self._children(root, MAX_NESTING)
+        platform = self._own_platform(root)
+        if platform is None or platform.unknown:
+            return []
+        return [PlatformImage(platform.os, platform.architecture, platform.variant, self.digest, root.size)]
+
+    def _children(self, index: Manifest, depth: int) -> list[PlatformImage]:
+        found: list[PlatformImage] = []
+        for child in index.platform_children:
+            manifest = self._manifest(child.digest)
+            if manifest is not None and manifest.is_index:
+                found += self._children(manifest, depth - 1) if depth > 1 else []
+                continue
+            platform = child.platform or Platform("unknown", "unknown")
+            size = manifest.size if manifest is not None else None
+            found.append(PlatformImage(platform.os, platform.architecture, platform.variant, child.digest, size))
+        return found
+
+    def _own_platform(self, image: Manifest) -> Platform | None:
+        """What the configuration says; where it can't be read, what a verification read in it."""
+        config = image.config
+        if config is None or config.media_type not in CONFIG_TYPES:
+            return None
+        if self._silent is None and config.size <= MAX_CONFIG_BYTES:
+            try:
+                with self.stack.source.open_blob(self.place, config.digest) as blob:
+                    raw = b"".join(blob)
+            except (Passing, Refused) as error:
+                output.say(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
+            else:
+                if Digest.of(raw) != config.digest:
+                    raise DigestMismatch(f"the configuration {config.digest} in {self.place} is damaged")
+                return ImageConfig.parse(raw).platform
+        for fact in reversed(list(self.image.of(Kind.VERIFIED))):
+            for told in fact.detail.get("platforms") or ():
+                return Platform(told["os"], told["architecture"], told["variant"])
+        return None
+
+    def _size(self, root: Manifest, platforms: list[PlatformImage]) -> int | None:
+        if not root.is_index:
+            return root.size
+        sizes = {p.digest: p.size for p in platforms}
+        return None if None in sizes.values() else sum(size for size in sizes.values() if size is not None)
+
+    def locations(self) -> list[dict[str, Any]]:
+        """Where it is now, by what is recorded: {registry, repository, environment, tags}, in the policy's order."""
+        places: dict[Repository, list[Fact]] = {}
+        for fact in self.image.facts:
+            if fact.repository and fact.kind in (*PUSHES, Kind.DELETED, Kind.UNTAGGED):
+                places.setdefault(fact.repository, []).append(fact)
+        found = []
+        for place, facts in places.items():
+            tags = sorted(t for (p, t), d in self.image.pointing.items() if p == place and d == self.digest)
+            if not tags and not _is_there(facts):
+                continue
+            owner = self.stack.policy.environments_of(place.registry, place.name)
+            found.append(
+                {
+                    "registry": str(place.registry),
+                    "repository": place.name,
+                    "environment": owner[0][0].name if owner else None,
+                    "tags": tags,
+                }
+            )
+        order = {str(registry): number for number, registry in enumerate(self.stack.policy.registries())}
+        return sorted(found, key=lambda where: order.get(where["registry"], len(order))) or self._unrecorded()
+
+    def _unrecorded(self) -> list[dict[str, Any]]:
+        """Where nothing is recorded: what the registry says itself."""
+        if self._silent is not None or any(f.kind in PUSHES for f in self.image.facts):
+            return []
+        details = self.stack.source.describe(self.place, [self.digest])
+        owner = self.stack.policy.environments_of(self.place.registry, self.place.name)
+        return [
+            {
+                "registry": str(self.place.registry),
+                "repository": self.place.name,
+                "environment": owner[0][0].name if owner else None,
+                "tags": sorted(detail.tags),
+            }
+            for detail in details
+        ]
+
+    def built(self) -> dict[str, Any]:
+        """What the image, and statements about it, say of how it came about; nobody checked it: `commit` null where it
+        names none, `builds` those that made it, each once."""
+        facts = [f for told in (self.image.facts, *self.image.platforms.values()) for f in told]
+        told: Mapping[str, str] = next((f.detail["built"] for f in facts if f.detail.get("built")), {})
+        names = {"commit": "revision", "source": "source", "version": "version", "author": "authors"}
+        builds = {b["id"]: dict(b) for f in facts if f.kind is Kind.REFERRED and (b := f.detail.get("build"))}
+        return {**{key: told.get(name) for key, name in names.items()}, "builds": list(builds.values())}
+
+    def verified(self) -> dict[str, Any]:
+        """The newest verification in this repository, else anywhere; verdict null where there is none."""
+        facts = list(self.image.of(Kind.VERIFIED))
+        here = [f for f in facts if f.repository == self.place] or facts
+        if not here:
+            return {"verdict": None, "level": None, "at": None, "checks": []}
+        fact = max(here, key=lambda f: (f.seen, f.at, f.id))
+        checks = [as_check(c) for c in fact.detail["checks"]]
+        level = fact.detail.get("level")
+        return {"verdict": fact.detail["verdict"], "level": level, "at": format_time(fact.at), "checks": checks}
+
+    def scan(self, platforms: list[PlatformImage]) -> dict[str, Any]:
+        """The newest scan; of an index the worst of its platforms: the worst status, the highest count a severity,
+        the oldest time. Status null where none is recorded."""
+        names = {p.digest: str(p.platform) for p in platforms}
+        if self.digest in names or not platforms:
+            return {**_scan(self.image.facts, self.place), "platforms": []}
+        each = []
+        for digest, name in names.items():
+            facts = self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
+            each.append({"digest": digest, "platform": name, **_scan(facts, self.place)})
+        counts: dict[str, int] = {}
+        for one in each:
+            for severity, number in one["counts"].items():
+                counts[severity] = max(number, counts.get(severity, 0))
+        statuses = {one["status"] or "none" for one in each}
+        worst = next((s for s in _SCAN_ORDER if s in statuses), None)
+        times = [one["at"] for one in each if one["at"]]
+        return {
+            "status": None if worst == "none" else worst,
+            "counts": counts,
+            "at": min(times) if times else None,
+            "platforms": each,
+        }
+
+    def promotions(self) -> list[dict[str, Any]]:
+        """The last word about each way into an environment: {from, to, repository, tags, verdict, at, gate, reason}."""
+        last: dict[tuple[str, str, str], Fact] = {}
+        for fact in self.image.of(Kind.DECIDED, Kind.PROMOTED):
+            last[fact.detail["name"], fact.detail["from"], fact.detail["to"]] = fact
+        return [_promotion(fact) for fact in last.values()]
+
+
+def _is_there(facts: list[Fact]) -> bool:
+    """Without a tag: pushed by digest, or untagged by a move, and not removed. Removing the last tag removes it."""
+    order = sorted(facts, key=lambda f: (f.at, f.kind not in PUSHES, f.seen))
+    return order[-1].kind in PUSHES
+
+
+def _scan(facts: Any, place: Repository) -> dict[str, Any]:
+    scans = [f for f in facts if f.kind is Kind.SCANNED]
+    near = [f for f in scans if f.repository == place] or scans
+    if not near:
+        return {"status": None, "counts": {}, "at": None}
+    newest = max(near, key=lambda f: (f.at, f.seen, f.id))
+    detail = newest.detail
+    return {"status": detail["status"], "counts": dict(detail["counts"]), "at": format_time(newest.at)}
+
+
+def _promotion(fact: Fact) -> dict[str, Any]:
+    detail: Mapping[str, Any] = fact.detail
+    deciding = None
+    if fact.kind is Kind.DECIDED and detail["verdict"] != "promoted":
+        gates = detail["gates"]
+        deciding = next((g for v in ("failed", "waiting") for g in gates if g["verdict"] == v), None)
+    return {
+        "from": detail["from"],
+        "to": detail["to"],
+        "repository": detail["name"],
+        "tags": list(detail["tags"]),
+        "verdict": "promoted" if fact.kind is Kind.PROMOTED else detail["verdict"],
+        "at": format_time(fact.at),
+        "gate": deciding["name"] if deciding else None,
+        "reason": deciding["reason"] if deciding else None,
+    }

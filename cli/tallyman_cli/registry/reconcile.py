@@ -1,0 +1,137 @@
+"""`tallyman reconcile`: have the registries compared with the ledger now."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.policy import Policy
+from tallyman_cli.shared import addresses, context, options, output
+
+MAX_RUNS = 1_000
+"""Runs of one sweep; each goes on where the one before stopped."""
+
+
+def reconcile(
+    repository: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REPOSITORY]",
+            help="ENVIRONMENT/REPOSITORY (dev/rocketseat/widget-server, dev/rocketseat/*), a full ECR address, or an "
+            "IMAGE, for the repository that it is in.",
+            show_default="all",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Look at the registries now, write down what no event told, and take up again what waits.
+
+    The stack's reconcile does it, as it does every 15 minutes; this runs it until nothing is left to look at.
+    Exit status: 0 every registry could be read, whatever was found; 1 one could not.
+    """
+    opened = context.connect(stack, policy)
+    payload, registries = wanted(opened.policy, repository)
+    sweep = Sweep(registries)
+    for run in range(1, MAX_RUNS + 1):
+        answer = opened.reconcile(payload)
+        sweep.add(answer)
+        if not answer.get("more"):
+            break
+        payload = {**payload, "token": answer["token"]}
+        output.say(f"run {run}: {sweep.images} images so far")
+    for problem in sweep.problems:
+        output.say(problem)
+    if as_json:
+        output.data(sweep.as_data())
+    else:
+        sweep.show()
+    if sweep.unread:
+        for each in sweep.unread:
+            output.say(f"{each['registry']} could not be read: {each['error']}")
+        raise typer.Exit(1)
+
+
+def wanted(policy: Policy, text: str | None) -> tuple[dict[str, Any], set[str] | None]:
+    """What the function is to look at: {repositories, environment, registry}, an empty one meaning everything; and the
+    registries that this concerns (None: all).
+
+    An image stands for its repository. Raises BadName where the policy has no such environment or registry.
+    """
+    if text is None:
+        return {}, None
+    name, registries, environment = addresses.parse(policy, text)
+    place = str(registries[0]) if len(registries) == 1 else None
+    if environment is None:
+        found: dict[str, Any] = {"repositories": [f"{place}/{name.repository}"]}
+    else:
+        found = {"repositories": [name.repository], "environment": environment.name}
+    return found | ({"registry": place} if place else {}), {str(registry) for registry in registries}
+
+
+class Sweep:
+    """What the runs of one sweep found, together."""
+
+    def __init__(self, registries: set[str] | None = None) -> None:
+        """`registries`: those that were asked for; what is wrong with others is not told. None: all."""
+        self._wanted = registries
+        self._registries: dict[str, dict[str, Any]] = {}
+        self._found: Counter[str] = Counter()
+        self._retried = 0
+        self._runs = 0
+        self.problems: list[str] = []
+        self._more = False
+
+    def add(self, answer: dict[str, Any]) -> None:
+        """One run's answer. What one run could not read is an error of the whole: no later run tries it again."""
+        self._runs += 1
+        self._more = bool(answer.get("more"))
+        self._found.update({kind: int(n) for kind, n in (answer.get("found") or {}).items()})
+        self.problems += answer.get("problems") or []
+        self._retried += int(answer.get("retried") or 0)
+        for each in answer.get("registries") or []:
+            if self._wanted is not None and each["registry"] not in self._wanted:
+                continue
+            new = {"registry": each["registry"], "repositories": 0, "images": 0, "missed": 0, "error": None}
+            known = self._registries.setdefault(each["registry"], new)
+            for key in ("repositories", "images", "missed"):
+                known[key] += int(each.get(key) or 0)
+            known["error"] = known["error"] or each.get("error")
+
+    @property
+    def images(self) -> int:
+        """Images looked at so far."""
+        return sum(each["images"] for each in self._registries.values())
+
+    @property
+    def unread(self) -> list[dict[str, Any]]:
+        """Registries that could not be read."""
+        return [each for each in self._registries.values() if each["error"]]
+
+    def as_data(self) -> dict[str, Any]:
+        """The form of `reconcile --json`."""
+        return {
+            "registries": list(self._registries.values()),
+            "found": dict(self._found),
+            "retried": self._retried,
+            "problems": self.problems,
+            "runs": self._runs,
+            "more": self._more,
+        }
+
+    def show(self) -> None:
+        """A row a registry, then what was found."""
+        rows = [
+            (e["registry"], str(e["repositories"]), str(e["images"]), str(e["missed"]), e["error"] or "")
+            for e in self._registries.values()
+        ]
+        output.table(("registry", "repositories", "images", "missed events", "error"), rows)
+        missed = sum(each["missed"] for each in self._registries.values())
+        found = [f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(self._found.items()) if n]
+        output.line()
+        output.line(f"{missed or 'no'} event{'' if missed == 1 else 's'} had been missed")
+        if found:
+            output.line(f"found: {', '.join(found)}")
+        if self._retried:
+            output.line(f"taken up again: {self._retried}")

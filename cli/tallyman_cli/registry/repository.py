@@ -1,0 +1,78 @@
+"""`tallyman repository`: repositories as the policy wants them."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.names import parse_repository_name
+from tallyman_cli.registry.creation import CREATED, DIFFERS, FAILED, create_in, planned
+from tallyman_cli.shared import context, options, output
+
+app = typer.Typer(help="Create repositories as the policy says.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Create repositories as the policy says."""
+
+
+@app.command("create")
+def create(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The repository, as the policy calls it: rocketseat/widget-server.", show_default=False
+        ),
+    ],
+    environment: Annotated[
+        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment.", show_default=False)
+    ],
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Create a repository in every registry of an environment, with the settings that the policy says.
+
+    ECR creates none by itself on the first push. One that is there and equal is fine; one that differs is left as it
+    is, and each difference is named. Acts with your own credentials (in other accounts: the stack's role for
+    people who change things).
+    Exit status: 0 there as the policy says, 1 it differs or could not be created.
+    """
+    parse_repository_name(name)  # before the stack is looked for
+    opened = context.connect(stack, policy)
+    for place, document in planned(opened, name, environment):
+        output.say(f"the repository policy of {place}:")
+        output.say(json.dumps(document, indent=2))
+    found = create_in(opened, name, environment)
+    if as_json:
+        output.data(found)
+    else:
+        for each in found:
+            _tell(each)
+    if any(each["state"] in (DIFFERS, FAILED) for each in found):
+        raise typer.Exit(1)
+
+
+def _tell(each: dict[str, Any]) -> None:
+    where = f"{each['repository']} in {each['registry']}"
+    if each["state"] == FAILED:
+        output.line(f"{where}: {each['error']}")
+    elif each["state"] == DIFFERS:
+        output.line(f"{where}: is there, but not as the policy says")
+        for d in each["differences"]:
+            output.line(f"  {d['setting']}: wanted {_words(d['wanted'])}, found {_words(d['found'])}")
+        if each["problem"]:
+            output.line(f"  {each['problem']}")
+    elif each["state"] == CREATED:
+        output.line(f"{where}: created ({each['uri']})")
+    else:
+        output.line(f"{where}: is there as the policy says ({each['uri']})")
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return str(value)

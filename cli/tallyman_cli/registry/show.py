@@ -1,0 +1,103 @@
+"""`tallyman show`: what an image is, where it is, and what is known of it."""
+
+from typing import Any
+
+from tallyman.domain.names import Registry
+from tallyman_cli.registry.image_view import ImageView
+from tallyman_cli.registry.verification import table as checks_table
+from tallyman_cli.retention.money import PriceFile, Prices
+from tallyman_cli.shared import addresses, context, naming, options, output
+
+
+def show(
+    image: options.Image,
+    prices: PriceFile = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show an image: platforms and compressed sizes, tags, where it is, what that costs, verification, promotions.
+
+    Read from the registry; where that can't be read, from what was recorded of it.
+    """
+    opened = context.connect(stack, policy)
+    named = addresses.image(opened.policy, image)
+    found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
+    table, size = Prices.load(prices), found["size"] or 0
+    costs = [table.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
+    found["costs"] = [cost for cost in costs if cost is not None]
+    if as_json:
+        output.data(found)
+    else:
+        _tell(found)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    output.line(f"{found['image']}  {output.digest(found['digest'])}")
+    verified, scan = found["verified"], found["scan"]
+    output.table(
+        ("", ""),
+        [
+            ("media type", found["media_type"]),
+            ("size", f"{output.size(found['size'])} compressed"),
+            ("tags", ", ".join(found["tags"]) or "none"),
+            *_built(found["built"]),
+            ("verified", _when(verified["verdict"] or "not yet", verified["at"])),
+            ("scan", _when(_scan(scan), scan["at"])),
+        ],
+    )
+    if found["platforms"]:
+        output.line()
+        rows = [(_platform(p), output.size(p["size"]), output.digest(p["digest"])) for p in found["platforms"]]
+        output.table(("platform", "size", "digest"), rows)
+    output.line()
+    output.table(
+        ("registry", "environment", "repository", "tags", "USD a month"),
+        [
+            (w["registry"], w["environment"] or "", w["repository"], ", ".join(w["tags"]), _cost(found, w["registry"]))
+            for w in found["locations"]
+        ],
+    )
+    if found["promotions"]:
+        output.line()
+        output.table(("to", "verdict", "tags", "at", "why"), [_promotion(p) for p in found["promotions"]])
+    bad = [c for c in verified["checks"] if c["verdict"] != "passed"]
+    if bad:
+        output.line()
+        output.table(("check", "verdict", "what"), checks_table(bad))
+
+
+def _built(built: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the image says of itself: said so, for nobody checked it."""
+    said = [("built from, it says", " ".join(filter(None, (built["commit"], built["source"]))))]
+    said.append(("author, it says", built["author"] or ""))
+    for each in built["builds"]:
+        by = f" for {each['person']}" if each.get("person") else ""
+        said.append(("build, it says", f"{each.get('url') or each['id']}{by}"))
+    return [(name, "".join(c if c.isprintable() else "?" for c in text)) for name, text in said if text]
+
+
+def _cost(found: dict[str, Any], registry: str) -> str:
+    """As if no other image had its layers too."""
+    return next((f"{c['usd_per_month']:.4f}" for c in found["costs"] if c["registry"] == registry), "")
+
+
+def _platform(platform: dict[str, Any]) -> str:
+    return "/".join(part for part in (platform["os"], platform["architecture"], platform["variant"]) if part)
+
+
+def _when(what: str, at: str | None) -> str:
+    return f"{what}, {at}" if at else what
+
+
+def _scan(scan: dict[str, Any]) -> str:
+    if scan["status"] is None:
+        return "none yet"
+    counts = ", ".join(f"{number} {severity}" for severity, number in scan["counts"].items() if number)
+    return f"{scan['status'].replace('_', ' ')}: {counts or 'no findings'}"
+
+
+def _promotion(promotion: dict[str, Any]) -> tuple[output.Cell, ...]:
+    why = f"{promotion['gate']}: {promotion['reason']}" if promotion["gate"] else ""
+    tags = ", ".join(promotion["tags"])
+    return promotion["to"], output.mark(promotion["verdict"]), tags, promotion["at"], why

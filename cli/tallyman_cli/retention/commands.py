@@ -1,0 +1,250 @@
+"""`tallyman retention`: what stays and what goes, why, and what it saves; carried out, proved, undone, replayed."""
+
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.names import Repository
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import BadInput, NotFound, Refused, Unreachable
+from tallyman.ports.records import StateItem
+from tallyman.services.retention.runs import RUNS
+from tallyman_cli.retention.money import PriceFile, Prices
+from tallyman_cli.shared import addresses, context, options, output
+from tallyman_cli.shared.waiting import wait_for
+
+app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """What stays and what goes, with a proof."""
+
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPOSITORY",
+        help="ENVIRONMENT/REPOSITORY, such as dev/rocketseat/widget-server; prod[2]/… asks its second registry.",
+        show_default=False,
+    ),
+]
+
+
+def one(stack: context.Stack, text: str) -> Repository:
+    """The repository of one registry that is meant."""
+    named = addresses.anywhere(stack.policy, text)
+    if named.tag or named.digest:
+        raise BadInput(f"'{text}' names an image: expected a REPOSITORY")
+    return named.place
+
+
+@app.command("plan")
+def plan(
+    repository: Place,
+    prices: PriceFile = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what the policy would keep and remove now, and why. Writes nothing.
+
+    Reads every source of usage; where one can't be read, nothing is to be removed and the plan says which.
+    Exit status: 0 planned, 1 what is planned may not be carried out (a source can't be read, more than at_most).
+    """
+    from tallyman_cli.retention.plan import as_data, make, show
+
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    made, _ = make(opened, place)
+    if as_json:
+        output.data(as_data(made, Prices.load(prices)))
+    else:
+        show(made, Prices.load(prices), opened.clock())
+    if made.refused:
+        raise typer.Exit(1)
+
+
+@app.command("apply")
+def apply(
+    repository: Place,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: carry out whatever the plan is.")] = False,
+    timeout: options.Timeout = 600,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Carry out the plan: mark, and remove what was marked longer ago than the grace period, each with a proof.
+
+    Shows the plan and asks, unless --yes is given. The stack's apply_retention does it, by the policy in force, which
+    has to enforce retention there; it plans again right before. Exit status: 0 done, 1 refused or not all could go.
+    """
+    from tallyman_cli.retention.plan import make, show
+
+    opened = context.connect(stack, policy)
+    places = addresses.anywhere(opened.policy, repository).repositories
+    if not yes:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            for place in places:
+                show(make(opened, place)[0], Prices.load(None), opened.clock())
+            agreed = typer.confirm("Carry this out?", err=True)
+        if not agreed:
+            raise Refused("nothing was asked for")
+    runs = [ask(opened, place, timeout) for place in places]
+    if as_json:
+        output.data(runs[0] if len(runs) == 1 else runs)
+    else:
+        for run in runs:
+            output.line(f"{run['repository']}: {run['outcome']}")
+            output.table(("digest", "why"), [(output.digest(d), why) for d, why in run["failed"].items()])
+    if any(run["refused"] or run["failed"] or not run["acted"] for run in runs):
+        raise typer.Exit(1)
+
+
+def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, Any]:
+    """Asks the stack for a run over one repository, and waits for its end."""
+    request = str(uuid4())
+    stack.hints.send("retention", {"repository": str(place), "request": request, "policy": stack.policy.digest})
+    output.say(f"retention of {place} (request {request})")
+
+    def ended() -> StateItem | None:
+        item = stack.state.get(RUNS, str(place))
+        return item if item is not None and item.data.get("request") == request else None
+
+    item = wait_for(stack, ended, timeout)
+    if item is None:
+        raise Unreachable(f"no outcome for {place} within {timeout:g} s; `tallyman retention plan` shows what is left")
+    data = dict(item.data)
+    acted = not data["outcome"].startswith(("refused", "a plan only"))
+    return {"repository": str(place), "acted": acted, **data}
+
+
+@app.command("proof")
+def proof(image: options.Image, as_json: options.AsJson = False, stack: options.Stack = None) -> None:
+    """Show the proof of a removal: the rule, each protection asked and its answer, who was asked for usage and when.
+
+    IMAGE is named by its digest. Exit status: 0 shown, 1 it was not removed by us.
+    """
+    from tallyman_cli.retention.proof import proofs
+
+    opened = context.connect(stack)
+    found = proofs(opened, image)
+    if as_json:
+        output.data(found[0])
+        return
+    document = found[0]
+    output.line(f"{document['repository']}@{document['digest']}: {document['action']}d")
+    output.line(f"{document['reason']} (policy {output.digest(document['policy'])}, proof {document['proof']})")
+    output.line()
+    output.table(
+        ("protection", "question", "answer"), [(p["name"], p["question"], p["answer"]) for p in document["protections"]]
+    )
+    output.line()
+    read = [(u["source"], u["where"], u["at"], str(u["uses"])) for u in document["usage"]]
+    output.table(("usage of", "where", "read at", "uses"), read)
+
+
+@app.command("restore")
+def restore(
+    image: options.Image,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Bring an image back: from the archive, or from another environment that still holds the digest.
+
+    Acts with your own credentials (in other accounts: the stack's roles for people). Its tags come back where they
+    are free. Exit status: 0 it is there again, 1 nobody holds it any more.
+    """
+    from tallyman_cli.retention.proof import bring_back
+
+    told = bring_back(context.connect(stack, policy), image)
+    if as_json:
+        output.data(told)
+    else:
+        output.line(f"{told['repository']}@{output.digest(told['digest'])}: {told['outcome']}")
+
+
+@app.command("replay")
+def replay(
+    repository: Place,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="From when on, such as 2026-01-01.", show_default=False)
+    ],
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Until when.", show_default="now")
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Play the recorded past through a policy: what it would have removed and when, and what was needed later.
+
+    Exit status: 0 nothing that was needed later would have gone, 1 something would.
+    """
+    from tallyman_cli.retention.past import gone
+
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    found = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
+    if as_json:
+        rows = [
+            {
+                "digest": g.digest,
+                "tags": list(g.tags),
+                "at": format_time(g.at),
+                "reason": g.reason,
+                "needed": list(g.needed),
+            }
+            for g in found
+        ]
+        output.data({"repository": str(place), "policy": opened.policy.digest, "removed": rows})
+    else:
+        cells = [
+            (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
+        ]
+        output.table(("at", "tags", "digest", "reason", "needed later"), cells)
+        output.say(f"{len(found)} would have gone, {sum(bool(g.needed) for g in found)} of them were needed later")
+    if any(g.needed for g in found):
+        raise typer.Exit(1)
+
+
+@app.command("native")
+def native(
+    repository: Place,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="A lifecycle document.", show_default="the repository's own"),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what ECR's own lifecycle policy would remove, evaluated as AWS documents it, beside our plan.
+
+    Exit status: 0 shown, 1 there is no lifecycle policy.
+    """
+    from tallyman_cli.retention.native import beside, read
+    from tallyman_cli.retention.plan import make
+
+    opened = context.connect(stack, policy)
+    place = one(opened, repository)
+    text = read(file) if file else opened.lifecycle(place)
+    if text is None:
+        raise NotFound(f"{place} has no lifecycle policy of its own")
+    made, _ = make(opened, place)
+    rows = beside(text, made, opened.clock())
+    if as_json:
+        output.data({"repository": str(place), "images": rows})
+    else:
+        output.table(
+            ("tags", "digest", "ECR", "Tallyman", "reason"),
+            [
+                (" ".join(r["tags"]), output.digest(r["digest"]), r["native"] or "", r["action"], r["reason"])
+                for r in rows
+            ],
+        )

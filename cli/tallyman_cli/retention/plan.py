@@ -1,0 +1,70 @@
+"""A plan of retention: made as of now, and shown."""
+
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.domain.retention import Plan, Reading
+from tallyman.domain.times import format_time
+from tallyman.services.retention.plan_retention import planned
+from tallyman_cli.retention.money import Prices, saved
+from tallyman_cli.shared import context, output
+
+
+def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
+    """The plan as of now. Writes nothing anywhere."""
+    needs, inventories = stack.needs(stack.policy)
+    return planned(needs, inventories, place, lambda: float("inf"))
+
+
+def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "repository": str(made.inventory.repository),
+        "policy": made.policy,
+        "images": [
+            {
+                "digest": image.digest,
+                "tags": list(image.tags),
+                "kind": image.kind,
+                "family": image.family,
+                "pushed_at": format_time(image.pushed_at),
+                "size": image.size,
+                "action": image.action,
+                "reason": image.reason,
+                "protections": [{"name": name, "reason": reason} for name, reason in image.protections],
+            }
+            for image in made.images()
+        ],
+        "freed_bytes": made.freed_bytes,
+        "refused": "; ".join(made.refused) or None,
+        "saves": saved(made, prices),
+        "enforced": made.retention.enforce,
+    }
+
+
+def show(made: Plan, prices: Prices, now: datetime) -> None:
+    """A plan as a table."""
+    cells = [
+        (
+            " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),
+            output.digest(image.digest),
+            image.kind,
+            f"{(now - image.pushed_at).days}d",
+            output.size(image.size),
+            image.action,
+            image.reason,
+        )
+        for image in made.images()
+    ]
+    output.table(("tags", "digest", "kind", "age", "size", "action", "reason"), cells)
+    money = saved(made, prices)
+    place = made.inventory.repository
+    line = (
+        f"{place}: {len(made.removed)} of {len(made.inventory)} images would go, {output.size(made.freed_bytes)} freed"
+    )
+    if money:
+        line += f", {money['usd_per_month']:.2f} USD a month less ({money['source']}, {money['date']})"
+    output.line(line + ("" if made.retention.enforce else "; a plan only: the policy does not enforce it"))
+    for reason in made.refused:
+        output.say(f"nothing may be removed now: {reason}")

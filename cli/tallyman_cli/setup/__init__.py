@@ -1,0 +1,1 @@
+"""`tallyman init`, `tallyman policy`."""

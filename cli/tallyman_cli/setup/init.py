@@ -1,0 +1,142 @@
+"""`tallyman init`: a policy, samconfig.toml, and the commands that deploy the hub and its spokes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallyman.adapters.files.policy_file import loads
+from tallyman.domain.names import Registry
+from tallyman.errors import BadInput
+from tallyman_cli.shared import output
+
+_POLICY = """\
+# yaml-language-server: $schema=docs/tallyman.schema.json
+environments:
+  dev:
+    registries: [{dev}]
+  prod:
+    registries: [{prod}]   # all of them or none{renamed}
+repositories:
+  - match: {parts}   # what builds keep beside a repository: their cache, and platforms that wait to be joined
+    create: {{immutable: false, scan_on_push: false}}
+    verify: {{layers: presence}}
+  - match: {match}
+    create: {{immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true{pull}}}
+    tags: {{allow: [semver, semver-commit, "main-*", latest]}}
+    verify: {{layers: content}}
+    promotions:
+      - {{from: dev, to: prod, tags: [{tags}], gates: {{verified: true, scan: {{max: {{critical: 0}}}}}}}}
+"""
+_SAM = """\
+version = 0.1
+
+[default.global.parameters]
+stack_name = "tallyman"
+
+[prod.global.parameters]
+stack_name = "tallyman"
+region = "{region}"
+
+[prod.deploy.parameters]
+resolve_s3 = true
+s3_prefix = "tallyman"
+capabilities = "CAPABILITY_IAM CAPABILITY_NAMED_IAM"
+confirm_changeset = true
+fail_on_empty_changeset = false
+parameter_overrides = "{parameters}"
+"""
+
+
+def init(
+    hub: Annotated[
+        Registry | None,
+        typer.Option(
+            "--hub",
+            metavar="ACCOUNT/REGION",
+            help="Where the stack is, and dev.",
+            parser=Registry.parse,
+            show_default=False,
+        ),
+    ] = None,
+    prod: Annotated[
+        list[Registry] | None,
+        typer.Option(
+            "--prod",
+            metavar="ACCOUNT/REGION",
+            help="A registry of prod; may be repeated.",
+            parser=Registry.parse,
+            show_default=False,
+        ),
+    ] = None,
+    match: Annotated[str, typer.Option("--repositories", metavar="GLOB", help="Which repositories.")] = "*",
+    every_push: Annotated[
+        bool, typer.Option("--main-to-prod", help="Builds of main go to prod by themselves; without, Git tags do.")
+    ] = False,
+    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="Who gets the notices.")] = "",
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the files are written.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+) -> None:
+    """Ask a few questions, or take flags, and write tallyman.yaml and samconfig.toml; print the commands that deploy.
+
+    What is there already is left alone without --force. Exit status: 2 where a file is there, or an answer is no good.
+    """
+    hub = hub or Registry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
+    if not prod:
+        answer = typer.prompt(
+            "The registries of prod (account/region, separated by spaces)", default=str(hub), err=True
+        )
+        prod = [Registry.parse(word) for word in answer.replace(",", " ").split()]
+    policy = policy_text(hub, prod, match, "main-*" if every_push else "semver")
+    loads(policy.encode())  # what we write has to be valid: a glob that is none is told here
+    spokes = [registry for registry in prod if registry != hub]
+    accounts = sorted({registry.account for registry in spokes} - {hub.account})
+    overrides = [f"SpokeAccounts={','.join(accounts)}"] if accounts else []
+    overrides += [f"NoticesEmail={email}"] if email else []
+    sam = _SAM.format(region=hub.region, parameters=" ".join([*overrides, "DeletionProtection=true"]))
+    files = {to / "tallyman.yaml": policy, to / "samconfig.toml": sam}
+    if there := [str(path) for path in files if path.exists() and not force]:
+        raise BadInput(f"{', '.join(there)}: there already (--force writes over it)")
+    to.mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        path.write_text(text, "utf-8")
+        output.say(f"wrote {path}")
+    for line in commands(hub, spokes, to):
+        output.line(line)
+
+
+def policy_text(hub: Registry, prod: Sequence[Registry], match: str, tags: str) -> str:
+    """A policy with dev in the hub and prod in these registries; in the hub's own it is called prod/NAME."""
+    others = sorted({r.account for r in prod} - {hub.account})
+    return _POLICY.format(
+        dev=hub,
+        prod=", ".join(map(str, prod)),
+        renamed='\n    repository: "prod/{name}"' if hub in prod else "",
+        match=f'"{match}"',
+        parts=f'"{match}-parts"',
+        pull=f", pull: {others}".replace("'", '"') if others else "",
+        tags=f'"{tags}"',
+    )
+
+
+def commands(hub: Registry, spokes: Sequence[Registry], folder: Path) -> list[str]:
+    """What to type, in its order: the hub, each spoke, and how to see that all is well."""
+    lines = [
+        f"# 1. the hub: credentials of account {hub.account}, region {hub.region}",
+        f"cp {folder / 'tallyman.yaml'} layers/policy/tallyman.yaml",
+        "make deploy ENV=prod",
+    ]
+    seen = {hub.account}
+    for number, spoke in enumerate(spokes, 2):
+        roles = str(spoke.account not in seen).lower()
+        seen.add(spoke.account)
+        people = "; PeopleRoles=… lets people of the hub in: docs/roles.md" if roles == "true" else ""
+        lines += [
+            f"# {number}. credentials of account {spoke.account}{people}",
+            f"aws cloudformation deploy --template-file spoke.yaml --stack-name tallyman-spoke --region {spoke.region} "
+            f"--capabilities CAPABILITY_NAMED_IAM --parameter-overrides HubAccount={hub.account} "
+            f"HubRegion={hub.region} HubBusArn=arn:aws:events:{hub.region}:{hub.account}:event-bus/tallyman "
+            f"CanPush=true CreateRoles={roles}",
+        ]
+    return [*lines, "# in the end, with credentials of the hub", "tallyman reconcile", "tallyman doctor"]

@@ -1,0 +1,1 @@
+"""What several commands use: the stack, names, options, output."""

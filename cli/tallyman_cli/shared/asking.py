@@ -1,0 +1,79 @@
+"""Commands through the stack's queue: sent, and waited for until they are written down. Who sent one is SQS's word."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.names import Digest
+from tallyman_cli.shared import output
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.waiting import wait_for
+
+Because = Annotated[
+    str, typer.Option("--because", metavar="REASON", help="Why; written down for ever.", show_default=False)
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait until it is written down.")]
+
+LOST = (
+    "the command was not taken up within {timeout:g} s: it may still be; one that failed is in the dead-letter queue "
+    "of record_command with its reason"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A command that was sent, and what became of it. `fact` None: not written down in time, or not waited for."""
+
+    request: str
+    fact: Fact | None
+    trouble: str | None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """What every such command tells beside its own."""
+        return {
+            "request": self.request,
+            "recorded": self.fact is not None and not self.fact.detail.get("refused"),
+            "refused": self.fact.detail.get("refused") if self.fact else None,
+        }
+
+
+def ask(
+    stack: Stack,
+    command: Mapping[str, Any],
+    facts: Callable[[], Iterable[Fact]],
+    *,
+    timeout: float,
+    wait: bool = True,
+) -> Asked:
+    """Sends the command and waits until `facts` holds what was written of it."""
+    request = str(uuid4())
+    stack.hints.send("commands", {**command, "request": request})
+    if not wait:
+        output.say(f"asked (request {request})")
+        return Asked(request, None, None)
+    found = wait_for(stack, lambda: _answer(facts(), request), timeout)
+    if found is None:
+        return Asked(request, None, LOST.format(timeout=timeout))
+    refused = found.detail.get("refused")
+    return Asked(request, found, f"refused: {refused}" if refused else None)
+
+
+def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
+    """Where a command about an image is written down."""
+    return lambda: stack.ledger.of_digest(digest)
+
+
+def finish(asked: Asked) -> None:
+    """Tells what kept it from being done, and exits with 1 then."""
+    if asked.trouble:
+        output.say(asked.trouble)
+        raise typer.Exit(1)
+
+
+def _answer(facts: Iterable[Fact], request: str) -> Fact | None:
+    return next((fact for fact in facts if fact.detail.get("request") == request), None)

@@ -1,0 +1,178 @@
+"""The stack as commands see it: tables, archive, queues, registries and the policy, found from its name."""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.push_protection import repository_policy, role_arn
+from tallyman.errors import BadInput
+from tallyman.ports.clocks import Clock
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
+from tallyman.services.deciding.policy_in_force import FOLDER, POLICY_KEY
+from tallyman_cli.shared import output
+
+DEFAULT_STACK = "tallyman"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _unwired(_: Any) -> Any:
+    raise BadInput("this stack has no retention")
+
+
+@dataclass
+class Stack:
+    """Everything that commands speak to, by the core's ports.
+
+    `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
+    the stack's function of that name. `needs` is what a policy's plans of retention are made with, `lifecycle` reads a
+    repository's own lifecycle policy, `remover` restores archived images, `clients` gives the clients of AWS
+    behind them. `sleep` and `monotonic` are what waiting is made of.
+    """
+
+    hub: Registry
+    ledger: Ledger
+    state: State
+    archive: Archive
+    hints: Hints
+    source: ImageSource
+    registries: RegistryView
+    target: ImageTarget
+    reconcile: Callable[[Mapping[str, Any]], dict[str, Any]]
+    read_policy: Callable[[bytes, str], Policy]
+    given: Policy | None = None
+    needs: Callable[[Policy], tuple[Any, Any]] = _unwired
+    lifecycle: Callable[[Repository], str | None] = _unwired
+    remover: Any = None
+    clock: Clock = _now
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    promoter: Callable[[str], str] | None = None
+    guards: Guards | None = None
+    clients: Callable[[], Any] | None = None
+    _in_force: Policy | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the person named, else the one in force."""
+        if self.given is not None:
+            return self.given
+        if self._in_force is None:
+            self._in_force = self._read(self._digest_in_force())
+        return self._in_force
+
+    def policy_at(self, moment: datetime) -> Policy:
+        """The policy that the person named, else the one that was in force then; the oldest known, before that."""
+        if self.given is not None:
+            return self.given
+        facts: list[Fact] = [f for f in self.ledger.of_environment("*") if f.kind is Kind.POLICY]
+        if not facts:
+            return self.policy
+        before = [f for f in facts if f.at <= moment]
+        chosen = before[0] if before else facts[-1]  # newest first
+        if not before:
+            output.say(
+                f"the first policy that is known came into force later, at {output.time(chosen.at)}: judged by it"
+            )
+        return self._read(Digest(chosen.detail["policy"]))
+
+    def policy_of(
+        self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
+    ) -> dict[str, Any] | None:
+        """The repository policy that creating it would set (None: none). `push`: who besides promotions may push;
+        `functions`: whether Lambda functions of that account may pull."""
+        if push is None or self.promoter is None:
+            return repository_policy(place, pull, (), functions)
+        allowed = [self.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
+        return repository_policy(place, pull, allowed, functions)
+
+    def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
+        """What is wrong with the repository's policy, if only promotions and `push` may push there."""
+        return self.guards.problem(place, push) if self.guards is not None else None
+
+    def _digest_in_force(self) -> Digest:
+        item = self.state.get(*POLICY_KEY)
+        if item is None:
+            # functions write it down when they first run: let one run that has nothing to do
+            self.reconcile({"repositories": []})
+            item = self.state.get(*POLICY_KEY)
+        if item is None:
+            raise BadInput("no policy is in force in the stack yet: name one with --policy FILE or TALLYMAN_POLICY")
+        return Digest(item.data["digest"])
+
+    def _read(self, digest: Digest) -> Policy:
+        raw = self.archive.get(FOLDER, digest)
+        if raw is None:
+            raise BadInput(f"the policy {digest} is not in the archive: name one with --policy FILE or TALLYMAN_POLICY")
+        return self.read_policy(raw, "tallyman.yaml").for_hub(self.hub)
+
+
+@dataclass
+class Chosen:
+    """What the global options say; a command's own options come first."""
+
+    stack: str | None = None
+    policy: Path | None = None
+
+
+chosen = Chosen()
+
+
+def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
+    """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`) and opens what commands need, each when first used.
+
+    Raises BadInput where there is no such stack or the policy file is not valid.
+    """
+    from tallyman.adapters.files import policy_file
+    from tallyman.bootstrap.people import open_stack
+    from tallyman.bootstrap.services import retention_needs
+    from tallyman_cli.shared.aws import Reconciler, find_stack
+    from tallyman_cli.shared.own_clients import PeopleClients
+
+    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    given = policy_file.load(file) if file else None
+    name = stack or chosen.stack or os.environ.get("TALLYMAN_STACK") or DEFAULT_STACK
+    outputs, hub = find_stack(name)
+    adapters = open_stack(outputs, name, hub, PeopleClients(hub, name))
+    return Stack(
+        hub=hub,
+        ledger=adapters.ledger,
+        state=adapters.state,
+        archive=adapters.archive,
+        hints=adapters.hints,
+        source=adapters.source,
+        registries=adapters.view,
+        target=adapters.target,
+        reconcile=Reconciler(outputs["ReconcileFunction"], hub.region),
+        read_policy=policy_file.loads,
+        given=given.for_hub(hub) if given else None,
+        promoter=adapters.clients.promoter,
+        guards=adapters.guards,
+        clients=lambda: adapters.clients,
+        needs=lambda judged_by: retention_needs(adapters, judged_by),
+        lifecycle=lambda place: adapters.lifecycle.text(place),
+        remover=adapters.remover,
+    )
+
+
+def rules(stack: str | None = None, policy: Path | None = None) -> Policy:
+    """The policy alone: the file that is named, which needs no stack, else the one in force in the stack."""
+    from tallyman.adapters.files import policy_file
+
+    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    return policy_file.load(file) if file else connect(stack).policy
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

@@ -1,0 +1,62 @@
+"""From what a person wrote (IMAGE, REPOSITORY) to repositories of registries and digests that the stack knows."""
+
+from datetime import datetime
+
+from tallyman.domain.history.fold import digest_at
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Environment, Policy, glob_matches
+from tallyman.errors import BadName, NotFound
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman_cli.shared.addresses import Named, look_up, parse
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.rows import tag_facts
+
+
+def repositories(stack: Stack, text: str) -> list[Named]:
+    """An IMAGE or a REPOSITORY; one with glob characters is every repository that matches and is there now."""
+    policy = stack.policy
+    name, registries, environment = parse(policy, text)
+    if not any(c in name.repository for c in "*?["):
+        return [look_up(policy, text, name)]
+    if name.tag or name.digest:
+        raise BadName(f"'{text}': a tag or digest belongs to one repository, not to a pattern")
+    found: dict[str, list[Repository]] = {}
+    for registry in registries:
+        for settings in stack.registries.repositories(registry):
+            canonical = _canonical(policy, settings.repository, environment)
+            if canonical and glob_matches(name.repository, canonical):
+                found.setdefault(canonical, []).append(settings.repository)
+    if not found:
+        raise NotFound(f"'{text}' matches no repository of {', '.join(map(str, registries))}")
+    return [Named(text, environment, canonical, tuple(places)) for canonical, places in sorted(found.items())]
+
+
+def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:
+    """The digest that is meant: as written, or what the tag points to (at `at`: pointed to).
+
+    Asks the state table, and the registry where the table does not know the tag (its event may still be under way).
+    Raises NotFound.
+    """
+    if named.digest is not None:
+        return named.digest
+    assert named.tag is not None  # an image has one of the two
+    place = named.place
+    if at is not None:
+        found = digest_at(tag_facts(stack.ledger, place, named.tag, at), place, named.tag, at)
+        if found is None:
+            raise NotFound(f"{named.text}: nothing is known that the tag '{named.tag}' pointed to in {place} then")
+        return found
+    item = stack.state.get(tag_partition(place), named.tag)
+    if item is not None and item.data.get("digest"):
+        return Digest(item.data["digest"])
+    for detail in stack.source.describe(place, [named.tag]):
+        if named.tag in detail.tags:
+            return detail.digest
+    raise NotFound(f"{named.text}: there is no tag '{named.tag}' in {place}")
+
+
+def _canonical(policy: Policy, repository: Repository, environment: Environment | None) -> str | None:
+    found = policy.environments_of(repository.registry, repository.name)
+    if environment is None:
+        return repository.name
+    return next((canonical for owner, canonical in found if owner == environment), None)

@@ -1,0 +1,57 @@
+"""Options that several commands share."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.times import parse_time
+from tallyman_cli.shared import output
+
+IMAGE_HELP = (
+    "ENVIRONMENT/REPOSITORY:TAG or …@DIGEST, such as dev/rocketseat/widget-server:v1, or a full ECR address. "
+    "prod[2]/… asks the environment's second registry."
+)
+
+
+def _timeout(seconds: float) -> float:
+    if not 0 <= seconds < float("inf"):
+        raise typer.BadParameter(f"{seconds} is no time to wait: expected seconds from 0 on")
+    return seconds
+
+
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE_HELP, show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", callback=output.use_json)]
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        metavar="NAME",
+        help="The stack (or TALLYMAN_STACK).",
+        show_default="tallyman",
+        rich_help_panel="Stack",
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Judge by this policy (or TALLYMAN_POLICY).",
+        show_default="the one in force",
+        rich_help_panel="Stack",
+    ),
+]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="As of this moment, RFC 3339: 2026-11-16T01:54:34Z.", show_default="now"),
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for the outcome.", callback=_timeout)
+]
+
+
+def moment(text: str | None) -> datetime | None:
+    """What `--at` says; BadInput where it is no time."""
+    return parse_time(text) if text is not None else None
