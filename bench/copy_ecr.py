@@ -15,7 +15,7 @@ from typing import Any
 
 from tallyman.domain.names import Registry, Repository
 from tallyman_local.ecr import Identity, LocalEcr
-from tallyman_local.http import Listener
+from tallyman_local.server.http import Listener
 
 DEV, PROD = Registry("111111111111", "us-east-2"), Registry("222222222222", "us-east-2")
 WHO = Identity(DEV.account, f"arn:aws:iam::{DEV.account}:user/bench", "AIDABENCH")

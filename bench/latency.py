@@ -16,8 +16,8 @@ from pathlib import Path
 from tallyman.domain.history.facts import Kind
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared.context import connect
-from tallyman_local.cloud import Cloud
-from tallyman_local.sample import widget_server
+from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.cloud.sample import widget_server
 
 NAME = "rocketseat/widget-server"
 

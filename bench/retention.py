@@ -143,7 +143,7 @@ def local_ecr(count: int) -> Iterator[Counting]:
     """A local ECR that holds so many images: families as in `fill`, an index of two platforms and an attestation, and
     a signature; with the manifests that a real build has."""
     from tallyman_local.ecr import Identity, LocalEcr
-    from tallyman_local.http import Listener
+    from tallyman_local.server.http import Listener
 
     place, endpoint = PLACE.registry, "http://localhost"
     with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,8 @@ from tallyman_cli.promotion import candidates as doors
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared import context, rows
 from tallyman_cli.shared.context import Stack, connect
-from tallyman_local.chaos import Settings
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.events.chaos import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 

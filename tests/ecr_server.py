@@ -16,7 +16,7 @@ from botocore.config import Config
 from builders import Built
 from tallyman.domain.names import Registry, Repository
 from tallyman_local.ecr import Identity, LocalEcr
-from tallyman_local.http import Listener
+from tallyman_local.server.http import Listener
 
 DEV = Registry("111111111111", "us-east-2")
 PROD = Registry("222222222222", "us-east-2")

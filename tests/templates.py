@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tallyman_local.template import load
+from tallyman_local.stack.template import load
 
 ROOT = Path(__file__).resolve().parent.parent
 Resource = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
 
 ROOT = Path(__file__).parent / "stack" / "fixtures" / "toy"
 HUB = "111111111111"

@@ -8,10 +8,10 @@ import pytest
 import toy
 from moto.sqs.models import sqs_backends
 
-from tallyman_local import moto_calls
-from tallyman_local.bus import Bus
-from tallyman_local.chaos import Chaos, Settings
-from tallyman_local.deploy import HUB, deploy_hub
+from tallyman_local.events.bus import Bus
+from tallyman_local.events.chaos import Chaos, Settings
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.stack.deploy import HUB, deploy_hub
 
 
 class Clock:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tallyman_local.resource_policies import allows
-from tallyman_local.schedules import is_due
+from tallyman_local.aws.resource_policies import allows
+from tallyman_local.events.schedules import is_due
 
 ALLOW = {"Effect": "Allow", "Principal": {"AWS": "222222222222"}, "Action": "events:PutEvents", "Resource": "arn:bus"}
 ASK: dict[str, Any] = {"action": "events:PutEvents", "resource": "arn:bus", "account": "222222222222"}

@@ -10,9 +10,10 @@ from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
 
 from tallyman.domain.names import Registry
-from tallyman_local import deploy, moto_calls
-from tallyman_local.bus import Bus
-from tallyman_local.deploy import HUB, deploy_hub, deploy_spoke
+from tallyman_local.events.bus import Bus
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.stack import deploy
+from tallyman_local.stack.deploy import HUB, deploy_hub, deploy_spoke
 
 SPOKE = Registry("222222222222", "sa-east-1")
 

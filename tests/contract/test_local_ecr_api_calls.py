@@ -10,8 +10,9 @@ import pytest
 
 from ecr_answers import refusal
 from ecr_server import DEV, NAME, Served, identity
-from tallyman_local.ecr import Identity, model
-from tallyman_local.ecr.calls import OPERATIONS
+from tallyman_local.ecr import Identity
+from tallyman_local.ecr.api import model
+from tallyman_local.ecr.api.calls import OPERATIONS
 
 # -- the model
 

@@ -12,8 +12,8 @@ from werkzeug.test import Client
 
 from builders import image
 from ecr_server import DEV, NAME, Served, identity, serve
-from tallyman_local.ecr import model
-from tallyman_local.ecr.calls import OPERATIONS
+from tallyman_local.ecr.api import model
+from tallyman_local.ecr.api.calls import OPERATIONS
 
 DIGEST = "sha256:" + "0" * 64
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

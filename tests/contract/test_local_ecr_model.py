@@ -10,9 +10,9 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from builders import image
 from ecr_server import DEV, NAME, Served, identity
-from tallyman_local.ecr import model
-from tallyman_local.ecr.api_refused import REFUSED
-from tallyman_local.ecr.calls import OPERATIONS
+from tallyman_local.ecr.api import model
+from tallyman_local.ecr.api.calls import OPERATIONS
+from tallyman_local.ecr.api.refused import REFUSED
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "local-ecr.md"
 TEXT = '{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", '

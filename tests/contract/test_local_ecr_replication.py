@@ -292,7 +292,7 @@ import os, signal, sys
 from pathlib import Path
 from builders import image
 from ecr_server import DEV, NAME, serve
-from tallyman_local.ecr.replication import Replication
+from tallyman_local.ecr.rules.replication import Replication
 
 with serve(Path(sys.argv[1])) as served:
     served.create()

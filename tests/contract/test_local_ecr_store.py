@@ -17,17 +17,17 @@ import pytest
 from builders import image, multi_arch
 from ecr_server import DEV, NAME, PROD, Served, serve
 from tallyman_local.ecr import EcrError
-from tallyman_local.ecr.blobs import Blobs
-from tallyman_local.ecr.store import Store
+from tallyman_local.ecr.store.blobs import Blobs
+from tallyman_local.ecr.store.tables import Store
 
 CHILD = """
 import os, signal, sys
 from pathlib import Path
 from builders import image
 from ecr_server import NAME, serve
-from tallyman_local.ecr.blobs import Blobs, Upload
-from tallyman_local.ecr.database import Database
-from tallyman_local.ecr.store import Store
+from tallyman_local.ecr.store.blobs import Blobs, Upload
+from tallyman_local.ecr.store.database import Database
+from tallyman_local.ecr.store.tables import Store
 
 point = sys.argv[2]
 

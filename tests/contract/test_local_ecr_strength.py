@@ -19,7 +19,7 @@ import pytest
 from builders import big_layer, image
 from ecr_server import DEV, NAME, serve
 from tallyman.domain.names import Digest
-from tallyman_local.ecr import blobs
+from tallyman_local.ecr.store import blobs
 
 PART = 10 * 1024 * 1024
 BLOCK = bytes(range(256)) * (PART // 256)
@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tallyman.domain.names import Registry
 from tallyman_local.ecr import Identity, LocalEcr
-from tallyman_local.http import Listener
+from tallyman_local.server.http import Listener
 
 home = Registry("111111111111", "us-east-2")
 who = Identity(home.account, "arn:aws:iam::111111111111:user/dev", "AIDADEV")

@@ -23,7 +23,7 @@ from tallyman.errors import BadInput, DigestMismatch, NotFound, Throttled, Unrea
 from tallyman.ports.messages import Announcements, Hints, Notices, People
 from tallyman.ports.records import Archive
 from tallyman.ports.registries import Trail
-from tallyman_local.trail import Trail as LocalTrail
+from tallyman_local.aws.trail import Trail as LocalTrail
 
 BUCKET = "t-archive"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tallyman_local.template import load
+from tallyman_local.stack.template import load
 from templates import ROOT, hub, listed, of_type, text
 
 BUILD = {name: r for name, r in hub()["Resources"].items() if name.startswith("Build")}

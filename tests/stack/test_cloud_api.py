@@ -12,7 +12,7 @@ import pytest
 import toy
 from botocore.exceptions import ClientError
 
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
 
 
 @pytest.fixture(scope="module")

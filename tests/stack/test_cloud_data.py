@@ -13,7 +13,7 @@ import pytest
 import toy
 from botocore.config import Config
 
-from tallyman_local import folders
+from tallyman_local.cloud import folders
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "rocketseat/widget-server"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from tallyman_local import folders
+from tallyman_local.cloud import folders
 
 SOURCES = [str(Path(__file__).parents[2] / folder) for folder in ("layers/core/src", "cli", "local")]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from tallyman_local import moto_calls
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.moto import calls as moto_calls
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 import toy
 
 import builders
-from tallyman_local.chaos import Settings
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.events.chaos import Settings
 
 NAME = "rocketseat/widget-server"
 

@@ -8,7 +8,7 @@ import pytest
 import toy
 from botocore.exceptions import ClientError
 
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
 
 TABLE = "facts"
 

@@ -16,7 +16,7 @@ import toy
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tallyman_local.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud
 
 CLI = {"PYTHONPATH": os.pathsep.join(str(toy.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}
 SECOND = "arn:aws:iam::222222222222:role/anyone"

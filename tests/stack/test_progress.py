@@ -10,9 +10,9 @@ from deployed import Deployed, deployed, until
 import builders as b
 from tallyman.domain.history.facts import Kind
 from tallyman.services.deciding.evaluator import pending_partition
-from tallyman_local import moto_calls
-from tallyman_local.ecr.errors import EcrError
-from tallyman_local.failures import Failure
+from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.server.failures import Failure
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from deployed import Deployed, deployed
 
 import builders as b
 from tallyman.domain.history.facts import Kind
-from tallyman_local import rollouts
+from tallyman_local.aws import rollouts
 
 ACCOUNT, REGIONS = "222222222222", ("us-east-2", "sa-east-1")
 ECS, FUNCTION = "rocketseat/shop", "rocketseat/resizer"

@@ -113,7 +113,7 @@ def deployed_environment(name: str) -> dict[str, str]:
 def adapted(logical_id: str, variables: dict[str, str], policy: Path) -> Path:
     """The built template with those variables in the function (`sam` passes on none that a template does not name),
     and with the local cloud's policy, if it is a file, in the policy layer."""
-    from tallyman_local.template import load
+    from tallyman_local.stack.template import load
 
     template = load(BUILD / "template.yaml")
     properties = template["Resources"][logical_id]["Properties"]

@@ -15,7 +15,7 @@ from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
 from tallyman.domain.names import Digest, Registry
 
 if TYPE_CHECKING:
-    from tallyman_local.sample import Sample
+    from tallyman_local.cloud.sample import Sample
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ QUEUES = {
 
 def event_image() -> "Sample":
     """The image that the events tell of: an index of linux/amd64 and linux/arm64."""
-    from tallyman_local.sample import stored, widget_server
+    from tallyman_local.cloud.sample import stored, widget_server
 
     return widget_server("1.0.0", compress=stored)
 

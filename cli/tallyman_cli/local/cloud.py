@@ -12,7 +12,7 @@ from tallyman_cli.local.exec_command import ELSEWHERE
 from tallyman_cli.local.options import ScannerMode, bad
 
 if TYPE_CHECKING:
-    from tallyman_local.cloud import Cloud
+    from tallyman_local.cloud.cloud import Cloud
 
 
 def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Cloud":
@@ -31,10 +31,10 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     for name in ELSEWHERE:
         os.environ.pop(name, None)  # moto makes sessions of botocore's, which fail on a profile that is not there
     try:
-        import tallyman_local.cloud as local
+        import tallyman_local.cloud.cloud as local
     except ModuleNotFoundError as error:
         bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman[local]'")
-    from tallyman_local.environments import BadPolicy
+    from tallyman_local.cloud.environments import BadPolicy
 
     root = Path(local.__file__).resolve().parents[3]
     if not (root / "template.yaml").is_file():
@@ -47,9 +47,9 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
 
 def start_cloud(cloud: "Cloud") -> None:
     """Exits 2, with the reason, where it can't start."""
-    from tallyman_local.ecr.quotas import BadQuota
-    from tallyman_local.folders import InUse
-    from tallyman_local.template import BadTemplate
+    from tallyman_local.cloud.folders import InUse
+    from tallyman_local.ecr.rules.quotas import BadQuota
+    from tallyman_local.stack.template import BadTemplate
 
     try:
         cloud.start()

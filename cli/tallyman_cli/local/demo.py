@@ -27,8 +27,8 @@ from tallyman_cli.shared import output, rows
 from tallyman_cli.shared.context import Stack, connect
 
 if TYPE_CHECKING:
-    from tallyman_local.cloud import Cloud
-    from tallyman_local.sample import Sample
+    from tallyman_local.cloud.cloud import Cloud
+    from tallyman_local.cloud.sample import Sample
 
 NAME = "rocketseat/widget-server"
 
@@ -85,7 +85,7 @@ class Story:
 
     def tell(self) -> None:
         """Every step, with what a person wants to read of it."""
-        from tallyman_local.sample import widget_server
+        from tallyman_local.cloud.sample import widget_server
 
         commit = _commit()
         self.dev, *_ = self.stack.policy.environment("dev").repositories(NAME)
@@ -166,7 +166,7 @@ class Story:
         raise StepFailed(f"{tag} was overwritten")
 
     def _region_down(self, sample: "Sample", tag: str) -> Iterator[str]:
-        from tallyman_local.failures import Failure
+        from tallyman_local.server.failures import Failure
 
         list(self._push(sample, tag))
         self.cloud.failures.set(self.prod[1].registry, Failure(status=503))
@@ -189,7 +189,7 @@ class Story:
 
     def _is_tagged(self, place: Repository, tag: str) -> bool:
         """By what is in the store: a registry that is down can't be asked."""
-        from tallyman_local.ecr.errors import EcrError
+        from tallyman_local.ecr.rules.errors import EcrError
 
         try:
             self.cloud.ecr.resolve(place.registry, place.name, tag)
@@ -222,7 +222,7 @@ class Story:
                 yield f"{check['name']}: {check['reason']}"
 
     def _lost(self, sample: "Sample", tag: str) -> Iterator[str]:
-        from tallyman_local.chaos import Settings
+        from tallyman_local.events.chaos import Settings
 
         self.cloud.bus.set_chaos(Settings(lose=1.0))
         list(self._push(sample, tag))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tallyman_local.cloud import Cloud
+    from tallyman_local.cloud.cloud import Cloud
 
 ELSEWHERE = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 """What of our own environment would lead a client away from the local cloud."""

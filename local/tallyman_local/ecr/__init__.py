@@ -16,9 +16,9 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 `docs/local-ecr.md` says what is served and how true it is.
 """
 
-from .errors import EcrError
-from .events import Identity
-from .scanner import Scan, Scanner
-from .service import LocalEcr
+from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.rules.scanner import Scan, Scanner
+from tallyman_local.ecr.service import LocalEcr
 
 __all__ = ["EcrError", "Identity", "LocalEcr", "Scan", "Scanner"]

@@ -10,21 +10,21 @@ from wsgiref.types import WSGIApplication
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman_local.http import read_body
-
-from . import api, errors
-from .calls import Allow, Parts
-from .events import Emit, Events, Identity, Trail
-from .quotas import Quotas
-from .replication import Backfills, Replication
-from .rows import ImageRow, RepositoryRow
-from .rules import Images
-from .scanner import Scanner
-from .settings import Settings
-from .signing import Signing
-from .store import Store
-from .tokens import Tokens
-from .v2 import RegistryApp
+from tallyman_local.ecr.api import entry as api
+from tallyman_local.ecr.api.calls import Allow, Parts
+from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules.events import Emit, Events, Identity, Trail
+from tallyman_local.ecr.rules.images import Images
+from tallyman_local.ecr.rules.quotas import Quotas
+from tallyman_local.ecr.rules.replication import Backfills, Replication
+from tallyman_local.ecr.rules.scanner import Scanner
+from tallyman_local.ecr.rules.signing import Signing
+from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
+from tallyman_local.ecr.store.settings import Settings
+from tallyman_local.ecr.store.tables import Store
+from tallyman_local.ecr.store.tokens import Tokens
+from tallyman_local.ecr.v2.routes import RegistryApp
+from tallyman_local.server.http import read_body
 
 _UNKNOWN_KEY = "The security token included in the request is invalid."
 

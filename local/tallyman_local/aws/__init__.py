@@ -1,0 +1,1 @@
+"""The AWS endpoint: who asks, what is allowed, who answers."""

@@ -1,0 +1,270 @@
+"""The one address of all AWS APIs (AWS_ENDPOINT_URL): who asks, for which service, and who answers.
+
+ECR, PutEvents, LookupEvents and Invoke are ours; everything else is moto's. What nobody serves gets an
+error that names service and call, never a 500.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from tallyman.domain.names import Registry
+from tallyman_local.aws import answers, lambda_calls, lambda_images
+from tallyman_local.aws.answers import Answer, json_answer
+from tallyman_local.aws.permissions import Permissions, needed
+from tallyman_local.aws.resource_policies import allows, statements
+from tallyman_local.aws.trail import BadLookup, Trail
+from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.events.bus import Bus
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.server.http import Environ, StartResponse, read_body
+
+log = logging.getLogger("tallyman.local")
+
+_SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request")
+_INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
+
+# Sources of usage, and what else is asked, that moto lacks: here nothing runs, nothing is found, and ECR allows what it
+# allows a new account.
+EMPTY: dict[tuple[str, str], dict[str, Any]] = {
+    ("inspector2", "/coverage/list"): {"coveredResources": []},
+    ("inspector2", "/coverage/statistics/list"): {"totalCounts": 0, "countsByGroup": []},
+    ("apprunner", "AppRunner.ListServices"): {"ServiceSummaryList": []},
+    ("servicequotas", "ServiceQuotasV20190624.ListServiceQuotas"): {
+        "Quotas": [
+            {"ServiceCode": "ecr", "QuotaName": name, "Value": value, "Adjustable": True}
+            for name, value in (
+                ("Rate of PutImage requests", 10.0),
+                ("Images per repository", 100_000.0),
+                ("Registered repositories", 100_000.0),
+            )
+        ]
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One API request: who asks what of which service where. `operation` is empty where only the path says it."""
+
+    identity: Identity
+    access_key: str
+    region: str
+    service: str
+    operation: str
+    body: bytes
+    environ: Environ
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the call came with X-Amz-Target: JSON is spoken."""
+        return "HTTP_X_AMZ_TARGET" in self.environ
+
+    def refuse(self, code: str, message: str, status: int = 400) -> Answer:
+        """An error in the service's own protocol."""
+        return answers.error(self.service, code, message, status=status, target=self.has_target)
+
+
+class Endpoint:
+    """The WSGI application behind AWS_ENDPOINT_URL.
+
+    `ecr` answers `(operation, payload, registry of the caller, identity) → (status, headers, body)`, `invoke`
+    runs a function and gives its answer, `control` answers paths below `/_tallyman/`. `now` is RFC 3339.
+    """
+
+    def __init__(
+        self,
+        *,
+        ecr: Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]],
+        bus: Bus,
+        trail: Trail,
+        invoke: Callable[[str, str, bytes, str], Answer | None],
+        control: Callable[[str, Environ], Answer],
+        now: Callable[[], str],
+        permissions: Permissions,
+    ) -> None:
+        self._ecr, self._bus, self._trail = ecr, bus, trail
+        self._invoke, self._control, self._now = invoke, control, now
+        self._permissions = permissions
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        try:
+            if path.startswith("/_tallyman/"):
+                answer = self._control(path.removeprefix("/_tallyman/"), environ)
+            else:
+                answer = self._answer(environ)
+        except ConnectionResetError:
+            raise  # a registry that was made to break off
+        except Exception as failure:
+            # Last resort: named, logged, and no 500, which clients would repeat for half a minute.
+            log.exception("%s %s", environ["REQUEST_METHOD"], path)
+            answer = json_answer({"__type": "LocalCloudError", "message": f"{path}: {failure!r}"}, 400)
+        return answer.send(environ, start_response)
+
+    def _answer(self, environ: Environ) -> Answer:
+        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", "")) or _SCOPE.search(
+            unquote("Credential=" + parse_qs(environ["QUERY_STRING"]).get("X-Amz-Credential", [""])[0])
+        )
+        if not scope:
+            text = "The request has no AWS signature: the local cloud serves signed calls only."
+            return answers.error("", "MissingAuthenticationToken", text, status=403)
+        access_key, region, service = scope.groups()
+        service = service.lower()
+        body = read_body(environ)
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        operation = target.rpartition(".")[2] or _action(environ, body)
+        identity = moto_calls.identify(access_key)
+        if identity is None:
+            code = "InvalidClientTokenId" if service in ("sts", "iam", "sqs") else "UnrecognizedClientException"
+            text = "The security token included in the request is invalid."
+            return answers.error(service, code, text, status=403, target=bool(target))
+        call = Call(identity, access_key, region, service, operation, body, environ)
+        needs = needed(service, operation, body, environ, identity.account, region)
+        if lacking := self._permissions.missing(identity, needs):
+            return _denied(call, *lacking[:2])
+        return self._serve(call)
+
+    def _serve(self, call: Call) -> Answer:
+        match call.service, call.operation:
+            case "ecr", operation:
+                where = Registry(call.identity.account, call.region)
+                status, headers, body = self._ecr(operation, call.body, where, call.identity)
+                return Answer(status, body, dict(headers))
+            case "events", "PutEvents":
+                entries = json.loads(call.body)["Entries"]
+                who = call.identity
+                if shut := self._bus.shut_to(entries, who.account, call.region, role_arn(who)):
+                    return _denied(call, "events:PutEvents", shut)
+                return json_answer(self._bus.put_events(entries, call.identity.account, call.region, now=self._now()))
+            case "cloudtrail", "LookupEvents":
+                try:
+                    return json_answer(self._trail.lookup(json.loads(call.body), call.identity.account, call.region))
+                except BadLookup as problem:
+                    return call.refuse(problem.code, str(problem))
+            case "lambda", _ if found := _INVOKE.fullmatch(call.environ["PATH_INFO"]):
+                kind = call.environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
+                name = unquote(found[1])
+                answer = self._invoke(name, kind, call.body, call.identity.account + "/" + call.region)
+                return answer or call.refuse("ResourceNotFoundException", f"Function not found: {name}", 404)
+            case "lambda", _ if not self._takes_image(call):
+                return call.refuse("AccessDeniedException", lambda_images.DENIED, 403)
+            case "sqs", "ReceiveMessage":
+                return _receive(call)
+            case "sts", "AssumeRole":
+                return self._assume_role(call)
+        what = call.environ.get("HTTP_X_AMZ_TARGET") or call.environ["PATH_INFO"]
+        if (call.service, what) in EMPTY:
+            return json_answer(EMPTY[call.service, what])
+        return _moto(call)
+
+    def _takes_image(self, call: Call) -> bool:
+        action, function = lambda_calls.named(call.environ, call.body, call.identity.account, call.region)
+        if action not in lambda_images.NAMING:
+            return True
+        return lambda_images.may_take(self._ecr, self._permissions, call.identity, call.region, function, call.body)
+
+    def _assume_role(self, call: Call) -> Answer:
+        """As STS: the role must be there and trust the caller. People of the local cloud get any role they name."""
+        parameters = {key: values[0] for key, values in parse_qs(call.body.decode()).items()}
+        arn = parameters.get("RoleArn", "")
+        if not re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w+=,.@/-]+", arn):
+            return call.refuse("ValidationError", f"{arn} is invalid")
+        if role_arn(call.identity) not in self._permissions.held:
+            moto_calls.ensure_role(arn)
+        elif not _trusts(arn, call.identity):
+            return _denied(call, "sts:AssumeRole", arn)
+        return _moto(call)
+
+
+def _denied(call: Call, action: str, resource: str) -> Answer:
+    """As IAM says it, under the name that the service gives it."""
+    text = f"User: {call.identity.arn} is not authorized to perform: {action} on resource: {resource}"
+    log.warning("%s", text)
+    if call.service == "sns":
+        return call.refuse("AuthorizationError", text, 403)
+    if call.service in ("sts", "s3", "sqs", "iam", "cloudformation"):
+        return call.refuse("AccessDenied", text, 403)
+    text += f" because no identity-based policy allows the {action} action"
+    return call.refuse("AccessDeniedException", text, 403 if call.service == "lambda" else 400)
+
+
+def role_arn(identity: Identity) -> str:
+    """The IAM role behind a session (path left out, as STS does), or the principal's own ARN."""
+    kind, _, rest = identity.arn.split(":", 5)[5].partition("/")
+    if kind != "assumed-role":
+        return identity.arn
+    return f"arn:aws:iam::{identity.account}:role/{rest.rpartition('/')[0]}"
+
+
+def _trusts(arn: str, identity: Identity) -> bool:
+    trust = moto_calls.trust_policy(arn)
+    if trust is None:
+        return False
+    return allows(
+        statements(trust),
+        action="sts:AssumeRole",
+        resource="*",
+        account=identity.account,
+        arn=role_arn(identity),
+        context={"aws:PrincipalArn": role_arn(identity), "aws:PrincipalAccount": identity.account},
+    )
+
+
+def _action(environ: Environ, body: bytes) -> str:
+    """The operation of a query-protocol call, from its form or its query string."""
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
+    return parse_qs(environ["QUERY_STRING"]).get("Action", [""])[0]
+
+
+def _moto(call: Call, body: bytes | None = None) -> Answer:
+    what = f"{call.service}:{call.operation or call.environ['REQUEST_METHOD'] + ' ' + call.environ['PATH_INFO']}"
+    sender = moto_calls.SENDER.set(call.identity.principal_id)
+    try:
+        status, headers, content = moto_calls.call(
+            call.service, call.region, call.identity.account, call.environ, call.body if body is None else body
+        )
+    except (moto_calls.NotServed, NotImplementedError) as failure:
+        log.info("not served: %s (%s)", what, failure)
+        return call.refuse("UnknownOperationException", f"The local cloud does not serve {what}.")
+    except Exception as failure:
+        log.warning("moto failed at %s", what, exc_info=failure)
+        return call.refuse("LocalCloudError", f"The local cloud failed at {what}: {failure!r}")
+    finally:
+        moto_calls.SENDER.reset(sender)
+    if status >= 500 or (status == 404 and content == b"Not yet implemented"):
+        return call.refuse(
+            "UnknownOperationException",
+            f"The local cloud does not serve {what}: {content[:300].decode('utf-8', 'replace')}",
+        )
+    return Answer(status, content, headers)
+
+
+def _receive(call: Call) -> Answer:
+    """ReceiveMessage, waiting as long as asked without holding up everyone else, as moto would."""
+    if not call.has_target:
+        return _moto(call)
+    request = json.loads(call.body)
+    with moto_calls.LOCK:
+        queue = moto_calls.queue(request.get("QueueUrl", ""), call.identity.account, call.region)
+        seconds = request.get("WaitTimeSeconds", queue.receive_message_wait_time_seconds if queue else 0)
+    wait = min(20.0, max(0.0, float(seconds)))
+    if not 0 <= seconds <= 20 or queue is None:
+        wait = 0.0
+    else:
+        request["WaitTimeSeconds"] = 0
+    body, ends = json.dumps(request).encode(), time.monotonic() + wait
+    while True:
+        answer = _moto(call, body)
+        left = ends - time.monotonic()
+        done = answer.status != 200 or left <= 0 or moto_calls.STOPPING.is_set()
+        if done or b'"Messages"' in answer.body:
+            return answer
+        with moto_calls.CHANGED:
+            moto_calls.CHANGED.wait(min(left, 0.2))

@@ -1,0 +1,192 @@
+"""What the templates' roles may do: a function that lacks a permission on AWS lacks it here.
+
+Only roles that the stacks created are held to their policies; people of the local cloud may do everything.
+Read from moto's IAM: inline and attached policies, with actions and resources of the calls that functions make.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.iam.models import Role, iam_backends
+
+from tallyman_local.aws import lambda_calls
+from tallyman_local.aws.resource_policies import Statement, allows, statements
+from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.moto import calls as moto_calls
+
+Context = Mapping[str, str]  # condition keys of the call
+Needed = tuple[str, str] | tuple[str, str, Context]  # action, resource ARN or *
+
+# Calls whose permission has another name than the call.
+_ACTIONS = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sns:PublishBatch": "sns:Publish",
+}
+_PREFIXES = {"monitoring": "cloudwatch"}
+_FREE = {"sts:GetCallerIdentity"}
+_TRANSACTION = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+
+
+class Permissions:
+    """Checks calls of the roles in `held`, by ARN; the set may grow."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def hold(self, account: str) -> None:
+        """From now on hold every role that the account's IAM has."""
+        with moto_calls.LOCK:
+            self.held |= {role.arn for role in iam_backends[account][moto_calls.PARTITION].roles.values()}
+
+    def allow(self, identity: Identity, action: str, resource: str, call: Context | None = None) -> bool:
+        """Whether the identity's own policies allow this. `call`: condition keys beside those of the principal."""
+        role = self._role(identity)
+        if role is None or action in _FREE:
+            return True
+        context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
+        return allows(_statements(role), action=action, resource=resource, context=context)
+
+    def role_may(self, arn: str, action: str, resource: str) -> bool:
+        """Whether a role's own policies allow this, whoever made it."""
+        with moto_calls.LOCK:
+            roles = list(iam_backends[arn.split(":")[4]][moto_calls.PARTITION].roles.values())
+        found = [statement for role in roles if role.arn == arn for statement in _statements(role)]
+        return allows(found, action=action, resource=resource)
+
+    def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
+        """The first permission that the identity lacks."""
+        if self._role(identity) is None:
+            return None
+        return next((need for need in needed if not self.allow(identity, *need)), None)
+
+    def _role(self, identity: Identity) -> Role | None:
+        kind, _, rest = identity.arn.split(":", 5)[5].partition("/")
+        if kind != "assumed-role":
+            return None
+        name = rest.rpartition("/")[0]
+        with moto_calls.LOCK:
+            for role in iam_backends[identity.account][moto_calls.PARTITION].roles.values():
+                if role.name == name:
+                    return role if role.arn in self.held else None
+        return None
+
+
+def _statements(role: Role) -> list[Statement]:
+    """Of its inline policies, and of the managed ones that are attached to it."""
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
+    documents = [*role.policies.values(), *attached]
+    # What a template leaves out with AWS::NoValue, moto's CloudFormation leaves as null.
+    found = [statement for document in documents for statement in statements(document) if statement]
+    return [{**statement, "Principal": "*"} for statement in found]
+
+
+def needed(
+    service: str, operation: str, body: bytes, environ: dict[str, Any], account: str, region: str
+) -> Iterator[Needed]:
+    """The permissions that a call needs. ECR asks for its own (it knows its resources best)."""
+    action = f"{_PREFIXES.get(service, service)}:{operation}"
+    action = _ACTIONS.get(action, action)
+    at = f"{region}:{account}"
+    if service == "dynamodb":
+        yield from _dynamodb(operation, json.loads(body), at)
+    elif service == "s3":
+        yield _s3(environ)
+    elif service == "sqs":
+        request = _request(body, environ)
+        queue = str(request.get("QueueUrl") or request.get("QueueName", "")).rsplit("/", 1)[-1]
+        yield action, f"arn:aws:sqs:{at}:{queue}" if queue else "*"
+    elif service == "sns":
+        request = _request(body, environ)
+        yield action, request.get("TopicArn") or request.get("TargetArn") or "*"
+    elif service == "sts":
+        yield action, _request(body, environ).get("RoleArn", "*")
+    elif service == "cloudformation":
+        name = _request(body, environ).get("StackName")
+        yield action, f"arn:aws:cloudformation:{at}:stack/{name}/*" if name else "*"
+    elif service == "events" and operation == "PutEvents":
+        for entry in json.loads(body)["Entries"]:
+            name = entry.get("EventBusName", "default")
+            told = {"events:source": str(entry.get("Source")), "events:detail-type": str(entry.get("DetailType"))}
+            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}", told
+    elif service == "events" and operation == "DescribeEventBus":
+        yield action, f"arn:aws:events:{at}:event-bus/{json.loads(body).get('Name', 'default')}"
+    elif service == "events" and operation == "DescribeRule":
+        asked = json.loads(body)
+        bus = asked.get("EventBusName", "default").rpartition("/")[2]
+        yield action, f"arn:aws:events:{at}:rule/{'' if bus == 'default' else bus + '/'}{asked['Name']}"
+    elif service == "lambda":
+        yield lambda_calls.named(environ, body, account, region)
+    elif service == "iam" and operation in ("GetRole", "GetUser"):
+        yield action, _principal(_request(body, environ), account)
+    elif service == "ecs" and operation in ("DescribeServices", "UpdateService"):
+        asked = json.loads(body)
+        for name in asked.get("services", [asked.get("service", "*")]):
+            cluster = str(asked.get("cluster", "default")).rpartition("/")[2]
+            yield action, name if name.startswith("arn:") else f"arn:aws:ecs:{at}:service/{cluster}/{name}"
+    elif service == "ecs" and operation == "DescribeTasks":
+        for task in json.loads(body).get("tasks", []):
+            yield action, task
+    elif operation and service != "ecr":
+        yield action, "*"
+
+
+def _principal(request: dict[str, Any], account: str) -> str:
+    """The ARN of the role or user that a call names, with its path if it is there."""
+    kind = "role" if "RoleName" in request else "user"
+    name = str(request.get("RoleName") or request.get("UserName", ""))
+    with moto_calls.LOCK:
+        backend = iam_backends[account][moto_calls.PARTITION]
+        for found in (*backend.roles.values(), *backend.users.values()):
+            if found.name == name and f":{kind}/" in found.arn:
+                return str(found.arn)
+    return f"arn:aws:iam::{account}:{kind}/{name}"
+
+
+def _request(body: bytes, environ: dict[str, Any]) -> dict[str, Any]:
+    if environ.get("HTTP_X_AMZ_TARGET"):
+        request: dict[str, Any] = json.loads(body or b"{}")
+        return request
+    return {key: values[0] for key, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def _dynamodb(operation: str, request: dict[str, Any], at: str) -> Iterator[Needed]:
+    def table(name: str) -> str:
+        return name if name.startswith("arn:") else f"arn:aws:dynamodb:{at}:table/{name}"
+
+    if operation in ("TransactWriteItems", "TransactGetItems"):
+        for item in request["TransactItems"]:
+            for kind, part in item.items():
+                yield f"dynamodb:{_TRANSACTION[kind]}", table(part["TableName"])
+    elif operation in ("BatchGetItem", "BatchWriteItem"):
+        for name in request["RequestItems"]:
+            yield f"dynamodb:{operation}", table(name)
+    elif "TableName" in request:
+        index = f"/index/{request['IndexName']}" if request.get("IndexName") else ""
+        yield f"dynamodb:{operation}", table(request["TableName"]) + index
+    else:
+        yield f"dynamodb:{operation}", "*"
+
+
+def _s3(environ: dict[str, Any]) -> Needed:
+    bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
+    method = environ["REQUEST_METHOD"]
+    if key:
+        action = {"GET": "GetObject", "HEAD": "GetObject", "DELETE": "DeleteObject"}.get(method, "PutObject")
+        return f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}"
+    action = {"GET": "ListBucket", "HEAD": "ListBucket", "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
+    return f"s3:{action}", f"arn:aws:s3:::{bucket}" if bucket else "*"

@@ -1,0 +1,1 @@
+"""The local cloud put together, and its control API."""

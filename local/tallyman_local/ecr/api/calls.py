@@ -1,0 +1,162 @@
+"""What an operation of the JSON API is given, and the table of those that are served."""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from tallyman.domain.names import Registry, Repository
+from tallyman_local.aws.resource_policies import allows, statements
+from tallyman_local.ecr.rules import creation, errors
+from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.rules.events import Events, Identity
+from tallyman_local.ecr.rules.images import Images
+from tallyman_local.ecr.rules.quotas import Quotas
+from tallyman_local.ecr.rules.replication import Backfills, Replication
+from tallyman_local.ecr.rules.scanner import Scanner
+from tallyman_local.ecr.rules.signing import Signing
+from tallyman_local.ecr.store.rows import RepositoryRow
+from tallyman_local.ecr.store.settings import Settings
+from tallyman_local.ecr.store.tables import Store
+from tallyman_local.ecr.store.tokens import Tokens
+
+Allow = Callable[[Identity, str, Registry, str | None], bool]
+Answer = dict[str, Any]
+T = TypeVar("T")
+PAGE = 100
+_ALLOW_ALL = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything the two faces of the local ECR, the API and `/v2/`, stand on."""
+
+    store: Store
+    events: Events
+    images: Images
+    scanner: Scanner
+    tokens: Tokens
+    settings: Settings
+    quotas: Quotas
+    replication: Replication
+    backfills: Backfills
+    signing: Signing
+    clock: Callable[[], datetime]
+    endpoint_of: Callable[[Registry], str]
+    allow: Allow | None
+
+    def permit(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> None:
+        """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name).
+
+        Of the policies of repository and registry (where its scope is V2), what denies is enforced; what allows is
+        not needed, since here every account may use every registry.
+        """
+        arn = Repository(registry, repository).arn if repository else "*"
+        if self.allow and not self.allow(identity, f"ecr:{action}", registry, repository):
+            raise errors.denied(identity.arn, f"ecr:{action}", arn)
+        row = self.store.find(Repository(registry, repository)) if repository else None
+        policies = [row.policy if row else None]
+        if self.settings.account(registry, "REGISTRY_POLICY_SCOPE") == "V2":
+            policies.append(self.settings.policy(registry))
+        if any(policy and self._denies(policy, identity, f"ecr:{action}", arn) for policy in policies):
+            raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
+
+    def create_on_push(self, identity: Identity, name: Repository) -> None:
+        """Create a repository that is not there, where a template with CREATE_ON_PUSH fits and the identity may."""
+        if self.store.find(name) or (template := self.settings.template(name, "CREATE_ON_PUSH")) is None:
+            return
+        self.permit(identity, "CreateRepository", name.registry, name.name)
+        with suppress(EcrError):  # another push was faster, or a quota says no: then the push finds no repository
+            creation.from_template(self.store, self.quotas, name, template, self.clock().timestamp())
+            asked = {"repositoryName": name.name, "registryId": name.registry.account}
+            self.events.call("CreateRepository", name.registry, identity, asked, {"repository": asked})
+
+    @staticmethod
+    def _denies(policy: str, identity: Identity, action: str, arn: str) -> bool:
+        denying = [s for s in statements(policy) if s.get("Effect") == "Deny"]
+        context = {"aws:PrincipalArn": identity.principal_arn, "aws:PrincipalAccount": identity.account}
+        who = {"account": identity.account, "arn": identity.principal_arn}
+        return not allows([_ALLOW_ALL, *denying], action=action, resource=arn, context=context, **who)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: who, on which registry, with which parameters (checked against the model)."""
+
+    parts: Parts
+    identity: Identity
+    registry: Registry
+    parameters: dict[str, Any]
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.parts.store
+
+    @property
+    def settings(self) -> Settings:
+        """The registries' settings."""
+        return self.parts.settings
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.parts.clock().timestamp()
+
+    @property
+    def name(self) -> Repository:
+        """The repository that the call names."""
+        return Repository(self.registry, self.parameters["repositoryName"])
+
+    def repository(self) -> RepositoryRow:
+        """Its row, or RepositoryNotFoundException."""
+        return self.store.get(self.name)
+
+    def of_repository(self, **more: Any) -> Answer:
+        """An answer that starts with registryId and repositoryName, as most do."""
+        return {"registryId": self.registry.account, "repositoryName": self.name.name, **more}
+
+    def after(self) -> Any:
+        """The key that the page before ended with (a list became a tuple), or None on the first page."""
+        if not (token := self.parameters.get("nextToken")):
+            return None
+        try:
+            key = json.loads(base64.urlsafe_b64decode(token.encode()))["after"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise bad_token() from error
+        return tuple(key) if isinstance(key, list) else key
+
+    def page(self, items: Sequence[T], key: Callable[[T], Any], default: int = PAGE) -> tuple[list[T], str | None]:
+        """One page of items, which are sorted by `key`, and the opaque token of the next."""
+        if (after := self.after()) is not None:
+            try:
+                items = [item for item in items if key(item) > after]
+            except TypeError as error:
+                raise bad_token() from error
+        size = self.parameters.get("maxResults") or default
+        if len(items) <= size:
+            return list(items), None
+        token = json.dumps({"after": key(items[size - 1])}).encode()
+        return list(items[:size]), base64.urlsafe_b64encode(token).decode()
+
+
+def bad_token() -> errors.EcrError:
+    """A `nextToken` that is none of ours."""
+    return errors.invalid("nextToken", "must be a token of an earlier answer")
+
+
+Operation = Callable[[Call], Answer]
+OPERATIONS: dict[str, Operation] = {}
+
+
+def serves(name: str) -> Callable[[Operation], Operation]:
+    """Enter a function as the one that serves an operation of the model."""
+
+    def enter(function: Operation) -> Operation:
+        OPERATIONS[name] = function
+        return function
+
+    return enter

@@ -1,0 +1,135 @@
+"""The JSON 1.1 API: one entry, `answer`, which checks, permits, runs, shapes and records a call."""
+
+import json
+import logging
+import uuid
+from typing import Any
+
+from tallyman.domain.names import Registry, Repository
+from tallyman_local.ecr.api import images as api_images
+from tallyman_local.ecr.api import layers as api_layers
+from tallyman_local.ecr.api import lifecycle as api_lifecycle
+from tallyman_local.ecr.api import model
+from tallyman_local.ecr.api import refused as api_refused
+from tallyman_local.ecr.api import registry as api_registry
+from tallyman_local.ecr.api import replication as api_replication
+from tallyman_local.ecr.api import repositories as api_repositories
+from tallyman_local.ecr.api import templates as api_templates
+from tallyman_local.ecr.api.calls import OPERATIONS, Call, Parts
+from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.store.blobs import is_full
+
+__all__ = [
+    "MANAGEMENT",
+    "answer",
+    "api_images",
+    "api_layers",
+    "api_lifecycle",
+    "api_refused",
+    "api_registry",
+    "api_replication",
+    "api_repositories",
+    "api_templates",
+]
+
+_LOG = logging.getLogger("tallyman.local.ecr")
+#: Calls that change images or repositories: they leave a CloudTrail record, failed ones too.
+MANAGEMENT = frozenset(
+    {
+        "CreateRepository",
+        "DeleteRepository",
+        "PutImage",
+        "BatchDeleteImage",
+        "PutImageTagMutability",
+        "PutImageScanningConfiguration",
+        "SetRepositoryPolicy",
+        "DeleteRepositoryPolicy",
+        "PutLifecyclePolicy",
+        "DeleteLifecyclePolicy",
+        "StartImageScan",
+        "TagResource",
+        "UpdateImageStorageClass",
+        "UntagResource",
+        "PutRegistryPolicy",
+        "DeleteRegistryPolicy",
+        "PutReplicationConfiguration",
+        "StartReplicationBackfill",
+        "StopReplicationBackfill",
+        "PutRegistryScanningConfiguration",
+        "PutAccountSetting",
+        "PutSigningConfiguration",
+        "DeleteSigningConfiguration",
+        "CreateRepositoryCreationTemplate",
+        "UpdateRepositoryCreationTemplate",
+        "DeleteRepositoryCreationTemplate",
+        "RegisterPullTimeUpdateExclusion",
+        "DeregisterPullTimeUpdateExclusion",
+    }
+)
+Answered = tuple[int, dict[str, str], bytes]
+_LARGEST_IN_A_RECORD = 64 * 1024
+
+
+def answer(parts: Parts, name: str, payload: bytes, registry: Registry, identity: Identity) -> Answered:
+    """Status, headers and body. Every refusal is an error of ECR's; an unknown fault of ours is a ServerException."""
+    status, body = 200, {}
+    try:
+        body = _run(parts, name, payload, registry, identity)
+    except EcrError as error:
+        status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
+    except Exception as error:
+        text = f"The local ECR failed in {name}; its log says where"
+        if is_full(error):
+            text = f"Nothing of this {name} was kept: {error}"
+        else:
+            _LOG.exception("the local ECR failed in %s", name)
+        status, body = 500, {"__type": "ServerException", "message": text}
+    headers = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": str(uuid.uuid4())}
+    if status != 200:
+        headers["x-amzn-ErrorType"] = str(body["__type"])
+    return status, headers, json.dumps(body).encode()
+
+
+def _run(parts: Parts, name: str, payload: bytes, registry: Registry, identity: Identity) -> dict[str, Any]:
+    operation = model.operation(name)
+    if operation is None:
+        raise EcrError("UnknownOperationException", f"{name} is no operation of ECR")
+    if name not in OPERATIONS:
+        raise EcrError("UnsupportedOperation", f"{name} is not served by the local ECR yet")
+    parameters = model.read(operation, payload)
+    target = Registry(parameters.get("registryId", registry.account), registry.region)
+    if "resourceArn" in parameters:
+        try:
+            resource = Repository.parse(parameters["resourceArn"])
+        except ValueError as error:
+            raise errors.invalid("resourceArn", "Invalid ARN") from error
+        target, parameters["repositoryName"] = resource.registry, resource.name
+    call = Call(parts, identity, target, parameters)
+    parts.quotas.spend(target, name)
+    try:
+        parts.permit(identity, name, target, parameters.get("repositoryName"))
+        if name in ("PutImage", "InitiateLayerUpload"):
+            parts.create_on_push(identity, call.name)
+        shaped = model.write(operation, OPERATIONS[name](call))
+    except EcrError as error:
+        if name in MANAGEMENT:
+            parts.events.call(name, target, identity, _request(call), None, (error.code, error.message))
+        raise
+    if name in MANAGEMENT:
+        parts.events.call(name, target, identity, _request(call), _response(shaped))
+    return shaped
+
+
+def _request(call: Call) -> dict[str, Any]:
+    given = {"registryId": call.registry.account, **call.parameters}
+    if len(given.get("imageManifest", "")) > _LARGEST_IN_A_RECORD:  # a record must fit an event (256 KiB)
+        given["imageManifest"] = "HIDDEN_DUE_TO_SIZE"
+    return given
+
+
+def _response(shaped: dict[str, Any]) -> dict[str, Any]:
+    if "image" in shaped:
+        return {"image": {key: value for key, value in shaped["image"].items() if key != "imageManifest"}}
+    return shaped

@@ -1,0 +1,176 @@
+"""The JSON API: images, their listing, removal and scans."""
+
+from typing import Any
+
+from tallyman_local.ecr.api.calls import PAGE, Answer, Call, bad_token, serves
+from tallyman_local.ecr.api.model import moment
+from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules.images import Failure
+from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
+
+
+def _id(found: dict[str, Any]) -> tuple[str | None, str | None]:
+    return found.get("imageDigest"), found.get("imageTag")
+
+
+@serves("PutImage")
+def put_image(call: Call) -> Answer:
+    given = call.parameters
+    raw = given["imageManifest"].encode()
+    put = call.parts.images.put(
+        call.name, raw, given.get("imageManifestMediaType"), given.get("imageTag"), given.get("imageDigest")
+    )
+    image = call.of_repository(
+        imageId={"imageDigest": put.image.digest, "imageTag": put.tag},
+        imageManifest=given["imageManifest"],
+        imageManifestMediaType=put.image.media_type,
+    )
+    return {"image": image}
+
+
+@serves("BatchGetImage")
+def batch_get_image(call: Call) -> Answer:
+    row, images, failures = call.repository(), [], []
+    for digest, tag in map(_id, call.parameters["imageIds"]):
+        found = call.parts.images.resolve(row, digest, tag)
+        if isinstance(found, Failure):
+            failures.append(found.shape())
+            continue
+        if found.status == "ARCHIVED":  # can't be pulled: a 404 over `/v2/` (ECR's user guide)
+            failures.append(Failure(digest, tag, "ImageNotFound", "Requested image not found").shape())
+            continue
+        image = call.of_repository(
+            imageId={"imageDigest": found.digest, "imageTag": tag},
+            imageManifest=call.parts.images.pull(row, found, call.identity).decode(),
+            imageManifestMediaType=found.media_type,
+        )
+        images.append(image)
+    return {"images": images, "failures": failures}
+
+
+@serves("BatchDeleteImage")
+def batch_delete_image(call: Call) -> Answer:
+    call.repository()
+    removed: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    for digest, tag in map(_id, call.parameters["imageIds"]):
+        found = call.parts.images.delete(call.name, digest, tag)
+        if isinstance(found, Failure):
+            failures.append(found.shape())
+        else:
+            removed += [{"imageDigest": gone, "imageTag": name} for gone, name in found]
+    return {"imageIds": removed, "failures": failures}
+
+
+def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
+    """What the next page can hold, and one more: from the image on that the page before ended with."""
+    after = call.after()
+    first = after[0] if isinstance(after, tuple) and after else after or 0
+    if not isinstance(first, int) or not 0 <= first < 1 << 63:
+        raise bad_token()
+    wanted = call.parameters.get("filter", {})
+    status, tag_status = wanted.get("imageStatus", "ACTIVE"), wanted.get("tagStatus", "ANY")
+    limit = (call.parameters.get("maxResults") or PAGE) + 2
+    return call.store.tagged_images(row.id, first, limit, status, tag_status)
+
+
+def _detail(call: Call, row: RepositoryRow, image: ImageRow, tags: list[str]) -> Answer:
+    scan = call.parts.scanner.scan(row.id, image.digest)
+    summary = scan and scan.completed and {
+        "imageScanCompletedAt": moment(scan.completed),
+        "vulnerabilitySourceUpdatedAt": moment(scan.completed),
+        "findingSeverityCounts": scan.counts,
+    }  # fmt: skip
+    return call.of_repository(
+        imageDigest=image.digest,
+        imageTags=tags or None,
+        imageSizeInBytes=image.size,
+        imagePushedAt=moment(image.pushed),
+        imageScanStatus=scan and {"status": scan.status, "description": scan.description},
+        imageScanFindingsSummary=summary or None,
+        imageManifestMediaType=image.media_type,
+        artifactMediaType=image.artifact_type,
+        lastArchivedAt=image.archived and moment(image.archived),
+        lastActivatedAt=image.activated and moment(image.activated),
+        lastRecordedPullTime=image.pulled and moment(image.pulled),
+        subjectManifestDigest=image.subject,
+        imageStatus=image.status,
+    )
+
+
+@serves("DescribeImages")
+def describe_images(call: Call) -> Answer:
+    row, token = call.repository(), None
+    if ids := call.parameters.get("imageIds"):
+        found = {(image := call.parts.images.find(row, *_id(i))).digest: image for i in ids}
+        chosen = [(image, call.store.tags_of(row.id, digest)) for digest, image in found.items()]
+    else:
+        chosen, token = call.page(_listed(call, row), lambda pair: pair[0].id)
+    return {"imageDetails": [_detail(call, row, image, tags) for image, tags in chosen], "nextToken": token}
+
+
+@serves("ListImages")
+def list_images(call: Call) -> Answer:
+    row = call.repository()
+    ids = [(image, tag) for image, tags in _listed(call, row) for tag in tags or [""]]
+    page, token = call.page(ids, lambda found: (found[0].id, found[1]))
+    listed = [{"imageDigest": image.digest, "imageTag": tag or None} for image, tag in page]
+    return {"imageIds": listed, "nextToken": token}
+
+
+@serves("ListImageReferrers")
+def list_image_referrers(call: Call) -> Answer:
+    row, wanted = call.repository(), call.parameters.get("filter", {})
+    subject = call.parameters["subjectId"]["imageDigest"]
+    status = wanted.get("artifactStatus", "ACTIVE")
+    found = call.parts.images.referrers(row, subject, wanted.get("artifactTypes", []), status)
+    page, token = call.page(found, lambda descriptor: str(descriptor["digest"]), default=50)
+    referrers = [{"artifactStatus": d["status"], **{k: v for k, v in d.items() if k != "status"}} for d in page]
+    return {"referrers": referrers, "nextToken": token}
+
+
+@serves("UpdateImageStorageClass")
+def update_image_storage_class(call: Call) -> Answer:
+    row = call.repository()
+    digest, tag = _id(call.parameters["imageId"])
+    image = call.parts.images.archive(
+        row, call.parts.images.find(row, digest, tag), call.parameters["targetStorageClass"]
+    )
+    return call.of_repository(imageId={"imageDigest": image.digest, "imageTag": tag}, imageStatus=image.status)
+
+
+# -- scans
+
+
+@serves("StartImageScan")
+def start_image_scan(call: Call) -> Answer:
+    row = call.repository()
+    digest, tag = _id(call.parameters["imageId"])
+    image = call.parts.images.find(row, digest, tag)
+    call.parts.scanner.begin(row, image)
+    found = {"imageDigest": image.digest, "imageTag": tag}
+    return call.of_repository(imageId=found, imageScanStatus={"status": "IN_PROGRESS"})
+
+
+@serves("DescribeImageScanFindings")
+def describe_image_scan_findings(call: Call) -> Answer:
+    row = call.repository()
+    digest, tag = _id(call.parameters["imageId"])
+    image = call.parts.images.find(row, digest, tag)
+    scan = call.parts.scanner.scan(row.id, image.digest)
+    if scan is None:
+        raise errors.scan_not_found(row.name, digest, tag)
+    answer = call.of_repository(
+        imageId={"imageDigest": image.digest, "imageTag": tag},
+        imageScanStatus={"status": scan.status, "description": scan.description},
+    )
+    if scan.completed is None:
+        return answer
+    page, token = call.page(list(enumerate(scan.findings)), lambda pair: pair[0])
+    findings = {
+        "imageScanCompletedAt": moment(scan.completed),
+        "vulnerabilitySourceUpdatedAt": moment(scan.completed),
+        "findingSeverityCounts": scan.counts,
+        "findings": [finding for _, finding in page],
+    }
+    return {**answer, "imageScanFindings": findings, "nextToken": token}

@@ -1,0 +1,134 @@
+"""ECR's own service model (from botocore): requests are checked against it, answers are shaped by it."""
+
+import base64
+import binascii
+import json
+import re
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
+
+from tallyman_local.ecr.rules.errors import EcrError, invalid
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str, "integer": int, "long": int, "boolean": bool, "double": (int, float), "float": (int, float),
+    "timestamp": (int, float), "blob": str, "list": list, "map": dict, "structure": dict,
+}  # fmt: skip
+
+_PART = re.compile(rb'"layerPartBlob" *: *"([A-Za-z0-9+/=]{16,})"')
+
+
+@cache
+def service() -> ServiceModel:
+    """The model of the installed botocore."""
+    return ServiceModel(Loader().load_service_model("ecr", "service-2"), "ecr")
+
+
+def operation(name: str) -> OperationModel | None:
+    """An operation of the model, or None."""
+    return service().operation_model(name) if name in service().operation_names else None
+
+
+def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
+    """The parameters of a request, blobs decoded.
+
+    Raises SerializationException for what is no JSON or of another type, InvalidParameterException for what is
+    outside the model's constraints (ECR names the first one only).
+    """
+    # A layer's part is 10 MiB: taken out of the text first, it is not held four times over.
+    cut = _PART.search(payload)
+    if cut and model.name == "UploadLayerPart":
+        return read(model, payload[: cut.start(1)] + payload[cut.end(1) :]) | {"layerPartBlob": _decoded(payload, cut)}
+    try:
+        body = json.loads(payload or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise EcrError("SerializationException", "The request body is not valid JSON") from error
+    shape = model.input_shape
+    checked: dict[str, Any] = _check(body, shape, "") if shape else {}
+    return checked
+
+
+def _decoded(payload: bytes, cut: re.Match[bytes]) -> bytes:
+    try:
+        return binascii.a2b_base64(memoryview(payload)[cut.start(1) : cut.end(1)], strict_mode=True)
+    except binascii.Error as error:
+        raise EcrError("SerializationException", "'layerPartBlob' must be base64") from error
+
+
+def _check(value: Any, shape: Shape, where: str) -> Any:
+    right = isinstance(value, _TYPES[shape.type_name])
+    if not right or (isinstance(value, bool) and shape.type_name != "boolean"):
+        raise EcrError("SerializationException", f"'{where or 'request'}' must be of type {shape.type_name}")
+    if isinstance(shape, StructureShape):
+        return _check_structure(value, shape, where)
+    if isinstance(shape, ListShape):
+        _check_range(len(value), shape, where, "have length")
+        return [_check(item, shape.member, f"{where}.{n}.member") for n, item in enumerate(value, 1)]
+    if isinstance(shape, MapShape):
+        return {key: _check(item, shape.value, f"{where}.{key}") for key, item in value.items()}
+    if shape.type_name == "blob":
+        try:
+            value = base64.b64decode(value, validate=True)
+        except ValueError as error:
+            raise EcrError("SerializationException", f"'{where}' must be base64") from error
+        _check_range(len(value), shape, where, "have length")
+    elif shape.type_name == "string":
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise EcrError("SerializationException", f"'{where}' is not valid Unicode")
+        _check_range(len(value), shape, where, "have length")
+        if (choices := shape.metadata.get("enum")) and value not in choices:
+            raise invalid(where, f"Member must satisfy enum value set: [{', '.join(choices)}]")
+        if (pattern := shape.metadata.get("pattern")) and not re.fullmatch(pattern, value):
+            raise invalid(where, f"must satisfy regular expression '{pattern}'")
+    elif shape.type_name in ("integer", "long"):
+        _check_range(value, shape, where, "be")
+    return value
+
+
+def _check_structure(value: dict[str, Any], shape: StructureShape, where: str) -> dict[str, Any]:
+    prefix = f"{where}." if where else ""
+    given = {key: item for key, item in value.items() if item is not None}
+    for name in shape.required_members:
+        if name not in given:
+            raise invalid(prefix + name, "must not be null")
+    for name in given:
+        if name not in shape.members:
+            raise EcrError("SerializationException", f"'{prefix}{name}' is no parameter that the local ECR knows")
+    return {name: _check(item, shape.members[name], prefix + name) for name, item in given.items()}
+
+
+def _check_range(size: int, shape: Shape, where: str, verb: str) -> None:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    if low is not None and size < low:
+        raise invalid(where, f"must {verb} greater than or equal to {low}")
+    if high is not None and size > high:
+        raise invalid(where, f"must {verb} less than or equal to {high}")
+
+
+def write(model: OperationModel, answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer in JSON's types: times become seconds, None is left out. An unknown member is our own mistake."""
+    shape = model.output_shape
+    shaped: dict[str, Any] = _shape(answer, shape) if shape else {}
+    return shaped
+
+
+def _shape(value: Any, shape: Shape) -> Any:
+    if isinstance(shape, StructureShape):
+        return {name: _shape(item, shape.members[name]) for name, item in value.items() if item is not None}
+    if isinstance(shape, ListShape):
+        return [_shape(item, shape.member) for item in value]
+    if isinstance(shape, MapShape):
+        return {key: _shape(item, shape.value) for key, item in value.items()}
+    if isinstance(value, datetime):
+        return round(value.timestamp(), 3)
+    if shape.type_name == "timestamp":
+        return round(float(value), 3)
+    return str(value) if shape.type_name == "string" else value
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since the epoch as an aware UTC time."""
+    return datetime.fromtimestamp(seconds, UTC)

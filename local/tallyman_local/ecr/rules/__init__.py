@@ -1,0 +1,1 @@
+"""ECR's rules, the same for the JSON API and `/v2/`."""

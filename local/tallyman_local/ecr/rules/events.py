@@ -1,0 +1,150 @@
+"""What ECR tells: EventBridge events (shapes as in ECR's user guide) and CloudTrail records of its management calls."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Registry, Repository
+from tallyman_local.ecr.store.rows import ImageRow
+
+Emit = Callable[[dict[str, Any], str, str], None]
+Trail = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS tells them."""
+
+    account: str
+    arn: str
+    principal_id: str
+
+    @property
+    def principal_arn(self) -> str:
+        """What `aws:PrincipalArn` is: of a role's session the role (its path is not known from the session)."""
+        kind, _, name = self.arn.split(":", 5)[-1].partition("/")
+        return f"arn:aws:iam::{self.account}:role/{name.rpartition('/')[0]}" if kind == "assumed-role" else self.arn
+
+    def user_identity(self) -> dict[str, Any]:
+        """As CloudTrail writes it."""
+        identity: dict[str, Any] = {"principalId": self.principal_id, "arn": self.arn, "accountId": self.account}
+        kind, _, name = self.arn.split(":", 5)[-1].partition("/")
+        if kind == "assumed-role":
+            issuer = {
+                "type": "Role",
+                "principalId": self.principal_id.partition(":")[0],
+                "arn": self.principal_arn,
+                "accountId": self.account,
+                "userName": name.rpartition("/")[0],
+            }
+            return {"type": "AssumedRole", **identity, "sessionContext": {"sessionIssuer": issuer}}
+        if kind == "root":
+            return {"type": "Root", **identity}
+        return {"type": "IAMUser", **identity, "userName": name.rpartition("/")[2]}
+
+
+def rfc3339(moment: datetime) -> str:
+    """Whole seconds, `Z`: ECR's events know nothing finer."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Events:
+    """Builds events and hands them on, synchronously: when a call returns, its events have been emitted."""
+
+    def __init__(self, clock: Callable[[], datetime], emit: Emit, trail: Trail) -> None:
+        self._clock, self._emit, self._trail = clock, emit, trail
+
+    def _send(self, detail_type: str, registry: Registry, detail: dict[str, Any], resources: list[str]) -> None:
+        event = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": detail_type,
+            "source": "aws.ecr",
+            "account": registry.account,
+            "time": rfc3339(self._clock()),
+            "region": registry.region,
+            "resources": resources,
+            "detail": detail,
+        }
+        self._emit(event, registry.account, registry.region)
+
+    def image(self, action: str, repository: Repository, image: ImageRow, tag: str | None, **more: str) -> None:
+        """ECR Image Action, or ECR Referrer Action for what has a subject. No tag is the empty tag."""
+        detail: dict[str, Any] = {
+            "result": "SUCCESS",
+            "repository-name": repository.name,
+            "image-digest": str(image.digest),
+            "action-type": action,
+            "image-tag": tag or "",
+            "manifest-media-type": image.media_type,
+            **more,
+        }
+        if action == "UPDATE_STORAGE_CLASS":
+            del detail["image-tag"]
+        if image.artifact_type:
+            detail["artifact-media-type"] = image.artifact_type
+        kind = "ECR Referrer Action" if image.subject else "ECR Image Action"
+        self._send(kind, repository.registry, detail, [])
+
+    def replicated(self, repository: Repository, image: ImageRow, tag: str | None, source: Registry) -> None:
+        """ECR Replication Action, in the destination."""
+        detail = {
+            "result": "SUCCESS",
+            "repository-name": repository.name,
+            "image-digest": str(image.digest),
+            "source-account": source.account,
+            "action-type": "REPLICATE",
+            "source-region": source.region,
+            "image-tag": tag or "",
+        }
+        self._send("ECR Replication Action", repository.registry, detail, [repository.arn])
+
+    def scan(
+        self, repository: Repository, digest: str, status: str, counts: Mapping[str, int], tags: list[str]
+    ) -> None:
+        """ECR Image Scan; `counts` holds severities above zero only."""
+        detail = {
+            "scan-status": status,
+            "repository-name": repository.name,
+            "finding-severity-counts": {severity: n for severity, n in counts.items() if n > 0},
+            "image-digest": digest,
+            "image-tags": tags,
+        }
+        self._send("ECR Image Scan", repository.registry, detail, [repository.arn])
+
+    def call(
+        self,
+        operation: str,
+        registry: Registry,
+        identity: Identity,
+        request: Mapping[str, Any],
+        response: Mapping[str, Any] | None,
+        error: tuple[str, str] | None = None,
+    ) -> None:
+        """A CloudTrail record of a management call, failed ones too (`errorCode`, `errorMessage`)."""
+        name = request.get("repositoryName")
+        record: dict[str, Any] = {
+            "eventVersion": "1.11",
+            "userIdentity": identity.user_identity(),
+            "eventTime": rfc3339(self._clock()),
+            "eventSource": "ecr.amazonaws.com",
+            "eventName": operation,
+            "awsRegion": registry.region,
+            "sourceIPAddress": "127.0.0.1",
+            "userAgent": "local",
+            "requestParameters": dict(request),
+            "responseElements": dict(response) if response is not None else None,
+            "requestID": str(uuid.uuid4()),
+            "eventID": str(uuid.uuid4()),
+            "readOnly": False,
+            "resources": [{"accountId": registry.account, "ARN": Repository(registry, name).arn}] if name else [],
+            "eventType": "AwsApiCall",
+            "managementEvent": True,
+            "recipientAccountId": registry.account,
+            "eventCategory": "Management",
+        }
+        if error:
+            record["errorCode"], record["errorMessage"] = error
+        self._trail(record)

@@ -1,0 +1,107 @@
+"""What ECR reads out of a manifest when it is pushed: kind, media types, what it needs, its subject."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman_local.ecr.rules.errors import EcrError, invalid
+
+MAXIMUM = 4 * 1024 * 1024
+INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+#: Configurations of images that run; everything else is an artifact (a chart, a signature, an SBOM).
+IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+_FOREIGN = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
+
+
+@dataclass(frozen=True)
+class ParsedManifest:
+    """A view of the raw bytes; `raw` is what is stored and served."""
+
+    raw: bytes
+    digest: Digest
+    media_type: str
+    blobs: tuple[Digest, ...] = ()
+    children: tuple[Digest, ...] = ()
+    artifact_type: str | None = None
+    subject: Digest | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+    attestation: bool = False
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it is a manifest list."""
+        return self.media_type in INDEXES
+
+    @property
+    def scannable(self) -> bool:
+        """Basic scanning reads images only: no indexes, artifacts or attestations."""
+        return not self.is_index and self.artifact_type in IMAGE_CONFIGS and not self.attestation
+
+
+def _bad(reason: str) -> EcrError:
+    return invalid("ImageManifest", reason)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _text(value: object, what: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _is_text(value):
+        raise _bad(f"{what} must be a string")
+    return value
+
+
+def _digests(descriptors: object, what: str) -> tuple[list[dict[str, Any]], list[Digest]]:
+    if not isinstance(descriptors, list) or not all(isinstance(d, dict) for d in descriptors):
+        raise _bad(f"{what} must be a list of descriptors")
+    try:
+        return descriptors, [Digest.parse(d["digest"]) for d in descriptors]
+    except (KeyError, ValueError, TypeError) as error:
+        raise _bad(f"{what} has a descriptor without a valid digest") from error
+
+
+def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
+    """Read a pushed manifest. Raises InvalidParameterException; UnsupportedManifest for schema 1 and unknown kinds."""
+    if len(raw) > MAXIMUM:
+        raise _bad(f"must have length less than or equal to {MAXIMUM}")
+    try:
+        body = json.loads(raw.decode())  # UTF-8 only: json would take UTF-16 as well
+    except (ValueError, RecursionError) as error:
+        raise _bad("Invalid JSON syntax") from error
+    if not isinstance(body, dict):
+        raise _bad("Invalid JSON syntax")
+    given = (media_type or "").split(";")[0].strip() or None
+    written = body.get("mediaType")
+    if given and written and given != written and given not in ("application/json", "application/octet-stream"):
+        raise _bad(f"Manifest media type '{written}' does not match '{given}'")
+    kind = written or (given if given in INDEXES + IMAGES else None)
+    if kind is None and body.get("schemaVersion") == 2:
+        kind = INDEXES[0] if "manifests" in body else IMAGES[0]
+    if kind not in INDEXES + IMAGES:
+        raise EcrError("UnsupportedManifest", f"Manifest with media type '{kind or given}' is not supported")
+    if body.get("schemaVersion") != 2:
+        raise _bad("schemaVersion must be 2")
+    subject = None
+    if body.get("subject") is not None:
+        subject = _digests([body["subject"]], "subject")[1][0]
+    digest, annotations = Digest.of(raw), body.get("annotations") or {}
+    if not isinstance(annotations, dict) or not all(_is_text(value) for value in [*annotations, *annotations.values()]):
+        raise _bad("annotations must map strings to strings")
+    if kind in INDEXES:
+        _, children = _digests(body.get("manifests"), "manifests")
+        listed = _text(body.get("artifactType"), "artifactType")
+        return ParsedManifest(raw, digest, kind, (), tuple(children), listed, subject, annotations)
+    configs, config = _digests([body.get("config")], "config")
+    layers, layer_digests = _digests(body.get("layers"), "layers")
+    needed = [
+        d for layer, d in zip(layers, layer_digests, strict=True)
+        if not str(layer.get("mediaType", "")).startswith(_FOREIGN)
+    ]  # fmt: skip
+    artifact = _text(body.get("artifactType") or configs[0].get("mediaType"), "artifactType")
+    attestation = bool(layers) and all("in-toto" in str(layer.get("mediaType", "")) for layer in layers)
+    return ParsedManifest(raw, digest, kind, (*config, *needed), (), artifact, subject, annotations, attestation)

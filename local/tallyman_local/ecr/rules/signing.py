@@ -1,0 +1,117 @@
+"""ECR's managed signing, played: an image of a matching repository is IN_PROGRESS until someone says how it ended.
+
+The local cloud has no AWS Signer: the referrer that `complete` pushes has a signature's shape and media types, and
+says itself that it is none.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules.images import Images
+from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
+from tallyman_local.ecr.store.settings import Settings
+from tallyman_local.ecr.store.tables import Store
+
+ARTIFACT = "application/vnd.cncf.notary.signature"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_EMPTY = "application/vnd.oci.empty.v1+json"
+_ENVELOPE = "application/jose+json"
+
+
+class Signing:
+    """Watches pushes; keeps a status for each image and signing profile."""
+
+    def __init__(self, store: Store, settings: Settings, images: Images, clock: Callable[[], datetime]) -> None:
+        self._store, self._settings, self._images, self._clock = store, settings, images, clock
+
+    def profiles(self, name: Repository) -> list[str]:
+        """The signing profiles whose rules name the repository; a rule without filters names all."""
+        found = self._settings.get(name.registry, "signing")
+        rules = found.value["rules"] if found else []
+        return [
+            rule["signingProfileArn"]
+            for rule in rules
+            if any(fnmatchcase(name.name, f["filter"]) for f in rule.get("repositoryFilters") or [{"filter": "*"}])
+        ]
+
+    def planned(self, row: RepositoryRow, digest: str) -> None:
+        """An image that has no subject will be signed by every profile."""
+        image = self._store.image(row.id, digest)
+        if image is None or image.subject:
+            return
+        for profile in self.profiles(row.name):
+            sql = "INSERT OR IGNORE INTO signings VALUES (?, ?, ?, 'IN_PROGRESS', NULL, NULL)"
+            self._store.db.run(sql, row.id, digest, profile)
+
+    def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
+        """Nothing to do."""
+
+    def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
+        """A removed image has no status."""
+        if gone:
+            self._store.db.run("DELETE FROM signings WHERE repository = ? AND digest = ?", row.id, image.digest)
+
+    def statuses(self, row: RepositoryRow, digest: str) -> list[dict[str, Any]]:
+        """The signingStatuses of an image."""
+        sql = "SELECT * FROM signings WHERE repository = ? AND digest = ? ORDER BY profile"
+        return [
+            {
+                "signingProfileArn": found["profile"],
+                "status": found["status"],
+                "failureCode": found["failure"],
+                "failureReason": found["reason"],
+            }
+            for found in self._store.db.rows(sql, row.id, digest)
+        ]
+
+    def complete(
+        self,
+        registry: Registry,
+        repository: str,
+        digest: str,
+        status: Literal["COMPLETE", "FAILED"] = "COMPLETE",
+        reason: str = "",
+    ) -> list[Digest]:
+        """Say how signing ended, for every profile that is in progress; the referrers that were pushed.
+
+        Raises EcrError: RepositoryNotFoundException, ImageNotFoundException.
+        """
+        row = self._store.get(Repository(registry, repository))
+        image = self._store.image(row.id, digest)
+        if image is None:
+            raise errors.image_not_found(row.name, digest, None)
+        pushed = []
+        for found in self.statuses(row, digest):
+            if found["status"] != "IN_PROGRESS":
+                continue
+            if status == "COMPLETE":
+                pushed.append(self._push(row, image, found["signingProfileArn"]))
+            values = (status, "SigningFailed" if status == "FAILED" else None, reason or None)
+            sql = "UPDATE signings SET status = ?, failure = ?, reason = ? WHERE repository = ? AND digest = ?"
+            self._store.db.run(sql + " AND profile = ?", *values, row.id, digest, found["signingProfileArn"])
+        return pushed
+
+    def _push(self, row: RepositoryRow, image: ImageRow, profile: str) -> Digest:
+        said = {"local": "not a signature: the local ECR has no AWS Signer", "profile": profile, "of": image.digest}
+        envelope = json.dumps(said).encode()
+        blobs = [self._store.add_blob(row, raw) for raw in (b"{}", envelope)]
+        described = [
+            {"mediaType": kind, "digest": blob, "size": size}
+            for kind, blob, size in zip((_EMPTY, _ENVELOPE), blobs, (2, len(envelope)), strict=True)
+        ]
+        subject = {"mediaType": image.media_type, "digest": image.digest, "size": image.manifest_size}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "artifactType": ARTIFACT,
+            "config": described[0],
+            "layers": described[1:],
+            "subject": subject,
+        }
+        raw = json.dumps(manifest).encode()
+        return self._images.put(row.name, raw, _MANIFEST, None, None, over_http=True).image.digest

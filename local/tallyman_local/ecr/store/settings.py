@@ -1,0 +1,122 @@
+"""What a registry (an account in a region) is set to: policy, replication, scanning, signing, account settings,
+templates, exclusions. Documents only; what they mean stands where they act."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tallyman.domain.names import Registry, Repository
+from tallyman_local.ecr.store.database import Database
+from tallyman_local.ecr.store.rows import RepositoryRow
+
+ROOT = "ROOT"
+#: The names of account settings, their values, and what holds until one is put.
+ACCOUNT_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
+    "BASIC_SCAN_TYPE_VERSION": (("AWS_NATIVE",), "AWS_NATIVE"),
+    "REGISTRY_POLICY_SCOPE": (("V1", "V2"), "V2"),
+    "BLOB_MOUNTING": (("ENABLED", "DISABLED"), "DISABLED"),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One document of a registry. `name` is empty where there is one of the kind only; times are seconds."""
+
+    registry: Registry
+    kind: str
+    name: str
+    value: Any
+    created: float
+    updated: float
+
+
+def _read(row: sqlite3.Row) -> Setting:
+    registry = Registry(row["account"], row["region"])
+    return Setting(registry, row["kind"], row["name"], json.loads(row["value"]), row["created"], row["updated"])
+
+
+class Settings:
+    """The settings of all registries."""
+
+    def __init__(self, db: Database, *, blob_mounting: bool = False) -> None:
+        self._db, self._blob_mounting = db, blob_mounting
+
+    def get(self, registry: Registry, kind: str, name: str = "") -> Setting | None:
+        """One setting, or None."""
+        sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
+        row = self._db.row(sql, registry.account, registry.region, kind, name)
+        return _read(row) if row else None
+
+    def all(self, registry: Registry, kind: str) -> list[Setting]:
+        """All settings of a kind, by name."""
+        sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? ORDER BY name"
+        return [_read(row) for row in self._db.rows(sql, registry.account, registry.region, kind)]
+
+    def put(self, registry: Registry, kind: str, value: Any, at: float, name: str = "") -> Setting:
+        """Set it; the time of its creation stays."""
+        sql = (
+            "INSERT INTO settings (account, region, kind, name, value, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (account, region, kind, name) DO UPDATE"
+            " SET value = excluded.value, updated = excluded.updated"
+        )
+        with self._db.transaction():
+            self._db.run(sql, registry.account, registry.region, kind, name, json.dumps(value), at, at)
+            found = self.get(registry, kind, name)
+        assert found is not None
+        return found
+
+    def delete(self, registry: Registry, kind: str, name: str = "") -> None:
+        """Forget it."""
+        sql = "DELETE FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
+        self._db.run(sql, registry.account, registry.region, kind, name)
+
+    # -- what they mean
+
+    def account(self, registry: Registry, name: str) -> str:
+        """The value of an account setting, put or by default."""
+        if found := self.get(registry, "account", name):
+            return str(found.value)
+        if name == "BLOB_MOUNTING" and self._blob_mounting:
+            return "ENABLED"
+        return ACCOUNT_SETTINGS[name][1]
+
+    def policy(self, registry: Registry) -> str | None:
+        """The registry's policy as it was put."""
+        found = self.get(registry, "policy")
+        return None if found is None else str(found.value)
+
+    def scanning(self, registry: Registry) -> dict[str, Any]:
+        """The registry's scanning configuration, put or by default."""
+        found = self.get(registry, "scanning")
+        return dict(found.value) if found else {"scanType": "BASIC", "rules": []}
+
+    def scan_frequency(self, row: RepositoryRow) -> tuple[str, list[dict[str, str]]]:
+        """SCAN_ON_PUSH or MANUAL, by the registry's rules or the repository's own word, and the filters that say so."""
+        applied = [
+            one
+            for rule in self.scanning(row.name.registry)["rules"]
+            for one in rule["repositoryFilters"]
+            if rule["scanFrequency"] == "SCAN_ON_PUSH" and fnmatchcase(row.name.name, one["filter"])
+        ]
+        return ("SCAN_ON_PUSH" if applied or row.scan_on_push else "MANUAL"), applied
+
+    def template(self, repository: Repository, purpose: str) -> dict[str, Any] | None:
+        """The creation template with the longest prefix that fits, else ROOT's, if it applies to this purpose.
+
+        A prefix always ends with a slash, written or not (ECR's user guide).
+        """
+        best: tuple[int, dict[str, Any]] | None = None
+        for found in self.all(repository.registry, "template"):
+            prefix = "" if found.name == ROOT else found.name.rstrip("/") + "/"
+            if repository.name.startswith(prefix) and (best is None or len(prefix) > best[0]):
+                best = len(prefix), found.value
+        return best[1] if best and purpose in best[1]["appliedFor"] else None
+
+    def excluded(self, registry: Registry, principal_arn: str) -> bool:
+        """Whether this principal's pulls are not recorded. Of a session the role's path is not known: names count."""
+        kind, _, name = principal_arn.partition("/")
+        wanted = (kind, name.rpartition("/")[2])
+        listed = (s.name.partition("/") for s in self.all(registry, "exclusion"))
+        return any((k, n.rpartition("/")[2]) == wanted for k, _, n in listed)

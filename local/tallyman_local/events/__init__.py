@@ -1,0 +1,1 @@
+"""EventBridge, schedules and event source mappings."""

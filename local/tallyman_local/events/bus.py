@@ -1,0 +1,302 @@
+"""EventBridge: which rules match an event, and its way to their targets.
+
+Rules, buses and their policies live in moto's backends, put there by the stacks or by PutRule; matching is
+moto's own. Ours is the way: account, region, time and id survive forwarding, a forwarded event is not
+forwarded again, resource policies of queues and buses are asked, a delivery that fails goes to the target's
+dead-letter queue. What happens without chaos happens before `emit` returns.
+"""
+
+import copy
+import heapq
+import itertools
+import json
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from moto.events.models import EventBus, EventTemplateParser, Rule, events_backends
+from moto.sqs.models import Queue, sqs_backends
+
+from tallyman_local.aws.resource_policies import allows, statements
+from tallyman_local.events.chaos import Chaos, Settings
+from tallyman_local.moto import calls as moto_calls
+
+Event = dict[str, Any]
+Json = dict[str, Any]
+
+log = logging.getLogger("tallyman.local")
+
+CHAOTIC = ("aws.ecr", "aws.inspector2")
+MAX_ENTRY = 1_048_576  # bytes of a PutEvents request
+
+
+class Undeliverable(Exception):
+    """A target did not take an event; EventBridge's error code and words for the dead letter."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+class Bus:
+    """All buses of all accounts and regions.
+
+    `invoke(function_arn, payload)` hands an event to a function. `counts` holds what happened: emitted,
+    delivered, forwarded, unmatched, lost, doubled, failed (to a dead-letter queue) and dropped.
+    """
+
+    def __init__(self, *, invoke: Callable[[str, Any], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._invoke, self._clock = invoke, clock
+        self._chaos: Chaos | None = None
+        self._held: list[tuple[float, int, Event, str, str, str]] = []
+        self._order = itertools.count()
+        self._delivering = 0
+        self.counts: Counter[str] = Counter()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._deliver_held, name="bus", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver what chaos holds back."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is held back stays undelivered."""
+        with moto_calls.CHANGED:
+            self._stopped = True
+            moto_calls.CHANGED.notify_all()
+        self._thread.join(timeout=2)
+
+    def emit(self, event: Event, account: str, region: str, bus: str = "default") -> None:
+        """An AWS service puts an event on a bus of this account and region."""
+        with moto_calls.LOCK:
+            self.counts["emitted"] += 1
+            delays = [0.0]
+            if self._chaos and event.get("source") in CHAOTIC:
+                delays = self._chaos.deliveries()
+                self.counts["lost"] += not delays
+                self.counts["doubled"] += len(delays) > 1
+            for delay in delays:
+                if delay > 0:
+                    entry = (self._clock() + delay, next(self._order), event, account, region, bus)
+                    heapq.heappush(self._held, entry)
+                else:
+                    self._route(event, account, region, bus, forwarded=False)
+            moto_calls.CHANGED.notify_all()
+
+    def set_chaos(self, settings: Settings | None) -> None:
+        """From now on deliver so; None: properly, and at once what was held back. What was lost stays lost."""
+        with moto_calls.CHANGED:
+            self._chaos = Chaos(settings) if settings else None
+            if settings is None:
+                held, self._held = sorted(self._held, key=lambda entry: entry[:2]), []
+                for _, _, event, account, region, bus in held:
+                    self._route(event, account, region, bus, forwarded=False)
+            moto_calls.CHANGED.notify_all()
+
+    @property
+    def chaos(self) -> Settings | None:
+        """The settings in force."""
+        return self._chaos.settings if self._chaos else None
+
+    def pending(self) -> int:
+        """Events that are neither delivered nor lost. Call it with moto_calls.LOCK held to rely on it."""
+        return len(self._held) + self._delivering
+
+    def put_events(self, entries: list[Json], account: str, region: str, *, now: str) -> Json:
+        """The API's PutEvents; `now` (RFC 3339) is the time of entries that state none."""
+        results, failed = [], 0
+        for entry in entries:
+            problem = _wrong_with(entry)
+            if problem is None:
+                bus, bus_account, bus_region = self._bus_of(entry.get("EventBusName", "default"), account, region)
+                event = {
+                    "version": "0",
+                    "id": str(uuid.uuid4()),
+                    "detail-type": entry["DetailType"],
+                    "source": entry["Source"],
+                    "account": account,
+                    "time": _rfc3339(entry["Time"]) if entry.get("Time") else now,
+                    "region": region,
+                    "resources": entry.get("Resources", []),
+                    "detail": json.loads(entry["Detail"]),
+                }
+                self.emit(event, bus_account, bus_region, bus)
+                results.append({"EventId": event["id"]})
+            else:
+                failed += 1
+                results.append({"ErrorCode": problem[0], "ErrorMessage": problem[1]})
+        return {"FailedEntryCount": failed, "Entries": results}
+
+    def shut_to(self, entries: list[Json], account: str, region: str, caller: str) -> str | None:
+        """The ARN of a bus of another account that does not take one of these entries from the caller (an ARN)."""
+        for entry in entries:
+            name, owner, where = self._bus_of(entry.get("EventBusName", "default"), account, region)
+            bus = events_backends[owner][where].event_buses.get(name)
+            kind = (str(entry.get("Source")), str(entry.get("DetailType")))
+            if owner != account and bus is not None and not _lets_in(bus, kind, account, caller, {}):
+                return str(bus.arn)
+        return None
+
+    @staticmethod
+    def _bus_of(name: str, account: str, region: str) -> tuple[str, str, str]:
+        if name.startswith("arn:"):
+            parts = name.split(":", 5)
+            return parts[5].removeprefix("event-bus/"), parts[4], parts[3]
+        return name, account, region
+
+    def _route(self, event: Event, account: str, region: str, bus: str, *, forwarded: bool) -> None:
+        """To the targets of every rule of the bus that matches. Holds the lock: nothing is ever in between."""
+        found = events_backends[account][region].event_buses.get(bus)
+        rules = list(found.rules.values()) if found else []
+        matched = False
+        for rule in rules:
+            if (
+                rule.state != "ENABLED"
+                or rule.event_pattern.dump() is None
+                or not rule.event_pattern.matches_event(event)
+            ):
+                continue
+            matched = True
+            for target in rule.targets:
+                self._deliver(rule, target, event, forwarded=forwarded)
+        self.counts["unmatched"] += not matched
+
+    def _deliver(self, rule: Rule, target: Json, event: Event, *, forwarded: bool) -> None:
+        arn = target["Arn"]
+        service = arn.split(":")[2]
+        try:
+            if service == "events":
+                if forwarded:
+                    return  # "an event that was forwarded is not forwarded again"
+                self._forward(rule, arn, event)
+            elif service == "sqs":
+                send(arn, _input(target, event), rule)
+            elif service == "lambda":
+                self._invoke(arn, _input(target, event))
+            else:
+                raise Undeliverable("NOT_SERVED_LOCALLY", f"the local bus has no target of {service}")
+            self.counts["forwarded" if service == "events" else "delivered"] += 1
+        except Undeliverable as failure:
+            self._dead_letter(rule, target, event, failure)
+
+    def _forward(self, rule: Rule, arn: str, event: Event) -> None:
+        _, _, _, region, account, name = arn.split(":", 5)
+        bus = events_backends[account][region].event_buses.get(name.removeprefix("event-bus/"))
+        if bus is None:
+            raise Undeliverable("RESOURCE_NOT_FOUND", f"Event bus {arn} does not exist.")
+        by = {"aws:SourceAccount": rule.account_id, "aws:SourceArn": rule.arn}
+        kind = (event["source"], event["detail-type"])
+        if account != rule.account_id and not _lets_in(bus, kind, rule.account_id, rule.role_arn or "", by):
+            raise Undeliverable("NO_PERMISSIONS", f"The policy of {arn} does not let {rule.account_id} put this event.")
+        self._route(event, account, region, bus.name, forwarded=True)
+
+    def _dead_letter(self, rule: Rule, target: Json, event: Event, failure: Undeliverable) -> None:
+        letters = (target.get("DeadLetterConfig") or {}).get("Arn")
+        log.warning("rule %s: %s not delivered to %s: %s", rule.name, event["id"], target["Arn"], failure.message)
+        if letters:
+            attributes = {
+                "RULE_ARN": rule.arn,
+                "TARGET_ARN": target["Arn"],
+                "ERROR_CODE": failure.code,
+                "ERROR_MESSAGE": failure.message,
+            }
+            try:
+                send(letters, json.dumps(event), rule, attributes)
+            except Undeliverable as second:
+                log.warning("rule %s: nor to %s: %s", rule.name, letters, second.message)
+            else:
+                self.counts["failed"] += 1
+                return
+        self.counts["dropped"] += 1
+
+    def _deliver_held(self) -> None:
+        with moto_calls.CHANGED:
+            while not self._stopped:
+                now = self._clock()
+                while self._held and self._held[0][0] <= now:
+                    _, _, event, account, region, bus = heapq.heappop(self._held)
+                    self._route(event, account, region, bus, forwarded=False)
+                    moto_calls.CHANGED.notify_all()
+                moto_calls.CHANGED.wait(self._held[0][0] - now if self._held else None)
+
+
+def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, context: dict[str, str]) -> bool:
+    """Whether the bus's policy takes an event of this source and detail-type from another account."""
+    keys = {"events:source": kind[0], "events:detail-type": kind[1], "aws:PrincipalAccount": account}
+    return allows(
+        statements(bus.policy),
+        action="events:PutEvents",
+        resource=bus.arn,
+        account=account,
+        arn=caller,
+        context={**keys, **context},
+    )
+
+
+def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
+    """As EventBridge sends to a queue: it must be there, and its policy must name the rule."""
+    _, _, _, region, account, name = arn.split(":", 5)
+    queue: Queue | None = sqs_backends[account][region].queues.get(name)
+    if queue is None:
+        raise Undeliverable("RESOURCE_NOT_FOUND", f"Queue {arn} does not exist.")
+    context = {"aws:SourceArn": rule.arn, "aws:SourceAccount": rule.account_id}
+    service = "events.amazonaws.com"
+    if not allows(statements(queue.policy), action="sqs:SendMessage", resource=arn, service=service, context=context):
+        raise Undeliverable("NO_PERMISSIONS", f"The policy of {arn} does not let rule {rule.arn} send to it.")
+    token = moto_calls.SENDER.set("AIDAEVENTBRIDGELOCAL")
+    try:
+        sqs_backends[account][region].send_message(
+            name,
+            body,
+            message_attributes={
+                key: {"DataType": "String", "StringValue": value} for key, value in (attributes or {}).items()
+            },
+        )
+    finally:
+        moto_calls.SENDER.reset(token)
+
+
+def _input(target: Json, event: Event) -> str:
+    """What the target gets: the event, a part of it, a constant, or what a transformer makes of it."""
+    if "Input" in target:
+        return str(target["Input"])
+    if path := target.get("InputPath"):
+        part: Any = event
+        for key in path.removeprefix("$").strip(".").split("."):
+            part = part.get(key) if key else part
+        return json.dumps(part)
+    if transformer := target.get("InputTransformer"):
+        made = EventTemplateParser.parse(
+            input_template=transformer.get("InputTemplate"),
+            input_paths_map=transformer.get("InputPathsMap", {}),
+            event={**copy.deepcopy(event), "ingestion-time": event["time"]},
+        )
+        return made if isinstance(made, str) else json.dumps(made)
+    return json.dumps(event)
+
+
+def _wrong_with(entry: Json) -> tuple[str, str] | None:
+    for name in ("Source", "DetailType", "Detail"):
+        if not entry.get(name):
+            return "InvalidArgument", f"Parameter {name} is not valid. Reason: {name} is a required argument."
+    if entry["Source"].startswith("aws."):
+        return "NotAuthorizedForSourceException", "Not authorized for the source."
+    try:
+        detail = json.loads(entry["Detail"])
+    except ValueError:
+        detail = None
+    if not isinstance(detail, dict):
+        return "MalformedDetail", "Detail is malformed."
+    if len(entry["Detail"].encode()) > MAX_ENTRY:
+        return "InvalidArgument", "Total size of the entries in the request is over the limit."
+    return None
+
+
+def _rfc3339(value: Any) -> str:
+    if isinstance(value, int | float):
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(value))
+    return str(value)

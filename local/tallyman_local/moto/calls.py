@@ -1,0 +1,204 @@
+"""moto's answers, called in this process: no web framework between the endpoint and moto's handlers.
+
+moto is not safe for threads (SQS rebuilds its list of messages while another thread appends, DynamoDB's
+conditions check and write apart), so every call, ours included, holds `LOCK`; `CHANGED` is its condition
+and is told whenever a queue may have changed. moto's state belongs to the process: one cloud at a time.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+# Before moto is imported: it reads them then.
+os.environ.setdefault("MOTO_EVENTS_INVOKE_HTTP", "false")
+
+import moto.backends as moto_backends
+from moto.backend_index import backend_url_patterns
+from moto.core.base_backend import BackendDict
+from moto.core.request import Request
+from moto.events.models import EventBus
+from moto.iam.models import iam_backends
+from moto.sqs.models import DEFAULT_SENDER_ID, Message, Queue, sqs_backends
+from moto.sts.models import sts_backends
+from werkzeug.exceptions import HTTPException
+
+from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.moto import dynamodb as moto_dynamodb  # noqa: F401 - for its effect on moto
+
+log = logging.getLogger("tallyman.local")
+
+LOCK = threading.RLock()
+CHANGED = threading.Condition(LOCK)
+STOPPING = threading.Event()  # whoever waits for long looks at it: a port closes after its last answer
+SENDER: ContextVar[str | None] = ContextVar("sender", default=None)
+
+Handler = Callable[[Request, str, Any], tuple[int, dict[str, Any], str | bytes]]
+Answer = tuple[int, dict[str, str], bytes]
+PARTITION = "aws"
+
+
+class NotServed(Exception):
+    """moto has no such service, or no such call of it."""
+
+
+def call(service: str, region: str, account: str, environ: dict[str, Any], body: bytes) -> Answer:
+    """moto's answer to a WSGI request as it would come to `<service>.<region>.amazonaws.com`.
+
+    Raises NotServed, or whatever moto fails with. `service` is the name in the signature.
+    """
+    host = f"{service}.{region}.amazonaws.com"
+    raw = environ.get("REQUEST_URI") or environ["PATH_INFO"]
+    handler = _handler(host, raw.split("?", 1)[0])
+    request = Request({
+        **environ,
+        "HTTP_HOST": host,
+        "SERVER_NAME": host,
+        "SERVER_PORT": "443",
+        "wsgi.url_scheme": "https",
+        "wsgi.input": _Body(body),
+        "wsgi.input_terminated": True,
+        "CONTENT_LENGTH": str(len(body)),
+        "RAW_URI": raw,
+        "HTTP_X_MOTO_ACCOUNT_ID": account,
+        "HTTP_TRANSFER_ENCODING": "",
+    })  # fmt: skip
+    with LOCK:
+        try:
+            status, headers, content = handler(request, request.raw_url, request.headers)
+        except HTTPException as error:
+            status, headers, content = error.code or 400, dict(error.get_headers()), error.get_body()
+        CHANGED.notify_all()
+    if isinstance(content, str):
+        content = content.encode()
+    return int(status), {name: str(value) for name, value in dict(headers).items()}, bytes(content)
+
+
+class _Body:
+    """A body in memory as WSGI's input (io.BytesIO, but without a copy for each of werkzeug's wrappers)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = len(self._data) if size is None or size < 0 else self._at + size
+        part, self._at = self._data[self._at : end], min(end, len(self._data))
+        return part
+
+
+def _handler(host: str, path: str) -> Handler:
+    url = f"https://{host}{path}"
+    for pattern, handler in _urls(host):
+        if pattern.match(url):
+            return handler
+    raise NotServed(f"{host}{path}")
+
+
+@cache
+def _urls(host: str) -> list[tuple[re.Pattern[str], Handler]]:
+    """moto's handlers for a host name, as patterns of whole URLs."""
+    for service, pattern in backend_url_patterns:
+        if pattern.match(f"https://{host}"):
+            backends = moto_backends.get_backend(service)
+            if isinstance(backends, BackendDict):
+                regions = backends["123456789012"]
+                backend = regions["us-east-1"] if "us-east-1" in regions else regions[PARTITION]
+            else:
+                backend = backends["global"]
+            return [(re.compile(url), handler) for url, handler in backend.urls.items()]
+    return []
+
+
+def reset() -> None:
+    """Forget everything that moto holds in this process."""
+    with LOCK:
+        BackendDict.reset()
+        _known.clear()
+
+
+_known: dict[str, Identity] = {}  # by access key; asking moto walks through all sessions of all accounts
+
+
+def identify(access_key: str) -> Identity | None:
+    """The principal of an access key that moto gave out, or None."""
+    if access_key not in _known and (found := _look_up(access_key)):
+        _known[access_key] = found
+    return _known.get(access_key)
+
+
+def _look_up(access_key: str) -> Identity | None:
+    with LOCK:
+        for account, partitions in list(sts_backends.items()):
+            for session in partitions[PARTITION].assumed_roles:
+                if session.access_key_id == access_key:
+                    return Identity(account, session.arn, session.user_id)
+        for account, partitions in list(iam_backends.items()):
+            for user in partitions[PARTITION].users.values():
+                for key in user.access_keys:
+                    if key.access_key_id == access_key:
+                        return Identity(account, user.arn, user.id)
+    return None
+
+
+def trust_policy(arn: str) -> str | None:
+    """Who may assume the role, as its policy document; None: there is no such role."""
+    with LOCK:
+        for role in iam_backends[arn.split(":")[4]][PARTITION].roles.values():
+            if role.arn == arn:
+                return str(role.assume_role_policy_document)
+    return None
+
+
+def queue(url: str, account: str, region: str) -> Queue | None:
+    """The queue of a QueueUrl (or name) as its caller sees it."""
+    found: Queue | None = sqs_backends[account][region].queues.get(url.rsplit("/", 1)[-1])
+    return found
+
+
+def ensure_role(arn: str) -> None:
+    """Create the role if it is not there, with a trust policy that names its own account."""
+    account, name = arn.split(":")[4], arn.rsplit("/", 1)[-1]
+    path = arn.split(":role", 1)[1].removesuffix(name)
+    trust = f'{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "{account}"}}, '
+    with LOCK:
+        if trust_policy(arn) is None:
+            iam_backends[account][PARTITION].create_role(
+                name, trust + '"Action": "sts:AssumeRole"}]}', path or "/", None, "local", [], "43200"
+            )
+
+
+def assume_role(arn: str, session: str, region: str) -> dict[str, str]:
+    """Keys of a session of the role, as `AWS_…` variables. They do not expire."""
+    with LOCK:
+        backend = sts_backends[arn.split(":")[4]][PARTITION]
+        role = backend.assume_role(region, session, arn, "", 43200, "")
+    return {
+        "AWS_ACCESS_KEY_ID": role.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": role.secret_access_key,
+        "AWS_SESSION_TOKEN": role.session_token,
+    }
+
+
+def _add_message(queue: Queue, message: Message) -> None:
+    """moto's Queue.add_message, and: SQS says who sent a message, in SenderId; moto says always the same.
+
+    A message that moves to a dead-letter queue keeps its sender.
+    """
+    sender = SENDER.get()
+    if sender and message.sender_id == DEFAULT_SENDER_ID:
+        message.sender_id = sender
+    with LOCK:
+        _moto_add_message(queue, message)
+        CHANGED.notify_all()
+
+
+if Queue.add_message is not _add_message:
+    _moto_add_message = Queue.add_message
+    Queue.add_message = _add_message
+
+# `Ref` of a bus is its name; moto's bus has nothing for Ref to give.
+EventBus.physical_resource_id = property(lambda bus: bus.name)

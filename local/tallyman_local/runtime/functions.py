@@ -1,0 +1,107 @@
+"""The deployed functions: their workers, what feeds them, and everyone who invokes them."""
+
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from tallyman_local.aws.answers import Answer, json_answer
+from tallyman_local.events.pollers import Pollers
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.stack.deploy import HUB, Function, Stack
+
+log = logging.getLogger("tallyman.local")
+
+UNFED = 2  # workers at most of a function that no queue feeds
+
+
+class Functions:
+    """The functions of the hub's stack. `url` is the AWS endpoint they see, `policy` the file in force."""
+
+    def __init__(self, hub: Stack, pollers: Pollers, url: str, policy: Path, logs: Path) -> None:
+        self._pollers, self._url, self._policy = pollers, url, policy
+        self.runners: dict[str, FunctionRunner] = {}
+        for function in hub.functions.values():
+            fed = sum(mapping.concurrency for mapping in hub.mappings if mapping.function == function.logical_id)
+            self.runners[function.logical_id] = FunctionRunner(
+                function,
+                limit=fed or UNFED,
+                environment=lambda function=function: self._environment(function),  # type: ignore[misc]
+                logs=logs / f"{function.name}.log",
+            )
+        for mapping in hub.mappings:
+            pollers.add(mapping, self.runners[mapping.function])
+
+    def start_workers(self) -> None:
+        """Start a worker of each function, one after the other, behind the caller's back."""
+
+        def start() -> None:
+            for runner in self.runners.values():
+                runner.start_one()
+
+        threading.Thread(target=start, name="start-workers", daemon=True).start()
+
+    def runner(self, name: str) -> FunctionRunner:
+        """By name, ARN (with or without `:$LATEST`) or logical id. Raises KeyError."""
+        name = name.removesuffix(":$LATEST")
+        name = name.rpartition(":function:")[2] or name
+        for runner in self.runners.values():
+            if name in (runner.function.name, runner.function.logical_id):
+                return runner
+        raise KeyError(name)
+
+    def invoke_later(self, arn: str, payload: str) -> None:
+        """As EventBridge invokes: asynchronously, without an answer."""
+        try:
+            runner = self.runner(arn)
+        except KeyError:
+            log.warning("no function %s", arn)
+            return
+        self._pollers.invoke_later(runner, json.loads(payload))
+
+    def answer(self, name: str, kind: str, body: bytes, where: str) -> Answer | None:
+        """Lambda's Invoke of type `kind`, asked in `where` (account/region); None: no such function there."""
+        try:
+            runner = self.runner(name)
+        except KeyError:
+            return None
+        if where != str(HUB):
+            return None
+        event: Any = json.loads(body) if body else {}
+        if kind == "DryRun":
+            return Answer(204)
+        if kind == "Event":
+            self._pollers.invoke_later(runner, event)
+            return Answer(202)
+        outcome = self._pollers.invoke(runner, event)
+        if outcome.ok:
+            return json_answer(outcome.result, headers={"X-Amz-Executed-Version": "$LATEST"})
+        return json_answer(outcome.error, headers={"X-Amz-Function-Error": "Unhandled"})
+
+    def _environment(self, function: Function) -> dict[str, str]:
+        """Only what the function would have on AWS: what the template declares, and what Lambda itself sets."""
+        declared = dict(function.environment)
+        if "TALLYMAN_POLICY" in declared:
+            declared["TALLYMAN_POLICY"] = str(self._policy)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            **declared,
+            "AWS_ENDPOINT_URL": self._url,
+            "AWS_REGION": HUB.region,
+            "AWS_DEFAULT_REGION": HUB.region,
+            "AWS_LAMBDA_FUNCTION_NAME": function.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "_HANDLER": function.handler,
+            # Nothing of this machine's own AWS set-up may reach a handler.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **moto_calls.assume_role(function.role, function.name, HUB.region),
+        }

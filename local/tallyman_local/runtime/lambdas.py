@@ -1,0 +1,262 @@
+"""Functions: each in a worker process of its own, started ahead, killed at its timeout."""
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tallyman_local.stack.deploy import Function
+
+log = logging.getLogger("tallyman.local")
+
+START_SECONDS = 60  # for a worker to import its handler on a busy machine
+_WORKER = Path(__file__).with_name("worker.py")
+_LAST_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an invocation ended: its `result`, or Lambda's `error` object, or neither when the worker died."""
+
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the handler returned."""
+        return self.error is None
+
+
+class _Died(Exception):
+    """The worker's output ended, or its time was up."""
+
+
+class _Worker:
+    """One process. Not for several threads at once, but for `kill`."""
+
+    def __init__(self, function: Function, environment: dict[str, str], logs: Path) -> None:
+        with logs.open("ab") as log_file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(_WORKER), function.handler, *map(str, function.folders)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                cwd=function.folders[0] if function.folders[0].is_dir() else None,
+                start_new_session=True,  # Ctrl-C is for the cloud; it ends its workers itself
+            )
+        self._rest = b""
+        self._ready = False
+        self.broken = False  # the handler could not be imported
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Until the handler is imported (or failed to be, which the first invocation tells)."""
+        if not self._ready:
+            self.broken = not json.loads(self._line(START_SECONDS))["ready"]
+            self._ready = True
+
+    def invoke(self, invocation: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Raises _Died when the process ended or did not answer in time; it is dead then."""
+        self.wait_ready()
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(invocation).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _Died("exited before the invocation") from error
+        answer: dict[str, Any] = json.loads(self._line(seconds))
+        return answer
+
+    def _line(self, seconds: float) -> bytes:
+        assert self._process.stdout
+        source, ends = self._process.stdout.fileno(), time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(source, select.POLLIN)
+        while b"\n" not in self._rest:
+            left = ends - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                self.kill()
+                raise TimeoutError
+            block = os.read(source, 1 << 16)
+            if not block:
+                status = self._process.wait()
+                raise _Died(f"signal {-status}" if status < 0 else f"exit status {status}")
+            self._rest += block
+        line, self._rest = self._rest.split(b"\n", 1)
+        return line
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        """Kill and reap."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    log.debug("a worker's pipe was broken")
+
+
+class FunctionRunner:
+    """One function's workers: at most `limit` at a time, the first started ahead, the others when needed.
+
+    `environment()` gives the whole environment of a new worker. `logs` takes what handlers print.
+    """
+
+    def __init__(
+        self, function: Function, *, limit: int, environment: Callable[[], dict[str, str]], logs: Path
+    ) -> None:
+        self.function, self.limit, self.logs = function, limit, logs
+        self._environment = environment
+        self._idle: deque[_Worker] = deque()
+        self._busy: set[_Worker] = set()
+        self._starting = 0
+        self._free = threading.Condition()
+        self._stopped = False
+
+    def start_one(self) -> None:
+        """Start a worker ahead of its first invocation; returns when it is ready."""
+        worker = self._spawn_if_allowed()
+        if worker is None:
+            return
+        try:
+            worker.wait_ready()
+        except (_Died, TimeoutError) as error:
+            log.warning("%s: a worker did not start: %s", self.function.name, error)
+            self._discard(worker)
+            return
+        self._release(worker)
+
+    def invoke(self, event: Any, request_id: str | None = None) -> Outcome:
+        """Run the handler on `event` (JSON-able), waiting for a free worker; the outcome is never an exception."""
+        worker = self._acquire()
+        if worker is None:
+            return Outcome(error={"errorType": "Local.Stopped", "errorMessage": "the local cloud is stopping"})
+        request_id = request_id or str(uuid.uuid4())
+        invocation = {
+            "event": event,
+            "request_id": request_id,
+            "function_name": self.function.name,
+            "function_arn": self.function.arn,
+            "memory": self.function.memory,
+            "seconds": self.function.timeout,
+        }
+        try:
+            answer = worker.invoke(invocation, self.function.timeout)
+        except TimeoutError:
+            self._discard(worker)
+            text = f"RequestId: {request_id} Error: Task timed out after {self.function.timeout}.00 seconds"
+            return self._failed({"errorType": "Sandbox.Timedout", "errorMessage": text})
+        except (_Died, ValueError) as error:
+            self._discard(worker)
+            text = f"RequestId: {request_id} Error: Runtime exited with error: {error}"
+            return self._failed({"errorType": "Runtime.ExitError", "errorMessage": text})
+        if worker.broken:
+            self._discard(worker)  # the next invocation tries the import again, as Lambda does
+        else:
+            self._release(worker)
+        return self._failed(answer["error"]) if "error" in answer else Outcome(result=answer["result"])
+
+    def kill(self) -> int:
+        """Kill every worker, in the middle of whatever it does; returns how many."""
+        with self._free:
+            workers = [*self._busy, *self._idle]
+            for worker in workers:
+                worker.kill()
+            for worker in self._idle:
+                worker.close()
+            self._idle.clear()
+            self._free.notify_all()
+        return len(workers)
+
+    def stop(self) -> None:
+        """Kill all workers; invocations under way end as failed."""
+        with self._free:
+            self._stopped = True
+        self.kill()
+
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        with self._free:
+            return [worker.pid for worker in [*self._busy, *self._idle]]
+
+    def last_lines(self, count: int = _LAST_LINES) -> list[str]:
+        """The end of the function's log."""
+        if not self.logs.exists():
+            return []
+        with self.logs.open("rb") as source:
+            source.seek(max(0, self.logs.stat().st_size - 64 * 1024))
+            return source.read().decode("utf-8", "replace").splitlines()[-count:]
+
+    def _failed(self, error: dict[str, Any]) -> Outcome:
+        log.info("%s: %s: %s", self.function.name, error.get("errorType"), error.get("errorMessage"))
+        if not self._stopped:
+            for line in self.last_lines():
+                log.info("  %s", line)
+        return Outcome(error=error)
+
+    def _acquire(self) -> _Worker | None:
+        while True:
+            with self._free:
+                if self._stopped:
+                    return None
+                if self._idle:
+                    worker = self._idle.popleft()
+                    self._busy.add(worker)
+                    return worker
+                if len(self._busy) + self._starting >= self.limit:
+                    self._free.wait()
+                    continue
+            started = self._spawn_if_allowed()
+            if started is not None:
+                return started
+
+    def _spawn_if_allowed(self) -> _Worker | None:
+        with self._free:
+            if self._stopped or len(self._busy) + len(self._idle) + self._starting >= self.limit:
+                return None
+            self._starting += 1
+        try:
+            worker = _Worker(self.function, self._environment(), self.logs)
+        finally:
+            with self._free:
+                self._starting -= 1
+        with self._free:
+            self._busy.add(worker)
+            stopped = self._stopped
+        if stopped:
+            self._discard(worker)
+            return None
+        return worker
+
+    def _release(self, worker: _Worker) -> None:
+        with self._free:
+            self._busy.discard(worker)
+            if not self._stopped:
+                self._idle.append(worker)
+                self._free.notify()
+                return
+        worker.close()
+
+    def _discard(self, worker: _Worker) -> None:
+        worker.close()
+        with self._free:
+            self._busy.discard(worker)
+            self._free.notify()

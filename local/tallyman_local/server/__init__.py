@@ -1,0 +1,1 @@
+"""Loopback HTTP servers, and failures on purpose."""

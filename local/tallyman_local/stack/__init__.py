@@ -1,0 +1,1 @@
+"""The SAM template, translated and deployed."""

@@ -1,0 +1,200 @@
+"""Deploys the stacks into moto, and reads from them what moto does not run: functions, mappings, policies."""
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.parsing import ResourceMap, clean_json, get_model_map
+from moto.events.models import events_backends
+from moto.sqs.models import sqs_backends
+
+from tallyman.domain.names import Registry
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.stack.template import BadTemplate, Json, Translated, load, translate
+
+log = logging.getLogger("tallyman.local")
+
+HUB = Registry("111111111111", "us-east-2")
+# What moto must not warn about on standard output, and nothing here depends on.
+_PSEUDO = "AWS::"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A deployed function. `folders` go onto its module path, in order; `timeout` in seconds, `memory` in MB."""
+
+    logical_id: str
+    name: str
+    arn: str
+    handler: str
+    environment: dict[str, str]
+    timeout: int
+    memory: int
+    role: str
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A queue that feeds a function. `concurrency` is MaximumConcurrency, 1 where the template states none."""
+
+    queue_arn: str
+    function: str
+    batch_size: int
+    concurrency: int
+    partial: bool
+
+
+@dataclass
+class Stack:
+    """One deployed stack: `outputs`, what moto `skipped` (logical id: type), and what we run ourselves."""
+
+    registry: Registry
+    name: str
+    outputs: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+    mappings: list[Mapping] = field(default_factory=list)
+
+
+def deploy_hub(root: Path, stack: str, *, parameters: dict[str, str] | None = None, built: bool = False) -> Stack:
+    """`template.yaml` of the checkout, as stack `stack` of the hub. Raises BadTemplate.
+
+    With `built` functions and layers run from `.aws-sam/build`, the output of `sam build`.
+    """
+    document = load(root / "template.yaml")
+    known = {name: value for name, value in (parameters or {}).items() if name in document.get("Parameters", {})}
+    translated = translate(document, region=HUB.region, parameters=known)
+    deployed, resources = _create(HUB, stack, translated, known)
+    folders = _built_folders(root, translated) if built else _source_folders(root, translated)
+    for logical_id in translated.code:
+        deployed.functions[logical_id] = _function(logical_id, translated.template, resources, folders[logical_id])
+    for name, mapping in translated.mappings.items():
+        deployed.mappings.append(_mapping(name, clean_json(mapping["Properties"], resources), deployed.functions))
+    return deployed
+
+
+def deploy_spoke(root: Path, stack: str, registry: Registry, parameters: dict[str, str]) -> Stack:
+    """`spoke.yaml` of the checkout in one more account and region; takes of the parameters what it declares."""
+    document = load(root / "spoke.yaml")
+    known = {name: value for name, value in parameters.items() if name in document.get("Parameters", {})}
+    translated = translate(document, region=registry.region, parameters=known)
+    return _create(registry, stack, translated, known)[0]
+
+
+def _create(
+    registry: Registry, name: str, translated: Translated, parameters: dict[str, str]
+) -> tuple[Stack, ResourceMap]:
+    skipped = {
+        logical_id: resource["Type"]
+        for logical_id, resource in translated.template["Resources"].items()
+        if resource["Type"] not in get_model_map()
+    }
+    with moto_calls.LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one for each skipped resource; they are listed instead
+        quiet = logging.getLogger("moto")
+        level = quiet.level
+        quiet.setLevel(logging.ERROR)
+        try:
+            backend = cloudformation_backends[registry.account][registry.region]
+            created = backend.create_stack(
+                name=name,
+                template=json.dumps(translated.template),
+                parameters=parameters,
+                notification_arns=[],
+                tags={},
+                role_arn=None,
+            )
+        finally:
+            quiet.setLevel(level)
+        if created.status != "CREATE_COMPLETE":
+            raise BadTemplate(f"stack {name} in {registry}: {created.status}")
+        resources = created.resource_map
+        for logical_id, resource in translated.policies.items():
+            if _wanted(resource, resources):
+                applied = _apply_policy(resource["Type"], clean_json(resource["Properties"], resources), registry)
+                if applied:
+                    skipped.pop(logical_id, None)
+        outputs = {output["OutputKey"]: str(output["OutputValue"]) for output in created.outputs or []}
+    if skipped:
+        log.info("%s in %s: moto has no %s", name, registry, ", ".join(sorted(set(skipped.values()))))
+    return Stack(registry, name, outputs, skipped), resources
+
+
+def _wanted(resource: Json, resources: ResourceMap) -> bool:
+    return not resource.get("Condition") or bool(resources.lazy_condition_map[resource["Condition"]])
+
+
+def _apply_policy(kind: str, properties: Json, registry: Registry) -> bool:
+    """Resource policies of queues and buses, which moto's CloudFormation does not take."""
+    if kind == "AWS::SQS::QueuePolicy":
+        queues = sqs_backends[registry.account][registry.region]
+        for url in properties["Queues"]:
+            queues.get_queue(url.rsplit("/", 1)[-1]).policy = json.dumps(properties["PolicyDocument"])
+        return True
+    if kind == "AWS::Events::EventBusPolicy":
+        bus = events_backends[registry.account][registry.region]._get_event_bus(
+            properties.get("EventBusName", "default")
+        )
+        statement = properties.get("Statement") or {
+            "Effect": "Allow",
+            "Principal": {"AWS": properties["Principal"]},
+            "Action": properties["Action"],
+            "Resource": bus.arn,
+        }
+        bus.add_policy({"Statement": [{**statement, "Sid": properties["StatementId"]}]})
+        return True
+    return False
+
+
+def _source_folders(root: Path, translated: Translated) -> dict[str, tuple[Path, ...]]:
+    layers = tuple((root / folder).resolve() for folder in translated.layers.values())
+    return {name: ((root / folder).resolve(), *layers) for name, folder in translated.code.items()}
+
+
+def _built_folders(root: Path, translated: Translated) -> dict[str, tuple[Path, ...]]:
+    build = root / ".aws-sam" / "build"
+    layers = tuple(build / name / "python" for name in translated.layers)
+    if missing := [name for name in translated.code if not (build / name).is_dir()]:
+        raise BadTemplate(f"{build}: no {', '.join(missing)}: run `make build` first")
+    return {name: (build / name, *layers) for name in translated.code}
+
+
+def _function(logical_id: str, template: Json, resources: ResourceMap, folders: tuple[Path, ...]) -> Function:
+    properties = clean_json(template["Resources"][logical_id]["Properties"], resources)
+    environment = properties.get("Environment", {}).get("Variables", {})
+    deployed = resources[logical_id]
+    return Function(
+        logical_id=logical_id,
+        name=deployed.function_name,
+        arn=deployed.get_cfn_attribute("Arn"),
+        handler=properties["Handler"],
+        environment={name: _text(value) for name, value in environment.items()},
+        timeout=int(properties.get("Timeout", 3)),
+        memory=int(properties.get("MemorySize", 128)),
+        role=properties["Role"],
+        folders=folders,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _mapping(name: str, properties: Json, functions: dict[str, Function]) -> Mapping:
+    target = str(properties["FunctionName"]).split(":function:")[-1]
+    function = next((f for f in functions.values() if f.name == target), None)
+    if function is None:
+        raise BadTemplate(f"{name}: maps to {target}, which is no function of this template")
+    scaling = properties.get("ScalingConfig") or {}
+    return Mapping(
+        queue_arn=properties["EventSourceArn"],
+        function=function.logical_id,
+        batch_size=int(properties.get("BatchSize", 10)),
+        concurrency=int(scaling.get("MaximumConcurrency", 1)),
+        partial="ReportBatchItemFailures" in properties.get("FunctionResponseTypes", []),
+    )
