@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oci_server import OciServer, oci_server
 
-from ecr_server import Served, serve
+from support.servers.ecr import Served, serve
+from support.servers.oci import OciServer, oci_server
 from tallyman.domain.names import Repository
 
 

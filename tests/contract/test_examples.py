@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from support.stacks.templates import ROOT
 from tallyman_cli.main import app
-from templates import ROOT
 
 GITHUB = ROOT / "examples/github-actions/build.yml"
 GITLAB = ROOT / "examples/gitlab-ci/.gitlab-ci.yml"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from retention_world import ENFORCED, Retaining
 
-from builders import DEV, multi_arch, signature
-from fakes import Crash, CrashAfter
+from support.fakes.ports import Crash, CrashAfter
+from support.fakes.retention import ENFORCED, Retaining
+from support.images.builders import DEV, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.usage import Use

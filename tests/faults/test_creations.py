@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from promoting import Harbour
-from recording import World, policy
 
-from builders import DEV, PROD, image
-from fakes import Crash
+from support.fakes.ports import Crash
+from support.fakes.promotion import Harbour
+from support.fakes.recording import World, policy
+from support.images.builders import DEV, PROD, image
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy

@@ -5,10 +5,10 @@ import threading
 from datetime import timedelta
 
 import pytest
-from promoting import PLACES, Harbour, one
 
-from builders import DEV, image, multi_arch
-from fakes import Crash, CrashAfter
+from support.fakes.ports import Crash, CrashAfter
+from support.fakes.promotion import PLACES, Harbour, one
+from support.images.builders import DEV, image, multi_arch
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.errors import Leased, StateMoved

@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from promoting import Harbour
-from rolling import ONE, TWO, World
 
-from builders import DEV, image
-from fakes import Crash, CrashAfter
+from support.fakes.ports import Crash, CrashAfter
+from support.fakes.promotion import Harbour
+from support.fakes.rollouts import ONE, TWO, World
+from support.images.builders import DEV, image
 from tallyman.domain.history.facts import Kind
 from tallyman.ports.running import Moving
 from tallyman.services.releases.pointer import releases

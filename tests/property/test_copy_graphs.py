@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from builders import DEV, PROD, PROD_SA, Built, attestation, image, index, layer, signature
-from fakes import FakeClock, FakeRegistries
+from support.fakes.ports import FakeClock, FakeRegistries
+from support.images.builders import DEV, PROD, PROD_SA, Built, attestation, image, index, layer, signature
 from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest
 from tallyman.errors import BadManifest, NotFound, TallymanError

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from recording import policy
 
-from builders import DEV, NOON, PROD, digest_of, fact, pushed, scanned, verified
+from support.fakes.recording import policy
+from support.images.builders import DEV, NOON, PROD, digest_of, fact, pushed, scanned, verified
 from tallyman.domain.decide import Decision, decide_all
 from tallyman.domain.gates import FAILED, PASSED, WAITING, ImageFacts
 from tallyman.domain.history.facts import Fact, Kind

@@ -8,12 +8,24 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from gate_cases import APP, LATER, NAME, case_of, decided, frozen, image_of, policy_of, released, said, target_seen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import DEV, NOON, SBOM, SIGNATURE, digest_of, fact, pushed, scanned, verified
-from fakes import FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
+from support.fakes.gate_cases import (
+    APP,
+    LATER,
+    NAME,
+    case_of,
+    decided,
+    frozen,
+    image_of,
+    policy_of,
+    released,
+    said,
+    target_seen,
+)
+from support.fakes.ports import FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
+from support.images.builders import DEV, NOON, SBOM, SIGNATURE, digest_of, fact, pushed, scanned, verified
 from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, judge_all
 from tallyman.domain.gates.window import WindowGate
 from tallyman.domain.history.facts import Fact, Kind

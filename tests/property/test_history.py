@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import DEV, NOON, PROD, digest_of, fact
+from support.images.builders import DEV, NOON, PROD, digest_of, fact
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES, TAG_MOVED, digest_at, history
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording import World, policy
 
-from builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
-from fakes import Crash, CrashAfter
+from support.fakes.ports import Crash, CrashAfter
+from support.fakes.recording import World, policy
+from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES, digest_at, history
 from tallyman.domain.images.details import ScanReport

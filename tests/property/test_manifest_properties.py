@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import Built, attestation, image, index, signature
+from support.images.builders import Built, attestation, image, index, signature
 from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
 from tallyman.domain.images.verification import ImageConfig
 from tallyman.errors import BadManifest

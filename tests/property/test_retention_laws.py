@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retaining import NOW, Case, Img, inventory, layer_size, reading, removed, retention_policy, use
 
-from builders import digest_of
+from support.images.builders import digest_of
+from support.images.inventories import NOW, Case, Img, inventory, layer_size, reading, removed, retention_policy, use
 from tallyman.domain.retention import Known, plan_retention
 from tallyman.domain.retention.known import Release
 from tallyman.domain.retention.protections import UPWARD

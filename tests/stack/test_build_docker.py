@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builds import NAME, build, git, variables
-from deployed import Deployed, deployed
 
+from support.docker.builds import NAME, build, git, variables
+from support.stacks.deployed import Deployed, deployed
+from support.stacks.templates import ROOT
 from tallyman.domain.history.facts import Kind
-from templates import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.heavy]
 NO_CACHE = """#!/bin/sh

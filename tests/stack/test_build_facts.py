@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from deployed import Deployed, deployed
 
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import PREDICATE

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builds import NAME, builder_apart, buildx_plugin, git, log_in, variables
-from deployed import Deployed, deployed
 
+from support.docker.builds import NAME, builder_apart, buildx_plugin, git, log_in, variables
+from support.stacks.deployed import Deployed, deployed
+from support.stacks.templates import ROOT
 from tallyman.domain.names import Digest
-from templates import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.heavy]
 RANDOM = "import os; open('/srv/random', 'wb').write(os.urandom(16))"

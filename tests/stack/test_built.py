@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from deployed import ROOT, deployed
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import ROOT, deployed
 from tallyman.domain.history.facts import Kind
 
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"

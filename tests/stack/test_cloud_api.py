@@ -9,9 +9,9 @@ from typing import Any
 
 import boto3
 import pytest
-import toy
 from botocore.exceptions import ClientError
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 
 

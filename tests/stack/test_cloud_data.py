@@ -10,9 +10,9 @@ from typing import Any
 
 import boto3
 import pytest
-import toy
 from botocore.config import Config
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud import folders
 
 ROOT = Path(__file__).resolve().parents[2]

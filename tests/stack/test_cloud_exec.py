@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import toy
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud import folders
 
 SOURCES = [str(Path(__file__).parents[2] / folder) for folder in ("layers/core/src", "cli", "local")]

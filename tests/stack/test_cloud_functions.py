@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import toy
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 from tallyman_local.moto import calls as moto_calls
 

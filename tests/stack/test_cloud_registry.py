@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy
 
-import builders
+from support.images import builders
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 from tallyman_local.events.chaos import Settings
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import toy
 from botocore.exceptions import ClientError
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 
 TABLE = "facts"

@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman_cli.doctor.content_checks import Contents
 from tallyman_cli.doctor.finding import Finding, Site, clients
 from tallyman_cli.doctor.repositories import Repositories

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from gate_stack import Gated, gated
 
-import builders as b
+from support.images import builders as b
+from support.stacks.gate_stack import Gated, gated
 from tallyman.domain.history.facts import Kind
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from gate_stack import Gated, gated
 
-import builders as b
+from support.images import builders as b
+from support.stacks.gate_stack import Gated, gated
 
 PAIRS = [("signed", "approvals"), ("scan", "approvals"), ("soak", "window")]
 Opening = Callable[[Gated, str, b.Built], None]

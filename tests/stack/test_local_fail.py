@@ -12,10 +12,10 @@ from typing import Any
 
 import boto3
 import pytest
-import toy
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 
 CLI = {"PYTHONPATH": os.pathsep.join(str(toy.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}

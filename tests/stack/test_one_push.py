@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from deployed import Deployed, deployed
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind, Via
 
 

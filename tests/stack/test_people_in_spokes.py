@@ -12,10 +12,10 @@ from unittest import mock
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman_cli.main import app
 

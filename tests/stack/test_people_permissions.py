@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from gate_stack import RELEASE, Gated, gated
 
-import builders as b
+from support.images import builders as b
+from support.stacks.gate_stack import RELEASE, Gated, gated
 from tallyman.domain.history.facts import Kind
 
 ACCOUNT = "111111111111"

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from deployed import Deployed, deployed, until
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed, until
 from tallyman.domain.history.facts import Kind
 from tallyman.services.deciding.evaluator import pending_partition
 from tallyman_local.ecr.rules.errors import EcrError

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from deployed import Deployed, deployed
 from typer.testing import CliRunner
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.push_protection import problem
 from tallyman.ports.records import StateChange
 from tallyman.services.promotion.creations import CREATING

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from deployed import Deployed, deployed
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman_cli.retention import commands as retention

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from deployed import Deployed, deployed
 
-import builders as b
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman_local.aws import rollouts
 

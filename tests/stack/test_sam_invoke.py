@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from templates import FUNCTIONS, ROOT
+from support.stacks.templates import FUNCTIONS, ROOT
 
 pytestmark = [pytest.mark.sam, pytest.mark.docker, pytest.mark.heavy]
 ARCHITECTURE = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"

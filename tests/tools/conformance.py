@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 HERE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(HERE / folder) for folder in ("layers/core/src", "local", "tests")]
 
-from ecr_server import DEV, serve  # noqa: E402
+from support.servers.ecr import DEV, serve  # noqa: E402
 from tallyman_local.ecr.v2.blobs import BlobRoutes  # noqa: E402
 
 REPOSITORIES = ("conformance/repo1", "conformance/repo2")

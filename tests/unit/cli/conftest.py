@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_world import POLICY, World
 
-from builders import DEV, PROD, PROD_SA
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
 from tallyman_cli.shared import context
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted_docker
-from cli_world import World
 
-from builders import DEV
+from support.docker import scripted_docker
+from support.fakes.cli_stack import World
+from support.images.builders import DEV
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
 

@@ -5,8 +5,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import scripted_docker
 
+from support.docker import scripted_docker
 from tallyman.errors import Refused
 from tallyman_cli.build.dockerfile import base_alone, bases
 from tallyman_cli.build.image_layers import settle_times, unpack

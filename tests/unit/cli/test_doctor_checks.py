@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from cli_world import World
 
-from builders import DEV, PROD, PROD_SA, digest_of
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed

@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from cli_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
-from fakes import FakeLedger
+from support.fakes.cli_stack import World
+from support.fakes.ports import FakeLedger
+from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.history.fold import history
 from tallyman.domain.names import Digest

@@ -10,11 +10,11 @@ from typing import Any
 
 import botocore.session
 import pytest
-from cli_world import POLICY, World
 from rich.text import Text
 
 import tallyman
-from builders import DEV, image
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import DEV, image
 from tallyman.adapters.files import policy_file
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
 from tallyman.services.deciding.policy_in_force import publish

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cli_world import POLICY, World
 
-from builders import DEV, NOON, PROD, PROD_SA, Built, image, multi_arch, referrer
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import DEV, NOON, PROD, PROD_SA, Built, image, multi_arch, referrer
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus

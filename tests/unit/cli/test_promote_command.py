@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from cli_world import POLICY, World
 
-from builders import DEV, PROD, PROD_SA, image, multi_arch
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import Unreachable

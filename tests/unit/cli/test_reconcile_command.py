@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from cli_world import World
 
+from support.fakes.cli_stack import World
 from tallyman.errors import Refused
 
 IN_DEV = {"environment": "dev", "registry": "111111111111/us-east-2"}

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from cli_world import POLICY, World
 
-from builders import DEV, PROD, PROD_SA
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository

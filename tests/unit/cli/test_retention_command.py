@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_world import World
-from retention_cli import REPOSITORY, Keeper
 
-from builders import DEV, PROD, multi_arch
+from support.fakes.cli_stack import World
+from support.fakes.retention_commands import REPOSITORY, Keeper
+from support.images.builders import DEV, PROD, multi_arch
 
 IMAGE_KEYS = {"digest", "tags", "kind", "family", "pushed_at", "size", "action", "reason", "protections"}
 RUN_KEYS = {

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_world import World
-from retention_cli import REPOSITORY, Keeper
 
-from builders import DEV, PROD, image, pushed
+from support.fakes.cli_stack import World
+from support.fakes.retention_commands import REPOSITORY, Keeper
+from support.images.builders import DEV, PROD, image, pushed
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 

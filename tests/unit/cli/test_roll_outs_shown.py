@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from cli_world import POLICY, World
-from rolling import Fleet
 
-from builders import DEV, PROD, PROD_SA, Built, image
+from support.fakes.cli_stack import POLICY, World
+from support.fakes.rollouts import Fleet
+from support.images.builders import DEV, PROD, PROD_SA, Built, image
 from tallyman.adapters.files import policy_file
 from tallyman.domain.times import format_time
 from tallyman.ports.running import Moving

@@ -1,8 +1,7 @@
 """`tallyman show`."""
 
-from cli_world import World
-
-from builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, referrer, sbom
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, referrer, sbom
 from tallyman.errors import NotAllowed, Unreachable
 
 NAME = "dev/rocketseat/widget-server"
@@ -112,7 +111,7 @@ def test_a_removed_image_is_shown_but_is_nowhere(world: World) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.registries.delete(DEV, app.digest)
-    from builders import delete_event
+    from support.images.builders import delete_event
 
     world.clock.advance(minutes=1)
     world.service("record_push").handle(__import__("json").dumps(delete_event(DEV, app.digest, at=world.clock())))

@@ -1,9 +1,9 @@
 """`tallyman verify`: verify_digest reacts while the command waits."""
 
 import pytest
-from cli_world import World
 
-from builders import DEV, PROD, image, multi_arch
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, PROD, image, multi_arch
 from tallyman.errors import NotAllowed
 
 NAME = "dev/rocketseat/widget-server"

@@ -1,9 +1,9 @@
 """`tallyman why`."""
 
 import pytest
-from cli_world import POLICY, World
 
-from builders import image, multi_arch
+from support.fakes.cli_stack import POLICY, World
+from support.images.builders import image, multi_arch
 
 NAME = "dev/rocketseat/widget-server"
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from gate_cases import APP, LATER, case_of, image_of, judged, released, without
 
-from builders import DEV, NOON, PROD, SBOM, SIGNATURE, digest_of, fact, pushed
+from support.fakes.gate_cases import APP, LATER, case_of, image_of, judged, released, without
+from support.images.builders import DEV, NOON, PROD, SBOM, SIGNATURE, digest_of, fact, pushed
 from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gate_cases import policy_of
 
+from support.fakes.gate_cases import policy_of
 from tallyman.domain.gates import GATES
 from tallyman.domain.policy.gates import overridable_gates
 

@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from gate_cases import (
+
+from support.fakes.gate_cases import (
     APP,
     LATER,
     NAME,
@@ -17,8 +18,7 @@ from gate_cases import (
     target_seen,
     without,
 )
-
-from builders import DEV, NOON, digest_of, fact, pushed, scanned
+from support.images.builders import DEV, NOON, digest_of, fact, pushed, scanned
 from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.history.facts import Fact, Kind
 

@@ -1,7 +1,6 @@
 """The gate `target`: what the last look at the registries says of the tags that go."""
 
-from gate_cases import case_of, target_seen
-
+from support.fakes.gate_cases import case_of, target_seen
 from tallyman.domain.gates import PASSED, WAITING, judge_all
 
 

@@ -1,7 +1,7 @@
 """The gate `verified`: which verification decides, and about which tag."""
 
-import builders as b
-from fakes import FakeClock
+from support.fakes.ports import FakeClock
+from support.images import builders as b
 from tallyman.adapters.files import policy_file
 from tallyman.domain.decide import decide_all
 from tallyman.domain.gates import ImageFacts

@@ -7,8 +7,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from gate_cases import case_of, judged, policy_of, utc
 
+from support.fakes.gate_cases import case_of, judged, policy_of, utc
 from tallyman.domain.gates import PASSED, WAITING
 from tallyman.domain.gates.window import WindowGate, zone_of
 from tallyman.domain.times import format_time

@@ -1,0 +1,188 @@
+"""The local bus carries events as EventBridge does, through rules, targets and policies that stand in moto."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from moto.events.models import events_backends
+from moto.sqs.models import sqs_backends
+
+from support.stacks import sample_stack as toy
+from tallyman.domain.names import Registry
+from tallyman_local.events.bus import Bus
+from tallyman_local.moto import calls as moto_calls
+from tallyman_local.stack import deploy
+from tallyman_local.stack.deploy import HUB, deploy_hub, deploy_spoke
+
+SPOKE = Registry("222222222222", "sa-east-1")
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    moto_calls.reset()
+    hub = deploy_hub(toy.ROOT, "toy", parameters={"SpokeAccounts": SPOKE.account})
+    deploy_spoke(toy.ROOT, "toy", SPOKE, {"HubBusArn": hub.outputs["BusArn"], "HubAccount": HUB.account})
+    yield Bus(invoke=lambda arn, payload: invoked.append((arn, payload)))
+    moto_calls.reset()
+    invoked.clear()
+
+
+invoked: list[tuple[str, str]] = []
+
+
+def bodies(queue: str, registry: Registry = HUB) -> list[dict[str, Any]]:
+    found = sqs_backends[registry.account][registry.region].queues[queue]
+    return [json.loads(message.body) for message in found._messages]
+
+
+def letters(queue: str, registry: Registry = HUB) -> list[dict[str, str]]:
+    found = sqs_backends[registry.account][registry.region].queues[queue]
+    return [{name: v["StringValue"] for name, v in m.message_attributes.items()} for m in found._messages]
+
+
+def test_an_event_reaches_the_queue_whose_rule_matches_before_emit_returns(bus: Bus) -> None:
+    event = toy.push_event(HUB.account, HUB.region)
+    bus.emit(event, HUB.account, HUB.region)
+    assert bodies("toy-work") == [event]
+    assert bus.counts["delivered"] == 1
+
+
+def test_an_event_that_no_rule_wants_goes_nowhere(bus: Bus) -> None:
+    bus.emit(toy.push_event(HUB.account, HUB.region, source="aws.s3"), HUB.account, HUB.region)
+    assert bodies("toy-work") == []
+    assert bus.counts["unmatched"] == 1
+
+
+def test_an_event_crosses_accounts_with_its_account_region_time_and_id(bus: Bus) -> None:
+    event = toy.push_event(SPOKE.account, SPOKE.region)
+    bus.emit(event, SPOKE.account, SPOKE.region)
+    (arrived,) = bodies("toy-work")
+    assert arrived == event
+    assert (arrived["account"], arrived["region"], arrived["time"], arrived["id"]) == (
+        SPOKE.account,
+        SPOKE.region,
+        "2026-11-16T01:54:34Z",
+        event["id"],
+    )
+
+
+def test_a_forwarded_event_is_not_forwarded_again(bus: Bus) -> None:
+    bus.emit(toy.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
+    assert bodies("toy-far") == []
+    own = toy.push_event(HUB.account, HUB.region)
+    bus.emit(own, HUB.account, HUB.region, "toy")  # put there itself, it makes its one hop
+    assert bodies("toy-far") == [own]
+
+
+def test_a_bus_refuses_what_its_policy_does_not_allow(bus: Bus) -> None:
+    bus.emit(toy.push_event(SPOKE.account, SPOKE.region, source="test.other"), SPOKE.account, SPOKE.region)
+    assert bodies("toy-far") == []
+    (letter,) = letters("spoke-undelivered", SPOKE)
+    assert letter["ERROR_CODE"] == "NO_PERMISSIONS"
+    assert letter["TARGET_ARN"] == "arn:aws:events:us-east-2:111111111111:event-bus/toy"
+
+
+def test_a_bus_refuses_an_account_that_its_policy_does_not_name(bus: Bus) -> None:
+    stranger = Registry("333333333333", "us-east-2")
+    deploy_spoke(
+        toy.ROOT,
+        "toy",
+        stranger,
+        {"HubBusArn": f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"} | {"HubAccount": HUB.account},
+    )
+    bus.emit(toy.push_event(stranger.account, stranger.region), stranger.account, stranger.region)
+    assert bodies("toy-work") == []
+    assert letters("spoke-undelivered", stranger)[0]["ERROR_CODE"] == "NO_PERMISSIONS"
+
+
+def test_a_queue_takes_only_from_the_rules_that_its_policy_names(bus: Bus) -> None:
+    event = toy.push_event(HUB.account, HUB.region, source="test.forbidden")
+    bus.emit(event, HUB.account, HUB.region)
+    assert bodies("toy-far") == []
+    assert bodies("toy-undelivered") == [event]
+    assert letters("toy-undelivered")[0]["ERROR_CODE"] == "NO_PERMISSIONS"
+
+
+def test_a_missing_queue_sends_the_event_to_the_targets_dead_letter_queue(bus: Bus) -> None:
+    del sqs_backends[HUB.account][HUB.region].queues["toy-work"]
+    event = toy.push_event(HUB.account, HUB.region)
+    bus.emit(event, HUB.account, HUB.region)
+    assert bodies("toy-undelivered") == [event]
+    assert letters("toy-undelivered")[0]["ERROR_CODE"] == "RESOURCE_NOT_FOUND"
+    assert bus.counts["failed"] == 1
+
+
+def test_what_has_no_dead_letter_queue_is_dropped_and_counted(bus: Bus) -> None:
+    del sqs_backends[HUB.account][HUB.region].queues["toy-work"]
+    bus.emit(toy.push_event(HUB.account, HUB.region), HUB.account, HUB.region, "toy")
+    assert bus.counts["dropped"] == 1
+
+
+def test_a_disabled_rule_matches_nothing(bus: Bus) -> None:
+    for rule in events_backends[HUB.account][HUB.region].event_buses["default"].rules.values():
+        rule.disable()
+    bus.emit(toy.push_event(HUB.account, HUB.region), HUB.account, HUB.region)
+    assert bodies("toy-work") == []
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ({"Input": '{"constant": true}'}, {"constant": True}),
+        ({"InputPath": "$.detail"}, {"action-type": "PUSH", "result": "SUCCESS"}),
+        (
+            {"InputTransformer": {"InputPathsMap": {"who": "$.account"}, "InputTemplate": '{"from": "<who>"}'}},
+            {"from": HUB.account},
+        ),
+    ],
+    ids=["constant", "path", "transformer"],
+)
+def test_a_target_gets_what_its_input_says(bus: Bus, target: dict[str, Any], expected: dict[str, Any]) -> None:
+    events = events_backends[HUB.account][HUB.region]
+    events.put_rule("lambda", event_pattern='{"source": ["test"]}', event_bus_arn="default")
+    arn = "arn:aws:lambda:us-east-2:111111111111:function:f"
+    events.put_targets("lambda", "default", [{"Id": "1", "Arn": arn, **target}])
+    detail = {"action-type": "PUSH", "result": "SUCCESS"}
+    bus.emit(toy.push_event(HUB.account, HUB.region, source="test", detail=detail), HUB.account, HUB.region)
+    ((function, payload),) = invoked
+    assert function == arn
+    assert json.loads(payload) == expected
+
+
+def test_put_events_says_which_entries_are_wrong(bus: Bus) -> None:
+    good = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": '{"a": 1}'}
+    bad = [{**good, "Detail": "no json"}, {**good, "Detail": "[]"}, {"Source": "x", "DetailType": "y"}]
+    bad += [{**good, "Source": "aws.ecr"}]  # only AWS itself
+    answer = bus.put_events([good, *bad], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
+    assert answer["FailedEntryCount"] == 4
+    codes = [entry.get("ErrorCode") for entry in answer["Entries"]]
+    assert codes == [None, "MalformedDetail", "MalformedDetail", "InvalidArgument", "NotAuthorizedForSourceException"]
+    (event,) = bodies("toy-work")
+    assert event["id"] == answer["Entries"][0]["EventId"]
+    assert (event["account"], event["time"]) == (HUB.account, "2026-11-16T01:54:34Z")
+
+
+def test_put_events_finds_a_bus_by_name_and_by_arn(bus: Bus) -> None:
+    entry = {"Source": "my.application", "DetailType": "ECR Image Action", "Detail": "{}"}
+    for name in ("toy", f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"):
+        answer = bus.put_events([{**entry, "EventBusName": name}], HUB.account, HUB.region, now="2026-11-16T01:54:34Z")
+        assert answer["FailedEntryCount"] == 0
+    assert len(bodies("toy-work")) == 2
+
+
+def test_roles_are_created_once_in_an_account(bus: Bus) -> None:
+    again = Registry(SPOKE.account, "eu-west-1")
+    arn = f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"
+    values = {"HubBusArn": arn, "HubAccount": HUB.account, "CreateRoles": "false"}
+    assert deploy_spoke(toy.ROOT, "toy", again, values).skipped == {}
+    assert moto_calls.trust_policy("arn:aws:iam::222222222222:role/toy-spoke-read")
+
+
+def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:
+    (tmp_path / "template.yaml").write_text(
+        "Transform: AWS::Serverless-2016-10-31\n"
+        "Resources: {F: {Type: AWS::Serverless::Function, Properties: {Events: {A: {Type: Nonsense}}}}}\n"
+    )
+    with pytest.raises(deploy.BadTemplate, match="F"):
+        deploy_hub(tmp_path, "toy")

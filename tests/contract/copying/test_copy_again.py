@@ -1,0 +1,142 @@
+"""A copy that dies at any of its requests, and is run again: the same end, nothing doubled, nothing read again that
+was there; and of several targets each for itself."""
+
+import json
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from support.fakes.ports import Crash
+from support.images.builders import Built, image, index, sbom, signature
+from support.servers.oci import OciServer, Trouble, oci_server
+from tallyman.adapters.http.client import Response, Wire
+from tallyman.adapters.http.connections import Body
+from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.locations import repository_at
+from tallyman.services.copying.images import CopyImages, Image, Report
+from tallyman.services.copying.progress import Watch
+
+NAME = "team/app"
+PART = image("a")
+LISTED = sbom(PART, "listed")  # a referrer that is a child of the index as well
+BUILT = index(PART, LISTED)
+ABOUT = (signature(BUILT), sbom(BUILT))
+
+
+class Dying(Wire):
+    """The process dies before it sends the n-th request, or after that was done; 0: never."""
+
+    def __init__(self, n: int = 0, when: str = "before") -> None:
+        super().__init__()
+        self.n, self.when, self.count = n, when, 0
+        self._counting = threading.Lock()
+
+    def open(self, method: str, url: str, *, headers: Mapping[str, str], what: str, body: Body = None) -> Response:
+        with self._counting:
+            self.count += 1
+            mine = self.count == self.n
+        if mine and self.when == "before":
+            raise Crash(what)
+        answer = super().open(method, url, headers=headers, what=what, body=body)
+        if mine:
+            answer.close()
+            raise Crash(what)
+        return answer
+
+
+class World:
+    """A source, and two targets without the API for referrers."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.source, self.target, self.other = (stack.enter_context(oci_server()) for _ in range(3))
+        self.source.push(NAME, BUILT, "v1")
+        for made in ABOUT:
+            self.source.push(NAME, made)
+        self.targets = (self.target, self.other)
+        for server in self.targets:
+            server.referrers_api = False
+
+    def run(self, wire: Wire) -> list[Report]:
+        way = OciRegistry(OciHttp(wire, {}.get, power="pull,push", attempts=2, sleep=lambda seconds: None))
+        places = {repository_at(server.host, NAME): None for server in self.targets}
+        service = CopyImages(way, way, lambda: math.inf, Watch())
+        try:
+            return list(
+                service.copy(repository_at(self.source.host, NAME), places, [Image(BUILT.digest, "v1")]).values()
+            )
+        finally:
+            wire.close()
+
+    def listed(self, server: OciServer, subject: Built = BUILT) -> list[str]:
+        """The entries of the list of referrers, as they stand there."""
+        repo = server.repo(NAME)
+        raw, _ = repo.manifests.get(repo.tags.get(f"sha256-{subject.digest.hex}", ""), (b'{"manifests": []}', ""))
+        return sorted(entry["digest"] for entry in json.loads(raw)["manifests"])
+
+    def whole(self, server: OciServer) -> bool:
+        return server.repo(NAME).tags.get("v1") == BUILT.digest and self.holds(server)
+
+    def holds(self, server: OciServer) -> bool:
+        """Everything but the tag."""
+        repo = server.repo(NAME)
+        everything = (BUILT, *ABOUT)
+        return (
+            repo.blobs == {str(d): raw for built in everything for d, raw in built.blobs.items()}
+            and all(repo.manifests[str(d)][0] == m.raw for built in everything for d, m in built.manifests.items())
+            and self.listed(server) == sorted(made.digest for made in ABOUT)
+            and self.listed(server, PART) == [LISTED.digest]
+        )
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(stack)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
+    with ExitStack() as stack:
+        counted = Dying()
+        assert all(report.ok for report in World(stack).run(counted))
+    deaths = 0
+    for n in range(1, counted.count + 1):
+        with ExitStack() as stack:
+            world = World(stack)
+            try:
+                world.run(Dying(n, when))
+            except Crash:
+                deaths += 1
+            if any("v1" in server.repo(NAME).tags for server in world.targets):  # a tag comes last, over all targets
+                assert all(world.holds(server) for server in world.targets), n
+            lacking = {str(d) for built in (BUILT, *ABOUT) for d in built.blobs}
+            lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in world.targets)}
+            world.source.requests.clear()
+            assert all(report.ok for report in world.run(Wire())), n
+            assert all(world.whole(server) for server in world.targets), n
+            read = [path.rpartition("/")[2] for method, path in world.source.requests if "/blobs/" in path]
+            assert len(read) == len(set(read))
+            assert set(read) <= lacking
+            for server in world.targets:
+                server.requests.clear()
+            assert all(report.ok for report in world.run(Wire()))
+            assert not [r for server in world.targets for r in server.requests if r[0] in ("POST", "PUT", "PATCH")]
+    assert deaths > counted.count * 0.9
+
+
+def test_a_referrer_that_no_list_names_is_entered_by_the_next_copy(world: World) -> None:
+    for server in world.targets:
+        server.on("PUT", f"/manifests/sha256-{BUILT.digest.hex}", Trouble(status=503), times=9)
+    assert not any(report.ok for report in world.run(Wire()))
+    for server in world.targets:
+        server.rules.clear()
+        assert (
+            str(ABOUT[0].digest) in server.repo(NAME).manifests or str(ABOUT[1].digest) in server.repo(NAME).manifests
+        )
+        assert world.listed(server) == []
+    assert all(report.ok for report in world.run(Wire()))
+    assert all(world.whole(server) for server in world.targets)

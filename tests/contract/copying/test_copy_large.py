@@ -1,0 +1,195 @@
+"""Large layers by `tallyman copy`: a run that is killed is gone on with by the next, wherever the layer goes."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.images.builders import big_layer, image
+from support.servers.copy_cli import holding
+from support.servers.ecr import PROD, Served
+from support.servers.oci import OciServer, Trouble
+from tallyman_cli.copy import large_uploads
+from tallyman_cli.copy import transports as copy_ways
+from tallyman_cli.copy.copy import run
+
+MIB = 1024 * 1024
+LAYER = big_layer(7 * MIB + 5)
+BUILT = image(LAYER)
+SIZE = len(LAYER.raw)
+PROGRAM = (
+    "import sys; from tallyman_cli import copy_ways, large_uploads; from tallyman_cli.copy.copy import run; "
+    f"copy_ways.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
+)
+
+source = holding(BUILT)
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mebibyte is large already."""
+    monkeypatch.setattr(copy_ways, "LARGE", MIB)
+    monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
+
+
+def kept(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache/tallyman/uploads").glob("*"))
+
+
+def killed(source: OciServer, target: OciServer, part: int) -> None:
+    """A run that is killed in the middle of this part."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [f"{source.host}/team/app:v1", f"{target.host}/team/app"]
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=environment)
+
+    def kill(number: int) -> None:
+        if number == part:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+    target.halfway = kill
+    assert process.wait(60) == -signal.SIGKILL
+    target.halfway = lambda number: None
+
+
+def again(source: OciServer, target: OciServer) -> int:
+    return run([f"{source.host}/team/app:v1", f"{target.host}/team/app"])
+
+
+def test_a_killed_run_is_gone_on_with_and_sends_and_reads_no_part_twice(
+    source: OciServer, target: OciServer, tmp_path: Path
+) -> None:
+    killed(source, target, 3)
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text())["data"]["offset"] == 4 * MIB
+    before = source.bytes_out
+    assert again(source, target) == 0
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert target.repo("team/app").tags == {"v1": BUILT.digest}
+    assert sum(length for _, length in target.parts) == SIZE  # no byte was sent twice
+    assert source.bytes_out - before < SIZE - 4 * MIB + MIB
+    assert kept(tmp_path) == []
+
+
+def test_a_session_that_the_registry_forgot_begins_anew(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+    killed(source, target, 3)
+    target.sessions.clear()
+    assert again(source, target) == 0
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert kept(tmp_path) == []
+
+
+def test_what_was_put_together_wrongly_begins_anew(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+    killed(source, target, 2)
+    [session] = [s for s, held in target.sessions.items() if held]
+    target.sessions[session] = bytes(len(target.sessions[session]))
+    assert again(source, target) == 0
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [416, 404, 503])
+def test_a_part_that_is_refused_is_overcome_in_the_same_run(
+    source: OciServer, target: OciServer, tmp_path: Path, status: int
+) -> None:
+    target.on("PATCH", "/blobs/uploads/", Trouble(status=status))
+    assert again(source, target) == 0
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert sum(length for _, length in target.parts) == SIZE  # in parts again, not whole
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("session", ["/v2/other/app/blobs/uploads/1", "@elsewhere.invalid/v2/team/app/blobs/uploads/1"])
+def test_a_session_that_somebody_wrote_into_the_file_leads_nowhere_else(
+    source: OciServer, target: OciServer, tmp_path: Path, session: str
+) -> None:
+    killed(source, target, 3)
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    document = json.loads(file.read_text())
+    document["data"]["session"] = session
+    file.write_text(json.dumps(document))
+    assert again(source, target) == 0
+    assert all(path.startswith("/v2/team/app/") for _, path in target.requests)
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+
+
+def test_a_registry_that_takes_no_parts_gets_it_whole(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+    target.on("PATCH", "/blobs/uploads/", Trouble(status=405), times=99)
+    assert again(source, target) == 0
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert target.count("PATCH") == 1
+    assert kept(tmp_path) == []
+
+
+def test_an_upload_that_another_run_has_goes_whole_and_leaves_that_one_alone(
+    source: OciServer, target: OciServer, tmp_path: Path
+) -> None:
+    killed(source, target, 2)
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    before = file.read_bytes()
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sent = target.count("PATCH")
+        assert again(source, target) == 0
+    assert target.count("PATCH") == sent
+    assert target.repo("team/app").blobs[str(LAYER.digest)] == LAYER.raw
+    assert file.read_bytes() == before
+
+
+def test_progress_of_yesterday_is_removed(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+    killed(source, target, 2)
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "expires": 1}))
+    other = file.with_name("0" * 64 + ".json")
+    other.write_bytes(file.read_bytes())
+    dead = file.with_name("1" * 64 + ".lock")
+    dead.touch()
+    os.utime(dead, (1, 1))
+    target.parts.clear()
+    assert again(source, target) == 0
+    assert target.parts[0][0] == 0
+    assert kept(tmp_path) == []
+
+
+def test_a_damaged_source_leaves_nothing_to_go_on_with(source: OciServer, target: OciServer, tmp_path: Path) -> None:
+    source.on("GET", f"/blobs/{LAYER.digest}", Trouble(flip=True), times=9)
+    assert again(source, target) == 1
+    assert str(LAYER.digest) not in target.repo("team/app").blobs
+    assert kept(tmp_path) == []
+
+
+def test_a_killed_run_to_ecr_is_gone_on_with_too(
+    source: OciServer, ecr: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = image(big_layer(20 * MIB))
+    source.push("team/app", big, "big")
+    ecr.create(PROD, "team/app")
+    monkeypatch.setattr(copy_ways, "LARGE", 10 * MIB)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [f"{source.host}/team/app:big", f"{PROD.host}/team/app"]
+    crash = (
+        "import os; from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads as U; send = U.send_part\n"
+        "def once(self, repository, session, first, part):\n"
+        "    have = send(self, repository, session, first, part)\n"
+        "    if first: os.kill(os.getpid(), 9)\n"
+        "    return have\n"
+        "U.send_part = once\n"
+    )
+    program = crash + PROGRAM.replace(f"LARGE = {MIB}", f"LARGE = {10 * MIB}")
+    done = subprocess.run([sys.executable, "-c", program, *words], env=environment, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    [file] = [f for f in kept(tmp_path) if f.suffix == ".json"]
+    assert 8 * MIB <= json.loads(file.read_text())["data"]["offset"] < 9 * MIB
+    before = source.bytes_out
+    assert run(words) == 0
+    assert source.bytes_out - before < 15 * MIB  # of 20, and what lay in buffers
+    held = ecr.client(PROD).batch_get_image(repositoryName="team/app", imageIds=[{"imageTag": "big"}])
+    assert held["images"][0]["imageId"]["imageDigest"] == big.digest
+    assert kept(tmp_path) == []

@@ -1,0 +1,121 @@
+"""`--all-tags` and referrers that came later, to images that are there already; and what that costs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.images.builders import Built, image, index, sbom, signature
+from support.servers.ecr import DEV, PROD, Served
+from support.servers.oci import OciServer
+from tallyman_cli.copy.copy import run
+
+CHILD = image("child")
+BUILTS = {"v0": index(CHILD, image("other", architecture="arm64")), "v1": image("1"), "v2": image("2")}
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def registries(source: OciServer, target: OciServer) -> tuple[OciServer, OciServer]:
+    for server in (source, target):
+        server.referrers_api = False
+        for tag, built in BUILTS.items():
+            server.push("team/app", built, tag)
+    return source, target
+
+
+def copied(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, Any]:
+    capsys.readouterr()
+    found = run(["--all-tags", *arguments, "--json"])
+    said = capsys.readouterr()
+    assert found == status, said.err or said.out
+    document: dict[str, Any] = json.loads(said.out)
+    return document
+
+
+def enter(server: OciServer, made: Built, subject: str, *before: Built) -> None:
+    """As a client of a registry without the API pushes a referrer."""
+    server.push("team/app", made)
+    kind = "application/vnd.oci.image.index.v1+json"
+    entries = [{"mediaType": m.root.media_type, "digest": str(m.digest), "size": len(m.raw)} for m in (*before, made)]
+    raw = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": entries}).encode()
+    server.repo("team/app").manifests[f"index-{subject}"] = raw, kind
+    server.repo("team/app").tags[subject.replace(":", "-")] = f"index-{subject}"
+
+
+@pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])
+def test_between_ecrs_a_later_signature_travels_and_the_lists_are_all_that_is_asked(
+    ecr: Served, capsys: pytest.CaptureFixture[str], subject: Built
+) -> None:
+    for registry in (DEV, PROD):
+        ecr.create(registry, "team/app")
+        for tag, built in BUILTS.items():
+            ecr.push(built, tag, registry, "team/app")
+    everything = (f"{DEV.host}/team/app", f"{PROD.host}/team/app")
+    ecr.push(signature(subject), None, DEV, "team/app")
+    done = copied(capsys, *everything)
+    assert done["images"] == [{"digest": subject.digest, "tag": None}]
+    assert done["targets"][0]["pushed"] == [signature(subject).digest]
+    ecr.trail.clear()
+    assert copied(capsys, *everything)["images"] == []
+    assert ecr.trail == []  # lists are no events of the trail's
+
+
+@pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])
+def test_by_the_fallback_tags_a_later_signature_travels(
+    registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str], subject: Built
+) -> None:
+    source, target = registries
+    everything = (f"{source.host}/team/app", f"{target.host}/team/app")
+    enter(source, signature(subject), subject.digest)
+    done = copied(capsys, *everything)
+    assert done["targets"][0]["pushed"] == [signature(subject).digest]
+    enter(source, sbom(subject), subject.digest, signature(subject))
+    done = copied(capsys, *everything)
+    assert done["targets"][0]["pushed"] == [sbom(subject).digest]
+    assert copied(capsys, *everything)["images"] == []
+
+
+def test_what_is_pointed_at_and_has_no_tag_in_the_target_is_not_brought(
+    registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = registries
+    source.push("team/app", image("untagged"))
+    enter(source, signature(image("untagged")), image("untagged").digest)
+    assert copied(capsys, f"{source.host}/team/app", f"{target.host}/team/app")["images"] == []
+
+
+def test_a_target_with_the_api_that_has_them_all_is_asked_once_for_each_subject(
+    registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = registries
+    target.referrers_api = True
+    enter(source, signature(BUILTS["v1"]), BUILTS["v1"].digest)
+    target.push("team/app", signature(BUILTS["v1"]))
+    assert copied(capsys, f"{source.host}/team/app", f"{target.host}/team/app")["images"] == []
+    assert target.count("GET", "/referrers/") == 1
+
+
+def test_with_the_api_alone_nothing_is_asked_unless_it_is_wished(
+    registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = registries
+    source.referrers_api = target.referrers_api = True
+    everything = (f"{source.host}/team/app", f"{target.host}/team/app")
+    source.push("team/app", signature(CHILD))
+    assert copied(capsys, *everything)["images"] == []
+    for server in registries:
+        assert server.count("GET", "/referrers/") == 0
+        assert len(server.requests) == 1 + len(BUILTS)  # the list, and each tag
+    done = copied(capsys, "--referrers", *everything)
+    assert done["targets"][0]["pushed"] == [signature(CHILD).digest]
+    assert set(done["targets"][0]["uploaded"]) == set(signature(CHILD).blobs) - set(CHILD.blobs)
+
+
+def test_without_all_tags_there_is_nothing_to_wish(
+    registries: tuple[OciServer, OciServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = registries
+    assert run(["--referrers", f"{source.host}/team/app:v1", f"{target.host}/team/app"]) == 2
+    assert "--all-tags" in capsys.readouterr().err

@@ -1,0 +1,167 @@
+"""`tallyman copy` between registries that speak TLS, and through the proxies that the environment names."""
+
+import base64
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.images.builders import big_layer, image, index
+from support.servers.copy_cli import copied, holds
+from support.servers.oci import OciServer, oci_server
+from support.servers.secured import ProxyServer, certify, proxying
+from tallyman.adapters.http import connections
+from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http.proxies import Proxy
+from tallyman_cli.copy.copy import run
+
+BUILT = index(image(big_layer(3_000_000), "a"), image("b", architecture="arm64"))
+FROM, TO = "registry.test", "mirror.example:5443"
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@dataclass
+class World:
+    """Two registries that only the proxy finds, and one of this machine."""
+
+    source: OciServer
+    target: OciServer
+    own: OciServer
+    proxy: ProxyServer
+
+    @property
+    def tunnels(self) -> set[str]:
+        """What was asked for with CONNECT."""
+        return {target for method, target in self.proxy.asked if method == "CONNECT"}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    context = certify(tmp_path, FROM, TO.partition(":")[0])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(connections, "_contexts", [])
+    for name in list(os.environ):
+        if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+            monkeypatch.delenv(name)
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(oci_server(context)) for _ in range(2))
+        own = stack.enter_context(oci_server())
+        proxy = stack.enter_context(proxying({f"{FROM}:443": source.port, TO: target.port}))
+        source.push("team/app", BUILT, "v1")
+        monkeypatch.setenv("https_proxy", proxy.url)
+        yield World(source, target, own, proxy)
+
+
+def test_registries_with_tls_are_reached_through_the_proxy_and_those_of_this_machine_without(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", f"{world.own.host}/team/app")
+    assert [t["verdict"] for t in done["targets"]] == ["done"] * 2
+    assert holds(world.target, "team/app", BUILT, "v1")
+    assert holds(world.own, "team/app", BUILT, "v1")
+    assert world.tunnels == {f"{FROM}:443", TO}
+    assert done["bytes_read"] == sum(map(len, BUILT.blobs.values()))
+
+
+def test_a_proxy_gets_the_login_of_its_address(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.proxy.login = "Basic " + base64.b64encode(b"me@home:pass word").decode()
+    monkeypatch.setenv("https_proxy", world.proxy.url.replace("//", "//me%40home:pass%20word@"))
+    copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app")
+    assert holds(world.target, "team/app", BUILT, "v1")
+    assert not [sent for sent in world.source.authorizations + world.target.authorizations if sent]
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_a_proxy_that_refuses_is_named_and_asked_once(
+    world: World, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.proxy.refuse = status
+    done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
+    assert f"the proxy 127.0.0.1:{world.proxy.port} lets us not through to {FROM}:443" in done["error"]
+    assert str(status) in done["error"]
+    assert len(world.proxy.asked) == 1
+
+
+def test_a_proxy_that_speaks_no_http_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65536)
+                        connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert f"no answer from {FROM}:443 through the proxy 127.0.0.1:" in done["error"]
+    assert "no HTTP" in done["error"]
+
+
+def test_who_is_in_no_proxy_is_asked_directly(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("no_proxy", "example")
+    done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
+    assert f"no answer from {TO}" in done["targets"][0]["error"]  # no resolver knows it
+    assert world.tunnels == {f"{FROM}:443"}
+
+
+def test_a_registry_without_tls_is_asked_by_the_proxy_for_http(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
+    for name in ("HTTP_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, world.proxy.url.replace("//", "//me:too@"))
+    world.proxy.names = {**world.proxy.names, "plain.test:80": world.own.port}
+    copied(capsys, "--plain-http", "plain.test", f"{FROM}/team/app:v1", "plain.test/team/app")
+    assert holds(world.own, "team/app", BUILT, "v1")
+    assert ("GET", "http://plain.test/v2/team/app/manifests/v1") in world.proxy.asked
+
+
+@pytest.mark.parametrize(
+    "address", ["socks5://me:secret@proxy:1080", "https://me:secret@proxy", "http://:8080", "http://a:b:c"]
+)
+def test_a_proxy_that_can_not_be_used_is_bad_input(
+    world: World, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("https_proxy", address)
+    assert run([f"{FROM}/team/app:v1", f"{TO}/team/app"]) == 2
+    said = capsys.readouterr().err
+    assert "HTTPS_PROXY: " in said
+    assert "expected http://HOST:PORT" in said
+    assert "secret" not in said
+
+
+def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: World, tmp_path: Path) -> None:
+    world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
+    way = {"https": Proxy("127.0.0.1", world.proxy.port, world.proxy.login)}
+    http = Http(ca_bundle=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
+    path = "/v2/team/app/manifests/v1"
+    answer = http.open("GET", f"https://{FROM}{path}", headers={}, what="read")
+    assert answer.read() == BUILT.raw
+    answer = http.open("GET", f"http://{world.own.host}{path}", headers={}, what="read")
+    assert answer.status == 404
+    assert world.proxy.asked == [("CONNECT", f"{FROM}:443")]
+
+
+def test_a_certificate_of_somebody_else_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.proxy.names = {**world.proxy.names, "other.test:443": world.source.port}
+    done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
+    assert "other.test:443 shows a certificate that is not trusted here" in done["error"]
+    assert "not valid for 'other.test'" in done["error"]
+    assert len(world.proxy.asked) == 1  # it is the same a moment later
+    assert world.source.requests == []

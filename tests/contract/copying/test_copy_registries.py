@@ -1,0 +1,348 @@
+"""Copies between registries over HTTP: what each ugly answer comes to, and who is told our credentials."""
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from support.images.builders import Built, big_layer, image, index, multi_arch, sbom, signature
+from support.servers.oci import OciServer, Trouble, oci_server
+from tallyman.adapters.http.client import Wire
+from tallyman.adapters.oci.auth import Login
+from tallyman.adapters.oci.registry import OciRegistry
+from tallyman.adapters.oci.requests import OciHttp
+from tallyman.domain.locations import repository_at
+from tallyman.domain.names import Repository
+from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
+from tallyman.services.copying import stage as copy
+from tallyman.services.copying.stage import Staged, families, family, stage
+
+NAME = "team/app"
+
+
+class World:
+    """A source, two targets, and the ways to them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.source, self.target, self.other = (stack.enter_context(oci_server()) for _ in range(3))
+        self.slept: list[float] = []
+        self.logins: dict[str, Login] = {}
+        self.wire = Wire(read=10)
+        stack.callback(self.wire.close)
+
+    def way(self, power: str = "pull", attempts: int = 3) -> OciRegistry:
+        http = OciHttp(self.wire, self.logins.get, power=power, attempts=attempts, sleep=self.slept.append)
+        return OciRegistry(http)
+
+    def copy(self, built: Built, *targets: OciServer, **more: Any) -> list[Staged | TallymanError]:
+        origin = repository_at(self.source.host, NAME)
+        source = self.way()
+        places = [repository_at(t.host, NAME) for t in targets or (self.target,)]
+        members = family(source, origin, built.digest)
+        done = stage(source, origin, self.way("pull,push"), places, members, deadline=lambda: math.inf, **more)
+        return [done[place] for place in places]
+
+    def holds(self, built: Built, target: OciServer | None = None) -> bool:
+        repo = (target or self.target).repo(NAME)
+        return all(repo.blobs.get(str(d)) == raw for d, raw in built.blobs.items()) and all(
+            repo.manifests.get(str(d), (b"",))[0] == m.raw for d, m in built.manifests.items()
+        )
+
+
+@pytest.fixture(params=["near", "far"])
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """With registries that are near, and that count as far away: then the source is read ahead."""
+    monkeypatch.setattr(copy, "FAR", -1.0 if request.param == "far" else 60.0)
+    with ExitStack() as stack:
+        yield World(stack)
+
+
+BUILT = image(big_layer(300_000), "small")
+
+
+def reading(built: Built) -> str:
+    return f"/blobs/{max(built.blobs, key=lambda d: len(built.blobs[d]))}"
+
+
+@pytest.mark.parametrize(
+    ("where", "method", "part", "trouble", "times"),
+    [
+        ("source", "GET", "/blobs/", Trouble(cut=100_000), 1),
+        ("source", "GET", "/blobs/", Trouble(cut=0), 2),
+        ("source", "GET", "/manifests/", Trouble(status=503), 1),
+        ("source", "GET", "/manifests/", Trouble(status=429, headers=(("Retry-After", "1"),)), 1),
+        ("source", "GET", "/manifests/", Trouble(cut=20), 1),
+        ("target", "POST", "/blobs/uploads/", Trouble(status=429, headers=(("Retry-After", "1"),)), 2),
+        ("target", "POST", "/blobs/uploads/", Trouble(status=500), 1),
+        ("target", "POST", "/blobs/uploads/", Trouble(lost=True), 1),
+        ("target", "PUT", "/blobs/uploads/", Trouble(status=503), 1),
+        ("target", "PUT", "/blobs/uploads/", Trouble(status=416), 1),
+        ("target", "PUT", "/blobs/uploads/", Trouble(status=404), 1),
+        ("target", "PUT", "/blobs/uploads/", Trouble(lost=True), 1),
+        ("target", "HEAD", "/blobs/", Trouble(status=502), 1),
+        ("target", "PUT", "/manifests/", Trouble(status=500), 1),
+        ("target", "PUT", "/manifests/", Trouble(lost=True), 1),
+        ("target", "PUT", "/manifests/", Trouble(status=429), 2),
+        ("target", "GET", "/manifests/", Trouble(cut=0), 1),
+    ],
+)
+def test_what_passes_is_overcome(
+    world: World, where: str, method: str, part: str, trouble: Trouble, times: int
+) -> None:
+    built = multi_arch() if "manifests" in part else BUILT
+    world.source.push(NAME, built, "v1")
+    server: OciServer = getattr(world, where)
+    server.on(method, part, trouble, times)
+    [outcome] = world.copy(built)
+    assert isinstance(outcome, Staged), outcome
+    assert world.holds(built)
+
+
+def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: World) -> None:
+    built = image(big_layer(3_500_000))
+    world.source.push(NAME, built, "v1")
+    world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
+    assert isinstance(world.copy(built)[0], Staged)
+    read = world.source.bytes_out - sum(len(m.raw) for m in built.manifests.values())
+    assert read <= sum(map(len, built.blobs.values())) + 2_000  # the list of referrers
+
+
+def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.target.on("PUT", "/blobs/uploads/", Trouble(lost=True))
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    assert world.target.count("PUT", "/blobs/uploads/") == len(BUILT.blobs)
+
+
+def test_retry_after_is_kept_to_with_some_more_for_each(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "3"),)))
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    [pause] = world.slept
+    assert 3 < pause < 4
+
+
+def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "600"),)))
+    [outcome] = world.copy(BUILT)
+    assert isinstance(outcome, Throttled)
+    assert outcome.after == 600
+    assert world.slept == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_no_permission_is_permanent_and_asked_once(world: World, status: int) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.target.on("PUT", "/manifests/", Trouble(status=status), times=9)
+    [outcome] = world.copy(BUILT)
+    assert isinstance(outcome, NotAllowed)
+    assert world.target.count("PUT", "/manifests/") == 1
+
+
+@pytest.mark.parametrize("trouble", [Trouble(flip=True), Trouble(more=b"too long")])
+def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: World, trouble: Trouble) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.source.on("GET", reading(BUILT), trouble, times=9)
+    outcomes = world.copy(BUILT, world.target, world.other)
+    assert [type(o) for o in outcomes] == [DigestMismatch, DigestMismatch]
+    for server in (world.target, world.other):
+        assert reading(BUILT).rpartition("/")[2] not in server.repo(NAME).blobs
+        assert not server.repo(NAME).manifests
+
+
+def test_a_target_that_fails_keeps_no_other_from_its_image(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.other.on("POST", "/blobs/", Trouble(status=503), times=999)
+    good, bad = world.copy(BUILT, world.target, world.other)
+    assert isinstance(good, Staged)
+    assert isinstance(bad, Unreachable)
+    assert world.holds(BUILT)
+
+
+def test_one_read_serves_all_targets(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    assert all(isinstance(o, Staged) for o in world.copy(BUILT, world.target, world.other))
+    assert world.source.count("GET", "/blobs/") == len(BUILT.blobs)
+    assert world.holds(BUILT, world.other)
+
+
+# --- credentials
+
+
+def test_a_token_is_fetched_for_the_repository_and_kept(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.source.token, world.target.token = "pull-1", "push-1"
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    assert world.source.tokens_given == [f"repository:{NAME}:pull"]
+    assert world.target.tokens_given == [f"repository:{NAME}:pull,push"]
+
+
+def test_a_token_that_ends_in_the_middle_is_renewed(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.target.token = "first"
+    challenge = (("Www-Authenticate", f'Bearer realm="http://{world.target.host}/token",service="test"'),)
+    world.target.on("PUT", "/blobs/uploads/", Trouble(status=401, headers=challenge))
+    world.target.on("PUT", "/manifests/", Trouble(status=401, headers=challenge))
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    assert len(world.target.tokens_given) >= 2
+    assert world.holds(BUILT)
+
+
+def test_basic_credentials_are_sent_where_they_are_asked_for(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.logins[world.source.host] = Login("me", "secret")
+    world.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    assert world.source.authorizations[0] is None
+    assert {*world.source.authorizations} == {None, Login("me", "secret").basic}
+    assert world.source.authorizations.count(None) <= 2  # and who was on the way when the registry said so
+    assert set(world.target.authorizations) == {None}
+
+
+def test_a_redirect_to_another_host_sees_no_credentials(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.source.token = "secret"
+    world.other.push(NAME, BUILT)
+    blob = max(BUILT.blobs, key=lambda d: len(BUILT.blobs[d]))
+    elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/{blob}"),)
+    world.source.on("GET", f"/blobs/{blob}", Trouble(status=307, headers=elsewhere))
+    assert isinstance(world.copy(BUILT)[0], Staged)
+    assert world.other.requests == [("GET", f"/v2/{NAME}/blobs/{blob}")]
+    assert world.other.authorizations == [None]
+    assert world.holds(BUILT)
+
+
+def test_an_upload_goes_to_no_other_host(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/uploads/1"),)
+    world.target.on("POST", "/blobs/uploads/", Trouble(status=202, headers=elsewhere), times=99)
+    [outcome] = world.copy(BUILT)
+    assert isinstance(outcome, Unreachable)
+    assert "not the registry" in str(outcome)
+    assert world.other.requests == []
+
+
+def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    world.logins[world.source.host] = Login("me", "secret")
+    challenge = (("Www-Authenticate", 'Bearer realm="http://elsewhere.invalid/token"'),)
+    world.source.on("GET", "/manifests/", Trouble(status=401, headers=challenge), times=9)
+    with pytest.raises(NotAllowed, match="not encrypted"):
+        world.copy(BUILT)
+
+
+# --- referrers
+
+
+@pytest.mark.parametrize("api", [True, False])
+@pytest.mark.parametrize("target_api", [True, False])
+def test_referrers_travel_with_and_without_the_api(world: World, api: bool, target_api: bool) -> None:
+    built = index(image("a"), image("b", architecture="arm64"))
+    signed = signature(built)
+    listed = sbom(next(iter([image("a")])))
+    way, origin = world.way("pull,push"), repository_at(world.source.host, NAME)
+    world.source.referrers_api, world.target.referrers_api = api, target_api
+    world.source.push(NAME, built, "v1")
+    for made in (signed, listed):  # as a client pushes them: with the fallback tag where there is no API
+        world.source.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
+        way.put_manifest(origin, made.root)
+    [outcome] = world.copy(built)
+    assert isinstance(outcome, Staged), outcome
+    for made in (built, signed, listed):
+        assert world.holds(made)
+    found = world.way().referrers(repository_at(world.target.host, NAME), built.digest)
+    assert [d.digest for d in found] == [signed.digest]
+    fallback = f"sha256-{built.digest.hex}"
+    assert (fallback in world.target.repo(NAME).tags) is not target_api
+
+
+def test_an_index_of_referrers_keeps_what_others_entered(world: World) -> None:
+    built = image("a")
+    world.target.referrers_api = False
+    way, place = world.way("pull,push"), repository_at(world.target.host, NAME)
+    world.target.push(NAME, built, "v1")
+    for made in (signature(built), sbom(built), signature(built)):
+        world.target.repo(NAME).blobs.update({str(d): raw for d, raw in made.blobs.items()})
+        way.put_manifest(place, made.root)
+    assert {d.digest for d in world.way().referrers(place, built.digest)} == {
+        signature(built).digest,
+        sbom(built).digest,
+    }
+
+
+def test_a_damaged_referrer_is_reported_and_stops_nothing(world: World) -> None:
+    built = image("a")
+    world.source.push(NAME, built, "v1")
+    world.source.push(NAME, signature(built))
+    digest = str(signature(built).digest)
+    world.source.repo(NAME).manifests[digest] = (
+        world.source.repo(NAME).manifests[digest][0] + b" ",
+        world.source.repo(NAME).manifests[digest][1],
+    )
+    [outcome] = world.copy(built)
+    assert isinstance(outcome, Staged), outcome
+    assert list(outcome.refused_referrers) == [digest]
+    assert world.holds(built)
+
+
+def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: World) -> None:
+    built = image("a")
+    signed = signature(built)
+    world.source.push(NAME, built, "v1")
+    world.source.push(NAME, signed)
+    own = next(d for d in signed.blobs if d not in built.blobs)
+    del world.source.repo(NAME).blobs[str(own)]
+    [outcome] = world.copy(built)
+    assert isinstance(outcome, Staged), outcome
+    assert list(outcome.refused_referrers) == [signed.digest]
+    assert own in outcome.refused_referrers[signed.digest]
+    assert world.holds(built)
+
+
+# --- several images at once
+
+
+def test_what_images_share_travels_once(world: World) -> None:
+    base = big_layer(50_000)
+    builts = [image(base, f"own-{n}") for n in range(6)]
+    for n, built in enumerate(builts):
+        world.source.push(NAME, built, f"v{n}")
+    origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
+    members, errors = families(world.way(), origin, [b.digest for b in builts])
+    assert members is not None
+    assert errors == {}
+    done = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)
+    assert isinstance(done[place], Staged)
+    assert all(world.holds(built) for built in builts)
+    assert world.source.count("GET", f"/blobs/{base.digest}") == 1
+
+
+def test_one_damaged_image_stops_no_other(world: World) -> None:
+    builts = [image(f"own-{n}") for n in range(4)]
+    for n, built in enumerate(builts):
+        world.source.push(NAME, built, f"v{n}")
+    lost = next(iter(builts[1].blobs))
+    del world.source.repo(NAME).blobs[str(lost)]
+    origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
+    members, _ = families(world.way(), origin, [b.digest for b in builts])
+    assert members is not None
+    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)[place]
+    assert isinstance(outcome, Staged)
+    assert list(outcome.failed) == [builts[1].digest]
+    assert isinstance(outcome.failed[builts[1].digest], NotFound)
+    assert all(world.holds(built) for n, built in enumerate(builts) if n != 1)
+    assert not world.holds(builts[1])
+
+
+def test_blobs_are_mounted_within_a_registry(world: World) -> None:
+    world.source.push(NAME, BUILT, "v1")
+    origin = repository_at(world.source.host, NAME)
+    place = Repository(origin.registry, "team/other")
+    members = family(world.way(), origin, BUILT.digest)
+    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)[place]
+    assert isinstance(outcome, Staged)
+    assert set(outcome.mounted) == set(BUILT.blobs)
+    assert world.source.count("GET", "/blobs/") == 0

@@ -1,0 +1,105 @@
+"""Every operation of botocore's model of ECR: served, or refused with a clear error; the table in docs says which."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.model import ListShape, MapShape, Shape, StructureShape
+
+from support.images.builders import image
+from support.servers.ecr import DEV, NAME, Served, identity
+from tallyman_local.ecr.api import model
+from tallyman_local.ecr.api.calls import OPERATIONS
+from tallyman_local.ecr.api.refused import REFUSED
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "local-ecr.md"
+TEXT = '{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", '
+#: Values that a constraint of the model does not describe.
+KNOWN: dict[str, Any] = {
+    "repositoryName": NAME,
+    "repositoryNames": [NAME],
+    "registryId": DEV.account,
+    "resourceArn": f"arn:aws:ecr:us-east-2:111111111111:repository/{NAME}",
+    "policyText": '{"Statement": [{"Effect": "Deny", "Principal": {"AWS": "222222222222"}, "Action": "ecr:PutImage"}]}',
+    "lifecyclePolicyText": TEXT + '"countNumber": 5}, "action": {"type": "expire"}}]}',
+    "imageManifest": image("other").raw.decode(),
+    "imageDigest": str(image("app").digest),
+    "layerDigest": str(next(iter(image("app").blobs))),
+    "name": "BLOB_MOUNTING",
+    "value": "ENABLED",
+    "principalArn": "arn:aws:iam::111111111111:role/scanner",
+    "signingProfileArn": "arn:aws:signer:us-east-2:111111111111:/signing-profiles/widgets",
+    "region": "sa-east-1",
+    "prefix": "team",
+    "ecrRepositoryPrefix": "team",
+    "replicationBackfillId": "00000000-0000-0000-0000-000000000000",
+}
+
+
+@pytest.fixture
+def served(served: Served) -> Served:
+    served.create()
+    served.push(image("app"), "v1")
+    return served
+
+
+def value(name: str, shape: Shape) -> Any:
+    """A value that the model takes, with everything that it requires and no more."""
+    if name in KNOWN:
+        return KNOWN[name]
+    if isinstance(shape, StructureShape):
+        return {key: value(key, shape.members[key]) for key in shape.required_members or list(shape.members)[:1]}
+    if isinstance(shape, ListShape):
+        return [value(name, shape.member)]
+    if isinstance(shape, MapShape):
+        return {}
+    if choices := shape.metadata.get("enum"):
+        return choices[0]
+    return {"string": "x", "integer": 1, "long": 0, "boolean": True, "blob": "YQ=="}[shape.type_name]
+
+
+@pytest.mark.parametrize("operation", model.service().operation_names)
+def test_every_operation_is_served_or_refused_with_an_error_of_its_own(served: Served, operation: str) -> None:
+    """With parameters that the model takes; what is answered has the shape of the model."""
+    shape = model.service().operation_model(operation)
+    given = {name: value(name, shape.input_shape.members[name]) for name in shape.input_shape.required_members}
+    status, _, body = served.ecr.api(operation, json.dumps(given).encode(), DEV, identity(DEV.account))
+    answer = json.loads(body)
+    if operation in REFUSED:
+        assert (status, answer["__type"]) == (400, "UnsupportedOperation")
+        assert answer["message"] == f"{operation} is not served by the local ECR: {REFUSED[operation]}."
+    elif status == 200:
+        assert set(answer) <= set(shape.output_shape.members)
+    else:
+        declared = {error.name for error in shape.error_shapes}
+        assert status == 400
+        assert answer["__type"] in declared, answer
+
+
+def test_no_operation_of_the_model_is_forgotten() -> None:
+    assert set(OPERATIONS) == set(model.service().operation_names)
+
+
+def table() -> dict[str, str]:
+    """operation → what the table in docs/local-ecr.md says."""
+    rows = re.findall(r"^\| `([A-Z]\w+)` \| (.+?) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    return dict(rows)
+
+
+def test_the_table_in_the_docs_is_the_truth() -> None:
+    expected = {name: REFUSED.get(name) for name in model.service().operation_names}
+    found = table()
+    assert set(found) == set(expected)
+    for name, reason in expected.items():
+        assert found[name].startswith("refused" if reason else "served"), name
+        if reason:
+            assert reason in found[name]
+
+
+def test_every_test_that_the_docs_name_is_there() -> None:
+    sources = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_local_ecr_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", DOCS.read_text("utf-8")))
+    assert len(named) > 20
+    assert {name for name in named if f"def {name}(" not in sources} == set()

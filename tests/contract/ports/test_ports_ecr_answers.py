@@ -1,0 +1,342 @@
+"""What the adapters make of ECR's answers; botocore's model of ECR checks each request and each answer."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.stub import ANY, Stubber
+
+from support.images.builders import DEV, NOON, digest_of, image
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.ecr.view import EcrView
+from tallyman.adapters.http.pooled import Http
+from tallyman.domain.images.details import Finding, RepositorySettings
+from tallyman.domain.images.manifest import MANIFEST_TYPES
+from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
+
+APP = digest_of("app")
+SESSION: Any = botocore.session.get_session()  # one for all: it reads ECR's model once
+NAMES = {"registryId": DEV.registry.account, "repositoryName": DEV.name}
+
+
+class Stubbed:
+    """`Clients` with one stubbed client."""
+
+    def __init__(self) -> None:
+        self.client: Any = SESSION.create_client(
+            "ecr", region_name=DEV.registry.region, aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        self.stub = Stubber(self.client)
+
+    def get(self, *where: Any) -> Any:
+        return self.client
+
+    @property
+    def source(self) -> EcrSource:
+        clients: Any = self
+        return EcrSource(clients, Http())
+
+    @property
+    def view(self) -> EcrView:
+        clients: Any = self
+        return EcrView(clients)
+
+    @property
+    def target(self) -> EcrTarget:
+        clients: Any = self
+        return EcrTarget(clients, clients)
+
+
+@pytest.fixture
+def ecr() -> Iterator[Stubbed]:
+    made = Stubbed()
+    with made.stub:
+        yield made
+        made.stub.assert_no_pending_responses()
+
+
+# --- manifests
+
+
+def test_a_manifest_is_asked_for_in_every_kind_that_is_known(ecr: Stubbed) -> None:
+    root = image("app").root
+    found = {"imageManifest": root.raw.decode(), "imageManifestMediaType": root.media_type}
+    request = {**NAMES, "imageIds": [{"imageTag": "v1"}], "acceptedMediaTypes": list(MANIFEST_TYPES)}
+    ecr.stub.add_response("batch_get_image", {"images": [found], "failures": []}, request)
+    assert ecr.source.manifest(DEV, "v1") == root
+
+
+@pytest.mark.parametrize("text", ['{"mediaType": "application/x"}', "[]", "no json"])
+def test_a_manifest_without_a_declared_kind_has_the_documents_own(ecr: Stubbed, text: str) -> None:
+    ecr.stub.add_response("batch_get_image", {"images": [{"imageManifest": text}], "failures": []})
+    found = ecr.source.manifest(DEV, APP)
+    assert found is not None
+    assert (found.raw, found.media_type) == (text.encode(), "application/x" if "x" in text else "")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("KmsError", NotAllowed),
+        ("InvalidImageTag", BadInput),
+        ("UpstreamTooManyRequests", Throttled),
+        ("UpstreamUnavailable", Unreachable),
+        ("ImageInaccessible", Refused),
+    ],
+)
+def test_a_manifest_that_can_not_be_read_is_not_taken_for_missing(
+    ecr: Stubbed, code: str, expected: type[TallymanError]
+) -> None:
+    failure = {"imageId": {"imageTag": "v1"}, "failureCode": code, "failureReason": "words"}
+    ecr.stub.add_response("batch_get_image", {"images": [], "failures": [failure]})
+    with pytest.raises(expected, match="words"):
+        ecr.source.manifest(DEV, "v1")
+
+
+# --- images
+
+
+def described(**more: Any) -> dict[str, Any]:
+    return {"imageDigest": APP, "imagePushedAt": NOON, **more}
+
+
+def test_archived_images_are_asked_for_too(ecr: Stubbed) -> None:
+    pages: list[dict[str, Any]] = [
+        {"imageDetails": [described(imageStatus="ARCHIVED", lastRecordedPullTime=NOON)], "nextToken": "more"},
+        {"imageDetails": [described(imageStatus="ACTIVE", imageTags=["v1"], imageSizeInBytes=5)]},
+    ]
+    request = {**NAMES, "maxResults": 1000, "filter": {"imageStatus": "ANY"}}
+    ecr.stub.add_response("describe_images", pages[0], request)
+    ecr.stub.add_response("describe_images", pages[1], {**request, "nextToken": "more"})
+    archived, active = ecr.source.images(DEV)
+    assert (archived.archived, archived.pulled_at, archived.tags, archived.size) == (True, NOON, (), None)
+    assert (active.archived, active.pulled_at, active.tags, active.size) == (False, None, ("v1",), 5)
+    assert archived.pushed_at == NOON
+
+
+def test_a_registry_that_does_not_know_archives_is_asked_without(ecr: Stubbed) -> None:
+    ecr.stub.add_client_error("describe_images", "InvalidParameterException", "imageStatus")
+    ecr.stub.add_response("describe_images", {"imageDetails": [described()]}, {**NAMES, "maxResults": 1000})
+    assert [d.digest for d in ecr.source.images(DEV)] == [APP]
+
+
+def test_times_are_utc_whatever_the_zone_of_the_machine(ecr: Stubbed) -> None:
+    local = datetime.fromisoformat("2026-11-16T09:00:00-03:00")
+    ecr.stub.add_response("describe_images", {"imageDetails": [described(imagePushedAt=local)]})
+    (found,) = ecr.source.images(DEV)
+    assert (found.pushed_at, found.pushed_at.tzinfo) == (NOON, UTC)
+
+
+def test_a_layer_that_is_not_available_is_missing_whatever_else_it_is(ecr: Stubbed) -> None:
+    digests = [digest_of(str(n)) for n in range(4)]
+    answer = {
+        "layers": [
+            {"layerDigest": digests[0], "layerAvailability": "AVAILABLE", "layerSize": 1},
+            {"layerDigest": digests[1], "layerAvailability": "UNAVAILABLE"},
+            {"layerDigest": digests[2], "layerAvailability": "ARCHIVED"},
+        ],
+        "failures": [{"layerDigest": digests[3], "failureCode": "MissingLayerDigest", "failureReason": "x"}],
+    }
+    ecr.stub.add_response("batch_check_layer_availability", answer, {**NAMES, "layerDigests": digests})
+    assert ecr.source.missing_blobs(DEV, [*digests, digests[0]]) == set(digests[1:])
+
+
+def test_referrers_are_read_to_the_last_page(ecr: Stubbed) -> None:
+    one = {"digest": digest_of("sig"), "mediaType": "m", "artifactType": "a", "size": 7, "annotations": {"k": "v"}}
+    two = {"digest": digest_of("sbom"), "mediaType": "m", "size": 8}
+    request = {**NAMES, "subjectId": {"imageDigest": APP}, "maxResults": 50}
+    ecr.stub.add_response("list_image_referrers", {"referrers": [one], "nextToken": "t"}, request)
+    ecr.stub.add_response("list_image_referrers", {"referrers": [two]}, {**request, "nextToken": "t"})
+    found = ecr.source.referrers(DEV, APP)
+    assert [(d.digest, d.artifact_type, d.size) for d in found] == [
+        (digest_of("sig"), "a", 7),
+        (digest_of("sbom"), None, 8),
+    ]
+
+
+def test_a_registry_without_the_call_has_no_referrers(ecr: Stubbed) -> None:
+    ecr.stub.add_client_error("list_image_referrers", "UnknownOperationException")
+    assert ecr.source.referrers(DEV, APP) == []
+
+
+# --- scans
+
+
+def answer(status: str, description: str | None = None, **findings: Any) -> dict[str, Any]:
+    told = {"status": status} | ({"description": description} if description else {})
+    return {"imageScanStatus": told, "imageScanFindings": findings}
+
+
+def test_a_basic_scan_with_its_findings_page_by_page(ecr: Stubbed) -> None:
+    counts = {"CRITICAL": 1, "HIGH": 1}
+    finding = {"name": "CVE-1", "severity": "CRITICAL", "attributes": [{"key": "package_name", "value": "openssl"}]}
+    whole = answer("COMPLETE", findingSeverityCounts=counts, findings=[finding], imageScanCompletedAt=NOON)
+    more = answer("COMPLETE", findingSeverityCounts=counts, findings=[{"name": "CVE-2", "severity": "HIGH"}])
+    request = {**NAMES, "imageId": {"imageDigest": APP}, "maxResults": 1000}
+    ecr.stub.add_response("describe_image_scan_findings", {**whole, "nextToken": "t"}, request)
+    ecr.stub.add_response(
+        "describe_image_scan_findings",
+        {**more, "imageScanFindings": {**more["imageScanFindings"], "imageScanCompletedAt": NOON}},
+        {**request, "nextToken": "t"},
+    )
+    found = ecr.view.scan(DEV, APP)
+    assert (found.status, found.completed_at, found.reason) == ("complete", NOON, None)
+    assert found.counts == {"critical": 1, "high": 1}
+    assert found.findings == (Finding("CVE-1", "critical", "openssl"), Finding("CVE-2", "high"))
+
+
+def test_an_enhanced_scan_with_its_findings(ecr: Stubbed) -> None:
+    def finding(name: str, severity: str, status: str = "ACTIVE") -> dict[str, Any]:
+        packages = [{"name": "log4j", "version": "2"}]
+        details = {"vulnerabilityId": name, "vulnerablePackages": packages}
+        return {"severity": severity, "status": status, "packageVulnerabilityDetails": details}
+
+    findings = [finding("CVE-1", "CRITICAL"), finding("CVE-2", "UNTRIAGED"), finding("CVE-3", "HIGH", "CLOSED")]
+    counts = {"CRITICAL": 1, "UNTRIAGED": 1, "UNDEFINED": 1}
+    ecr.stub.add_response(
+        "describe_image_scan_findings", answer("ACTIVE", enhancedFindings=findings, findingSeverityCounts=counts)
+    )
+    found = ecr.view.scan(DEV, APP)
+    assert found.status == "complete"
+    assert found.counts == {"critical": 1, "undefined": 2}
+    assert found.findings == (Finding("CVE-1", "critical", "log4j"), Finding("CVE-2", "undefined", "log4j"))
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "expected"),
+    [
+        ("IN_PROGRESS", None, "in_progress"),
+        ("PENDING", None, "in_progress"),
+        ("UNSUPPORTED_IMAGE", None, "unsupported"),
+        ("IMAGE_SIZE_EXCEEDED", None, "unsupported"),
+        (
+            "FAILED",
+            "UnsupportedImageError: The operating system and/or package manager are not supported.",
+            "unsupported",
+        ),
+        ("FAILED", "Something else", "failed"),
+        ("SCAN_ELIGIBILITY_EXPIRED", None, "failed"),
+        ("FINDINGS_UNAVAILABLE", None, "failed"),
+        ("LIMIT_EXCEEDED", None, "failed"),
+        ("IMAGE_ARCHIVED", None, "failed"),
+        ("SOMETHING_NEW", None, "failed"),
+    ],
+)
+def test_no_status_but_a_complete_one_is_complete(
+    ecr: Stubbed, status: str, description: str | None, expected: str
+) -> None:
+    ecr.stub.add_response("describe_image_scan_findings", answer(status, description))
+    found = ecr.view.scan(DEV, APP)
+    assert found.status == expected
+    assert found.reason is not None
+    assert status in found.reason
+
+
+def test_an_image_that_was_never_scanned_and_one_that_is_gone_are_told_apart(ecr: Stubbed) -> None:
+    ecr.stub.add_client_error("describe_image_scan_findings", "ScanNotFoundException")
+    assert ecr.view.scan(DEV, APP).status == "none"
+    for code in ("ImageNotFoundException", "RepositoryNotFoundException"):
+        ecr.stub.add_client_error("describe_image_scan_findings", code)
+        with pytest.raises(NotFound):
+            ecr.view.scan(DEV, APP)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("LimitExceededException", None),
+        ("UnsupportedImageTypeException", Unsupported),
+        ("ValidationException", Unsupported),
+        ("InvalidParameterException", BadInput),
+        ("ImageNotFoundException", NotFound),
+        ("ImageArchivedException", Refused),
+    ],
+)
+def test_each_refusal_of_a_scan_is_an_error_of_its_kind_but_a_scan_a_day_is_fine(
+    ecr: Stubbed, code: str, expected: type[TallymanError] | None
+) -> None:
+    ecr.stub.add_client_error("start_image_scan", code, "words")
+    if expected is None:
+        ecr.view.start_scan(DEV, APP)
+    else:
+        with pytest.raises(expected, match="words"):
+            ecr.view.start_scan(DEV, APP)
+
+
+# --- repositories
+
+
+@pytest.mark.parametrize(
+    ("mutability", "immutable", "mutable_tags"),
+    [
+        ("MUTABLE", False, ()),
+        ("IMMUTABLE", True, ()),
+        ("IMMUTABLE_WITH_EXCLUSION", True, ("latest", "dev-*")),
+        ("MUTABLE_WITH_EXCLUSION", False, ()),  # its filters name what stays: no help to who may not rely on a tag
+    ],
+)
+def test_immutability_is_what_can_be_relied_on(
+    ecr: Stubbed, mutability: str, immutable: bool, mutable_tags: tuple[str, ...]
+) -> None:
+    found = {
+        "repositoryName": DEV.name,
+        "imageTagMutability": mutability,
+        "encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": "arn:key"},
+        "imageScanningConfiguration": {"scanOnPush": True},
+        "createdAt": NOON,
+    }
+    if "EXCLUSION" in mutability:
+        filters = [{"filterType": "WILDCARD", "filter": text} for text in ("latest", "dev-*")]
+        found["imageTagMutabilityExclusionFilters"] = filters
+    ecr.stub.add_response("describe_repositories", {"repositories": [found]})
+    assert ecr.view.settings(DEV) == RepositorySettings(
+        DEV, immutable, mutable_tags, encryption="KMS", kms_key="arn:key", scan_on_push=True, created_at=NOON
+    )
+
+
+WANTED = RepositorySettings(DEV, immutable=True, encryption="KMS", kms_key="arn:key")
+
+
+def test_a_new_repository_lets_only_the_accounts_given_read_it(ecr: Stubbed) -> None:
+    created = {"repository": {"repositoryName": DEV.name}}
+    request = {
+        **NAMES,
+        "imageTagMutability": "IMMUTABLE",
+        "imageScanningConfiguration": {"scanOnPush": False},
+        "encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": "arn:key"},
+    }
+    ecr.stub.add_response("create_repository", created, request)
+    ecr.stub.add_client_error("get_repository_policy", "RepositoryPolicyNotFoundException")
+    texts: list[str] = []
+    ecr.client.meta.events.register(
+        "provide-client-params.ecr.SetRepositoryPolicy", lambda params, **_: texts.append(params["policyText"])
+    )
+    ecr.stub.add_response("set_repository_policy", {}, {**NAMES, "policyText": ANY})
+    ecr.target.create(WANTED, pull=["333333333333"])
+    accounts, functions = json.loads(texts[0])["Statement"]
+    assert accounts["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
+    assert functions["Principal"] == {"Service": "lambda.amazonaws.com"}
+    wanted = {"aws:SourceArn": [f"arn:aws:lambda:{DEV.registry.region}:333333333333:function:*"]}
+    assert functions["Condition"] == {"ArnLike": wanted}
+    assert not [
+        action
+        for action in (*accounts["Action"], *functions["Action"])
+        if not action.startswith(("ecr:BatchGet", "ecr:BatchCheck", "ecr:GetDown"))
+    ]
+
+
+def test_a_policy_that_somebody_set_is_left_alone(ecr: Stubbed) -> None:
+    ecr.stub.add_client_error("create_repository", "RepositoryAlreadyExistsException")
+    ecr.stub.add_response("get_repository_policy", {"policyText": "{}"})
+    ecr.target.create(WANTED, pull=["333333333333"])
+
+
+def test_a_repository_that_may_not_be_created_is_refused(ecr: Stubbed) -> None:
+    for code, expected in (("LimitExceededException", Refused), ("KmsException", NotAllowed)):
+        ecr.stub.add_client_error("create_repository", code)
+        with pytest.raises(expected, match="rocketseat/widget-server"):
+            ecr.target.create(WANTED)

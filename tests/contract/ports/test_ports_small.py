@@ -1,0 +1,445 @@
+"""Archive, Hints, Notices, Announcements, People and Trail: one suite for the fakes and for the adapters on moto."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from support.fakes.ports import FakeAnnouncements, FakeArchive, FakeHints, FakeNotices, FakePeople, FakeTrail
+from support.images.builders import DEV, NOON, PROD, api_call_event, digest_of
+from support.servers import aws_mock
+from tallyman.adapters.aws.cloudtrail import CloudTrail, calls_of
+from tallyman.adapters.aws.iam import IamPeople
+from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices, subject_of
+from tallyman.adapters.aws.s3 import S3Archive
+from tallyman.adapters.aws.sqs import DeadLetters, SqsHints
+from tallyman.domain.images.details import ApiCall
+from tallyman.domain.names import Digest, Registry
+from tallyman.errors import BadInput, DigestMismatch, NotFound, Throttled, Unreachable
+from tallyman.ports.messages import Announcements, Hints, Notices, People
+from tallyman.ports.records import Archive
+from tallyman.ports.registries import Trail
+from tallyman_local.aws.trail import Trail as LocalTrail
+
+BUCKET = "t-archive"
+
+
+@pytest.fixture
+def cloud() -> Iterator[None]:
+    with aws_mock.aws():
+        yield
+
+
+# --- Archive
+
+
+@dataclass
+class Shelf:
+    archive: Archive
+    overwrite: Callable[[str, Digest, bytes], Any]
+
+
+@pytest.fixture(params=["fake", "s3"])
+def shelf(request: pytest.FixtureRequest) -> Iterator[Shelf]:
+    if request.param == "fake":
+        fake = FakeArchive()
+        yield Shelf(fake, lambda folder, digest, raw: fake.objects.update({(folder, digest): raw}))
+        return
+    with aws_mock.aws():
+        s3 = aws_mock.client("s3")
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": aws_mock.REGION})
+
+        def overwrite(folder: str, digest: Digest, raw: bytes) -> None:
+            s3.put_object(Bucket=BUCKET, Key=f"{folder}/{digest.hex}", Body=raw)
+
+        yield Shelf(S3Archive(s3, BUCKET), overwrite)
+
+
+@pytest.mark.parametrize("raw", [b"", b'{"schemaVersion": 2}', bytes(range(256)) * 16 * 1024])
+def test_bytes_come_back_as_they_were_put(shelf: Shelf, raw: bytes) -> None:
+    digest = shelf.archive.put("manifests", raw)
+    assert digest == Digest.of(raw)
+    assert shelf.archive.get("manifests", digest) == raw
+    assert shelf.archive.get("scans", digest) is None
+
+
+def test_what_is_archived_is_never_overwritten(shelf: Shelf) -> None:
+    digest = shelf.archive.put("manifests", b"right")
+    shelf.overwrite("manifests", digest, b"damaged")
+    assert shelf.archive.put("manifests", b"right") == digest
+    with pytest.raises(DigestMismatch):
+        shelf.archive.get("manifests", digest)
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_object(cloud: None) -> None:
+    with pytest.raises(NotFound):
+        S3Archive(aws_mock.client("s3"), "nowhere").get("manifests", digest_of("x"))
+
+
+def test_an_object_lies_under_its_folder_and_hexadecimal_digest(cloud: None) -> None:
+    s3 = aws_mock.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": aws_mock.REGION})
+    digest = S3Archive(s3, BUCKET).put("policies", b"x")
+    assert s3.get_object(Bucket=BUCKET, Key=f"policies/{digest.hex}")["Body"].read() == b"x"
+
+
+# --- Hints and dead letters
+
+
+@dataclass
+class Post:
+    hints: Hints
+    received: Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture(params=["fake", "sqs"])
+def post(request: pytest.FixtureRequest) -> Iterator[Post]:
+    if request.param == "fake":
+        fake = FakeHints()
+        yield Post(fake, lambda: fake.to("promote"))
+        return
+    with aws_mock.aws():
+        sqs = aws_mock.client("sqs")
+        url = sqs.create_queue(QueueName="promote")["QueueUrl"]
+        yield Post(SqsHints(sqs, {"promote": url}), lambda: [json.loads(m["Body"]) for m in messages(sqs, url)])
+
+
+def messages(sqs: Any, url: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=0
+    ).get("Messages", [])
+    return found
+
+
+def test_a_hint_arrives_as_it_was_sent(post: Post) -> None:
+    body = {"digest": digest_of("app"), "to": "prod", "n": [1, None, "São Paulo"]}
+    post.hints.send("promote", body)
+    assert post.received() == [body]
+
+
+@pytest.mark.parametrize("delay", [-1, 901])
+def test_a_hint_is_delayed_by_a_quarter_of_an_hour_at_most(post: Post, delay: int) -> None:
+    with pytest.raises(BadInput, match="900"):
+        post.hints.send("promote", {}, delay)
+
+
+def test_a_queue_that_a_function_does_not_know_is_bad_input(cloud: None) -> None:
+    with pytest.raises(BadInput, match="TALLYMAN_VERIFY_QUEUE"):
+        SqsHints(aws_mock.client("sqs"), {}).send("verify", {})
+
+
+def test_a_hint_that_is_too_large_says_so(cloud: None) -> None:
+    with pytest.raises(BadInput, match="262144"):
+        SqsHints(aws_mock.client("sqs"), {"verify": "url"}).send("verify", {"x": "x" * 262144})
+
+
+def test_a_dead_letter_keeps_its_body_and_says_why(cloud: None) -> None:
+    sqs = aws_mock.client("sqs")
+    url = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    DeadLetters(sqs, url).send('{"not": "an event', "no event: line 1\x00\x1b", "BadMessage", "record_push")
+    (message,) = messages(sqs, url)
+    attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+    assert message["Body"] == '{"not": "an event'
+    assert attributes == {"Reason": "no event: line 1\ufffd\ufffd", "Error": "BadMessage", "Function": "record_push"}
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "ä" * 5000, "\ud800"])
+def test_a_dead_letter_takes_any_reason(cloud: None, reason: str) -> None:
+    sqs = aws_mock.client("sqs")
+    url = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    DeadLetters(sqs, url).send("x", reason, "E", "f")
+    (message,) = messages(sqs, url)
+    assert 0 < len(message["MessageAttributes"]["Reason"]["StringValue"].encode()) <= 1024
+
+
+def test_a_queue_that_is_not_there_is_not_found(cloud: None) -> None:
+    url = f"https://sqs.{aws_mock.REGION}.amazonaws.com/123456789012/nowhere"
+    with pytest.raises(NotFound, match="promote"):
+        SqsHints(aws_mock.client("sqs"), {"promote": url}).send("promote", {})
+
+
+# --- Notices and announcements
+
+
+@dataclass
+class Board:
+    notices: Notices
+    published: Callable[[], list[tuple[str, str, dict[str, str]]]]
+
+
+@pytest.fixture(params=["fake", "sns"])
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    if request.param == "fake":
+        fake = FakeNotices()
+        yield Board(fake, lambda: fake.published)
+        return
+    with aws_mock.aws():
+        sns, sqs = aws_mock.client("sns"), aws_mock.client("sqs")
+        topic = sns.create_topic(Name="notices")["TopicArn"]
+        url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+
+        def published() -> list[tuple[str, str, dict[str, str]]]:
+            found = [json.loads(m["Body"]) for m in messages(sqs, url)]
+            return [
+                (m["Subject"], m["Message"], {k: v["Value"] for k, v in m.get("MessageAttributes", {}).items()})
+                for m in found
+            ]
+
+        yield Board(SnsNotices(sns, topic), published)
+
+
+def test_a_notice_is_published_with_its_subject_text_and_attributes(board: Board) -> None:
+    board.notices.publish("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})
+    assert board.published() == [("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})]
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("plain", "plain"),
+        ("two\nlines\r\n\tand more", "two lines and more"),
+        ("dev → prod — São Paulo…", "dev -> prod - S o Paulo..."),
+        ("", "Tallyman"),
+        ("\x1b\x00", "Tallyman"),
+        ("x" * 101, "x" * 97 + "..."),
+        ("x" * 100, "x" * 100),
+    ],
+)
+def test_a_subject_is_what_sns_takes(text: str, subject: str) -> None:
+    assert subject_of(text) == subject
+
+
+def test_any_notice_can_be_published(cloud: None) -> None:
+    sns = aws_mock.client("sns")
+    notices = SnsNotices(sns, sns.create_topic(Name="notices")["TopicArn"])
+    notices.publish("\n" * 200, "", {"environment": "", "kind": "x"})
+    notices.publish("é" * 200, "é" * 200_000, {})
+
+
+def test_an_announcement_goes_on_the_bus_as_ours() -> None:
+    bus = Replies({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]})
+    fake = FakeAnnouncements()
+    ports: list[Announcements] = [fake, BusAnnouncements(bus, "tallyman")]
+    for port in ports:
+        port.emit("Image Released", {"digest": digest_of("app")})
+    assert fake.emitted == [("Image Released", {"digest": digest_of("app")})]
+    ((_, request),) = bus.asked
+    (entry,) = request["Entries"]
+    assert json.loads(entry.pop("Detail")) == {"digest": digest_of("app")}
+    assert entry == {"Source": "tallyman", "DetailType": "Image Released", "EventBusName": "tallyman"}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("ThrottlingException", Throttled), ("InternalFailure", Unreachable), ("Whatever", Unreachable)],
+)
+def test_an_announcement_that_was_not_taken_is_an_error_although_the_answer_is_200(code: str, expected: type) -> None:
+    bus = Replies({"FailedEntryCount": 1, "Entries": [{"ErrorCode": code, "ErrorMessage": "not now"}]})
+    with pytest.raises(expected, match="not now"):
+        BusAnnouncements(bus, "tallyman").emit("Image Released", {})
+
+
+class Replies:
+    """A client whose every method gives the next of these answers, or raises it."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers, self.asked = list(answers), list[tuple[str, dict[str, Any]]]()
+
+    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> Any:
+            self.asked.append((name, request))
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+
+# --- People
+
+
+@dataclass
+class Crowd:
+    people: People
+    ids: dict[str, str]
+
+
+@pytest.fixture(params=["fake", "iam"])
+def crowd(request: pytest.FixtureRequest) -> Iterator[Crowd]:
+    if request.param == "fake":
+        ids = {"role/release-managers": "AROA1", "role/dev": "AROA2", "user/ana": "AIDA1", "role/aws/sso/Ops": "AROA3"}
+        yield Crowd(FakePeople(ids), ids)
+        return
+    with aws_mock.aws():
+        iam = aws_mock.client("iam")
+        roles = {
+            f"role{path}{name}": iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument="{}")["Role"][
+                "RoleId"
+            ]
+            for path, name in (("/", "release-managers"), ("/", "dev"), ("/aws/sso/", "Ops"))
+        }
+        roles["user/ana"] = iam.create_user(UserName="ana")["User"]["UserId"]
+        yield Crowd(IamPeople(iam), roles)
+
+
+def test_a_sender_is_the_one_entry_that_its_unique_id_belongs_to(crowd: Crowd) -> None:
+    allowed = ["role/nobody", "role/dev", "role/release-managers", "user/ana", "role/aws/sso/Ops"]
+    for entry in allowed[1:]:
+        session = ":session-1" if entry.startswith("role/") else ""
+        assert crowd.people.principal(crowd.ids[entry] + session, allowed) == entry
+
+
+def test_a_sender_who_is_not_allowed_is_nobody(crowd: Crowd) -> None:
+    sender = crowd.ids["role/dev"] + ":session"
+    assert crowd.people.principal(sender, ["role/release-managers"]) is None
+    assert crowd.people.principal(sender, []) is None
+    assert crowd.people.principal("", ["role/dev", "role/nobody"]) is None
+    assert crowd.people.principal("AROAOTHER:release-managers", ["role/release-managers"]) is None
+
+
+def test_ids_are_asked_for_once_in_five_minutes() -> None:
+    now = [0.0]
+    iam = Replies({"Role": {"RoleId": "AROA1"}}, {"Role": {"RoleId": "AROA2"}})
+    people = IamPeople(iam, clock=lambda: now[0])
+    for _ in range(3):
+        assert people.principal("AROA1:s", ["role/x"]) == "role/x"
+    now[0] = 301
+    assert people.principal("AROA1:s", ["role/x"]) is None
+    assert len(iam.asked) == 2
+
+
+def test_a_role_that_was_made_since_it_was_asked_for_is_known_at_once() -> None:
+    iam = Replies({"Role": {"RoleId": "AROA1"}}, {"Role": {"RoleId": "AROA2"}}, {"Role": {"RoleId": "AROA2"}})
+    people = IamPeople(iam, clock=lambda: 0.0)
+    assert people.principal("AROA1:s", ["role/x"]) == "role/x"
+    assert people.principal("AROA2:s", ["role/x"]) == "role/x"
+    assert people.principal("AROA1:s", ["role/x"]) is None
+    assert len(iam.asked) == 3
+
+
+# --- Trail
+
+HOUR = timedelta(hours=1)
+ACTOR = "arn:aws:sts::111111111111:assumed-role/ci/build-1"
+
+
+def record(name: str, minutes: int = 0, request: Any = None, response: Any = None, **more: Any) -> dict[str, Any]:
+    at = NOON + timedelta(minutes=minutes)
+    made: dict[str, Any] = api_call_event(DEV, name, actor=ACTOR, request=request, response=response, at=at)["detail"]
+    return made | {"eventID": f"{name}-{minutes}"} | more
+
+
+def put(tag: str, minutes: int) -> dict[str, Any]:
+    image_id = {"imageTag": tag, "imageDigest": digest_of(tag)}
+    return record(
+        "PutImage",
+        minutes,
+        {"imageTag": tag, "imageManifest": "{}" * 1000},
+        {"image": {"imageId": image_id, "repositoryName": DEV.name}},
+    )
+
+
+class LookedUp:
+    """The clients of a registry whose trail is the local cloud's."""
+
+    def __init__(self, *records: dict[str, Any]) -> None:
+        self.trail, self.requests = LocalTrail(), 0
+        for one in records:
+            self.trail.record(one)
+
+    def get(self, service: str, registry: Registry, power: str = "read") -> Any:
+        self.registry = registry
+        return self
+
+    def lookup_events(self, **request: Any) -> Any:
+        self.requests += 1
+        return self.trail.lookup(request, self.registry.account, self.registry.region)
+
+
+def trails(*records: dict[str, Any]) -> list[Trail]:
+    clients: Any = LookedUp(*records)
+    return [FakeTrail([c for r in records for c in calls_of(r, DEV.registry)]), CloudTrail(clients, rate=0)]
+
+
+def test_calls_come_oldest_first_with_who_made_them() -> None:
+    for trail in trails(put("v2", 2), put("v1", 1), put("v3", 3)):
+        found = list(trail.calls(DEV.registry, NOON, NOON + HOUR))
+        assert [(c.name, c.tag, c.digest) for c in found] == [("PutImage", t, digest_of(t)) for t in ("v1", "v2", "v3")]
+        assert {(c.actor, c.repository) for c in found} == {(ACTOR, DEV)}
+        assert found[0].at == NOON + timedelta(minutes=1)
+        assert "imageManifest" not in found[0].parameters
+
+
+def test_calls_are_those_of_the_time_and_the_registry_asked_for() -> None:
+    for trail in trails(*(put(f"v{n}", n) for n in range(6))):
+        found = trail.calls(DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3))
+        assert [c.tag for c in found] == ["v1", "v2", "v3"]
+        assert list(trail.calls(PROD.registry, NOON, NOON + HOUR)) == []
+
+
+def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
+    clients: Any = LookedUp(*(record("BatchGetImage", 1, n=n) for n in range(120)), put("v1", 2))
+    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))
+    assert [c.tag for c in found] == ["v1"]
+    assert clients.requests == 3
+
+
+def test_a_removal_is_one_call_for_each_image_that_was_removed() -> None:
+    ids = [{"imageTag": "v1", "imageDigest": digest_of("v1")}, {"imageDigest": digest_of("v2")}]
+    failed = [{"imageId": {"imageTag": "v9"}, "failureCode": "ImageNotFound"}]
+    request = {"imageIds": [{"imageTag": "v1"}, {"imageDigest": digest_of("v2")}, {"imageTag": "v9"}]}
+    found = calls_of(record("BatchDeleteImage", 1, request, {"imageIds": ids, "failures": failed}), DEV.registry)
+    assert [(c.tag, c.digest) for c in found] == [("v1", digest_of("v1")), (None, digest_of("v2"))]
+    assert len({c.id for c in found}) == 2
+    nothing = record("BatchDeleteImage", 1, request, {"imageIds": [], "failures": failed})
+    assert calls_of(nothing, DEV.registry) == []
+
+
+def test_what_a_lifecycle_policy_expired_is_a_call_of_the_service() -> None:
+    """The form of a PolicyExecutionEvent: no parameters, the images under serviceEventDetails."""
+    images = [
+        {"lifecycleEventImage": {"digest": digest_of("a"), "tagStatus": "Tagged", "tagList": ["a1", "a2"]}},
+        {"lifecycleEventImage": {"digest": digest_of("b"), "tagStatus": "Untagged", "tagList": []}},
+        {"lifecycleEventImage": {"digest": "sha256:cut off", "tagStatus": "Tagged", "tagList": ["c"]}},
+    ]
+    event = record("PolicyExecutionEvent", 1) | {
+        "userIdentity": {"accountId": DEV.registry.account, "invokedBy": "AWS Internal"},
+        "requestParameters": None,
+        "responseElements": None,
+        "serviceEventDetails": {"repositoryName": DEV.name, "lifecycleEventImageActions": images},
+    }
+    found = calls_of(event, DEV.registry)
+    a, b = digest_of("a"), digest_of("b")
+    assert [(c.tag, c.digest) for c in found] == [("a1", a), ("a2", a), (None, b), ("c", None)]
+    assert {(c.actor, c.repository) for c in found} == {("AWS Internal", DEV)}
+
+
+def test_a_change_of_a_repository_names_no_image() -> None:
+    (found,) = calls_of(record("PutImageTagMutability", 1, {"imageTagMutability": "MUTABLE"}), DEV.registry)
+    assert (found.tag, found.digest) == (None, None)
+    assert found.parameters["imageTagMutability"] == "MUTABLE"
+
+
+def test_a_call_that_failed_changed_nothing() -> None:
+    assert calls_of(put("v1", 1) | {"errorCode": "ImageTagAlreadyExistsException"}, DEV.registry) == []
+
+
+def test_a_throttled_lookup_gives_way_and_goes_on() -> None:
+    throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "LookupEvents")
+    event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
+    clients: Any = Replies(throttled, throttled, {"Events": [event]})
+    found: list[ApiCall] = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))
+    assert [c.tag for c in found] == ["v1"]
+    clients = Replies(*[throttled] * 6)
+    with pytest.raises(Throttled):
+        list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))

@@ -1,0 +1,489 @@
+"""What the adapters make of registries that refuse, break off, lie or redirect."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from support.images.builders import DEV, PROD, digest_of, image
+from support.servers.scripted import Reply, Scripted, oci, scripted
+from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.source import EcrSource
+from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.http.pacing import Pace
+from tallyman.adapters.http.pooled import Http
+from tallyman.domain.names import Registry
+from tallyman.errors import (
+    BadManifest,
+    DigestMismatch,
+    NotAllowed,
+    NotFound,
+    Passing,
+    TagTaken,
+    TallymanError,
+    Throttled,
+    Unreachable,
+    Unsupported,
+)
+
+SECRET = "QVdTOnNlY3JldA"  # as a token looks
+ROOT = image("app").root
+RIGHT = digest_of("right")
+
+
+@dataclass
+class World:
+    """A scripted registry, and the clients that lead to it. Each token is another one."""
+
+    script: Scripted
+    now: float = 1_000_000.0
+    tokens: int = 0
+    slept: list[float] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+        return self
+
+    def get_authorization_token(self) -> dict[str, Any]:
+        self.tokens += 1
+        ends = datetime.fromtimestamp(self.now, UTC) + timedelta(hours=12)
+        token = {"authorizationToken": f"{SECRET}{self.tokens}", "proxyEndpoint": self.script.base, "expiresAt": ends}
+        return {"authorizationData": [token]}
+
+    def get_download_url_for_layer(self, **request: Any) -> dict[str, Any]:
+        return {"downloadUrl": self.url or f"{self.script.base}/bucket/layer?X-Amz-Signature={SECRET}"}
+
+    def batch_get_image(self, **request: Any) -> dict[str, Any]:
+        return {"images": self.images, "failures": []}
+
+    def target(self, attempts: int = 1) -> EcrTarget:
+        clients: Any = self
+        http = RegistryHttp(clients, Http(), "push", attempts=attempts, clock=lambda: self.now, sleep=self.slept.append)
+        return EcrTarget(clients, http, put_rate=0)
+
+    def source(self) -> EcrSource:
+        clients: Any = self
+        return EcrSource(clients, Http())
+
+    def sent_tokens(self) -> list[str | None]:
+        return [a.headers.get("Authorization") for a in self.script.asked]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with scripted() as script:
+        yield World(script)
+
+
+def accepted(world: World, path: str = "/v2/up/1?state=x") -> Reply:
+    return Reply(202, headers={"Location": world.script.base + path})
+
+
+def read(world: World, start: int = 0) -> bytes:
+    with world.source().open_blob(DEV, RIGHT, start) as stream:
+        return b"".join(stream)
+
+
+# --- tokens
+
+
+def test_a_token_that_has_expired_is_renewed_once_and_the_request_repeated(world: World) -> None:
+    world.script.replies += [Reply(401, b"Not Authorized\n"), Reply(201)]
+    world.target().put_manifest(DEV, ROOT, "v1")
+    assert world.sent_tokens() == [f"Basic {SECRET}1", f"Basic {SECRET}2"]
+    assert [a.body for a in world.script.asked] == [ROOT.raw] * 2
+
+
+def test_expired_is_also_what_a_403_says(world: World) -> None:
+    expired = "Your authorization token has expired. Reauthenticate and try again."
+    world.script.replies += [oci(403, "DENIED", expired), Reply(201)]
+    world.target().put_manifest(DEV, ROOT, "v1")
+    assert world.tokens == 2
+
+
+def test_a_renewed_token_that_is_refused_too_is_no_permission(world: World) -> None:
+    world.script.replies += [Reply(401, b"Not Authorized\n")] * 2
+    with pytest.raises(NotAllowed, match=r"us-east-2/rocketseat/widget-server:v1.*Not Authorized"):
+        world.target().put_manifest(DEV, ROOT, "v1")
+    assert len(world.script.asked) == 2
+
+
+def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(world: World) -> None:
+    target = world.target()
+    world.script.default = Reply(201)
+    for _ in range(3):
+        target.put_manifest(DEV, ROOT)
+    assert world.tokens == 1
+    target.put_manifest(PROD, ROOT)
+    assert world.tokens == 2
+    world.now += 601
+    target.put_manifest(DEV, ROOT)
+    assert world.tokens == 3
+
+
+def test_no_permission_is_permanent_and_says_who_what_and_where(world: World) -> None:
+    words = (
+        "User: arn:aws:iam::111111111111:role/x is not authorized to perform: ecr:PutImage on resource: "
+        "arn:aws:ecr:us-east-2:111111111111:repository/rocketseat/widget-server because no identity-based policy "
+        "allows the ecr:PutImage action"
+    )
+    world.script.replies += [oci(403, "DENIED", words)]
+    with pytest.raises(NotAllowed, match="ecr:PutImage on resource") as caught:
+        world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
+    assert not caught.value.retryable
+    assert len(world.script.asked) == 1
+
+
+def test_the_token_is_in_no_message_log_or_representation(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.script.replies += [Reply(401, b"no"), Reply(401, b"no")]
+    with caplog.at_level(logging.DEBUG), pytest.raises(NotAllowed) as caught:
+        world.target().put_manifest(DEV, ROOT, "v1")
+    target = world.target()
+    world.script.default = Reply(201)
+    target.put_manifest(DEV, ROOT)
+    tokens = target._registry._tokens
+    assert len(tokens) == 1
+    world.script.replies += [Reply(200, b"right")]
+    with caplog.at_level(logging.DEBUG):
+        read(world)
+    texts = [str(caught.value), repr(caught.value), repr(tokens), caplog.text]
+    assert not [t for t in texts if SECRET in t]
+
+
+def test_a_presigned_address_is_in_no_message(world: World) -> None:
+    world.script.replies += [Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
+    with pytest.raises(NotAllowed) as caught:
+        read(world)
+    world.url = f"http://127.0.0.1:1/layer?X-Amz-Signature={SECRET}"
+    with pytest.raises(Unreachable) as broken:
+        read(world)
+    for error in (caught.value, broken.value):
+        assert SECRET not in f"{error} {error!r}"
+
+
+# --- throttling and trouble
+
+
+def test_throttled_says_how_long_to_wait(world: World) -> None:
+    world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="7")]
+    with pytest.raises(Throttled, match="Rate exceeded") as caught:
+        world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
+    assert caught.value.after == 7
+    assert world.slept == []
+
+
+def test_a_short_wait_is_sat_out(world: World) -> None:
+    world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
+    world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
+    [pause] = world.slept
+    assert 2 <= pause <= 2.25  # and a little more, another for each of us
+
+
+def test_server_errors_are_tried_again_a_few_times(world: World) -> None:
+    world.script.replies += [Reply(503, b"busy"), Reply(500), Reply(201)]
+    world.target(attempts=3).put_manifest(DEV, ROOT, "v1")
+    assert len(world.slept) == 2
+    world.script.default = Reply(503, b"busy")
+    with pytest.raises(Unreachable, match=r"busy \(503\)"):
+        world.target(attempts=3).put_manifest(DEV, ROOT, "v1")
+    assert len(world.script.asked) == 6
+
+
+def test_a_broken_connection_is_tried_again(world: World) -> None:
+    world.script.replies += [Reply(201, b"x", length=5, reset=True), Reply(201)]
+    world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
+    world.script.replies += [Reply(201, b"x", length=5, reset=True)]
+    with pytest.raises(Unreachable):
+        world.target(attempts=1).put_manifest(DEV, ROOT, "v1")
+
+
+def test_nobody_there_is_unreachable(world: World) -> None:
+    world.url = "http://127.0.0.1:1/layer"
+    with pytest.raises(Unreachable, match="rocketseat/widget-server"):
+        read(world)
+
+
+# --- refusals of manifests
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected", "retryable"),
+    [
+        (oci(405, "UNSUPPORTED", "Invalid parameter at 'ImageManifest'"), Unsupported, False),
+        (Reply(405, b"Method Not Allowed"), Unsupported, False),
+        (oci(404, "NAME_UNKNOWN", "The repository with name 'x' does not exist"), NotFound, False),
+        (oci(400, "MANIFEST_INVALID", "Manifest is malformed"), BadManifest, False),
+        (
+            oci(400, "MANIFEST_INVALID", "The image with digest 'a' does not match the image digest that ECR has"),
+            DigestMismatch,
+            False,
+        ),
+        (oci(404, "MANIFEST_BLOB_UNKNOWN", "Images with digests '[sha256:1]' required do not exist"), Passing, True),
+        (oci(400, "SOMETHING_NEW", "no"), TallymanError, False),
+        (Reply(302, headers={"Location": "http://elsewhere.invalid/"}), Unreachable, True),
+    ],
+)
+def test_each_refusal_of_a_manifest_is_an_error_of_its_kind(
+    world: World, reply: Reply, expected: type[TallymanError], retryable: bool
+) -> None:
+    world.script.replies += [reply]
+    with pytest.raises(expected, match="rocketseat/widget-server:v1") as caught:
+        world.target().put_manifest(DEV, ROOT, "v1")
+    assert caught.value.retryable is retryable
+    assert len(world.script.asked) == 1
+
+
+TAKEN = oci(
+    400,
+    "TAG_INVALID",
+    "The image tag 'v1' already exists in the 'x' repository and cannot be overwritten because the tag is immutable.",
+)
+
+
+def test_a_taken_tag_that_names_the_wanted_image_is_success(world: World) -> None:
+    world.images = [{"imageManifest": ROOT.raw.decode(), "imageManifestMediaType": ROOT.media_type}]
+    world.script.replies += [TAKEN]
+    world.target().put_manifest(DEV, ROOT, "v1")
+    assert len(world.script.asked) == 1
+
+
+def test_a_taken_tag_that_names_another_image_is_taken(world: World) -> None:
+    other = image("other").root
+    world.images = [{"imageManifest": other.raw.decode(), "imageManifestMediaType": other.media_type}]
+    world.script.replies += [TAKEN]
+    with pytest.raises(TagTaken, match="immutable"):
+        world.target().put_manifest(DEV, ROOT, "v1")
+
+
+def test_a_taken_tag_that_is_gone_when_it_is_looked_at_may_pass_later(world: World) -> None:
+    world.script.replies += [TAKEN]
+    with pytest.raises(Passing):
+        world.target().put_manifest(DEV, ROOT, "v1")
+
+
+def test_a_registry_that_calls_the_manifest_by_another_digest_is_not_believed(world: World) -> None:
+    world.script.then(201, Docker_Content_Digest=RIGHT)
+    with pytest.raises(DigestMismatch):
+        world.target().put_manifest(DEV, ROOT)
+
+
+# --- uploads
+
+
+def test_an_upload_is_one_post_and_one_put_of_known_length(world: World) -> None:
+    world.script.replies += [accepted(world), Reply(201)]
+    world.target().upload(DEV, RIGHT, 5, iter([b"ri", b"ght"]))
+    post, put = world.script.asked
+    assert (post.method, post.path) == ("POST", "/v2/rocketseat/widget-server/blobs/uploads/")
+    assert (put.method, put.path) == ("PUT", f"/v2/up/1?state=x&digest={RIGHT.replace(':', '%3A')}")
+    assert (put.headers["Content-Length"], put.body) == ("5", b"right")
+
+
+def test_an_upload_goes_to_no_other_host(world: World) -> None:
+    with scripted() as elsewhere:
+        world.script.replies += [Reply(202, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
+        with pytest.raises(Unreachable, match="not the registry"):
+            world.target().upload(DEV, RIGHT, 5, [b"right"])
+        world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
+        with pytest.raises(Unreachable, match="redirect"):
+            world.target().upload(DEV, RIGHT, 5, [b"right"])
+        assert elsewhere.asked == []
+
+
+def test_a_relative_location_belongs_to_the_registry(world: World) -> None:
+    world.script.replies += [Reply(202, headers={"Location": "/v2/up/7"}), Reply(201)]
+    world.target().upload(DEV, RIGHT, 5, [b"right"])
+    assert world.script.asked[1].path.startswith("/v2/up/7?digest=")
+
+
+def test_an_upload_without_location_may_pass_later(world: World) -> None:
+    world.script.replies += [Reply(202)]
+    with pytest.raises(Unreachable, match="location"):
+        world.target().upload(DEV, RIGHT, 5, [b"right"])
+
+
+@pytest.mark.parametrize("size", [10_000_000, None])
+def test_an_upload_whose_source_breaks_never_reaches_its_end(world: World, size: int | None) -> None:
+    def chunks() -> Iterable[bytes]:
+        yield b"x" * 1_000_000
+        raise OSError("the source's own socket")
+
+    world.script.replies += [accepted(world), Reply(201)]
+    with pytest.raises(OSError, match="own socket"):
+        world.target().upload(DEV, RIGHT, size, chunks())
+    world.script.saw(lambda s: len(s.asked) == 2)
+    assert world.script.asked[1].whole is False
+
+
+def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: World) -> None:
+    def chunks() -> Iterable[bytes]:
+        yield b"x" * 1_000_000
+        raise KeyboardInterrupt
+
+    world.script.replies += [accepted(world), Reply(201)]
+    with pytest.raises(KeyboardInterrupt):
+        world.target().upload(DEV, RIGHT, None, chunks())
+    world.script.saw(lambda s: len(s.asked) == 2)
+    assert world.script.asked[1].whole is False
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (oci(400, "DIGEST_INVALID", "The layer digest is not the one given"), DigestMismatch),
+        (oci(404, "BLOB_UPLOAD_UNKNOWN", "no such upload"), Unreachable),
+        (oci(416, "BLOB_UPLOAD_INVALID", "First byte of the layer part is 0 instead of 5"), Unreachable),
+        (oci(429, "TOOMANYREQUESTS", "Rate exceeded"), Throttled),
+        (oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart"), NotAllowed),
+        (oci(403, "DENIED", "Your authorization token has expired."), Unreachable),
+        (Reply(401, b"Not Authorized\n"), Unreachable),
+        (Reply(500, b"oops"), Unreachable),
+        (Reply(201, b"x", length=9, reset=True), Unreachable),
+    ],
+)
+def test_each_end_of_an_upload_is_an_error_of_its_kind(world: World, reply: Reply, expected: type) -> None:
+    world.script.replies += [accepted(world), reply]
+    with pytest.raises(expected, match="upload sha256:"):
+        world.target().upload(DEV, RIGHT, 5, [b"right"])
+
+
+def test_an_upload_that_is_refused_before_its_end_says_why(world: World) -> None:
+    denied = oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart")
+    world.script.replies += [accepted(world), Reply(denied.status, denied.body, denied.headers, deaf=True)]
+    with pytest.raises((NotAllowed, Unreachable)):  # the reset of the socket may overtake the answer
+        world.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
+
+
+def test_a_mount_that_opens_an_upload_is_gone_on_with(world: World) -> None:
+    target = world.target()
+    world.script.replies += [accepted(world), Reply(201)]
+    assert target.mount(DEV, RIGHT, "team/base") is False
+    target.upload(DEV, RIGHT, 5, [b"right"])
+    assert [a.method for a in world.script.asked] == ["POST", "PUT"]
+    assert f"mount={RIGHT.replace(':', '%3A')}&from=team%2Fbase" in world.script.asked[0].path
+
+
+# --- reading blobs
+
+
+def test_a_blob_is_asked_for_without_any_credentials(world: World) -> None:
+    world.script.replies += [Reply(200, b"right")]
+    assert read(world) == b"right"
+    assert world.sent_tokens() == [None]
+
+
+def test_a_redirect_of_a_blob_is_not_followed(world: World) -> None:
+    with scripted() as elsewhere:
+        world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/stolen"})]
+        with pytest.raises(Unreachable, match="307"):
+            read(world)
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_body_that_ends_early_is_unreachable_not_the_end(world: World, reset: bool) -> None:
+    world.script.replies += [Reply(200, b"rig", length=5, reset=reset)]
+    with pytest.raises(Unreachable):
+        read(world)
+
+
+def test_a_body_longer_than_it_says_ends_where_it_said(world: World) -> None:
+    world.script.replies += [Reply(200, b"right and more", length=5)]
+    assert read(world) == b"right"
+
+
+def test_a_body_of_unknown_length_has_no_size(world: World) -> None:
+    world.script.replies += [Reply(200, b"right", length=-1, headers={"Connection": "close"})]
+    with world.source().open_blob(DEV, RIGHT) as stream:
+        assert stream.size is None
+        assert b"".join(stream) == b"right"
+
+
+def test_compression_on_the_way_is_not_undone(world: World) -> None:
+    world.script.replies += [Reply(200, b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})]
+    assert read(world) == b"\x1f\x8bnot really"
+    assert world.script.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_reading_goes_on_from_a_byte(world: World) -> None:
+    world.script.replies += [Reply(206, b"ght", {"Content-Range": "bytes 2-4/5"})]
+    with world.source().open_blob(DEV, RIGHT, 2) as stream:
+        assert (stream.size, b"".join(stream)) == (5, b"ght")
+    assert world.script.asked[0].headers["Range"] == "bytes=2-"
+
+
+def test_a_store_that_knows_no_ranges_is_read_from_the_start(world: World) -> None:
+    world.script.replies += [Reply(200, b"right")]
+    with world.source().open_blob(DEV, RIGHT, 2) as stream:
+        assert (stream.size, b"".join(stream)) == (5, b"ght")
+
+
+def test_another_range_than_asked_for_is_refused(world: World) -> None:
+    world.script.replies += [Reply(206, b"right", {"Content-Range": "bytes 0-4/5"})]
+    with pytest.raises(Unreachable, match="another part"):
+        read(world, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(403, NotAllowed), (404, NotFound), (416, Unreachable), (500, Unreachable), (503, Throttled)],
+)
+def test_each_refusal_of_a_blob_is_an_error_of_its_kind(world: World, status: int, expected: type) -> None:
+    world.script.replies += [Reply(status, b"no")]
+    with pytest.raises(expected, match="read the blob sha256:"):
+        read(world)
+
+
+def test_a_blob_without_address_is_an_error_of_its_kind(world: World) -> None:
+    def refuse(**request: Any) -> dict[str, Any]:
+        body = {"Error": {"Code": "LayersNotFoundException", "Message": "The layer does not exist"}}
+        raise ClientError(body, "GetDownloadUrlForLayer")  # type: ignore[arg-type]
+
+    world.get_download_url_for_layer = refuse  # type: ignore[method-assign]
+    with pytest.raises(NotFound, match="rocketseat/widget-server"):
+        read(world)
+
+
+def test_a_slow_receiver_has_more_time_than_a_connection_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3 keeps a socket's time limit for connecting until the body is sent."""
+    target, limits = world.target(), list[tuple[str, float, float]]()
+    pool = target._registry._http._pool
+    request = pool.request
+
+    def watched(method: str, url: str, **more: Any) -> Any:
+        limits.append((method, more["timeout"].connect_timeout, more["timeout"].read_timeout))
+        return request(method, url, **more)
+
+    monkeypatch.setattr(pool, "request", watched)
+    world.script.replies += [accepted(world), Reply(201)]
+    target.upload(DEV, RIGHT, 5, [b"right"])
+    assert limits == [("POST", 3.0, 20.0), ("PUT", 120.0, 120.0)]
+
+
+# --- pacing
+
+
+def test_manifests_keep_to_a_rate() -> None:
+    now, slept = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(5, burst=2, clock=lambda: now[0], sleep=sleep)
+    for _ in range(12):
+        pace.wait()
+    assert now[0] == pytest.approx(2.0)
+    now[0] += 100  # a pause saves up no more than the burst
+    for _ in range(3):
+        pace.wait()
+    assert now[0] == pytest.approx(102.2)
+
+
+def test_a_rate_of_zero_never_waits() -> None:
+    assert Pace(0, sleep=lambda _: pytest.fail("waited")).wait() == 0

@@ -1,0 +1,312 @@
+"""The roles of template.yaml and spoke.yaml: what their functions need, and not a right more."""
+
+import json
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from support.stacks.templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.registry_buses import EventBridgeBuses
+from tallyman.adapters.aws.rollouts import LambdaRollOuts
+from tallyman.bootstrap.adapters import Adapters
+from tallyman.bootstrap.services import SERVICES, retention_needs
+from tallyman.domain.names import Registry
+from tallyman.settings import Settings
+
+READ_ONLY = ("Describe", "Get", "List", "BatchGet", "BatchCheck")
+# What the runtime itself needs, whatever the adapters are: logs, traces, and the function's own queue.
+RUNTIME = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+POLLING = {"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+# These take no resource: AWS defines none for them.
+EVERYWHERE = {
+    "ecr:GetAuthorizationToken",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+    "cloudtrail:LookupEvents",
+    "ecs:ListClusters",
+    "ecs:ListTasks",  # of container instances; tasks on Fargate have none
+    "lambda:ListFunctions",
+    "batch:DescribeJobDefinitions",
+    "ecr:DescribeRegistry",
+    "ecs:DescribeTaskDefinition",
+    "ecs:RegisterTaskDefinition",
+    "ecs:ListServices",  # takes a cluster as condition only
+    "inspector2:ListCoverage",
+}
+
+
+def role(function: str) -> dict[str, Any]:
+    return hub()["Resources"][logical_id(function) + "Role"]["Properties"]
+
+
+def writes(granted: set[str], service: str) -> set[str]:
+    names = {a.removeprefix(f"{service}:") for a in granted if a.startswith(f"{service}:")}
+    return {name for name in names if not name.startswith(READ_ONLY)}
+
+
+def roles() -> dict[str, dict[str, Any]]:
+    return of_type(hub(), "AWS::IAM::Role") | {f"spoke {n}": r for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
+
+
+def test_there_is_one_role_per_function_and_lambda_alone_may_be_it() -> None:
+    assert set(of_type(hub(), "AWS::IAM::Role")) == {logical_id(name) + "Role" for name in FUNCTIONS}
+    for name in FUNCTIONS:
+        (statement,) = role(name)["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+        assert "ManagedPolicyArns" not in role(name)
+
+
+@pytest.mark.parametrize("name", sorted(roles()))
+def test_no_action_has_a_wildcard_and_a_star_stands_only_where_no_resource_can(name: str) -> None:
+    for statement in statements(roles()[name]):
+        assert statement["Effect"] == "Allow"
+        assert not [a for a in listed(statement["Action"]) if "*" in a]
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= EVERYWHERE
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nobody_may_update_or_delete_in_the_ledger(name: str) -> None:
+    for statement in statements(role(name)):
+        if any("LedgerTable" in json.dumps(r) for r in listed(statement["Resource"])):
+            assert set(listed(statement["Action"])) <= {
+                "dynamodb:PutItem",
+                "dynamodb:GetItem",
+                "dynamodb:BatchGetItem",
+                "dynamodb:Query",
+                "dynamodb:ConditionCheckItem",
+            }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_only_promote_image_may_push_and_only_apply_retention_may_delete_an_image(name: str) -> None:
+    written = writes(actions(role(name)), "ecr")
+    assumed = json.dumps([s["Resource"] for s in statements(role(name)) if s["Action"] == "sts:AssumeRole"])
+    if name == "promote_image":
+        assert written - {"StartImageScan"} == {
+            "CompleteLayerUpload",
+            "CreateRepository",
+            "InitiateLayerUpload",
+            "PutImage",
+            "SetRepositoryPolicy",
+            "UploadLayerPart",
+        }
+        assert "spoke-push" in assumed
+    elif name == "apply_retention":
+        assert written - {"StartImageScan"} == {"BatchDeleteImage", "UpdateImageStorageClass"}
+        assert "spoke-push" not in assumed
+    else:
+        assert written <= {"StartImageScan"}
+        assert "spoke-push" not in assumed
+    assert ("spoke-remove" in assumed) is (name == "apply_retention")
+
+
+def test_the_archive_can_not_be_emptied_by_any_role() -> None:
+    for name in FUNCTIONS:
+        assert {a for a in actions(role(name)) if a.startswith("s3:")} <= {
+            "s3:GetObject",
+            "s3:PutObject",
+            "s3:ListBucket",
+        }
+
+
+def test_a_function_assumes_only_roles_of_its_own_stack() -> None:
+    for name in FUNCTIONS:
+        for statement in statements(role(name)):
+            if "sts:AssumeRole" in listed(statement["Action"]):
+                for resource in listed(statement["Resource"]):
+                    assert ":iam::*:role/${AWS::StackName}-spoke-" in text(resource)
+
+
+def test_what_runs_is_moved_by_roll_out_alone_and_only_what_the_parameters_name() -> None:
+    for template, roles_of in ((hub(), [f"{logical_id(name)}Role" for name in FUNCTIONS]), (spoke(), ["RollOutRole"])):
+        for name in roles_of:
+            for statement in statements(of_type(template, "AWS::IAM::Role")[name]):
+                moved = {"ecs:UpdateService", "lambda:UpdateFunctionCode", "iam:PassRole"} & set(
+                    listed(statement["Action"])
+                )
+                if moved:
+                    assert name == "RollOutRole"
+                    assert text(statement["Resource"]).startswith("${RollOut")
+
+
+def trusted(spoke_role: str) -> set[str]:
+    """The hub functions that a spoke's role trusts."""
+    (statement,) = of_type(spoke(), "AWS::IAM::Role")[spoke_role]["AssumeRolePolicyDocument"]["Statement"]
+    assert text(statement["Principal"]["AWS"]) == "arn:${AWS::Partition}:iam::${HubAccount}:root"
+    prefix, suffix = "arn:${AWS::Partition}:iam::${HubAccount}:role/${HubStack}-", "-${HubRegion}"
+    arns = {text(arn) for arn in listed(statement["Condition"]["ArnLike"]["aws:PrincipalArn"])}
+    assert all(arn.startswith(prefix) and arn.endswith(suffix) for arn in arns)
+    return {arn.removeprefix(prefix).removesuffix(suffix).replace("-", "_") for arn in arns}
+
+
+def test_a_spokes_role_trusts_exactly_the_functions_that_may_assume_it() -> None:
+    for power, logical in (
+        ("read", "ReadRole"),
+        ("push", "PushRole"),
+        ("remove", "RemoveRole"),
+        ("roll-out", "RollOutRole"),
+    ):
+        may = {
+            name
+            for name in FUNCTIONS
+            if any(f"-spoke-{power}" in json.dumps(s["Resource"]) for s in statements(role(name)))
+        }
+        assert trusted(logical) == may
+
+
+def test_the_names_in_a_spokes_trust_are_the_names_of_the_hubs_roles() -> None:
+    for name in FUNCTIONS:
+        assert text(role(name)["RoleName"]) == f"${{AWS::StackName}}-{name.replace('_', '-')}-${{AWS::Region}}"
+
+
+def test_every_spoke_role_asks_for_the_organization_where_one_is_given() -> None:
+    for name in ("ReadRole", "PushRole", "RemoveRole", "RollOutRole", "PeopleRole", "PeopleChangeRole"):
+        (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
+        condition = statement["Condition"]["StringEquals"]["Fn::If"]
+        assert condition == [
+            "HasOrganization",
+            {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}},
+            {"Ref": "AWS::NoValue"},
+        ]
+
+
+def test_each_spoke_role_has_one_power() -> None:
+    found = {n: writes(actions(r), "ecr") for n, r in of_type(spoke(), "AWS::IAM::Role").items()}
+    assert found["ForwardRole"] == set()
+    assert found["ReadRole"] <= {"StartImageScan"}
+    assert "BatchDeleteImage" not in found["PushRole"]
+    assert found["RemoveRole"] == {"BatchDeleteImage", "UpdateImageStorageClass"}
+
+
+def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
+    read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
+    wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
+    services = ("ecr:", "cloudtrail:", "ecs:", "lambda:", "batch:", "inspector2:")
+    removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
+    assert read == {a for a in wanted if a.startswith(services)} - removing | set(EventBridgeBuses.PERMISSIONS)
+    moving = ("ecs:", "lambda:", "iam:")
+    assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {
+        a for a in actions(role("roll_out")) if a.startswith(moving)
+    } | {a for a in LambdaRollOuts.PERMISSIONS if a.startswith("ecr:")}
+    push = of_type(spoke(), "AWS::IAM::Role")["PushRole"]
+    assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
+
+
+def unmade(monkeypatch: pytest.MonkeyPatch) -> Adapters:
+    """Adapters that are made when they are first asked for, and reach nothing."""
+    settings = Settings(
+        stack="tallyman",
+        hub=Registry("111111111111", "us-east-2"),
+        policy=ROOT / "layers/policy/tallyman.yaml",
+        **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
+        **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
+    )
+    monkeypatch.setattr("tallyman.bootstrap.services.publish", lambda *adapters: None)
+    return Adapters(settings, MagicMock(spec=Clients))
+
+
+def permissions(adapters: Adapters) -> set[str]:
+    """What those that were made declare."""
+    made = [adapter for key, adapter in vars(adapters).items() if key != "clients"]
+    return {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
+
+
+def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
+    adapters = unmade(monkeypatch)
+    SERVICES[name](adapters)
+    if FUNCTIONS[name]:
+        assert adapters.dead_letters
+    found = permissions(adapters)
+    # The roles of spokes are for registries and their buses; who asks for one always asks for registries too.
+    return found | (set(Clients.PERMISSIONS) if any(a.startswith("ecr:") for a in found) else set())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = RUNTIME | (POLLING if FUNCTIONS[name] else set())
+    assert actions(role(name)) - runtime == declared(name, monkeypatch)
+
+
+def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = unmade(monkeypatch)
+    retention_needs(adapters)
+    assert adapters.lifecycle
+    statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    layers = {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"}  # a plan reads no bytes of layers
+    needed = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - layers
+    assert {"ecr:GetLifecyclePolicy", "ecr:DescribeRegistry", "ecs:ListTasks"} <= needed
+    assert needed - allowed == set()
+
+
+def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = unmade(monkeypatch)
+    retention_needs(adapters)
+    assert adapters.lifecycle
+    assert adapters.view
+    assert adapters.guards
+    of_functions = {"ecr:BatchCheckLayerAvailability", "ecr:DescribeImageScanFindings", "ecr:StartImageScan"}
+    reading = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - of_functions
+    roles = of_type(spoke(), "AWS::IAM::Role")
+    assert actions(roles["PeopleRole"]) == reading
+    assert not writes(reading, "ecr")
+    changing = unmade(monkeypatch)
+    assert changing.target
+    assert changing.remover
+    keys = {"kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"}
+    assert actions(roles["PeopleChangeRole"]) == permissions(changing) - {"ecr:BatchDeleteImage"} | keys
+
+
+def test_a_role_of_people_trusts_roles_of_the_hubs_account_that_its_own_parameter_names() -> None:
+    for name, parameter in (("PeopleRole", "PeopleRoles"), ("PeopleChangeRole", "PeopleChangeRoles")):
+        (statement,) = of_type(spoke(), "AWS::IAM::Role")[name]["AssumeRolePolicyDocument"]["Statement"]
+        assert text(statement["Principal"]["AWS"]) == "arn:${AWS::Partition}:iam::${HubAccount}:root"
+        assert statement["Condition"]["ArnLike"] == {"aws:PrincipalArn": {"Ref": parameter}}
+        assert spoke()["Parameters"][parameter]["Default"] == ""
+    assert spoke()["Resources"]["PeopleRole"]["Condition"] == "CreatesPeopleRole"
+    assert spoke()["Resources"]["PeopleChangeRole"]["Condition"] == "CreatesPeopleChangeRole"
+
+
+def test_people_may_ask_to_be_the_roles_of_people_and_no_function_may() -> None:
+    policy = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (asked,) = [s for s in policy if s["Action"] == "sts:AssumeRole"]
+    names = {text(spoke()["Resources"][r]["Properties"]["RoleName"]) for r in ("PeopleRole", "PeopleChangeRole")}
+    assert {text(r).rpartition("/")[2] for r in asked["Resource"]} == {
+        n.replace("${HubStack}", "${AWS::StackName}") for n in names
+    }
+    assert not [name for name in FUNCTIONS if "spoke-people" in json.dumps(role(name))]
+
+
+def test_keys_of_images_are_used_through_ecr_alone_by_whoever_creates_repositories() -> None:
+    policy = hub()["Resources"]["ImagesKeyPolicy"]
+    assert policy["Properties"]["Roles"] == [{"Ref": "PromoteImageRole"}]
+    found = list(policy["Properties"]["PolicyDocument"]["Statement"])
+    for name in of_type(spoke(), "AWS::IAM::Role"):
+        keys = [s for s in statements(of_type(spoke(), "AWS::IAM::Role")[name]) if s.get("Sid") == "ImagesKeys"]
+        creates = "ecr:CreateRepository" in actions(of_type(spoke(), "AWS::IAM::Role")[name])
+        assert len(keys) == creates
+        found += keys
+    assert len(found) == 3
+    for statement in found:
+        assert statement["Action"] == ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"]
+        assert statement["Resource"] == {"Ref": "ImagesKeyArns"}
+        assert text(statement["Condition"]["StringLike"]["kms:ViaService"]) == "ecr.*.${AWS::URLSuffix}"
+
+
+def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
+    readers = {name for name in FUNCTIONS if "ecr:BatchGetImage" in actions(role(name))}
+    excluded = {text(p["PrincipalArn"]) for p in of_type(hub(), "AWS::ECR::PullTimeUpdateExclusion").values()}
+    assert excluded == {f"${{{logical_id(name)}Role.Arn}}" for name in readers}
+    # in other regions of the hub's account functions read with the same roles, which the spoke knows by name
+    named = {
+        (each.get("Condition"), text(each["Properties"]["PrincipalArn"]).rpartition("role/")[2])
+        for each in spoke()["Resources"].values()
+        if each["Type"] == "AWS::ECR::PullTimeUpdateExclusion"
+    }
+    own = {("InHubAccount", f"${{HubStack}}-{name.replace('_', '-')}-${{HubRegion}}") for name in readers}
+    others = {("InOtherAccount", "${HubStack}-spoke-read"), ("PeopleReadElsewhere", "${HubStack}-spoke-people")}
+    assert named == own | others

@@ -1,0 +1,1 @@
+"""Builds with Docker, real and scripted."""

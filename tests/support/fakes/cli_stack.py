@@ -1,0 +1,169 @@
+"""A stack in memory behind the commands: fakes of the ports, and the real services that react while a command waits."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from support.fakes.ports import (
+    FakeAnnouncements,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakePeople,
+    FakeRegistries,
+    FakeSigning,
+    FakeState,
+)
+from support.images.builders import DEV, Built, push_event
+from tallyman.adapters.files import policy_file
+from tallyman.bootstrap.services import SERVICES
+from tallyman.domain.history.facts import Via
+from tallyman.domain.images.details import ScanReport
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import TallymanError
+from tallyman.services.deciding.evaluator import Judge
+from tallyman_cli.main import app
+from tallyman_cli.shared import context
+
+POLICY = """\
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2, 222222222222/sa-east-1]}
+repositories:
+  - match: rocketseat/*
+    create: {immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true}
+    tags:   {allow: [semver, semver-commit, latest]}
+    verify: {layers: content}
+    promotions:
+      - {from: dev, to: prod, tags: [semver, semver-commit], gates: {verified: true, scan: {max: {critical: 0}}}}
+"""
+
+
+@dataclass
+class World:
+    """The stack, and what happens to it. `works`: whether its functions take up messages while a command waits."""
+
+    policy: Policy
+    clock: FakeClock = field(default_factory=FakeClock)
+    state: FakeState = field(default_factory=FakeState)
+    archive: FakeArchive = field(default_factory=FakeArchive)
+    hints: FakeHints = field(default_factory=FakeHints)
+    notices: FakeNotices = field(default_factory=FakeNotices)
+    announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
+    people: FakePeople = field(default_factory=FakePeople)
+    signing: FakeSigning = field(default_factory=FakeSigning)
+    works: bool = True
+    slept: float = 0.0
+    dead_letters: list[str] = field(default_factory=list)
+    sweeps: list[Any] = field(default_factory=list)
+    reconciled: Callable[[Any], dict[str, Any]] = lambda payload: {}
+    sender: str = "AROAEXAMPLE:ana"
+
+    def __post_init__(self) -> None:
+        self.ledger = FakeLedger(self.state)
+        self.registries = FakeRegistries(self.clock)
+        self.registries.add(DEV)
+        self.stack = context.Stack(
+            hub=DEV.registry,
+            ledger=self.ledger,
+            state=self.state,
+            archive=self.archive,
+            hints=self.hints,
+            source=self.registries,
+            registries=self.registries,
+            target=self.registries,
+            reconcile=self._reconcile,
+            read_policy=policy_file.loads,
+            given=self.policy,
+            clock=self.clock,
+            sleep=self._sleep,
+            monotonic=lambda: self.slept,
+        )
+
+    @property
+    def adapters(self) -> Any:
+        """What bootstrap builds services from, with fakes."""
+        judge = Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+        return SimpleNamespace(
+            policy=self.policy,
+            source=self.registries,
+            view=self.registries,
+            target=self.registries,
+            ledger=self.ledger,
+            state=self.state,
+            archive=self.archive,
+            hints=self.hints,
+            notices=self.notices,
+            announcements=self.announcements,
+            people=self.people,
+            signing=self.signing,
+            layer_uploads=self.registries,
+            judge=judge,
+            clock=self.clock,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> Result:
+        """The command with these arguments."""
+        return CliRunner(env=environment).invoke(app, list(arguments))
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        """What the command prints with --json."""
+        result = self.run(*arguments, "--json")
+        assert result.exit_code == status, result.output
+        return json.loads(result.stdout)
+
+    def push(self, built: Built, tag: str | None, place: Repository = DEV, *, told: bool = True) -> Digest:
+        """A client's push; `told`: with ECR's events, which record_push and verify_digest react to."""
+        self.registries.push(place, built, tag)
+        if told:
+            for digest in built.manifests:
+                event = push_event(place, digest, tag if digest == built.digest else "", at=self.clock())
+                self.service("record_push").handle(json.dumps(event))
+                self.service("verify_digest").handle(json.dumps(event), lambda: float("inf"))
+        return built.digest
+
+    def scan(self, built: Built, counts: dict[str, int] | None = None, place: Repository = DEV) -> None:
+        """A scan of every platform image ends."""
+        for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
+            report = ScanReport("complete", counts or {}, completed_at=self.clock())
+            self.service("record_scan").record(place, digest, report, Via.EVENT)
+            self.adapters.judge.digest(digest)
+
+    def service(self, name: str) -> Any:
+        """The service behind a function, wired as bootstrap wires it."""
+        return SERVICES[name](self.adapters)
+
+    def work(self) -> None:
+        """The functions take up what is in their queues."""
+        handed: dict[str, tuple[str, tuple[Any, ...]]] = {
+            "commands": ("record_command", (self.sender, self.clock())),
+            "verify": ("verify_digest", (lambda: float("inf"),)),
+            "promote": ("promote_image", (lambda: float("inf"),)),
+        }
+        while sent := [row for row in self.hints.take() if row[2] == 0]:
+            for queue, body, _ in sent:
+                function, more = handed[queue]
+                self.clock.advance(milliseconds=1)  # no two functions ever run at the very same moment
+                try:
+                    self.service(function).handle(json.dumps(body), *more)
+                except TallymanError as error:
+                    if error.retryable:
+                        raise
+                    self.dead_letters.append(str(error))
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        self.clock.advance(seconds=seconds)
+        if self.works:
+            self.work()
+
+    def _reconcile(self, payload: Any) -> dict[str, Any]:
+        self.sweeps.append(payload)
+        return self.reconciled(payload)

@@ -1,0 +1,324 @@
+"""In-memory fakes of every port, a clock to set, and crashes at will. The contract suites hold them to the real ones.
+
+Facts and state go through the same codec as in DynamoDB, so that whatever does not survive JSON fails here too.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from support.fakes.registries import FakeRegistries
+from tallyman.adapters.dynamodb.codec import (
+    Plain,
+    change_to_plain,
+    fact_from_plain,
+    fact_to_plain,
+    state_from_plain,
+)
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.images.details import ApiCall, SigningStatus
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.times import sort_time
+from tallyman.errors import BadInput, DigestMismatch, StateMoved
+from tallyman.ports.records import Appended, StateChange, StateItem
+
+__all__ = [
+    "Crash",
+    "CrashAfter",
+    "FakeAnnouncements",
+    "FakeArchive",
+    "FakeClock",
+    "FakeHints",
+    "FakeLedger",
+    "FakeNotices",
+    "FakePeople",
+    "FakeRegistries",
+    "FakeSigning",
+    "FakeState",
+    "FakeTrail",
+]
+
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+class FakeClock:
+    """A `Clock` that stands still until it is moved."""
+
+    def __init__(self, now: datetime = datetime(2026, 11, 16, 1, 54, 34, tzinfo=UTC)) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> datetime:
+        """Moves on: `advance(hours=24)`."""
+        self.now += timedelta(**by)
+        return self.now
+
+
+class FakeState:
+    """`State`; `items` maps (pk, sk) to what lies in the table."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Plain] = {}
+        self.lock = threading.RLock()
+
+    def get(self, pk: str, sk: str) -> StateItem | None:
+        item = self.items.get((pk, sk))
+        return state_from_plain(item) if item else None
+
+    def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
+        return {key: state_from_plain(self.items[key]) for key in keys if key in self.items}
+
+    def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
+        for key in sorted(k for k in self.items if k[0] == pk and k[1].startswith(prefix)):
+            if key in self.items:
+                yield state_from_plain(self.items[key])
+
+    def put(self, change: StateChange) -> None:
+        item = change_to_plain(change)
+        with self.lock:
+            if not self.would_take(change):
+                raise StateMoved(f"write the state {change.pk} {change.sk}: another writer was faster")
+            self.items[change.pk, change.sk] = item
+
+    def delete(self, pk: str, sk: str, revision: int) -> None:
+        with self.lock:
+            item = self.items.get((pk, sk))
+            if item and item["revision"] != revision:
+                raise StateMoved(f"delete the state {pk} {sk}: another writer was faster")
+            self.items.pop((pk, sk), None)
+
+    def would_take(self, change: StateChange) -> bool:
+        """Whether the change's condition holds now."""
+        item = self.items.get((change.pk, change.sk))
+        return (int(item["revision"]) if item else 0) == change.revision
+
+
+class FakeLedger:
+    """`Ledger`, in one transaction with the state that it is given. `facts` are all of them, as they were written."""
+
+    def __init__(self, state: FakeState | None = None) -> None:
+        self.state = state or FakeState()
+        self.items: dict[tuple[str, str], Plain] = {}
+
+    @property
+    def facts(self) -> list[Fact]:
+        """All facts in the order of their writing."""
+        return [fact_from_plain(item) for item in self.items.values()]
+
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+        item = fact_to_plain(fact)
+        changes = [*([change] if change else []), *more]
+        after = [change_to_plain(each) for each in changes]
+        key = (str(item["pk"]), str(item["sk"]))
+        with self.state.lock:
+            if key in self.items:
+                return Appended.KNOWN
+            if not all(self.state.would_take(each) for each in changes):
+                raise StateMoved(f"write the fact {fact.kind.value} of {fact.partition}: nothing was written")
+            self.items[key] = item
+            self.state.items.update(zip(((each.pk, each.sk) for each in changes), after, strict=True))
+            return Appended.WRITTEN
+
+    def of_digest(self, digest: Digest) -> list[Fact]:
+        return list(self._read("pk", f"D#{digest}", newest_first=False))
+
+    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+        return self._read("repo_pk", f"R#{repository}", until)
+
+    def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
+        return self._read("tag_pk", f"T#{repository}:{tag}", until)
+
+    def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
+        return self._read("pk", f"E#{environment}/{repository}" if repository else f"E#{environment}")
+
+    def _read(self, key: str, value: str, until: datetime | None = None, newest_first: bool = True) -> Iterator[Fact]:
+        last = sort_time(until) + "#~" if until else "~"
+        rows = [item for item in self.items.values() if item.get(key) == value and str(item["sk"]) <= last]
+        for item in sorted(rows, key=lambda row: str(row["sk"]), reverse=newest_first):
+            yield fact_from_plain(item)
+
+
+class FakeArchive:
+    """`Archive`; `objects` maps (folder, digest) to bytes, and a test may damage them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, Digest], bytes] = {}
+
+    def put(self, folder: str, raw: bytes) -> Digest:
+        digest = Digest.of(raw)
+        self.objects.setdefault((folder, digest), raw)
+        return digest
+
+    def get(self, folder: str, digest: Digest) -> bytes | None:
+        raw = self.objects.get((folder, digest))
+        if raw is not None and Digest.of(raw) != digest:
+            raise DigestMismatch(f"the archive's object {folder}/{digest.hex} is not what its name says")
+        return raw
+
+
+@dataclass
+class FakeHints:
+    """`Hints`; `sent` are (queue, body, delay) in the order of sending."""
+
+    sent: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
+
+    def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
+        if not 0 <= delay <= 900:
+            raise BadInput(f"a hint's delay is 0 to 900 seconds, not {delay}")
+        self.sent.append((queue, dict(body), delay))
+
+    def to(self, queue: str) -> list[dict[str, Any]]:
+        """The bodies sent to one queue."""
+        return [body for name, body, _ in self.sent if name == queue]
+
+    def take(self, queue: str | None = None) -> list[tuple[str, dict[str, Any], int]]:
+        """Takes what was sent (to one queue) away and returns it, as a consumer would."""
+        taken = [row for row in self.sent if queue in (None, row[0])]
+        self.sent = [row for row in self.sent if queue not in (None, row[0])]
+        return taken
+
+
+@dataclass
+class FakeNotices:
+    """`Notices`; `published` are (subject, text, attributes)."""
+
+    published: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
+        self.published.append((subject, text, dict(attributes)))
+
+
+@dataclass
+class FakeAnnouncements:
+    """`Announcements`; `emitted` are (detail type, detail)."""
+
+    emitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None:
+        self.emitted.append((detail_type, dict(detail)))
+
+
+@dataclass
+class FakeTrail:
+    """`Trail`; a test fills `recorded`."""
+
+    recorded: list[ApiCall] = field(default_factory=list)
+
+    def calls(self, registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        rows = [c for c in self.recorded if c.repository.registry == registry and since <= c.at <= until]
+        yield from sorted(rows, key=lambda c: c.at)
+
+
+@dataclass
+class FakePeople:
+    """`People`; `ids` maps an entry (`role/release-managers`) to its unique id (`AROA…`)."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
+        who = sender_id.partition(":")[0]
+        return next((entry for entry in allowed if who and self.ids.get(entry) == who), None)
+
+
+@dataclass
+class FakeSigning:
+    """`SigningView`; a test sets the `statuses` of an image. `silent`: the registry does not say."""
+
+    statuses: dict[tuple[Repository, Digest], list[SigningStatus]] = field(default_factory=dict)
+    silent: bool = False
+
+    def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
+        return None if self.silent else list(self.statuses.get((repository, digest), []))
+
+
+class Crash(BaseException):
+    """The process dies here. Not an Exception: no `except Exception` may go on after it."""
+
+
+class CrashAfter:
+    """Makes the n-th call of any port die, before or after it did its work.
+
+    >>> crash = CrashAfter(3, when="after")
+    >>> service = build(ledger=crash.wrap(ledger), state=crash.wrap(state))
+
+    The wrapped ports share one count. `CrashAfter(0)` never crashes: run once with it and read `count`, then go
+    through 1 … count with both `when`. Each chunk of a blob and each item of an iterator counts as a call too.
+    """
+
+    def __init__(self, n: int = 0, when: str = "before") -> None:
+        if when not in ("before", "after"):
+            raise ValueError(f"when is before or after, not {when!r}")
+        self.n, self.when, self.count = n, when, 0
+        self.calls: list[str] = []
+        self._lock = threading.Lock()
+
+    def wrap(self, port: T) -> T:
+        """The port, counted."""
+        return cast("T", _Crashing(port, self))
+
+    @contextmanager
+    def counted(self, name: str) -> Iterator[None]:
+        """One call."""
+        with self._lock:
+            self.count += 1
+            mine = self.count == self.n
+            self.calls.append(name)
+        if mine and self.when == "before":
+            raise Crash(f"before call {self.n}: {name}")
+        yield
+        if mine and self.when == "after":
+            raise Crash(f"after call {self.n}: {name}")
+
+
+class _Crashing:
+    def __init__(self, port: Any, crash: CrashAfter) -> None:
+        self._port, self._crash = port, crash
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._port, name)
+        if not callable(value):
+            return value
+
+        @functools.wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._crash.counted(name):
+                result = value(*args, **kwargs)
+            if isinstance(result, AbstractContextManager):
+                return self._opened(name, result)
+            return self._items(name, result) if isinstance(result, Iterator) else result
+
+        return call
+
+    def _items(self, name: str, items: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with self._crash.counted(f"{name}: next"):
+                item = next(items, _END)
+            if item is _END:
+                return
+            yield item
+
+    @contextmanager
+    def _opened(self, name: str, manager: AbstractContextManager[Any]) -> Iterator[Any]:
+        with manager as stream:
+            yield _CrashingStream(stream, lambda: self._items(name, iter(stream)))
+
+
+@dataclass
+class _CrashingStream:
+    stream: Any
+    items: Callable[[], Iterator[bytes]]
+
+    @property
+    def size(self) -> int | None:
+        return cast("int | None", self.stream.size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.items()

@@ -1,0 +1,190 @@
+"""Promotions with fakes: the real services behind promote_image and the hints between them, in one process."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from support.fakes.ports import (
+    CrashAfter,
+    FakeAnnouncements,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakePeople,
+    FakeRegistries,
+    FakeSigning,
+    FakeState,
+)
+from support.fakes.recording import policy
+from support.images.builders import DEV, PROD, PROD_SA, Built, image, push_event, verified
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.errors import TallymanError
+from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.promotion.creations import Creations
+from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.promotion.targets import Targets
+from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_command import RecordCommand
+from tallyman.services.recording.record_image import RecordImage
+from tallyman.services.recording.record_push import RecordPush
+from tallyman.services.releases.pointer import Releases, release_partition
+from tallyman.services.releases.roll_back import RollBacks
+
+PLACES = (PROD, PROD_SA)
+
+
+@dataclass
+class Harbour:
+    """Everything outside a promotion, which outlives the workers that `worker` starts."""
+
+    policy: Policy = field(default_factory=lambda: policy(verified=True))
+    clock: FakeClock = field(default_factory=FakeClock)
+    state: FakeState = field(default_factory=FakeState)
+    hints: FakeHints = field(default_factory=FakeHints)
+    notices: FakeNotices = field(default_factory=FakeNotices)
+    announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
+    signing: FakeSigning = field(default_factory=lambda: FakeSigning(silent=True))
+    refused: list[TallymanError] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.registries = FakeRegistries(self.clock)
+        for place in (DEV, *PLACES):
+            self.registries.add(place)
+        self.ledger = FakeLedger(self.state)
+
+    def worker(self, crash: CrashAfter | None = None) -> PromoteImage:
+        """promote_image, as one process has it; `crash` kills it."""
+        wrap = (crash or CrashAfter()).wrap
+        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
+        hints, notices, announcements = wrap(self.hints), wrap(self.notices), wrap(self.announcements)
+        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        creations = Creations(self.policy, registries, registries, state, self.clock)
+        targets = Targets(self.policy, registries, registries, creations, ledger, self.clock)
+        releases = Releases(self.policy, ledger, state, announcements, self.clock)
+
+        def sleep(seconds: float) -> None:
+            self.clock.advance(seconds=seconds)
+
+        back = RollBacks(self.policy, registries, ledger, state, hints, releases, self.clock, sleep)
+        return PromoteImage(
+            policy=self.policy,
+            source=registries,
+            target=registries,
+            targets=targets,
+            ledger=ledger,
+            state=state,
+            hints=hints,
+            judge=judge,
+            releases=releases,
+            clock=self.clock,
+            roll_backs=back,
+            sleep=sleep,
+            signing=ReadSigning(self.policy, self.signing, ledger, self.clock),
+        )
+
+    @property
+    def judge(self) -> Judge:
+        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+
+    def push(self, built: Built, tag: str) -> Digest:
+        """A push to dev, recorded and verified; the hint to promote it waits."""
+        self.clock.advance(seconds=1)
+        self.registries.push(DEV, built, tag)
+        images = RecordImage(
+            self.policy, self.registries, self.ledger, self.state, FakeArchive(), self.notices, self.judge, self.clock
+        )
+        calls = RecordCall(self.policy, self.ledger, images, self.clock)
+        record = RecordPush(self.policy, self.state, self.judge, images, calls, self.clock)
+        for digest in built.manifests:
+            event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
+            record.handle(json.dumps(event))
+        check = {"name": "manifest_digest", "verdict": "passed", "reason": ""}
+        self.ledger.append(verified(built.digest, at=self.clock(), seen=self.clock(), checks=[check]))
+        self.judge.digest(built.digest)
+        return built.digest
+
+    def work(self, until: timedelta = timedelta(minutes=10), meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Takes up hints in the order in which they are due, the clock moving on with them, until none is left that is
+        due within `until`. `meanwhile` runs before each."""
+        begun = self.clock()
+        due = [(begun + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
+        while due:
+            due.sort(key=lambda pair: pair[0])
+            at, body = due.pop(0)
+            if at - begun > until:
+                self.hints.send("promote", body)
+                continue
+            self.clock.now = max(self.clock() + timedelta(milliseconds=1), at)
+            meanwhile()
+            self.handle(body)
+            now = self.clock()
+            due += [(now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("promote")]
+
+    def handle(self, body: Mapping[str, Any], worker: PromoteImage | None = None) -> str:
+        """One message; what is refused goes to `refused`."""
+        try:
+            outcome = (worker or self.worker()).handle(json.dumps(body), lambda: 900.0)
+        except TallymanError as error:
+            if error.retryable:
+                raise
+            self.refused.append(error)
+            outcome = f"dead letter: {error}"
+        self.outcomes.append(outcome)
+        return outcome
+
+    # --- what a test asks
+
+    def tags(self, tag: str) -> list[Digest | None]:
+        """What the tag names in each registry of prod."""
+        return [self.registries.tag_of(place, tag) for place in PLACES]
+
+    def released(self) -> Digest | None:
+        """What prod runs."""
+        item = self.state.get(release_partition("prod"), DEV.name)
+        return Digest(item.data["digest"]) if item else None
+
+    def pending(self) -> list[Mapping[str, Any]]:
+        """What waits for prod."""
+        return [item.data for item in self.state.list(pending_partition("prod"))]
+
+    def facts(self, kind: Kind) -> list[Fact]:
+        return [f for f in self.ledger.facts if f.kind is kind]
+
+    def end(self) -> tuple[Any, ...]:
+        """All that people and programs can see of how it ended, without times and numbers of tries."""
+        tags = {str(p): dict(self.registries.held(p).tags) for p in PLACES}
+        manifests = {str(p): set(self.registries.held(p).manifests) for p in PLACES}
+        promoted = sorted((f.digest, tuple(f.detail["tags"])) for f in self.facts(Kind.PROMOTED))
+        told = {(d["id"], d["digest"]) for _, d in self.announcements.emitted}
+        return tags, manifests, promoted, self.released(), len(told), self.pending()
+
+
+def one() -> tuple[Harbour, Digest]:
+    """A harbour with one image that waits to be promoted as v1.0.0."""
+    harbour = Harbour()
+    return harbour, harbour.push(image("a"), "v1.0.0")
+
+
+def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
+    """A person asks; what is enqueued then is not taken up yet."""
+    record = RecordCommand(
+        harbour.policy,
+        harbour.ledger,
+        harbour.state,
+        FakePeople(),
+        harbour.hints,
+        harbour.notices,
+        harbour.judge,
+        harbour.clock,
+    )
+    harbour.clock.advance(seconds=1)
+    body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
+    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock())

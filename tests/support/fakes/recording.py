@@ -1,0 +1,141 @@
+"""Everything that records, wired with fakes: what bootstrap does with the real adapters."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from support.fakes.ports import (
+    CrashAfter,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakeRegistries,
+    FakeSigning,
+    FakeState,
+    FakeTrail,
+)
+from support.images.builders import DEV, PROD, PROD_SA
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import Row, history
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.reconcile.read_trail import ReadTrail
+from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.reconcile.sweep import Sweep
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_image import RecordImage
+from tallyman.services.recording.record_push import RecordPush
+from tallyman.services.recording.record_scan import RecordScan
+
+
+def policy(**gates: Any) -> Policy:
+    """dev → prod (two regions) for rocketseat/*, semver tags, with these gates."""
+    promotion = {"from": "dev", "to": "prod", "tags": ["semver", "semver-commit"], "gates": gates}
+    return Policy.parse(
+        {
+            "environments": {
+                "dev": {"registries": [str(DEV.registry)]},
+                "prod": {"registries": [str(PROD.registry), str(PROD_SA.registry)]},
+            },
+            "repositories": [
+                {
+                    "match": "rocketseat/*",
+                    "create": {"immutable": True, "mutable_tags": ["latest"]},
+                    "tags": {"allow": ["semver", "semver-commit", "latest"]},
+                    "promotions": [promotion],
+                }
+            ],
+        }
+    )
+
+
+@dataclass
+class World:
+    """Fakes of everything outside, which outlive the processes that `at_work` starts."""
+
+    policy: Policy = field(default_factory=policy)
+    clock: FakeClock = field(default_factory=FakeClock)
+    state: FakeState = field(default_factory=FakeState)
+    archive: FakeArchive = field(default_factory=FakeArchive)
+    hints: FakeHints = field(default_factory=FakeHints)
+    notices: FakeNotices = field(default_factory=FakeNotices)
+    trail: FakeTrail = field(default_factory=FakeTrail)
+    signing: FakeSigning = field(default_factory=lambda: FakeSigning(silent=True))
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.registries = FakeRegistries(self.clock)
+        for place in (DEV, PROD, PROD_SA):
+            self.registries.add(place)
+        self.ledger = FakeLedger(self.state)
+
+    def at_work(self, crash: CrashAfter | None = None) -> "Staff":
+        """The services, as one process has them; `crash` kills it."""
+        wrap = (crash or CrashAfter()).wrap
+        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
+        hints, notices, archive = wrap(self.hints), wrap(self.notices), wrap(self.archive)
+        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        signing = ReadSigning(self.policy, self.signing, ledger, self.clock)
+        images = RecordImage(self.policy, registries, ledger, state, archive, notices, judge, self.clock, signing)
+        calls = RecordCall(self.policy, ledger, images, self.clock)
+        record = RecordPush(self.policy, state, judge, images, calls, self.clock)
+        scans = RecordScan(registries, ledger, archive, judge, self.clock)
+        waiting = Waiting(self.policy, registries, ledger, state, hints, judge, scans, self.clock)
+        sweep = Sweep(self.policy, registries, ledger, state, notices, images, waiting, self.clock)
+        trail = ReadTrail(wrap(self.trail), ledger, state, calls, self.clock)
+        return Staff(record, scans, judge, Reconcile(self.policy, registries, state, sweep, waiting, trail, self.clock))
+
+    def told(self, *events: Mapping[str, Any]) -> None:
+        """record_push gets these events."""
+        staff = self.at_work()
+        for event in events:
+            staff.record.handle(json.dumps(event))
+
+    def reconcile(self, event: Mapping[str, Any] | None = None, left: Any = lambda: 900.0) -> dict[str, Any]:
+        """One run of reconcile; without an event a person's run of everything."""
+        self.runs += 1
+        return self.at_work().reconcile.run(event or {}, f"request-{self.runs}", left)
+
+    def rows(self, repository: Repository = DEV, tag: str | None = None) -> list[Row]:
+        """The history of a repository, oldest first."""
+        rows = history(f for f in self.ledger.facts if f.repository == repository)
+        return [r for r in reversed(rows) if tag is None or r.tag == tag]
+
+    def facts(self, kind: Kind) -> list[Fact]:
+        """All facts of a kind."""
+        return [f for f in self.ledger.facts if f.kind is kind]
+
+    def points_to(self, tag: str, repository: Repository = DEV) -> Digest | None:
+        """What the state says."""
+        item = self.state.get(tag_partition(repository), tag)
+        return item.data["digest"] if item else None
+
+    def verify(self, digest: Digest, at: datetime | None = None) -> None:
+        """As verify_digest would write it."""
+        from support.images.builders import verified
+
+        check = {"name": "manifest_digest", "verdict": "passed", "reason": ""}
+        now = at or self.clock()
+        self.ledger.append(verified(digest, at=now, seen=now, checks=[check]))
+
+
+@dataclass
+class Staff:
+    """The services of one process."""
+
+    record: RecordPush
+    scans: RecordScan
+    judge: Judge
+    reconcile: Reconcile
+
+
+SCHEDULE = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+HOUR = timedelta(hours=1)

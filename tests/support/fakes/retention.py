@@ -1,0 +1,152 @@
+"""apply_retention on fakes: a repository of dev, what runs, and a registry that removes as ECR does."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from support.fakes.ports import (
+    CrashAfter,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakeRegistries,
+    FakeState,
+)
+from support.images.builders import DEV, PROD, PROD_SA, Built, image
+from support.images.inventories import retention_policy
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.retention import Reading
+from tallyman.domain.usage import Use
+from tallyman.services.retention.apply_retention import ApplyRetention
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.retention.plan_retention import planned
+from tallyman.services.shared.lease import Leases
+
+ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce: true}"
+
+
+@dataclass
+class FakeUsage:
+    """`UsageReadings` that a test fills. `asked` runs before each answer."""
+
+    uses: list[Use] = field(default_factory=list)
+    error: str | None = None
+    asked: Callable[[], None] = lambda: None
+    times: int = 0
+
+    def readings(self, registry: Registry, at: datetime) -> list[Reading]:
+        if registry != DEV.registry:
+            return [Reading("ECS", registry, at)]
+        self.times += 1
+        self.asked()
+        return [Reading("ECS", registry, at, tuple(self.uses), self.error)]
+
+
+@dataclass
+class FakeRemover:
+    """`ImageRemover` over the fake registries."""
+
+    registries: FakeRegistries
+    calls: list[list[Digest]] = field(default_factory=list)
+    stored: dict[Digest, bool] = field(default_factory=dict)
+    fails: dict[Digest, str] = field(default_factory=dict)
+
+    def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
+        assert len(digests) <= 100
+        self.calls.append(list(digests))
+        for digest in digests:
+            if digest not in self.fails and self.registries.describe(repository, [digest]):
+                self.registries.delete(repository, digest)
+        return {digest: why for digest, why in self.fails.items() if digest in digests}
+
+    def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
+        self.stored[digest] = archive
+
+
+@dataclass
+class FakeReplication:
+    """`Replication`: the registries that a removal reaches."""
+
+    reached: list[Registry] = field(default_factory=list)
+
+    def removal_reaches(self, repository: Repository) -> list[Registry]:
+        return self.reached
+
+
+class Retaining:
+    """Everything outside of one run, which outlives the workers that `worker` starts."""
+
+    def __init__(self, text: str = ENFORCED) -> None:
+        self.policy = retention_policy(text)
+        self.clock, self.state, self.archive = FakeClock(), FakeState(), FakeArchive()
+        self.hints, self.notices = FakeHints(), FakeNotices()
+        self.registries = FakeRegistries(self.clock)
+        for place in (DEV, PROD, PROD_SA):
+            self.registries.add(place)
+        self.ledger = FakeLedger(self.state)
+        self.usage, self.replication = FakeUsage(), FakeReplication()
+        self.remover = FakeRemover(self.registries)
+
+    def push(self, tag: str | None, built: Built | None = None) -> Digest:
+        """An image that was pushed a day after the one before."""
+        self.clock.advance(days=1)
+        return self.registries.push(DEV, built or image(tag or "untagged"), tag)
+
+    def versions(self, number: int) -> list[Digest]:
+        """v1.0.0, v1.1.0 and so on; then a day passes."""
+        found = [self.push(f"v1.{n}.0") for n in range(number)]
+        self.clock.advance(days=1)
+        return found
+
+    def needs(self, wrap: Callable[[Any], Any] = lambda port: port) -> tuple[Needs, TakeInventory]:
+        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
+        needs = Needs(self.policy, registries, ledger, state, self.replication, self.usage, self.clock)
+        return needs, TakeInventory(self.policy, registries, wrap(self.archive))
+
+    def worker(self, crash: CrashAfter | None = None) -> ApplyRetention:
+        """apply_retention, as one process has it; `crash` kills it."""
+        wrap = (crash or CrashAfter()).wrap
+        needs, inventories = self.needs(wrap)
+        return ApplyRetention(
+            self.policy,
+            inventories,
+            needs,
+            wrap(self.registries),
+            wrap(self.remover),
+            wrap(self.ledger),
+            wrap(self.state),
+            wrap(self.archive),
+            wrap(self.hints),
+            wrap(self.notices),
+            self.clock,
+            Leases(self.state, self.clock),
+        )
+
+    def run(self, **hint: Any) -> str:
+        """One run over the repository of dev."""
+        return self.worker().handle(json.dumps({"repository": str(DEV), **hint}))
+
+    def there(self) -> set[Digest]:
+        """What dev holds."""
+        return {detail.digest for detail in self.registries.images(DEV)}
+
+    def facts(self, kind: Kind) -> list[Fact]:
+        return [fact for fact in self.ledger.facts if fact.kind is kind]
+
+    def proof(self, digest: Digest) -> dict[str, Any]:
+        """The proof that the fact of the removal names."""
+        (fact,) = [f for f in self.facts(Kind.REMOVED) if f.digest == digest]
+        raw = self.archive.get("proofs", Digest(fact.detail["proof"]))
+        assert raw is not None
+        found: dict[str, Any] = json.loads(raw)
+        return found
+
+    def plan(self) -> Any:
+        needs, inventories = self.needs()
+        return planned(needs, inventories, DEV, lambda: float("inf"))[0]

@@ -1,0 +1,98 @@
+"""`tallyman retention` on fakes: a stack whose apply_retention works while a command waits."""
+
+import json
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from support.fakes.cli_stack import World
+from support.fakes.retention import ENFORCED, FakeRemover, FakeReplication, FakeUsage
+from support.images.builders import DEV, Built, image
+from support.images.inventories import retention_policy
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.usage import Use
+from tallyman.services.retention.apply_retention import ApplyRetention
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.shared.lease import Leases
+from tallyman_cli.main import app
+
+REPOSITORY = f"dev/{DEV.name}"
+
+
+class Keeper:
+    """The stack of `world` with retention in it. `works`: whether the function answers; `lifecycles`: documents."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.usage, self.replication = FakeUsage(), FakeReplication()
+        self.remover = FakeRemover(world.registries)
+        self.lifecycles: dict[Repository, str] = {}
+        self.works = True
+        self.policy(ENFORCED)
+        world.stack.needs = self.needs
+        world.stack.lifecycle = self.lifecycles.get
+        world.stack.remover = self.remover
+        world.stack.sleep = self._sleep
+
+    def policy(self, text: str) -> None:
+        """The retention that is in force for every repository."""
+        self.world.policy = self.world.stack.given = retention_policy(text)
+
+    def needs(self, policy: Policy) -> tuple[Needs, TakeInventory]:
+        """What plans by this policy are made with."""
+        w = self.world
+        needs = Needs(policy, w.registries, w.ledger, w.state, self.replication, self.usage, w.clock)
+        return needs, TakeInventory(policy, w.registries, w.archive)
+
+    def push(self, tag: str | None, built: Built | None = None) -> Digest:
+        """An image that was pushed a day after the one before."""
+        self.world.clock.advance(days=1)
+        return self.world.registries.push(DEV, built or image(tag or "untagged"), tag)
+
+    def versions(self, number: int) -> list[Digest]:
+        """v1.0.0, v1.1.0 and so on; then a day passes."""
+        found = [self.push(f"v1.{n}.0") for n in range(number)]
+        self.world.clock.advance(days=1)
+        return found
+
+    def runs(self, digest: Digest) -> None:
+        """A task runs the digest."""
+        self.usage.uses.append(Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest))
+
+    def there(self) -> set[Digest]:
+        """What dev holds."""
+        return {detail.digest for detail in self.world.registries.images(DEV)}
+
+    def run(self, *arguments: str, typed: str) -> Result:
+        """The command, with what a person types."""
+        return CliRunner().invoke(app, list(arguments), input=typed)
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        """`tallyman retention` with --json."""
+        return self.world.json("retention", *arguments, status=status)
+
+    def _sleep(self, seconds: float) -> None:
+        w = self.world
+        w.slept += seconds
+        w.clock.advance(seconds=seconds)
+        if not self.works:
+            return
+        for queue, body, _ in w.hints.take():
+            assert queue == "retention"
+            needs, inventories = self.needs(w.policy)
+            ApplyRetention(
+                w.policy,
+                inventories,
+                needs,
+                w.registries,
+                self.remover,
+                w.ledger,
+                w.state,
+                w.archive,
+                w.hints,
+                w.notices,
+                w.clock,
+                Leases(w.state, w.clock),
+            ).handle(json.dumps(body))

@@ -1,0 +1,147 @@
+"""Roll-outs with fakes: the real service, a fleet that settles when told to, and what reconcile takes up."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from support.fakes.ports import CrashAfter, FakeAnnouncements, FakeHints, FakeLedger, FakeNotices, FakeState
+from support.fakes.registries import FakeRegistries
+from support.images import builders as b
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Policy, Service
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import NotAllowed
+from tallyman.ports.records import StateChange
+from tallyman.ports.running import Moving
+from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.releases.rollout import RollOutReleases
+from tallyman.services.releases.rollout_progress import roll_out_of, roll_out_partition
+
+NAME = "rocketseat/app"
+ONE, TWO = Registry("222222222222", "us-east-2"), Registry("222222222222", "sa-east-1")
+IMAGE = b.multi_arch("roll-out")
+HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "prod", "repository": NAME}})
+
+
+@dataclass
+class Fleet:
+    """Services that settle when told to; `runs` is what each runs."""
+
+    runs: dict[tuple[Registry, str], str] = field(default_factory=dict)
+    says: dict[tuple[Registry, str], Moving] = field(default_factory=dict)
+    takes: str | None = None
+    moves: list[tuple[Registry, str]] = field(default_factory=list)
+    immovable: set[Registry] = field(default_factory=set)
+    broken: Exception | None = None
+
+    def current(self, registry: Registry, service: Service) -> str:
+        return self.runs.get((registry, service.name), "old")
+
+    def architecture(self, registry: Registry, service: Service) -> str | None:
+        return self.takes
+
+    def move(self, registry: Registry, service: Service, image: str) -> str:
+        if self.broken:
+            raise self.broken
+        if self.runs.get((registry, service.name)) != image:
+            self.moves.append((registry, image))
+        self.runs[registry, service.name] = image
+        return image
+
+    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+        return self.says.get((registry, service.name), Moving(True, "steady"))
+
+    def back(self, registry: Registry, service: Service, before: str) -> None:
+        if registry in self.immovable:
+            raise NotAllowed("not authorized to perform: ecs:UpdateService")
+        self.runs[registry, service.name] = before
+
+
+class World:
+    """Everything outside a roll-out, which outlives the workers that `worker` starts."""
+
+    def __init__(self, pause: str = "0s", services: list[dict[str, str]] | None = None) -> None:
+        self.now = parse_time("2026-11-16T02:00:00Z")
+        self.policy = policy(pause, services or [{"ecs": "shop/app", "repository": NAME}])
+        self.fleet, self.state = Fleet(), FakeState()
+        self.ledger = FakeLedger(self.state)
+        self.hints, self.notices, self.source = FakeHints(), FakeNotices(), FakeRegistries(self.clock)
+        self.announcements = FakeAnnouncements()
+        self.release("one")
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def worker(self, crash: CrashAfter | None = None) -> RollOutReleases:
+        """roll_out, as one process has it; `crash` kills it."""
+        wrap = (crash or CrashAfter()).wrap
+        return RollOutReleases(
+            self.policy,
+            wrap(self.source),
+            wrap(self.fleet),
+            wrap(self.ledger),
+            wrap(self.state),
+            wrap(self.hints),
+            wrap(self.notices),
+            self.clock,
+        )
+
+    def release(self, name: str) -> None:
+        item = self.state.get("REL#prod", NAME)
+        at = format_time(self.clock())
+        data = {"id": name, "digest": IMAGE.digest, "tags": ["v1"], "at": at, "announced": True}
+        self.state.put(StateChange("REL#prod", NAME, item.revision if item else 0, data))
+
+    def run(self, body: str = HINT, crash: CrashAfter | None = None) -> str:
+        return self.worker(crash).handle(body)
+
+    def work(self, until: timedelta = timedelta(hours=3)) -> None:
+        """Takes up hints in the order in which they are due, the clock moving on with them."""
+        begun = self.now
+        due = self._taken()
+        while due:
+            due.sort(key=lambda pair: pair[0])
+            at, body = due.pop(0)
+            assert at - begun <= until, f"still at it: {body}"
+            self.now = max(self.now, at)
+            self.run(json.dumps(body))
+            due += self._taken()
+
+    def _taken(self) -> list[tuple[datetime, Any]]:
+        return [(self.now + timedelta(seconds=delay), body) for _, body, delay in self.hints.take("roll_out")]
+
+    def reconcile(self, at_once: bool = False) -> bool:
+        """Whether a run by the clock (`at_once`: by a person) takes the roll-out up."""
+        waiting = Waiting(self.policy, None, self.ledger, self.state, self.hints, None, None, self.clock)  # type: ignore[arg-type]
+        item = self.state.get("REL#prod", NAME)
+        assert item is not None
+        return Unfinished(self.policy, self.state, self.hints, waiting, self.clock).take_up("prod", item, at_once)
+
+    @property
+    def data(self) -> Any:
+        item = self.state.get(roll_out_partition("prod"), NAME)
+        assert item is not None
+        return item.data
+
+    def shown(self) -> Any:
+        """What people see of the release in force."""
+        item = self.state.get("REL#prod", NAME)
+        assert item is not None
+        return roll_out_of(self.policy, self.state, "prod", NAME, item.data["id"])
+
+    def outcomes(self) -> list[str]:
+        facts = self.ledger.of_environment("prod", NAME)
+        return sorted(f.detail["outcome"] for f in facts if f.kind is Kind.ROLLED_OUT)
+
+
+def policy(pause: str, services: list[dict[str, str]]) -> Policy:
+    """Production in two regions, which moves these services."""
+    return Policy.parse({
+        "environments": {
+            "dev": {"registries": ["111111111111/us-east-2"]},
+            "prod": {"registries": [str(ONE), str(TWO)], "rollout": {"services": services, "pause": pause}},
+        },
+    })  # fmt: skip

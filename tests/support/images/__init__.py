@@ -1,0 +1,1 @@
+"""Builders of images, facts and events."""

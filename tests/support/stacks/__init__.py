@@ -1,0 +1,1 @@
+"""Deployed stacks, and templates as data."""

@@ -1,0 +1,72 @@
+"""template.yaml and spoke.yaml as plain data, for the tests that compare them with what the code and the docs say."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tallyman_local.stack.template import load
+
+ROOT = Path(__file__).resolve().parents[3]
+Resource = dict[str, Any]
+
+FUNCTIONS = {
+    "record_push": "PushQueue",
+    "verify_digest": "VerifyQueue",
+    "record_scan": "ScanQueue",
+    "record_command": "CommandsQueue",
+    "promote_image": "PromoteQueue",
+    "apply_retention": "RetentionQueue",
+    "roll_out": "RollOutQueue",
+    "reconcile": None,
+}
+
+
+def logical_id(function: str) -> str:
+    """`record_push` → `RecordPush`."""
+    return function.title().replace("_", "")
+
+
+@cache
+def hub() -> dict[str, Any]:
+    return load(ROOT / "template.yaml")
+
+
+@cache
+def spoke() -> dict[str, Any]:
+    return load(ROOT / "spoke.yaml")
+
+
+def of_type(template: dict[str, Any], kind: str, *, build: bool = False) -> dict[str, Resource]:
+    """The resources of a type, by logical id, their properties only: those of the build stage, or all the others."""
+    found = {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
+    return {name: properties for name, properties in found.items() if name.startswith("Build") is build}
+
+
+def text(value: object) -> str:
+    """A value with its intrinsic functions as one text: `!Sub a-${B}` → `a-${B}`, `!GetAtt A.Arn` → `${A.Arn}`."""
+    if isinstance(value, dict) and len(value) == 1:
+        name, argument = next(iter(value.items()))
+        if name == "Ref":
+            return f"${{{argument}}}"
+        if name == "Fn::GetAtt":
+            return f"${{{argument if isinstance(argument, str) else '.'.join(argument)}}}"
+        if name == "Fn::Sub" and isinstance(argument, str):
+            return argument
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def listed(value: object) -> list[Any]:
+    """A list; what stands alone is a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role: Resource) -> list[dict[str, Any]]:
+    """All statements of a role's inline policies; of those with a condition, what stands where it holds."""
+    found = [s for policy in role["Policies"] for s in listed(policy["PolicyDocument"]["Statement"])]
+    return [s["Fn::If"][1] if "Fn::If" in s else s for s in found]
+
+
+def actions(role: Resource) -> set[str]:
+    """All actions that a role allows."""
+    return {action for s in statements(role) for action in listed(s["Action"])}

@@ -1,0 +1,550 @@
+"""Staging of image families: what reaches the targets, in which order, at what cost, and what a failure leaves."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries
+from support.images.builders import (
+    DEV,
+    PROD,
+    PROD_SA,
+    Built,
+    attestation,
+    big_layer,
+    digest_of,
+    foreign_layer,
+    image,
+    index,
+    layer,
+    multi_arch,
+    referrer,
+    sbom,
+    signature,
+)
+from tallyman.domain.images.manifest import MAX_NESTING, OCI_INDEX, Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import (
+    BadManifest,
+    DigestMismatch,
+    NotAllowed,
+    NotFound,
+    OutOfTime,
+    TallymanError,
+    Unreachable,
+    Unsupported,
+)
+from tallyman.services.copying import tee
+from tallyman.services.copying.stage import Staged, family, stage
+
+SAME_REGISTRY = Repository(DEV.registry, "prod/widget-server")
+
+
+def forever() -> float:
+    return float("inf")
+
+
+@pytest.fixture
+def registries() -> FakeRegistries:
+    made = FakeRegistries(FakeClock(), chunk=1024)
+    for repository in (DEV, PROD, PROD_SA, SAME_REGISTRY):
+        made.add(repository)
+    return made
+
+
+def copy(
+    registries: FakeRegistries, built: Built, *targets: Repository, **more: Any
+) -> dict[Repository, Staged | TallymanError]:
+    members = family(registries, DEV, built.digest)
+    return stage(registries, DEV, registries, targets, members, **{"deadline": forever, **more})
+
+
+def calls(registries: FakeRegistries, repository: Repository) -> list[str]:
+    return [method for method, where, _ in registries.requests if where == repository]
+
+
+def holds(registries: FakeRegistries, repository: Repository, *builts: Built) -> bool:
+    held = registries.held(repository)
+    manifests = {d: m.raw for built in builts for d, m in built.manifests.items()}
+    blobs = {d: raw for built in builts for d, raw in built.blobs.items()}
+    return {d: m.raw for d, m in held.manifests.items()} == manifests and held.blobs == blobs
+
+
+def staged(outcome: Mapping[Repository, Staged | TallymanError], repository: Repository) -> Staged:
+    found = outcome[repository]
+    assert isinstance(found, Staged), found
+    return found
+
+
+# --- the family
+
+
+def test_a_family_is_ordered_from_the_bottom_up(registries: FakeRegistries) -> None:
+    child = image("a")
+    inner = index(child, attestation(child))
+    root = index(inner, image("b", architecture="arm64"))
+    signed = signature(root)
+    resigned = signature(signed, "of the signature")
+    for built in (root, signed, resigned, sbom(child)):
+        registries.push(DEV, built)
+    members = family(registries, DEV, root.digest)
+    assert members.root.raw == root.raw
+    assert members.digests.index(child.digest) < members.digests.index(inner.digest)
+    assert members.digests.index(inner.digest) < members.digests.index(root.digest)
+    assert members.digests.index(root.digest) < members.digests.index(signed.digest)
+    assert members.digests.index(signed.digest) < members.digests.index(resigned.digest)
+    assert {m.digest for m in members.referrers} == {signed.digest, resigned.digest, sbom(child).digest}
+    assert len(members.digests) == len(set(members.digests)) == 5 + 3
+    everything = {**root.blobs, **signed.blobs, **resigned.blobs, **sbom(child).blobs}
+    assert set(members.blobs) == set(everything)
+    assert members.size == sum(map(len, everything.values()))
+
+
+def test_referrers_that_point_at_each_other_end(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    signed = signature(built)
+    registries.push(DEV, signed)
+    listed = registries.referrers(DEV, built.digest)
+    registries.referrers = lambda repository, subject: listed  # type: ignore[method-assign]
+    assert family(registries, DEV, built.digest).digests == (built.digest, signed.digest)
+
+
+def test_a_referrer_that_is_gone_again_is_left_out(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.push(DEV, signature(built))
+    listed = registries.referrers(DEV, built.digest)
+    registries.delete(DEV, signature(built).digest)
+    registries.referrers = lambda repository, subject: listed  # type: ignore[method-assign]
+    assert family(registries, DEV, built.digest).referrers == ()
+
+
+def test_a_registry_without_referrers_has_a_family_without(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.fail(DEV.registry, Unsupported("405"), methods={"referrers"})
+    assert family(registries, DEV, built.digest).digests == (built.digest,)
+
+
+def test_a_family_with_a_missing_child_is_not_found(registries: FakeRegistries) -> None:
+    child = image("a")
+    built = index(child)
+    registries.push(DEV, built)
+    registries.delete(DEV, child.digest)
+    with pytest.raises(NotFound, match=child.digest):
+        family(registries, DEV, built.digest)
+
+
+def test_a_family_of_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.held(DEV).manifests[built.digest] = image("b").root
+    with pytest.raises(DigestMismatch, match=built.digest):
+        family(registries, DEV, built.digest)
+
+
+def test_a_family_nested_too_deep_is_refused(registries: FakeRegistries) -> None:
+    built = image("deep")
+    for _ in range(MAX_NESTING + 1):
+        built = index(built)
+    registries.push(DEV, built)
+    with pytest.raises(BadManifest, match=f"more than {MAX_NESTING} deep"):
+        family(registries, DEV, built.digest)
+
+
+def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) -> None:
+    chain = [image("deep")]
+    for _ in range(MAX_NESTING + 1):
+        chain.append(index(chain[-1]))
+    built = index(*reversed(chain))
+    registries.push(DEV, built)
+    with pytest.raises(BadManifest, match="deep in each other"):
+        family(registries, DEV, built.digest)
+
+
+def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
+    class Lying(Manifest):
+        @property
+        def digest(self) -> Digest:  # type: ignore[override]
+            return digest_of("loop")
+
+    raw = f'{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_INDEX}","digest":"{digest_of("loop")}","size":1}}]}}'
+    registries.held(DEV).manifests[digest_of("loop")] = Lying(raw.encode(), OCI_INDEX)
+    members = family(registries, DEV, digest_of("loop"))
+    assert len(members.manifests) == 1
+
+
+# --- staging
+
+
+def test_a_family_reaches_every_target_byte_by_byte_and_without_a_tag(registries: FakeRegistries) -> None:
+    built = multi_arch(attested=True)
+    signed, listed = signature(built), sbom(image("x"))
+    registries.push(DEV, built, "v1.0.0")
+    registries.push(DEV, signed)
+    registries.pushes.clear()
+    outcome = copy(registries, built, PROD, PROD_SA)
+    assert list(outcome) == [PROD, PROD_SA]
+    for target in (PROD, PROD_SA):
+        assert holds(registries, target, built, signed)
+        assert registries.held(target).tags == {}
+        assert set(staged(outcome, target).pushed) == {*built.manifests, signed.digest}
+        assert set(staged(outcome, target).uploaded) == {*built.blobs, *signed.blobs}
+    assert listed.digest not in registries.held(PROD).manifests
+    assert all(tag is None for _, _, tag in registries.pushes)
+
+
+def test_manifests_are_put_from_the_bottom_up(registries: FakeRegistries) -> None:
+    inner = multi_arch("inner", attested=True)
+    built = index(inner, image("other", architecture="s390x"))
+    signed = signature(built)
+    registries.push(DEV, built)
+    registries.push(DEV, signed)
+    registries.pushes.clear()
+    copy(registries, built, PROD)  # the fake refuses a manifest whose parts are not there
+    order = [digest for _, digest, _ in registries.pushes]
+    assert order[-2:] == [built.digest, signed.digest]
+    assert len(order) == len(set(order)) == 8
+
+
+def test_a_blob_is_read_once_however_many_targets_lack_it(registries: FakeRegistries) -> None:
+    built = multi_arch(attested=True)
+    registries.push(DEV, built)
+    copy(registries, built, PROD, PROD_SA)
+    opened = [argument for method, _, argument in registries.requests if method == "open_blob"]
+    assert sorted(opened) == sorted(built.blobs)
+
+
+def test_an_image_that_is_there_costs_one_request(registries: FakeRegistries) -> None:
+    built = multi_arch(attested=True)
+    registries.push(DEV, built, "v1.0.0")
+    copy(registries, built, PROD, PROD_SA)
+    registries.requests.clear()
+    outcome = copy(registries, built, PROD, PROD_SA)
+    for target in (PROD, PROD_SA):
+        assert calls(registries, target) == ["manifests"]
+        assert staged(outcome, target).was_there
+
+
+def test_an_image_and_its_referrers_that_are_there_cost_one_request(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.push(DEV, signature(built))
+    registries.push(DEV, sbom(built))
+    copy(registries, built, PROD)
+    registries.requests.clear()
+    assert staged(copy(registries, built, PROD), PROD).was_there
+    assert calls(registries, PROD) == ["manifests"]
+
+
+def test_only_layers_that_the_target_lacks_travel(registries: FakeRegistries) -> None:
+    base = layer("base")
+    first, second = image(base, "one"), image(base, "two")
+    registries.push(DEV, first)
+    registries.push(DEV, second)
+    copy(registries, first, PROD)
+    outcome = copy(registries, second, PROD)
+    assert set(staged(outcome, PROD).uploaded) == set(second.blobs) - {base.digest}
+
+
+def test_a_later_signature_travels_alone(registries: FakeRegistries) -> None:
+    built = multi_arch()
+    registries.push(DEV, built)
+    copy(registries, built, PROD)
+    signed = signature(built)
+    registries.push(DEV, signed)
+    outcome = copy(registries, built, PROD)
+    assert staged(outcome, PROD).pushed == (signed.digest,)
+    assert set(staged(outcome, PROD).uploaded) == set(signed.blobs)
+
+
+def test_blobs_are_mounted_within_a_registry(registries: FakeRegistries) -> None:
+    built = multi_arch()
+    registries.push(DEV, built)
+    outcome = copy(registries, built, SAME_REGISTRY, PROD)
+    assert set(staged(outcome, SAME_REGISTRY).mounted) == set(built.blobs)
+    assert staged(outcome, SAME_REGISTRY).uploaded == ()
+    assert staged(outcome, PROD).mounted == ()
+    assert holds(registries, SAME_REGISTRY, built)
+
+
+def test_what_the_registry_does_not_mount_is_uploaded(registries: FakeRegistries) -> None:
+    built = multi_arch()
+    registries.push(DEV, built)
+    registries.mounting = False
+    outcome = copy(registries, built, SAME_REGISTRY)
+    assert set(staged(outcome, SAME_REGISTRY).uploaded) == set(built.blobs)
+    assert calls(registries, SAME_REGISTRY).count("mount") == 1
+
+
+def test_foreign_layers_travel_only_where_the_source_holds_them(registries: FakeRegistries) -> None:
+    far, near = foreign_layer("far"), foreign_layer("near")
+    built = image(far, near, "own")
+    registries.push(DEV, built)
+    registries.damage(DEV, near.digest, near.raw)
+    outcome = copy(registries, built, PROD)
+    assert set(staged(outcome, PROD).uploaded) == {*built.blobs, near.digest}
+
+
+def test_a_referrer_that_the_target_refuses_stops_nothing(registries: FakeRegistries) -> None:
+    built = image("a")
+    strange = referrer(built, "application/vnd.example.strange+json")
+    registries.push(DEV, built)
+    registries.push(DEV, strange)
+    registries.push(DEV, signature(built))
+    registries.unsupported = {"application/vnd.example.strange+json"}
+    outcome = staged(copy(registries, built, PROD), PROD)
+    assert list(outcome.refused_referrers) == [strange.digest]
+    assert "takes no" in outcome.refused_referrers[strange.digest]
+    assert set(outcome.pushed) == {built.digest, signature(built).digest}
+
+
+def test_an_image_that_the_target_refuses_is_its_error(registries: FakeRegistries) -> None:
+    built = image("a", artifact_type="application/vnd.example.strange+json")
+    registries.push(DEV, built)
+    registries.unsupported = {"application/vnd.example.strange+json"}
+    assert isinstance(copy(registries, built, PROD)[PROD], Unsupported)
+
+
+# --- failures
+
+
+def test_a_target_that_does_not_answer_keeps_no_other_from_being_staged(registries: FakeRegistries) -> None:
+    built = multi_arch(attested=True)
+    registries.push(DEV, built)
+    registries.fail(PROD_SA.registry)
+    outcome = copy(registries, built, PROD_SA, PROD)
+    assert isinstance(outcome[PROD_SA], Unreachable)
+    assert holds(registries, PROD, built)
+    registries.heal()
+    assert isinstance(copy(registries, built, PROD_SA, PROD)[PROD_SA], Staged)
+    assert holds(registries, PROD_SA, built)
+
+
+@pytest.mark.parametrize("method", ["manifests", "missing_blobs", "upload", "put_manifest"])
+@pytest.mark.parametrize("error", [Unreachable("no answer"), NotAllowed("no permission")])
+def test_a_failing_call_is_the_error_of_its_target_alone(
+    registries: FakeRegistries, method: str, error: TallymanError
+) -> None:
+    built = multi_arch()
+    registries.push(DEV, built)
+    registries.fail(PROD_SA.registry, error, methods={method})
+    outcome = copy(registries, built, PROD, PROD_SA)
+    assert outcome[PROD_SA] is error
+    assert holds(registries, PROD, built)
+
+
+def test_a_target_whose_upload_breaks_catches_up_alone(registries: FakeRegistries) -> None:
+    built = image(big_layer(20_000))
+    registries.push(DEV, built)
+    registries.fail(PROD_SA.registry, methods={"upload"}, times=1)
+    outcome = copy(registries, built, PROD, PROD_SA)
+    assert isinstance(outcome[PROD_SA], Staged)
+    assert holds(registries, PROD, built)
+    assert holds(registries, PROD_SA, built)
+
+
+def test_a_slow_target_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(FakeRegistries):
+        """PROD_SA takes nothing until PROD has everything."""
+
+        done = threading.Event()
+
+        def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+            if repository == PROD_SA:
+                assert self.done.wait(60), "the other target was held up"
+            super().upload(repository, digest, size, chunks)
+
+        def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+            super().put_manifest(repository, manifest, tag)
+            if repository == PROD and manifest.digest == built.digest:
+                self.done.set()
+
+    monkeypatch.setattr(tee, "PATIENCE", 0.02)
+    registries = Slow(FakeClock(), chunk=1024)
+    for repository in (DEV, PROD, PROD_SA):
+        registries.add(repository)
+    built = index(*[image(big_layer(30_000, seed), architecture=f"a{seed}") for seed in range(6)])
+    registries.push(DEV, built)
+    Slow.done.clear()
+    outcome = copy(registries, built, PROD, PROD_SA, parallel=2)
+    assert all(isinstance(found, Staged) for found in outcome.values()), outcome
+    assert holds(registries, PROD, built)
+    assert holds(registries, PROD_SA, built)
+
+
+def test_a_damaged_blob_of_the_source_is_completed_nowhere(registries: FakeRegistries) -> None:
+    part = big_layer(5_000)
+    built = image(part, "other")
+    registries.push(DEV, built)
+    damaged = part.raw[:-1] + bytes([part.raw[-1] ^ 1])
+    registries.damage(DEV, part.digest, damaged)
+
+    taken: list[bytes] = []
+    upload = registries.upload
+
+    def watched(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        if digest == part.digest:
+            chunks = (taken.append(c) or c for c in chunks)  # type: ignore[func-returns-value]
+        upload(repository, digest, size, chunks)
+
+    registries.upload = watched  # type: ignore[method-assign]
+    outcome = copy(registries, built, PROD, PROD_SA)
+    for target in (PROD, PROD_SA):
+        assert isinstance(outcome[target], DigestMismatch)
+        assert part.digest in str(outcome[target])
+        assert Digest.of(damaged) in str(outcome[target])
+        assert part.digest not in registries.held(target).blobs
+        assert registries.held(target).manifests == {}
+    assert sum(map(len, taken)) < 2 * len(damaged)  # the last chunk was given to nobody
+
+
+def test_a_blob_of_another_size_than_stated_is_completed_nowhere(registries: FakeRegistries) -> None:
+    part = big_layer(5_000)
+    built = image(part)
+    registries.push(DEV, built)
+    registries.damage(DEV, part.digest, part.raw + b"more")
+    assert isinstance(copy(registries, built, PROD)[PROD], DigestMismatch)
+    assert registries.held(PROD).manifests == {}
+
+
+def test_a_source_that_does_not_answer_is_every_targets_error(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.fail(DEV.registry, Unreachable("the source is away"), methods={"open_blob"})
+    outcome = copy(registries, built, PROD, PROD_SA)
+    assert [type(found) for found in outcome.values()] == [Unreachable, Unreachable]
+    assert "the source is away" in str(outcome[PROD])
+
+
+def test_a_broken_read_of_the_source_goes_on_where_it_broke(registries: FakeRegistries) -> None:
+    built = image(big_layer(50_000))
+    registries.push(DEV, built)
+    registries.fail(DEV.registry, after_bytes=30_000)
+    assert isinstance(copy(registries, built, PROD)[PROD], Staged)
+    assert holds(registries, PROD, built)
+
+
+def test_a_blob_that_the_source_lost_is_not_found(registries: FakeRegistries) -> None:
+    part = layer("lost")
+    built = image(part)
+    registries.push(DEV, built)
+    registries.damage(DEV, part.digest, None)
+    assert isinstance(copy(registries, built, PROD)[PROD], NotFound)
+
+
+def test_a_target_that_gives_back_other_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.held(PROD).manifests[built.digest] = image("b").root
+    assert isinstance(copy(registries, built, PROD)[PROD], DigestMismatch)
+
+
+def test_a_manifest_that_is_not_there_after_its_put_is_no_success(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    registries.put_manifest = lambda repository, manifest, tag=None: None  # type: ignore[method-assign]
+    assert isinstance(copy(registries, built, PROD)[PROD], Unreachable)
+
+
+def test_a_repository_that_is_not_there_is_the_error_of_its_target(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    missing = Repository(PROD.registry, "nobody/knows")
+    outcome = copy(registries, built, missing, PROD)
+    assert isinstance(outcome[missing], NotFound)
+    assert isinstance(outcome[PROD], Staged)
+
+
+def test_a_run_that_is_over_is_out_of_time_everywhere_and_asks_nothing(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    outcome = copy(registries, built, PROD, PROD_SA, deadline=lambda: 1.0)
+    assert [type(found) for found in outcome.values()] == [OutOfTime, OutOfTime]
+    assert calls(registries, PROD) == []
+
+
+def counting_down(start: int) -> Callable[[], float]:
+    lock, left = threading.Lock(), [float(start)]
+
+    def deadline() -> float:
+        with lock:
+            left[0] -= 1
+            return left[0]
+
+    return deadline
+
+
+def test_short_runs_come_to_the_end_of_a_long_one(registries: FakeRegistries) -> None:
+    built = multi_arch(attested=True)
+    registries.push(DEV, built)
+    outcomes = []
+    for _ in range(40):
+        outcome = copy(registries, built, PROD, PROD_SA, deadline=counting_down(25))
+        outcomes.append(outcome)
+        if all(isinstance(found, Staged) for found in outcome.values()):
+            break
+    assert len(outcomes) > 1
+    assert {type(found) for outcome in outcomes[:-1] for found in outcome.values()} <= {OutOfTime, Staged}
+    assert holds(registries, PROD, built)
+    assert holds(registries, PROD_SA, built)
+
+
+def test_an_upload_that_hangs_past_the_deadline_is_not_waited_for(registries: FakeRegistries) -> None:
+    built = image("a")
+    registries.push(DEV, built)
+    hangs, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def upload(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        hangs.set()
+        assert go_on.wait(60)
+        ended.set()
+        raise Unreachable("the connection was cut")
+
+    registries.upload = upload  # type: ignore[method-assign]
+    outcome = copy(registries, built, PROD, deadline=lambda: 5.1 if hangs.is_set() else 900.0)
+    assert isinstance(outcome[PROD], OutOfTime)
+    assert not ended.is_set()
+    go_on.set()
+    assert ended.wait(60)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
+    built = index(image("a"), image("b", architecture="arm64"))
+    signed = signature(built)
+
+    def fresh() -> FakeRegistries:
+        registries = FakeRegistries(FakeClock())
+        for repository in (DEV, PROD, PROD_SA):
+            registries.add(repository)
+        registries.push(DEV, built, "v1")
+        registries.push(DEV, signed)
+        return registries
+
+    def run(registries: FakeRegistries, crash: CrashAfter) -> None:
+        port = crash.wrap(registries)
+        members = family(port, DEV, built.digest)
+        outcome = stage(port, DEV, port, [PROD, PROD_SA], members, deadline=forever)
+        assert all(isinstance(found, Staged) for found in outcome.values()), outcome
+
+    counted = CrashAfter(0)
+    run(fresh(), counted)
+    crashes = 0
+    for n in range(1, counted.count + 1):
+        registries = fresh()
+        try:
+            run(registries, CrashAfter(n, when))
+        except Crash:
+            crashes += 1
+        for target in (PROD, PROD_SA):  # whatever is there is whole
+            held = registries.held(target)
+            assert all(b.digest in held.blobs for m in held.manifests.values() for b in m.blobs)
+            assert all(c.digest in held.manifests for m in held.manifests.values() for c in m.children)
+        run(registries, CrashAfter(0))
+        assert holds(registries, PROD, built, signed)
+        assert holds(registries, PROD_SA, built, signed)
+    assert crashes > counted.count * 0.9  # threads take some calls in another order, some not at all

@@ -1,0 +1,248 @@
+"""Large blobs in parts: what is kept, where it goes on, and what begins anew."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
+from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import DigestMismatch, Forgotten, OutOfTime, TallymanError, Unreachable
+from tallyman.ports.records import StateChange
+from tallyman.services.copying.parts import Parts
+from tallyman.services.copying.stage import Staged, family, stage
+
+PART = 5_000
+SIZE = 28_000
+
+
+class FakeLayerUploads:
+    """ECR's sessions over the fake registries."""
+
+    def __init__(self, registries: FakeRegistries) -> None:
+        self.registries = registries
+        self.sessions: dict[str, bytearray] = {}
+        self.sent: list[tuple[int, int]] = []
+        self.lose: Callable[[int], bool] = lambda number: False  # the answer to the n-th part is lost
+        self.begun = 0
+
+    def begin(self, repository: Repository, digest: Digest) -> str:
+        self.begun += 1
+        session = f"session-{self.begun}"
+        self.sessions[session] = bytearray()
+        return session
+
+    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+        if session not in self.sessions:
+            raise Forgotten(f"{session} is not known")
+        held = self.sessions[session]
+        self.sent.append((first, len(part)))
+        if first == len(held):
+            held += part
+        if self.lose(len(self.sent)):
+            raise Unreachable("the answer was lost")
+        return len(held)
+
+    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+        if session not in self.sessions:
+            raise Forgotten(f"{session} is not known")
+        raw = bytes(self.sessions.pop(session))
+        if Digest.of(raw) != digest:
+            raise DigestMismatch(f"it is {Digest.of(raw)}")
+        self.registries.held(repository).blobs[digest] = raw
+
+
+class World:
+    def __init__(self) -> None:
+        self.registries = FakeRegistries(FakeClock(), chunk=1000)
+        for repository in (DEV, PROD, PROD_SA):
+            self.registries.add(repository)
+        self.state = FakeState()
+        self.uploads = FakeLayerUploads(self.registries)
+        self.layer: Layer = big_layer(SIZE)
+        self.built: Built = image(self.layer)
+        self.registries.push(DEV, self.built)
+        self.read: list[int] = []
+        opened = self.registries.open_blob
+
+        def open_blob(repository: Repository, digest: Digest, start: int = 0) -> Any:
+            if digest == self.layer.digest:
+                self.read.append(start)
+            return opened(repository, digest, start)
+
+        self.registries.open_blob = open_blob  # type: ignore[method-assign]
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(self.uploads, self.state, FakeClock(), large=20_000, part=PART)
+
+    def copy(
+        self,
+        *targets: Repository,
+        deadline: Callable[[], float] = lambda: float("inf"),
+        crash: CrashAfter | None = None,
+    ) -> dict[Repository, Staged | TallymanError]:
+        crash = crash or CrashAfter(0)
+        port = crash.wrap(self.registries)
+        parts = Parts(crash.wrap(self.uploads), crash.wrap(self.state), FakeClock(), large=20_000, part=PART)
+        members = family(port, DEV, self.built.digest)
+        return stage(port, DEV, port, targets or (PROD,), members, deadline=deadline, parts=parts)
+
+    def whole(self, *targets: Repository) -> bool:
+        return all(self.registries.held(t).blobs == dict(self.built.blobs) for t in targets or (PROD,))
+
+    def progress(self) -> list[Any]:
+        return [*self.state.list(f"U#{PROD}"), *self.state.list(f"U#{PROD_SA}")]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: World) -> None:
+    assert isinstance(world.copy()[PROD], Staged)
+    assert world.whole()
+    size = len(world.layer.raw)
+    assert [first for first, _ in world.uploads.sent] == list(range(0, size, PART))
+    assert world.progress() == []
+
+
+def test_a_small_blob_goes_whole(world: World) -> None:
+    world.copy()
+    config = next(d for d in world.built.blobs if d != world.layer.digest)
+    assert ("upload", PROD, config) in world.registries.requests
+    assert ("upload", PROD, world.layer.digest) not in world.registries.requests
+
+
+def test_a_run_that_ends_is_gone_on_with_where_it_was(world: World) -> None:
+    left = [40.0]
+
+    def deadline() -> float:
+        left[0] -= 1
+        return left[0]
+
+    runs = 0
+    while True:
+        runs += 1
+        left[0] = 30.0
+        outcome = world.copy(deadline=deadline)[PROD]
+        if isinstance(outcome, Staged):
+            break
+        assert isinstance(outcome, OutOfTime)
+        assert runs < 20
+    assert runs > 1
+    assert world.whole()
+    assert world.uploads.begun == 1
+    read_twice = sum(n for _, n in world.uploads.sent) - len(world.layer.raw)
+    assert read_twice == 0  # each part was taken once
+    assert world.read == sorted(world.read)
+
+
+def test_a_part_whose_answer_was_lost_is_not_doubled(world: World) -> None:
+    world.uploads.lose = lambda number: number == 3
+    outcome = world.copy()[PROD]  # it catches up alone
+    assert isinstance(outcome, Staged), outcome
+    assert world.whole()
+    assert world.uploads.begun == 1
+    assert world.read == [0, 2 * PART]
+
+
+def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: World) -> None:
+    raw = bytes(world.layer.raw)
+    session = world.uploads.begin(PROD, world.layer.digest)
+    world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not written down
+    kept = {"session": session, "offset": 5_000}
+    world.state.put(StateChange(f"U#{PROD}", str(world.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
+    assert isinstance(world.copy()[PROD], Staged)
+    assert world.whole()
+    assert world.read == [5_000]
+    assert [first for first, _ in world.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
+
+
+def test_a_session_that_was_forgotten_begins_anew(world: World) -> None:
+    world.uploads.lose = lambda number: number >= 3
+    assert isinstance(world.copy()[PROD], Unreachable)
+    world.uploads.lose = lambda number: False
+    world.uploads.sessions.clear()
+    assert isinstance(world.copy()[PROD], Staged)  # refused once, then from byte 0
+    assert world.whole()
+    assert world.uploads.begun == 2
+    assert world.read[-1] == 0
+
+
+def test_what_was_put_together_wrong_begins_anew_and_is_never_completed(world: World) -> None:
+    world.uploads.lose = lambda number: number >= 3
+    assert isinstance(world.copy()[PROD], Unreachable)
+    world.uploads.lose = lambda number: False
+    [held] = world.uploads.sessions.values()
+    held[0] ^= 1
+    assert isinstance(world.copy()[PROD], Staged)
+    assert world.whole()
+
+
+def test_a_damaged_source_is_completed_nowhere(world: World) -> None:
+    damaged = world.layer.raw[:-1] + bytes([world.layer.raw[-1] ^ 1])
+    world.registries.damage(DEV, world.layer.digest, damaged)
+    assert isinstance(world.copy(PROD, PROD_SA)[PROD], DigestMismatch)
+    assert world.layer.digest not in world.registries.held(PROD).blobs
+
+
+def test_targets_at_different_bytes_are_served_by_one_read(world: World) -> None:
+    world.uploads.lose = lambda number: number >= 4
+    assert isinstance(world.copy(PROD)[PROD], Unreachable)
+    world.uploads.lose = lambda number: False
+    world.read.clear()
+    outcome = world.copy(PROD, PROD_SA)
+    assert all(isinstance(found, Staged) for found in outcome.values()), outcome
+    assert world.read == [0]
+    assert world.whole(PROD, PROD_SA)
+    assert world.uploads.begun == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
+    counted = CrashAfter(0)
+    World().copy(crash=counted)
+    for n in range(1, counted.count + 1):
+        world = World()
+        with suppress(Crash):
+            world.copy(crash=CrashAfter(n, when))
+        sent_before = len(world.uploads.sent)
+        complete = world.layer.digest in world.registries.held(PROD).blobs
+        outcome = world.copy()[PROD]
+        assert isinstance(outcome, Staged), (n, outcome)
+        assert world.whole()
+        assert complete or world.progress() == []  # else it is left to its end of life
+        assert len(world.layer.raw) not in world.read  # a range past the end is refused
+        if world.uploads.begun == 1 and sent_before:
+            sent = sum(size for _, size in world.uploads.sent)
+            assert sent <= len(world.layer.raw) + PART, n
+
+
+def test_only_repositories_with_such_uploads_get_parts(world: World) -> None:
+    parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
+    members = family(world.registries, DEV, world.built.digest)
+    stage(world.registries, DEV, world.registries, [PROD, PROD_SA], members, deadline=lambda: float("inf"), parts=parts)
+    assert world.whole(PROD, PROD_SA)
+    assert ("upload", PROD, world.layer.digest) in world.registries.requests
+    assert ("upload", PROD_SA, world.layer.digest) not in world.registries.requests
+
+
+def test_the_registry_says_how_far_it_is(world: World) -> None:
+    """More than we knew: the answer to what it has was lost in another process."""
+
+    def chunks(start: int) -> Iterable[bytes]:
+        raw = world.layer.raw
+        return (raw[at : at + 1000] for at in range(start, len(raw), 1000))
+
+    world.uploads.lose = lambda number: number == 2
+    with pytest.raises(Unreachable):
+        world.parts.upload(PROD, world.layer.digest, SIZE, 0, chunks(0))
+    world.uploads.lose = lambda number: False
+    assert world.parts.offset(PROD, world.layer.digest) == PART
+    world.parts.upload(PROD, world.layer.digest, SIZE, PART, chunks(PART))
+    assert world.layer.digest in world.registries.held(PROD).blobs

@@ -1,0 +1,101 @@
+"""judge: what a decision writes, tells and hints, once."""
+
+import json
+
+import pytest
+
+from support.fakes.recording import World, policy
+from support.images.builders import DEV, image, push_event, scanned
+from tallyman.domain.history.facts import Kind
+from tallyman.errors import StateMoved
+from tallyman.ports.records import StateItem
+from tallyman.services.deciding.evaluator import pending_partition
+
+
+def pending(world: World) -> list[dict[str, object]]:
+    return [dict(item.data) for item in world.state.list(pending_partition("prod"))]
+
+
+def soaking() -> World:
+    world = World(policy(soak="24h"))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    return world
+
+
+def test_a_hold_is_pending_with_its_reason_and_its_end_and_told_once() -> None:
+    world = soaking()
+    (item,) = pending(world)
+    assert (item["verdict"], item["gate"], item["until"]) == ("waiting", "soak", "2026-11-17T01:54:34Z")
+    for _ in range(3):
+        world.at_work().judge.digest(image("a").digest)
+    assert [s for s, _, _ in world.notices.published] == ["rocketseat/widget-server:v1.0.0 is held for prod"]
+    assert len(world.facts(Kind.DECIDED)) == 1
+
+
+def test_what_may_go_is_hinted_each_time() -> None:
+    world = soaking()
+    world.clock.advance(hours=24)
+    for _ in range(2):
+        world.at_work().judge.digest(image("a").digest, "correlation-1")
+    hints = world.hints.to("promote")
+    assert len(hints) == 2
+    assert hints[0]["correlation"] == "correlation-1"
+
+
+def test_decisions_of_one_moment_keep_their_order() -> None:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    app = image("a")
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    judge = world.at_work().judge
+    for n, critical in enumerate((1, 0, 2, 0, 3)):
+        world.ledger.append(scanned(app.digest, {"critical": critical}, at=world.clock(), seen=world.clock(), n=n))
+        judge.image(app.digest)  # the clock stands still
+    decided = sorted(world.facts(Kind.DECIDED), key=lambda f: f.sort)
+    assert len({f.at for f in decided}) == len(decided)
+    (item,) = pending(world)
+    assert item["decided"] == decided[-1].id
+
+
+def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    app = image("a")
+    world.registries.push(DEV, app, "v1.4.0-abc1234")
+    world.ledger.append(scanned(app.digest, {"critical": 1}, at=world.clock()))
+    world.told(push_event(DEV, app.digest, "v1.4.0-abc1234", at=world.clock()))
+    ((subject, text, attributes),) = world.notices.published
+    assert subject == "rocketseat/widget-server:v1.4.0-abc1234 is refused for prod"
+    assert "1 critical finding" in text
+    assert "tallyman why dev/rocketseat/widget-server:v1.4.0-abc1234 --to prod" in text
+    assert attributes == {"kind": "failed", "environment": "prod", "repository": "rocketseat/widget-server"}
+
+
+def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(policy(soak="24h"))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    first, second = world.at_work(), world.at_work()
+    real, others = world.state.get, [second]
+
+    def get(pk: str, sk: str) -> StateItem | None:
+        item = real(pk, sk)
+        if pk == pending_partition("prod") and others:
+            others.pop().judge.image(digest)  # between the other's look and its write
+        return item
+
+    monkeypatch.setattr(world.state, "get", get)
+    first.record.handle(json.dumps(push_event(DEV, digest, "v1.0.0", at=world.clock())))
+    assert others == []
+    assert len(pending(world)) == len(world.facts(Kind.DECIDED)) == len(world.notices.published) == 1
+
+
+def test_an_image_that_others_keep_deciding_about_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = soaking()
+
+    def append(*_: object) -> object:
+        raise StateMoved("always another writer")
+
+    world.clock.advance(hours=24)
+    monkeypatch.setattr(world.ledger, "append", append)
+    with pytest.raises(StateMoved, match="try again"):
+        world.at_work().judge.image(image("a").digest)

@@ -1,0 +1,96 @@
+"""Who may import whom: functions, cli → bootstrap → adapters, services → ports → domain → errors → stdlib."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+CORE = ROOT / "layers/core/src/tallyman"
+PACKAGES = ("tallyman", "tallyman_cli", "tallyman_local")
+
+# part → the parts of the core that it may import (itself always), and packages from elsewhere
+ADAPTED = {"boto3", "botocore", "urllib3", "yaml", "mypy_boto3_ecr", "mypy_boto3_dynamodb"}
+MAY: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "domain": ({"errors"}, set()),
+    "ports": ({"domain", "errors"}, set()),
+    "services": ({"ports", "domain", "errors"}, set()),
+    "settings": ({"domain", "errors"}, set()),
+    "adapters": ({"ports", "domain", "errors", "settings"}, ADAPTED),
+    "bootstrap": ({"adapters", "services", "ports", "domain", "errors", "settings"}, ADAPTED),
+    "functions": ({"bootstrap", "services", "ports", "domain", "errors", "settings"}, {"aws_lambda_powertools"}),
+    "local": ({"domain", "errors"}, {"*"}),
+    "cli": ({"bootstrap", "services", "ports", "domain", "errors", "settings", "adapters"}, {"*"}),
+}
+# The clock, the environment and I/O: not for the domain, which is told the time and given the bytes.
+NOT_PURE = {"os", "io", "time", "socket", "subprocess", "threading", "urllib", "http", "pathlib", "logging", "random"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, by its whole name."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                folders = path.parts[: -node.level]
+                package = max(i for i, name in enumerate(folders) if name in PACKAGES)
+                module = ".".join([*folders[package:], *filter(None, [module])])
+            # `from tallyman import ports` names a module as `from tallyman.ports import Clock` does
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module in PACKAGES else [module]
+
+
+def part_of(path: Path) -> str:
+    if path.is_relative_to(CORE):
+        return path.relative_to(CORE).parts[0].removesuffix(".py")
+    return path.relative_to(ROOT).parts[0]
+
+
+def wrong(path: Path) -> list[str]:
+    part = part_of(path)
+    if part == "__init__":
+        return [name for name in imports(path) if name.split(".")[0] not in sys.stdlib_module_names]
+    ours, foreign = MAY[part]
+    found = []
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        inner = rest.split(".")[0]
+        if top == "tallyman":
+            ok = inner in ours | {part, "__version__"}
+        elif top in ("tallyman_cli", "tallyman_local"):
+            ok = part == "cli" or (part == "local" and top == "tallyman_local")
+        elif top in sys.stdlib_module_names:
+            ok = part not in ("domain", "errors") or top not in NOT_PURE
+        else:
+            ok = "*" in foreign or top in foreign
+        if not ok:
+            found.append(name)
+    return found
+
+
+FILES = sorted(
+    path for folder in ("layers/core/src", "functions", "cli", "local") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_part_may(path: Path) -> None:
+    assert wrong(path) == []
+
+
+def test_there_are_no_functions_but_app_py_and_none_longer_than_a_screen() -> None:
+    for path in (ROOT / "functions").rglob("*.py"):
+        assert path.name == "app.py"
+        assert len(path.read_text().splitlines()) <= 40, path
+
+
+def test_only_settings_reads_the_environment() -> None:
+    for path in CORE.rglob("*.py"):
+        if path.name == "settings.py":
+            continue
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+        assert not names & {"environ", "getenv"}, path

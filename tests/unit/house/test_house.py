@@ -1,0 +1,79 @@
+"""The house itself: requirements that anyone can install, targets that others rely on, no trace of one machine."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LOCKED = ["requirements/dev.txt", "requirements/sam.txt", "layers/core/src/requirements.txt"]
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a Git checkout")
+    # What is deleted and not yet committed is listed still.
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def blocks(name: str) -> list[str]:
+    """The requirements of a file, each with its continuation lines."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / name).read_text())
+    return [block for block in re.split(r"\n(?=\S)", text) if block.strip()]
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_every_requirement_has_one_version_and_hashes(name: str) -> None:
+    assert len(blocks(name)) > 5
+    for block in blocks(name):
+        assert re.match(r"[a-z0-9][a-z0-9._-]*==[^ ]+ ", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", [*LOCKED, "requirements/dev.in", "requirements/layer.in", "requirements/sam.in"])
+def test_no_requirement_names_an_index_or_a_place(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert not re.search(r"(?m)^\s*(-i|-f|--(extra-)?index-url|--find-links|--trusted-host)\b|://|@ file", text)
+
+
+def version(name: str, package: str) -> str:
+    found = re.search(rf"(?m)^{package}==(\S+)", (ROOT / name).read_text())
+    assert found, f"{package} is not in {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore", "urllib3", "pyyaml", "aws-lambda-powertools", "tzdata"])
+def test_the_tests_run_with_the_versions_of_the_layer(package: str) -> None:
+    layer, dev = (version(name, package) for name in ("layers/core/src/requirements.txt", "requirements/dev.txt"))
+    assert layer == dev
+
+
+def test_the_targets_that_others_rely_on_are_there() -> None:
+    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()))
+    assert {"demo", "test", "check", "build", "invoke", "deploy"} <= targets
+
+
+def test_one_recipe_makes_the_environment_for_every_target() -> None:
+    text = (ROOT / "Makefile").read_text()
+    assert len(re.findall(r"(?m)^\$\(VENV\)/\.ready:", text)) == 1
+    for target in ("demo", "test", "check"):
+        assert re.search(rf"(?m)^{target}: \$\(VENV\)/\.ready\b", text), target
+
+
+def test_nothing_refers_to_a_folder_outside_the_repository() -> None:
+    outside = re.compile(r"\.\./" + r"shared|/" + r"work/main|/" + r"opt/pypi|/" + r"root/\.pyenv")
+    for path in tracked():
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue  # no text
+        assert not outside.search(text), path
+
+
+def test_scripts_can_be_run() -> None:
+    for path in [*(ROOT / "tests/tools").glob("*.sh"), ROOT / ".ci/run"]:
+        assert path.stat().st_mode & 0o111, path
+        done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

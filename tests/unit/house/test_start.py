@@ -1,0 +1,80 @@
+"""What a handler makes at its import, and what only when a message needs it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.images.builders import DEV
+from tallyman import bootstrap
+from tallyman.adapters.aws.clients import Clients
+from tallyman.bootstrap.services import SERVICES
+from tallyman.errors import NotAllowed
+from tallyman.settings import Settings
+
+QUEUE = "https://sqs.us-east-2.amazonaws.com/111111111111/none"
+SETTINGS = Settings(
+    stack="tallyman",
+    function="test",
+    hub=DEV.registry,
+    ledger_table="ledger",
+    state_table="state",
+    archive_bucket="archive",
+    notices_topic="arn:aws:sns:us-east-2:111111111111:none",
+    bus="bus",
+    dead_letters=QUEUE,
+    verify_queue=QUEUE,
+    promote_queue=QUEUE,
+    retention_queue=QUEUE,
+    policy=Path(__file__).resolve().parents[3] / "layers/policy/tallyman.yaml",
+)
+
+
+class Operations:
+    """A client whose operations answer with their own names."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda **_: name
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The services that clients were made of."""
+    services: list[str] = []
+
+    def make(self: Clients, service: str, *_: object) -> Operations:
+        services.append(service)
+        return Operations()
+
+    monkeypatch.setattr(Clients, "_make", make)
+    return services
+
+
+@pytest.mark.parametrize("function", [name for name in SERVICES if name != "reconcile"])
+def test_an_import_makes_the_clients_that_every_message_needs_and_no_other(function: str, made: list[str]) -> None:
+    bootstrap.reaction(function, SETTINGS)
+    assert made == (["dynamodb"] if function == "record_command" else ["dynamodb", "ecr"])
+
+
+def test_the_import_of_reconcile_makes_two_clients(made: list[str]) -> None:
+    bootstrap.reconciler(SETTINGS)
+    assert made == ["dynamodb", "ecr"]
+
+
+def test_a_client_is_made_at_its_first_operation_and_once(made: list[str]) -> None:
+    clients = Clients(DEV.registry, "tallyman", "test")
+    later = clients.later("sns")
+    assert made == []
+    assert [later.publish(), later.publish()] == ["publish", "publish"]
+    assert made == ["sns"]
+
+
+def test_a_client_that_can_not_be_made_fails_the_operation_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Clients, service: str, *_: object) -> Operations:
+        raise NotAllowed(f"make a client of {service}")
+
+    monkeypatch.setattr(Clients, "_make", refuse)
+    later = Clients(DEV.registry, "tallyman", "test").later("sns")
+    for _ in range(2):
+        with pytest.raises(NotAllowed, match="make a client of sns"):
+            later.publish()

@@ -1,0 +1,360 @@
+"""The policy: what it means for repositories, environments, tags and people."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tallyman.adapters.files.policy_file import load, loads
+from tallyman.domain.gates.scan import Ignore, ScanGate
+from tallyman.domain.gates.soak import SoakGate
+from tallyman.domain.gates.verified import VerifiedGate
+from tallyman.domain.names import Digest, Registry
+from tallyman.domain.policy import (
+    KeepNewerThan,
+    KeepNewest,
+    KeepTag,
+    Layers,
+    Policy,
+    TagRule,
+    default_policy,
+    end_of_day,
+    format_duration,
+    parse_duration,
+)
+from tallyman.errors import BadInput, BadName
+
+ROOT = Path(__file__).parents[3]
+DEV = Registry("111111111111", "us-east-2")
+PROD = Registry("222222222222", "us-east-2")
+PROD_2 = Registry("222222222222", "sa-east-1")
+
+DEMO = b"""
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2, 222222222222/sa-east-1]}
+repositories:
+  - match: rocketseat/*
+    create: {immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true}
+    tags:   {allow: [semver, semver-commit, latest]}
+    verify: {layers: content}
+    promotions:
+      - {from: dev, to: prod, tags: [semver, semver-commit], gates: {verified: true, scan: {max: {critical: 0}}}}
+"""
+
+WHOLE = b"""
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod:
+    registries: [222222222222/us-east-2, 222222222222/sa-east-1]
+    repository: "prod/{name}"
+repositories:
+  - match: rocketseat/*
+    create:  {immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true,
+              pull: ["222222222222"], push: tallyman-only}
+    tags:    {allow: [semver, semver-commit, latest]}
+    verify:  {layers: presence, platforms: [linux/amd64, linux/arm64/v8]}
+    promotions:
+      - from: dev
+        to: prod
+        tags: [semver, ">=1.0.0"]
+        gates:
+          verified: true
+          scan: {max: {critical: 0, high: 2}, unscannable: pass, max_age: 7d,
+                 ignore: [{id: CVE-2026-1234, until: 2027-01-31, because: "not reachable"}]}
+          soak: 24h
+    retention:
+      keep: [{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"}]
+      untagged: {remove_after: 7d}
+      grace: 0s
+      at_most: 100%
+      enforce: true
+people:
+  promote: [role/release-managers]
+  recall: []
+"""
+
+
+@pytest.fixture(scope="module")
+def demo() -> Policy:
+    return loads(DEMO)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Policy:
+    return loads(WHOLE, "whole.yaml")
+
+
+def test_the_demo_policy_is_read(demo: Policy) -> None:
+    rule = demo.repository("rocketseat/widget-server")
+    assert rule.create.immutable
+    assert rule.create.scan_on_push
+    assert rule.create.encryption == "AES256"
+    (promotion,) = demo.promotions_from("dev", "rocketseat/widget-server")
+    assert (promotion.source, promotion.target) == ("dev", "prod")
+    assert list(promotion.gates.items()) == [("verified", VerifiedGate(True)), ("scan", ScanGate({"critical": 0}))]
+    assert demo.warnings == ()
+
+
+def test_every_key_is_read(whole: Policy) -> None:
+    (rule,) = whole.repositories
+    assert rule.create.pull == ("222222222222",)
+    assert rule.create.push == "tallyman-only"
+    assert rule.verify.layers is Layers.PRESENCE
+    assert rule.verify.platforms == ("linux/amd64", "linux/arm64/v8")
+    gates = rule.promotions[0].gates
+    assert gates["soak"] == SoakGate(timedelta(hours=24))
+    assert gates["scan"] == ScanGate(
+        max={"critical": 0, "high": 2},
+        unscannable="pass",  # type: ignore[arg-type]
+        ignore=(Ignore("CVE-2026-1234", date(2027, 1, 31), "not reachable"),),
+        max_age=timedelta(days=7),
+    )
+    assert rule.retention.keep == (
+        KeepNewest(20, TagRule.parse(["semver"])),
+        KeepNewerThan(timedelta(days=30)),
+        KeepTag(TagRule.parse(["stable-*"])),
+    )
+    assert rule.retention.untagged_remove_after == timedelta(days=7)
+    assert (rule.retention.grace, rule.retention.at_most, rule.retention.enforce) == (timedelta(0), 100, True)
+    assert whole.people.allowed("promote") == ("role/release-managers",)
+    assert whole.people.allowed("recall") == ()
+
+
+def test_a_command_without_an_entry_is_open_to_whomever_iam_lets_send_it(whole: Policy) -> None:
+    assert whole.people.allowed("freeze") is None
+    assert whole.people.allowed("allowed") is None
+
+
+def test_the_digest_is_that_of_the_file(whole: Policy) -> None:
+    assert whole.raw == WHOLE
+    assert whole.digest == Digest.of(WHOLE)
+
+
+def test_a_policy_can_not_be_changed(whole: Policy) -> None:
+    with pytest.raises(AttributeError):
+        whole.people = None  # type: ignore[misc, assignment]
+    with pytest.raises(TypeError):
+        whole.environments["x"] = whole.environments["dev"]  # type: ignore[index]
+    with pytest.raises(TypeError):
+        whole.repositories[0].promotions[0].gates["soak"] = None  # type: ignore[index]
+
+
+def test_registries_and_accounts_keep_the_order_of_the_file(demo: Policy) -> None:
+    assert demo.registries() == (DEV, PROD, PROD_2)
+    assert demo.accounts() == ("111111111111", "222222222222")
+
+
+def test_an_unknown_environment_is_bad_input_that_names_the_nearest(demo: Policy) -> None:
+    with pytest.raises(BadName, match=r"'prd' is no environment of the policy .*: did you mean 'prod'"):
+        demo.environment("prd")
+    with pytest.raises(BadInput, match="there is dev, prod"):
+        demo.environment("xyz")
+
+
+def test_the_first_entry_that_matches_counts() -> None:
+    policy = loads(
+        b"""
+repositories:
+  - {match: rocketseat/base/*, create: {encryption: KMS}}
+  - {match: rocketseat/*, create: {scan_on_push: false}}
+"""
+    )
+    assert policy.repository("rocketseat/base/alpine").create.encryption == "KMS"
+    assert policy.repository("rocketseat/base/alpine").create.scan_on_push
+    assert not policy.repository("rocketseat/widget-server").create.scan_on_push
+
+
+def test_a_star_in_match_goes_through_slashes(demo: Policy) -> None:
+    assert demo.repository("rocketseat/team/widget-server").match == "rocketseat/*"
+
+
+def test_a_repository_that_no_entry_matches_follows_the_defaults(demo: Policy) -> None:
+    rule = demo.repository("other/app")
+    assert rule.promotions == ()
+    assert rule.create.immutable
+    assert rule.tags.allows("anything")
+    assert rule.retention.keep is None
+    assert not rule.retention.enforce
+
+
+def test_a_repository_is_renamed_on_the_way_in_and_back(whole: Policy) -> None:
+    prod = whole.environment("prod")
+    assert prod.repository_name("rocketseat/widget-server") == "prod/rocketseat/widget-server"
+    assert prod.canonical_name("prod/rocketseat/widget-server") == "rocketseat/widget-server"
+    assert prod.canonical_name("rocketseat/widget-server") is None
+    assert prod.canonical_name("prod/") is None
+    assert [str(r) for r in prod.repositories("a/b")] == [
+        "222222222222/us-east-2/prod/a/b",
+        "222222222222/sa-east-1/prod/a/b",
+    ]
+
+
+def test_a_repository_of_a_registry_leads_to_its_environment(whole: Policy) -> None:
+    ((environment, name),) = whole.environments_of(PROD_2, "prod/rocketseat/widget-server")
+    assert (environment.name, name) == ("prod", "rocketseat/widget-server")
+    assert whole.environments_of(PROD, "rocketseat/widget-server") == ()
+    assert whole.environments_of(Registry("333333333333", "us-east-2"), "rocketseat/widget-server") == ()
+
+
+def test_one_registry_can_hold_two_environments_and_the_more_specific_name_counts() -> None:
+    policy = load(ROOT / "examples/policies/one-account.yaml")
+    assert [(e.name, n) for e, n in policy.environments_of(DEV, "rocketseat/app")] == [("dev", "rocketseat/app")]
+    assert [(e.name, n) for e, n in policy.environments_of(DEV, "prod/rocketseat/app")] == [("prod", "rocketseat/app")]
+
+
+def test_a_promotion_is_found_by_its_tag() -> None:
+    policy = loads(
+        b"""
+environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}
+repositories:
+  - match: "*"
+    promotions:
+      - {from: dev, to: prod, tags: [semver, "<1"]}
+      - {from: dev, to: prod, tags: [semver, ">=1"], gates: {soak: 1h}}
+"""
+    )
+    early, late = policy.promotions_from("dev", "a/b")
+    assert policy.promotion("dev", "prod", "a/b", "v0.9.0") == early
+    assert policy.promotion("dev", "prod", "a/b", "v1.0.0") == late
+    assert policy.promotion("dev", "prod", "a/b", "latest") is None
+    assert policy.promotion("prod", "dev", "a/b", "v1.0.0") is None
+    assert policy.is_target("prod", "a/b")
+    assert not policy.is_target("dev", "a/b")
+
+
+def test_a_promotion_without_tags_takes_those_that_the_repository_allows() -> None:
+    policy = loads(
+        b"""
+environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}
+repositories:
+  - match: "*"
+    promotions: [{from: dev, to: prod}]
+    tags: {allow: [semver]}
+"""
+    )
+    (promotion,) = policy.promotions_from("dev", "a/b")
+    assert promotion.tags.allows("v1.0.0")
+    assert not promotion.tags.allows("latest")
+    assert promotion.gates == {}
+
+
+def test_a_commit_is_no_semver_and_a_semver_no_commit() -> None:
+    assert not TagRule.parse(["semver"]).allows("v1.0.0-abc1234")
+    assert not TagRule.parse(["semver-commit"]).allows("v1.0.0")
+    both = TagRule.parse(["semver", "semver-commit", ">=1.0.0"])
+    assert both.allows("v1.0.0-abc1234")
+    assert not both.allows("v0.9.0-abc1234")
+
+
+def test_a_range_holds_for_no_tag_that_is_not_a_version() -> None:
+    assert not TagRule.parse(["latest", ">=1.0.0"]).allows("latest")
+
+
+def test_ranges_alone_let_in_each_version_that_they_hold() -> None:
+    rule = TagRule.parse([">=1.0.0", "<2"])
+    assert rule.allows("1.5.0")
+    assert rule.allows("v1.5.0-abc1234")
+    assert not rule.allows("2.0.0")
+
+
+def test_an_empty_list_of_tags_lets_nothing_in() -> None:
+    assert not TagRule.parse([]).allows("v1.0.0")
+
+
+def test_mutable_tags_may_move(demo: Policy) -> None:
+    create = demo.repository("rocketseat/widget-server").create
+    assert create.may_move("latest")
+    assert not create.may_move("v1.0.0")
+
+
+def test_an_ignored_finding_counts_again_after_its_last_day() -> None:
+    entry = Ignore("CVE-2026-1234", date(2027, 1, 31))
+    assert entry.holds(datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC))
+    assert not entry.holds(datetime(2027, 2, 1, tzinfo=UTC))
+    assert ScanGate(ignore=(entry,)).ignored(datetime(2027, 1, 1, tzinfo=UTC)) == {"CVE-2026-1234"}
+    assert end_of_day(date(2027, 1, 31)) == datetime(2027, 2, 1, tzinfo=UTC)
+
+
+def test_an_ignored_finding_may_be_ignored_until_the_last_day_there_is() -> None:
+    assert Ignore("CVE-2026-1234", date(9999, 12, 31)).holds(datetime(2027, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "duration", "written"),
+    [
+        ("0s", timedelta(0), "0s"),
+        ("90s", timedelta(seconds=90), "90s"),
+        ("60m", timedelta(hours=1), "1h"),
+        ("24h", timedelta(hours=24), "24h"),
+        ("7d", timedelta(days=7), "7d"),
+        ("2w", timedelta(weeks=2), "14d"),
+    ],
+)
+def test_a_duration_is_a_whole_number_and_a_unit(text: str, duration: timedelta, written: str) -> None:
+    assert parse_duration(text) == duration
+    assert format_duration(duration) == written
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "24 h", "1.5h", "-1h", "24H", "1y", "24h\n", "٢h", "9999999w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="a duration such as 24h"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("raw", [b"", b"# nothing\n", b"---\n", b"environments:\nrepositories:\npeople:\n", b"{}"])
+def test_an_empty_file_is_the_defaults(raw: bytes) -> None:
+    policy = loads(raw)
+    assert policy.environments == {}
+    assert policy.repositories == ()
+    assert policy.repository("any/thing").promotions == ()
+
+
+def test_without_environments_the_hub_is_the_one_environment() -> None:
+    policy = loads(b"repositories: [{match: 'a/*'}]").for_hub(DEV)
+    assert policy.environment("main").registries == (DEV,)
+    assert policy.repositories[0].match == "a/*"
+    assert policy.digest == Digest.of(b"repositories: [{match: 'a/*'}]")
+
+
+def test_named_environments_stay_as_they_are(demo: Policy) -> None:
+    assert demo.for_hub(Registry("999999999999", "eu-west-1")) is demo
+
+
+def test_the_default_policy_is_what_its_own_file_says() -> None:
+    policy = default_policy(DEV)
+    again = loads(policy.raw)
+    assert again.environments == policy.environments
+    assert again.digest == policy.digest
+    assert policy.promotions_from("main", "a/b") == ()
+    assert default_policy().environments == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["examples/policies/one-account.yaml", "examples/policies/hub-and-spokes.yaml", "layers/policy/tallyman.yaml"],
+)
+def test_the_policies_that_we_ship_are_valid_and_raise_no_warning(path: str) -> None:
+    assert load(ROOT / path).warnings == ()
+
+
+def test_anchors_and_merge_keys_are_yaml_as_usual() -> None:
+    policy = loads(
+        b"""
+repositories:
+  - match: a/*
+    create: &settings {immutable: false, scan_on_push: false}
+  - match: b/*
+    create: *settings
+  - match: c/*
+    create: {<<: *settings, immutable: true}
+"""
+    )
+    assert not policy.repository("b/x").create.immutable
+    assert policy.repository("c/x").create.immutable
+    assert not policy.repository("c/x").create.scan_on_push
+
+
+def test_plain_data_is_read_without_a_file() -> None:
+    policy = Policy.parse({"environments": {"dev": {"registries": ["111111111111/us-east-2"]}}})
+    assert policy.registries() == (DEV,)

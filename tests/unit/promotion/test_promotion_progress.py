@@ -1,0 +1,233 @@
+"""A promotion that can't get on: nothing is tagged, the reason is kept, it is tried again, and parked in the end."""
+
+import json
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from support.fakes.promotion import PLACES, Harbour, one
+from support.fakes.recording import policy
+from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
+from tallyman.domain.decide import Decision
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import NotAllowed, Throttled
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.releases.pointer import release_partition
+
+STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "manifest"]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["first", "second"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_region_that_fails_at_any_step_leaves_no_tag_anywhere(step: str, place: Repository) -> None:
+    harbour, digest = one()
+    harbour.registries.fail(place.registry, methods={step})
+    harbour.work(until=timedelta(seconds=20))
+    assert harbour.tags("v1.0.0") == [None, None]
+    assert harbour.released() is None
+    (pending,) = harbour.pending()
+    assert pending["verdict"] == "waiting"
+    assert str(place.registry) in pending["reason"]
+    harbour.registries.heal()
+    harbour.work(until=timedelta(hours=1))
+    assert harbour.tags("v1.0.0") == [digest, digest]
+    assert harbour.released() == digest
+    assert harbour.pending() == []
+
+
+def test_the_pauses_between_tries_grow() -> None:
+    harbour, _ = one()
+    harbour.registries.fail(PROD_SA.registry)
+    harbour.work(until=timedelta(hours=2))
+    tries = [f.at for f in harbour.facts(Kind.DELAYED)]
+    pauses = [round((b - a).total_seconds()) for a, b in pairwise(tries)]
+    assert pauses[:9] == [2, 4, 8, 16, 32, 64, 128, 256, 512]
+    assert set(pauses[9:]) == {900}
+
+
+def test_the_other_region_is_staged_all_the_same() -> None:
+    harbour, digest = one()
+    harbour.registries.fail(PROD_SA.registry)
+    harbour.work(until=timedelta(seconds=1))
+    assert digest in harbour.registries.held(PROD).manifests
+
+
+def test_a_registry_that_did_not_answer_is_not_asked_to_take_content_in_that_try() -> None:
+    harbour, _ = one()
+    harbour.registries.fail(PROD_SA.registry)
+    harbour.work(until=timedelta(seconds=1))
+    asked = [method for method, where, _ in harbour.registries.requests if where == PROD_SA]
+    assert asked == ["settings"]
+
+
+@pytest.mark.parametrize(("limit", "tries"), [("10s", 4), ("0s", 1)])
+def test_a_promotion_that_keeps_failing_is_parked_at_the_policys_limit_and_told(limit: str, tries: int) -> None:
+    harbour = Harbour(policy=with_limit(limit))
+    harbour.push(image("a"), "v1.0.0")
+    harbour.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"))
+    harbour.work(until=timedelta(days=3))
+    (parked,) = harbour.facts(Kind.PARKED)
+    assert parked.detail["reason"].startswith(f"given up after {limit}")
+    assert "Rate exceeded" in parked.detail["reason"]
+    (pending,) = harbour.pending()
+    assert (pending["verdict"], pending["gate"]) == ("failed", "target")
+    assert [s for s, _, _ in harbour.notices.published if "refused" in s]
+    assert harbour.hints.sent == []
+    assert len(harbour.facts(Kind.DELAYED)) == tries - 1
+
+
+def test_without_a_limit_of_its_own_it_is_24_hours() -> None:
+    harbour, _ = one()
+    harbour.registries.fail(PROD_SA.registry)
+    began = harbour.clock()
+    harbour.work(until=timedelta(days=3))
+    (parked,) = harbour.facts(Kind.PARKED)
+    assert timedelta(hours=24) <= parked.at - began < timedelta(hours=24, minutes=16)
+
+
+def test_what_will_never_succeed_is_parked_at_once() -> None:
+    harbour, _ = one()
+    harbour.registries.fail(
+        PROD.registry, NotAllowed("not authorized to perform: ecr:PutImage"), methods={"put_manifest"}
+    )
+    harbour.work()
+    assert [type(error) for error in harbour.refused] == [NotAllowed]
+    assert harbour.facts(Kind.PARKED)
+    assert harbour.tags("v1.0.0") == [None, None]
+
+
+def test_a_failing_image_never_delays_another() -> None:
+    harbour, bad = one()
+    good = multi_arch("b")
+    harbour.push(good, "v2.0.0")
+    upload = harbour.registries.upload
+
+    def refuse(repository: Repository, digest: object, size: object, chunks: object) -> None:
+        if repository == PROD_SA and digest in image("a").blobs:
+            raise Throttled("Rate exceeded")
+        upload(repository, digest, size, chunks)  # type: ignore[arg-type]
+
+    harbour.registries.upload = refuse  # type: ignore[method-assign]
+    harbour.work(until=timedelta(seconds=1))
+    assert harbour.tags("v2.0.0") == [good.digest, good.digest]
+    assert harbour.tags("v1.0.0") == [None, None]
+    assert [p["digest"] for p in harbour.pending()] == [bad]
+
+
+# --- after the first tag
+
+
+def half_tagged() -> Harbour:
+    """v1.0.0 is in the first region, the second takes no tag."""
+    harbour, digest = one()
+    put = harbour.registries.put_manifest
+
+    def no_tags(repository: Repository, manifest: object, tag: str | None = None) -> None:
+        if repository == PROD_SA and tag and not harbour.__dict__.get("healed"):
+            raise Throttled("Rate exceeded")
+        put(repository, manifest, tag)  # type: ignore[arg-type]
+
+    harbour.registries.put_manifest = no_tags  # type: ignore[method-assign]
+    harbour.work(until=timedelta(seconds=10))
+    assert harbour.tags("v1.0.0") == [digest, None]
+    assert harbour.released() is None
+    return harbour
+
+
+def test_after_the_first_tag_it_rolls_forward() -> None:
+    harbour = half_tagged()
+    harbour.__dict__["healed"] = True
+    harbour.work(until=timedelta(hours=1))
+    assert None not in harbour.tags("v1.0.0")
+    assert harbour.released()
+
+
+def test_after_the_first_tag_a_gate_that_only_waits_holds_it_no_more() -> None:
+    harbour = half_tagged()
+    harbour.policy = policy(verified=True, soak="48h")
+    harbour.__dict__["healed"] = True
+    harbour.work(until=timedelta(hours=1))
+    assert None not in harbour.tags("v1.0.0")
+
+
+def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
+    harbour = half_tagged()
+    (item,) = harbour.state.list(pending_partition("prod"))
+    digest = item.data["digest"]
+    harbour.clock.advance(seconds=1)
+    check = {"name": "content", "verdict": "failed", "reason": "a layer is damaged"}
+    now = harbour.clock()
+    harbour.ledger.append(verified(digest, at=now, seen=now, verdict="failed", checks=[check]))
+    harbour.__dict__["healed"] = True
+    harbour.work(until=timedelta(hours=1))
+    assert harbour.tags("v1.0.0") == [digest, None]
+
+
+def test_the_release_moves_only_when_all_is_there() -> None:
+    harbour = half_tagged()
+    assert harbour.announcements.emitted == []
+    assert harbour.state.get(release_partition("prod"), PROD.name) is None
+
+
+def with_limit(limit: str) -> Policy:
+    """The policy with this `give_up`."""
+    data = {
+        "environments": {
+            "dev": {"registries": ["111111111111/us-east-2"]},
+            "prod": {"registries": ["222222222222/us-east-2", "222222222222/sa-east-1"]},
+        },
+        "repositories": [
+            {
+                "match": "rocketseat/*",
+                "create": {"immutable": True, "mutable_tags": ["latest"]},
+                "promotions": [
+                    {"from": "dev", "to": "prod", "tags": ["semver"], "gates": {"verified": True}, "give_up": limit}
+                ],
+            }
+        ],
+    }
+    return Policy.parse(data)
+
+
+def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() -> None:
+    harbour, digest = one()
+    signed = signature(image("a"))
+    harbour.registries.push(DEV, signed, None)
+    harbour.registries.unsupported.add(signed.root.artifact_type or "")
+    harbour.work()
+    assert harbour.tags("v1.0.0") == [digest, digest]
+    (promoted,) = harbour.facts(Kind.PROMOTED)
+    assert {registry: list(reasons) for registry, reasons in promoted.detail["left_out"].items()} == {
+        str(place.registry): [signed.digest] for place in PLACES
+    }
+    assert any("without all that refers to it" in notice[0] for notice in harbour.notices.published)
+
+
+def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
+    harbour, digest = one()
+    (hint, *_) = harbour.hints.to("promote")
+    late = harbour.worker()
+    original = PromoteImage._decide
+    late_decisions: list[Decision] = []
+
+    def decide(worker: PromoteImage, of: dict[str, Any]) -> Decision | None:
+        decision = original(worker, of)
+        if decision and not late_decisions:  # it decided, and then slept while another did all of it
+            late_decisions.append(decision)
+            with mock.patch.object(PromoteImage, "_decide", original):
+                harbour.work()
+            harbour.clock.advance(seconds=1)  # a second release would have a time of its own
+        return decision
+
+    with mock.patch.object(PromoteImage, "_decide", decide):
+        late.handle(json.dumps(hint), lambda: 600.0)
+    assert late_decisions[0].verdict == "waiting"
+    assert harbour.released() == digest
+    assert len(harbour.facts(Kind.PROMOTED)) == 1
+    assert len(harbour.announcements.emitted) == 1

@@ -1,0 +1,490 @@
+"""reconcile: what no event told is found, once, and without keeping anything else waiting."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from support.fakes.recording import HOUR, SCHEDULE, World, policy
+from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, signature
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ScanReport
+from tallyman.domain.names import Repository
+from tallyman.errors import BadInput, BadName, NotAllowed
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.reconcile.sweep import SWEEP
+
+
+def run_until_done(world: World, looks: int) -> list[dict[str, object]]:
+    """As the command line: again with the token while there is more. A run has time for so many looks at its clock."""
+    outcomes = [world.reconcile(left=countdown(looks))]
+    while outcomes[-1]["more"]:
+        outcomes.append(world.reconcile({"token": outcomes[-1]["token"]}, left=countdown(looks)))
+        assert len(outcomes) < 50
+    return outcomes
+
+
+def countdown(looks: int) -> Callable[[], float]:
+    """A deadline that comes nearer with each look at it."""
+    times = count(looks * 10.0, -10.0)
+    return lambda: next(times)
+
+
+def test_a_push_that_no_event_told_is_in_the_history_with_the_registrys_time() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    pushed = world.clock()
+    world.clock.advance(minutes=10)
+    outcome = world.reconcile()
+    (row,) = world.rows()
+    assert (row.kind, row.tag, row.digest, row.at, row.via) == ("pushed", "v1.0.0", digest, pushed, Via.RECONCILED)
+    assert world.points_to("v1.0.0") == digest
+    assert outcome["found"]["pushed"] == 1
+    assert outcome["registries"][0] == {
+        "registry": str(DEV.registry),
+        "repositories": 1,
+        "images": 1,
+        "missed": 0,
+        "error": None,
+    }
+
+
+def test_a_second_sweep_writes_no_fact() -> None:
+    world = World()
+    world.registries.push(DEV, multi_arch("a"), "v1.0.0")
+    world.reconcile()
+    facts = world.ledger.facts
+    world.clock.advance(minutes=15)
+    outcome = world.reconcile()
+    assert world.ledger.facts == facts
+    assert outcome["found"] == {}
+
+
+@pytest.mark.parametrize("late", [0, 3, 7200])
+def test_an_event_that_comes_after_the_sweep_makes_no_second_row(late: int) -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    pushed = world.clock()
+    world.clock.advance(minutes=1)
+    world.reconcile()
+    world.clock.advance(seconds=late)
+    event = push_event(DEV, digest, "v1.0.0", at=pushed)
+    world.told(event, event)
+    world.reconcile()
+    (row,) = world.rows()
+    assert (row.at, row.via) == (pushed, Via.EVENT)
+
+
+def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_the_events_time() -> None:
+    world = World()
+    first, second = image("a"), image("b")
+    world.registries.push(DEV, second, "v0.1.0")  # known under another tag, long before
+    world.told(push_event(DEV, second.digest, "v0.1.0", at=world.clock()))
+    world.clock.advance(hours=1)
+    world.registries.push(DEV, first, "latest")
+    world.told(push_event(DEV, first.digest, "latest", at=world.clock()))
+    moved = world.clock.advance(hours=1)
+    world.registries.push(DEV, second, "latest")
+    sweep = world.clock.advance(minutes=5)
+    outcome = world.reconcile()
+    assert [(r.kind, r.digest, r.at) for r in world.rows(tag="latest")][1:] == [
+        ("pushed", second.digest, sweep),
+        ("tag_moved", second.digest, sweep),
+    ]
+    assert outcome["registries"][0]["missed"] == 1
+    world.told(push_event(DEV, second.digest, "latest", at=moved))
+    assert [(r.kind, r.at) for r in world.rows(tag="latest")][1:] == [("pushed", moved), ("tag_moved", moved)]
+
+
+def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointed_to() -> None:
+    world = World()
+    old = world.registries.push(DEV, image("old"), "latest")  # never told
+    world.clock.advance(hours=1)
+    new = world.registries.push(DEV, image("new"), "latest")
+    world.told(push_event(DEV, new, "latest", at=world.clock()))
+    world.clock.advance(hours=1)
+    world.registries.push(DEV, image("old"), "latest")
+    world.reconcile()
+    assert [r.digest for r in world.rows(tag="latest") if r.kind == "pushed"] == [new, old]
+
+
+def test_an_event_that_says_what_the_registry_no_longer_says_is_put_right_by_the_next_sweep() -> None:
+    world = World()
+    first = world.registries.push(DEV, image("a"), "latest")
+    pushed = world.clock()
+    world.clock.advance(minutes=1)
+    second = world.registries.push(DEV, image("b"), "latest")
+    world.clock.advance(minutes=1)
+    world.told(push_event(DEV, first, "latest", at=pushed))  # reads that latest is second; its event is lost
+    world.reconcile()
+    assert [r.digest for r in world.rows(tag="latest") if r.kind == "pushed"] == [first, second]
+
+
+def test_a_removed_tag_and_a_removed_image_are_found() -> None:
+    world = World()
+    app, other = image("a"), image("b")
+    for tag in ("v1.0.0", "latest"):
+        world.registries.push(DEV, app, tag)
+        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
+    world.registries.push(DEV, other, "v2.0.0")
+    world.told(push_event(DEV, other.digest, "v2.0.0", at=world.clock()))
+    world.clock.advance(minutes=5)
+    world.registries.untag(DEV, "latest")
+    world.registries.delete(DEV, other.digest)
+    outcome = world.reconcile()
+    assert [(r.kind, r.tag, r.digest) for r in world.rows() if r.kind != "pushed"] == [
+        ("deleted", None, other.digest),
+        ("untagged", "latest", app.digest),
+    ]
+    assert (world.points_to("latest"), world.points_to("v2.0.0")) == (None, None)
+    assert (outcome["found"]["deleted"], outcome["found"]["untagged"]) == (1, 1)
+    assert world.reconcile()["registries"][0]["missed"] == 0
+
+
+def test_an_image_that_is_pushed_again_after_its_removal_is_found_again() -> None:
+    world = World()
+    app = image("a")
+    for _ in range(2):
+        world.registries.push(DEV, app, "v1.0.0")
+        world.clock.advance(minutes=20)
+        world.reconcile()
+        world.registries.delete(DEV, app.digest)
+        world.clock.advance(minutes=20)
+        world.reconcile()
+        world.clock.advance(minutes=20)
+    assert [r.kind for r in world.rows()] == ["pushed", "deleted", "pushed", "deleted"]
+
+
+def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.reconcile()
+    del world.registries._held[DEV]
+    world.clock.advance(minutes=15)
+    world.reconcile()
+    assert [(r.kind, r.digest) for r in world.rows() if r.tag is None] == [("deleted", digest)]
+    assert world.state.get(SWEEP, str(DEV)) is None
+    assert world.reconcile()["found"] == {}
+
+
+def test_archived_images_are_found_and_so_is_their_restoring() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.registries.held(DEV).archived.add(digest)
+    world.reconcile()
+    world.registries.held(DEV).archived.clear()
+    world.clock.advance(minutes=15)
+    world.reconcile()
+    world.clock.advance(minutes=15)
+    world.reconcile()
+    assert [r.kind for r in world.rows() if r.tag is None] == ["archived", "restored"]
+
+
+def test_what_is_found_is_counted_as_missed_per_environment_once_events_have_told_of_the_repository() -> None:
+    world = World()
+    first = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, first, "v1.0.0", at=world.clock()))
+    world.clock.advance(minutes=5)
+    world.registries.push(DEV, image("b"), "v1.1.0")
+    world.clock.advance(minutes=5)
+    outcome = world.reconcile()
+    assert outcome["missed"] == {"dev": 1, "prod": 0}
+    (missed,) = world.facts(Kind.MISSED)
+    assert (missed.partition, missed.detail) == ("E#dev", {"count": 1, "repository": str(DEV)})
+    world.clock.advance(minutes=15)
+    world.registries.push(DEV, image("c"), "v1.2.0")
+    assert world.reconcile()["missed"]["dev"] == 1
+
+
+def test_the_years_before_the_first_sweep_are_not_missed_events() -> None:
+    world = World()
+    for n in range(3):
+        world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
+        world.clock.advance(hours=24)
+    assert world.reconcile()["missed"] == {"dev": 0, "prod": 0}
+    assert world.facts(Kind.MISSED) == []
+    assert len(world.rows()) == 3
+
+
+def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None:
+    world = World()
+    for n in range(60):
+        world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
+    outcomes = run_until_done(world, 40)
+    assert len(outcomes) > 2
+    assert len({o["token"] for o in outcomes}) == 1
+    assert len(world.rows()) == 60
+    asked = [a for m, r, a in world.registries.requests if m == "manifest"]
+    assert len(asked) == len(set(asked)) == 60  # nothing is read twice
+    assert len(list(world.state.list(pending_partition("prod")))) == 60  # each was decided about
+    assert world.facts(Kind.MISSED) == []
+
+
+def test_no_image_is_asked_for_by_itself_when_a_listing_has_shown_it() -> None:
+    world = World()
+    world.registries.push(DEV, multi_arch("a"), "v1.0.0")
+    world.reconcile()
+    assert not [m for m, _, _ in world.registries.requests if m == "describe"]
+
+
+def test_one_registry_that_does_not_answer_keeps_no_other_waiting() -> None:
+    world = World()
+    world.registries.fail(DEV.registry)
+    world.registries.push(PROD, image("a"), "v1.0.0")
+    outcome = world.reconcile()
+    assert [(bool(r["error"]), r["repositories"]) for r in outcome["registries"]] == [(True, 0), (False, 1), (False, 1)]
+    assert "does not answer" in outcome["registries"][0]["error"]
+    assert len(world.rows(PROD)) == 1
+    assert not outcome["more"]
+
+
+def test_a_registry_that_stops_answering_half_way_has_its_reason_and_is_done_next_time() -> None:
+    world = World()
+    world.registries.push(DEV, image("a"), "v1.0.0")
+    world.registries.fail(DEV.registry, methods={"manifest"}, times=1)
+    first = world.reconcile()
+    assert "widget-server" in first["registries"][0]["error"]
+    assert world.reconcile()["registries"][0]["error"] is None
+    assert len(world.rows()) == 1
+
+
+def test_two_speeds_by_the_clock() -> None:
+    world = World()
+    quiet = [Repository(DEV.registry, f"rocketseat/quiet-{n:03d}") for n in range(150)]
+    for repository in quiet:
+        world.registries.add(repository)
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+
+    def looked_at() -> list[Repository]:
+        done = [r for m, r, _ in world.registries.requests if m == "images"]
+        world.registries.requests.clear()
+        return [r for r in done if isinstance(r, Repository)]
+
+    seen: list[Repository] = []
+    for _ in range(3):
+        world.clock.advance(minutes=15)
+        world.reconcile(SCHEDULE)
+        now = looked_at()
+        assert DEV in now  # something waits there
+        assert len([r for r in now if r in quiet]) <= 50
+        seen += now
+    assert set(quiet) <= set(seen)
+    assert all(seen.count(r) == 1 for r in quiet)
+
+
+def test_a_persons_run_sweeps_what_was_asked_for_and_nothing_else() -> None:
+    world = World()
+    other = Repository(DEV.registry, "rocketseat/other")
+    world.registries.add(other)
+    for repository in (DEV, other, PROD):
+        world.registries.push(repository, image("a"), "v1.0.0")
+    outcome = world.reconcile({"repositories": ["rocketseat/wid*"], "environment": "dev"})
+    assert [r["repositories"] for r in outcome["registries"]] == [1, 0, 0]
+    assert (len(world.rows(DEV)), world.rows(other), world.rows(PROD)) == (1, [], [])
+    assert world.reconcile({"repositories": [str(other)]})["registries"][0]["repositories"] == 1
+    assert world.reconcile({"registry": str(PROD.registry)})["registries"][0]["repositories"] == 1
+
+
+def test_an_empty_list_of_repositories_does_nothing() -> None:
+    world = World()
+    world.registries.push(DEV, image("a"), "v1.0.0")
+    outcome = world.reconcile({"repositories": []})
+    assert world.ledger.facts == []
+    assert not outcome["more"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({"repositories": "dev/app"}, "list of texts"),
+        ({"repositories": [1]}, "list of texts"),
+        ({"token": 7}, "'token' is to be a text"),
+        ({"environment": "prud"}, "did you mean 'prod'"),
+        ({"registry": "nowhere"}, "account/region"),
+    ],
+)
+def test_what_reconcile_can_not_be_asked_for_is_said(payload: dict[str, object], words: str) -> None:
+    with pytest.raises((BadInput, BadName), match=words):
+        World().reconcile(payload)
+
+
+def test_a_soak_ends_by_time() -> None:
+    world = World(policy(soak="24h"))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    world.clock.advance(hours=23)
+    assert world.reconcile(SCHEDULE)["retried"] == 0
+    assert world.hints.to("promote") == []
+    world.clock.advance(hours=1)
+    assert world.reconcile(SCHEDULE)["retried"] == 1
+    assert [h["digest"] for h in world.hints.to("promote")] == [digest]
+
+
+def test_a_lost_scan_is_read_and_one_that_never_ran_is_started_once_a_day() -> None:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    app = multi_arch("a")
+    children = sorted(d for d in app.manifests if d != app.digest)
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    world.reconcile(SCHEDULE)
+    world.reconcile(SCHEDULE)
+    started = [a for m, _, a in world.registries.requests if m == "start_scan"]
+    assert sorted(started) == children
+    for child in children:
+        world.registries.set_scan(DEV, child)
+    outcome = world.reconcile(SCHEDULE)
+    assert outcome["found"]["scanned"] == 2
+    assert [h["digest"] for h in world.hints.to("promote")] == [app.digest]
+
+
+def test_a_scan_that_failed_is_started_again_after_a_day() -> None:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    for _ in range(4):
+        world.registries.set_scan(DEV, digest, ScanReport("failed", completed_at=world.clock()))
+        world.reconcile(SCHEDULE)
+        world.clock.advance(hours=12)
+    assert len([m for m, _, _ in world.registries.requests if m == "start_scan"]) == 2
+    assert world.hints.to("promote") == []
+
+
+def test_what_the_lost_event_would_have_verified_is_verified() -> None:
+    world = World(policy(verified=True))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.registries.push(PROD, image("b"), "v9.0.0")
+    world.reconcile()
+    assert [h["verify"] for h in world.hints.to("verify")] == [
+        {"repository": str(DEV), "digest": digest, "tag": "v1.0.0", "request": None}
+    ]
+
+
+def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour() -> None:
+    world = World(policy(verified=True))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    world.reconcile(SCHEDULE)
+    assert world.hints.to("verify") == []  # it may still be at work
+    world.clock.advance(hours=1)
+    world.reconcile(SCHEDULE)
+    world.reconcile(SCHEDULE)
+    assert len(world.hints.to("verify")) == 1
+    world.verify(digest)
+    world.clock.advance(hours=2)
+    world.reconcile(SCHEDULE)
+    assert len(world.hints.to("verify")) == 1
+    assert len(world.hints.to("promote")) == 1
+
+
+def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    digests = [world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(3)]
+    world.told(*(push_event(DEV, d, f"v1.{n}.0", at=world.clock()) for n, d in enumerate(digests)))
+    for digest in digests[1:]:
+        world.registries.set_scan(DEV, digest)
+    real = world.registries.scan
+
+    def scan(repository: Repository, digest: str) -> ScanReport:
+        if digest == digests[0]:
+            raise NotAllowed("no ecr:DescribeImageScanFindings")
+        return real(repository, digest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.registries, "scan", scan)
+    outcome = world.reconcile(SCHEDULE)
+    assert {h["digest"] for h in world.hints.to("promote")} == set(digests[1:])
+    assert len(outcome["problems"]) == 1
+    assert digests[0] in outcome["problems"][0]
+
+
+def test_stowaways_of_the_first_sweep_are_told_of_in_one_notice_and_later_ones_each() -> None:
+    world = World()
+    for n in range(12):
+        world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
+    outcome = world.reconcile()
+    ((subject, text, attributes),) = world.notices.published
+    assert (subject, attributes["kind"]) == ("stowaways in prod: rocketseat/widget-server", "stowaway")
+    assert "12 images" in text
+    assert outcome["found"]["stowaways"] == len(world.facts(Kind.STOWAWAY)) == 12
+    world.clock.advance(minutes=15)
+    world.registries.push(PROD, image("late"), "v2.0.0")
+    world.reconcile()
+    world.reconcile()
+    assert [s for s, _, _ in world.notices.published[1:]] == ["stowaway in prod: rocketseat/widget-server"]
+
+
+def test_a_gathered_notice_is_sent_even_if_the_first_sweep_took_several_runs() -> None:
+    world = World()
+    for n in range(30):
+        world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
+    run_until_done(world, 20)
+    ((_, text, _),) = world.notices.published
+    assert "30 images" in text
+
+
+def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twice() -> None:
+    world = World()
+    app = multi_arch("a")
+    world.registries.push(DEV, app, "v1.0.0")
+    children = [d for d in world.registries.images(DEV) if d.digest != app.digest]
+    assert world.reconcile()["storage"] == {"dev": sum(c.size or 0 for c in children), "prod": 0}
+
+
+def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:
+    world = World()
+    app = image("a")
+    world.registries.push(DEV, app, "v1.0.0")
+    world.registries.push(DEV, signature(app))
+    world.reconcile()
+    assert [f.digest for f in world.facts(Kind.REFERRED)] == [app.digest]
+
+
+def test_a_sweep_never_believes_its_listing_over_an_event_that_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    first, second = image("a"), image("b")
+    world.registries.push(DEV, first, "latest")
+    real = world.registries.images
+
+    def images(repository: Repository) -> Iterator[object]:
+        listing = list(real(repository))
+        if repository == DEV and world.points_to("latest") is None:
+            world.clock.advance(seconds=30)
+            world.registries.push(DEV, second, "latest")
+            world.told(push_event(DEV, second.digest, "latest", at=world.clock()))
+        return iter(listing)
+
+    monkeypatch.setattr(world.registries, "images", images)
+    world.reconcile()
+    assert world.points_to("latest") == second.digest
+    assert [r.digest for r in world.rows(tag="latest") if r.kind == "pushed"][-1] == second.digest
+    world.reconcile()
+    assert world.points_to("latest") == second.digest
+
+
+def test_a_delete_event_after_the_sweep_found_the_removal_is_the_same_removal() -> None:
+    world = World()
+    app = image("a")
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    removed = world.clock.advance(minutes=5)
+    world.registries.delete(DEV, app.digest)
+    world.clock.advance(minutes=5)
+    world.reconcile()
+    world.told(delete_event(DEV, app.digest, at=removed))
+    (row,) = [r for r in world.rows() if r.kind == "deleted"]
+    assert (row.at, row.via) == (removed, Via.EVENT)
+
+
+def test_the_position_says_when_a_repository_was_swept() -> None:
+    world = World()
+    world.reconcile()
+    before = world.state.get(SWEEP, str(DEV))
+    world.clock.advance(seconds=HOUR.total_seconds())
+    world.reconcile()
+    after = world.state.get(SWEEP, str(DEV))
+    assert before
+    assert after
+    assert before.data["swept"] < after.data["swept"]
+    assert after.data["open"] == []
+    assert replace(after, revision=0, data={}) == replace(before, revision=0, data={})

@@ -1,0 +1,368 @@
+"""What the clock looks after: releases, promotions that stand half-done, recalls that still run, open repositories."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from support.fakes.ports import FakeArchive
+from support.fakes.promotion import PLACES, Harbour, command
+from support.fakes.recording import policy
+from support.images.builders import DEV, PROD, PROD_SA, image, scanned
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.details import ScanReport
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.push_protection import only_push, problem, repository_policy
+from tallyman.domain.usage import Use
+from tallyman.errors import Throttled, Unreachable
+from tallyman.ports.records import StateChange
+from tallyman.services.deciding.noncompliant import watch_partition, would_not_pass
+from tallyman.services.deciding.recall_impact import Consequences
+from tallyman.services.reconcile.push_protection import Guarded
+from tallyman.services.reconcile.rejudge import Released, Watched
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+from tallyman.services.reconcile.waiting import Waiting
+from tallyman.services.recording.record_scan import RecordScan
+from tallyman.services.releases.pointer import Releases, release_partition
+
+
+class World(Harbour):
+    """A harbour with what reconcile needs besides."""
+
+    uses: tuple[Use, ...] = ()
+    problems_found: dict[Repository, str]
+    troubles: list[str]
+
+    def running(self, registry: Registry) -> Iterator[Use]:
+        return iter([use for use in self.uses if use.where == registry])
+
+    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+        assert others == ("role/break-glass",)
+        return self.problems_found.get(repository)
+
+    def sweep(self) -> Watched:
+        """One run by the clock."""
+        self.clock.advance(minutes=15)
+        judge = self.judge
+        scans = RecordScan(self.registries, self.ledger, FakeArchive(), judge, self.clock)
+        waiting = Waiting(self.policy, self.registries, self.ledger, self.state, self.hints, judge, scans, self.clock)
+        releases = Releases(self.policy, self.ledger, self.state, self.announcements, self.clock)
+        guarded = Guarded(self.policy, self, self.state, self.notices, self.clock)
+        consequences = Consequences(self.policy, self.ledger, self.state, self)
+        unfinished = Unfinished(self.policy, self.state, self.hints, waiting, self.clock)
+        released = Released(
+            self.policy,
+            self.state,
+            self.notices,
+            judge,
+            releases,
+            waiting,
+            guarded,
+            consequences,
+            unfinished,
+            self.clock,
+        )
+        self.troubles = []
+        found = released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0)
+        guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
+        return found
+
+    def told(self, kind: str) -> list[str]:
+        return [text for _, text, attributes in self.notices.published if attributes["kind"] == kind]
+
+
+def promoted(**gates: object) -> tuple[World, str]:
+    world = World(policy=policy(verified=True, **gates))
+    digest = world.push(image("a"), "v1.0.0")
+    world.work()
+    return world, digest
+
+
+def test_a_release_that_was_not_announced_is() -> None:
+    world, digest = promoted()
+    world.announcements.emitted.clear()
+    item = world.state.get(release_partition("prod"), DEV.name)
+    assert item is not None
+    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    world.sweep()
+    world.sweep()
+    assert [d["digest"] for _, d in world.announcements.emitted] == [digest]
+
+
+def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
+    services = [{"ecs": "shop/app", "repository": DEV.name}]
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {"registries": [str(p.registry) for p in PLACES], "rollout": {"services": services}},
+                },
+                "repositories": [
+                    {"match": "rocketseat/*", "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}]}
+                ],
+            }
+        )
+    )
+    world.push(image("a"), "v1.0.0")
+    world.work()
+    for _ in range(3):  # once an hour: its event may be late, its message be tried again
+        world.sweep()
+    (hint,) = world.hints.to("roll_out")
+    assert hint["roll_out"]["repository"] == DEV.name
+
+
+def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_it_does() -> None:
+    world = World()
+    digest = world.push(image("a"), "v1.0.0")
+    put = world.registries.put_manifest
+
+    def no_tags(repository: Repository, manifest: object, tag: str | None = None) -> None:
+        if repository == PROD_SA and tag:
+            raise Throttled("Rate exceeded")
+        put(repository, manifest, tag)  # type: ignore[arg-type]
+
+    world.registries.put_manifest = no_tags  # type: ignore[method-assign]
+    world.work()
+    assert world.tags("v1.0.0") == [digest, None]
+    assert [world.sweep().stuck["prod"] for _ in range(2)] == [1, 1]
+    (text,) = world.told("stuck")
+    assert "Rate exceeded" in text
+
+
+def test_what_was_given_up_is_counted() -> None:
+    world = World()
+    world.push(image("a"), "v1.0.0")
+    world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
+    world.work(until=timedelta(days=2))
+    assert world.facts(Kind.PARKED)
+    assert world.sweep().parked["prod"] == 1
+
+
+def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
+    world, digest = promoted()
+    command(world, "recall", digest)
+    world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)  # type: ignore[arg-type]
+    assert [world.sweep().would_not_pass["prod"] for _ in range(2)] == [1, 1]
+    (text,) = world.told("recalled_in_use")
+    assert "ecs task prod/widget in 222222222222/us-east-2" in text
+    assert "prod releases it" in text
+
+
+def overtaken() -> tuple[World, Digest]:
+    """v1.0.0 was released, then v1.1.0; now v1.0.0 has a critical finding."""
+    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    first = image("a")
+    for built, tag in ((first, "v1.0.0"), (image("b"), "v1.1.0")):
+        digest = world.push(built, tag)
+        scan(world, digest)
+        world.work()
+        assert world.released() == digest
+    scan(world, first.digest, critical=1)
+    return world, first.digest
+
+
+def scan(world: World, digest: Digest, **counts: int) -> None:
+    world.clock.advance(minutes=1)
+    now = world.clock()
+    world.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
+    world.judge.digest(digest)
+
+
+def runs(digest: Digest) -> tuple[Use, ...]:
+    return (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
+
+
+def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_raises_no_notice() -> None:
+    world, digest = overtaken()
+    for _ in range(5):
+        assert world.sweep().would_not_pass["prod"] == 0
+    assert world.told("would_not_pass") == []
+    assert [(i["digest"], i["released"]) for i in would_not_pass(world.state, "prod")] == [(digest, False)]
+    (item,) = world.state.list(watch_partition("prod"))
+    assert item.revision == 1  # what says the same is not written again
+
+
+def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs() -> None:
+    world, digest = overtaken()
+    world.uses = runs(digest)
+    world.sweep()
+    assert [world.sweep().would_not_pass["prod"] for _ in range(4)] == [1] * 4
+    (text,) = world.told("would_not_pass")
+    assert "but it runs: ecs task prod/widget in 222222222222/us-east-2" in text
+    assert "1 critical finding" in text
+    world.uses = ()
+    world.clock.advance(hours=1)
+    world.sweep()
+    assert world.sweep().would_not_pass["prod"] == 0
+    assert len(world.told("would_not_pass")) == 1
+
+
+def test_what_runs_is_asked_at_most_once_an_hour() -> None:
+    world, _ = overtaken()
+    asked = []
+    world.running = lambda registry: iter(asked.append(registry) or ())  # type: ignore[method-assign]
+    for _ in range(8):  # two hours
+        world.sweep()
+    assert len(asked) == 2 * len(world.policy.registries())
+
+
+def test_what_was_overtaken_is_told_when_it_is_released_again() -> None:
+    world, digest = overtaken()
+    command(world, "roll-back", digest, repository=DEV.name, environment="prod")
+    world.work()
+    assert world.released() == digest
+    assert [world.sweep().would_not_pass["prod"] for _ in range(3)] == [1] * 3
+    (text,) = world.told("would_not_pass")
+    assert "It is what prod releases of it." in text
+
+
+def test_a_recall_of_what_is_not_released_and_runs_nowhere_is_no_news_of_what_runs() -> None:
+    world, digest = overtaken()
+    command(world, "recall", digest)
+    world.sweep()
+    assert world.told("recalled_in_use") == []
+
+
+def test_a_released_image_is_scanned_again_once_a_day() -> None:
+    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    digest = world.push(image("a"), "v1.0.0")
+    now = world.clock()
+    world.ledger.append(scanned(digest, at=now, seen=now))
+    world.registries.set_scan(DEV, digest, ScanReport("complete", completed_at=now))
+    world.judge.digest(digest)
+    world.work()
+    world.clock.advance(hours=25)
+    for _ in range(3):
+        world.sweep()
+    started = [request for request in world.registries.requests if request[0] == "start_scan"]
+    assert len(started) == 1
+
+
+def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
+    world, _ = promoted()
+    announce = world.announcements.emit
+
+    def broken(kind: str, detail: object) -> None:
+        raise Unreachable("the bus does not answer")
+
+    item = world.state.get(release_partition("prod"), DEV.name)
+    assert item is not None
+    world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
+    world.announcements.emit = broken  # type: ignore[method-assign]
+    world.sweep()
+    assert world.troubles == [f"prod/{DEV.name}: the bus does not answer"]
+    world.announcements.emit = announce  # type: ignore[method-assign]
+
+
+# --- prevention
+
+
+def only_tallyman() -> World:
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {"registries": [str(p.registry) for p in PLACES]},
+                },
+                "repositories": [
+                    {
+                        "match": "rocketseat/*",
+                        "create": {"push": "tallyman-only", "break_glass": "role/break-glass"},
+                        "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}],
+                    }
+                ],
+            }
+        )
+    )
+    world.problems_found = {}
+    for place in (DEV, *PLACES):
+        world.state.put(StateChange(SWEEP, str(place), 0, {}))
+    return world
+
+
+def test_a_repository_that_is_open_is_counted_and_told_once_per_change() -> None:
+    world = only_tallyman()
+    assert world.sweep().unguarded.total() == 0
+    world.problems_found = {PROD: "the repository has no policy"}
+    assert [world.sweep().unguarded["prod"] for _ in range(3)] == [1, 1, 1]
+    world.problems_found = {PROD: "the statement was changed"}
+    world.sweep()
+    assert len(world.told("unguarded")) == 2
+    world.problems_found = {}
+    assert world.sweep().unguarded["prod"] == 0
+
+
+def test_a_promotion_creates_a_repository_that_only_it_fills() -> None:
+    world = only_tallyman()
+    for place in PLACES:
+        del world.registries._held[place]
+    digest = world.push(image("a"), "v1.0.0")
+    world.work()
+    assert world.released() == digest
+    assert [world.registries.held(p).push for p in PLACES] == [("role/break-glass",)] * 2
+
+
+ALLOWED = ["arn:aws:iam::222222222222:role/tallyman-spoke-push"]
+
+
+def test_the_policy_that_is_written_is_the_one_that_is_looked_for() -> None:
+    document = repository_policy(PROD, ["333333333333"], ALLOWED)
+    assert document is not None
+    assert [s["Sid"] for s in document["Statement"]] == ["Pull", "LambdaPulls", "OnlyTallymanPushes"]
+    assert document["Statement"][0]["Principal"] == {"AWS": ["arn:aws:iam::333333333333:root"]}
+    assert problem(json.dumps(document), ALLOWED) is None
+    assert repository_policy(PROD, (), ()) is None
+
+
+def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_repositorys_account() -> None:
+    document = repository_policy(PROD, ["333333333333"], (), functions=True)
+    assert document is not None
+    (statement,) = [s for s in document["Statement"] if s["Sid"] == "LambdaPulls"]
+    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    arns = [f"arn:aws:lambda:us-east-2:{account}:function:*" for account in ("222222222222", "333333333333")]
+    assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": arns}}
+
+
+def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> None:
+    world = World(
+        policy=Policy.parse(
+            {
+                "environments": {
+                    "dev": {"registries": [str(DEV.registry)]},
+                    "prod": {
+                        "registries": [str(p.registry) for p in PLACES],
+                        "rollout": {"services": [{"lambda": "resizer", "alias": "live", "repository": DEV.name}]},
+                    },
+                },
+                "repositories": [
+                    {"match": "rocketseat/*", "promotions": [{"from": "dev", "to": "prod", "tags": ["semver"]}]}
+                ],
+            }
+        )
+    )
+    for place in PLACES:
+        del world.registries._held[place]
+    world.push(image("a"), "v1.0.0")
+    world.work()
+    assert [world.registries.held(p).functions for p in PLACES] == [True, True]
+
+
+def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:
+    same = only_push(ALLOWED) | {
+        "Principal": {"AWS": "*"},
+        "Condition": {"ArnNotLike": {"aws:PrincipalArn": ALLOWED[0]}},
+    }
+    assert problem(json.dumps({"Statement": same}), ALLOWED) is None
+    wider = only_push([*ALLOWED, "arn:aws:iam::222222222222:role/ci"])
+    assert problem(json.dumps({"Statement": [wider]}), ALLOWED) == (
+        "the statement OnlyTallymanPushes of the repository's policy was changed"
+    )
+    fewer = only_push(ALLOWED) | {"Action": ["ecr:PutImage"]}
+    assert "was changed" in str(problem(json.dumps({"Statement": [fewer]}), ALLOWED))
+    assert "lacks" in str(problem(json.dumps({"Statement": []}), ALLOWED))
+    assert "no policy" in str(problem(None, ALLOWED))
+    assert "no JSON" in str(problem("{", ALLOWED))

@@ -1,0 +1,237 @@
+"""reconcile and CloudTrail: who did it, and the states of a tag between two sweeps."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.recording import SCHEDULE, World
+from support.images.builders import DEV, image, push_event
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import ApiCall
+from tallyman.domain.names import Digest, Registry
+from tallyman.errors import NotAllowed, Unreachable
+from tallyman.services.reconcile.read_trail import KEPT, TRAIL
+
+CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
+
+
+def call(world: World, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
+    """A call of now, as the trail will tell it."""
+    made = ApiCall(
+        id=more.pop("id", f"call-{len(world.trail.recorded)}"),
+        name=name,
+        at=world.clock(),
+        actor=CI,
+        repository=DEV,
+        tag=tag,
+        digest=digest,
+        parameters={"repositoryName": DEV.name, **more},
+    )
+    world.trail.recorded.append(made)
+    return made
+
+
+def put(world: World, content: str, tag: str) -> Digest:
+    """A push that no event tells, but the trail."""
+    digest = world.registries.push(DEV, image(content), tag)
+    call(world, "PutImage", digest, tag)
+    return digest
+
+
+def test_a_found_push_has_its_actor_and_its_time() -> None:
+    world = World()
+    digest = put(world, "a", "v1.0.0")
+    pushed = world.clock()
+    world.clock.advance(minutes=10)
+    outcome = world.reconcile()
+    (row,) = world.rows()
+    assert (row.digest, row.actor, row.at, row.via) == (digest, CI, pushed, Via.RECONCILED)
+    assert outcome["trail"] == {str(DEV.registry): "read"}
+
+
+def test_an_event_that_comes_later_keeps_the_actor_and_makes_no_second_row() -> None:
+    world = World()
+    digest = put(world, "a", "v1.0.0")
+    pushed = world.clock()
+    world.clock.advance(minutes=10)
+    world.reconcile()
+    world.told(push_event(DEV, digest, "v1.0.0", at=pushed - timedelta(seconds=1)))
+    (row,) = world.rows()
+    assert (row.actor, row.at, row.via) == (CI, pushed - timedelta(seconds=1), Via.EVENT)
+
+
+def test_a_push_that_its_event_told_gets_its_actor_from_the_next_run() -> None:
+    world = World()
+    digest = put(world, "a", "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    assert world.rows()[0].actor is None
+    world.clock.advance(minutes=10)
+    world.reconcile(SCHEDULE)
+    (row,) = world.rows()
+    assert (row.actor, row.via) == (CI, Via.EVENT)
+
+
+def test_a_tag_that_moved_twice_between_two_sweeps_has_the_state_in_between() -> None:
+    world = World()
+    world.reconcile()
+    world.clock.advance(minutes=5)
+    digests = []
+    for content in ("a", "b", "c"):
+        digests.append(put(world, content, "latest"))
+        world.clock.advance(minutes=1)
+    world.reconcile()
+    pushes = [r for r in world.rows(tag="latest") if r.kind == "pushed"]
+    assert [r.digest for r in pushes] == digests
+    assert {r.actor for r in pushes} == {CI}
+    assert world.points_to("latest") == digests[-1]
+
+
+def test_a_call_that_cloudtrail_shows_late_names_the_actor_afterwards() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    late = call(world, "PutImage", digest, "v1.0.0")
+    world.trail.recorded.clear()
+    world.clock.advance(minutes=1)
+    world.reconcile(SCHEDULE)
+    assert world.rows()[0].actor is None
+    world.trail.recorded.append(late)
+    world.clock.advance(minutes=15)
+    world.reconcile(SCHEDULE)
+    (row,) = world.rows()
+    assert row.actor == CI
+
+
+def test_who_removed_an_image_is_known_for_each_of_its_tags() -> None:
+    world = World()
+    app = image("a")
+    for tag in ("v1.0.0", "latest"):
+        world.registries.push(DEV, app, tag)
+        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
+    world.clock.advance(minutes=5)
+    world.registries.delete(DEV, app.digest)
+    ids = [{"imageDigest": app.digest, "imageTag": t} for t in ("v1.0.0", "latest")]
+    call(world, "BatchDeleteImage", app.digest, "v1.0.0", id="one", imageIds=ids)
+    call(world, "BatchDeleteImage", app.digest, "latest", id="one#1", imageIds=ids)
+    world.clock.advance(minutes=5)
+    world.reconcile()
+    removed = [r for r in world.rows() if r.kind == "untagged"]
+    assert sorted((str(r.tag), str(r.actor)) for r in removed) == [("latest", CI), ("v1.0.0", CI)]
+
+
+def test_what_a_lifecycle_policy_removed_is_no_change_of_settings() -> None:
+    world = World()
+    app = image("a")
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    world.clock.advance(minutes=5)
+    world.registries.delete(DEV, app.digest)
+    call(world, "PolicyExecutionEvent", app.digest, "v1.0.0")
+    world.clock.advance(minutes=5)
+    world.reconcile()
+    assert world.facts(Kind.SETTINGS_CHANGED) == []
+    assert [r.actor for r in world.rows(tag="v1.0.0") if r.kind == "untagged"] == [CI]
+
+
+def test_a_change_of_settings_is_written_down_once_however_often_it_is_read() -> None:
+    world = World()
+    put(world, "a", "v1.0.0")
+    call(world, "PutImageTagMutability", None, None, imageTagMutability="MUTABLE")
+    for _ in range(3):
+        world.clock.advance(minutes=5)
+        world.reconcile(SCHEDULE)
+    (fact,) = world.facts(Kind.SETTINGS_CHANGED)
+    assert (fact.actor, fact.detail["parameters"]["imageTagMutability"]) == (CI, "MUTABLE")
+
+
+@pytest.mark.parametrize("error", [NotAllowed("no cloudtrail:LookupEvents"), Unreachable("cloudtrail is down")])
+def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.registries.push(DEV, image("a"), "v1.0.0")
+
+    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        raise error
+
+    monkeypatch.setattr(world.trail, "calls", calls)
+    outcome = world.reconcile()
+    assert outcome["trail"] == {str(DEV.registry): str(error)}
+    assert outcome["registries"][0]["error"] is None
+    assert len(world.rows()) == 1
+
+
+def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    asked: list[tuple[datetime, datetime]] = []
+    real = world.trail.calls
+
+    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        asked.append((since, until))
+        return real(registry, since, until)
+
+    monkeypatch.setattr(world.trail, "calls", calls)
+    put(world, "a", "v1.0.0")
+    begin = world.clock()
+    world.reconcile()
+    assert asked == [(begin - timedelta(hours=1), begin)]
+    later = world.clock.advance(hours=3)
+    put(world, "b", "v1.1.0")
+    asked.clear()
+    world.reconcile()
+    assert asked[0][0] == begin - timedelta(minutes=20)
+    assert asked[-1][1] == later
+    assert all(until - since <= timedelta(hours=1) for since, until in asked)
+    assert [a[1] for a in asked[:-1]] == [a[0] for a in asked[1:]]
+
+
+def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    asked: list[tuple[datetime, datetime]] = []
+
+    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        asked.append((since, until))
+        return iter(())
+
+    monkeypatch.setattr(world.trail, "calls", calls)
+    put(world, "a", "v1.0.0")
+    for _ in range(91):
+        world.reconcile(SCHEDULE)
+    count = len(asked)
+    assert min(since for since, _ in asked) == world.clock() - KEPT
+    world.reconcile(SCHEDULE)
+    assert [since for since, _ in asked[count:]] == [world.clock() - timedelta(minutes=20)]
+    item = world.state.get(TRAIL, str(DEV.registry))
+    assert item is not None
+
+
+def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    put(world, "a", "v1.0.0")
+    asked: list[datetime] = []
+    real = world.trail.calls
+
+    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+        asked.append(since)
+        return real(registry, since, until)
+
+    monkeypatch.setattr(world.trail, "calls", calls)
+    outcome = world.reconcile()
+    assert len(asked) == 1
+    assert not outcome["more"]
+
+
+def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
+    world = World()
+    first = put(world, "a", "v1.0.0")
+    world.trail.recorded.clear()
+    broken = call(world, "BatchDeleteImage", first, "v0.9.0")
+    del broken
+    put(world, "b", "v1.1.0")
+    world.registries.fail(DEV.registry, NotAllowed("no ecr:DescribeImages"), methods={"describe"}, times=1)
+    world.clock.advance(minutes=5)
+    outcome = world.reconcile()
+    assert len(outcome["problems"]) == 1
+    assert "BatchDeleteImage" in outcome["problems"][0]
+    assert [r.actor for r in world.rows(tag="v1.1.0")] == [CI]

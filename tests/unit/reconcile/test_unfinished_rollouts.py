@@ -1,0 +1,136 @@
+"""Roll-outs whose message died are taken up again: unfinished or never begun, and by nobody else."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from support.fakes.rollouts import NAME, ONE, TWO, World, policy
+from tallyman.domain.times import format_time
+from tallyman.ports.records import StateChange
+from tallyman.ports.running import Moving
+from tallyman.services.reconcile.unfinished_rollouts import AGAIN, OVERDUE
+from tallyman.services.releases.rollout_progress import roll_out_lease
+from tallyman.services.shared.lease import lease_partition
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def finished(world: World) -> bool:
+    world.work()
+    return bool(world.data["status"] == "done")
+
+
+def test_one_whose_event_was_lost_is_begun_when_the_event_is_overdue(world: World) -> None:
+    assert not world.reconcile()
+    world.now += OVERDUE
+    assert world.reconcile()
+    assert finished(world)
+    assert len(world.fleet.moves) == 2
+
+
+def test_one_whose_continuation_was_lost_goes_on_where_it_stood(world: World) -> None:
+    world.fleet.says[TWO, "shop/app"] = Moving(None, "in progress")
+    world.run()
+    world.hints.take()  # its queue was emptied
+    world.fleet.says.clear()
+    world.now += timedelta(seconds=5) + OVERDUE
+    assert world.reconcile()
+    assert finished(world)
+    assert len(world.fleet.moves) == 2
+
+
+def test_one_that_waits_for_its_next_look_is_left_alone(world: World) -> None:
+    world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+    world.run()
+    world.now += OVERDUE
+    assert not world.reconcile()  # five seconds later it is
+    world.now += timedelta(seconds=5)
+    assert world.reconcile()
+
+
+def test_a_pause_between_regions_is_no_sign_of_death() -> None:
+    world = World(pause="24h")
+    world.run()
+    for _ in range(24 * 4):
+        assert not world.reconcile()
+        world.now += timedelta(minutes=15)
+        ((_, body, _),) = world.hints.take()
+        world.run(json.dumps(body))
+    assert world.data["status"] == "done"
+
+
+def test_one_that_a_worker_holds_is_left_alone_even_where_a_person_asks(world: World) -> None:
+    world.now += OVERDUE
+    until = format_time(world.now + SECOND)
+    world.state.put(
+        StateChange(lease_partition("prod"), roll_out_lease(NAME), 0, {"owner": "somebody", "until": until})
+    )
+    assert not world.reconcile()
+    assert not world.reconcile(at_once=True)
+    world.now += SECOND
+    assert world.reconcile()
+
+
+def test_a_person_need_not_wait_until_it_is_overdue(world: World) -> None:
+    assert world.reconcile(at_once=True)
+    world.hints.take()
+    assert world.reconcile(at_once=True)
+    assert finished(world)
+
+
+def test_one_whose_message_keeps_dying_is_taken_up_once_an_hour(world: World) -> None:
+    world.now += OVERDUE
+    assert world.reconcile()
+    world.hints.take()
+    world.now += AGAIN - SECOND
+    assert not world.reconcile()
+    world.now += SECOND
+    assert world.reconcile()
+
+
+def test_one_that_failed_for_good_waits_for_a_person(world: World) -> None:
+    world.fleet.says[ONE, "shop/app"] = Moving(False, "it crashes")
+    world.run()
+    world.now += timedelta(days=1)
+    assert not world.reconcile()
+    assert not world.reconcile(at_once=True)
+    world.release("two")
+    assert world.reconcile(at_once=True)
+
+
+def test_one_that_is_done_is_done(world: World) -> None:
+    world.run()
+    world.now += timedelta(days=1)
+    assert not world.reconcile(at_once=True)
+
+
+def test_a_release_that_is_superseded_is_not_rolled_out_any_more(world: World) -> None:
+    world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
+    world.run()
+    world.hints.take()
+    world.fleet.says.clear()
+    world.now += timedelta(hours=1)
+    world.release("two")
+    assert not world.reconcile()  # the event of the new one is on its way
+    world.now += OVERDUE
+    assert world.reconcile()
+    assert finished(world)
+    assert world.data["release"] == "two"
+
+
+def test_where_the_policy_moves_nothing_nothing_is_taken_up(world: World) -> None:
+    world.now += OVERDUE
+    world.policy = policy("0s", [{"ecs": "shop/app", "repository": "rocketseat/other"}])
+    assert not world.reconcile(at_once=True)
+
+
+def test_what_an_older_version_wrote_down_is_taken_up(world: World) -> None:
+    data = {"release": "one", "digest": "sha256:" + "0" * 64, "status": "running", "step": 0, "moving": None}
+    world.state.put(StateChange("RO#prod", NAME, 0, {**data, "moved": [], "not_before": None, "reason": None}))
+    assert world.reconcile()

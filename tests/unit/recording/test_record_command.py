@@ -1,0 +1,145 @@
+"""record_command: what is no command is refused with its reason; a crash anywhere changes nothing in the end."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from support.fakes.gate_cases import APP, LATER, NAME, policy_of
+from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeNotices, FakePeople, FakeState
+from support.images.builders import DEV, pushed
+from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.policy import Policy
+from tallyman.errors import BadMessage
+from tallyman.ports.records import StateChange
+from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.recording.record_command import RecordCommand
+
+DOOR = {"digest": APP, "repository": NAME, "from": "dev", "to": "prod"}
+GATES = {"soak": "24h", "approvals": {"count": 1, "from": ["role/release-managers"]}}
+POLICY = policy_of(GATES, overridable=["soak"])
+SENDER = "AROARELEASE:ana"
+
+
+def message(command: str, **more: Any) -> str:
+    given = {"request": "r1", "because": "it is due"}
+    if command in ("freeze", "thaw"):
+        given |= {"environment": "prod"}
+    elif command == "recall":
+        given |= {"digest": APP}
+    elif command == "roll-back":
+        given |= {"digest": APP, "repository": NAME, "environment": "prod"}
+    else:
+        given |= DOOR | ({"gate": "soak"} if command == "override" else {})
+    return json.dumps({"command": command, **given, **more})
+
+
+class World:
+    """The service with fakes; each `service` may crash on its own."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.policy, self.state, self.clock = policy, FakeState(), FakeClock(LATER)
+        self.ledger, self.hints, self.notices = FakeLedger(self.state), FakeHints(), FakeNotices()
+        self.people = FakePeople({"role/release-managers": "AROARELEASE"})
+        self.ledger.append(pushed(APP, index=False))
+        self.state.put(StateChange(tag_partition(DEV), "v1.0.0", 0, {"digest": APP}))
+        self.service().judge.digest(APP)
+
+    def service(self, crash: CrashAfter | None = None) -> RecordCommand:
+        wrap = crash.wrap if crash else lambda port: port
+        ports = [wrap(p) for p in (self.ledger, self.state, self.people, self.hints, self.notices)]
+        ledger, state, people, hints, notices = ports
+        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        return RecordCommand(self.policy, ledger, state, people, hints, notices, judge, self.clock)
+
+    def handle(self, body: str, crash: CrashAfter | None = None) -> str:
+        return self.service(crash).handle(body, SENDER, LATER)
+
+    @property
+    def summary(self) -> Any:
+        data = {key: item["data"] for key, item in self.state.items.items()}
+        hints = {json.dumps(body, sort_keys=True) for body in self.hints.to("promote")}
+        return sorted(self.ledger.items), data, hints, {subject for subject, _, _ in self.notices.published}
+
+
+@pytest.mark.parametrize("command", ["approve", "deny", "override", "recall", "freeze", "promote"])
+def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
+    world, count = World(), CrashAfter()
+    world.handle(message(command), count)
+    wanted = world.summary
+    for n in range(1, count.count + 1):
+        for when in ("before", "after"):
+            world = World()
+            with suppress(Crash):  # a call that raises has no "after"
+                world.handle(message(command), CrashAfter(n, when))
+            world.handle(message(command))
+            assert world.summary == wanted, (n, when)
+
+
+@pytest.mark.parametrize("command", ["approve", "deny", "override", "recall", "freeze", "promote"])
+def test_a_command_told_twice_is_written_once(command: str) -> None:
+    world = World()
+    world.handle(message(command))
+    written = world.summary
+    world.handle(message(command))
+    assert world.summary == written
+
+
+def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
+    world = World()
+    for command, place, number in (
+        ("freeze", None, 1),
+        ("thaw", NAME, 1),
+        ("thaw", "rocketseat/other", 0),
+    ):
+        world.hints.sent.clear()
+        world.handle(message(command, request=f"{command} {place}", repository=place))
+        assert len(world.hints.to("promote")) == number
+    (hint,) = [item.data for item in world.state.list("P#prod")]
+    assert hint["digest"] == APP
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("{", "the message is no JSON"),
+        ("[]", "the message is no command"),
+        ('{"command": "delete"}', f"'delete' is no command that is known: expected {', '.join(COMMANDS)}"),
+        ('{"command": ["promote"]}', "is no command that is known"),
+        (message("approve", because=" "), "expected the texts command, request, digest, repository, from, to, because"),
+        (message("approve", digest="v1"), "the command approve: 'v1' is no digest"),
+        (message("promote", repository="UPPER"), "the command promote: 'UPPER' is no repository"),
+        (message("promote", request=7), "the message is no command promote"),
+        (message("override", gate=""), "request, digest, repository, from, to, gate, because"),
+        (message("freeze", because="x" * (LONGEST + 1)), f"a reason has at most {LONGEST} characters"),
+        (message("freeze", environment=["prod"]), "the message is no command freeze"),
+    ],
+)
+def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: str) -> None:
+    with pytest.raises(BadMessage) as raised:
+        parse_command(body)
+    assert reason in str(raised.value)
+
+
+def test_an_environment_that_is_not_there_is_a_bad_message() -> None:
+    with pytest.raises(BadMessage, match=r"'staging' is no environment of the policy \(there is dev, prod\)"):
+        World().handle(message("freeze", environment="staging"))
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("promote", "thaw")])
+def test_every_command_that_needs_a_reason_is_refused_without_one(command: str) -> None:
+    with pytest.raises(BadMessage, match="because"):
+        parse_command(message(command, because=""))
+
+
+def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> None:
+    world = World()
+    world.people.ids.clear()
+    with pytest.raises(Exception, match="may not approve"):
+        world.handle(message("approve"))
+    said = [f for f in world.ledger.facts if f.actor]
+    assert [(f.kind, f.detail["command"]) for f in said] == [(Kind.REQUESTED, "approve")]
+    assert "may not approve" in said[0].detail["refused"]

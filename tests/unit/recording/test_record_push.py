@@ -1,0 +1,296 @@
+"""record_push: what a registry tells is written down as the registry says that it is."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.fakes.recording import World, policy
+from support.images.builders import (
+    DEV,
+    PROD,
+    attestation,
+    delete_event,
+    event,
+    fact,
+    image,
+    index,
+    multi_arch,
+    push_event,
+    referrer,
+    referrer_event,
+    replication_event,
+    scan_event,
+    signature,
+    storage_event,
+)
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import BadMessage, Unreachable
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.recording.registry_state import active
+
+
+def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
+    world = World()
+    app = multi_arch("a", attested=True)
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0"))
+    (pushed,) = world.facts(Kind.PUSHED)
+    assert (pushed.digest, pushed.tag, pushed.media_type) == (app.digest, "v1.0.0", app.media_type)
+    assert pushed.size
+    assert pushed.detail["current"] == app.digest
+    assert [p["platform"] for p in pushed.detail["platforms"]] == ["linux/amd64", "linux/arm64"]
+    assert world.archive.get("manifests", app.digest) == app.raw
+    assert {f.digest for f in world.facts(Kind.CHILD_OF)} == set(app.manifests) - {app.digest}
+    assert DEV in active(world.state, world.clock())
+
+
+def test_a_doubled_event_writes_nothing() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    told = push_event(DEV, digest, "v1.0.0")
+    world.told(told)
+    facts, state = world.ledger.facts, dict(world.state.items)
+    world.told(told, told)
+    assert (world.ledger.facts, world.state.items) == (facts, state)
+
+
+def test_pushes_of_a_tag_told_in_the_wrong_order_leave_it_where_the_registry_says() -> None:
+    world = World()
+    first = world.registries.push(DEV, image("a"), "latest")
+    then = world.clock()
+    second_at = world.clock.advance(minutes=1)
+    second = world.registries.push(DEV, image("b"), "latest")
+    world.told(push_event(DEV, second, "latest", at=second_at), push_event(DEV, first, "latest", at=then))
+    assert world.points_to("latest") == second
+    assert [(r.kind, r.digest) for r in world.rows()] == [
+        ("pushed", first),
+        ("pushed", second),
+        ("tag_moved", second),
+    ]
+
+
+def test_two_pushes_within_one_second_are_ordered_by_asking_the_registry() -> None:
+    world = World()
+    digests = [world.registries.push(DEV, image(c), "latest") for c in "ab"]
+    for order in (digests, digests[::-1]):
+        world.told(*(push_event(DEV, d, "latest", at=world.clock()) for d in order))
+        assert [r.digest for r in world.rows() if r.kind == "pushed"] == digests
+
+
+def test_an_event_of_an_image_that_is_gone_is_history_all_the_same() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.registries.delete(DEV, digest)
+    world.told(push_event(DEV, digest, "v1.0.0"))
+    assert [r.kind for r in world.rows()] == ["pushed"]
+    assert world.points_to("v1.0.0") is None
+
+
+def test_an_event_of_a_repository_that_is_gone_is_history_too() -> None:
+    world = World()
+    gone = Repository(DEV.registry, "rocketseat/gone")
+    world.told(push_event(gone, image("a").digest, "v1.0.0"), delete_event(gone, image("a").digest, "v1.0.0"))
+    assert {r.kind for r in world.rows(gone)} == {"pushed", "untagged"}
+
+
+def test_a_deleted_image_takes_its_tags_along() -> None:
+    world = World()
+    app = image("a")
+    for tag in ("v1.0.0", "latest"):
+        world.registries.push(DEV, app, tag)
+        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
+    world.clock.advance(minutes=1)
+    world.registries.delete(DEV, app.digest)
+    world.told(delete_event(DEV, app.digest, at=world.clock()))
+    assert (world.points_to("v1.0.0"), world.points_to("latest")) == (None, None)
+    assert [r.kind for r in world.rows() if r.tag is None] == ["deleted"]
+
+
+def test_a_tag_that_is_removed_leaves_the_image_and_its_other_tags() -> None:
+    world = World()
+    app = image("a")
+    for tag in ("v1.0.0", "latest"):
+        world.registries.push(DEV, app, tag)
+        world.told(push_event(DEV, app.digest, tag, at=world.clock()))
+    world.clock.advance(minutes=1)
+    world.registries.untag(DEV, "latest")
+    world.told(delete_event(DEV, app.digest, "latest", at=world.clock()))
+    assert (world.points_to("v1.0.0"), world.points_to("latest")) == (app.digest, None)
+    assert world.facts(Kind.DELETED) == []
+
+
+def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_comes_back() -> None:
+    world = World(policy(soak="24h"))
+    app = image("a")
+    world.registries.push(DEV, app)
+    for _ in range(2):
+        world.registries.push(DEV, app, "v1.0.0")
+        world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+        assert len(list(world.state.list(pending_partition("prod")))) == 1
+        world.clock.advance(minutes=1)
+        held = world.registries.held(DEV)
+        del held.tags["v1.0.0"]
+        world.told(delete_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+        assert list(world.state.list(pending_partition("prod"))) == []
+        world.clock.advance(minutes=1)
+
+
+def test_archiving_restoring_replication_and_referrers_are_told() -> None:
+    world = World()
+    app = image("a")
+    sig = signature(app)
+    world.registries.push(DEV, app, "v1.0.0")
+    world.registries.push(DEV, sig)
+    world.told(
+        replication_event(DEV, app.digest, "v1.0.0", PROD.registry, at=world.clock()),
+        referrer_event(DEV, sig.digest, at=world.clock()),
+        storage_event(DEV, app.digest, at=world.clock.advance(minutes=1)),
+        storage_event(DEV, app.digest, "STANDARD", at=world.clock.advance(minutes=1)),
+    )
+    assert [r.kind for r in world.rows() if r.digest == app.digest] == ["replicated", "archived", "restored"]
+    assert world.facts(Kind.REPLICATED)[0].detail["source"] == str(PROD.registry)
+    (referred,) = world.facts(Kind.REFERRED)
+    assert (referred.digest, referred.detail["referrer"]) == (app.digest, sig.digest)
+
+
+def test_what_failed_in_the_registry_is_no_history() -> None:
+    world = World()
+    world.told(push_event(DEV, image("a").digest, "v1.0.0", result="FAILURE"))
+    assert world.ledger.facts == []
+
+
+def test_a_foreign_push_to_prod_is_a_stowaway_told_once_and_our_own_is_none() -> None:
+    world = World()
+    own, foreign = image("own"), image("foreign")
+    intent = {"registries": [str(PROD.registry)], "repository": PROD.name, "to": "prod"}
+    world.ledger.append(replace(fact(Kind.INTENDED, own.digest), detail=intent))
+    for app, tag in ((own, "v1.0.0"), (foreign, "v1.0.1")):
+        world.registries.push(PROD, app, tag)
+        told = push_event(PROD, app.digest, tag, at=world.clock())
+        world.told(told, told)
+    assert [f.digest for f in world.facts(Kind.STOWAWAY)] == [foreign.digest]
+    ((subject, text, attributes),) = world.notices.published
+    assert (subject, attributes["kind"]) == ("stowaway in prod: rocketseat/widget-server", "stowaway")
+    assert foreign.digest in text
+
+
+def test_a_child_of_an_index_decides_nothing_by_itself() -> None:
+    world = World()
+    child = image("child")
+    app = index(child, attestation(child))
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, child.digest, ""))
+    assert world.facts(Kind.DECIDED) == []
+    world.told(push_event(DEV, app.digest, "v1.0.0"))
+    assert [f.digest for f in world.facts(Kind.DECIDED)] == [app.digest]
+
+
+def cloudtrail(name: str, request: dict[str, Any], response: Any = None, **more: Any) -> dict[str, Any]:
+    record = {
+        "eventID": "5d4d5a34-0000-4000-8000-000000000001",
+        "eventName": name,
+        "eventTime": "2026-11-16T12:00:00Z",
+        "awsRegion": DEV.registry.region,
+        "recipientAccountId": DEV.registry.account,
+        "userIdentity": {"arn": "arn:aws:sts::111111111111:assumed-role/ci/42"},
+        "requestParameters": {"repositoryName": DEV.name, **request},
+        "responseElements": response,
+    }
+    return event("AWS API Call via CloudTrail", {**record, **more})
+
+
+def test_a_call_names_who_removed_which_image_even_if_it_named_tags_only() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    removed = {"imageIds": [{"imageDigest": digest, "imageTag": "v1.0.0"}], "failures": []}
+    world.registries.delete(DEV, digest)
+    world.told(cloudtrail("BatchDeleteImage", {"imageIds": [{"imageTag": "v1.0.0"}]}, removed))
+    (gone,) = world.facts(Kind.UNTAGGED)
+    assert (gone.digest, gone.actor) == (digest, "arn:aws:sts::111111111111:assumed-role/ci/42")
+
+
+def test_a_call_that_failed_is_no_history() -> None:
+    world = World()
+    world.told(cloudtrail("DeleteRepository", {}, errorCode="AccessDenied"))
+    assert world.ledger.facts == []
+
+
+def test_a_change_of_settings_is_told_of_its_environment() -> None:
+    world = World()
+    call = cloudtrail("PutImageTagMutability", {"imageTagMutability": "MUTABLE"})
+    world.told(call, call)
+    (changed,) = world.facts(Kind.SETTINGS_CHANGED)
+    assert (changed.environment, changed.detail["parameters"]["imageTagMutability"]) == ("dev", "MUTABLE")
+
+
+def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
+    world = World()
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.registries.fail(DEV.registry, times=1)
+    with pytest.raises(Unreachable):
+        world.told(push_event(DEV, digest, "v1.0.0"))
+    world.told(push_event(DEV, digest, "v1.0.0"))
+    assert len(world.rows()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("no json", "no JSON"),
+        ("[]", "no EventBridge event"),
+        (json.dumps({"detail-type": "ECR Image Action"}), "no EventBridge event"),
+        (json.dumps(event("Something Else", {})), "none that this reaction knows"),
+        (json.dumps(push_event(DEV, "sha256:short", "v1")), "no digest"),
+        (json.dumps(push_event(DEV, Digest.of(b""), "-bad")), "no tag"),
+        (json.dumps(push_event(DEV, Digest.of(b""), action="EXPLODE")), "EXPLODE"),
+        (json.dumps({**push_event(DEV, Digest.of(b"")), "time": "yesterday"}), "no time"),
+        (json.dumps({**push_event(DEV, Digest.of(b"")), "account": "12"}), "no registry"),
+        (json.dumps(scan_event(DEV, Digest.of(b""))), "not for record_push"),
+    ],
+)
+def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) -> None:
+    world = World()
+    with pytest.raises(BadMessage, match=words):
+        world.at_work().record.handle(body)
+    assert (world.ledger.facts, world.state.items) == ([], {})
+
+
+def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push() -> None:
+    from support.images import builders as b
+    from tallyman.domain.images.provenance import built
+
+    revision = "org.opencontainers.image.revision"
+    document = {
+        "schemaVersion": 2,
+        "config": b.descriptor(b"{}", "application/vnd.oci.image.config.v1+json"),
+        "layers": [],
+        "annotations": {revision: "3f2a91c", "org.opencontainers.image.authors": "A" * 9000, "other": "x"},
+    }
+    told = built(b.manifest_of(document))
+    assert told == {"revision": "3f2a91c", "authors": "A" * 500}
+    document["annotations"] = {"org.opencontainers.image.version": "1.0.0"}
+    assert built(b.manifest_of(document)) == {}
+
+
+def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_so() -> None:
+    world = World()
+    app = image("a")
+    told = {
+        "tallyman.build.id": "b:1",
+        "tallyman.build.url": "https://ci.example/" + "1" * 900,
+        "tallyman.build.x": "y",
+    }
+    made = referrer(app, "application/vnd.in-toto+json", annotations=told)
+    nameless = referrer(app, "application/vnd.in-toto+json", "other", {"tallyman.build.person": "mallory"})
+    world.registries.push(DEV, app, "v1.0.0")
+    for statement in (made, nameless):
+        world.registries.push(DEV, statement)
+        world.told(referrer_event(DEV, statement.digest, at=world.clock()))
+    facts = {f.detail["referrer"]: f for f in world.facts(Kind.REFERRED)}
+    assert facts[made.digest].digest == app.digest
+    assert facts[made.digest].detail["build"] == {"id": "b:1", "url": ("https://ci.example/" + "1" * 900)[:500]}
+    assert "build" not in facts[nameless.digest].detail

@@ -1,0 +1,137 @@
+"""record_scan: a scan's outcome is read from the registry, written once, and decides the indexes above."""
+
+import json
+
+import pytest
+
+from support.fakes.recording import World, policy
+from support.images.builders import DEV, image, index, inspector_event, multi_arch, push_event, scan_event
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.names import Digest
+from tallyman.errors import BadMessage
+
+
+def report(world: World, critical: int = 0, status: str = "complete") -> ScanReport:
+    findings = tuple(Finding(f"CVE-2026-{n}", "critical", "openssl") for n in range(critical))
+    return ScanReport(status, {"critical": critical, "high": 0}, findings, world.clock())
+
+
+def react(world: World, *events: object) -> list[str]:
+    return [world.at_work().scans.handle(json.dumps(e)) for e in events]
+
+
+def world_with(built: object, tag: str = "v1.0.0") -> World:
+    world = World(policy(scan={"max": {"critical": 0}}))
+    digest = world.registries.push(DEV, built, tag)  # type: ignore[arg-type]
+    world.told(push_event(DEV, digest, tag, at=world.clock()))
+    world.hints.sent.clear()
+    return world
+
+
+def test_a_scan_is_written_with_its_counts_and_findings_however_often_it_is_told() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, report(world, 2))
+    told = scan_event(DEV, app.digest, ["v1.0.0"], {"CRITICAL": 2})
+    assert react(world, told, told) == ["scan complete", "scan complete (known)"]
+    (scan,) = world.facts(Kind.SCANNED)
+    assert scan.detail["counts"] == {"critical": 2}
+    assert [f["id"] for f in scan.detail["findings"]] == ["CVE-2026-0", "CVE-2026-1"]
+    assert world.archive.get("findings", Digest(scan.detail["archived"]))
+
+
+def test_a_clean_scan_lets_the_image_go_and_a_critical_finding_refuses_it() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, report(world))
+    react(world, scan_event(DEV, app.digest))
+    assert [h["digest"] for h in world.hints.to("promote")] == [app.digest]
+    world.hints.sent.clear()
+    world.clock.advance(hours=1)
+    world.registries.set_scan(DEV, app.digest, report(world, 1))
+    react(world, scan_event(DEV, app.digest, at=world.clock()))
+    assert world.hints.to("promote") == []
+    assert [s for s, _, _ in world.notices.published] == ["rocketseat/widget-server:v1.0.0 is refused for prod"]
+
+
+def test_the_scan_of_the_last_platform_decides_the_index() -> None:
+    app = multi_arch("a")
+    world = world_with(app)
+    children = [d for d in app.manifests if d != app.digest]
+    for child in children:
+        assert world.hints.to("promote") == []
+        world.registries.set_scan(DEV, child, report(world))
+        react(world, scan_event(DEV, child))
+    assert [h["digest"] for h in world.hints.to("promote")] == [app.digest]
+
+
+def test_the_scan_of_an_image_beneath_two_indexes_decides_both() -> None:
+    child = image("child")
+    first, second = index(child), index(child, annotations={"build": "2"})
+    world = world_with(first)
+    world.registries.push(DEV, second, "v1.1.0")
+    world.told(push_event(DEV, second.digest, "v1.1.0", at=world.clock()))
+    world.registries.set_scan(DEV, child.digest, report(world))
+    react(world, scan_event(DEV, child.digest))
+    assert {h["digest"] for h in world.hints.to("promote")} == {first.digest, second.digest}
+
+
+def test_inspectors_events_are_taken_by_the_repositorys_arn_whoever_got_them() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, report(world))
+    told = [inspector_event(DEV, app.digest), inspector_event(DEV, app.digest, seen_by="999999999999")]
+    assert react(world, *told) == ["scan complete", "scan complete (known)"]
+    assert [f.repository for f in world.facts(Kind.SCANNED)] == [DEV]
+
+
+@pytest.mark.parametrize("status", ["none", "in_progress"])
+def test_a_scan_that_has_not_ended_is_no_fact(status: str) -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, ScanReport(status))
+    react(world, scan_event(DEV, app.digest))
+    assert world.facts(Kind.SCANNED) == []
+
+
+def test_a_scan_that_failed_is_a_fact_and_opens_nothing() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, ScanReport("failed", reason="no such distribution"))
+    react(world, scan_event(DEV, app.digest, status="FAILED"))
+    (scan,) = world.facts(Kind.SCANNED)
+    assert (scan.detail["status"], scan.detail["reason"]) == ("failed", "no such distribution")
+    assert world.hints.to("promote") == []
+
+
+def test_without_a_time_of_its_own_only_a_change_is_news() -> None:
+    app = image("a")
+    world = world_with(app)
+    staff = world.at_work()
+    for status, news in (("failed", True), ("failed", False), ("unsupported", True), ("failed", True)):
+        world.clock.advance(minutes=1)
+        assert staff.scans.record(DEV, app.digest, ScanReport(status), Via.RECONCILED) is news
+
+
+def test_an_image_that_is_gone_is_no_error() -> None:
+    world = World()
+    assert react(world, scan_event(DEV, image("a").digest)) == ["gone: the image was removed since"]
+
+
+def test_more_findings_than_an_item_holds_are_named_in_part_and_archived_whole() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, report(world, 1000))
+    react(world, scan_event(DEV, app.digest))
+    (scan,) = world.facts(Kind.SCANNED)
+    assert scan.detail["counts"] == {"critical": 1000}
+    assert len(scan.detail["findings"]) == 400
+    raw = world.archive.get("findings", Digest(scan.detail["archived"]))
+    assert raw is not None
+    assert len(json.loads(raw)[2]) == 1000
+
+
+def test_the_event_of_a_push_is_not_for_record_scan() -> None:
+    with pytest.raises(BadMessage, match="event of a scan"):
+        react(World(), push_event(DEV, image("a").digest))

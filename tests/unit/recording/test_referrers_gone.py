@@ -1,0 +1,237 @@
+"""A signature or statement that was removed counts no more: by an event, by a sweep, until it is pushed again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.promotion import Harbour
+from support.fakes.recording import World, policy
+from support.images.builders import (
+    DEV,
+    NOON,
+    PROD,
+    Built,
+    delete_event,
+    fact,
+    image,
+    index,
+    push_event,
+    referrer_event,
+    sbom,
+    signature,
+)
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.details import SigningStatus
+from tallyman.domain.images.referrers import is_gone
+from tallyman.domain.names import Digest
+from tallyman.errors import Unreachable
+from tallyman.services.deciding.image_facts import gather
+
+APP = image("app")
+PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
+
+
+def verdicts(world: World, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
+    """What the newest decision says of each gate."""
+    last = max((f for f in world.facts(Kind.DECIDED) if f.digest == digest), key=lambda f: f.at)
+    return {g["name"]: (g["verdict"], g["reason"]) for g in last.detail["gates"]}
+
+
+def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> World:
+    """An image and what refers to it, pushed to dev and told."""
+    world = World(policy=policy(**gates))
+    world.registries.push(DEV, subject, "v1.0.0")
+    for digest in subject.manifests:
+        tag = "v1.0.0" if digest == subject.digest else ""
+        world.told(push_event(DEV, digest, tag, at=world.clock()))
+    world.clock.advance(minutes=1)
+    world.registries.push(DEV, referrer)
+    world.told(referrer_event(DEV, referrer.digest, at=world.clock()))
+    world.clock.advance(minutes=1)
+    return world
+
+
+def remove(world: World, referrer: Built) -> dict[str, Any]:
+    """Somebody removes it; the event that tells."""
+    world.registries.delete(DEV, referrer.digest)
+    return delete_event(DEV, referrer.digest, at=world.clock())
+
+
+@pytest.mark.parametrize(
+    ("gates", "name", "referrer", "reason"),
+    [
+        ({"signed": True}, "signed", signature(APP), "its signature was removed"),
+        ({"attested": "sbom"}, "attested", sbom(APP), "no sbom yet"),
+    ],
+)
+def test_the_event_of_its_removal_closes_the_gate_at_once(
+    gates: dict[str, Any], name: str, referrer: Built, reason: str
+) -> None:
+    world = told_with(gates, referrer)
+    assert verdicts(world)[name][0] == "passed"
+    world.told(remove(world, referrer))
+    assert verdicts(world)[name] == ("waiting", reason)
+
+
+def test_a_removal_that_no_event_told_is_found_by_the_sweep_and_closes_the_gate() -> None:
+    referrer = signature(APP)
+    world = told_with({"signed": True}, referrer)
+    world.reconcile()
+    assert verdicts(world)["signed"][0] == "passed"
+    remove(world, referrer)
+    world.clock.advance(hours=1)
+    world.reconcile()
+    assert verdicts(world)["signed"] == ("waiting", "its signature was removed")
+
+
+def test_one_that_is_pushed_again_counts_again_however_late_the_removal_is_told() -> None:
+    referrer = signature(APP)
+    world = told_with({"signed": True}, referrer)
+    removed = remove(world, referrer)
+    world.clock.advance(minutes=1)
+    world.registries.push(DEV, referrer)
+    again = referrer_event(DEV, referrer.digest, at=world.clock())
+    world.told(removed)
+    assert verdicts(world)["signed"][0] == "passed"  # the registry, asked, holds it
+    world.told(again)
+    assert verdicts(world)["signed"][0] == "passed"
+    world.told(removed, again)
+    assert verdicts(world)["signed"][0] == "passed"
+
+
+def test_a_removal_and_a_push_again_that_are_told_one_after_the_other_open_the_gate_again() -> None:
+    referrer = signature(APP)
+    world = told_with({"signed": True}, referrer)
+    world.told(remove(world, referrer))
+    world.clock.advance(minutes=1)
+    world.registries.push(DEV, referrer)
+    world.told(referrer_event(DEV, referrer.digest, at=world.clock()))
+    assert verdicts(world)["signed"][0] == "passed"
+
+
+def test_one_of_two_signatures_is_enough() -> None:
+    first, second = signature(APP), signature(APP, "another")
+    world = told_with({"signed": True}, first)
+    world.registries.push(DEV, second)
+    world.told(referrer_event(DEV, second.digest, at=world.clock()))
+    world.told(remove(world, first))
+    assert verdicts(world)["signed"] == ("passed", "1 signature (cosign)")
+    world.told(remove(world, second))
+    assert verdicts(world)["signed"][0] == "waiting"
+
+
+def test_a_signature_of_one_platform_image_that_goes_closes_the_index() -> None:
+    images = [image("app", architecture=name) for name in ("amd64", "arm64")]
+    both, signatures = index(*images), [signature(each) for each in images]
+    world = told_with({"signed": True}, signatures[0], both)
+    world.registries.push(DEV, signatures[1])
+    world.told(referrer_event(DEV, signatures[1].digest, at=world.clock()))
+    assert verdicts(world, both.digest)["signed"][0] == "passed"
+    world.told(remove(world, signatures[1]))
+    assert verdicts(world, both.digest)["signed"][0] == "waiting"
+
+
+def test_without_such_a_gate_nobody_reads_the_facts_of_referrers() -> None:
+    referrer = signature(APP)
+    world = told_with({"verified": True}, referrer)
+    world.told(remove(world, referrer))
+    assert gather(world.ledger, world.state, APP.digest, world.policy).gone == frozenset()
+
+
+def pushed_at(seconds: float, seen: float, **more: Any) -> Fact:
+    at = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
+    return fact(Kind.PUSHED, APP.digest, DEV, **at, **{"index": False, **more})
+
+
+def removed_at(seconds: float, seen: float, place: Any = DEV, **more: Any) -> Fact:
+    at = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
+    return fact(Kind.DELETED, APP.digest, place, **at, **{"gone": True, **more})
+
+
+@pytest.mark.parametrize(
+    ("facts", "gone"),
+    [
+        ([], False),
+        ([pushed_at(0, 1)], False),
+        ([pushed_at(0, 1), removed_at(5, 6)], True),
+        ([pushed_at(0, 9), removed_at(5, 6)], True),  # the push told late
+        ([pushed_at(0, 1), removed_at(5, 6, gone=False)], False),  # it was there again when that was told
+        ([pushed_at(0, 1), removed_at(5, 6), pushed_at(9, 10)], False),
+        ([pushed_at(0, 1), removed_at(5.3, 5.3), pushed_at(5, 6)], False),  # a sweep's instant is exact, an event's not
+        ([pushed_at(0, 1), removed_at(5, 6), pushed_at(5, 5.5)], True),
+        ([pushed_at(0, 1), removed_at(5, 6, PROD)], False),
+        ([pushed_at(0, 1), removed_at(5, 6, gone=False, absent=True)], True),  # with its last tag
+    ],
+)
+def test_the_last_that_was_told_says_whether_it_is_gone(facts: list[Fact], gone: bool) -> None:
+    assert is_gone(facts, str(DEV)) is gone
+    assert is_gone(reversed(facts), str(DEV)) is gone
+
+
+# --- managed signing, right before it is relied on
+
+
+def signed_by_ecr() -> tuple[Harbour, Digest]:
+    """An image of dev whose managed signing completed; the hint to promote it waits."""
+    harbour = Harbour(policy=policy(verified=True, signed=True))
+    harbour.signing.silent = False
+    harbour.signing.statuses[DEV, APP.digest] = [SigningStatus(PROFILE, "complete")]
+    harbour.push(APP, "v1.0.0")
+    worker = harbour.worker()
+    assert worker.signing is not None
+    worker.signing.refresh(APP.digest)
+    harbour.judge.digest(APP.digest)
+    return harbour, APP.digest
+
+
+def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
+    harbour, digest = signed_by_ecr()
+    harbour.signing.statuses.clear()
+    harbour.work()
+    assert harbour.tags("v1.0.0") == [None, None]
+    assert harbour.pending()[0]["reason"] == "no signature yet"
+    harbour.clock.advance(seconds=1)
+    harbour.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
+    harbour.worker().signing.refresh(digest)  # type: ignore[union-attr]
+    harbour.judge.digest(digest)
+    harbour.work()
+    assert harbour.tags("v1.0.0") == [digest, digest]
+
+
+def test_a_registry_that_does_not_say_any_more_closes_the_gate() -> None:
+    harbour, _ = signed_by_ecr()
+    harbour.signing.silent = True
+    harbour.work()
+    assert harbour.tags("v1.0.0") == [None, None]
+
+
+def test_a_registry_that_does_not_answer_delays_the_promotion(monkeypatch: pytest.MonkeyPatch) -> None:
+    harbour, digest = signed_by_ecr()
+    answering, asked = harbour.signing.signing, []
+
+    def silent_at_first(*where: Any) -> Any:
+        asked.append(where)
+        if len(asked) == 1:
+            raise Unreachable("no answer")
+        return answering(*where)
+
+    monkeypatch.setattr(harbour.signing, "signing", silent_at_first)
+    harbour.work()
+    assert harbour.facts(Kind.DELAYED)
+    assert harbour.tags("v1.0.0") == [digest, digest]
+
+
+def test_what_is_taken_back_while_content_is_staged_keeps_the_tags_from_being_set() -> None:
+    harbour, _ = signed_by_ecr()
+    staged, upload = [], harbour.registries.upload
+
+    def taken_back(*arguments: Any) -> None:
+        staged.append(arguments)
+        harbour.signing.statuses.clear()
+        upload(*arguments)
+
+    harbour.registries.upload = taken_back  # type: ignore[method-assign]
+    harbour.work()
+    assert staged
+    assert harbour.tags("v1.0.0") == [None, None]

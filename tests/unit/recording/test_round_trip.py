@@ -1,0 +1,148 @@
+"""A test event from each registry's bus to record_push: what is awaited is answered, and nothing becomes a fact."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from support.fakes.recording import World
+from support.images.builders import DEV, PROD, PROD_SA
+from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
+from tallyman.domain.names import Registry
+from tallyman.errors import BadInput, NotAllowed
+from tallyman.ports.messages import Way
+from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.recording.round_trip import RoundTrips, trip_partition
+
+NONCE = "8f0a2c7e-1111-4222-8333-944455556666"
+PLACES = [DEV.registry, PROD.registry, PROD_SA.registry]
+
+
+@dataclass
+class FakeBuses:
+    """`RegistryBuses`; `sent` is what was put; `refusing` registries let nobody in."""
+
+    refusing: set[Registry] = field(default_factory=set)
+    sent: list[tuple[Registry, str]] = field(default_factory=list)
+
+    def send(self, registry: Registry, nonce: str) -> None:
+        if registry in self.refusing:
+            raise NotAllowed(f"assume the role in {registry}: no")
+        self.sent.append((registry, nonce))
+
+    def way(self, registry: Registry) -> Way:
+        if registry in self.refusing:
+            raise NotAllowed(f"assume the role in {registry}: no")
+        return Way("tallyman-spoke-image", registry != PROD_SA.registry, 3)
+
+
+def event(registry: Registry = PROD.registry, nonce: Any = NONCE, source: str = TRIP_SOURCE) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": "5f0c4a0e-0000-4000-8000-000000000000",
+        "detail-type": TRIP,
+        "source": source,
+        "account": registry.account,
+        "time": "2026-11-16T01:54:34Z",
+        "region": registry.region,
+        "resources": [],
+        "detail": {"nonce": nonce},
+    }
+
+
+def asked(world: World, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
+    """What reconcile answers."""
+    plain = world.at_work().reconcile
+    trips = RoundTrips(world.state, buses, world.clock)
+    made = Reconcile(
+        plain.policy, plain.registries, plain.state, plain.sweep, plain.waiting, plain.trail, plain.clock, None, trips
+    )
+    return made.run(request, NONCE, lambda: 100.0)
+
+
+def item(world: World, registry: Registry) -> dict[str, Any]:
+    found = world.state.get(trip_partition(NONCE), str(registry))
+    assert found is not None
+    return dict(found.data)
+
+
+def test_one_is_sent_from_each_registry_and_awaited_before_it_is_sent() -> None:
+    world, buses = World(), FakeBuses({PROD.registry})
+    answer = asked(world, buses, {"repositories": [], "round_trip": True})
+    assert [(t["registry"], t["nonce"]) for t in answer["trips"]] == [(str(r), NONCE) for r in PLACES]
+    assert [t["error"] and "no" in t["error"] for t in answer["trips"]] == [None, True, None]
+    assert buses.sent == [(DEV.registry, NONCE), (PROD_SA.registry, NONCE)]
+    assert item(world, DEV.registry)["arrived"] is None
+    assert answer["ways"] is None
+
+
+def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
+    world, buses = World(), FakeBuses()
+    by_the_clock = asked(world, buses, {"source": "aws.events", "round_trip": True, "ways": True})
+    assert (by_the_clock["trips"], by_the_clock["ways"], buses.sent) == (None, None, [])
+    assert asked(world, buses, {"repositories": []})["trips"] is None
+    with pytest.raises(BadInput, match="'round_trip' is to be true or false"):
+        asked(world, buses, {"repositories": [], "round_trip": "yes"})
+
+
+def test_the_way_out_of_each_registry_is_told_as_the_stacks_own_role_sees_it() -> None:
+    ways = asked(World(), FakeBuses({DEV.registry}), {"repositories": [], "ways": True})["ways"]
+    assert "no" in ways[0]["error"]
+    assert [(w["enabled"], w["undelivered"], w["error"]) for w in ways[1:]] == [(True, 3, None), (False, 3, None)]
+
+
+def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
+    world = World()
+    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
+    world.clock.advance(seconds=2)
+    record = world.at_work().record
+    assert record.handle(json.dumps(event())) == "test event arrived"
+    first = item(world, PROD.registry)
+    assert first["arrived"] > first["sent"]
+    world.clock.advance(seconds=2)
+    assert record.handle(json.dumps(event())) == "test event arrived (known)"
+    assert item(world, PROD.registry) == first
+    assert item(world, PROD_SA.registry)["arrived"] is None  # each registry's own
+    assert world.ledger.facts == []
+    assert not any(pk.startswith("A#") for pk, _ in world.state.items)  # nor is anything marked as lively
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        event(nonce="00000000-0000-4000-8000-000000000000"),
+        event(registry=Registry("333333333333", "us-east-2")),
+        event(nonce="x" * 100_000),
+        event(nonce={"a": 1}),
+        event(nonce=None),
+        event(source="my.application"),
+        {**event(), "detail": {}},
+    ],
+    ids=["a nonce of nobody", "another account", "too long", "no text", "null", "another source", "none"],
+)
+def test_a_forged_one_changes_nothing_and_is_no_dead_letter(forged: dict[str, Any]) -> None:
+    world = World()
+    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
+    before = dict(world.state.items)
+    assert world.at_work().record.handle(json.dumps(forged)).startswith("ignored")
+    assert world.state.items == before
+    assert world.ledger.facts == []
+
+
+def test_one_that_comes_after_its_time_is_ignored() -> None:
+    world = World()
+    asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
+    world.clock.advance(hours=2)
+    assert world.at_work().record.handle(json.dumps(event())).startswith("ignored")
+
+
+def test_the_registry_is_whose_bus_it_was_put_on() -> None:
+    assert parse_event(json.dumps(event())) == RoundTrip(event()["id"], PROD.registry, NONCE)
+
+
+@pytest.mark.parametrize("nonce", ["", "short", "x" * 65, "a#b/c:d.e f", 7, None])
+def test_what_could_be_no_key_of_ours_is_no_nonce(nonce: Any) -> None:
+    found = parse_event(json.dumps(event(nonce=nonce)))
+    assert isinstance(found, RoundTrip)
+    assert found.nonce is None

@@ -1,0 +1,258 @@
+"""Retention carried out, on fakes: mark, grace, look again, prove, remove; and what must never be written."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.retention import ENFORCED, Retaining
+from support.images.builders import DEV, PROD, multi_arch, signature
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.usage import Use
+from tallyman.errors import BadMessage
+from tallyman.ports.records import StateChange
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.retention.hints import hint_after_push
+from tallyman.services.retention.marks import marks_partition
+from tallyman.services.retention.runs import RUNS
+from tallyman.services.shared.lease import Leases
+
+
+class OnlyReads:
+    """A port that fails the test on any call that writes (harbor #20996: a dry run that deletes)."""
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+
+    def __getattr__(self, name: str) -> Any:
+        assert name not in ("append", "put", "delete", "send", "publish", "remove", "store", "put_manifest", "upload")
+        return getattr(self._port, name)
+
+
+def task(digest: Any) -> Use:
+    return Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest)
+
+
+def test_a_plan_only_reads() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+    needs, inventories = world.needs(OnlyReads)
+    from tallyman.services.retention.plan_retention import planned
+
+    assert planned(needs, inventories, DEV, lambda: 900.0)[0].goes(old)
+
+
+def test_without_enforcement_a_run_writes_nothing() -> None:
+    world = Retaining(ENFORCED.replace("enforce: true", "enforce: false"))
+    world.versions(3)
+    assert world.run().startswith("a plan only")
+    assert (len(world.there()), world.ledger.items, world.state.items, world.archive.objects) == (3, {}, {}, {})
+
+
+def test_what_no_rule_names_is_removed_with_a_proof() -> None:
+    world = Retaining()
+    old, *kept = world.versions(3)
+    assert world.run() == "1 removed, 1 marked, 0 failed"
+    assert world.there() == set(kept)
+    proof = world.proof(old)
+    assert (proof["digest"], proof["tags"], proof["policy"]) == (old, ["v1.0.0"], world.policy.digest)
+    assert proof["reason"] == "no keep rule names any of its tags"
+    assert json.loads(proof["manifest"])["config"]
+    assert {p["answer"] for p in proof["protections"]} == {"no"}
+    assert {u["where"] for u in proof["usage"]} == {str(r) for r in world.policy.registries()}
+    assert world.archive.get("manifests", old) is not None
+
+
+def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -> None:
+    world = Retaining()
+    world.versions(3)
+    asked = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
+    outcome = world.worker().handle(json.dumps(asked), lambda: 5.0)
+    assert outcome.endswith("goes on in another run")
+    (going_on,) = world.hints.to("retention")
+    assert going_on == asked | {"round": 1}
+
+
+def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.MAX_ROUNDS", 3)
+    world = Retaining()
+    world.versions(3)
+    hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
+    rounds, outcome = 0, ""
+    while hint is not None:
+        outcome, rounds = world.worker().handle(json.dumps(hint), lambda: 5.0), rounds + 1
+        assert rounds <= 4
+        hint = world.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
+    assert rounds == 4
+    ended = world.state.get(RUNS, str(DEV))
+    assert ended is not None
+    assert (ended.data["request"], ended.data["outcome"]) == ("r1", outcome)
+    assert "stopped after 3 runs" in outcome
+
+
+def test_a_round_that_is_no_number_is_a_bad_message() -> None:
+    with pytest.raises(BadMessage, match="round"):
+        Retaining().run(round="many")
+
+
+def test_between_mark_and_removal_lies_the_grace_period() -> None:
+    world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
+    old, *_ = world.versions(3)
+    world.clock.advance(days=9)
+    world.run()
+    assert (len(world.facts(Kind.MARKED)), len(world.there())) == (1, 3)
+    world.clock.advance(days=1)
+    world.run()
+    assert old in world.there()
+    world.clock.advance(days=1)
+    world.run()
+    assert old not in world.there()
+
+
+def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
+    world = Retaining(ENFORCED.replace("grace: 0s", "grace: 2d"))
+    old, *_ = world.versions(3)
+    world.clock.advance(days=9)
+    world.run()
+    world.usage.uses.append(task(old))
+    world.run()
+    assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
+    assert world.state.get(marks_partition(DEV), old) is None
+    world.usage.uses.clear()
+    world.clock.advance(days=1.5)
+    world.run()
+    assert old in world.there()  # its grace begins anew
+
+
+def test_a_task_that_starts_between_plan_and_removal_keeps_its_image() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+
+    def start() -> None:
+        if world.usage.times == 2:
+            world.usage.uses.append(task(old))
+
+    world.usage.asked = start
+    world.run()
+    assert old in world.there()
+    assert world.remover.calls == []
+    assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
+
+
+def test_a_promotion_that_works_at_the_digest_keeps_it() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+    with Leases(world.state, world.clock).hold("prod", f"{DEV.name}@{old}", "promotion"):
+        assert world.run() == "0 removed, 1 marked, 1 failed"
+    assert old in world.there()
+
+
+def test_what_waits_for_a_promotion_stays_and_what_failed_a_gate_does_not() -> None:
+    world = Retaining()
+    old, older, *_ = world.versions(4)
+    for digest, verdict in ((old, "waiting"), (older, "failed")):
+        data = {"digest": digest, "verdict": verdict}
+        world.state.put(StateChange(pending_partition("prod"), f"{DEV.name}@{digest}@dev", 0, data))
+    world.run()
+    assert old in world.there()
+    assert older not in world.there()
+
+
+def test_an_index_goes_before_its_children_and_its_signature_with_it() -> None:
+    world = Retaining()
+    built = multi_arch("old", attested=True)
+    world.push("v1.0.0", built)
+    world.push(None, signature(built))
+    world.versions(0)
+    kept = {world.push("v2.0.0"), world.push("v2.1.0")}
+    world.clock.advance(days=1)
+    world.run()
+    assert world.there() == kept
+    assert world.remover.calls[0][0] == built.digest
+
+
+def test_failures_are_read_and_explained_and_the_rest_goes() -> None:
+    world = Retaining()
+    first, second, *_ = world.versions(4)
+    world.remover.fails[first] = "in use by an index (ImageReferencedByManifestList)"
+    assert world.run() == "1 removed, 2 marked, 1 failed"
+    assert first in world.there()
+    assert second not in world.there()
+    mark = world.state.get(marks_partition(DEV), first)
+    assert mark is not None
+    assert "an index that was pushed since the plan lists it" in mark.data["failed"]
+
+
+def test_beyond_at_most_nothing_is_done_and_people_are_told_once() -> None:
+    world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 20%"))
+    world.versions(4)
+    assert world.run().startswith("refused: 2 of 4 images would go (50 %)")
+    world.run()
+    assert len(world.there()) == 4
+    assert world.facts(Kind.MARKED) == []
+    assert len(world.notices.published) == 1
+
+
+def test_a_source_of_usage_throttled_for_ever_stops_every_run_and_says_which() -> None:
+    world = Retaining()
+    world.versions(3)
+    world.usage.error = "too many requests"
+    assert world.run() == "refused: ECS of 111111111111/us-east-2 can't be read: too many requests"
+    assert len(world.there()) == 3
+
+
+def test_archiving_moves_and_removes_nothing() -> None:
+    world = Retaining(ENFORCED.replace("enforce", "action: archive, enforce"))
+    old, *_ = world.versions(3)
+    assert world.run() == "1 archived, 1 marked, 0 failed"
+    assert world.remover.stored == {old: True}
+    assert len(world.there()) == 3
+
+
+def test_what_delete_replication_would_remove_elsewhere_stays() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+    world.replication.reached = [PROD.registry]
+    manifest = world.registries.manifest(DEV, old)
+    assert manifest is not None
+    held = world.registries.held(PROD)
+    held.blobs.update(world.registries.held(DEV).blobs)
+    world.registries.put_manifest(PROD, manifest, "v1.0.0")
+    world.run()
+    assert old in world.there()
+
+
+def test_the_schedule_asks_for_every_repository_that_enforces() -> None:
+    world = Retaining()
+    assert world.worker().handle('{"all": true}') == "3 repositories to look at"
+    assert {body["repository"] for _, body, _ in world.hints.take()} >= {str(DEV), str(PROD)}
+
+
+def test_pushes_are_gathered_into_one_hint_a_quarter_of_an_hour() -> None:
+    world = Retaining()
+    asked = [hint_after_push(world.policy, world.state, world.hints, DEV, world.clock()) for _ in range(3)]
+    assert asked == [True, False, False]
+    world.clock.advance(minutes=15)
+    assert hint_after_push(world.policy, world.state, world.hints, DEV, world.clock())
+    assert [delay for _, _, delay in world.hints.take()] == [900, 900]
+
+
+def test_a_plan_that_was_shown_by_another_policy_is_not_carried_out() -> None:
+    world = Retaining()
+    world.versions(3)
+    assert "another policy" in world.run(policy="sha256:" + "0" * 64, request="r")
+    assert len(world.there()) == 3
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"repository": "nowhere"}', '{"repository": 5}'])
+def test_what_is_no_hint_is_a_bad_message(body: str) -> None:
+    with pytest.raises(BadMessage):
+        Retaining().worker().handle(body)
+
+
+def test_a_repository_that_is_gone_is_nothing_to_do() -> None:
+    world = Retaining()
+    hint = {"repository": "111111111111/us-east-2/rocketseat/nothing-here"}
+    assert "no such repository" in world.worker().handle(json.dumps(hint))
+    assert timedelta(0) == world.policy.repository(DEV.name).retention.grace
