@@ -11,7 +11,7 @@ from support.fakes.promotion import PLACES, Harbour, one
 from support.images.builders import DEV, image, multi_arch
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
-from tallyman.errors import Leased, StateMoved
+from tallyman.errors import LeaseHeld, RevisionConflict
 from tallyman.services.shared.lease import LENGTH, Leases
 
 
@@ -161,7 +161,7 @@ def leases(harbour: Harbour) -> Leases:
 
 def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
     harbour = Harbour()
-    with leases(harbour).hold("prod", "a", "one"), pytest.raises(Leased) as busy:  # noqa: SIM117
+    with leases(harbour).hold("prod", "a", "one"), pytest.raises(LeaseHeld) as busy:  # noqa: SIM117
         with leases(harbour).hold("prod", "a", "two"):
             raise AssertionError("both hold it")
     assert busy.value.after == LENGTH.total_seconds()
@@ -180,9 +180,9 @@ def test_the_fencing_token_only_grows_and_the_old_one_is_of_no_more_use() -> Non
         second = harbour.state.get("L#prod", "a")
         assert second is not None
         assert second.revision > first.revision
-        with pytest.raises(StateMoved):
+        with pytest.raises(RevisionConflict):
             lost.renew()
-        with pytest.raises(StateMoved):
+        with pytest.raises(RevisionConflict):
             lost.check()
         mine.check()
 

@@ -31,7 +31,7 @@ from tallyman.domain.gates.window import WindowGate
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import end_of_day
 from tallyman.ports.records import StateChange
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 
 CHECK = {"name": "manifest", "verdict": "passed", "reason": None}
@@ -187,13 +187,13 @@ def test_a_gate_that_is_not_asked_for_says_nothing_and_each_that_is_says_why(
 def test_deciding_twice_changes_nothing(facts: list[Fact], names: list[str]) -> None:
     state, clock = FakeState(), FakeClock(LATER)
     ledger, hints, notices = FakeLedger(state), FakeHints(), FakeNotices()
-    judge = Judge(policy_of(chosen(names), overridable=["soak"]), ledger, state, hints, notices, clock)
+    evaluator = Evaluator(policy_of(chosen(names), overridable=["soak"]), ledger, state, hints, notices, clock)
     for each in image_of(*facts).facts:
         ledger.append(each)
     state.put(StateChange(tag_partition(DEV), "v1.0.0", 0, {"digest": APP}))
-    first = judge.digest(APP)
+    first = evaluator.digest(APP)
     written, items, told = len(ledger.items), dict(state.items), list(notices.published)
-    assert judge.digest(APP) == first
+    assert evaluator.digest(APP) == first
     assert (len(ledger.items), state.items, notices.published) == (written, items, told)
 
 

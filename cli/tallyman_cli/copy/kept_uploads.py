@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.records import StateChange, StateItem
 
 _DAY = 86400.0  # seconds
@@ -86,7 +86,7 @@ class KeptUploads:
         """Replaces the file in one step."""
         now = self.get(change.pk, change.sk)
         if (now.revision if now else 0) != change.revision:
-            raise StateMoved(f"the upload of {change.sk} was written by another run")
+            raise RevisionConflict(f"the upload of {change.sk} was written by another run")
         document = {
             "pk": change.pk,
             "sk": change.sk,

@@ -12,7 +12,7 @@ from typing import Any
 from tallyman.adapters.oci.uploads import OciUploads
 from tallyman.domain.locations import Host
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import DigestMismatch, Forgotten, TallymanError, Unreachable, Unsupported
+from tallyman.errors import DigestMismatch, TallymanError, Unreachable, Unsupported, UploadExpired
 from tallyman.ports.records import StateChange, StateItem
 from tallyman.services.copying.parts import Parts
 from tallyman_cli.copy.kept_uploads import KeptUploads, folder
@@ -72,7 +72,7 @@ class LargeUploads:
     def _chunked(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         item = self._kept.get(*_key(repository, digest))
         if item is None and start:
-            raise Forgotten(f"the upload of {digest} to {repository} was given up: it begins anew")
+            raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
         first = have = int(item.data["offset"]) if item else 0
         try:
             session = str(item.data["session"]) if item else self._oci.begin(repository, digest)
@@ -86,18 +86,18 @@ class LargeUploads:
                 have = found
                 self._save(repository, digest, session, have, size)
             self._oci.complete(repository, session, digest)
-        except Forgotten:
+        except UploadExpired:
             self._drop(repository, digest)
             raise
         except Unsupported as error:
             self._drop(repository, digest)
             self._whole.add(repository.registry)
-            raise Forgotten(f"{repository} takes no parts, {digest} goes whole: {error}") from error
+            raise UploadExpired(f"{repository} takes no parts, {digest} goes whole: {error}") from error
         except DigestMismatch as error:
             self._drop(repository, digest)
             if not first:
                 raise
-            raise Forgotten(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+            raise UploadExpired(f"what was put together of {digest} is not right, it begins anew: {error}") from error
         self._drop(repository, digest)
 
     @property

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.names import Repository
-from tallyman.domain.values import dataclass
 from tallyman.services.copying.images import Image, Report
+from tallyman.values import value
 from tallyman_cli.copy.progress import Counting, size
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Done:
     """`listed`: tags of the source, where a repository was copied. `seconds`: of the copy, without the start."""
 

@@ -283,7 +283,7 @@ class Story:
         return doors.door(self.stack, f"dev/{NAME}:{tag}", "prod")
 
     def _decision(self, tag: str) -> Decision:
-        return doors.judge(self.stack, self._door(tag))
+        return doors.evaluate(self.stack, self._door(tag))
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def _say(
     where = doors.door(opened, image, to)
     body = {**doors.as_command(where), "command": command, "because": because}
     asked = asking.ask(opened, body, asking.of_digest(opened, where.digest), timeout=timeout, wait=not no_wait)
-    decision = doors.judge(opened, where)
+    decision = doors.evaluate(opened, where)
     if output.is_json():
         output.data({**doors.as_json(where, decision), "command": command, **asked.as_json})
     elif asked.fact is not None and not asked.trouble:

@@ -15,7 +15,7 @@ from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
 from tallyman.ports.records import Ledger, State, StateItem
 from tallyman.services.deciding.freezes import ALL, folded, freeze_partition
-from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.releases.pointer import release_partition
 from tallyman_cli.shared import addresses, naming, output
 from tallyman_cli.shared.context import Stack
@@ -49,15 +49,15 @@ def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
     return Door(text, naming.digest_of(stack, named, at), canonical, source, to, policy)
 
 
-def judge(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
+def evaluate(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
     """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
     if at is None:
-        image = gather(stack.ledger, stack.state, where.digest, where.policy)
+        image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy)
         now = whole_millis(stack.clock())
     else:
         ledger = _PastLedger(stack.ledger, at)
         state = _PastState(stack.ledger, at, stack.state)
-        image = gather(cast("Ledger", ledger), cast("State", state), where.digest, where.policy)
+        image = load_image_facts(cast("Ledger", ledger), cast("State", state), where.digest, where.policy)
         now = at
     for decision in decide_all(where.policy, image, now):
         if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):

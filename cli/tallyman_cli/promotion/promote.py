@@ -56,7 +56,7 @@ def promote(
     where = doors.door(opened, image, to)
     note_unknown(opened, where)
     if dry_run:
-        decision = doors.judge(opened, where)
+        decision = doors.evaluate(opened, where)
         _answer(where, decision, None)
         if not would_go(decision):
             raise typer.Exit(1)
@@ -65,14 +65,14 @@ def promote(
         command = {**doors.as_command(where), "command": "override", "gate": gate, "because": because}
         asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
         if asked.trouble:
-            _answer(where, doors.judge(opened, where), asked.request)
+            _answer(where, doors.evaluate(opened, where), asked.request)
         asking.finish(asked)
     request = str(uuid4())
     opened.hints.send("commands", {**doors.as_command(where), "command": "promote", "request": request})
     output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
     if no_wait:
         if as_json:
-            output.data({**doors.as_json(where, doors.judge(opened, where)), "request": request})
+            output.data({**doors.as_json(where, doors.evaluate(opened, where)), "request": request})
         return
     outcome = Outcome(opened, where, request, timeout).wait()
     _answer(where, outcome.decision, request)
@@ -109,7 +109,7 @@ class Outcome:
         start = self.stack.monotonic()
         asked = wait_for(self.stack, self._recorded, self.timeout)
         if asked is None:
-            decision = doors.judge(self.stack, self.where)
+            decision = doors.evaluate(self.stack, self.where)
             if decision.verdict == PROMOTED:
                 return Settled(decision)  # events did it, whatever became of the request
             return Settled(
@@ -118,12 +118,12 @@ class Outcome:
                 "dead-letter queue of record_command with its reason",
             )
         if asked.detail.get("refused"):
-            return Settled(doors.judge(self.stack, self.where), f"refused: {asked.detail['refused']}")
+            return Settled(doors.evaluate(self.stack, self.where), f"refused: {asked.detail['refused']}")
         left = self.timeout - (self.stack.monotonic() - start)
         settled = wait_for(self.stack, self._settled, left)
         if settled is not None:
             return settled
-        last = doors.judge(self.stack, self.where)
+        last = doors.evaluate(self.stack, self.where)
         return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` tells how it stands")
 
     def _recorded(self) -> Fact | None:
@@ -132,7 +132,7 @@ class Outcome:
 
     def _settled(self) -> Settled | None:
         """None while it is being staged or tagged. A request makes what the targets said before it void."""
-        decision = doors.judge(self.stack, self.where)
+        decision = doors.evaluate(self.stack, self.where)
         under_way = decision.verdict == PASSED or doors.only_target(decision)
         return None if under_way else Settled(decision)
 

@@ -11,7 +11,7 @@ from tallyman.domain.people import person_of_sender
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
-from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.releases.pointer import is_recalled, release_partition, releases
 from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
 from tallyman_cli.promotion import rollouts as roll_outs
@@ -223,7 +223,7 @@ def _named(opened: context.Stack, text: str) -> tuple[Environment, str]:
 
 
 def _is_recalled(opened: context.Stack, digest: Digest, moment: datetime | None = None) -> bool:
-    image = gather(opened.ledger, opened.state, digest)
+    image = load_image_facts(opened.ledger, opened.state, digest)
     families = [image.facts, *image.platforms.values(), *image.indexes.values()]
     return any(is_recalled([f for f in facts if moment is None or f.at <= moment]) for facts in families)
 

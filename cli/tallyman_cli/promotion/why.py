@@ -30,7 +30,7 @@ def why(
     moment = options.moment(at)
     opened = context.connect(stack, policy)
     where = doors.door(opened, image, to, moment)
-    decision = doors.judge(opened, where, moment)
+    decision = doors.evaluate(opened, where, moment)
     note_unknown(opened, where)
     rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
     if as_json:

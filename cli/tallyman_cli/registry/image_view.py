@@ -10,8 +10,8 @@ from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES, ImageConfig, PlatformImage
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
-from tallyman.errors import DigestMismatch, NotFound, Passing, Refused, TallymanError
-from tallyman.services.deciding.image_facts import gather
+from tallyman.errors import DigestMismatch, NotFound, Refused, TallymanError, TransientError
+from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman_cli.registry.verification import as_check
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
@@ -33,7 +33,7 @@ class ImageView:
 
     def __post_init__(self) -> None:
         self._silent: TallymanError | None = None
-        self.image = gather(self.stack.ledger, self.stack.state, self.digest)
+        self.image = load_image_facts(self.stack.ledger, self.stack.state, self.digest)
 
     def as_data(self) -> dict[str, Any]:
         """The form of `show --json`. Raises NotFound; DigestMismatch where a manifest is damaged."""
@@ -64,7 +64,7 @@ class ImageView:
         if self._silent is None:
             try:
                 found = self.stack.source.manifest(self.place, digest)
-            except (Passing, Refused) as error:
+            except (TransientError, Refused) as error:
                 self._silent = error
                 output.say(f"{self.place} can't be read ({error}): shown as it was recorded")
         if found is not None:
@@ -108,7 +108,7 @@ class ImageView:
             try:
                 with self.stack.source.open_blob(self.place, config.digest) as blob:
                     raw = b"".join(blob)
-            except (Passing, Refused) as error:
+            except (TransientError, Refused) as error:
                 output.say(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
             else:
                 if Digest.of(raw) != config.digest:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.times import format_time
-from tallyman.errors import NotFound, Passing, Refused
+from tallyman.errors import NotFound, Refused, TransientError
 from tallyman_cli.shared import addresses, naming, output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.waiting import wait_for
@@ -23,7 +23,7 @@ def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
         there = bool(stack.source.describe(place, [digest]))
     except NotFound:
         there = False
-    except (Passing, Refused):
+    except (TransientError, Refused):
         there = True  # we may not ask, or got no answer: the stack's own role will
     if not there:
         raise NotFound(f"{text}: there is no image {digest} in {place}")

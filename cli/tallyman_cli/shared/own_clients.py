@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from tallyman.adapters.aws.clients import Clients, Power
+from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.domain.names import Registry
 from tallyman.errors import NotAllowed, TallymanError
 
@@ -23,7 +23,7 @@ class PeopleClients(Clients):
     def __init__(self, hub: Registry, stack: str) -> None:
         super().__init__(hub, stack, "cli")
 
-    def assumed(self, account: str, power: Power) -> str:
+    def assumed(self, account: str, power: RoleKind) -> str:
         """The roles of the functions are not for people."""
         return self.role(account, "people" if power == "read" else "people-change")
 
@@ -45,10 +45,10 @@ class OwnClients(Clients):
     def __init__(self) -> None:
         super().__init__(_NOBODY, "none", "copy")
 
-    def _session(self, account: str, power: Power) -> Any:
+    def _session(self, account: str, power: RoleKind) -> Any:
         return super()._session(_NOBODY.account, "read")
 
-    def get(self, service: str, registry: Registry | None = None, power: Power = "read") -> Any:
+    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
         client = super().get(service, registry, power)
         return _Ecr(client, registry) if service == "ecr" and registry else client
 

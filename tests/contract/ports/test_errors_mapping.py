@@ -22,12 +22,12 @@ from tallyman.errors import (
     BadInput,
     NotAllowed,
     NotFound,
-    Passing,
     Refused,
-    StateMoved,
+    RevisionConflict,
     TagTaken,
     TallymanError,
     Throttled,
+    TransientError,
     Unreachable,
     Unsupported,
 )
@@ -103,7 +103,7 @@ def test_a_code_becomes_the_error_that_the_table_says_with_the_place_and_awss_wo
         ("ProvisionedThroughputExceededException", Throttled),
         ("AccessDeniedException", NotAllowed),
         ("RepositoryNotFoundException", NotFound),
-        ("ConditionalCheckFailedException", StateMoved),
+        ("ConditionalCheckFailedException", RevisionConflict),
         ("ImageTagAlreadyExistsException", TagTaken),
         ("UnsupportedImageTypeException", Unsupported),
         ("ServerException", Unreachable),
@@ -159,7 +159,7 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
 
 @pytest.mark.parametrize("kind", every(http.HTTPError), ids=lambda k: k.__name__)
 def test_every_error_of_urllib3_is_passing(kind: type[Exception]) -> None:
-    assert isinstance(translate(made(kind), WHAT), Passing)
+    assert isinstance(translate(made(kind), WHAT), TransientError)
 
 
 @pytest.mark.parametrize(

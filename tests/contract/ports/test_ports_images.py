@@ -31,7 +31,7 @@ from tallyman.adapters.http.pooled import Http
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, TallymanError, Unsupported
+from tallyman.errors import DigestMismatch, NotFound, TagTaken, TallymanError, TransientError, Unsupported
 from tallyman.ports.registries import ImageSource, ImageTarget, RegistryView
 
 OTHER = Repository(DEV.registry, "rocketseat/base")
@@ -309,9 +309,9 @@ def test_a_tag_that_is_left_out_of_immutability_moves(ecr: Ecr) -> None:
 
 def test_a_manifest_whose_parts_are_missing_may_pass_later(ecr: Ecr) -> None:
     built = index(image("app"))
-    with pytest.raises(Passing, match="rocketseat/widget-server"):
+    with pytest.raises(TransientError, match="rocketseat/widget-server"):
         ecr.target.put_manifest(DEV, built.root)
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         ecr.target.put_manifest(DEV, image("app").root, "v1")
     assert list(ecr.source.images(DEV)) == []
 

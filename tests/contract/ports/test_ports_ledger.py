@@ -13,7 +13,7 @@ from support.images.builders import DEV, NOON, PROD, digest_of, fact, pushed
 from support.servers import aws_mock
 from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
 from tallyman.domain.history.facts import Fact, Kind, Via
-from tallyman.errors import BadInput, NotFound, StateMoved, Throttled, Unreachable
+from tallyman.errors import BadInput, NotFound, RevisionConflict, Throttled, Unreachable
 from tallyman.ports.records import Appended, Ledger, State, StateChange
 
 APP = digest_of("app")
@@ -98,7 +98,7 @@ def test_a_known_fact_is_known_even_where_the_state_has_moved(tables: Tables) ->
 
 def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> None:
     tables.state.put(StateChange("T#x", "tag", 0, {"n": 1}))
-    with pytest.raises(StateMoved):
+    with pytest.raises(RevisionConflict):
         tables.ledger.append(pushed(APP), StateChange("T#x", "tag", 0, {"n": 2}))
     assert tables.ledger.of_digest(APP) == []
     item = tables.state.get("T#x", "tag")
@@ -109,7 +109,7 @@ def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> No
 def test_a_fact_and_several_changes_are_written_all_or_none(tables: Tables) -> None:
     first, second = StateChange("P#prod", "a", 0, {"n": 1}), StateChange("L#prod", "a", 0, {"n": 2})
     tables.state.put(second)
-    with pytest.raises(StateMoved):
+    with pytest.raises(RevisionConflict):
         tables.ledger.append(pushed(APP), first, second)
     assert tables.ledger.of_digest(APP) == []
     assert tables.state.get("P#prod", "a") is None
@@ -181,9 +181,9 @@ def test_state_counts_its_writes(tables: Tables) -> None:
 def test_state_with_another_revision_is_not_overwritten(tables: Tables, revision: int) -> None:
     for n in range(2):
         tables.state.put(StateChange("p", "s", n, {"n": n}))
-    with pytest.raises(StateMoved):
+    with pytest.raises(RevisionConflict):
         tables.state.put(StateChange("p", "s", revision, {"n": 9}))
-    with pytest.raises(StateMoved):
+    with pytest.raises(RevisionConflict):
         tables.state.put(StateChange("p", "other", 1, {}))
 
 
@@ -197,7 +197,7 @@ def test_expiry_has_whole_seconds_and_is_no_condition_of_reading(tables: Tables)
 
 def test_only_the_revision_that_was_read_is_deleted(tables: Tables) -> None:
     tables.state.put(StateChange("p", "s", 0, {}))
-    with pytest.raises(StateMoved):
+    with pytest.raises(RevisionConflict):
         tables.state.delete("p", "s", 2)
     tables.state.delete("p", "s", 1)
     assert tables.state.get("p", "s") is None
@@ -248,10 +248,10 @@ def cancelled(*codes: str) -> ClientError:
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        (("TransactionConflict", "None"), StateMoved),
-        (("None", "TransactionConflict"), StateMoved),
-        (("None", "ConditionalCheckFailed"), StateMoved),
-        (("TransactionConflict", "ConditionalCheckFailed"), StateMoved),
+        (("TransactionConflict", "None"), RevisionConflict),
+        (("None", "TransactionConflict"), RevisionConflict),
+        (("None", "ConditionalCheckFailed"), RevisionConflict),
+        (("TransactionConflict", "ConditionalCheckFailed"), RevisionConflict),
         (("ThrottlingError", "None"), Throttled),
         (("None", "ProvisionedThroughputExceeded"), Throttled),
         (("ValidationError", "None"), BadInput),

@@ -11,7 +11,7 @@ from support.images.builders import DEV, big_layer, digest_of
 from support.servers.ecr import Served, serve
 from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import DigestMismatch, Forgotten, NotFound
+from tallyman.errors import DigestMismatch, NotFound, UploadExpired
 
 MIB = 1024 * 1024
 RAW = big_layer(6 * MIB).raw
@@ -54,12 +54,12 @@ def test_ecr_says_how_far_it_is(uploads: EcrLayerUploads) -> None:
 
 
 def test_a_session_that_ecr_does_not_know_is_forgotten(uploads: EcrLayerUploads) -> None:
-    with pytest.raises(Forgotten):
+    with pytest.raises(UploadExpired):
         uploads.send_part(DEV, str(uuid.uuid4()), 0, RAW[: 5 * MIB])
-    with pytest.raises(Forgotten):
+    with pytest.raises(UploadExpired):
         uploads.complete(DEV, str(uuid.uuid4()), DIGEST)
     session = uploads.begin(DEV, DIGEST)
-    with pytest.raises(Forgotten):  # nothing came: there is nothing to complete
+    with pytest.raises(UploadExpired):  # nothing came: there is nothing to complete
         uploads.complete(DEV, session, DIGEST)
 
 

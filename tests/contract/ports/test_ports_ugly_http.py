@@ -22,10 +22,10 @@ from tallyman.errors import (
     DigestMismatch,
     NotAllowed,
     NotFound,
-    Passing,
     TagTaken,
     TallymanError,
     Throttled,
+    TransientError,
     Unreachable,
     Unsupported,
 )
@@ -223,7 +223,11 @@ def test_nobody_there_is_unreachable(world: World) -> None:
             DigestMismatch,
             False,
         ),
-        (oci(404, "MANIFEST_BLOB_UNKNOWN", "Images with digests '[sha256:1]' required do not exist"), Passing, True),
+        (
+            oci(404, "MANIFEST_BLOB_UNKNOWN", "Images with digests '[sha256:1]' required do not exist"),
+            TransientError,
+            True,
+        ),
         (oci(400, "SOMETHING_NEW", "no"), TallymanError, False),
         (Reply(302, headers={"Location": "http://elsewhere.invalid/"}), Unreachable, True),
     ],
@@ -262,7 +266,7 @@ def test_a_taken_tag_that_names_another_image_is_taken(world: World) -> None:
 
 def test_a_taken_tag_that_is_gone_when_it_is_looked_at_may_pass_later(world: World) -> None:
     world.script.replies += [TAKEN]
-    with pytest.raises(Passing):
+    with pytest.raises(TransientError):
         world.target().put_manifest(DEV, ROOT, "v1")
 
 

@@ -28,7 +28,7 @@ from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
 
@@ -90,7 +90,7 @@ class World:
     @property
     def adapters(self) -> Any:
         """What bootstrap builds services from, with fakes."""
-        judge = Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+        evaluator = Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
         return SimpleNamespace(
             policy=self.policy,
             source=self.registries,
@@ -105,7 +105,7 @@ class World:
             people=self.people,
             signing=self.signing,
             layer_uploads=self.registries,
-            judge=judge,
+            evaluator=evaluator,
             clock=self.clock,
         )
 
@@ -134,7 +134,7 @@ class World:
         for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
             report = ScanReport("complete", counts or {}, completed_at=self.clock())
             self.service("record_scan").record(place, digest, report, Via.EVENT)
-            self.adapters.judge.digest(digest)
+            self.adapters.evaluator.digest(digest)
 
     def service(self, name: str) -> Any:
         """The service behind a function, wired as bootstrap wires it."""

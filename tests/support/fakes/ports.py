@@ -23,7 +23,7 @@ from tallyman.domain.history.facts import Fact
 from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
-from tallyman.errors import BadInput, DigestMismatch, StateMoved
+from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
 from tallyman.ports.records import Appended, StateChange, StateItem
 
 __all__ = [
@@ -85,14 +85,14 @@ class FakeState:
         item = change_to_plain(change)
         with self.lock:
             if not self.would_take(change):
-                raise StateMoved(f"write the state {change.pk} {change.sk}: another writer was faster")
+                raise RevisionConflict(f"write the state {change.pk} {change.sk}: another writer was faster")
             self.items[change.pk, change.sk] = item
 
     def delete(self, pk: str, sk: str, revision: int) -> None:
         with self.lock:
             item = self.items.get((pk, sk))
             if item and item["revision"] != revision:
-                raise StateMoved(f"delete the state {pk} {sk}: another writer was faster")
+                raise RevisionConflict(f"delete the state {pk} {sk}: another writer was faster")
             self.items.pop((pk, sk), None)
 
     def would_take(self, change: StateChange) -> bool:
@@ -122,7 +122,7 @@ class FakeLedger:
             if key in self.items:
                 return Appended.KNOWN
             if not all(self.state.would_take(each) for each in changes):
-                raise StateMoved(f"write the fact {fact.kind.value} of {fact.partition}: nothing was written")
+                raise RevisionConflict(f"write the fact {fact.kind.value} of {fact.partition}: nothing was written")
             self.items[key] = item
             self.state.items.update(zip(((each.pk, each.sk) for each in changes), after, strict=True))
             return Appended.WRITTEN

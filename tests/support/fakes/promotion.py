@@ -25,7 +25,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator, pending_partition
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.promotion.creations import Creations
 from tallyman.services.promotion.promote_image import PromoteImage
@@ -65,7 +65,7 @@ class Harbour:
         wrap = (crash or CrashAfter()).wrap
         registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
         hints, notices, announcements = wrap(self.hints), wrap(self.notices), wrap(self.announcements)
-        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
         creations = Creations(self.policy, registries, registries, state, self.clock)
         targets = Targets(self.policy, registries, registries, creations, ledger, self.clock)
         releases = Releases(self.policy, ledger, state, announcements, self.clock)
@@ -82,7 +82,7 @@ class Harbour:
             ledger=ledger,
             state=state,
             hints=hints,
-            judge=judge,
+            evaluator=evaluator,
             releases=releases,
             clock=self.clock,
             roll_backs=back,
@@ -91,24 +91,31 @@ class Harbour:
         )
 
     @property
-    def judge(self) -> Judge:
-        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
 
     def push(self, built: Built, tag: str) -> Digest:
         """A push to dev, recorded and verified; the hint to promote it waits."""
         self.clock.advance(seconds=1)
         self.registries.push(DEV, built, tag)
         images = RecordImage(
-            self.policy, self.registries, self.ledger, self.state, FakeArchive(), self.notices, self.judge, self.clock
+            self.policy,
+            self.registries,
+            self.ledger,
+            self.state,
+            FakeArchive(),
+            self.notices,
+            self.evaluator,
+            self.clock,
         )
         calls = RecordCall(self.policy, self.ledger, images, self.clock)
-        record = RecordPush(self.policy, self.state, self.judge, images, calls, self.clock)
+        record = RecordPush(self.policy, self.state, self.evaluator, images, calls, self.clock)
         for digest in built.manifests:
             event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
             record.handle(json.dumps(event))
         check = {"name": "manifest_digest", "verdict": "passed", "reason": ""}
         self.ledger.append(verified(built.digest, at=self.clock(), seen=self.clock(), checks=[check]))
-        self.judge.digest(built.digest)
+        self.evaluator.digest(built.digest)
         return built.digest
 
     def work(self, until: timedelta = timedelta(minutes=10), meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -182,7 +189,7 @@ def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **
         FakePeople(),
         harbour.hints,
         harbour.notices,
-        harbour.judge,
+        harbour.evaluator,
         harbour.clock,
     )
     harbour.clock.advance(seconds=1)

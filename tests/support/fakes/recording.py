@@ -23,7 +23,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.reconcile.read_trail import ReadTrail
@@ -82,16 +82,18 @@ class World:
         wrap = (crash or CrashAfter()).wrap
         registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
         hints, notices, archive = wrap(self.hints), wrap(self.notices), wrap(self.archive)
-        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
+        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
         signing = ReadSigning(self.policy, self.signing, ledger, self.clock)
-        images = RecordImage(self.policy, registries, ledger, state, archive, notices, judge, self.clock, signing)
+        images = RecordImage(self.policy, registries, ledger, state, archive, notices, evaluator, self.clock, signing)
         calls = RecordCall(self.policy, ledger, images, self.clock)
-        record = RecordPush(self.policy, state, judge, images, calls, self.clock)
-        scans = RecordScan(registries, ledger, archive, judge, self.clock)
-        waiting = Waiting(self.policy, registries, ledger, state, hints, judge, scans, self.clock)
+        record = RecordPush(self.policy, state, evaluator, images, calls, self.clock)
+        scans = RecordScan(registries, ledger, archive, evaluator, self.clock)
+        waiting = Waiting(self.policy, registries, ledger, state, hints, evaluator, scans, self.clock)
         sweep = Sweep(self.policy, registries, ledger, state, notices, images, waiting, self.clock)
         trail = ReadTrail(wrap(self.trail), ledger, state, calls, self.clock)
-        return Staff(record, scans, judge, Reconcile(self.policy, registries, state, sweep, waiting, trail, self.clock))
+        return Staff(
+            record, scans, evaluator, Reconcile(self.policy, registries, state, sweep, waiting, trail, self.clock)
+        )
 
     def told(self, *events: Mapping[str, Any]) -> None:
         """record_push gets these events."""
@@ -133,7 +135,7 @@ class Staff:
 
     record: RecordPush
     scans: RecordScan
-    judge: Judge
+    evaluator: Evaluator
     reconcile: Reconcile
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tallyman.domain.images.details import ImageDetail, RepositorySettings, ScanReport
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import DigestMismatch, NotFound, Passing, TagTaken, Unreachable, Unsupported
+from tallyman.errors import DigestMismatch, NotFound, TagTaken, TransientError, Unreachable, Unsupported
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import BlobStream
 
@@ -264,7 +264,7 @@ class FakeRegistries:
         missing = [b.digest.short for b in manifest.blobs if b.digest not in held.blobs]
         missing += [c.digest.short for c in manifest.children if c.digest not in held.manifests]
         if missing:
-            raise Passing(f"{repository} lacks {', '.join(missing)}, which {manifest.digest.short} needs")
+            raise TransientError(f"{repository} lacks {', '.join(missing)}, which {manifest.digest.short} needs")
         if tag and held.tags.get(tag, manifest.digest) != manifest.digest and held.is_immutable(tag):
             raise TagTaken(
                 f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be "

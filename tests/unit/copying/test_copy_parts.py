@@ -10,7 +10,7 @@ import pytest
 from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
 from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import DigestMismatch, Forgotten, OutOfTime, TallymanError, Unreachable
+from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, Unreachable, UploadExpired
 from tallyman.ports.records import StateChange
 from tallyman.services.copying.parts import Parts
 from tallyman.services.copying.stage import Staged, family, stage
@@ -37,7 +37,7 @@ class FakeLayerUploads:
 
     def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
         if session not in self.sessions:
-            raise Forgotten(f"{session} is not known")
+            raise UploadExpired(f"{session} is not known")
         held = self.sessions[session]
         self.sent.append((first, len(part)))
         if first == len(held):
@@ -48,7 +48,7 @@ class FakeLayerUploads:
 
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:
         if session not in self.sessions:
-            raise Forgotten(f"{session} is not known")
+            raise UploadExpired(f"{session} is not known")
         raw = bytes(self.sessions.pop(session))
         if Digest.of(raw) != digest:
             raise DigestMismatch(f"it is {Digest.of(raw)}")

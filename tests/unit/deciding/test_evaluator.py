@@ -7,7 +7,7 @@ import pytest
 from support.fakes.recording import World, policy
 from support.images.builders import DEV, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.records import StateItem
 from tallyman.services.deciding.evaluator import pending_partition
 
@@ -28,7 +28,7 @@ def test_a_hold_is_pending_with_its_reason_and_its_end_and_told_once() -> None:
     (item,) = pending(world)
     assert (item["verdict"], item["gate"], item["until"]) == ("waiting", "soak", "2026-11-17T01:54:34Z")
     for _ in range(3):
-        world.at_work().judge.digest(image("a").digest)
+        world.at_work().evaluator.digest(image("a").digest)
     assert [s for s, _, _ in world.notices.published] == ["rocketseat/widget-server:v1.0.0 is held for prod"]
     assert len(world.facts(Kind.DECIDED)) == 1
 
@@ -37,7 +37,7 @@ def test_what_may_go_is_hinted_each_time() -> None:
     world = soaking()
     world.clock.advance(hours=24)
     for _ in range(2):
-        world.at_work().judge.digest(image("a").digest, "correlation-1")
+        world.at_work().evaluator.digest(image("a").digest, "correlation-1")
     hints = world.hints.to("promote")
     assert len(hints) == 2
     assert hints[0]["correlation"] == "correlation-1"
@@ -48,10 +48,10 @@ def test_decisions_of_one_moment_keep_their_order() -> None:
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-    judge = world.at_work().judge
+    evaluator = world.at_work().evaluator
     for n, critical in enumerate((1, 0, 2, 0, 3)):
         world.ledger.append(scanned(app.digest, {"critical": critical}, at=world.clock(), seen=world.clock(), n=n))
-        judge.image(app.digest)  # the clock stands still
+        evaluator.image(app.digest)  # the clock stands still
     decided = sorted(world.facts(Kind.DECIDED), key=lambda f: f.sort)
     assert len({f.at for f in decided}) == len(decided)
     (item,) = pending(world)
@@ -80,7 +80,7 @@ def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytes
     def get(pk: str, sk: str) -> StateItem | None:
         item = real(pk, sk)
         if pk == pending_partition("prod") and others:
-            others.pop().judge.image(digest)  # between the other's look and its write
+            others.pop().evaluator.image(digest)  # between the other's look and its write
         return item
 
     monkeypatch.setattr(world.state, "get", get)
@@ -93,9 +93,9 @@ def test_an_image_that_others_keep_deciding_about_is_worth_another_try(monkeypat
     world = soaking()
 
     def append(*_: object) -> object:
-        raise StateMoved("always another writer")
+        raise RevisionConflict("always another writer")
 
     world.clock.advance(hours=24)
     monkeypatch.setattr(world.ledger, "append", append)
-    with pytest.raises(StateMoved, match="try again"):
-        world.at_work().judge.image(image("a").digest)
+    with pytest.raises(RevisionConflict, match="try again"):
+        world.at_work().evaluator.image(image("a").digest)

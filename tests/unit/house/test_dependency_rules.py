@@ -15,6 +15,7 @@ PACKAGES = ("tallyman", "tallyman_cli", "tallyman_local")
 ADAPTED = {"boto3", "botocore", "urllib3", "yaml", "mypy_boto3_ecr", "mypy_boto3_dynamodb"}
 MAY: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "values": (set(), set()),  # `@value`, which every part may use
     "domain": ({"errors"}, set()),
     "ports": ({"domain", "errors"}, set()),
     "services": ({"ports", "domain", "errors"}, set()),
@@ -60,7 +61,7 @@ def wrong(path: Path) -> list[str]:
         top, _, rest = name.partition(".")
         inner = rest.split(".")[0]
         if top == "tallyman":
-            ok = inner in ours | {part, "__version__"}
+            ok = inner in ours | {part, "values", "__version__"}
         elif top in ("tallyman_cli", "tallyman_local"):
             ok = part == "cli" or (part == "local" and top == "tallyman_local")
         elif top in sys.stdlib_module_names:
@@ -94,3 +95,21 @@ def test_only_settings_reads_the_environment() -> None:
             continue
         names = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
         assert not names & {"environ", "getenv"}, path
+
+
+# A room of services imports only from rooms above it in this list.
+ROOMS = (
+    "shared", "copying", "releases", "deciding", "retention", "promotion", "verification", "recording", "reconcile",
+)  # fmt: skip
+
+
+def test_a_room_of_services_imports_only_from_rooms_before_it() -> None:
+    for path in (CORE / "services").rglob("*.py"):
+        room = path.relative_to(CORE / "services").parts[0]
+        for name in imports(path):
+            if name.startswith("tallyman.services."):
+                assert ROOMS.index(name.split(".")[2]) <= ROOMS.index(room), f"{path.name}: {name}"
+
+
+def test_every_room_of_services_is_in_the_list() -> None:
+    assert {path.name for path in (CORE / "services").iterdir() if path.is_dir()} - {"__pycache__"} == set(ROOMS)

@@ -5,16 +5,16 @@ import dataclasses
 import inspect
 import pickle
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pytest
 
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ours:
     first: str
     second: int = 2
@@ -30,7 +30,7 @@ class Theirs:
     fourth: str = field(default="kept", init=False)
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Checked:
     """A value that checks itself, computes once, and compares by one field."""
 
@@ -45,7 +45,7 @@ class Checked:
         return self.size * 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Own:
     size: int
 

@@ -45,9 +45,11 @@ class World(Harbour):
     def sweep(self) -> Watched:
         """One run by the clock."""
         self.clock.advance(minutes=15)
-        judge = self.judge
-        scans = RecordScan(self.registries, self.ledger, FakeArchive(), judge, self.clock)
-        waiting = Waiting(self.policy, self.registries, self.ledger, self.state, self.hints, judge, scans, self.clock)
+        evaluator = self.evaluator
+        scans = RecordScan(self.registries, self.ledger, FakeArchive(), evaluator, self.clock)
+        waiting = Waiting(
+            self.policy, self.registries, self.ledger, self.state, self.hints, evaluator, scans, self.clock
+        )
         releases = Releases(self.policy, self.ledger, self.state, self.announcements, self.clock)
         guarded = Guarded(self.policy, self, self.state, self.notices, self.clock)
         consequences = Consequences(self.policy, self.ledger, self.state, self)
@@ -56,7 +58,7 @@ class World(Harbour):
             self.policy,
             self.state,
             self.notices,
-            judge,
+            evaluator,
             releases,
             waiting,
             guarded,
@@ -168,7 +170,7 @@ def scan(world: World, digest: Digest, **counts: int) -> None:
     world.clock.advance(minutes=1)
     now = world.clock()
     world.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
-    world.judge.digest(digest)
+    world.evaluator.digest(digest)
 
 
 def runs(digest: Digest) -> tuple[Use, ...]:
@@ -232,7 +234,7 @@ def test_a_released_image_is_scanned_again_once_a_day() -> None:
     now = world.clock()
     world.ledger.append(scanned(digest, at=now, seen=now))
     world.registries.set_scan(DEV, digest, ScanReport("complete", completed_at=now))
-    world.judge.digest(digest)
+    world.evaluator.digest(digest)
     world.work()
     world.clock.advance(hours=25)
     for _ in range(3):

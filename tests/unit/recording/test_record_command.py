@@ -14,7 +14,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.recording.record_command import RecordCommand
 
@@ -46,14 +46,14 @@ class World:
         self.people = FakePeople({"role/release-managers": "AROARELEASE"})
         self.ledger.append(pushed(APP, index=False))
         self.state.put(StateChange(tag_partition(DEV), "v1.0.0", 0, {"digest": APP}))
-        self.service().judge.digest(APP)
+        self.service().evaluator.digest(APP)
 
     def service(self, crash: CrashAfter | None = None) -> RecordCommand:
         wrap = crash.wrap if crash else lambda port: port
         ports = [wrap(p) for p in (self.ledger, self.state, self.people, self.hints, self.notices)]
         ledger, state, people, hints, notices = ports
-        judge = Judge(self.policy, ledger, state, hints, notices, self.clock)
-        return RecordCommand(self.policy, ledger, state, people, hints, notices, judge, self.clock)
+        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
+        return RecordCommand(self.policy, ledger, state, people, hints, notices, evaluator, self.clock)
 
     def handle(self, body: str, crash: CrashAfter | None = None) -> str:
         return self.service(crash).handle(body, SENDER, LATER)

@@ -26,7 +26,7 @@ from tallyman.domain.images.details import SigningStatus
 from tallyman.domain.images.referrers import is_gone
 from tallyman.domain.names import Digest
 from tallyman.errors import Unreachable
-from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.image_facts import load_image_facts
 
 APP = image("app")
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
@@ -136,7 +136,7 @@ def test_without_such_a_gate_nobody_reads_the_facts_of_referrers() -> None:
     referrer = signature(APP)
     world = told_with({"verified": True}, referrer)
     world.told(remove(world, referrer))
-    assert gather(world.ledger, world.state, APP.digest, world.policy).gone == frozenset()
+    assert load_image_facts(world.ledger, world.state, APP.digest, world.policy).gone == frozenset()
 
 
 def pushed_at(seconds: float, seen: float, **more: Any) -> Fact:
@@ -181,7 +181,7 @@ def signed_by_ecr() -> tuple[Harbour, Digest]:
     worker = harbour.worker()
     assert worker.signing is not None
     worker.signing.refresh(APP.digest)
-    harbour.judge.digest(APP.digest)
+    harbour.evaluator.digest(APP.digest)
     return harbour, APP.digest
 
 
@@ -194,7 +194,7 @@ def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
     harbour.clock.advance(seconds=1)
     harbour.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
     harbour.worker().signing.refresh(digest)  # type: ignore[union-attr]
-    harbour.judge.digest(digest)
+    harbour.evaluator.digest(digest)
     harbour.work()
     assert harbour.tags("v1.0.0") == [digest, digest]
 

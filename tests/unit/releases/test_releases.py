@@ -72,7 +72,7 @@ def test_a_promotion_after_a_roll_back_moves_the_release_again() -> None:
 def test_judging_the_newer_one_again_does_not_undo_a_roll_back() -> None:
     harbour, first, second = two()
     roll_back(harbour, first)
-    harbour.judge.digest(second)
+    harbour.evaluator.digest(second)
     harbour.hints.send("promote", {"digest": second, "repository": DEV.name, "from": "dev", "to": "prod"})
     harbour.work()
     assert harbour.released() == first
@@ -177,7 +177,7 @@ def scan(harbour: Harbour, digest: Digest, **counts: int) -> None:
     harbour.clock.advance(minutes=1)
     now = harbour.clock()
     harbour.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
-    harbour.judge.digest(digest)
+    harbour.evaluator.digest(digest)
 
 
 def with_scan() -> tuple[Harbour, Digest]:
@@ -211,7 +211,7 @@ def test_a_policy_that_asks_for_more_lists_what_is_in_and_a_sweep_tells_it_once(
     harbour, digest = with_scan()
     harbour.policy = policy(verified=True, scan={"max": {"critical": 0}}, attested="sbom")
     for _ in range(3):
-        harbour.judge.image(digest)
+        harbour.evaluator.image(digest)
     assert watched(harbour) == [(digest, ["attested"], True)]
     assert len(told(harbour)) == 1
 
@@ -220,7 +220,7 @@ def test_a_window_that_is_closed_now_is_no_fault_of_what_is_in() -> None:
     harbour, digest = with_scan()
     closed = {"days": "mon", "between": "09:00-09:01", "timezone": "UTC"}
     harbour.policy = policy(verified=True, window=closed, soak="4w", approvals={"count": 1, "from": ["role/a"]})
-    harbour.judge.image(digest)
+    harbour.evaluator.image(digest)
     assert watched(harbour) == []
 
 

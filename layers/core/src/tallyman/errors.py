@@ -12,13 +12,13 @@
     │   ├── TagTaken             an immutable tag that names another digest
     │   └── Unsupported          the registry does not take this kind of artifact
     ├── DigestMismatch           bytes are not what their digest says
-    └── Passing                  may succeed if tried again
+    └── TransientError           may succeed if tried again
         ├── Throttled            too many requests; `after` seconds are asked for
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
-        │   └── Forgotten        an upload that the other side knows no more, or refuses to go on with
+        │   └── UploadExpired    an upload that the other side knows no more, or refuses to go on with
         ├── OutOfTime            the work does not fit what is left of this run
-        └── StateMoved           another writer was faster; read again and decide again
-            └── Leased           another worker is at it; `after` seconds from now its lease ends, or is renewed
+        └── RevisionConflict     another writer was faster; read again and decide again
+            └── LeaseHeld        another worker is at it; `after` seconds from now its lease ends, or is renewed
 
 `retryable` says whether the same call may succeed later. Messages are for people: they name the image, the
 registry, the rule, and what to do. Errors of boto3 and urllib3 never leave the adapters: they become one of these.
@@ -75,13 +75,13 @@ class DigestMismatch(TallymanError):
     """Bytes do not hash to the digest that they were asked for by."""
 
 
-class Passing(TallymanError):
+class TransientError(TallymanError):
     """May succeed if tried again."""
 
     retryable = True
 
 
-class Throttled(Passing):
+class Throttled(TransientError):
     """Too many requests. `after`: seconds that the other side asked to wait, or None."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
@@ -89,23 +89,23 @@ class Throttled(Passing):
         self.after = after
 
 
-class Unreachable(Passing):
+class Unreachable(TransientError):
     """No answer, a broken connection, a short body or a server error."""
 
 
-class Forgotten(Unreachable):
+class UploadExpired(Unreachable):
     """The other side knows the upload no more, or refuses to go on with it: begin a new one."""
 
 
-class OutOfTime(Passing):
+class OutOfTime(TransientError):
     """What is left of this run does not suffice; go on in the next."""
 
 
-class StateMoved(Passing):
+class RevisionConflict(TransientError):
     """A conditional write found that another writer was faster: read again, decide again."""
 
 
-class Leased(StateMoved):
+class LeaseHeld(RevisionConflict):
     """Another worker is at it, or was and died. `after`: seconds until its lease ends, unless it renews it."""
 
     def __init__(self, message: str, after: float) -> None:

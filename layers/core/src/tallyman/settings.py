@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tallyman.domain.names import Registry
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 _VARIABLES = {
     "stack": "TALLYMAN_STACK",
@@ -31,7 +31,7 @@ _VARIABLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settings:
     """Every setting of every function; what a function does not use is None.
 

@@ -7,16 +7,16 @@ from typing import Any
 from tallyman.adapters.aws.sqs import DeadLetters
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import SERVICES, reconcile
-from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.settings import Settings
+from tallyman.values import value
 
 MARGIN = 10.0
 """Seconds of a run that work leaves for writing down how far it came."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reaction:
     """A service at its queue: what will never succeed goes to the dead-letter queue with its reason, and is done."""
 

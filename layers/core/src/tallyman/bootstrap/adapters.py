@@ -12,7 +12,7 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.settings import Settings
 
 
@@ -158,5 +158,5 @@ class Adapters:
         return EventBridgeBuses(self.clients, self.settings.require("stack"))
 
     @cached_property
-    def judge(self) -> Judge:
-        return Judge(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)

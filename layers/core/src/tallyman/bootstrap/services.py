@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.policy import Policy
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.services.deciding.policy_in_force import publish
 
 
@@ -16,7 +16,7 @@ def record_push(a: Adapters) -> Any:
     from tallyman.services.recording.record_push import RecordPush
 
     calls = record_call(a)
-    return RecordPush(a.policy, a.state, a.judge, calls.images, calls, a.clock)
+    return RecordPush(a.policy, a.state, a.evaluator, calls.images, calls, a.clock)
 
 
 def record_call(a: Adapters) -> Any:
@@ -24,7 +24,7 @@ def record_call(a: Adapters) -> Any:
     from tallyman.services.recording.record_call import RecordCall
     from tallyman.services.recording.record_image import RecordImage
 
-    ports = a.source, a.ledger, a.state, a.archive, a.notices, a.judge, a.clock
+    ports = a.source, a.ledger, a.state, a.archive, a.notices, a.evaluator, a.clock
     return RecordCall(a.policy, a.ledger, RecordImage(a.policy, *ports, read_signing(a)), a.clock)
 
 
@@ -39,21 +39,21 @@ def verify_digest(a: Adapters) -> Any:
     """The service behind functions/verify_digest."""
     from tallyman.services.verification.verify_digest import VerifyDigest
 
-    return VerifyDigest(a.policy, a.source, a.ledger, a.state, a.judge, a.clock)
+    return VerifyDigest(a.policy, a.source, a.ledger, a.state, a.evaluator, a.clock)
 
 
 def record_scan(a: Adapters) -> Any:
     """The service behind functions/record_scan."""
     from tallyman.services.recording.record_scan import RecordScan
 
-    return RecordScan(a.view, a.ledger, a.archive, a.judge, a.clock)
+    return RecordScan(a.view, a.ledger, a.archive, a.evaluator, a.clock)
 
 
 def record_command(a: Adapters) -> Any:
     """The service behind functions/record_command."""
     from tallyman.services.recording.record_command import RecordCommand
 
-    return RecordCommand(a.policy, a.ledger, a.state, a.people, a.hints, a.notices, a.judge, a.clock)
+    return RecordCommand(a.policy, a.ledger, a.state, a.people, a.hints, a.notices, a.evaluator, a.clock)
 
 
 def promote_image(a: Adapters) -> Any:
@@ -78,7 +78,7 @@ def promote_image(a: Adapters) -> Any:
         a.ledger,
         a.state,
         a.hints,
-        a.judge,
+        a.evaluator,
         releases,
         a.clock,
         back,
@@ -138,7 +138,7 @@ def reconcile(a: Adapters) -> Any:
     from tallyman.services.recording.round_trip import RoundTrips
 
     calls, scans = record_call(a), record_scan(a)
-    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.judge, scans, a.clock, read_signing(a))
+    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.evaluator, scans, a.clock, read_signing(a))
     sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, calls.images, waiting, a.clock)
     trail = ReadTrail(a.trail, a.ledger, a.state, calls, a.clock)
     trips = RoundTrips(a.state, a.registry_buses, a.clock)
@@ -159,7 +159,7 @@ def released(a: Adapters, waiting: Any) -> Any:
     consequences = Consequences(a.policy, a.ledger, a.state, a.usage)
     unfinished = Unfinished(a.policy, a.state, a.hints, waiting, a.clock)
     return Released(
-        a.policy, a.state, a.notices, a.judge, releases, waiting, guarded, consequences, unfinished, a.clock
+        a.policy, a.state, a.notices, a.evaluator, releases, waiting, guarded, consequences, unfinished, a.clock
     )
 
 
@@ -187,7 +187,7 @@ class Publishing:
 
     def _once(self) -> None:
         if not self._done:
-            with suppress(StateMoved):  # another function does the same just now
+            with suppress(RevisionConflict):  # another function does the same just now
                 self._publish()
             self._done = True
 

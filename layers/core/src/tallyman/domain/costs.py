@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 GB = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """US dollars for a GB and a month in one region, as `source` said on `date`."""
 
@@ -23,7 +23,7 @@ class Price:
         return size / GB * self.usd
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prices:
     """A price for each region. `other`: for a region that is not in the table; None: not known then."""
 

@@ -11,13 +11,13 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 PROMOTED, CONFLICT = "promoted", "conflict"
 _BEST_FIRST = (PASSED, WAITING, CONFLICT, FAILED, PROMOTED)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What is to happen to one digest at the door of one environment, and why.
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Self
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadName
+from tallyman.values import value
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -122,7 +123,7 @@ class Repository:
         return f"{self.registry}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageName:
     """An IMAGE or REPOSITORY argument as a person wrote it, not yet looked up in a policy.
 

@@ -5,11 +5,11 @@ from typing import Any, Self
 
 from tallyman.domain.names import Registry, Repository
 from tallyman.domain.policy import Policy, glob_matches
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scope:
     """`token`: of a person's run that goes on; None by the clock."""
 

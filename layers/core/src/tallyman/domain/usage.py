@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Use:
     """One thing that runs an image now. `kind`: `ecs task`, `lambda function`; `name`: what to look for there.
 

@@ -1,4 +1,5 @@
 """What services need of the world: narrow Protocols, implemented by adapters and by the tests' fakes.
 
-Every method raises `tallyman.errors` only: Passing for what may succeed later, Refused and BadInput for what won't.
+Every method raises `tallyman.errors` only: TransientError for what may succeed later, Refused and BadInput for what
+won't.
 """

@@ -67,7 +67,8 @@ class LayerUploads(Protocol):
 
     def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
         """Adds bytes that begin at `first`; how many bytes of the blob the registry has then, which is where to go
-        on: less or more than was sent where it and we had lost count. Forgotten: the session is of no more use."""
+        on: less or more than was sent where it and we had lost count. UploadExpired: the session is of no more use."""
 
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:
-        """Ends the upload; the registry compares the digest. Forgotten as above; DigestMismatch: nothing is kept."""
+        """Ends the upload; the registry compares the digest. UploadExpired as above; DigestMismatch: nothing
+        is kept."""

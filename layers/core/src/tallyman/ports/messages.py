@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tallyman.domain.names import Registry
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Hints(Protocol):
@@ -26,7 +26,7 @@ class Announcements(Protocol):
     def emit(self, detail_type: str, detail: Mapping[str, Any]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Way:
     """How events leave a registry's account. `enabled` None: the rule is not there. `undelivered`: events that could
     not be sent on."""

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StateItem:
     """A small mutable document. `revision` counts its writes from 1; `data` is plain JSON data; `expires`: TTL."""
 
@@ -22,7 +22,7 @@ class StateItem:
     expires: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StateChange:
     """Write `data` under (pk, sk), if the item's revision is still `revision` (0: if there is none yet)."""
 
@@ -44,8 +44,8 @@ class Ledger(Protocol):
     """The append-only facts."""
 
     def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
-        """Writes the fact if it is new, and the changes with it in one transaction. Raises StateMoved where only a
-        change's condition failed: nothing was written."""
+        """Writes the fact if it is new, and the changes with it in one transaction. Raises RevisionConflict where only
+        a change's condition failed: nothing was written."""
 
     def of_digest(self, digest: Digest) -> list[Fact]:
         """All facts of a digest in the order of time; a consistent read. One Query a MiB."""
@@ -73,10 +73,10 @@ class State(Protocol):
         """Items of a partition whose sk begins with prefix, in the order of sk; page by page."""
 
     def put(self, change: StateChange) -> None:
-        """Raises StateMoved where the revision is another one."""
+        """Raises RevisionConflict where the revision is another one."""
 
     def delete(self, pk: str, sk: str, revision: int) -> None:
-        """Raises StateMoved where the revision is another one; an item that is gone is fine."""
+        """Raises RevisionConflict where the revision is another one; an item that is gone is fine."""
 
 
 class Archive(Protocol):

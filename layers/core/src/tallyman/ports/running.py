@@ -8,7 +8,7 @@ from tallyman.domain.names import Registry
 from tallyman.domain.policy import Service
 from tallyman.domain.retention.known import Reading
 from tallyman.domain.usage import Use
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Usage(Protocol):
@@ -26,7 +26,7 @@ class UsageReadings(Protocol):
         """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Moving:
     """How a service that was moved is doing: `done` None: not known yet. `reason`: in the service's own words."""
 

@@ -25,7 +25,7 @@ from tallyman.errors import TallymanError
 # botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
-Power = Literal["read", "push", "remove", "roll-out"]
+RoleKind = Literal["read", "push", "remove", "roll-out"]
 """What a spoke's role lets us do: `<stack>-spoke-<power>`."""
 
 POOL = 32
@@ -54,8 +54,8 @@ class Clients:
         self._hub, self._stack, self._session_name = hub, stack, f"tallyman-{function}"[:64]
         self._environment = environment or {}
         self._loader: Loader | None = None
-        self._sessions: dict[tuple[str, Power], Any] = {}
-        self._clients: dict[tuple[str, str, str, Power], Any] = {}
+        self._sessions: dict[tuple[str, RoleKind], Any] = {}
+        self._clients: dict[tuple[str, str, str, RoleKind], Any] = {}
         self._lock = threading.RLock()
         self._config = Config(
             connect_timeout=3,
@@ -73,7 +73,7 @@ class Clients:
         """Account and region of the stack."""
         return self._hub
 
-    def get(self, service: str, registry: Registry | None = None, power: Power = "read") -> Any:
+    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
         """The client of a service in the registry's account and region (without one: the hub's)."""
         where = registry or self._hub
         if where.account == self._hub.account:
@@ -100,7 +100,7 @@ class Clients:
             partition = "aws-us-gov"
         return f"arn:{partition}:iam::{account}:role/{self._stack}-spoke-{power}"
 
-    def assumed(self, account: str, power: Power) -> str:
+    def assumed(self, account: str, power: RoleKind) -> str:
         """The ARN of the role whose credentials are used there for that power."""
         return self.role(account, power)
 
@@ -114,14 +114,14 @@ class Clients:
             return self.role(account, "push")
         return self.role(account, "push").replace("-spoke-push", f"-promote-image-{self._hub.region}")
 
-    def _make(self, service: str, where: Registry, power: Power) -> Any:
+    def _make(self, service: str, where: Registry, power: RoleKind) -> Any:
         try:
             session = self._session(where.account, power)
             return session.create_client(service, region_name=where.region, config=self._config)
         except BotoCoreError as error:
             raise translate(error, f"make a client of {service} for {where}") from error
 
-    def _session(self, account: str, power: Power) -> Any:
+    def _session(self, account: str, power: RoleKind) -> Any:
         key = (account, power)
         if key not in self._sessions:
             session = botocore.session.get_session()
@@ -138,7 +138,7 @@ class Clients:
             self._sessions[key] = session
         return self._sessions[key]
 
-    def _assume(self, account: str, power: Power) -> Callable[[], dict[str, str]]:
+    def _assume(self, account: str, power: RoleKind) -> Callable[[], dict[str, str]]:
         role = self.assumed(account, power)
 
         def refresh() -> dict[str, str]:

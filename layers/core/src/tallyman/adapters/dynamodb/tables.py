@@ -20,13 +20,13 @@ from tallyman.adapters.errors.translate import code_of, translate, translated
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import sort_time
-from tallyman.errors import BadInput, StateMoved, TallymanError, Throttled, Unreachable
+from tallyman.errors import BadInput, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.records import Appended, StateChange, StateItem
 
 _LAST = "#~"  # after `#` and any id: ids are hexadecimal
 _REASONS: dict[str, type[TallymanError]] = {
-    "ConditionalCheckFailed": StateMoved,
-    "TransactionConflict": StateMoved,
+    "ConditionalCheckFailed": RevisionConflict,
+    "TransactionConflict": RevisionConflict,
     "ThrottlingError": Throttled,
     "ProvisionedThroughputExceeded": Throttled,
     "ItemCollectionSizeLimitExceeded": BadInput,
@@ -167,7 +167,7 @@ class DynamoState:
             yield state_from_plain(item)
 
     def put(self, change: StateChange) -> None:
-        """A write whose answer got lost and that was sent again raises StateMoved though it was ours."""
+        """A write whose answer got lost and that was sent again raises RevisionConflict though it was ours."""
         self._write(f"write the state {change.pk} {change.sk}", "put_item", _put_of(change, self._table))
 
     def delete(self, pk: str, sk: str, revision: int) -> None:
@@ -184,7 +184,7 @@ class DynamoState:
             getattr(self._client, method)(**request)
         except ClientError as error:
             if code_of(error) == "ConditionalCheckFailedException":
-                raise StateMoved(f"{what}: another writer was faster") from error
+                raise RevisionConflict(f"{what}: another writer was faster") from error
             raise translate(error, what) from error
         except Exception as error:
             raise translate(error, what) from error
@@ -204,7 +204,7 @@ def _put_of(change: StateChange, table: str) -> dict[str, Any]:
 
 def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:
     """Why a transaction was cancelled, when it was not because the fact is known: the worst reason first."""
-    for kind in (BadInput, Throttled, StateMoved):
+    for kind in (BadInput, Throttled, RevisionConflict):
         if any(_REASONS.get(reason) is kind for reason in reasons):
             return kind(f"{what}: nothing was written ({', '.join(reasons)})")
     return Unreachable(f"{what}: the transaction was cancelled ({', '.join(reasons) or 'no reason given'})")

@@ -8,7 +8,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import code_of, message_of, translated
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import Forgotten
+from tallyman.errors import UploadExpired
 
 
 class EcrLayerUploads:
@@ -46,7 +46,7 @@ class EcrLayerUploads:
                     raise
                 told: Any = error.response.get("lastValidByteReceived")
                 if told is None:
-                    raise Forgotten(f"{what}: {message_of(error)}") from error
+                    raise UploadExpired(f"{what}: {message_of(error)}") from error
                 return int(told) + 1 if int(told) > 0 else 0  # with nothing received there is no last byte
         return int(answer["lastByteReceived"]) + 1
 
@@ -68,4 +68,4 @@ class EcrLayerUploads:
 
 def _forgotten(error: ClientError, what: str) -> None:
     if code_of(error) in ("UploadNotFoundException", "EmptyUploadException", "LayerPartTooSmallException"):
-        raise Forgotten(f"{what}: {message_of(error)}") from error
+        raise UploadExpired(f"{what}: {message_of(error)}") from error

@@ -8,13 +8,13 @@ from dataclasses import field
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
 
-from tallyman.adapters.aws.clients import Clients, Power
+from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pooled import Http
 from tallyman.adapters.oci.answers import Answer, is_expired
 from tallyman.domain.names import Registry, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import Throttled, Unreachable
+from tallyman.values import value
 
 _KEPT = 600.0
 """Seconds that a token is used. ECR says twelve hours, but it ends with the credentials behind it, which botocore
@@ -24,7 +24,7 @@ _PATIENCE = 120.0
 """Seconds that a registry may take for a piece of an upload, and for its answer to a whole one."""
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class _Token:
     base: str
     value: str = field(repr=False)
@@ -44,7 +44,7 @@ class RegistryHttp:
         self,
         clients: Clients,
         http: Http,
-        power: Power,
+        power: RoleKind,
         *,
         attempts: int = 3,
         clock: Callable[[], float] = time.time,

@@ -16,7 +16,7 @@ from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.push_protection import repository_policy
-from tallyman.errors import DigestMismatch, NotFound, Passing, Refused, Unsupported
+from tallyman.errors import DigestMismatch, NotFound, Refused, TransientError, Unsupported
 
 
 class EcrTarget:
@@ -121,7 +121,7 @@ class EcrTarget:
         if answer.code == "TAG_INVALID" and tag:
             there = self.manifest(repository, tag)
             if there is None:
-                raise Passing(f"{what}: the tag was refused as taken, and is gone now: try again")
+                raise TransientError(f"{what}: the tag was refused as taken, and is gone now: try again")
             if there.digest == manifest.digest:
                 return
         raise answer.error(what)

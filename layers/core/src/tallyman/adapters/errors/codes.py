@@ -5,12 +5,12 @@ from tallyman.errors import (
     DigestMismatch,
     NotAllowed,
     NotFound,
-    Passing,
     Refused,
-    StateMoved,
+    RevisionConflict,
     TagTaken,
     TallymanError,
     Throttled,
+    TransientError,
     Unreachable,
     Unsupported,
 )
@@ -101,7 +101,7 @@ CODES: dict[str, type[TallymanError]] = {
     "RepositoryAlreadyExistsException": Refused,
     "ImageAlreadyExistsException": Refused,
     "ImageArchivedException": Refused,
-    "ReferencedImagesNotFoundException": Passing,  # its children have to be staged again
+    "ReferencedImagesNotFoundException": TransientError,  # its children have to be staged again
     "KmsDisabled": Refused,
     "KMSDisabledException": Refused,
     "KmsInvalidState": Refused,
@@ -120,12 +120,12 @@ CODES: dict[str, type[TallymanError]] = {
     "UnableToGetUpstreamLayerException": Unreachable,
     "UnableToListUpstreamImageReferrersException": Unreachable,
     # Another writer was faster
-    "ConditionalCheckFailedException": StateMoved,
-    "TransactionConflictException": StateMoved,
-    "TransactionInProgressException": StateMoved,
-    "ReplicatedWriteConflictException": StateMoved,
-    "PreconditionFailed": StateMoved,
-    "ConditionalRequestConflict": StateMoved,
+    "ConditionalCheckFailedException": RevisionConflict,
+    "TransactionConflictException": RevisionConflict,
+    "TransactionInProgressException": RevisionConflict,
+    "ReplicatedWriteConflictException": RevisionConflict,
+    "PreconditionFailed": RevisionConflict,
+    "ConditionalRequestConflict": RevisionConflict,
     # What was sent can't be right
     "ValidationException": BadInput,
     "ValidationError": BadInput,

@@ -4,11 +4,11 @@ import http.client
 import socket
 from dataclasses import field
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotAllowed
+from tallyman.values import value
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Proxy:
     """A proxy that is spoken to without TLS. `authorization`: the value of `Proxy-Authorization`, empty for none."""
 

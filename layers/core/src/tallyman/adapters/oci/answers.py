@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from tallyman.adapters.errors.statuses import kind_of_status
-from tallyman.domain.values import dataclass
 from tallyman.errors import (
     BadInput,
     BadManifest,
     DigestMismatch,
     NotAllowed,
     NotFound,
-    Passing,
     TagTaken,
     TallymanError,
     Throttled,
+    TransientError,
     Unreachable,
     Unsupported,
 )
+from tallyman.values import value
 
 REGISTRY_CODES: dict[str, type[TallymanError]] = {
     "TOOMANYREQUESTS": Throttled,
@@ -33,14 +33,14 @@ REGISTRY_CODES: dict[str, type[TallymanError]] = {
     "SIZE_INVALID": DigestMismatch,
     "MANIFEST_INVALID": BadManifest,
     "MANIFEST_UNVERIFIED": BadManifest,
-    "MANIFEST_BLOB_UNKNOWN": Passing,  # what it needs was there when it was staged: stage again
+    "MANIFEST_BLOB_UNKNOWN": TransientError,  # what it needs was there when it was staged: stage again
     "TAG_INVALID": TagTaken,
     "NAME_INVALID": BadInput,
     "UNSUPPORTED": Unsupported,
 }
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Answer:
     """A whole answer, read to its end."""
 

@@ -11,15 +11,15 @@ from urllib.parse import urlencode, urlsplit
 
 from tallyman.adapters.errors.statuses import kind_of_status
 from tallyman.adapters.http.client import Wire
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotAllowed, Throttled, Unreachable
+from tallyman.values import value
 
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,]*))')
 _MOST = 1024 * 1024
 _CLIENT = "tallyman"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Login:
     """User and password, or (from `docker login` with an identity token) `refresh`: what a token is asked for with."""
 
@@ -37,7 +37,7 @@ Logins = Callable[[str], Login | None]
 """By the registry's host as written; None: nobody in particular."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Token:
     header: str = field(repr=False)
     until: float

@@ -22,13 +22,13 @@ from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Descripto
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import (
     DigestMismatch,
-    Forgotten,
     NotAllowed,
     NotFound,
     Refused,
     Throttled,
     Unreachable,
     Unsupported,
+    UploadExpired,
 )
 from tallyman.ports.copying import BlobStream
 
@@ -199,7 +199,7 @@ class OciRegistry:
             body=_exactly(size, chunks, what),
         )
         if answer.status in (404, 416) and answer.code != "NAME_UNKNOWN":
-            raise Forgotten(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
+            raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
         if answer.status != 201:
             raise answer.error(what)
         _same(answer, digest, what)

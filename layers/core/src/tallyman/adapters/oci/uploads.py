@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.requests import OciHttp
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import Forgotten, NotAllowed, Passing, Unsupported
+from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpired
 
 
 class OciUploads:
@@ -28,23 +28,23 @@ class OciUploads:
         return self._session(repository, answer, what)
 
     def reached(self, repository: Repository, session: str) -> tuple[int, str]:
-        """How many bytes the registry has, and the session to go on with. Forgotten: it knows it no more."""
+        """How many bytes the registry has, and the session to go on with. UploadExpired: it knows it no more."""
         what = f"ask {repository} how far an upload is"
         answer = self._http.send("GET", repository, self._path(repository, session), what=what)
         if answer.status == 404 or answer.status in (400, 405, 416):
-            raise Forgotten(f"{what}: {answer.message or answer.status}")
+            raise UploadExpired(f"{what}: {answer.message or answer.status}")
         if answer.status != 204:
             raise answer.error(what)
         have = _reached(answer)
         if have is None:
-            raise Forgotten(f"{what}: it does not say")
+            raise UploadExpired(f"{what}: it does not say")
         return have, self._session(repository, answer, what) if answer.headers.get("Location") else session
 
     def send_part(
         self, repository: Repository, session: str, first: int, length: int, body: Iterable[bytes]
     ) -> tuple[int, str]:
         """Streams `length` bytes that begin at `first`; how many the registry has then, and the session to go on with.
-        Forgotten: it is of no more use. Unsupported: this registry takes no parts."""
+        UploadExpired: it is of no more use. Unsupported: this registry takes no parts."""
         last = first + length - 1
         what = f"upload bytes {first} to {last} to {repository}"
         headers = {
@@ -55,23 +55,23 @@ class OciUploads:
         url = f"{self._http.base(repository)}{session}"
         answer = self._http.stream("PATCH", repository, url, what=what, headers=headers, body=body)
         if answer.status in (404, 416):
-            raise Forgotten(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
+            raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
         if answer.status not in (201, 202, 204):
             error = answer.error(what)
-            if isinstance(error, (Passing, NotAllowed)) and answer.status not in (400, 405):
+            if isinstance(error, (TransientError, NotAllowed)) and answer.status not in (400, 405):
                 raise error
             raise Unsupported(f"{what}: {error}") from error
         have = _reached(answer)
         return first + length if have is None else have, self._session(repository, answer, what)
 
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:
-        """Ends the upload; the registry compares the digest: DigestMismatch. Forgotten as above."""
+        """Ends the upload; the registry compares the digest: DigestMismatch. UploadExpired as above."""
         what = f"complete the upload of {digest.short} to {repository}"
         path = self._path(repository, session)
         query = urlencode({"digest": digest})
         answer = self._http.send("PUT", repository, f"{path}{'&' if '?' in path else '?'}{query}", what=what)
         if answer.status in (404, 416):
-            raise Forgotten(f"{what}: the registry knows the upload no more ({answer.status})")
+            raise UploadExpired(f"{what}: the registry knows the upload no more ({answer.status})")
         if answer.status != 201:
             raise answer.error(what)
 

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from tallyman.domain.names import Digest, parse_repository_name
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
+from tallyman.values import value
 
 _DOOR = ("digest", "repository", "from", "to")
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -23,7 +23,7 @@ LONGEST = 1000
 """Characters of a reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 

@@ -13,8 +13,8 @@ from typing import Any
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name, parse_tag
 from tallyman.domain.times import parse_time
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
+from tallyman.values import value
 
 IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})
 REMOVING_CALLS = frozenset({"BatchDeleteImage", "PolicyExecutionEvent"})
@@ -33,7 +33,7 @@ SETTINGS_CALLS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageAction:
     """ECR Image, Replication and Referrer Action. `action`: push, delete, replicate, archive or restore."""
 
@@ -48,7 +48,7 @@ class ImageAction:
     source: Registry | None = None  # of a replication
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScanEnded:
     """ECR Image Scan (basic) and Inspector2 Scan. What it found is read from the registry."""
 
@@ -64,7 +64,7 @@ TRIP_SOURCE, TRIP = "tallyman.doctor", "Round Trip"
 _NONCE = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RoundTrip:
     """A test event on its way. `registry`: whose bus it was put on, which EventBridge says and no sender can forge.
     `nonce`: None where it is none of ours."""

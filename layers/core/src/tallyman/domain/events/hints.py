@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from tallyman.domain.names import Digest, Repository, parse_repository_name
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage
+from tallyman.values import value
 
 _NO_HINT_TO_PROMOTE = "the message is no hint to promote: expected digest, repository, from and to"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetentionHint:
     """`repository` None: all in which the policy enforces something. `request`: who waits for the outcome; `policy`:
     the digest of the one whose plan was shown; `round`: how many runs came before."""
@@ -42,7 +42,7 @@ class RetentionHint:
         return cls(repository, hint.get("request"), hint.get("policy"), hint.get("round", 0))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PromoteHint:
     """An image at the door from `source` to `target`, both names of environments. `attempt`: the try that this is to
     be, None for any; `round`: how many runs the promotion took before; `waits`: how often it waited for others;

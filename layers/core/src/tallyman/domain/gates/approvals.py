@@ -13,12 +13,12 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of_arn, person_of_sender, who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Key, ListOf, Record, Whole, role_name
+from tallyman.domain.policy.shapes import Integer, Key, ListOf, Record, role_name
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApprovalsGate(GateConfig):
     """`number` different people who hold one of `roles` (`role/NAME`) approve."""
 
@@ -33,7 +33,7 @@ class ApprovalsGate(GateConfig):
         return f"approvals ({self.number} of {', '.join(self.roles)})"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tally:
     """`people`: who approved, as text, by person; `denied`: the denial that no approval followed, or "";
     `barred`: whose approvals don't count, for a reason that follows."""
@@ -102,7 +102,7 @@ def judge(config: ApprovalsGate, case: Case) -> GateResult:
 GATE: Gate = Gate(
     Record(
         {
-            "count": Key(Whole(minimum=1), "How many different people must approve.", required=True),
+            "count": Key(Integer(minimum=1), "How many different people must approve.", required=True),
             "from": Key(ListOf(role_name(), least=1), "The roles whose holders may approve.", required=True),
         },
         ApprovalsGate,

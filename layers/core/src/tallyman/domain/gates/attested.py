@@ -10,9 +10,9 @@ from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import ListOf, Schema, Text
+from tallyman.domain.policy.shapes import ListOf, Schema, String
 from tallyman.domain.policy.tags import glob_matches
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 TYPES = {
     "sbom": (
@@ -28,7 +28,7 @@ TYPES = {
 """What the two words stand for: globs of artifact types and of in-toto predicate types."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttestedGate(GateConfig):
     """Each of `types` is there: `sbom`, `provenance`, or a glob of an artifact type or in-toto predicate type."""
 
@@ -41,7 +41,7 @@ class AttestedGate(GateConfig):
 class _Types:
     """A type, or a list of them."""
 
-    _one = Text(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
+    _one = String(r"sbom|provenance|[^\s/]+/\S+", "sbom, provenance, or an artifact or predicate type (a glob)")
     _list = ListOf(_one, least=1)
 
     def read(self, node: Node) -> AttestedGate:

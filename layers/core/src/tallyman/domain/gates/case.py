@@ -9,12 +9,12 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, Promotion
 from tallyman.domain.policy.shapes import Shape
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 PASSED, WAITING, FAILED = "passed", "waiting", "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GateResult:
     """`reason` is for people; `facts` are plain JSON data that the verdict rests on; `until`: when time alone may
     change a `waiting`; `held`: worth telling people (a soak), not just a fact that has not come in yet."""
@@ -27,7 +27,7 @@ class GateResult:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Freeze:
     """A freeze in force: of one repository (canonical name), or (None) of the whole environment."""
 
@@ -37,7 +37,7 @@ class Freeze:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Released:
     """What an environment runs of a repository. `first_push`: of the digest, wherever; None: not known."""
 
@@ -46,7 +46,7 @@ class Released:
     first_push: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageFacts:
     """All that is known of an image: the facts of its digest, oldest first; those of each platform image beneath it
     (`platforms`; empty where it is no index) and of each index beneath it (`indexes`); what tags point to now
@@ -89,7 +89,7 @@ class ImageFacts:
         return {Digest(child["digest"]): child["platform"] for child in listed if child["platform"]}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Case:
     """One image at the door of one environment. `repository`: the name in the policy's words, before renaming."""
 

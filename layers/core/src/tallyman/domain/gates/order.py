@@ -7,12 +7,12 @@ from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, Gate
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.versions import Version, parse_version
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Flag
+from tallyman.domain.policy.shapes import Boolean
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OrderGate(GateConfig):
     """`required` False: older versions may go in as well."""
 
@@ -68,4 +68,4 @@ def _highest(tags: tuple[str, ...]) -> Version | None:
     return max(versions, key=lambda v: v.precedence, default=None)
 
 
-GATE: Gate = Gate(Flag(OrderGate), "Nothing older goes in than what the environment runs.", judge)
+GATE: Gate = Gate(Boolean(OrderGate), "Nothing older goes in than what the environment runs.", judge)

@@ -14,9 +14,9 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Choice, Day, Duration, Key, ListOf, Record, Text, Whole
+from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, String
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
 
@@ -32,7 +32,7 @@ class Unscannable(StrEnum):
     PASS = "pass"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ignore:
     """A finding that does not count, through the day `until` (UTC)."""
 
@@ -45,7 +45,7 @@ class Ignore:
         return now < end_of_day(self.until)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScanGate(GateConfig):
     """A completed scan has at most `max` findings of each severity; one that is not named has no maximum.
 
@@ -74,7 +74,7 @@ _SCAN = Record(
     {
         "max": Key(
             Record(
-                {s: Key(Whole(minimum=0), f"The largest number of {s} findings that passes.") for s in SEVERITIES},
+                {s: Key(Integer(minimum=0), f"The largest number of {s} findings that passes.") for s in SEVERITIES},
                 lambda **maxima: MappingProxyType(maxima),
                 expected="a number for each severity, as in {critical: 0, high: 0}",
             ),
@@ -89,9 +89,9 @@ _SCAN = Record(
             ListOf(
                 Record(
                     {
-                        "id": Key(Text(), "The finding's id, such as CVE-2026-1234.", required=True),
+                        "id": Key(String(), "The finding's id, such as CVE-2026-1234.", required=True),
                         "until": Key(Day(), "The last day, in UTC, on which it is ignored.", required=True),
-                        "because": Key(Text(), "Why it does not matter here."),
+                        "because": Key(String(), "Why it does not matter here."),
                     },
                     lambda id, until, because=None: Ignore(id, until, because),
                     expected="a finding, as in {id: CVE-2026-1234, until: 2027-01-31, because: not reachable}",

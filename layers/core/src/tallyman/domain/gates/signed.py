@@ -12,9 +12,9 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Flag, Key, ListOf, Record, Schema, Text
+from tallyman.domain.policy.shapes import Boolean, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import glob_matches
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 NOTATION = "application/vnd.cncf.notary.signature"
 COSIGN = ("application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json")
@@ -23,7 +23,7 @@ BUNDLE = "application/vnd.dev.sigstore.bundle"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SignedGate(GateConfig):
     """`profiles`: globs of signing profiles (ARN or name) of ECR's managed signing; empty: any signature counts."""
 
@@ -41,7 +41,7 @@ class _Signed:
     _by = Record(
         {
             "by": Key(
-                ListOf(Text(what="a signing profile: its ARN or name, or a glob of them"), least=1),
+                ListOf(String(what="a signing profile: its ARN or name, or a glob of them"), least=1),
                 "Signing profiles of ECR's managed signing, by ARN, name or glob; no other signature counts then.",
                 required=True,
             )
@@ -49,7 +49,7 @@ class _Signed:
         lambda by: SignedGate(True, by),
         expected="true, or {by: [release_*]}",
     )
-    _flag = Flag(SignedGate)
+    _flag = Boolean(SignedGate)
 
     def read(self, node: Node) -> SignedGate:
         gate: SignedGate = (self._by if isinstance(node.value, Mapping) else self._flag).read(node)

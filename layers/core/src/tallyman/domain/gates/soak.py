@@ -8,10 +8,10 @@ from tallyman.domain.policy import format_duration
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Duration
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SoakGate(GateConfig):
     """The digest has been in the source environment for `duration`."""
 

@@ -6,12 +6,12 @@ from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, Gate
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import Layers
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Flag
+from tallyman.domain.policy.shapes import Boolean
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VerifiedGate(GateConfig):
     """The image was verified and passed. `required` False: the gate passes whatever verification said."""
 
@@ -60,4 +60,4 @@ def _order(fact: Fact) -> tuple[datetime, str]:
     return fact.seen, fact.id
 
 
-GATE: Gate = Gate(Flag(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)
+GATE: Gate = Gate(Boolean(VerifiedGate), "The image was verified (see `verify`) and passed.", judge, overridable=False)

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, Text
+from tallyman.domain.policy.shapes import Day, Key, ListOf, Record, Schema, String
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = f"(?:{'|'.join(DAYS)})"
@@ -20,7 +20,7 @@ _AHEAD = 400
 _DAY_LONG = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WindowGate(GateConfig):
     """Open from `start` to `end` by the clock of `timezone` on `days` (0: Monday), except on `holidays`.
 
@@ -158,7 +158,7 @@ def _window(
 class _Zone:
     """The name of a time zone; one that the data here do not have is allowed, with a warning."""
 
-    _text = Text(r"[A-Za-z_+-]+(?:/[A-Za-z0-9_+-]+)*", "a time zone such as America/Sao_Paulo")
+    _text = String(r"[A-Za-z_+-]+(?:/[A-Za-z0-9_+-]+)*", "a time zone such as America/Sao_Paulo")
 
     def read(self, node: Node) -> str:
         name: str = self._text.read(node)
@@ -175,12 +175,12 @@ GATE: Gate = Gate(
     Record(
         {
             "days": Key(
-                Text(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*", "days such as mon-fri or mon,wed", _days),
+                String(rf"{_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*", "days such as mon-fri or mon,wed", _days),
                 "The days on which promotions happen.",
                 required=True,
             ),
             "between": Key(
-                Text(rf"{_TIME}-{_TIME}", "times such as 09:00-17:00", _between),
+                String(rf"{_TIME}-{_TIME}", "times such as 09:00-17:00", _between),
                 "From when to when; an end that is not after the start is on the next day.",
                 required=True,
             ),

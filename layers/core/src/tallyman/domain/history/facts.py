@@ -13,7 +13,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import format_time, sort_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Kind(StrEnum):
@@ -71,7 +71,7 @@ class Via(StrEnum):
     PERSON = "person"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact:
     """One entry of the ledger.
 

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 TAG_MOVED = "tag_moved"
 PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})
@@ -21,7 +21,7 @@ _SAME = timedelta(seconds=5)
 """CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they tell of one call."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`;
     `commit`: what a pushed image says that it was built from."""
@@ -37,7 +37,7 @@ class Row:
     commit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Told:
     """A row; what the registry said the tag pointed to when the fact was written ('' = it was not asked); whether a
     registry's own event told it."""

@@ -1,7 +1,7 @@
 """What an image consists of, as its manifests and configurations tell, and whether these agree with each other."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
 from tallyman.domain.images.verification import (
@@ -14,10 +14,10 @@ from tallyman.domain.images.verification import (
     same_platform,
 )
 from tallyman.domain.names import Digest
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Image:
     """An image that something can run, or an artifact: `platform` None. `size`: compressed bytes, if it was read."""
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageDetail:
     """One image as DescribeImages shows it. `size`: compressed bytes by ECR's count; `tags` in no order."""
 
@@ -25,7 +25,7 @@ class ImageDetail:
     pulled_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RepositorySettings:
     """A repository's settings. `mutable_tags`: the exclusion filters (globs) of an immutable repository."""
 
@@ -38,7 +38,7 @@ class RepositorySettings:
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`)."""
 
@@ -47,7 +47,7 @@ class Finding:
     package: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScanReport:
     """What a scanner says of one digest.
 
@@ -62,7 +62,7 @@ class ScanReport:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SigningStatus:
     """How far ECR's managed signing of one image by one profile (its ARN) is: in_progress, complete or failed."""
 
@@ -71,7 +71,7 @@ class SigningStatus:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApiCall:
     """One management call that CloudTrail recorded: who did what to which repository."""
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from tallyman.domain.images.documents import bad, kind, load_object, optional_text, same_case, show, text, texts
 from tallyman.domain.names import Digest
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, BadName
+from tallyman.values import value
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -44,7 +44,7 @@ _CONTENT_KEYS = ("config", "layers", "blobs", "manifests")
 _DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "platform", "artifactType", "annotations", "urls")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Platform:
     """Where an image runs, as OCI writes it; `unknown/unknown` marks an attestation."""
 
@@ -61,7 +61,7 @@ class Platform:
         return "/".join(p for p in (self.os, self.architecture, self.variant) if p)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Descriptor:
     """A pointer to content: `size` in bytes."""
 
@@ -90,7 +90,7 @@ class Descriptor:
         return self.media_type in MANIFEST_TYPES
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Manifest:
     """A manifest or index exactly as received; never serialised again.
 
@@ -199,7 +199,7 @@ class Manifest:
         return _parse(self._document, self.media_type)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _View:
     children: tuple[Descriptor, ...]
     config: Descriptor | None

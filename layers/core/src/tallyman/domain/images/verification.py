@@ -1,13 +1,13 @@
 """What a verification says: checks, what is noted for them, and the configurations and platforms that they compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from tallyman.domain.images.documents import bad, kind, load_object, optional_text, texts
 from tallyman.domain.images.manifest import Platform
 from tallyman.domain.names import Digest
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 Verdict = Literal["passed", "failed", "unknown"]
 
@@ -20,7 +20,7 @@ MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _REASONS = 5  # that one check spells out; it counts the rest
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Check:
     """One thing looked at. `reason` is one line for people, in a passed check too: what was looked at."""
 
@@ -33,7 +33,7 @@ class Check:
         return {"name": self.name, "verdict": self.verdict, "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verification:
     """All checks. `verdict`: failed if any failed, else unknown if any is unknown (worth a retry), else passed."""
 
@@ -90,7 +90,7 @@ class Notes:
         return [check(name, n.failed, n.unknown, n.passed) for name, n in self._findings.items()]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageConfig:
     """What an image's configuration says of itself; `platform` None where it names neither system nor architecture."""
 
@@ -115,7 +115,7 @@ class ImageConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlatformImage:
     """One platform of an image: `size` is compressed bytes of its configuration and layers."""
 

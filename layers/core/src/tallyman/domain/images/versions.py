@@ -11,8 +11,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, Self
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 MAX_TAG = 128  # characters of an image tag; also keeps int() away from texts of unbounded length
 
@@ -34,7 +34,7 @@ class VersionKind(StrEnum):
     SEMVER_COMMIT = "semver-commit"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Version:
     """A tag that is a version. Equal only if written alike; `<` and the others go by `precedence` alone."""
 
@@ -118,7 +118,7 @@ class Bound(NamedTuple):
         return inside is not self.outside
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VersionRange:
     """One text such as `>=1.0.0` or `>=1.2, <2`: all of its parts must hold.
 

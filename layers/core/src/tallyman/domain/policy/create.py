@@ -4,9 +4,9 @@ import re
 from enum import StrEnum
 
 from tallyman.domain.policy.reading import Node, found_text
-from tallyman.domain.policy.shapes import Choice, Flag, Key, ListOf, Record, Schema, Text, role_name
+from tallyman.domain.policy.shapes import Boolean, Choice, Key, ListOf, Record, Schema, String, role_name
 from tallyman.domain.policy.tags import glob_matches
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Encryption(StrEnum):
@@ -24,7 +24,7 @@ class Push(StrEnum):
     TALLYMAN_ONLY = "tallyman-only"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Create:
     """How a repository is created, and what `reconcile` compares an existing one with.
 
@@ -64,14 +64,16 @@ class Account:
 
 CREATE = Record(
     {
-        "immutable": Key(Flag(), "Tags never move once pushed (default: true)."),
+        "immutable": Key(Boolean(), "Tags never move once pushed (default: true)."),
         "mutable_tags": Key(
-            ListOf(Text(r"[0-9A-Za-z._*-]{1,128}", "a tag or a glob such as latest or edge-*"), most=5),
+            ListOf(String(r"[0-9A-Za-z._*-]{1,128}", "a tag or a glob such as latest or edge-*"), most=5),
             "Tags, or globs of tags, that may move although the repository is immutable; ECR takes at most five.",
         ),
         "encryption": Key(Choice(Encryption), "How ECR encrypts layers at rest (default: AES256)."),
-        "kms_key": Key(Text(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; without it, AWS's own key for ECR."),
-        "scan_on_push": Key(Flag(), "Each pushed image is scanned for vulnerabilities (default: true)."),
+        "kms_key": Key(
+            String(), "The KMS key for KMS or KMS_DSSE: ARN, id or alias; without it, AWS's own key for ECR."
+        ),
+        "scan_on_push": Key(Boolean(), "Each pushed image is scanned for vulnerabilities (default: true)."),
         "pull": Key(ListOf(Account()), 'Accounts that may pull, in quotes: ["222222222222"].'),
         "push": Key(
             Choice(Push),

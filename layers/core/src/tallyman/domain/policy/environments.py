@@ -6,13 +6,13 @@ from types import MappingProxyType
 from tallyman.domain.names import Registry, Repository
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.rollout import ROLL_OUT, RollOut
-from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, Text
-from tallyman.domain.values import dataclass
+from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, String
+from tallyman.values import value
 
 NAME = "{name}"  # stands for the canonical name in an environment's `repository`
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Environment:
     """A named list of registries that hold the same images.
 
@@ -47,7 +47,7 @@ class Environment:
 
 
 _ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
-_REGISTRY = Text(
+_REGISTRY = String(
     r"[0-9]{12}/[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}",
     "a registry: account/region, such as 111111111111/us-east-2",
     Registry.parse,
@@ -60,7 +60,7 @@ _ENVIRONMENT = Record(
             required=True,
         ),
         "repository": Key(
-            Text(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
+            String(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
             f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
         ),
         "rollout": Key(ROLL_OUT, "What a release moves by digest; without it, only the event tells of it."),
@@ -77,9 +77,9 @@ class Environments:
         if not isinstance(node.value, Mapping):
             raise node.expected("environments by name, as in {dev: {registries: [111111111111/us-east-2]}}")
         found: dict[str, Environment] = {}
-        name_shape = Text(_ENVIRONMENT_NAME, "the name of an environment: a letter, then letters, digits, _ or -")
-        for name, value in node.value.items():
-            child = node.child(str(name), value)
+        name_shape = String(_ENVIRONMENT_NAME, "the name of an environment: a letter, then letters, digits, _ or -")
+        for name, each in node.value.items():
+            child = node.child(str(name), each)
             try:
                 name_shape.read(Node(name, child.path, node.document))
                 found[name] = Environment(name, **_ENVIRONMENT.read(child))

@@ -9,8 +9,8 @@ are fine, with a few choices besides).
 import math
 import re
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 MAX_LENGTH = 200
 MAX_STEPS = 2_000_000
@@ -22,7 +22,7 @@ class BadExpression(BadInput, ValueError):
     """A regular expression that is wrong, or could take too long."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expression:
     """An expression that was found to be harmless; equal if written alike."""
 

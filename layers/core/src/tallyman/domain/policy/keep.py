@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from tallyman.domain.policy.durations import format_duration
 from tallyman.domain.policy.expressions import Expression
-from tallyman.domain.policy.shapes import Choice, Duration, Key, OneOf, Record, Text, Whole
+from tallyman.domain.policy.shapes import Choice, Duration, Integer, Key, OneOf, Record, String
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Per(StrEnum):
@@ -26,7 +26,7 @@ class CountedFrom(StrEnum):
     RELEASE = "release"  # the last time that an environment was set to run it
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeepNewest:
     """Keep the `count` newest images of the tags that `of` lets in; with `per`, of each major or minor version."""
 
@@ -39,7 +39,7 @@ class KeepNewest:
         return f"the {self.count} newest{of}" + (f" per {self.per} version" if self.per else "")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeepNewerThan:
     """Keep what is younger than `age`, counted from `counted_from`."""
 
@@ -50,7 +50,7 @@ class KeepNewerThan:
         return f"newer than {format_duration(self.age)}, counted from the last {self.counted_from.replace('_', ' ')}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeepTag:
     """Keep the tags that `tags` lets in."""
 
@@ -60,7 +60,7 @@ class KeepTag:
         return f"tags {self.tags}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeepMatches:
     """Keep the tags that the whole of the expression matches."""
 
@@ -77,7 +77,7 @@ KEEP_RULE = OneOf(
     {
         "newest": Record(
             {
-                "newest": Key(Whole(minimum=1), "How many of the newest stay.", required=True),
+                "newest": Key(Integer(minimum=1), "How many of the newest stay.", required=True),
                 "of": Key(TagsOrOne(), "Of which tags; without it, of all, versions and others counted apart."),
                 "per": Key(Choice(Per), "So many of each minor or major version."),
             },
@@ -106,7 +106,7 @@ KEEP_RULE = OneOf(
         "matches": Record(
             {
                 "matches": Key(
-                    Text(what='a regular expression such as "release-[0-9]+"', build=Expression),
+                    String(what='a regular expression such as "release-[0-9]+"', build=Expression),
                     "Tags that stay: those that the whole expression matches. One that could take for ever is refused.",
                     required=True,
                 )

@@ -11,13 +11,13 @@ from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.repositories import RepositoryRule
 from tallyman.domain.policy.tags import glob_matches
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadName
+from tallyman.values import value
 
 IMPLIED_ENVIRONMENT = "main"  # the hub's registry, where a policy names no environment
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """A whole policy. `digest` is the SHA-256 of `raw`, the file's bytes; decisions carry it.
 

@@ -1,10 +1,10 @@
 """`people`: who may send which command."""
 
 from tallyman.domain.policy.shapes import Key, ListOf, Record, role_name
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class People:
     """Who may send which command: names such as `role/release-managers`; None: whomever IAM lets send one."""
 
@@ -23,7 +23,7 @@ class People:
         entry = {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
         if entry == "override" and self.override is None:
             entry = "promote"
-        found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__slots__ else None
+        found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__dataclass_fields__ else None
         return found
 
 

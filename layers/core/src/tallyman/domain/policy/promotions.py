@@ -8,10 +8,10 @@ from tallyman.domain.policy.environments import EnvironmentName
 from tallyman.domain.policy.gates import GateConfig, Gates, Overridable
 from tallyman.domain.policy.shapes import Duration, Key, Record
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Promotion:
     """Tags that go from one environment to another, once every gate is passed. `gates` by their key, in the file's
     order. `tags` is the repository's own `tags.allow` where the promotion names none. `overridable`: gates that

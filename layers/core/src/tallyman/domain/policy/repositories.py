@@ -8,9 +8,9 @@ from tallyman.domain.policy.create import CREATE, Create
 from tallyman.domain.policy.promotions import PROMOTION, Promotion
 from tallyman.domain.policy.reading import Node, Wrong
 from tallyman.domain.policy.retention import RETENTION, Retention
-from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, Schema, Text
+from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import ANY_TAG, TAGS, TagRule
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Layers(StrEnum):
@@ -20,7 +20,7 @@ class Layers(StrEnum):
     CONTENT = "content"  # each is also read and hashed
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verify:
     """`platforms`: those that an image must offer, as `os/architecture[/variant]`; empty: any."""
 
@@ -28,7 +28,7 @@ class Verify:
     platforms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RepositoryRule:
     """What holds for the repositories whose canonical name `match` matches."""
 
@@ -50,7 +50,7 @@ def _repository(**values: Any) -> RepositoryRule:
 _REPOSITORY = Record(
     {
         "match": Key(
-            Text(r"[a-z0-9*?](?:[a-z0-9._*?/-]*[a-z0-9*?])?", "a repository or a glob such as rocketseat/*"),
+            String(r"[a-z0-9*?](?:[a-z0-9._*?/-]*[a-z0-9*?])?", "a repository or a glob such as rocketseat/*"),
             "Which repositories, by canonical name; * is any characters, / among them. The first entry that matches "
             "counts.",
             required=True,
@@ -73,7 +73,7 @@ _REPOSITORY = Record(
                     ),
                     "platforms": Key(
                         ListOf(
-                            Text(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
+                            String(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
                             least=1,
                         ),
                         "Platforms that an image must offer, such as linux/arm64; without it, any.",
@@ -99,9 +99,9 @@ class Repositories:
         if not isinstance(node.value, list):
             raise node.expected("a list of repository entries, as in [{match: rocketseat/*}]")
         found: list[RepositoryRule | None] = []
-        for index, value in enumerate(node.value):
+        for index, each in enumerate(node.value):
             try:
-                found.append(_REPOSITORY.read(node.child(index, value)))
+                found.append(_REPOSITORY.read(node.child(index, each)))
             except Wrong:
                 found.append(None)
         return tuple(found)

@@ -6,9 +6,9 @@ from enum import StrEnum
 from tallyman.domain.names import Digest
 from tallyman.domain.policy.keep import KEEP_RULE, Keep
 from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import Choice, Duration, Flag, Key, ListOf, Record, Schema, Text, Whole
+from tallyman.domain.policy.shapes import Boolean, Choice, Duration, Integer, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import parse_entry
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
 class Removal(StrEnum):
@@ -18,7 +18,7 @@ class Removal(StrEnum):
     ARCHIVE = "archive"  # moved to ECR's archive storage class, from which it can be restored
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Retention:
     """What stays. `keep` None: every tagged image stays. `at_least`: so many of the newest tagged images stay whatever
     the rules say. `roll_back`: how long what was released can still be rolled back to. `usage`: digests, tags and globs
@@ -75,7 +75,7 @@ RETENTION = Record(
             ListOf(KEEP_RULE),
             "What stays. Where it is given, a tagged image that no rule names is to be removed; without it, all stay.",
         ),
-        "at_least": Key(Whole(minimum=0), "So many of the newest tagged images stay whatever the rules say."),
+        "at_least": Key(Integer(minimum=0), "So many of the newest tagged images stay whatever the rules say."),
         "untagged": Key(
             Record(
                 {"remove_after": Key(Duration(), "How long after its push, such as 7d.", required=True)},
@@ -94,7 +94,7 @@ RETENTION = Record(
             "How long what an environment ran is protected, so that it can be rolled back to (default: 30d).",
         ),
         "usage": Key(
-            ListOf(Text(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
+            ListOf(String(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
             "What something runs that no source of usage tells, such as machines elsewhere: digests, tags, globs.",
         ),
         "grace": Key(
@@ -104,9 +104,9 @@ RETENTION = Record(
         "at_most": Key(
             Percent(), "The largest share of a repository in one run; more stops and alarms (default: 20%)."
         ),
-        "at_most_images": Key(Whole(minimum=0), "The largest number of images in one run; without it, any."),
+        "at_most_images": Key(Integer(minimum=0), "The largest number of images in one run; without it, any."),
         "action": Key(Choice(Removal), "remove (default), or archive: moved to ECR's archive, where restore finds it."),
-        "enforce": Key(Flag(), "Remove; false (default) only plans."),
+        "enforce": Key(Boolean(), "Remove; false (default) only plans."),
     },
     Retention,
     expected="retention, as in {keep: [{newest: 20}], enforce: false}",

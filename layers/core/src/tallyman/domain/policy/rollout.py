@@ -3,8 +3,8 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, Record, Text
-from tallyman.domain.values import dataclass
+from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, Record, String
+from tallyman.values import value
 
 
 class Runs(StrEnum):
@@ -14,7 +14,7 @@ class Runs(StrEnum):
     LAMBDA = "lambda"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Service:
     """What runs a repository's image in each registry's account and region: an ECS service (`cluster/service`) and
     the container that is moved (None: the only one), or a Lambda function and its alias."""
@@ -29,7 +29,7 @@ class Service:
         return f"{self.runs} {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollOut:
     """What a release moves, registry by registry in the environment's order, with a pause between them."""
 
@@ -38,7 +38,7 @@ class RollOut:
 
 
 _CANONICAL = Key(
-    Text(r"[a-z0-9][a-z0-9._/-]*", "a repository such as rocketseat/widget-server"),
+    String(r"[a-z0-9][a-z0-9._/-]*", "a repository such as rocketseat/widget-server"),
     "The repository, by canonical name, whose releases move it.",
     required=True,
 )
@@ -47,12 +47,14 @@ SERVICE_RULE = OneOf(
         "ecs": Record(
             {
                 "ecs": Key(
-                    Text(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", "cluster/service"),
+                    String(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", "cluster/service"),
                     "The ECS service, as cluster/service.",
                     required=True,
                 ),
                 "repository": _CANONICAL,
-                "container": Key(Text(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."),
+                "container": Key(
+                    String(r"[A-Za-z0-9_-]+", "a container"), "Which container; without it, the only one."
+                ),
             },
             lambda ecs, repository, container=None: Service(Runs.ECS, ecs, repository, container=container),
             expected="{ecs: cluster/service, repository: rocketseat/widget-server}",
@@ -60,10 +62,10 @@ SERVICE_RULE = OneOf(
         "lambda": Record(
             {
                 "lambda": Key(
-                    Text(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True
+                    String(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True
                 ),
                 "repository": _CANONICAL,
-                "alias": Key(Text(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
+                "alias": Key(String(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
             },
             lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
             expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",

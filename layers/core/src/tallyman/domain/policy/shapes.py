@@ -33,7 +33,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-class Flag(NamedTuple):
+class Boolean(NamedTuple):
     """true or false."""
 
     build: Callable[[bool], Any] = _same
@@ -47,7 +47,7 @@ class Flag(NamedTuple):
         return {"type": "boolean"}
 
 
-class Whole(NamedTuple):
+class Integer(NamedTuple):
     """A whole number that is not too small."""
 
     minimum: int = 0
@@ -62,7 +62,7 @@ class Whole(NamedTuple):
         return {"type": "integer", "minimum": self.minimum}
 
 
-class Text(NamedTuple):
+class String(NamedTuple):
     """A text, of a pattern if one is given; `build` makes a value of it and may raise ValueError with a message."""
 
     pattern: str | None = None
@@ -87,9 +87,9 @@ class Text(NamedTuple):
         return {"type": "string", "minLength": 1}
 
 
-def role_name() -> Text:
+def role_name() -> String:
     """`role/NAME`, with the role's path if it has one."""
-    return Text(r"role/[A-Za-z0-9_+=,.@/-]*[A-Za-z0-9_+=,.@-]", "a role such as role/release-managers")
+    return String(r"role/[A-Za-z0-9_+=,.@/-]*[A-Za-z0-9_+=,.@-]", "a role such as role/release-managers")
 
 
 class Duration(NamedTuple):

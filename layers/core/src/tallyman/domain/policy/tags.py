@@ -15,9 +15,9 @@ from tallyman.domain.images.versions import (
 )
 from tallyman.domain.names import parse_tag
 from tallyman.domain.policy.reading import Node
-from tallyman.domain.policy.shapes import ListOf, Schema, Text
-from tallyman.domain.values import dataclass
+from tallyman.domain.policy.shapes import ListOf, Schema, String
 from tallyman.errors import BadInput, BadName
+from tallyman.values import value
 
 _KINDS = {str(kind): kind for kind in VersionKind}
 
@@ -50,7 +50,7 @@ def parse_entry(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TagRule:
     """A list of tags. Kinds, names and globs are alternatives; each range must hold as well.
 
@@ -103,7 +103,7 @@ class TagRule:
 
 
 ANY_TAG = TagRule(globs=("*",), texts=("*",))
-_TAG_ENTRY = Text(
+_TAG_ENTRY = String(
     what='a tag, a glob such as "stable-*", semver, semver-commit or a range such as ">=1.0.0"',
     build=parse_entry,
 )

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.usage import Use
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reading:
     """One look at one source of usage in one account and region. `error`: why it could not be read; what it would
     have told is then not known. `regional`: what runs there can only pull from a registry of its own region."""
@@ -26,7 +26,7 @@ class Reading:
         return not self.regional or self.where.region == registry.region
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """An environment ran a digest from `since` until `until` (None: it still does)."""
 
@@ -35,7 +35,7 @@ class Release:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Known:
     """What the ledger and the state tell of one repository, and what other regions hold.
 

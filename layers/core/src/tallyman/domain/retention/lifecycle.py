@@ -12,8 +12,8 @@ from enum import StrEnum
 from json import loads
 from typing import Any
 
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput
+from tallyman.values import value
 
 MAX_RULES = 50
 MAX_CHARACTERS = 30_720
@@ -41,7 +41,7 @@ class Storage(StrEnum):
     ARCHIVE = "archive"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LifecycleImage:
     """What a lifecycle policy sees of an image. `pulled_at` None: never. `transitioned_at`: when it was last
     archived; `activated_at`: when it was last restored, which then stands for the push. `listed_by`: digests of
@@ -57,7 +57,7 @@ class LifecycleImage:
     listed_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rule:
     """One rule. `tags`: patterns that all have to match some tag of the image; `count`: images or days."""
 
@@ -81,7 +81,7 @@ class Rule:
         return bool(image.tags) and all(any(_matches(p, tag) for tag in image.tags) for p in self.tags)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Marked:
     """What a rule does to an image: `expire`, or `transition` to the archive."""
 

@@ -6,7 +6,7 @@ above it, and what those hold. What is removed takes along the children and refe
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tallyman.domain.names import Digest
@@ -15,7 +15,7 @@ from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
 from tallyman.domain.retention.known import Known, Reading
 from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 KEEP, REMOVE = "keep", "remove"
 
@@ -24,7 +24,7 @@ _FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _W
 _GOES, _UNNAMED, _OLD, _WITH, _BEGUN = 10, 10, 11, 12, 13
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlannedImage:
     """What is planned for one image. `kind`: index, image, attestation, artifact. `family`: the digest of the index
     or subject at its head, itself where it is its own. `protections`: what protects it by itself."""

@@ -17,12 +17,12 @@ from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.retention.known import Known, Release
 from tallyman.domain.retention.plan import plan_with
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
+from tallyman.values import value
 
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gone:
     """An image that the policy would have removed at `at`. `needed`: what needed it later: then it was a mistake."""
 
@@ -33,7 +33,7 @@ class Gone:
     needed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Past:
     """What is recorded of a repository. `pulled`: the last pull of images that are still there; `in_use`: digests
     that run now, and what runs them."""

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from concurrent.futures import Executor, wait
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import OutOfTime, Unreachable
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Origin
+from tallyman.values import value
 
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can write down how far it came."""
@@ -17,7 +17,7 @@ RESERVE = 5.0
 _READS = 3  # of one blob, each going on where the one before broke
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Read:
     """What a blob turned out to be: the digest and size of the bytes that came. `kept`: the first of them."""
 

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.copying import Origin
 from tallyman.services.copying.images import Image
+from tallyman.values import value
 
 
 class Catalogue(Protocol):
@@ -33,7 +33,7 @@ class Catalogue(Protocol):
         """As a target has them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Changed:
     """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
     a target took; `failed`: targets that could not be asked."""

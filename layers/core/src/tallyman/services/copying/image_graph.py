@@ -8,14 +8,14 @@ from itertools import chain
 
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Origin
 from tallyman.services.copying.blobs import enough_time
+from tallyman.values import value
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Family:
     """`images`: the root, its children at any depth and their attestations, each after what it lists: the root is
     the last. `referrers`: what points at one of them, or at another referrer, each after what it points at and

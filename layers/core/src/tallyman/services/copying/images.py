@@ -6,16 +6,16 @@ that fails, or one image that is damaged, stops no other.
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, Passing, TagTaken, TallymanError
+from tallyman.errors import NotFound, TagTaken, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.stage import Family, Held, InParts, Staged, Watch, ask_ahead, families, stage
 from tallyman.services.copying.survey import Survey, survey
+from tallyman.values import value
 
 NOBODY: Mapping[Repository, TallymanError] = {}
 
@@ -27,7 +27,7 @@ SOON = 1.0
 goes on without those that hang."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Image:
     """One image to copy. `tag` None: no tag is set. `unseen`: no target has the tag, so none is asked for the image
     before."""
@@ -59,7 +59,7 @@ class Report:
         return not (self.error or self.failed)
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class CopyImages:
     """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
     `empty`: targets that are known to have no tag; `seconds`: how long the nearest took for an answer; `parts`: how
@@ -238,7 +238,7 @@ class CopyImages:
         for tag, digest in moves.items():
             if tag not in then or then[tag].digest != digest:
                 found = then[tag].digest if tag in then else "nothing"
-                raise Passing(f"{place}:{tag} was set to {digest}, but reads back as {found}")
+                raise TransientError(f"{place}:{tag} was set to {digest}, but reads back as {found}")
         report.tagged.update((tag, digest) for tag, digest in wanted.items() if tag not in report.failed)
 
 

@@ -12,11 +12,11 @@ from datetime import timedelta
 from typing import Protocol
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
-from tallyman.errors import DigestMismatch, Forgotten, Unreachable
+from tallyman.errors import DigestMismatch, Unreachable, UploadExpired
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.records import StateChange, StateItem
+from tallyman.values import value
 
 LARGE = 128 * 1024 * 1024
 """Bytes from which on a blob goes in parts: a smaller one is quicker sent again than written down."""
@@ -44,7 +44,7 @@ class Progress(Protocol):
     def delete(self, pk: str, sk: str, revision: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Parts:
     """Uploads that can go on in another process. `takes`: which repositories have such uploads."""
 
@@ -68,25 +68,25 @@ class Parts:
     def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
 
-        Raises Unreachable where it is to be tried again from `offset`, Forgotten where from byte 0.
+        Raises Unreachable where it is to be tried again from `offset`, UploadExpired where from byte 0.
         """
         item = self.state.get(*_key(repository, digest))
         if item is None:
             if start:
-                raise Forgotten(f"the upload of {digest} to {repository} was given up: it begins anew")
+                raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
             session = self.uploads.begin(repository, digest)
             item = self._save(repository, digest, session, 0, None)
         try:
             item = self._send(repository, digest, item, start, chunks)
             self.uploads.complete(repository, str(item.data["session"]), digest)
-        except Forgotten:
+        except UploadExpired:
             self._drop(repository, digest)
             raise
         except DigestMismatch as error:
             self._drop(repository, digest)
             if not start:
                 raise
-            raise Forgotten(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+            raise UploadExpired(f"what was put together of {digest} is not right, it begins anew: {error}") from error
         self._drop(repository, digest)
 
     def _send(

@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
-from tallyman.errors import OutOfTime, Passing, TallymanError
+from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import ahead, chunks, patience
@@ -168,7 +168,7 @@ class _Copier:
             for work, error in teed.failed.items():
                 if teed.source_failed:
                     work.broken[digest] = error
-                elif isinstance(error, Passing):
+                elif isinstance(error, TransientError):
                     work.behind = True
                 else:
                     work.error = error

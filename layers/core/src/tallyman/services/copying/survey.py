@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.image_graph import Family
 from tallyman.services.copying.progress import Watch
 from tallyman.services.copying.target_copy import Work
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Survey:
     """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
 

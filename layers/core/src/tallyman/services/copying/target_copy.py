@@ -7,7 +7,6 @@ from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
@@ -16,6 +15,7 @@ from tallyman.services.copying.image_graph import Family
 from tallyman.services.copying.manifest_order import Order
 from tallyman.services.copying.progress import Watch
 from tallyman.services.copying.streams import MOST
+from tallyman.values import value
 
 PUTS = 16
 """Manifests on their way at once: those that do not need each other."""
@@ -24,7 +24,7 @@ Held = Mapping[str, Manifest | None]
 """What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Staged:
     """All of the image is in the repository, read back, without any tag of ours but those of `tagged`.
 

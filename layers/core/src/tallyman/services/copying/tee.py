@@ -14,10 +14,10 @@ from contextlib import closing
 from typing import Any, Generic, TypeVar
 
 from tallyman.domain.names import Digest
-from tallyman.domain.values import dataclass
-from tallyman.errors import DigestMismatch, OutOfTime, Passing, TallymanError
+from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.services.copying.blobs import enough_time, patience
+from tallyman.values import value
 
 DEPTH = 4
 """Chunks (of at most 1 MiB) that a writer may lie behind the reader before the reader waits for it."""
@@ -31,7 +31,7 @@ _TICK = 1.0  # seconds between two looks at the deadline while waiting
 _Key = TypeVar("_Key")
 
 
-class TooSlow(Passing):
+class TooSlow(TransientError):
     """The writer kept the others waiting: it gets the blob alone, afterwards."""
 
 
@@ -86,7 +86,7 @@ class Pipe:
             yield chunk
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class Teed(Generic[_Key]):
     """How it went. `failed` by writer, with `source_failed` True where it was the source's fault. A writer in `slow`
     was dropped: its thread may still hang in a connection, so wait for the future before writing there again."""
@@ -133,7 +133,7 @@ def tee(
     except TallymanError as error:
         problem = error
     except BaseException as error:
-        problem = Passing("interrupted")
+        problem = TransientError("interrupted")
         problem.__cause__ = error
         raise
     finally:

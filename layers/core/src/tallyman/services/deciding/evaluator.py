@@ -13,13 +13,13 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.records import Appended, Ledger, State, StateChange, StateItem
-from tallyman.services.deciding.image_facts import Once, above, gather
+from tallyman.services.deciding.image_facts import Once, above, load_image_facts
 from tallyman.services.deciding.noncompliant import Misfits
+from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
@@ -51,8 +51,8 @@ def promote_hint(decision: Decision, correlation: str | None = None) -> dict[str
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Judge:
+@value
+class Evaluator:
     """Judges images; one for the life of a function. Needs no access to any registry."""
 
     policy: Policy
@@ -80,25 +80,26 @@ class Judge:
     def image(self, digest: Digest, read: Once | None = None) -> list[Decision]:
         """Decides anew about one image and writes what is new, without hints and without the indexes above it.
 
-        `read`: what this reaction has read since it last wrote; without it, or after StateMoved, all is read anew.
+        `read`: what this reaction has read since it last wrote; without it, or after RevisionConflict, all is read
+        anew.
         """
         for _ in range(_TRIES):
             now = whole_millis(self.clock())
-            image = gather(read or self.ledger, self.state, digest, self.policy)
+            image = load_image_facts(read or self.ledger, self.state, digest, self.policy)
             read = None
             decisions = decide_all(self.policy, image, now)
             try:
                 for decision in decisions:
                     self.record(decision, image, now)
                 return decisions
-            except StateMoved:
+            except RevisionConflict:
                 continue  # another reaction decided at the same time: see what it saw
-        raise StateMoved(f"others keep deciding about {digest}: try again")
+        raise RevisionConflict(f"others keep deciding about {digest}: try again")
 
     def record(self, decision: Decision, image: ImageFacts, now: datetime) -> None:
         """Writes the decision if it says something new, keeps its pending item, and tells people once.
 
-        Raises StateMoved where another reaction was faster; decide again then.
+        Raises RevisionConflict where another reaction was faster; decide again then.
         """
         pk, sk = pending_key(decision)
         item = self.state.get(pk, sk)
@@ -110,12 +111,12 @@ class Judge:
             return
         last = _last(image.of(Kind.DECIDED), decision)
         if item is not None and item.data["decided"] != (last.id if last else None):
-            raise StateMoved("decided by another reaction since the facts were read")
+            raise RevisionConflict("decided by another reaction since the facts were read")
         if item is None and last is not None:
             # an item goes only after what ended it was written: with facts read after it, none is overlooked
             newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
             if newest is None or newest.id != last.id:
-                raise StateMoved("decided by another reaction since the facts were read")
+                raise RevisionConflict("decided by another reaction since the facts were read")
         said = _saying(decision.detail)
         forgotten = item is None and decision.verdict != PROMOTED  # its tag went away, and came back
         if last is None or _saying(last.detail) != said or forgotten:
@@ -130,7 +131,7 @@ class Judge:
             )
             data = _pending(decision, item, now, decided=fact.id)
             if self.ledger.append(fact, StateChange(pk, sk, item.revision if item else 0, data)) is Appended.KNOWN:
-                raise StateMoved("another reaction decided the same in the same moment")
+                raise RevisionConflict("another reaction decided the same in the same moment")
             item = StateItem(pk, sk, item.revision + 1 if item else 1, data)
         if item is None:
             return

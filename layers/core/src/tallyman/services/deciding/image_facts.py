@@ -36,7 +36,8 @@ def tag_partition(repository: Repository) -> str:
 class Once:
     """A ledger for one reaction's reading: each digest is read once, when first asked for.
 
-    Consistent as long as the reaction wrote what it had to write before, and reads anew once it was told StateMoved.
+    Consistent as long as the reaction wrote what it had to write before, and reads anew after a
+    RevisionConflict.
     """
 
     def __init__(self, ledger: Facts) -> None:
@@ -49,7 +50,7 @@ class Once:
         return self._read[digest]
 
 
-def gather(ledger: Facts, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
+def load_image_facts(ledger: Facts, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
     """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
 
     With the policy, also what is frozen and released where its promotions could take the digest: without it those

@@ -8,10 +8,10 @@ from typing import Any
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import FAILED, WAITING, GateResult
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.releases.pointer import release_partition
+from tallyman.values import value
 
 _OF_THE_WAY_IN = frozenset({"target", "order"})
 """Gates about the way in, which say nothing about an image that is in."""
@@ -37,7 +37,7 @@ def objections(decision: Decision) -> list[GateResult]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Misfits:
     """Keeps the list. Each decision about a promoted image passes here."""
 
@@ -49,7 +49,7 @@ class Misfits:
 
         One that the environment does not release is written down, and told when it is released again; whether it runs
         all the same is reconcile's to find out. Cost: two reads; a change costs two writes and a notice. Raises
-        StateMoved where another was faster.
+        RevisionConflict where another was faster.
         """
         pk, sk = watch_partition(decision.target), f"{decision.repository}@{decision.digest}@{decision.source}"
         item = self.state.get(pk, sk)

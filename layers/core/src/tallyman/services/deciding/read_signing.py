@@ -6,14 +6,14 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Ledger
 from tallyman.ports.registries import SigningView
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadSigning:
     """No event tells how managed signing ends: it is read when an image or its signature was pushed, before it is
     promoted, and when it has waited."""

@@ -7,15 +7,15 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
-from tallyman.domain.values import dataclass
 from tallyman.errors import TallymanError
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.running import Usage
-from tallyman.services.deciding.image_facts import above, gather, tag_partition
+from tallyman.services.deciding.image_facts import above, load_image_facts, tag_partition
 from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Consequences:
     """Finds them. Changes nothing."""
 
@@ -73,13 +73,13 @@ class Consequences:
         return None
 
     def _is_recalled(self, digest: Digest) -> bool:
-        image = gather(self.ledger, self.state, digest)
+        image = load_image_facts(self.ledger, self.state, digest)
         beneath = (*image.platforms.values(), *image.indexes.values())
         return any(is_recalled(list(facts)) for facts in (image.facts, *beneath))
 
     def _concerned(self, digest: Digest) -> set[Digest]:
         """The image, what it consists of, and every index that it is a part of."""
-        image = gather(self.ledger, self.state, digest)
+        image = load_image_facts(self.ledger, self.state, digest)
         return {digest, *image.platforms, *image.indexes, *above(self.ledger, digest)}
 
     def _running(self, unread: dict[str, str]) -> Iterator[Use]:

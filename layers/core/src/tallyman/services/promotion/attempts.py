@@ -9,19 +9,19 @@ from tallyman.domain.gates import FAILED
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, parse_time, whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State, StateChange
-from tallyman.services.deciding.evaluator import Judge, pending_key, promote_hint
+from tallyman.services.deciding.evaluator import Evaluator, pending_key, promote_hint
+from tallyman.values import value
 
 FIRST_PAUSE, LONGEST_PAUSE = 2, 900
 """Seconds between tries: doubled each time; SQS holds a message back for at most 900."""
 _TRIES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempts:
     """The tries of promotions, in their pending items and as facts."""
 
@@ -29,7 +29,7 @@ class Attempts:
     ledger: Ledger
     state: State
     hints: Hints
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
 
     def number(self, decision: Decision) -> int:
@@ -75,7 +75,7 @@ class Attempts:
         progress = {"attempt": attempt, "next_at": format_time(again), "failing_since": format_time(since)}
         change = StateChange(pk, sk, item.revision, {**item.data, **progress})
         self._append(Kind.DELAYED, decision, detail, change)
-        self.judge.image(decision.digest)
+        self.evaluator.image(decision.digest)
         body = promote_hint(decision, correlation) | {"attempt": attempt, "round": rounds}
         self.hints.send("promote", body, delay=pause)
         return f"delayed for {pause} s: {reason}"
@@ -90,7 +90,7 @@ class Attempts:
             change = StateChange(pk, sk, item.revision, {**item.data, **fresh})
         detail = {"to": decision.target, "name": decision.repository, "reason": reason}
         self._append(Kind.PARKED, decision, detail, change)
-        self.judge.image(decision.digest)
+        self.evaluator.image(decision.digest)
 
     def _give_up(self, decision: Decision) -> timedelta:
         rules = (
@@ -110,9 +110,9 @@ class Attempts:
             try:
                 self.state.put(StateChange(pk, sk, item.revision, data))
                 return
-            except StateMoved:
+            except RevisionConflict:
                 continue  # somebody decided about it meanwhile
-        raise StateMoved(f"others keep deciding about {decision.digest}: try again")
+        raise RevisionConflict(f"others keep deciding about {decision.digest}: try again")
 
     def _append(self, kind: Kind, decision: Decision, detail: dict[str, Any], change: StateChange | None) -> None:
         now = whole_millis(self.clock())

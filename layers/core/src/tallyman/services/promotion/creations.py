@@ -7,11 +7,11 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy, Runs
 from tallyman.domain.policy.create import Push
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, BadMessage, StateMoved
+from tallyman.errors import BadInput, BadMessage, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State, StateChange
 from tallyman.ports.registries import ImageTarget, RegistryView
+from tallyman.values import value
 
 CREATING = "S#creating"
 """The partition of the state table with the repositories that we are about to create, sk the repository, data
@@ -19,7 +19,7 @@ CREATING = "S#creating"
 repository may be ours and lack its policy."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Creations:
     """Creates what is missing, and finishes what died in between. A policy that somebody else set is left alone."""
 
@@ -41,7 +41,7 @@ class Creations:
         settings = settings_of(create, place)
         self.target.create(settings, create.pull, push, functions)
         if noted is not None:
-            with suppress(StateMoved):  # another worker creates it too, and ends it
+            with suppress(RevisionConflict):  # another worker creates it too, and ends it
                 self.state.delete(CREATING, str(place), noted)
         return settings
 
@@ -61,7 +61,7 @@ class Creations:
         environment, name = str(item.data["environment"]), str(item.data["name"])
         wanted = environment in self.policy.environments and self.policy.is_target(environment, name)
         if not wanted or self.registries.settings(place) is None:  # removed since, or never there
-            with suppress(StateMoved):
+            with suppress(RevisionConflict):
                 self.state.delete(CREATING, str(place), item.revision)
             return "nothing to do: there is no such repository"
         self.create(place, environment, name)
@@ -80,7 +80,7 @@ class Creations:
         change = StateChange(CREATING, str(place), item.revision if item else 0, data)
         try:
             self.state.put(change)
-        except StateMoved:
+        except RevisionConflict:
             return None
         return change.revision + 1
 

@@ -23,25 +23,24 @@ from tallyman.domain.gates import PASSED, ImageFacts
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.values import dataclass
 from tallyman.errors import (
     BadInput,
     DigestMismatch,
-    Leased,
+    LeaseHeld,
     NotFound,
     OutOfTime,
-    Passing,
     Refused,
-    StateMoved,
+    RevisionConflict,
     TallymanError,
+    TransientError,
 )
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
 from tallyman.services.copying.stage import Family, InParts, Staged, family, stage
-from tallyman.services.deciding.evaluator import Judge, promote_hint
-from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.evaluator import Evaluator, promote_hint
+from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.promotion.attempts import Attempts
 from tallyman.services.promotion.intents import intend
@@ -50,6 +49,7 @@ from tallyman.services.promotion.targets import Targets, worst
 from tallyman.services.releases.pointer import Releases
 from tallyman.services.releases.roll_back import RollBacks
 from tallyman.services.shared.lease import Lease, Leases
+from tallyman.values import value
 
 MAX_ROUNDS = 200
 """Continuations of one promotion that did not fit one run, and waits for others that are at it."""
@@ -59,7 +59,7 @@ TURN = 3.0
 """Seconds to wait for another promotion of the repository that is setting its tags just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PromoteImage:
     """The reaction to hints `{digest, repository, from, to}`: the only place that opens a gate. `{create}` of reconcile
     names a repository whose creation died."""
@@ -71,7 +71,7 @@ class PromoteImage:
     ledger: Ledger
     state: State
     hints: Hints
-    judge: Judge
+    evaluator: Evaluator
     releases: Releases
     clock: Clock
     roll_backs: RollBacks | None = None
@@ -93,9 +93,9 @@ class PromoteImage:
         hint = PromoteHint.parse(message)
         try:
             return self._handle(hint, deadline)
-        except Leased as busy:
+        except LeaseHeld as busy:
             return self._wait(hint, max(busy.after, 2.0 ** min(hint.waits, 9)), "another worker is at it")
-        except StateMoved as moved:
+        except RevisionConflict as moved:
             if hint.waits >= MAX_ROUNDS:
                 raise
             return self._wait(hint, 1, str(moved))  # nothing failed: others were faster
@@ -117,9 +117,9 @@ class PromoteImage:
                 return self._promote(hint, decision, worker, deadline)
         except OutOfTime:
             return self._continue(hint, decision)
-        except StateMoved:
+        except RevisionConflict:
             raise
-        except Passing as error:
+        except TransientError as error:
             return attempts.delay(decision, str(error), hint.correlation, hint.round)
         except (Refused, BadInput, DigestMismatch) as error:
             attempts.park(decision, str(error))
@@ -133,11 +133,11 @@ class PromoteImage:
     @property
     def attempts(self) -> Attempts:
         """What is written down of tries that fail."""
-        return Attempts(self.policy, self.ledger, self.state, self.hints, self.judge, self.clock)
+        return Attempts(self.policy, self.ledger, self.state, self.hints, self.evaluator, self.clock)
 
     def _decide(self, hint: PromoteHint) -> Decision | None:
         door = (hint.repository, hint.source, hint.target)
-        decisions = self.judge.image(hint.digest)
+        decisions = self.evaluator.image(hint.digest)
         return next((d for d in decisions if (d.repository, d.source, d.target) == door), None)
 
     def _promote(self, hint: PromoteHint, decision: Decision, worker: str, deadline: Deadline) -> str:
@@ -196,12 +196,12 @@ class PromoteImage:
                 return place, family(self.source, place, decision.digest, deadline=deadline)
             except NotFound as error:
                 trouble = trouble or error
-            except Passing as error:
+            except TransientError as error:
                 trouble = error
         raise trouble or NotFound(f"{decision.source} has no registry")
 
     def _intend(self, decision: Decision, tree: Family, places: Sequence[Repository]) -> None:
-        facts = gather(self.ledger, self.state, decision.digest)
+        facts = load_image_facts(self.ledger, self.state, decision.digest)
         at = min(f.at for f in facts.of(*PUSHES))  # a key that each try has again
         intend(self.ledger, decision, [m.digest for m in tree.manifests], places, at, self.clock)
 
@@ -212,15 +212,15 @@ class PromoteImage:
             self._tell_left_out(decision, left_out)
         try:
             self.releases.promoted(decision, lease, left_out)
-        except StateMoved:
+        except RevisionConflict:
             # somebody took over while we set tags: what they promoted is looked at again after us
-            image = gather(self.ledger, self.state, decision.digest)
+            image = load_image_facts(self.ledger, self.state, decision.digest)
             for tag in decision.tags:
                 self._check_newer(hint, decision, tag, image)
             raise
         self.releases.announce(decision.target, decision.repository)
         now = self._decide(hint)
-        image = gather(self.ledger, self.state, decision.digest)
+        image = load_image_facts(self.ledger, self.state, decision.digest)
         for tag in decision.tags:
             if now is None or tag not in now.tags:
                 self._check_newer(hint, decision, tag, image)
@@ -230,7 +230,7 @@ class PromoteImage:
         """A signature or SBOM that a registry does not take stops no image; people are told, before it is promoted."""
         image = f"{decision.repository}:{decision.tags[0]}"
         lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
-        self.judge.notices.publish(
+        self.evaluator.notices.publish(
             f"{image} is promoted to {decision.target} without all that refers to it",
             "\n".join([f"{image} ({decision.digest}) is in {decision.target}, but these referrers are not:", *lines]),
             {"kind": "left_out", "environment": decision.target, "repository": decision.repository},

@@ -7,7 +7,7 @@ from typing import TypeVar
 from tallyman.domain.decide import Decision
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Repository
-from tallyman.errors import Passing, StateMoved, TagTaken, TallymanError
+from tallyman.errors import RevisionConflict, TagTaken, TallymanError, TransientError
 from tallyman.ports.registries import ImageTarget
 from tallyman.services.promotion.targets import Targets, worst
 from tallyman.services.shared.lease import Lease
@@ -44,7 +44,7 @@ def tag_everywhere(
             targets.look(decision)  # so that the decision sees the conflict, and says so
             raise
         if not read(each):
-            raise Passing(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
+            raise TransientError(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
 
     set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
     missing = [each for each in wanted if not set_already[each]]
@@ -53,7 +53,7 @@ def tag_everywhere(
 
 
 def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
-    """Does it for all of them at once; raises once all are done, StateMoved before anything else."""
+    """Does it for all of them at once; raises once all are done, RevisionConflict before anything else."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         waiting = {each: pool.submit(do, each) for each in wanted}
     done: dict[_Tag, _Answer] = {}
@@ -61,7 +61,7 @@ def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _
     for each, future in waiting.items():
         try:
             done[each] = future.result()
-        except StateMoved:
+        except RevisionConflict:
             raise
         except TallymanError as error:
             failures.setdefault(each[0], error)

@@ -9,15 +9,15 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import OutOfTime, Passing, TallymanError
+from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource, RegistryView
 from tallyman.services.promotion.creations import Creations
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Targets:
     """The target registries of promotions. Creates a repository that is missing, as the policy says, and finishes one
     whose creation died."""
@@ -40,7 +40,7 @@ class Targets:
         with ThreadPoolExecutor(max_workers=min(8, len(places))) as pool:
             answers = dict(zip(places, pool.map(lambda p: self._ask(p, decision), places), strict=True))
         self._write(decision, {str(place.registry): answer for place, answer in answers.items()})
-        return {place: Passing(answer["error"]) for place, answer in answers.items() if answer["error"]}
+        return {place: TransientError(answer["error"]) for place, answer in answers.items() if answer["error"]}
 
     def _ask(self, place: Repository, decision: Decision) -> dict[str, Any]:
         answer: dict[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}, "error": None}
@@ -53,7 +53,7 @@ class Targets:
             tags = dict.fromkeys(decision.tags)
             for detail in self.source.describe(place, decision.tags):
                 tags.update({tag: str(detail.digest) for tag in detail.tags if tag in tags})
-        except Passing as error:
+        except TransientError as error:
             return answer | {"error": str(error)}
         return answer | {
             "exists": True,
@@ -92,4 +92,4 @@ def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
     lasting = [e for e in failures.values() if not e.retryable]
     if not lasting and all(isinstance(e, OutOfTime) for e in failures.values()):
         return OutOfTime(text)
-    return type(lasting[0])(text) if lasting else Passing(text)
+    return type(lasting[0])(text) if lasting else TransientError(text)

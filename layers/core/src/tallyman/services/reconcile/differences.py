@@ -8,12 +8,12 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import parse_time
-from tallyman.domain.values import dataclass
 from tallyman.ports.records import StateItem
 from tallyman.services.recording.record_image import Seen
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Known:
     """What the state says of a repository, read before the registry was asked."""
 

@@ -7,8 +7,7 @@ from contextlib import suppress
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, StateMoved, TallymanError
+from tallyman.errors import NotFound, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State, StateChange
@@ -16,13 +15,14 @@ from tallyman.ports.registries import Guards
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.promotion.creations import pushers_of
 from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.values import value
 
 GUARD = "S#guard"
 """The partition of the state table with the repositories whose policy is not as it should be, sk the repository, data
 {problem, since, told}."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Guarded:
     """Asks for the policies of all repositories that are known and that `create.push: tallyman-only` holds for."""
 
@@ -54,7 +54,7 @@ class Guarded:
                     problems.append(f"the policy of {place}: {error}")
                     continue
                 found[environment.name] += bool(problem)
-                with suppress(StateMoved):  # another run looks after the same just now, and tells
+                with suppress(RevisionConflict):  # another run looks after the same just now, and tells
                     self._note(place, environment.name, problem)
 
     def _note(self, place: Repository, environment: str, problem: str | None) -> None:

@@ -6,14 +6,14 @@ from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Registry
 from tallyman.domain.times import format_time, parse_time, whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, Refused, StateMoved
+from tallyman.errors import BadInput, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State, StateChange
 from tallyman.ports.registries import Trail
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.values import value
 
 TRAIL = "S#trail"
 """The partition of the state table with an item for each registry, sk `<account>/<region>`: how far the history was
@@ -27,7 +27,7 @@ BACK_AT_ONCE = 24
 """Windows of the past that one run reads: 90 days take as many runs, about a day."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadTrail:
     """Reads on where it stopped. Repeating a window writes nothing twice."""
 
@@ -92,7 +92,7 @@ class ReadTrail:
         images = self.calls.images
         for fact in known:  # who wrote it may have died before the rest was done
             report_stowaway(images.policy, self.ledger, images.notices, fact)
-        images.judge.digest(call.digest)
+        images.evaluator.digest(call.digest)
 
     def _span(self, registry: Registry) -> tuple[datetime, datetime] | None:
         item = self.state.get(TRAIL, str(registry))
@@ -103,5 +103,5 @@ class ReadTrail:
         data = {"since": format_time(since), "until": format_time(until)}
         try:
             self.state.put(StateChange(TRAIL, str(registry), item.revision if item else 0, data))
-        except StateMoved:
+        except RevisionConflict:
             return  # another run reads the same: what it has not read is read again

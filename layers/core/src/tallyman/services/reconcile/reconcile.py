@@ -6,7 +6,7 @@ the SLOW that were longest not looked at. A person's run sweeps all that were as
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -14,8 +14,7 @@ from typing import Any
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
-from tallyman.domain.values import dataclass
-from tallyman.errors import OutOfTime, Passing, TallymanError
+from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
@@ -27,6 +26,7 @@ from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
 from tallyman.services.recording.round_trip import RoundTrips
 from tallyman.services.releases.pointer import release_partition
+from tallyman.values import value
 
 SLOW = 50
 """How many of the repositories where nothing happens one run by the clock looks at."""
@@ -51,7 +51,7 @@ class _Run:
     watched: Watched | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reconcile:
     """The reaction to time, and to people who ask."""
 
@@ -197,7 +197,7 @@ class Reconcile:
             raise
         except TallymanError as error:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
-            if isinstance(error, Passing):
+            if isinstance(error, TransientError):
                 run.silent.add(repository.registry)  # what does not answer now is left for the next run
             self.sweep.failed(repository, token)
             return

@@ -6,7 +6,7 @@ changed, a scan that grew old, a promotion or a roll-out that does not get on, a
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -15,19 +15,19 @@ from tallyman.domain.gates import FAILED, target
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import OutOfTime, StateMoved, TallymanError
+from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator, pending_partition
 from tallyman.services.deciding.noncompliant import Misfits, is_released, watch_partition
 from tallyman.services.deciding.recall_impact import Consequences
 from tallyman.services.reconcile.push_protection import Guarded
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
 from tallyman.services.releases.pointer import Releases, release_partition
+from tallyman.values import value
 
 RUNS_AGAIN = timedelta(hours=1)
 """How often it is asked what runs, where something that is not released would not get in today."""
@@ -50,14 +50,14 @@ class Watched:
         return {name: {e: getattr(self, name)[e] for e in environments} for name in names}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Released:
     """Looks after what is in environments."""
 
     policy: Policy
     state: State
     notices: Notices
-    judge: Judge
+    evaluator: Evaluator
     releases: Releases
     waiting: Waiting
     guarded: Guarded
@@ -137,7 +137,7 @@ class Released:
             step()
         except OutOfTime:
             raise
-        except StateMoved:
+        except RevisionConflict:
             return  # somebody else is at it: the next run looks again
         except TallymanError as error:
             problems.append(f"{what}: {error}")
@@ -147,14 +147,14 @@ class Released:
         digest = Digest(item.data["digest"])
         key = f"watch {environment}/{item.sk}@{digest}"
         due = self.waiting.is_due(key, SCAN_AGAIN)
-        for decision in self.judge.image(digest):
+        for decision in self.evaluator.image(digest):
             scanned = any(gate.name == "scan" for gate in decision.gates)
             if due and scanned and decision.verdict == PROMOTED and decision.target == environment:
                 before = counts["scanned"]
                 self.waiting.read_scans(decision, counts)
                 self.waiting.note(key, SCAN_AGAIN)
                 if counts["scanned"] != before:
-                    self.judge.image(digest)
+                    self.evaluator.image(digest)
 
     def _roll_out(self, environment: str, item: StateItem, counts: Counter[str], asked: bool) -> None:
         counts["retried"] += self.unfinished.take_up(environment, item, asked)

@@ -8,6 +8,7 @@ question to the registry for the image's details.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -19,8 +20,7 @@ from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, StateMoved
+from tallyman.errors import NotFound, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Ledger, State, StateChange
@@ -33,6 +33,7 @@ from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_image import RecordImage, Seen
 from tallyman.services.recording.registry_state import hold, image_partition, lost_change, mark_active
 from tallyman.services.recording.stowaways import report_gathered, report_stowaway
+from tallyman.values import value
 
 SWEEP = "S#sweep"
 """The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
@@ -57,7 +58,7 @@ class Swept:
     missed: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sweep:
     """Compares one repository at a time."""
 
@@ -156,7 +157,7 @@ class Sweep:
             if not self._is_told(seen, known):
                 work.append(seen)
             elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest, now):
-                with suppress(StateMoved):
+                with suppress(RevisionConflict):
                     self.state.put(change)
         return work
 
@@ -189,7 +190,7 @@ class Sweep:
     ) -> None:
         """What the lost event would have set off: verification, the scan's outcome, a decision."""
         if detail is None:
-            self.images.judge.digest(digest)
+            self.images.evaluator.digest(digest)
         elif detail.tags:
             for environment, name in self.policy.environments_of(repository.registry, repository.name):
                 leads_on = bool(self.policy.promotions_from(environment.name, name))
@@ -218,12 +219,12 @@ class Sweep:
         for tag, item in known.tags.items():
             current = pointing.get(tag)
             if item.data.get("told") == current and item.data.get("digest") != current:
-                with suppress(StateMoved):
+                with suppress(RevisionConflict):
                     self.state.put(StateChange(item.pk, tag, item.revision, {**item.data, "digest": current}))
         told = {item.data.get("told") for item in known.tags.values()}
         for digest in listed:
             if digest in told and not known.holds(digest):
-                with suppress(StateMoved):
+                with suppress(RevisionConflict):
                     hold(self.state, repository, digest, True, None, self.clock())
 
     def _is_target(self, repository: Repository) -> bool:
@@ -250,9 +251,9 @@ class Sweep:
                 ):
                     self.state.put(change)
                 return
-            except StateMoved:
+            except RevisionConflict:
                 continue
-        raise StateMoved(f"other sweeps keep working at {repository}: try again")
+        raise RevisionConflict(f"other sweeps keep working at {repository}: try again")
 
     def _missed(self, change: StateChange, missed: int, now: datetime) -> Fact:
         repository = Repository.parse(change.sk)

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time
-from tallyman.domain.values import dataclass
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import State, StateItem
@@ -17,6 +16,7 @@ from tallyman.services.releases.rollout_progress import (
     steps_of,
 )
 from tallyman.services.shared.lease import lease_partition
+from tallyman.values import value
 
 OVERDUE = timedelta(minutes=15)
 """How long after a look was due, or the release was set, nobody is expected any more. The queue offers the message of
@@ -25,7 +25,7 @@ AGAIN = timedelta(hours=1)
 """How soon after one hint of ours the next may follow: so long a message that keeps failing lives (five receives)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unfinished:
     """Takes them up again. What failed for good waits for a person or the next release."""
 

@@ -11,18 +11,18 @@ from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, OutOfTime, StateMoved, TallymanError, Unsupported
+from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Unsupported
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State, StateChange
 from tallyman.ports.registries import RegistryView
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.deciding.evaluator import Judge, pending_partition
-from tallyman.services.deciding.image_facts import gather
+from tallyman.services.deciding.evaluator import Evaluator, pending_partition
+from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.promotion.creations import CREATING
 from tallyman.services.recording.record_scan import RecordScan
+from tallyman.values import value
 
 ASKED = "S#asked"
 """The partition of the state table with what was asked for lately: sk `scan …` or `verify …`, data {at}."""
@@ -37,7 +37,7 @@ MOST_VERIFIED = 100
 """Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waiting:
     """Takes up pending images. Its counts: `retried` (promotions hinted), `scanned`, `scans_started`, `verified`."""
 
@@ -46,7 +46,7 @@ class Waiting:
     ledger: Ledger
     state: State
     hints: Hints
-    judge: Judge
+    evaluator: Evaluator
     scans: RecordScan
     clock: Clock
     signing: ReadSigning | None = None
@@ -100,7 +100,7 @@ class Waiting:
     def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
         """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
         waiting from then on, so that a verification that nobody carries out is asked for again."""
-        for decision in self.judge.image(digest):
+        for decision in self.evaluator.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
                 self.read_scans(decision, counts)
@@ -109,7 +109,7 @@ class Waiting:
             if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
                 place = self.policy.environment(decision.source).repositories(decision.repository)[0]
                 self.verify(place, digest, decision.tags[0], counts)
-        decisions = self.judge.digest(digest)
+        decisions = self.evaluator.digest(digest)
         counts["retried"] += sum(d.may_stage and d.is_candidate for d in decisions)
 
     def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
@@ -124,7 +124,7 @@ class Waiting:
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
         """Writes down what the registries say now; asks for a scan where there is none, or its last is a day old."""
-        image = gather(self.ledger, self.state, decision.digest)
+        image = load_image_facts(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]
         for place in self.policy.environment(decision.source).repositories(decision.repository):
             for digest in digests:
@@ -156,7 +156,7 @@ class Waiting:
                 self.state.put(StateChange(*POSITION, item.revision if item else 0, {"after": list(after)}))
             elif item is not None:
                 self.state.delete(*POSITION, item.revision)
-        except StateMoved:
+        except RevisionConflict:
             return  # another run goes through the same images
 
     def is_due(self, key: str, pause: timedelta) -> bool:
@@ -171,5 +171,5 @@ class Waiting:
         change = StateChange(ASKED, key, item.revision if item else 0, {"at": format_time(now)}, now + 2 * pause)
         try:
             self.state.put(change)
-        except StateMoved:
+        except RevisionConflict:
             return  # another run has just asked

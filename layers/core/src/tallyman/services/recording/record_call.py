@@ -6,13 +6,13 @@ from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 from tallyman.services.recording.record_image import RecordImage, Seen
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordCall:
     """The reaction to a call, of an event or found by `reconcile`."""
 
@@ -36,14 +36,14 @@ class RecordCall:
             self.images.pushed(
                 Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, extra)
             )
-            self.images.judge.digest(call.digest, call.id)
+            self.images.evaluator.digest(call.digest, call.id)
         elif call.name in REMOVING_CALLS:
             images = _images_of(call) if via is Via.EVENT else [(call.digest, call.tag)]
             for digest, tag in images:
                 if digest is not None:
                     key = (origin, digest, tag)
                     self.images.removed(call.repository, digest, tag, call.at, via, key, extra, call.actor)
-                    self.images.judge.digest(digest, call.id)
+                    self.images.evaluator.digest(digest, call.id)
         elif call.name in SETTINGS_CALLS:
             self._settings(call, via, extra)
         else:

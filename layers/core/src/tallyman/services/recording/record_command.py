@@ -11,13 +11,13 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadMessage, NotAllowed, StateMoved
+from tallyman.errors import BadMessage, NotAllowed, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
 from tallyman.ports.records import Ledger, State
-from tallyman.services.deciding.evaluator import Judge, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator, pending_partition
 from tallyman.services.deciding.freezes import freeze_change
+from tallyman.values import value
 
 _KINDS = {
     "promote": Kind.REQUESTED,
@@ -32,7 +32,7 @@ _KINDS = {
 _TRIES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordCommand:
     """The reaction to the commands queue; what a message holds is `domain.commands`."""
 
@@ -42,7 +42,7 @@ class RecordCommand:
     people: People
     hints: Hints
     notices: Notices
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
 
     def handle(self, body: str, sender_id: str, sent: datetime) -> str:
@@ -72,7 +72,7 @@ class RecordCommand:
         if command.name in ("override", "recall"):
             self._tell(command, fact)
         if command.digest is not None:
-            self.judge.digest(command.digest, command.request)
+            self.evaluator.digest(command.digest, command.request)
         else:
             self._hint_waiting(command)
         return f"{command.name} recorded"
@@ -162,9 +162,9 @@ class RecordCommand:
             try:
                 self.ledger.append(fact, freeze_change(self.state, fact))
                 return
-            except StateMoved:
+            except RevisionConflict:
                 continue  # another freeze or thaw of the same: see what it says
-        raise StateMoved(f"others keep freezing and thawing {fact.environment}: try again")
+        raise RevisionConflict(f"others keep freezing and thawing {fact.environment}: try again")
 
     def _hint_waiting(self, command: Command) -> None:
         """Whatever waits there is decided anew by promote_image: held where it is frozen now, else let go."""

@@ -15,18 +15,18 @@ from tallyman.domain.images.provenance import built
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import NotFound, StateMoved
+from tallyman.errors import NotFound, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Archive, Ledger, State
 from tallyman.ports.registries import ImageSource
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.recording.registry_state import hold, lost_change, tag_change
 from tallyman.services.recording.relations import Relations
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.values import value
 
 _TRIES = 8
 _RETOLD = timedelta(seconds=1)
@@ -34,7 +34,7 @@ _RETOLD = timedelta(seconds=1)
 _STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Seen:
     """What is to be written down of one image. `at`: the registry's time; `key`: what tells this happening from
     others (an event's time, the revision that a sweep corrects), part of the fact's id.
@@ -56,7 +56,7 @@ class Seen:
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordImage:
     """Asks the registry, and writes facts and state. That the image is decided about anew is the caller's matter, about
     others that it concerns is done here."""
@@ -67,14 +67,14 @@ class RecordImage:
     state: State
     archive: Archive
     notices: Notices
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
     signing: ReadSigning | None = None
 
     @property
     def relations(self) -> Relations:
         """How images hang together."""
-        return Relations(self.source, self.ledger, self.archive, self.judge, self.clock, self.signing)
+        return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
     def pushed(self, seen: Seen, *, tell: bool = True) -> bool:
         """Writes down that an image is there, what its tag points to now, and how it hangs together with others.
@@ -105,11 +105,11 @@ class RecordImage:
                 # what was told, not what is: so that a sweep sees where a fact is missing
                 archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
                 hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
-            except StateMoved:
+            except RevisionConflict:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
             self.relations.judge_subject(seen.digest, manifest)
             return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
-        raise StateMoved(f"{seen.repository}:{seen.tag} keeps changing: try again")
+        raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
     def removed(
         self,
@@ -138,16 +138,17 @@ class RecordImage:
                                 self.state.put(lost)
                 if there is None:  # that it is there again is for the push's fact to say
                     hold(self.state, repository, digest, False, None, self.clock())
-            except StateMoved:
+            except RevisionConflict:
                 continue
             if there is None:
                 self.relations.judge_bereft(digest)
             return
-        raise StateMoved(f"{repository}@{digest} keeps changing: try again")
+        raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
     def _vanished(self, seen: Seen) -> ImageDetail | None:
         """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
-        StateMoved. The state is read before the registry is asked, so that an older answer never replaces a newer."""
+        RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
+        newer."""
         item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
         details = self._look(seen.repository, seen.digest, seen.tag)
         current = _current(details, seen.tag)

@@ -9,16 +9,16 @@ from tallyman.domain.events.eventbridge import ImageAction, RoundTrip, ScanEnded
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.policy import Policy
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.record_image import RecordImage, Seen
 from tallyman.services.recording.registry_state import mark_active
 from tallyman.services.recording.round_trip import arrived
 from tallyman.services.retention.hints import hint_after_push
+from tallyman.values import value
 
 _KINDS = {
     "push": Kind.PUSHED,
@@ -28,19 +28,20 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordPush:
     """The reaction to ECR's image events, and to CloudTrail's of calls that concern images."""
 
     policy: Policy
     state: State
-    judge: Judge
+    evaluator: Evaluator
     images: RecordImage
     calls: RecordCall
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, Passing to be tried again.
+        """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, TransientError to be tried
+        again.
 
         Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
         """
@@ -65,7 +66,7 @@ class RecordPush:
             kind = _KINDS[event.action]
             seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra=extra)
             self.images.pushed(seen)
-        self.judge.digest(event.digest, event.id)
+        self.evaluator.digest(event.digest, event.id)
         if event.action in ("push", "replicate"):
-            hint_after_push(self.policy, self.state, self.judge.hints, event.repository, self.clock())
+            hint_after_push(self.policy, self.state, self.evaluator.hints, event.repository, self.clock())
         return f"{event.action} recorded"

@@ -7,26 +7,26 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage, NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Archive, Ledger
 from tallyman.ports.registries import RegistryView
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.values import value
 
 _ENDED = frozenset({"complete", "failed", "unsupported"})
 _NAMED = 400
 """Findings that a fact names; a DynamoDB item holds 400 KB. The archive has them all, the counts too."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecordScan:
     """The reaction to scan events. A platform image's scan decides the indexes above it anew."""
 
     registries: RegistryView
     ledger: Ledger
     archive: Archive
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
 
     def handle(self, body: str) -> str:
@@ -39,7 +39,7 @@ class RecordScan:
         except NotFound:
             return "gone: the image was removed since"
         written = self.record(event.repository, event.digest, report, Via.EVENT)
-        self.judge.digest(event.digest, event.id)
+        self.evaluator.digest(event.digest, event.id)
         return f"scan {report.status}" + ("" if written else " (known)")
 
     def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> bool:

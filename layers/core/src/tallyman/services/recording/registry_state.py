@@ -10,7 +10,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time, sort_time
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.records import State, StateChange, StateItem
 from tallyman.services.deciding.image_facts import tag_partition
 
@@ -81,8 +81,8 @@ def lost_change(
 def hold(
     state: State, repository: Repository, digest: Digest, present: bool, archived: bool | None, now: datetime
 ) -> None:
-    """Notes whether the registry holds the image; `archived` None: as before. Raises StateMoved. Cost: a read, and a
-    write if it is news."""
+    """Notes whether the registry holds the image; `archived` None: as before. Raises RevisionConflict.
+    Cost: a read, and a write if it is news."""
     pk = image_partition(repository)
     item = state.get(pk, digest)
     if archived is None:
@@ -104,7 +104,7 @@ def mark_active(state: State, repository: Repository, now: datetime) -> None:
     )
     try:
         state.put(change)
-    except StateMoved:
+    except RevisionConflict:
         return  # somebody else has just marked it
 
 

@@ -9,23 +9,23 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import build_of, predicates
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadManifest
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, Ledger
 from tallyman.ports.registries import ImageSource
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Relations:
     """Writes them down in the partitions of the others, when an image comes."""
 
     source: ImageSource
     ledger: Ledger
     archive: Archive
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
     signing: ReadSigning | None = None
 
@@ -75,7 +75,7 @@ class Relations:
         if self.signing is not None:
             self.signing.refresh(subject or digest)
         if subject is not None:
-            self.judge.digest(subject)
+            self.evaluator.digest(subject)
 
     def judge_bereft(self, digest: Digest) -> None:
         """What it referred to (a signature, its image) is decided anew: by the manifest that was kept when it came."""
@@ -89,4 +89,4 @@ class Relations:
         if subject is not None:
             if self.signing is not None:
                 self.signing.refresh(subject.digest)
-            self.judge.digest(subject.digest)
+            self.evaluator.digest(subject.digest)

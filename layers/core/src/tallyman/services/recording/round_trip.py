@@ -12,11 +12,11 @@ from typing import Any
 from tallyman.domain.events.eventbridge import RoundTrip
 from tallyman.domain.names import Registry
 from tallyman.domain.times import sort_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, StateMoved, TallymanError
+from tallyman.errors import BadInput, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import RegistryBuses
 from tallyman.ports.records import State, StateChange
+from tallyman.values import value
 
 _KEPT = timedelta(hours=1)
 
@@ -29,7 +29,7 @@ def trip_partition(nonce: str) -> str:
     return f"TRIP#{nonce}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RoundTrips:
     """What `reconcile` does for the doctor: only functions hold the roles that reach the spokes' buses."""
 
@@ -56,7 +56,7 @@ class RoundTrips:
         change = StateChange(
             trip_partition(nonce), str(registry), 0, {"sent": sort_time(now), "arrived": None}, now + _KEPT
         )
-        with suppress(StateMoved):  # its answer got lost, and it was sent again
+        with suppress(RevisionConflict):  # its answer got lost, and it was sent again
             self.state.put(change)
         try:
             self.buses.send(registry, nonce)
@@ -83,7 +83,7 @@ def arrived(state: State, event: RoundTrip, now: datetime) -> str:
     """Notes that a test event arrived, if one is awaited under its nonce from the registry that it comes from; a word
     for the log. Whoever forges one can, with the nonce, say that their own arrived, and nothing else.
 
-    Cost: a read, and a write if it is news. Raises StateMoved where another was faster.
+    Cost: a read, and a write if it is news. Raises RevisionConflict where another was faster.
     """
     item = state.get(trip_partition(event.nonce), str(event.registry)) if event.nonce else None
     if item is None or (item.expires is not None and item.expires < now):

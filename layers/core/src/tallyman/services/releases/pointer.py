@@ -10,11 +10,11 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time, whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
 from tallyman.ports.records import Appended, Ledger, State, StateChange
 from tallyman.services.shared.lease import Lease
+from tallyman.values import value
 
 RELEASED = "Image Released"
 """The detail type of the event; docs/events.md describes it, docs/schemas/image-released.json is its schema."""
@@ -29,7 +29,7 @@ def release_partition(environment: str) -> str:
     return f"REL#{environment}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Releases:
     """Moves releases. Each method may be repeated: the second time it does nothing."""
 
@@ -45,7 +45,7 @@ class Releases:
         """Writes down that the digest is in every registry with all its tags, and makes it the release, at once.
 
         `left_out`: by registry the referrers that could not be brought there, each with its reason.
-        Raises StateMoved where the lease is lost: somebody else is at it; decide again then.
+        Raises RevisionConflict where the lease is lost: somebody else is at it; decide again then.
         """
         facts = self.ledger.of_digest(decision.digest)
         environment = self.policy.environment(decision.target)
@@ -86,7 +86,7 @@ class Releases:
         })  # fmt: skip
 
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease) -> None:
-        """Makes the digest that a person asked for the release again. Tags don't move. StateMoved as above."""
+        """Makes the digest that a person asked for the release again. Tags don't move. RevisionConflict as above."""
         assert asked.digest is not None  # of every request to roll back
         environment, repository = asked.detail["environment"], asked.detail["name"]
         now = whole_millis(self.clock())

@@ -9,21 +9,21 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, BadMessage, Leased, NotFound, Passing, Refused
+from tallyman.errors import BadInput, BadMessage, LeaseHeld, NotFound, Refused, TransientError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.releases.pointer import Releases, is_recalled
 from tallyman.services.shared.lease import Leases
+from tallyman.values import value
 
 MOST_TRIES = 10
 PATIENCE = 3.0
 """Seconds to wait for a promotion of the repository that is setting its tags just now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollBacks:
     """Carries out what record_command wrote down. The hint is only a hint: what counts is the person's fact."""
 
@@ -53,11 +53,11 @@ class RollBacks:
             leases = Leases(self.state, self.clock, self.sleep)
             with leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
                 self.releases.rolled_back(asked, tags, lease)
-        except Passing as error:
+        except TransientError as error:
             if attempt >= MOST_TRIES:
                 self._refuse(asked, f"given up after {attempt} tries: {error}")
                 raise Refused(str(error)) from error
-            delay = 4 if isinstance(error, Leased) else min(900, 2 ** (attempt + 1))
+            delay = 4 if isinstance(error, LeaseHeld) else min(900, 2 ** (attempt + 1))
             again = {"digest": digest, "request": request, "attempt": attempt + 1}
             self.hints.send("promote", {"roll_back": again}, delay=delay)
             return f"roll-back tried again in {delay} s: {error}"

@@ -20,8 +20,7 @@ from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, Leased, NotFound, TallymanError
+from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.records import Ledger, State, StateChange
@@ -43,6 +42,7 @@ from tallyman.services.releases.rollout_progress import (
     steps_of,
 )
 from tallyman.services.shared.lease import Leases
+from tallyman.values import value
 
 LOOK = 5
 """Seconds between two looks at a service that is moving; later ones wait longer, up to LONGEST_LOOK."""
@@ -52,7 +52,7 @@ LIMIT = timedelta(hours=1)
 LONGEST_DELAY = 900
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RollOutReleases:
     """The reaction to `Image Released`, and to its own continuations."""
 
@@ -78,7 +78,7 @@ class RollOutReleases:
         try:
             with leases.hold(environment, roll_out_lease(repository), secrets.token_hex(8)):
                 return self._go_on(environment, repository, steps, due)
-        except Leased as busy:
+        except LeaseHeld as busy:
             self._hint(environment, repository, ceil(busy.after), due)
             return "another worker is at it: looked at again when it is done"
 
@@ -218,7 +218,7 @@ class RollOutReleases:
         return None
 
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
-        """Raises StateMoved where another worker was faster: its work is then found when this is tried again."""
+        """Raises RevisionConflict where another worker was faster: its work is then found when this is tried again."""
         pk = roll_out_partition(progress.environment)
         progress = progress.having(at=format_time(self.clock()))
         change = StateChange(pk, progress.repository, progress.revision, progress.data)

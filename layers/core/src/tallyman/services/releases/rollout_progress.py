@@ -10,10 +10,10 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadMessage
 from tallyman.ports.records import Ledger, State, StateItem
 from tallyman.services.releases.pointer import RELEASED, release_partition
+from tallyman.values import value
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
 """What becomes of a roll-out, and of each of its targets."""
@@ -37,7 +37,7 @@ def roll_out_lease(repository: str) -> str:
     return f"roll-out {repository}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One service in one registry."""
 
@@ -55,7 +55,7 @@ class Step:
         return dict(zip(("registry", "service", "part"), self.key, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Progress:
     """The state's item, as a value."""
 

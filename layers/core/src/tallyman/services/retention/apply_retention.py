@@ -8,7 +8,6 @@ from tallyman.domain.events.hints import RetentionHint
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time, whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints, Notices
@@ -21,6 +20,7 @@ from tallyman.services.retention.plan_retention import planned
 from tallyman.services.retention.remove_images import RemoveImages
 from tallyman.services.retention.runs import Run, Runs
 from tallyman.services.shared.lease import Leases
+from tallyman.values import value
 
 BATCH = 20
 """Images whose leases are held at once, and that go in one call (ECR takes up to 100)."""
@@ -30,7 +30,7 @@ MAX_ROUNDS = 100
 long work is not cut short; what is left after these the schedule takes up."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApplyRetention:
     """The reaction to hints of retention. Every step may be repeated; a family of which a run removed a part is
     finished by the next."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, parse_time
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import State, StateChange
 
@@ -29,7 +29,7 @@ def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repo
     change = StateChange(
         _GATHER, str(repository), item.revision if item else 0, {"until": format_time(until)}, until + timedelta(days=1)
     )
-    with suppress(StateMoved):  # another push has just asked
+    with suppress(RevisionConflict):  # another push has just asked
         state.put(change)
         hints.send("retention", {"repository": str(repository)}, delay=DELAY)
         return True

@@ -11,7 +11,6 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Known, Reading
 from tallyman.domain.retention.known import Release, wanted_tags
 from tallyman.domain.times import format_time, parse_time
-from tallyman.domain.values import dataclass
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger, State
@@ -22,9 +21,10 @@ from tallyman.services.deciding.freezes import in_force
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.releases.pointer import releases
 from tallyman.services.retention.marks import marks_partition
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Needs:
     """Asks everybody who could need an image. Writes nothing."""
 

@@ -6,17 +6,17 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, DigestMismatch, Refused
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.records import Archive
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
+from tallyman.values import value
 
 _BATCH = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TakeInventory:
     """Takes inventories. Writes nothing."""
 

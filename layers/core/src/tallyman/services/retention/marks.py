@@ -8,11 +8,11 @@ from typing import Any
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger, State, StateChange, StateItem
 from tallyman.services.retention.runs import Run
+from tallyman.values import value
 
 _HOLDERS = 100
 """Indexes and subjects that a mark names: an item of the table takes many more."""
@@ -27,7 +27,7 @@ def marks_partition(repository: Repository) -> str:
     return f"M#{repository}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Marks:
     """Writes them, for runs of retention by the policy of this digest."""
 
@@ -66,7 +66,7 @@ class Marks:
         change = StateChange(marks_partition(run.repository), digest, 0, data)
         try:
             self.ledger.append(fact, change)
-        except StateMoved:
+        except RevisionConflict:
             return None
         run.counts["marked"] += 1
         return StateItem(change.pk, digest, 1, data)
@@ -79,15 +79,15 @@ class Marks:
         run.counts["unmarked"] += 1
 
     def prove(self, item: StateItem, proof: Digest) -> StateItem:
-        """The mark with the proof, which is written, of a removal that comes next. StateMoved: another run works at
-        it."""
+        """The mark with the proof, which is written, of a removal that comes next. RevisionConflict: another run works
+        at it."""
         data = {**item.data, "proof": proof}
         self.state.put(StateChange(item.pk, item.sk, item.revision, data))
         return StateItem(item.pk, item.sk, item.revision + 1, data)
 
     def fail(self, item: StateItem, reason: str) -> None:
         """The image did not go, for this reason: the mark stays."""
-        with suppress(StateMoved):
+        with suppress(RevisionConflict):
             data = {**item.data, "proof": None, "failed": reason}
             self.state.put(StateChange(item.pk, item.sk, item.revision, data))
 
@@ -108,14 +108,14 @@ class Marks:
 
     def _over(self, fact: Fact, item: StateItem, proof: str | None) -> None:
         """A mark ends with its fact, in one transaction: a run that dies right after does not make the next tell it
-        again. StateMoved: another run did it."""
+        again. RevisionConflict: another run did it."""
         change = StateChange(item.pk, item.sk, item.revision, {**item.data, "proof": proof, "over": True})
-        with suppress(StateMoved):
+        with suppress(RevisionConflict):
             self.ledger.append(fact, change)
             self.state.delete(item.pk, item.sk, item.revision + 1)
 
     def _forget(self, item: StateItem) -> None:
-        with suppress(StateMoved):
+        with suppress(RevisionConflict):
             self.state.delete(item.pk, item.sk, item.revision)
 
     def _fact(

@@ -12,8 +12,7 @@ from tallyman.domain.policy import Removal
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.retention.proof import FOLDER, proof
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadInput, Leased, Refused, StateMoved
+from tallyman.errors import BadInput, LeaseHeld, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, StateItem
 from tallyman.ports.registries import ImageRemover
@@ -23,9 +22,10 @@ from tallyman.services.retention.marks import Marks
 from tallyman.services.retention.plan_retention import planned_again
 from tallyman.services.retention.runs import Run
 from tallyman.services.shared.lease import Leases
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RemoveImages:
     """Removes, or puts into ECR's archive, as the policy says."""
 
@@ -55,7 +55,7 @@ class RemoveImages:
                     for environment in environments:
                         what = f"{inventory.name}@{digest}"
                         checks.append(held.enter_context(self.leases.hold(environment, what, owner)).check)
-                except Leased as error:
+                except LeaseHeld as error:
                     run.failed[digest] = str(error)
                     continue
                 free.append((digest, item))
@@ -92,7 +92,7 @@ class RemoveImages:
             )
             try:
                 proven.append((digest, self.marks.prove(item, written)))
-            except StateMoved:
+            except RevisionConflict:
                 run.failed[digest] = "another run works at it"
         return proven
 

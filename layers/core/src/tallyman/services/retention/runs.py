@@ -1,17 +1,17 @@
 """How the last run of retention over each repository ended, for whoever waits for it; and what a run did so far."""
 
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Plan
 from tallyman.domain.times import format_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import StateMoved
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State, StateChange
+from tallyman.values import value
 
 RUNS = "RT#runs"
 """The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
@@ -34,7 +34,7 @@ class Run:
     removed: list[Digest] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Runs:
     """The ends of runs."""
 
@@ -64,7 +64,7 @@ class Runs:
             try:
                 self.state.put(StateChange(RUNS, str(repository), item.revision if item else 0, data))
                 break
-            except StateMoved:
+            except RevisionConflict:
                 continue
         return outcome
 

@@ -13,10 +13,10 @@ from dataclasses import field
 from datetime import datetime, timedelta
 
 from tallyman.domain.times import format_time, parse_time
-from tallyman.domain.values import dataclass
-from tallyman.errors import Leased, Passing, StateMoved
+from tallyman.errors import LeaseHeld, RevisionConflict, TransientError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State, StateChange
+from tallyman.values import value
 
 LENGTH = timedelta(seconds=4)
 """How long a lease is good for without being renewed. Short: work whose worker was killed goes on when it ends."""
@@ -41,12 +41,12 @@ class Lease:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises StateMoved where the lease is lost, or might be."""
+        """Raises RevisionConflict where the lease is lost, or might be."""
         if self._lost or self._clock() >= self._until:
-            raise StateMoved(f"the lease of {self._sk} in {self._pk[2:]} was lost: somebody else is at it")
+            raise RevisionConflict(f"the lease of {self._sk} in {self._pk[2:]} was lost: somebody else is at it")
 
     def renew(self) -> None:
-        """One write. Raises StateMoved where somebody else has taken the lease over."""
+        """One write. Raises RevisionConflict where somebody else has taken the lease over."""
 
         def put(change: StateChange) -> bool:
             self._state.put(change)
@@ -56,12 +56,13 @@ class Lease:
 
     def guard(self, write: Callable[[StateChange], bool]) -> None:
         """Calls `write` with the change that renews the lease, to be written in one transaction with what it guards;
-        it returns whether that was written. StateMoved, which it may raise, is taken for the loss of the lease."""
+        it returns whether that was written. RevisionConflict, which it may raise, is taken for the loss of the
+        lease."""
         with self._lock:
             until = self._clock() + LENGTH
             try:
                 written = write(self._change(until))
-            except StateMoved:
+            except RevisionConflict:
                 self._lost = True
                 raise
             if written:
@@ -69,7 +70,7 @@ class Lease:
 
     def end(self) -> None:
         """Lets the next one in at once."""
-        with self._lock, suppress(Passing):  # it ends by itself in a moment
+        with self._lock, suppress(TransientError):  # it ends by itself in a moment
             if not self._lost:
                 self._state.put(self._change(self._clock()))
 
@@ -78,7 +79,7 @@ class Lease:
         return StateChange(self._pk, self._sk, self._revision, data, until + KEPT)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leases:
     """Gives out leases. `patience`: seconds that `hold` waits for another worker to be done."""
 
@@ -89,7 +90,7 @@ class Leases:
     @contextmanager
     def hold(self, environment: str, what: str, owner: str, patience: float = 0) -> Iterator[Lease]:
         """The lease, renewed by a thread while it is held, and ended in the end; if the process dies, it ends by
-        itself within LENGTH. Raises Leased where another worker has it. Two writes, and one a second."""
+        itself within LENGTH. Raises LeaseHeld where another worker has it. Two writes, and one a second."""
         lease = self._take(environment, what, owner, patience)
         over = threading.Event()
 
@@ -97,9 +98,9 @@ class Leases:
             while not over.wait(RENEWED):
                 try:
                     lease.renew()
-                except StateMoved:
+                except RevisionConflict:
                     return  # lost: `check` says so
-                except Passing:
+                except TransientError:
                     continue  # tried again in a second; meanwhile `check` knows when it ends
 
         keeper = threading.Thread(target=keep, name=f"lease-{what}", daemon=True)
@@ -119,12 +120,12 @@ class Leases:
         while True:
             try:
                 return self._try(environment, what, owner)
-            except Leased:
+            except LeaseHeld:
                 if waited >= patience:
                     raise
-            except StateMoved as moved:
+            except RevisionConflict as moved:
                 if waited >= patience:
-                    raise Leased(str(moved), LENGTH.total_seconds()) from moved
+                    raise LeaseHeld(str(moved), LENGTH.total_seconds()) from moved
             waited += 0.1
             self.sleep(0.1)
 
@@ -133,7 +134,7 @@ class Leases:
         item = self.state.get(pk, what)
         if item is not None and (until := parse_time(item.data["until"])) > now:
             text = f"{what} for {environment} is worked on by {item.data['owner']}"
-            raise Leased(text, (until - now).total_seconds())
+            raise LeaseHeld(text, (until - now).total_seconds())
         lease = Lease(self.state, pk, what, owner, item.revision if item else 0, now, self.clock)
         lease.renew()
         return lease

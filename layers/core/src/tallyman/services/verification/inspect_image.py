@@ -12,16 +12,16 @@ from tallyman.domain.images.composition import Composition
 from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.images.verification import MAX_CONFIG_BYTES, ImageConfig, Notes, many
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
-from tallyman.errors import BadManifest, NotFound, Passing, TallymanError, Unsupported
+from tallyman.errors import BadManifest, NotFound, TallymanError, TransientError, Unsupported
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import Read, enough_time, read_blob
+from tallyman.values import value
 
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Referrer:
     """`descriptor` points at a signature, SBOM or attestation of `subject`."""
 
@@ -70,7 +70,7 @@ class Inspection:
     def accept(self, digest: Digest, answer: Manifest | Exception | None) -> Manifest | None:
         """The manifest, if it is one and the right one; else notes why not."""
         where = f"{'child ' if digest != self.root else ''}{digest.short}"
-        if isinstance(answer, Passing):
+        if isinstance(answer, TransientError):
             name = "manifest_digest" if digest == self.root else "children_present"
             self.notes.of(name).unknown.append(f"{where}: {answer}")
         elif isinstance(answer, BadManifest):
@@ -124,7 +124,7 @@ class Inspection:
         try:
             enough_time(self.deadline, "asking for layers")
             self.absent = self.source.missing_blobs(self.repository, wanted) if wanted else set()
-        except Passing as error:
+        except TransientError as error:
             note.unknown.append(str(error))
         foreign = 0
         for digest in wanted:
@@ -156,7 +156,7 @@ class Inspection:
         hidden = {d for d, found in self.image.listed.items() if all(x.is_attestation for x in found)}
         subjects = [d for d in self.image.manifests if d not in hidden]
         for subject, answer in self.each(subjects, lambda d: self.source.referrers(self.repository, d)):
-            if isinstance(answer, Passing):
+            if isinstance(answer, TransientError):
                 note.unknown.append(f"{subject.short}: {answer}")
             elif isinstance(answer, Exception):
                 if not isinstance(answer, (NotFound, Unsupported)):
@@ -174,7 +174,7 @@ class Inspection:
         """The blob, if its bytes are what its digest and every descriptor say; else notes why not."""
         note, sizes = self.notes.of(name), self.image.blobs[digest].sizes
         stated = " and ".join(str(size) for size in sorted(sizes))
-        if isinstance(answer, Passing):
+        if isinstance(answer, TransientError):
             note.unknown.append(f"{digest.short}: {answer}")
         elif isinstance(answer, NotFound):
             note.failed.append(f"{digest} ({stated} bytes) is not there: push the image again")

@@ -11,18 +11,18 @@ from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
 from tallyman.domain.times import whole_millis
-from tallyman.domain.values import dataclass
 from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
-from tallyman.services.deciding.evaluator import Judge
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.promotion.intents import is_intended
 from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
+from tallyman.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Wanted:
     """What is to be verified. `request`: the id of a person's question, None for an event."""
 
@@ -34,7 +34,7 @@ class _Wanted:
     correlation: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VerifyDigest:
     """The reaction to pushes, and to hints `{"verify": {repository, digest, tag, request}}`."""
 
@@ -42,7 +42,7 @@ class VerifyDigest:
     source: ImageSource
     ledger: Ledger
     state: State
-    judge: Judge
+    evaluator: Evaluator
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
@@ -69,7 +69,7 @@ class VerifyDigest:
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
         self._write(wanted, level, verdict, checks, found)
-        self.judge.digest(wanted.digest, wanted.correlation)
+        self.evaluator.digest(wanted.digest, wanted.correlation)
         if verdict == "unknown" and wanted.request is None:
             reasons = "; ".join(str(c["reason"]) for c in checks if c["verdict"] == "unknown")
             raise Unreachable(f"{wanted.repository}@{wanted.digest} could not be verified: {reasons}")

@@ -14,15 +14,15 @@ from typing import Literal
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.verification import PlatformImage, Verification
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.values import dataclass
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.registries import ImageSource
 from tallyman.services.verification.inspect_image import Inspection, Referrer
+from tallyman.values import value
 
 Level = Literal["presence", "content"]
 
 
-@dataclass(frozen=True)
+@value(slots=False)
 class VerifiedImage:
     """The verdict and what was learned on the way.
 

@@ -1,40 +1,43 @@
-"""`dataclass` for values, cheap to define: every cold start defines all classes of the modules it imports.
+"""`@value`: a frozen class with slots that is cheap to define.
 
-The standard library compiles up to seven methods for each frozen dataclass, which is most of what a module costs to
-import: 72 classes took a handler a seventh of its start. Here the methods of a frozen class are shared, and its
-`__init__` is compiled when the first value is made. Everything else is the standard library's own: fields, defaults,
-slots, `replace`, `asdict`, matching. Type checkers see `dataclasses.dataclass` itself.
+Every cold start of a Lambda defines all classes of the modules it imports. The standard library compiles up to seven
+methods for each frozen dataclass, which is most of what such a module costs to import: 72 classes took a fifth of a
+handler's import. Here the methods are shared, and `__init__` is compiled when the first instance is made. Everything
+else is the standard library's own: fields, defaults, slots, `replace`, `asdict`, matching.
+
+`@value(slots=False)` leaves out the slots, for classes with a `cached_property`.
 """
 
 import dataclasses
 from collections.abc import Callable
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar, dataclass_transform, overload
 
-__all__ = ["dataclass"]
+__all__ = ["value"]
 
 _MISSING = dataclasses.MISSING
+_T = TypeVar("_T")
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
 
-    def dataclass(cls=None, /, *, frozen=False, slots=False, **options):
-        """`dataclasses.dataclass`, which makes itself what is not frozen, or has other options."""
-        if not frozen or options:
-            return dataclasses.dataclass(cls, frozen=frozen, slots=slots, **options)
+@overload
+def value(cls: type[_T], /) -> type[_T]: ...
+@overload
+def value(*, slots: bool) -> Callable[[type[_T]], type[_T]]: ...
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def value(cls: type[Any] | None = None, /, *, slots: bool = True) -> Any:
+    """Make a frozen dataclass of `cls`. `slots`: whether instances have slots and no `__dict__`."""
 
-        def decorate(cls: type) -> type:
-            own = set(cls.__dict__)
-            if not cls.__doc__:
-                cls.__doc__ = cls.__name__  # else dataclasses spells out the signature, which costs ten times the rest
-            made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
-            for name, method in _methods(made).items():
-                if name not in own or (name == "__hash__" and "__eq__" in own and made.__hash__ is None):
-                    setattr(made, name, method)
-            return made
+    def decorate(cls: type) -> type:
+        own = set(cls.__dict__)
+        if not cls.__doc__:
+            cls.__doc__ = cls.__name__  # else dataclasses spells out the signature, which costs ten times the rest
+        made: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
+        for name, method in _methods(made).items():
+            if name not in own or (name == "__hash__" and "__eq__" in own and made.__hash__ is None):
+                setattr(made, name, method)
+        return made
 
-        return decorate if cls is None else decorate(cls)
+    return decorate if cls is None else decorate(cls)
 
 
 def _methods(cls: type) -> dict[str, Any]:
