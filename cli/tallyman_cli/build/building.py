@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import PREDICATE
+from tallyman.domain.images.sboms import SPDX
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.sboms import SPDX
 from tallyman.errors import DigestMismatch, Refused, TagTaken
 from tallyman_cli.build.builder import Builder, Say, dockerfile_of
 from tallyman_cli.build.built_image import BuiltImage, attachment, index_of
@@ -24,9 +24,9 @@ from tallyman_cli.build.image_layers import Blob
 from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, of_base, provenance
 from tallyman_cli.build.tagging import Suggestion, next_free
-from tallyman_cli.image_contents import LOOKED_FOR
 from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in
-from tallyman_cli.sbom import sbom
+from tallyman_cli.sbom.contents import LOOKED_FOR
+from tallyman_cli.sbom.document import sbom
 from tallyman_cli.shared.context import Stack
 
 REVISION = "org.opencontainers.image.revision"

@@ -18,8 +18,8 @@ from tallyman.domain.times import format_time
 from tallyman.errors import Refused
 from tallyman_cli.build.dockerfile import Base
 from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, settle_times, unpack
-from tallyman_cli.image_contents import UNKNOWN, Layer, combine, look_into
-from tallyman_cli.packages import Contents
+from tallyman_cli.sbom.contents import UNKNOWN, Layer, combine, look_into
+from tallyman_cli.sbom.packages import Contents
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tallyman.domain.images.versions import Version, VersionKind, parse_version
 from tallyman.errors import BadInput
-from tallyman_cli.git import Git
+from tallyman_cli.build.git import Git
 
 SHORT = 7
 """Digits of the commit in a tag, unless Git needs more to name it."""

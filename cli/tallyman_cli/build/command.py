@@ -15,7 +15,7 @@ from tallyman_cli.build.building import Wanted
 from tallyman_cli.build.checkout import read
 from tallyman_cli.build.dockerfile import Base, bases
 from tallyman_cli.build.tagging import suggest
-from tallyman_cli.sbom import read as read_sbom
+from tallyman_cli.sbom.document import read as read_sbom
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.addresses import address
 from tallyman_cli.shared.context import Stack

@@ -11,9 +11,9 @@ from tallyman.errors import Refused
 from tallyman_cli.build.builder import Builder, Say, dockerfile_of, run
 from tallyman_cli.build.built_image import BuiltImage, Finish, layout_manifest
 from tallyman_cli.build.checkout import Checkout
+from tallyman_cli.build.context import archive
 from tallyman_cli.build.dockerfile import Base, base_alone, bases
-from tallyman_cli.build_context import archive
-from tallyman_cli.build_metadata import bases as used_bases
+from tallyman_cli.build.metadata import bases as used_bases
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tallyman.errors import BadInput
-from tallyman_cli.dockerfile_words import expand, heredocs, split
+from tallyman_cli.build.dockerfile_words import expand, heredocs, split
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tallyman.errors import BadInput
-from tallyman_cli import build_context
-from tallyman_cli.build import checkout
+from tallyman_cli.build import checkout, context
 from tallyman_cli.build.checkout import decode
 
 ME = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false",
@@ -83,7 +82,7 @@ SETTINGS = """\
 
 def everything(folder: Path) -> tuple[checkout.Checkout, bytes]:
     found = checkout.read(folder)
-    return found, build_context.archive(found)
+    return found, context.archive(found)
 
 
 def test_settings_of_a_person_change_neither_what_is_read_nor_the_archive(
@@ -191,7 +190,7 @@ def with_submodule(folder: Path, tmp_path: Path) -> Path:
 
 def test_submodules_are_in_the_context_with_the_time_of_the_commit(with_submodule: Path) -> None:
     found = checkout.read(with_submodule)
-    with tarfile.open(fileobj=io.BytesIO(build_context.archive(found))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(context.archive(found))) as archive:
         entries = {entry.name: entry for entry in archive if entry.isreg()}
     assert {"app.py", "vendor/lib/lib.txt", "vendor/lib/deep/deep.txt"} <= set(entries)
     assert {entry.mtime for entry in entries.values()} == {int(found.at.timestamp())}
@@ -201,7 +200,7 @@ def test_a_submodule_that_is_not_checked_out_is_refused_with_what_to_do(with_sub
     git(tmp_path, "clone", "-q", with_submodule.as_uri(), "without")
     found = checkout.read(tmp_path / "without")
     with pytest.raises(BadInput, match=r"vendor/lib is not checked out.*git -C .* submodule update --init --recursive"):
-        build_context.archive(found)
+        context.archive(found)
 
 
 def test_a_submodule_at_another_commit_is_a_change(with_submodule: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tallyman.errors import BadInput
 from tallyman_cli.build.dockerfile import Base, base_alone, bases, stands_on
-from tallyman_cli.dockerfile_words import expand, heredocs, split
+from tallyman_cli.build.dockerfile_words import expand, heredocs, split
 
 PINNED = "sha256:" + "1" * 64
 

@@ -16,13 +16,13 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.sboms import CYCLONEDX, SPDX, package_count
 from tallyman.domain.images.versions import parse_version
-from tallyman.domain.sboms import CYCLONEDX, SPDX, package_count
 from tallyman.errors import BadInput
 from tallyman_cli.build.checkout import Checkout
-from tallyman_cli.image_contents import UNKNOWN, combine, look_into
-from tallyman_cli.packages import Contents, Package
-from tallyman_cli.sbom import read, sbom
+from tallyman_cli.sbom.contents import UNKNOWN, combine, look_into
+from tallyman_cli.sbom.document import read, sbom
+from tallyman_cli.sbom.packages import Contents, Package
 
 DPKG = b"""\
 Package: libc6

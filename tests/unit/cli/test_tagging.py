@@ -8,8 +8,7 @@ import pytest
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.policy import Policy, RepositoryRule
 from tallyman.errors import BadInput
-from tallyman_cli import build_context
-from tallyman_cli.build import checkout
+from tallyman_cli.build import checkout, context
 from tallyman_cli.build.dockerfile import Base, bases
 from tallyman_cli.build.invocation import Invocation
 from tallyman_cli.build.statements import annotations, provenance
@@ -132,7 +131,7 @@ def test_what_is_archived_is_the_commit_with_its_time(folder: Path) -> None:
 
     (folder / "lies-about").write_text("not committed")
     found = checkout.read(folder)
-    with tarfile.open(fileobj=io.BytesIO(build_context.archive(found))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(context.archive(found))) as archive:
         entries = {e.name: e.mtime for e in archive if e.isreg()}
     assert entries == {"app.py": int(found.at.timestamp())}
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from mmap import mmap
 
-from tallyman_cli.package_databases import Unreadable
-from tallyman_cli.packages import Package
+from tallyman_cli.sbom.databases import Unreadable
+from tallyman_cli.sbom.packages import Package
 
 _MAGIC = b"\xff Go buildinf:"
 _ALIGNED = 16

@@ -10,12 +10,12 @@ from typing import Any
 
 from tallyman import __version__
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.sboms import CYCLONEDX, SPDX, package_count
+from tallyman.domain.images.sboms import CYCLONEDX, SPDX, package_count
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput
 from tallyman_cli.build.checkout import Checkout
-from tallyman_cli.image_contents import LOOKED_FOR
-from tallyman_cli.packages import Contents, Package
+from tallyman_cli.sbom.contents import LOOKED_FOR
+from tallyman_cli.sbom.packages import Contents, Package
 
 NOTHING = "NOASSERTION"
 _IMAGE = "SPDXRef-image"

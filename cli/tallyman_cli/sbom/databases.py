@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from email.parser import HeaderParser
 
-from tallyman_cli.packages import Package
+from tallyman_cli.sbom.packages import Package
 
 
 class Unreadable(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tallyman.errors import BadInput
 from tallyman_cli.build.checkout import Checkout
-from tallyman_cli.git import Git
+from tallyman_cli.build.git import Git
 
 _SUBMODULE = b"160000"
 

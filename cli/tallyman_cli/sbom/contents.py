@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tallyman_cli import go_binaries
-from tallyman_cli import package_databases as databases
-from tallyman_cli.package_databases import Unreadable
-from tallyman_cli.packages import Contents, Package, distribution
+from tallyman_cli.sbom import databases, go_binaries
+from tallyman_cli.sbom.databases import Unreadable
+from tallyman_cli.sbom.packages import Contents, Package, distribution
 
 Reader = Callable[[bytes], Iterable[Package]]
 
