@@ -7,11 +7,20 @@ def latest_safe_image(repository: str) -> str | None:
     """The digest of the youngest tagged image whose scan is complete and without critical findings, or None."""
     ecr = boto3.client("ecr")
     pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository, filter={"tagStatus": "TAGGED"})
-    safe = [
-        image
-        for page in pages
-        for image in page["imageDetails"]
-        if image.get("imageScanStatus", {}).get("status") == "COMPLETE"
-        and not image.get("imageScanFindingsSummary", {}).get("findingSeverityCounts", {}).get("CRITICAL")
-    ]
-    return max(safe, key=lambda image: image["imagePushedAt"])["imageDigest"] if safe else None
+    images = [image for page in pages for image in page["imageDetails"]]
+    for image in sorted(images, key=lambda image: image["imagePushedAt"], reverse=True):
+        if _is_safe(ecr, repository, image["imageDigest"]):
+            return image["imageDigest"]
+    return None
+
+
+def _is_safe(ecr, repository: str, digest: str) -> bool:
+    """From DescribeImageScanFindings: basic scanning fills neither status nor counts of DescribeImages."""
+    try:
+        answer = ecr.describe_image_scan_findings(repositoryName=repository, imageId={"imageDigest": digest})
+    except ecr.exceptions.ScanNotFoundException:
+        return False
+    findings = answer.get("imageScanFindings", {})
+    if answer["imageScanStatus"]["status"] != "COMPLETE" or "imageScanCompletedAt" not in findings:
+        return False
+    return not findings.get("findingSeverityCounts", {}).get("CRITICAL")

@@ -259,3 +259,18 @@ def raw(
         return response.status, json.loads(response.read())
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"Host": "evil.example"}, {"Host": "localhost.evil.example:80"}, {"Origin": "http://evil.example"}],
+    ids=str,
+)
+def test_the_control_api_answers_this_machine_only(cloud: Cloud, named: dict[str, str]) -> None:
+    headers = {"Content-Type": "application/json", **named}
+    for method, path in (("GET", "/_tallyman/status"), ("POST", "/_tallyman/settle"), ("POST", "/")):
+        connection = http.client.HTTPConnection("127.0.0.1", int(cloud.url.rpartition(":")[2]))
+        connection.request(method, path, b"{}" if method == "POST" else None, headers)
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Content-Type")) == (403, "text/plain; charset=utf-8")
+        connection.close()

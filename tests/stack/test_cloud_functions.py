@@ -103,6 +103,17 @@ def test_settle_waits_for_a_message_due_soon_and_not_for_one_due_later(cloud: Cl
     assert "soon" in toy.done(folder)
 
 
+def test_settle_until_due_waits_for_what_is_due_later(cloud: Cloud, folder: Path) -> None:
+    sqs = toy.client(cloud, "sqs")
+    sqs.purge_queue(QueueUrl=sqs.get_queue_url(QueueName="toy-work")["QueueUrl"])  # what another test left for later
+    toy.send(cloud, name="opens", delay=7)
+    assert cloud.settle(30) == {}
+    assert "opens" not in toy.done(folder)
+    assert cloud.settle(1, until_due=True) == {"queues": {"toy-work": {"visible": 0, "in_flight": 0, "due": 1}}}
+    assert cloud.settle(30, until_due=True) == {}
+    assert "opens" in toy.done(folder)
+
+
 def test_settle_does_not_wait_for_dead_letters(cloud: Cloud) -> None:
     toy.send(cloud, "toy-dead", name="dead already")
     assert cloud.settle(5) == {}

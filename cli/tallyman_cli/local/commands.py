@@ -96,9 +96,15 @@ def execute(
 @app.command("settle")
 def settle(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")] = 60,
+    until_due: Annotated[
+        bool,
+        typer.Option(
+            "--until-due", help="Wait for what is due later too: gates that time opens, pauses before retries."
+        ),
+    ] = False,
 ) -> None:
     """Wait until nothing is under way: events, queues, functions. Exit 1, with what is left, if it takes longer."""
-    answer = ask("settle", {"timeout": timeout}, seconds=timeout + 30)
+    answer = ask("settle", {"timeout": timeout, "until_due": until_due}, seconds=timeout + 30)
     if not answer["settled"]:
         print("still under way: " + describe(answer["left"]), file=sys.stderr)
         raise typer.Exit(1)

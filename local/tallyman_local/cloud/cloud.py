@@ -26,7 +26,7 @@ from tallyman_local.moto import calls as moto_calls
 from tallyman_local.runtime.functions import Functions
 from tallyman_local.runtime.lambdas import FunctionRunner, Outcome
 from tallyman_local.server.failures import Failures
-from tallyman_local.server.http import HOST, Listener
+from tallyman_local.server.http import HOST, Listener, for_this_machine
 from tallyman_local.stack import deploy
 from tallyman_local.stack.deploy import HUB, Stack
 
@@ -134,7 +134,7 @@ class Cloud:
             now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             permissions=self.permissions,
         )
-        self._api = Listener(endpoint, threads=64, port=self._port)
+        self._api = Listener(for_this_machine(endpoint), threads=64, port=self._port)
         self.url = f"http://{HOST}:{self._api.port}"
         self._api.start()
         self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
@@ -249,21 +249,27 @@ class Cloud:
                 listener.start()
         return f"http://localhost:{listener.port}"
 
-    def left(self) -> dict[str, Any]:
-        """What is still under way, empty when nothing is; at one instant, with nothing in between."""
+    def left(self, *, until_due: bool = False) -> dict[str, Any]:
+        """What is still under way, empty when nothing is; at one instant, with nothing in between.
+
+        With `until_due` also each message that is due later: what time alone opens, and pauses before a retry.
+        """
         with moto_calls.LOCK:
-            left = self.pollers.left()
+            left = self.pollers.left(until_due=until_due)
             if held := self.bus.pending():
                 left["bus"] = held
             if backfills := self.ecr.backfills.busy():
                 left["backfills"] = backfills
             return left
 
-    def settle(self, timeout: float = 60) -> dict[str, Any]:
-        """Wait until nothing is under way, at most `timeout` seconds; returns what is left, empty if all is done."""
+    def settle(self, timeout: float = 60, *, until_due: bool = False) -> dict[str, Any]:
+        """Wait until nothing is under way, at most `timeout` seconds; returns what is left, empty if all is done.
+
+        With `until_due` nothing may be due later either.
+        """
         ends = time.monotonic() + timeout
         with moto_calls.CHANGED:
-            while left := self.left():
+            while left := self.left(until_due=until_due):
                 remaining = ends - time.monotonic()
                 if remaining <= 0 or moto_calls.STOPPING.is_set():
                     return left

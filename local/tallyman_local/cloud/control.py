@@ -108,7 +108,7 @@ class Control:
         }
 
     def _settle(self, request: Json) -> Json:
-        left = self._cloud.settle(float(request.get("timeout", 60)))
+        left = self._cloud.settle(float(request.get("timeout", 60)), until_due=request.get("until_due") is True)
         return {"settled": not left, "left": left}
 
     def _scan(self, request: Json) -> Json:

@@ -11,6 +11,8 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 - refused management calls leave CloudTrail records with `errorCode`;
 - replication is done before the push is answered; a failed one is `AccessDenied` or `ReplicationFailed`;
 - a registry policy's denials hold for every action where REGISTRY_POLICY_SCOPE is V2, the default here;
+- an id with digest and tag is removed like its tag; a repository's `scanOnPush` counts beside the registry's rules;
+- actions of other services in policies are taken and match nothing;
 - a full disk is 507 over `/v2/`, a ServerException over the API.
 
 `docs/local-ecr.md` says what is served and how true it is.

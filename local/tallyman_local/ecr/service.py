@@ -24,7 +24,7 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 from tallyman_local.ecr.store.tokens import Tokens
 from tallyman_local.ecr.v2.routes import RegistryApp
-from tallyman_local.server.http import read_body
+from tallyman_local.server.http import for_this_machine, read_body
 
 _UNKNOWN_KEY = "The security token included in the request is invalid."
 
@@ -32,7 +32,7 @@ _UNKNOWN_KEY = "The security token included in the request is invalid."
 class LocalEcr:
     """One store, two faces: `api` (the JSON API) and `v2` (the registry of one port). Thread-safe.
 
-    `emit` and `trail` are called before the push or call is answered; what they raise fails the call. `endpoint_of`
+    `emit` and `trail` are called before the push or call is answered; what they raise is logged. `endpoint_of`
     names the base URL of a registry (`http://localhost:5101`). Without `allow` everyone may do everything.
     `quotas` maps operations to calls a second, and `ImagesPerRepository` or `RepositoriesPerRegistry` to counts.
     `blob_mounting` is the account setting BLOB_MOUNTING where none was put: off, as in ECR.
@@ -106,7 +106,7 @@ class LocalEcr:
             status, headers, answer = self.api(operation, read_body(request.environ), registry, identity)
             return Response(answer, status, headers)
 
-        return app
+        return for_this_machine(app)
 
     def v2(self, registry: Registry) -> WSGIApplication:
         """The registry's WSGI application: `/v2/` and the `/_layers/` that its redirects lead to."""

@@ -154,11 +154,7 @@ class Bus:
         rules = list(found.rules.values()) if found else []
         matched = False
         for rule in rules:
-            if (
-                rule.state != "ENABLED"
-                or rule.event_pattern.dump() is None
-                or not rule.event_pattern.matches_event(event)
-            ):
+            if not _matches(rule, event):
                 continue
             matched = True
             for target in rule.targets:
@@ -182,6 +178,9 @@ class Bus:
             self.counts["forwarded" if service == "events" else "delivered"] += 1
         except Undeliverable as failure:
             self._dead_letter(rule, target, event, failure)
+        except Exception as failure:  # a target's fault reaches neither the other targets nor who told the event
+            log.exception("rule %s: %s", rule.name, arn)
+            self._dead_letter(rule, target, event, Undeliverable("INTERNAL_ERROR", repr(failure)))
 
     def _forward(self, rule: Rule, arn: str, event: Event) -> None:
         _, _, _, region, account, name = arn.split(":", 5)
@@ -206,8 +205,8 @@ class Bus:
             }
             try:
                 send(letters, json.dumps(event), rule, attributes)
-            except Undeliverable as second:
-                log.warning("rule %s: nor to %s: %s", rule.name, letters, second.message)
+            except Exception as second:
+                log.warning("rule %s: nor to %s: %s", rule.name, letters, second)
             else:
                 self.counts["failed"] += 1
                 return
@@ -222,6 +221,17 @@ class Bus:
                     self._route(event, account, region, bus, forwarded=False)
                     moto_calls.CHANGED.notify_all()
                 moto_calls.CHANGED.wait(self._held[0][0] - now if self._held else None)
+
+
+def _matches(rule: Rule, event: Event) -> bool:
+    """Whether an enabled rule's pattern fits; one that moto can't evaluate fits nothing."""
+    if rule.state != "ENABLED" or rule.event_pattern.dump() is None:
+        return False
+    try:
+        return bool(rule.event_pattern.matches_event(event))
+    except Exception:
+        log.exception("rule %s: its pattern can't be evaluated", rule.name)
+        return False
 
 
 def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, context: dict[str, str]) -> bool:

@@ -92,8 +92,11 @@ class Pollers:
 
         threading.Thread(target=run, daemon=True).start()
 
-    def left(self) -> dict[str, Any]:
-        """What is still to be done, empty when nothing is. Call it with moto_calls.LOCK held to rely on it."""
+    def left(self, *, until_due: bool = False) -> dict[str, Any]:
+        """What is still to be done, empty when nothing is. Call it with moto_calls.LOCK held to rely on it.
+
+        A message that is delayed or hidden counts if it is due within 5 s, with `until_due` whenever it is due.
+        """
         now = _now()
         queues = {}
         for feed in self._feeds:
@@ -104,7 +107,7 @@ class Pollers:
                 due = max(message.visible_at, message.delayed_until)
                 if due <= now:
                     counts["visible"] += 1
-                elif due <= now + SOON_MS:
+                elif until_due or due <= now + SOON_MS:
                     counts["due"] += 1
             if any(counts.values()):
                 queues[feed.queue.name] = counts

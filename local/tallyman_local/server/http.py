@@ -7,6 +7,7 @@ decoded while they arrive, and a body of any size passes through a few tens of m
 
 import ctypes
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 HOST: Final = "127.0.0.1"
+#: `Host` headers of this machine. A name below `.localhost` is the loopback for everyone (RFC 6761).
+_LOOPBACK: Final = re.compile(r"(?:(?:[a-z0-9-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 log = logging.getLogger("tallyman.local")
 
@@ -113,6 +116,30 @@ def _drained(app: WsgiApp) -> WsgiApp:
         return answer
 
     return drained
+
+
+def for_this_machine(app: WsgiApp) -> WsgiApp:
+    """Refuse, with 403, a request whose Host is not this machine or whose Origin is another one than its Host.
+
+    For what acts without a secret: a page that a browser shows can resolve its own name to 127.0.0.1. `/v2/` asks for
+    a token, and answers by whatever name a client or a proxy knows it.
+    """
+
+    def guarded(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        refused = ""
+        if not _LOOPBACK.fullmatch(host):
+            refused = f"the Host {host or '(none)'} is not this machine: expected localhost or 127.0.0.1"
+        elif origin is not None and origin != f"http://{host}":
+            refused = f"a request of a page of {origin} is not answered"
+        if not refused:
+            return app(environ, start_response)
+        body = f"{refused}\n".encode()
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+        start_response("403 Forbidden", headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    return guarded
 
 
 def read_body(environ: Environ) -> bytes:

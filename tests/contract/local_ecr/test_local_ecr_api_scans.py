@@ -43,7 +43,7 @@ def test_a_scan_waits_until_it_is_completed_and_may_be_completed_again(served: S
     ]
     assert found["findings"][1] | {"attributes": []} == {**findings[1], "attributes": []}
     detail = client.describe_images(repositoryName=NAME)["imageDetails"][0]
-    assert detail["imageScanFindingsSummary"]["findingSeverityCounts"] == {"CRITICAL": 1, "HIGH": 2}
+    assert not {"imageScanStatus", "imageScanFindingsSummary"} & detail.keys()  # as native basic scanning
 
     clean, bad = scan_events(served)
     assert clean["detail"] == {

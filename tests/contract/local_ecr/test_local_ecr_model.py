@@ -3,39 +3,17 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from support.images.builders import image
-from support.servers.ecr import DEV, NAME, Served, identity
+from support.servers.ecr import DEV, Served, identity
+from support.servers.ecr_answers import value
 from tallyman_local.ecr.api import model
 from tallyman_local.ecr.api.calls import OPERATIONS
-from tallyman_local.ecr.api.refused import REFUSED
+from tallyman_local.ecr.api.pull_through import REFUSED
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "local-ecr.md"
-TEXT = '{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "untagged", "countType": "imageCountMoreThan", '
-#: Values that a constraint of the model does not describe.
-KNOWN: dict[str, Any] = {
-    "repositoryName": NAME,
-    "repositoryNames": [NAME],
-    "registryId": DEV.account,
-    "resourceArn": f"arn:aws:ecr:us-east-2:111111111111:repository/{NAME}",
-    "policyText": '{"Statement": [{"Effect": "Deny", "Principal": {"AWS": "222222222222"}, "Action": "ecr:PutImage"}]}',
-    "lifecyclePolicyText": TEXT + '"countNumber": 5}, "action": {"type": "expire"}}]}',
-    "imageManifest": image("other").raw.decode(),
-    "imageDigest": str(image("app").digest),
-    "layerDigest": str(next(iter(image("app").blobs))),
-    "name": "BLOB_MOUNTING",
-    "value": "ENABLED",
-    "principalArn": "arn:aws:iam::111111111111:role/scanner",
-    "signingProfileArn": "arn:aws:signer:us-east-2:111111111111:/signing-profiles/widgets",
-    "region": "sa-east-1",
-    "prefix": "team",
-    "ecrRepositoryPrefix": "team",
-    "replicationBackfillId": "00000000-0000-0000-0000-000000000000",
-}
 
 
 @pytest.fixture
@@ -43,21 +21,6 @@ def served(served: Served) -> Served:
     served.create()
     served.push(image("app"), "v1")
     return served
-
-
-def value(name: str, shape: Shape) -> Any:
-    """A value that the model takes, with everything that it requires and no more."""
-    if name in KNOWN:
-        return KNOWN[name]
-    if isinstance(shape, StructureShape):
-        return {key: value(key, shape.members[key]) for key in shape.required_members or list(shape.members)[:1]}
-    if isinstance(shape, ListShape):
-        return [value(name, shape.member)]
-    if isinstance(shape, MapShape):
-        return {}
-    if choices := shape.metadata.get("enum"):
-        return choices[0]
-    return {"string": "x", "integer": 1, "long": 0, "boolean": True, "blob": "YQ=="}[shape.type_name]
 
 
 @pytest.mark.parametrize("operation", model.service().operation_names)
@@ -68,7 +31,7 @@ def test_every_operation_is_served_or_refused_with_an_error_of_its_own(served: S
     status, _, body = served.ecr.api(operation, json.dumps(given).encode(), DEV, identity(DEV.account))
     answer = json.loads(body)
     if operation in REFUSED:
-        assert (status, answer["__type"]) == (400, "UnsupportedOperation")
+        assert (status, answer["__type"]) == (400, "UnsupportedUpstreamRegistryException")
         assert answer["message"] == f"{operation} is not served by the local ECR: {REFUSED[operation]}."
     elif status == 200:
         assert set(answer) <= set(shape.output_shape.members)

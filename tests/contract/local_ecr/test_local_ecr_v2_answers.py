@@ -197,11 +197,11 @@ TABLE = [
     },
     {
         "description": "the catalog",
-        "method": "GET",
+        "method": "DELETE",
         "url": "/v2/_catalog",
         "status": 405,
         "code": "UNSUPPORTED",
-        "body": "GET /v2/_catalog is not served by the local ECR yet",
+        "body": "DELETE /v2/_catalog is not served by the local ECR yet",
     },
     {
         "description": "no registry at all",

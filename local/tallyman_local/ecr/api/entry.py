@@ -6,33 +6,22 @@ import uuid
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.ecr.api import images as api_images
-from tallyman_local.ecr.api import layers as api_layers
-from tallyman_local.ecr.api import lifecycle as api_lifecycle
-from tallyman_local.ecr.api import model
-from tallyman_local.ecr.api import refused as api_refused
-from tallyman_local.ecr.api import registry as api_registry
-from tallyman_local.ecr.api import replication as api_replication
-from tallyman_local.ecr.api import repositories as api_repositories
-from tallyman_local.ecr.api import templates as api_templates
+from tallyman_local.ecr.api import (  # noqa: F401 (each enters its operations into OPERATIONS)
+    images,
+    layers,
+    lifecycle,
+    model,
+    pull_through,
+    registry,
+    replication,
+    repositories,
+    templates,
+)
 from tallyman_local.ecr.api.calls import OPERATIONS, Call, Parts
 from tallyman_local.ecr.rules import errors
 from tallyman_local.ecr.rules.errors import EcrError
 from tallyman_local.ecr.rules.events import Identity
 from tallyman_local.ecr.store.blobs import is_full
-
-__all__ = [
-    "MANAGEMENT",
-    "answer",
-    "api_images",
-    "api_layers",
-    "api_lifecycle",
-    "api_refused",
-    "api_registry",
-    "api_replication",
-    "api_repositories",
-    "api_templates",
-]
 
 _LOG = logging.getLogger("tallyman.local.ecr")
 #: Calls that change images or repositories: they leave a CloudTrail record, failed ones too.
@@ -72,13 +61,17 @@ Answered = tuple[int, dict[str, str], bytes]
 _LARGEST_IN_A_RECORD = 64 * 1024
 
 
-def answer(parts: Parts, name: str, payload: bytes, registry: Registry, identity: Identity) -> Answered:
+def answer(parts: Parts, name: str, payload: bytes, where: Registry, identity: Identity) -> Answered:
     """Status, headers and body. Every refusal is an error of ECR's; an unknown fault of ours is a ServerException."""
     status, body = 200, {}
     try:
-        body = _run(parts, name, payload, registry, identity)
+        body = _run(parts, name, payload, where, identity)
     except EcrError as error:
-        status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
+        if error.code not in model.errors(name):
+            _LOG.error("%s is no error of %s: %s", error.code, name, error.message)
+            status, body = 500, {"__type": "ServerException", "message": f"{error.code}: {error.message}"}
+        else:
+            status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
     except Exception as error:
         text = f"The local ECR failed in {name}; its log says where"
         if is_full(error):
@@ -92,14 +85,12 @@ def answer(parts: Parts, name: str, payload: bytes, registry: Registry, identity
     return status, headers, json.dumps(body).encode()
 
 
-def _run(parts: Parts, name: str, payload: bytes, registry: Registry, identity: Identity) -> dict[str, Any]:
+def _run(parts: Parts, name: str, payload: bytes, where: Registry, identity: Identity) -> dict[str, Any]:
     operation = model.operation(name)
-    if operation is None:
-        raise EcrError("UnknownOperationException", f"{name} is no operation of ECR")
-    if name not in OPERATIONS:
-        raise EcrError("UnsupportedOperation", f"{name} is not served by the local ECR yet")
+    if operation is None or name not in OPERATIONS:
+        raise EcrError("UnknownOperationException", f"{name} is no operation that the local ECR knows")
     parameters = model.read(operation, payload)
-    target = Registry(parameters.get("registryId", registry.account), registry.region)
+    target = Registry(parameters.get("registryId", where.account), where.region)
     if "resourceArn" in parameters:
         try:
             resource = Repository.parse(parameters["resourceArn"])

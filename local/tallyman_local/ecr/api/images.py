@@ -4,7 +4,7 @@ from typing import Any
 
 from tallyman_local.ecr.api.calls import PAGE, Answer, Call, bad_token, serves
 from tallyman_local.ecr.api.model import moment
-from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules import conversion, errors
 from tallyman_local.ecr.rules.images import Failure
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 
@@ -31,6 +31,7 @@ def put_image(call: Call) -> Answer:
 @serves("BatchGetImage")
 def batch_get_image(call: Call) -> Answer:
     row, images, failures = call.repository(), [], []
+    accepted = conversion.acceptable(call.parameters.get("acceptedMediaTypes", []))
     for digest, tag in map(_id, call.parameters["imageIds"]):
         found = call.parts.images.resolve(row, digest, tag)
         if isinstance(found, Failure):
@@ -39,10 +40,12 @@ def batch_get_image(call: Call) -> Answer:
         if found.status == "ARCHIVED":  # can't be pulled: a 404 over `/v2/` (ECR's user guide)
             failures.append(Failure(digest, tag, "ImageNotFound", "Requested image not found").shape())
             continue
+        raw = call.parts.images.pull(row, found, call.identity)
+        told = conversion.told(raw, found, accepted if digest is None else frozenset())
         image = call.of_repository(
-            imageId={"imageDigest": found.digest, "imageTag": tag},
-            imageManifest=call.parts.images.pull(row, found, call.identity).decode(),
-            imageManifestMediaType=found.media_type,
+            imageId={"imageDigest": told.digest, "imageTag": tag},
+            imageManifest=told.raw.decode(),
+            imageManifestMediaType=told.media_type,
         )
         images.append(image)
     return {"images": images, "failures": failures}
@@ -74,20 +77,14 @@ def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
     return call.store.tagged_images(row.id, first, limit, status, tag_status)
 
 
-def _detail(call: Call, row: RepositoryRow, image: ImageRow, tags: list[str]) -> Answer:
-    scan = call.parts.scanner.scan(row.id, image.digest)
-    summary = scan and scan.completed and {
-        "imageScanCompletedAt": moment(scan.completed),
-        "vulnerabilitySourceUpdatedAt": moment(scan.completed),
-        "findingSeverityCounts": scan.counts,
-    }  # fmt: skip
+def _detail(call: Call, image: ImageRow, tags: list[str]) -> Answer:
+    """Without `imageScanStatus` and `imageScanFindingsSummary`: native basic scanning, the only one since February
+    2026, does not fill them. DescribeImageScanFindings tells both."""
     return call.of_repository(
         imageDigest=image.digest,
         imageTags=tags or None,
         imageSizeInBytes=image.size,
         imagePushedAt=moment(image.pushed),
-        imageScanStatus=scan and {"status": scan.status, "description": scan.description},
-        imageScanFindingsSummary=summary or None,
         imageManifestMediaType=image.media_type,
         artifactMediaType=image.artifact_type,
         lastArchivedAt=image.archived and moment(image.archived),
@@ -106,7 +103,7 @@ def describe_images(call: Call) -> Answer:
         chosen = [(image, call.store.tags_of(row.id, digest)) for digest, image in found.items()]
     else:
         chosen, token = call.page(_listed(call, row), lambda pair: pair[0].id)
-    return {"imageDetails": [_detail(call, row, image, tags) for image, tags in chosen], "nextToken": token}
+    return {"imageDetails": [_detail(call, image, tags) for image, tags in chosen], "nextToken": token}
 
 
 @serves("ListImages")

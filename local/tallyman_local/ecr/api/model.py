@@ -18,6 +18,23 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "timestamp": (int, float), "blob": str, "list": list, "map": dict, "structure": dict,
 }  # fmt: skip
 
+#: Errors that any operation may answer with: they come from the protocol, from IAM and from rates, and no operation
+#: of the model lists them (ECR's API reference, "Common Errors").
+COMMON = frozenset(
+    {
+        "AccessDeniedException",
+        "SerializationException",
+        "ThrottlingException",
+        "UnknownOperationException",
+        "UnrecognizedClientException",
+    }
+)
+#: Operation → the list of names beside which it takes no page ("cannot be used when you specify …" in the model).
+NO_PAGES_BESIDE = {
+    "DescribeImages": "imageIds",
+    "DescribeRepositories": "repositoryNames",
+    "GetLifecyclePolicyPreview": "imageIds",
+}
 _PART = re.compile(rb'"layerPartBlob" *: *"([A-Za-z0-9+/=]{16,})"')
 
 
@@ -32,6 +49,13 @@ def operation(name: str) -> OperationModel | None:
     return service().operation_model(name) if name in service().operation_names else None
 
 
+@cache
+def errors(name: str) -> frozenset[str]:
+    """The error codes that an operation may answer with: those that the model lists for it, and the common ones."""
+    found = operation(name)
+    return COMMON | {shape.name for shape in found.error_shapes} if found else COMMON
+
+
 def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
     """The parameters of a request, blobs decoded.
 
@@ -41,21 +65,27 @@ def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
     # A layer's part is 10 MiB: taken out of the text first, it is not held four times over.
     cut = _PART.search(payload)
     if cut and model.name == "UploadLayerPart":
-        return read(model, payload[: cut.start(1)] + payload[cut.end(1) :]) | {"layerPartBlob": _decoded(payload, cut)}
+        return read(model, payload[: cut.start(1)] + payload[cut.end(1) :]) | {"layerPartBlob": _part(payload, cut)}
     try:
         body = json.loads(payload or b"{}")
     except (ValueError, RecursionError) as error:
         raise EcrError("SerializationException", "The request body is not valid JSON") from error
     shape = model.input_shape
     checked: dict[str, Any] = _check(body, shape, "") if shape else {}
+    names = NO_PAGES_BESIDE.get(model.name)
+    for paging in ("maxResults", "nextToken"):
+        if names in checked and paging in checked:
+            raise invalid(paging, f"must be null where {names} is given")
     return checked
 
 
-def _decoded(payload: bytes, cut: re.Match[bytes]) -> bytes:
+def _part(payload: bytes, cut: re.Match[bytes]) -> bytes:
     try:
-        return binascii.a2b_base64(memoryview(payload)[cut.start(1) : cut.end(1)], strict_mode=True)
+        part = binascii.a2b_base64(memoryview(payload)[cut.start(1) : cut.end(1)], strict_mode=True)
     except binascii.Error as error:
         raise EcrError("SerializationException", "'layerPartBlob' must be base64") from error
+    _check_range(len(part), service().shape_for("LayerPartBlob"), "layerPartBlob", "have length")
+    return part
 
 
 def _check(value: Any, shape: Shape, where: str) -> Any:

@@ -3,7 +3,6 @@
 from tallyman.domain.names import Repository
 from tallyman_local.ecr.api.calls import Answer, Call, serves
 from tallyman_local.ecr.api.model import moment
-from tallyman_local.ecr.api.refused import refusal
 from tallyman_local.ecr.api.repositories import check_policy
 from tallyman_local.ecr.rules import errors
 from tallyman_local.ecr.rules.errors import EcrError
@@ -77,7 +76,8 @@ def get_registry_scanning_configuration(call: Call) -> Answer:
 def put_registry_scanning_configuration(call: Call) -> Answer:
     configuration = {"scanType": call.parameters.get("scanType", "BASIC"), "rules": call.parameters.get("rules", [])}
     if configuration["scanType"] == "ENHANCED":
-        raise refusal("PutRegistryScanningConfiguration of ENHANCED", "there is no Amazon Inspector here")
+        text = "The scan type ENHANCED is not served by the local ECR: there is no Amazon Inspector here"
+        raise EcrError("ValidationException", text)
     if any(rule["scanFrequency"] == "CONTINUOUS_SCAN" for rule in configuration["rules"]):
         raise errors.invalid("rules", "CONTINUOUS_SCAN is a scan frequency of the scan type ENHANCED only")
     call.settings.put(call.registry, "scanning", configuration, call.now)

@@ -1,6 +1,9 @@
 """The JSON API: replication, its backfills, and managed signing."""
 
+from functools import cache
 from typing import Any
+
+from botocore.session import Session
 
 from tallyman.domain.names import Registry
 from tallyman_local.ecr.api.calls import Answer, Call, serves
@@ -9,6 +12,17 @@ from tallyman_local.ecr.rules import errors
 from tallyman_local.ecr.rules.errors import EcrError
 
 _RULES, _DESTINATIONS, _FILTERS, _BACKFILLS = 10, 25, 100, 10
+
+
+@cache
+def _regions(region: str) -> frozenset[str]:
+    """The regions of the partition of a region: replication leaves no partition. As botocore knows them."""
+    session = Session()
+    for partition in session.get_available_partitions():
+        regions = frozenset(session.get_available_regions("ecr", partition))
+        if region in regions:
+            return regions
+    return frozenset(session.get_available_regions("ecr"))
 
 
 def _image(call: Call) -> tuple[Any, Any, Answer]:
@@ -30,6 +44,9 @@ def put_replication_configuration(call: Call) -> Answer:
     if len(rules) > _RULES:
         raise errors.invalid(where, f"Member must have at most {_RULES} rules")
     destinations = [Registry(to["registryId"], to["region"]) for rule in rules for to in rule["destinations"]]
+    unknown = sorted({to.region for to in destinations} - _regions(call.registry.region))
+    if unknown:
+        raise errors.invalid(where, f"'{unknown[0]}' is no region that images of {call.registry.region} can go to")
     if len(set(destinations)) > _DESTINATIONS:
         raise errors.invalid(where, f"Member must have at most {_DESTINATIONS} unique destinations")
     if any(len(rule.get("repositoryFilters", [])) > _FILTERS for rule in rules):

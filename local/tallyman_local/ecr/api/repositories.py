@@ -148,6 +148,10 @@ def delete_repository_policy(call: Call) -> Answer:
     return answer
 
 
+#: `lastEvaluatedAt` of a policy that was never run, seconds since the epoch. Here none ever runs.
+NEVER = 0.0
+
+
 def check_lifecycle(text: str) -> None:
     """Raises InvalidParameterException for what is no lifecycle policy."""
     failure = "Lifecycle policy validation failure: "
@@ -177,7 +181,7 @@ def put_lifecycle_policy(call: Call) -> Answer:
 def get_lifecycle_policy(call: Call) -> Answer:
     if (text := call.repository().lifecycle) is None:
         raise errors.document_not_found("Lifecycle policy", call.name)
-    return call.of_repository(lifecyclePolicyText=text)
+    return call.of_repository(lifecyclePolicyText=text, lastEvaluatedAt=moment(NEVER))
 
 
 @serves("DeleteLifecyclePolicy")

@@ -83,7 +83,9 @@ def delete_repository_creation_template(call: Call) -> Answer:
 @serves("DescribeRepositoryCreationTemplates")
 def describe_repository_creation_templates(call: Call) -> Answer:
     if prefixes := call.parameters.get("prefixes"):
-        found, token = [_get(call, prefix) for prefix in prefixes], None
+        # The model lists no TemplateNotFoundException for this call: an absent prefix is left out of the answer.
+        listed = [call.settings.get(call.registry, "template", prefix) for prefix in sorted(set(prefixes))]
+        found, token = call.page([one for one in listed if one], lambda one: one.name)
     else:
         found, token = call.page(call.settings.all(call.registry, "template"), lambda one: one.name)
     templates = [_shape(one) for one in found]

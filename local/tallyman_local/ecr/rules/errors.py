@@ -8,11 +8,16 @@ from tallyman.domain.names import Repository
 
 
 class EcrError(Exception):
-    """A refusal: the model's error name, the sentence, the API's HTTP status, further members of the shape."""
+    """A refusal: the model's error name, the sentence, further members of the error's shape.
 
-    def __init__(self, code: str, message: str, status: int = 400, **members: object) -> None:
+    `oci` is the answer of `/v2/` (HTTP status, code) where it is not the one that the table `OCI` has for the name.
+    """
+
+    status = 400
+
+    def __init__(self, code: str, message: str, *, oci: tuple[int, str] | None = None, **members: object) -> None:
         super().__init__(message)
-        self.code, self.message, self.status, self.members = code, message, status, members
+        self.code, self.message, self.oci, self.members = code, message, oci, members
 
 
 #: The registry's answer for each error of the API: HTTP status and OCI error code.
@@ -24,7 +29,6 @@ OCI: dict[str, tuple[int, str]] = {
     "ImageTagAlreadyExistsException": (400, "TAG_INVALID"),
     "ImageDigestDoesNotMatchException": (400, "MANIFEST_INVALID"),
     "InvalidParameterException": (400, "MANIFEST_INVALID"),
-    "UnsupportedManifest": (405, "UNSUPPORTED"),
     "UploadNotFoundException": (404, "BLOB_UPLOAD_UNKNOWN"),
     "InvalidLayerException": (400, "DIGEST_INVALID"),
     "EmptyUploadException": (400, "BLOB_UPLOAD_INVALID"),
@@ -43,6 +47,12 @@ def invalid(parameter: str, constraint: str) -> EcrError:
     """A parameter outside its constraint."""
     text = f"Invalid parameter at '{parameter}' failed to satisfy constraint: '{constraint}'"
     return EcrError("InvalidParameterException", text)
+
+
+def unsupported_manifest(media_type: object) -> EcrError:
+    """A kind of manifest that ECR does not take: 405 over `/v2/` (containers-roadmap #2783)."""
+    text = f"Manifest with media type '{media_type}' is not supported"
+    return EcrError("InvalidParameterException", text, oci=(405, "UNSUPPORTED"))
 
 
 def throttled() -> EcrError:

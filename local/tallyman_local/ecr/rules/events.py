@@ -1,5 +1,6 @@
 """What ECR tells: EventBridge events (shapes as in ECR's user guide) and CloudTrail records of its management calls."""
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from tallyman.domain.names import Registry, Repository
 from tallyman_local.ecr.store.rows import ImageRow
 
+_LOG = logging.getLogger("tallyman.local.ecr")
 Emit = Callable[[dict[str, Any], str, str], None]
 Trail = Callable[[dict[str, Any]], None]
 
@@ -51,7 +53,10 @@ def rfc3339(moment: datetime) -> str:
 
 
 class Events:
-    """Builds events and hands them on, synchronously: when a call returns, its events have been emitted."""
+    """Builds events and hands them on, synchronously: when a call returns, its events have been emitted.
+
+    What a receiver fails with is logged. It fails no call: ECR answers a push whatever becomes of its event.
+    """
 
     def __init__(self, clock: Callable[[], datetime], emit: Emit, trail: Trail) -> None:
         self._clock, self._emit, self._trail = clock, emit, trail
@@ -68,7 +73,10 @@ class Events:
             "resources": resources,
             "detail": detail,
         }
-        self._emit(event, registry.account, registry.region)
+        try:
+            self._emit(event, registry.account, registry.region)
+        except Exception:
+            _LOG.exception("nobody took the event %s (%s of %s)", event["id"], detail_type, registry)
 
     def image(self, action: str, repository: Repository, image: ImageRow, tag: str | None, **more: str) -> None:
         """ECR Image Action, or ECR Referrer Action for what has a subject. No tag is the empty tag."""
@@ -147,4 +155,7 @@ class Events:
         }
         if error:
             record["errorCode"], record["errorMessage"] = error
-        self._trail(record)
+        try:
+            self._trail(record)
+        except Exception:
+            _LOG.exception("nobody took the record of %s in %s", operation, registry)

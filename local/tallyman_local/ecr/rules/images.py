@@ -1,8 +1,8 @@
 """ECR's rules of images, the same for the JSON API and `/v2/`: putting, finding and deleting them."""
 
+import logging
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -25,6 +25,7 @@ TAGS_PER_IMAGE = 1000
 _DAY = 24 * 3600.0
 
 
+_LOG = logging.getLogger("tallyman.local.ecr")
 Removed = list[tuple[Digest, str | None]]
 
 
@@ -125,22 +126,34 @@ class Images:
             if existing and existing.status == "ARCHIVED":  # pushed again: restored (ECR's user guide)
                 self._store.set_status(row.id, manifest.digest, "ACTIVE", self._clock().timestamp())
             image = self._store.image(row.id, manifest.digest)
-            for watcher in () if unchanged else self.watchers:
-                watcher.planned(row, manifest.digest)
+            if not unchanged:
+                self._tell(lambda watcher: watcher.planned(row, manifest.digest))
         assert image is not None
         if not unchanged:
             self._events.image("PUSH", repository, image, tag)
         if existing is None:
             self.scan_on_push(row, image)
-        for watcher in () if unchanged else self.watchers:
-            watcher.pushed(row, image, tag)
+        if not unchanged:
+            self._tell(lambda watcher: watcher.pushed(row, image, tag))
         return Put(image, tag, not unchanged)
+
+    def _tell(self, tell: Callable[[Watcher], None]) -> None:
+        """Tell every watcher. What one fails with is logged: it fails no push and keeps no other from hearing."""
+        for watcher in self.watchers:
+            try:
+                tell(watcher)
+            except Exception:
+                _LOG.exception("%s failed", type(watcher).__name__)
 
     def scan_on_push(self, row: RepositoryRow, image: ImageRow) -> None:
         """Start the scan of a new image, where the repository or the registry's scanning configuration says so."""
-        if image.scannable and self._settings.scan_frequency(row)[0] == "SCAN_ON_PUSH":
-            with suppress(EcrError):  # deleted again meanwhile: the push happened, there is nothing left to scan
+        try:
+            if image.scannable and self._settings.scan_frequency(row)[0] == "SCAN_ON_PUSH":
                 self._scanner.begin(row, image)
+        except EcrError:
+            pass  # deleted again meanwhile: the push happened, there is nothing left to scan
+        except Exception:
+            _LOG.exception("the scan of %s did not begin", image.digest)
 
     def _size(self, row: RepositoryRow, manifest: ParsedManifest) -> int:
         """Compressed bytes: configuration and layers; of an index the largest child (imageDetail in ECR's model)."""
@@ -188,16 +201,20 @@ class Images:
             raise errors.image_not_found(repository.name, digest, tag)
         return image
 
+    def raw(self, repository: RepositoryRow, image: ImageRow) -> bytes:
+        """The manifest's bytes, exactly as pushed."""
+        raw = self._store.raw(repository.id, image.digest)
+        if raw is None:
+            raise errors.image_not_found(repository.name, image.digest, None)
+        return raw
+
     def pull(self, repository: RepositoryRow, image: ImageRow, identity: Identity) -> bytes:
         """The manifest's bytes; the pull is recorded, at most once a day, unless the principal is excluded."""
         now = self._clock().timestamp()
         due = image.pulled is None or now - image.pulled >= _DAY
         if due and not self._settings.excluded(repository.name.registry, identity.principal_arn):
             self._store.pulled(repository.id, image.digest, now)
-        raw = self._store.raw(repository.id, image.digest)
-        if raw is None:
-            raise errors.image_not_found(repository.name, image.digest, None)
-        return raw
+        return self.raw(repository, image)
 
     def delete(self, repository: Repository, digest: str | None, tag: str | None) -> Removed | Failure:
         """By tag: remove the tag, with the last one the image. By digest: the image and all its tags.
@@ -223,8 +240,7 @@ class Images:
             self._events.image("DELETE", repository, image, name)
         if gone:
             self._events.image("DELETE", repository, image, None)
-        for watcher in self.watchers:
-            watcher.removed(row, image, removed, gone)
+        self._tell(lambda watcher: watcher.removed(row, image, removed, gone))
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
 
     def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallyman.domain.names import Digest
-from tallyman_local.ecr.rules.errors import EcrError, invalid
+from tallyman_local.ecr.rules.errors import EcrError, invalid, unsupported_manifest
 
 MAXIMUM = 4 * 1024 * 1024
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
@@ -66,7 +66,10 @@ def _digests(descriptors: object, what: str) -> tuple[list[dict[str, Any]], list
 
 
 def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
-    """Read a pushed manifest. Raises InvalidParameterException; UnsupportedManifest for schema 1 and unknown kinds."""
+    """Read a pushed manifest. Its kind is its `mediaType`, else the `media_type` that came with it.
+
+    Raises InvalidParameterException: also for schema 1 and unknown kinds, and where neither names a media type.
+    """
     if len(raw) > MAXIMUM:
         raise _bad(f"must have length less than or equal to {MAXIMUM}")
     try:
@@ -79,11 +82,11 @@ def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
     written = body.get("mediaType")
     if given and written and given != written and given not in ("application/json", "application/octet-stream"):
         raise _bad(f"Manifest media type '{written}' does not match '{given}'")
-    kind = written or (given if given in INDEXES + IMAGES else None)
-    if kind is None and body.get("schemaVersion") == 2:
-        kind = INDEXES[0] if "manifests" in body else IMAGES[0]
+    kind = written or given
+    if kind is None:
+        raise invalid("imageManifestMediaType", "must not be null where the manifest has no mediaType")
     if kind not in INDEXES + IMAGES:
-        raise EcrError("UnsupportedManifest", f"Manifest with media type '{kind or given}' is not supported")
+        raise unsupported_manifest(kind)
     if body.get("schemaVersion") != 2:
         raise _bad("schemaVersion must be 2")
     subject = None

@@ -6,6 +6,7 @@ and may not move is left out, silently, so that the image can arrive untagged. T
 Action" and no PUSH; what was replicated does not travel on. Another account's registry must allow it in its policy.
 """
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 
+_LOG = logging.getLogger("tallyman.local.ecr")
 #: `failureCode` of what another account's registry policy does not allow.
 DENIED = "AccessDenied"
 _FAILED = "ReplicationFailed"
@@ -118,6 +120,9 @@ class Replication:
                     self._copy(row, image, tag, to)
         except EcrError as error:
             failure = DENIED if error.code == "AccessDeniedException" else _FAILED
+        except Exception:
+            _LOG.exception("%s of %s did not reach %s", image.digest, row.name, to)
+            failure = _FAILED
         if self._store.by_id(row.id) is not None:  # deleted meanwhile: there is nobody to tell
             self._note(row, image.digest, to, "FAILED" if failure else "COMPLETE", failure)
         return failure

@@ -30,7 +30,7 @@ def unsupported(what: str) -> OciError:
 
 def translate(error: EcrError) -> OciError:
     """The API's refusal in the registry's words."""
-    status, code = OCI.get(error.code, (400, "UNKNOWN"))
+    status, code = error.oci or OCI.get(error.code, (400, "UNKNOWN"))
     message = "Requested image not found" if error.code == "ImageNotFoundException" else error.message
     return OciError(status, code, message)
 

@@ -1,25 +1,22 @@
 """`/v2/<name>/manifests/…`, `tags/list` and `referrers/…`."""
 
-import base64
 import json
 import re
 from typing import Any
-from urllib.parse import urlencode
 
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Repository
 from tallyman_local.ecr.api.calls import Parts
-from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.rules import conversion, errors
 from tallyman_local.ecr.rules.errors import EcrError
 from tallyman_local.ecr.rules.events import Identity
 from tallyman_local.ecr.rules.images import TAG, Failure
 from tallyman_local.ecr.rules.manifests import INDEXES, MAXIMUM
 from tallyman_local.ecr.store.blobs import ShortBody
 from tallyman_local.ecr.store.rows import RepositoryRow
+from tallyman_local.ecr.v2.catalog import JSON, after, bad_last, next_page, page_size
 from tallyman_local.ecr.v2.http import SHA512, Body, OciError, base, reply
-
-_PAGE, _MOST = 100, 1000
 
 
 def _reference(text: str) -> tuple[str | None, str | None]:
@@ -57,10 +54,14 @@ class ManifestRoutes:
         if request.method == "DELETE":
             return self._delete(identity, name, digest, tag)
         image = self._parts.images.readable(repository, digest, tag)
-        headers = {"Docker-Content-Digest": str(image.digest), "Content-Length": str(image.manifest_size)}
         if request.method == "HEAD":
-            return reply(200, headers, kind=image.media_type)
-        return reply(200, headers, self._parts.images.pull(repository, image, identity), image.media_type)
+            raw = self._parts.images.raw(repository, image)
+        else:
+            raw = self._parts.images.pull(repository, image, identity)
+        accepted = conversion.acceptable(request.headers.getlist("Accept")) if tag else frozenset()
+        told = conversion.told(raw, image, accepted)
+        headers = {"Docker-Content-Digest": str(told.digest), "Content-Length": str(len(told.raw))}
+        return reply(200, headers, told.raw if request.method == "GET" else b"", told.media_type)
 
     def _put(
         self, request: Request, body: Body, identity: Identity, name: Repository, digest: str | None, tag: str | None
@@ -103,21 +104,15 @@ class ManifestRoutes:
         return reply(202, {})
 
     def _tags(self, request: Request, repository: RepositoryRow) -> Response:
-        count, last = request.args.get("n", str(_PAGE)), request.args.get("last", "")
-        if not re.fullmatch("[0-9]{1,4}", count) or not 1 <= int(count) <= _MOST:
-            raise OciError(405, "UNSUPPORTED", f"Invalid parameter at 'n': must be between 1 and {_MOST}")
-        try:
-            after = int(base64.urlsafe_b64decode(last.encode())[:18]) if last else 0
-        except ValueError as error:
-            text = "Invalid parameter at 'last': use the Link of an earlier answer"
-            raise OciError(405, "UNSUPPORTED", text) from error
-        rows = self._parts.store.tag_rows(repository.id, after, int(count) + 1)
-        page, headers = rows[: int(count)], {}
-        if len(rows) > len(page):
-            query = urlencode({"last": base64.urlsafe_b64encode(str(page[-1][0]).encode()).decode(), "n": count})
-            headers["Link"] = f'</v2/{repository.name.name}/tags/list?{query}>; rel="next"'
+        count, last = page_size(request), after(request)
+        if last and not re.fullmatch("[0-9]{1,18}", last):
+            raise bad_last()
+        rows = self._parts.store.tag_rows(repository.id, int(last or 0), count + 1)
+        page = rows[:count]
+        path = f"/v2/{repository.name.name}/tags/list"
+        headers = next_page(path, str(page[-1][0]), count) if len(rows) > count else {}
         body = {"name": repository.name.name, "tags": [tag for _, tag, _ in page]}
-        return reply(200, headers, json.dumps(body), "application/json; charset=utf-8")
+        return reply(200, headers, json.dumps(body), JSON)
 
     def _referrers(self, request: Request, repository: RepositoryRow, subject: str) -> Response:
         digest, _ = _reference(subject)

@@ -14,6 +14,7 @@ from tallyman_local.ecr.rules.events import Identity
 from tallyman_local.ecr.store.blobs import ShortBody, is_full
 from tallyman_local.ecr.store.tokens import BadToken, ExpiredToken
 from tallyman_local.ecr.v2.blobs import BlobRoutes
+from tallyman_local.ecr.v2.catalog import serve_catalog
 from tallyman_local.ecr.v2.http import Body, OciError, failure, reply, translate, unsupported
 from tallyman_local.ecr.v2.layers import serve_layer
 from tallyman_local.ecr.v2.manifests import ManifestRoutes
@@ -93,6 +94,10 @@ class RegistryApp:
             raise OciError(self._expired_status, "DENIED", text) from None
         if request.path in ("/v2", "/v2/"):
             return reply(200, {}, "{}", "application/json; charset=utf-8")
+        if (request.method, request.path) == ("GET", "/v2/_catalog"):
+            self._parts.quotas.spend(self._registry, "DescribeRepositories")
+            self._parts.permit(identity, "DescribeRepositories", self._registry, None)
+            return serve_catalog(self._parts, self._registry, request)
         return self._route(request, body, identity)
 
     def _route(self, request: Request, body: Body, identity: Identity) -> Response:

@@ -1,1 +1,0 @@
-"""The SBOM of an image: what its layers hold, and the document that says so."""

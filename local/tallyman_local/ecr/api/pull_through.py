@@ -1,0 +1,34 @@
+"""The JSON API: pull through cache rules. None can be made here, so none is ever there."""
+
+from tallyman_local.ecr.api.calls import Answer, Call, serves
+from tallyman_local.ecr.rules.errors import EcrError
+
+#: Operations that the local ECR refuses, and why.
+REFUSED = {"CreatePullThroughCacheRule": "The local ECR reaches no other registry, so it has no pull through cache"}
+
+
+def _not_found(call: Call) -> EcrError:
+    prefix = call.parameters.get("ecrRepositoryPrefix") or call.parameters["ecrRepositoryPrefixes"][0]
+    text = f"The Pull Through Cache Rule with prefix '{prefix}' does not exist in the registry with id "
+    return EcrError("PullThroughCacheRuleNotFoundException", text + f"'{call.registry.account}'")
+
+
+@serves("CreatePullThroughCacheRule")
+def create_pull_through_cache_rule(call: Call) -> Answer:
+    name = "CreatePullThroughCacheRule"
+    text = f"{name} is not served by the local ECR: {REFUSED[name]}."
+    raise EcrError("UnsupportedUpstreamRegistryException", text)
+
+
+@serves("DescribePullThroughCacheRules")
+def describe_pull_through_cache_rules(call: Call) -> Answer:
+    if call.parameters.get("ecrRepositoryPrefixes"):
+        raise _not_found(call)
+    return {"pullThroughCacheRules": []}
+
+
+@serves("DeletePullThroughCacheRule")
+@serves("UpdatePullThroughCacheRule")
+@serves("ValidatePullThroughCacheRule")
+def change_pull_through_cache_rule(call: Call) -> Answer:
+    raise _not_found(call)
