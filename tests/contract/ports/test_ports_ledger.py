@@ -294,3 +294,23 @@ def test_the_ledger_has_no_way_to_update_or_delete() -> None:
 def test_a_table_that_is_not_there_is_not_found() -> None:
     with aws_mock.aws(), pytest.raises(NotFound, match="read the state p s"):
         DynamoState(aws_mock.client("dynamodb"), "nowhere").get("p", "s")
+
+
+def test_a_repository_is_read_in_pages_of_the_size_asked_for(tables: Tables) -> None:
+    for minute in range(7):
+        tables.ledger.append(replace(pushed(digest_of(str(minute))), at=at(minute), id=f"{minute:032x}"))
+    whole = list(tables.ledger.of_repository(DEV))
+    assert [f.at for f in whole] == [at(minute) for minute in reversed(range(7))]
+    assert list(tables.ledger.of_repository(DEV, page=2)) == whole
+    assert list(tables.ledger.of_repository(DEV, at(3), page=3)) == whole[3:]
+
+
+def test_what_was_written_since_a_moment_comes_in_the_order_of_its_writing(tables: Tables) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    seen = [now - timedelta(days=2), now - timedelta(hours=30), now - timedelta(seconds=1), now]
+    for number, moment in enumerate(seen):
+        tables.ledger.append(replace(pushed(digest_of(str(number))), seen=moment, id=f"{number:032x}"))
+    tables.ledger.append(Fact(Kind.POLICY, "cd34", NOON, now, Via.PERSON))  # of no repository
+    assert [f.seen for f in tables.ledger.written_since(seen[1])] == [*seen[1:], now]
+    assert [f.seen for f in tables.ledger.written_since(now)] == [now, now]
+    assert list(tables.ledger.written_since(now + timedelta(seconds=1))) == []

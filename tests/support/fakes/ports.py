@@ -130,8 +130,14 @@ class FakeLedger:
     def of_digest(self, digest: Digest) -> list[Fact]:
         return list(self._read("pk", f"D#{digest}", newest_first=False))
 
-    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+    def of_repository(
+        self, repository: Repository, until: datetime | None = None, page: int | None = None
+    ) -> Iterator[Fact]:
         return self._read("repo_pk", f"R#{repository}", until)
+
+    def written_since(self, moment: datetime) -> Iterator[Fact]:
+        rows = [item for item in self.items.values() if str(item["seen_sk"]) >= sort_time(moment)]
+        return (fact_from_plain(item) for item in sorted(rows, key=lambda row: str(row["seen_sk"])))
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         return self._read("tag_pk", f"T#{repository}:{tag}", until)

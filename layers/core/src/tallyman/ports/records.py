@@ -50,12 +50,20 @@ class Ledger(Protocol):
     def of_digest(self, digest: Digest) -> list[Fact]:
         """All facts of a digest in the order of time; a consistent read. One Query a MiB."""
 
-    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
+    def of_repository(
+        self, repository: Repository, until: datetime | None = None, page: int | None = None
+    ) -> Iterator[Fact]:
         """Facts of a repository of one registry that happened at or before `until`, newest first; read page by page
-        as it is consumed, from an index (may lag some milliseconds: for showing, never for deciding)."""
+        as it is consumed, from an index (may lag some milliseconds: for showing, never for deciding). `page`: facts a
+        Query at most, for callers that want the newest few; without it a Query reads a MiB."""
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         """The same for one tag."""
+
+    def written_since(self, moment: datetime) -> Iterator[Fact]:
+        """Facts of every kind with `seen` at or after `moment`, the first written first; from an index, a Query a day
+        (UTC) at least. Two that are written in the same moment may become visible in another order: look back a few
+        seconds, and pass over what is known."""
 
     def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
         """Facts of an environment (or of one repository name in it), newest first; a consistent read."""

@@ -5,7 +5,7 @@ JSON text, not maps: numbers stay numbers without Decimal, and an item is read w
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via
@@ -29,12 +29,17 @@ def to_json(data: Mapping[str, Any], what: str) -> str:
         raise BadInput(f"{what} is not plain JSON data: {error}") from None
 
 
+def seen_partition(day: date) -> str:
+    """The partition of the index by-seen with the facts that were written on a day, in UTC."""
+    return f"S#{day:%Y-%m-%d}"
+
+
 def fact_to_plain(fact: Fact) -> Plain:
     """The fact's attributes; absent ones are left out (DynamoDB then leaves it out of that index)."""
     item: Plain = {
         "pk": fact.partition,
         "sk": fact.sort,
-        "seen_pk": f"S#{fact.seen.astimezone(UTC):%Y-%m-%d}",
+        "seen_pk": seen_partition(fact.seen.astimezone(UTC).date()),
         "seen_sk": f"{sort_time(fact.seen)}#{fact.id}",
         "kind": fact.kind.value,
         "id": fact.id,

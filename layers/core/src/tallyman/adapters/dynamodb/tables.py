@@ -3,7 +3,7 @@
 import builtins
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -13,6 +13,7 @@ from tallyman.adapters.dynamodb.codec import (
     fact_from_plain,
     fact_to_plain,
     marshal,
+    seen_partition,
     state_from_plain,
     unmarshal,
 )
@@ -78,14 +79,29 @@ class DynamoLedger:
     def of_digest(self, digest: Digest) -> list[Fact]:
         return list(self._read(f"D#{digest}", forward=True))
 
-    def of_repository(self, repository: Repository, until: datetime | None = None) -> Iterator[Fact]:
-        return self._read(f"R#{repository}", index="by-repository", key="repo_pk", until=until)
+    def of_repository(
+        self, repository: Repository, until: datetime | None = None, page: int | None = None
+    ) -> Iterator[Fact]:
+        return self._read(f"R#{repository}", index="by-repository", key="repo_pk", until=until, page=page)
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         return self._read(f"T#{repository}:{tag}", index="by-tag", key="tag_pk", until=until)
 
     def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
         return self._read(f"E#{environment}/{repository}" if repository else f"E#{environment}")
+
+    def written_since(self, moment: datetime) -> Iterator[Fact]:
+        day, today = moment.astimezone(UTC).date(), datetime.now(UTC).date()
+        while day <= today:
+            query = {
+                "TableName": self._table,
+                "IndexName": "by-seen",
+                "KeyConditionExpression": "seen_pk = :pk AND seen_sk >= :since",
+                "ExpressionAttributeValues": {":pk": {"S": seen_partition(day)}, ":since": {"S": sort_time(moment)}},
+            }
+            for item in _pages(self._client, query, f"read the facts written on {day}"):
+                yield fact_from_plain(item)
+            day += timedelta(days=1)
 
     def _read(
         self,
@@ -95,6 +111,7 @@ class DynamoLedger:
         key: str = "pk",
         until: datetime | None = None,
         forward: bool = False,
+        page: int | None = None,
     ) -> Iterator[Fact]:
         query: dict[str, Any] = {
             "TableName": self._table,
@@ -104,6 +121,8 @@ class DynamoLedger:
         }
         if until:
             query["ExpressionAttributeValues"][":until"] = {"S": sort_time(until) + _LAST}
+        if page is not None:
+            query["Limit"] = page
         if index:
             query["IndexName"] = index
         else:
