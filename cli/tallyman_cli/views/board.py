@@ -1,0 +1,232 @@
+"""The board: for each repository what every environment runs, and what waits to get in."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Environment
+from tallyman.domain.times import format_time
+from tallyman.services.deciding.freezes import ALL, freeze_partition
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.deciding.noncompliant import watch_partition
+from tallyman.services.releases.rollout_progress import roll_outs_of
+from tallyman_cli.promotion import pending
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import places
+from tallyman_cli.views.reading import each
+
+SIZE = 24
+"""Repositories of a page."""
+
+_RECENT = 40
+"""Facts of a repository that are read to find its newest tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the state says of one environment, by repository: releases with their roll-outs, what waits, what is
+    frozen, what would not get in today."""
+
+    releases: Mapping[str, Mapping[str, Any]]
+    rollouts: Mapping[str, Mapping[str, Any] | None]
+    waiting: Mapping[str, Sequence[Mapping[str, Any]]]
+    frozen: Mapping[str, Mapping[str, Any]]
+    noncompliant: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+
+    @classmethod
+    def of(cls, stack: Stack, environment: str) -> "Situation":
+        """Five Queries."""
+        releases, rollouts = {}, {}
+        for item, rollout in roll_outs_of(stack.policy, stack.state, environment):
+            releases[item.sk], rollouts[item.sk] = item.data, rollout
+        waiting: dict[str, list[Mapping[str, Any]]] = {}
+        for row in sorted(pending.rows(stack, [environment]), key=lambda row: (row["since"], row["digest"])):
+            waiting.setdefault(row["repository"], []).append(row)
+        frozen = {i.sk: i.data for i in stack.state.list(freeze_partition(environment)) if i.data["frozen"]}
+        noncompliant = {
+            (i.data["name"], i.data["digest"]): i.data["gates"] for i in stack.state.list(watch_partition(environment))
+        }
+        return cls(releases, rollouts, waiting, frozen, noncompliant)
+
+    def needs_attention(self, name: str) -> bool:
+        """Whether something of the repository waits, failed, is frozen, or would not get in today."""
+        release, rollout = self.releases.get(name), self.rollouts.get(name)
+        return bool(
+            self.waiting.get(name)
+            or name in self.frozen
+            or (rollout and rollout["status"] != "done")
+            or (release and (name, release["digest"]) in self.noncompliant)
+        )
+
+    def freeze_of(self, name: str) -> dict[str, Any] | None:
+        """The freeze in force, of the repository or of its whole environment."""
+        found = self.frozen.get(name) or self.frozen.get(ALL)
+        return _freeze(found) if found else None
+
+
+def board(
+    stack: Stack, match: str | None = None, page: int = 1, size: int = SIZE, attention: bool = False
+) -> dict[str, Any]:
+    """The board of a page of repositories: `{at, environments, rows, total, page, pages, match, attention, waiting}`.
+
+    A row is `{repository, cells}`, a cell `{environment, card, waiting, frozen}`; `card` None: nothing is known there.
+    Cost: two Queries, five an environment, one BatchGetItem for a hundred tags, and for each repository of the page a
+    short Query where no promotion leads in: the number does not grow with what is in the registries.
+    """
+    policy = stack.policy
+    situations = dict(
+        zip(policy.environments, each(lambda name: Situation.of(stack, name), policy.environments), strict=True)
+    )
+    there = places.by_name(policy, places.sweeps(stack))
+    for environment, situation in situations.items():
+        for name in (*situation.releases, *situation.waiting):
+            there.setdefault(name, {}).setdefault(environment, [])
+    names = places.chosen(sorted(there), match)
+    urgent = [name for name in names if any(s.needs_attention(name) for s in situations.values())]
+    if attention:
+        names = urgent
+    pages = max(1, -(-len(names) // size))
+    page = min(max(1, page), pages)
+    shown = names[(page - 1) * size : page * size]
+    cards = _cards(stack, shown, there, situations)
+    rows = [
+        {
+            "repository": name,
+            "cells": [
+                _cell(name, environment, situations[environment.name], cards.get((name, environment.name)))
+                for environment in places.environments_for(policy, name, there[name])
+            ],
+        }
+        for name in shown
+    ]
+    return {
+        "at": format_time(stack.clock()),
+        "environments": [_environment(e, situations[e.name]) for e in policy.environments.values()],
+        "rows": rows,
+        "total": len(names),
+        "attention": attention,
+        "urgent": len(urgent),
+        "page": page,
+        "pages": pages,
+        "match": match or "",
+        "waiting": sum(len(rows) for s in situations.values() for rows in s.waiting.values()),
+    }
+
+
+def _environment(environment: Environment, situation: Situation) -> dict[str, Any]:
+    whole = situation.frozen.get(ALL)
+    return {
+        "name": environment.name,
+        "registries": [str(registry) for registry in environment.registries],
+        "frozen": _freeze(whole) if whole else None,
+        "waiting": sum(len(rows) for rows in situation.waiting.values()),
+    }
+
+
+def _freeze(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"at": data["at"], "by": data["by"], "because": data["because"]}
+
+
+def _cell(name: str, environment: Environment, situation: Situation, card: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "environment": environment.name,
+        "card": card,
+        "waiting": list(situation.waiting.get(name, ())),
+        "frozen": situation.freeze_of(name),
+    }
+
+
+def _cards(
+    stack: Stack,
+    names: Sequence[str],
+    there: Mapping[str, Mapping[str, list[Repository]]],
+    situations: Mapping[str, Situation],
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """By (repository, environment): what is released there, else what was pushed there last."""
+    released, pushed = {}, []
+    for name in names:
+        for environment in places.environments_for(stack.policy, name, there[name]):
+            if release := situations[environment.name].releases.get(name):
+                released[name, environment.name] = release
+            elif environment.name in there[name] and not stack.policy.is_target(environment.name, name):
+                pushed.append((name, environment))
+    found = {
+        (name, environment): _released(name, situations[environment], data)
+        for (name, environment), data in released.items()
+    }
+    newest = each(lambda pair: _newest(stack, *pair), pushed)
+    found |= {(name, e.name): card for (name, e), card in zip(pushed, newest, strict=True) if card is not None}
+    regions = _regions(stack, found)
+    return {key: card | regions[key] for key, card in found.items()}
+
+
+def _released(name: str, situation: Situation, release: Mapping[str, Any]) -> dict[str, Any]:
+    gates = [dict(gate) for gate in situation.noncompliant.get((name, release["digest"]), ())]
+    return {
+        "kind": "release",
+        "digest": release["digest"],
+        "tags": list(release["tags"]),
+        "at": release["at"],
+        "change": release.get("change", "promotion"),
+        "by": release.get("by"),
+        "because": release.get("because"),
+        "rollout": situation.rollouts.get(name),
+        "recalled": any(gate["name"] == "recalled" for gate in gates),
+        "noncompliant": gates,
+    }
+
+
+def _regions(stack: Stack, cards: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """In how many registries the card's tag points to its image, and whether it points to something else in one. A
+    release is set once all of them were read back: one whose event is still under way has it."""
+    wanted = {
+        (name, environment): [
+            (tag_partition(place), card["tags"][0])
+            for place in stack.policy.environment(environment).repositories(name)
+            if card["tags"]
+        ]
+        for (name, environment), card in cards.items()
+    }
+    items = stack.state.get_many([key for keys in wanted.values() for key in keys])
+    found = {}
+    for key, keys in wanted.items():
+        digest, environment = cards[key]["digest"], stack.policy.environment(key[1])
+        untold = digest if cards[key]["kind"] == "release" else None
+        pointing = [items[k].data.get("digest") if k in items else untold for k in keys]
+        found[key] = {
+            "registries": {"have": sum(p == digest for p in pointing), "of": len(environment.registries)},
+            "differs": any(p not in (None, digest) for p in pointing),
+        }
+    return found
+
+
+def _newest(stack: Stack, name: str, environment: Environment) -> dict[str, Any] | None:
+    """What was pushed last to the environment's first registry, under its tags; None where nothing was of late."""
+    place = environment.repositories(name)[0]
+    recent: Iterable[Fact] = islice(stack.ledger.of_repository(place, page=_RECENT), _RECENT)
+    pushes = [fact for fact in recent if fact.kind in PUSHES and fact.tag]
+    if not pushes:
+        return None
+    newest = pushes[0]
+    tags = dict.fromkeys(fact.tag for fact in pushes if fact.tag and fact.digest == newest.digest)
+    return {
+        "kind": "pushed",
+        "digest": newest.digest,
+        "tags": versions_first(tags),
+        "at": format_time(newest.at),
+        "change": "push",
+        "by": newest.actor,
+        "because": None,
+        "rollout": None,
+        "recalled": False,
+        "noncompliant": [],
+    }
+
+
+def versions_first(tags: Iterable[str]) -> list[str]:
+    """Tags for people: those with a number in them before names such as `latest`."""
+    return sorted(tags, key=lambda tag: not any(c.isdigit() for c in tag))

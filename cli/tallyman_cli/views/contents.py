@@ -1,0 +1,189 @@
+"""What an image consists of, read from its registry: manifests, configurations, packages of its SBOMs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
+from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES
+from tallyman.domain.names import Digest, Repository
+from tallyman.errors import BadManifest, NotFound, TallymanError
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views.reading import each
+
+MAX_SBOM_BYTES = 32 * 1024 * 1024
+"""Of an SBOM that is larger no packages are shown."""
+
+_ABOUT = "vnd.docker.reference.digest"
+_PREDICATE = "in-toto.io/predicate-type"
+
+
+@dataclass
+class Contents:
+    """One image: `manifests` of everything beneath it that could be read, `children` as the indexes list them.
+
+    `missing`: why a manifest could not be read, by digest.
+    """
+
+    place: Repository
+    digest: Digest
+    manifests: dict[Digest, Manifest] = field(default_factory=dict)
+    missing: dict[Digest, str] = field(default_factory=dict)
+    configs: dict[Digest, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Manifest | None:
+        """None: neither the registry nor the archive has it."""
+        return self.manifests.get(self.digest)
+
+    def images(self) -> list[tuple[str, Digest]]:
+        """(platform, digest) of each image that something can run, in the order of the indexes."""
+        return list(dict.fromkeys(self._images(self.digest, None, MAX_NESTING)))
+
+    def attestations(self, image: Digest) -> list[Manifest]:
+        """What buildx put into an index about one of its images."""
+        found = []
+        for manifest in list(self.manifests.values()):
+            for child in manifest.children:
+                if child.is_attestation and child.annotations.get(_ABOUT) == image and child.digest in self.manifests:
+                    found.append(self.manifests[child.digest])
+        return found
+
+    def size(self, image: Digest) -> int | None:
+        """Compressed bytes of configuration and layers; None: its manifest could not be read."""
+        manifest = self.manifests.get(image)
+        return manifest.size if manifest else None
+
+    def _images(self, digest: Digest, listed: Descriptor | None, depth: int) -> Iterator[tuple[str, Digest]]:
+        manifest = self.manifests.get(digest)
+        if manifest is not None and manifest.is_index:
+            for child in manifest.platform_children if depth else ():
+                yield from self._images(child.digest, child, depth - 1)
+            return
+        platform = listed.platform if listed else None
+        if platform is None:
+            config = self.configs.get(digest, {})
+            platform = Platform(
+                text(config.get("os")) or "unknown",
+                text(config.get("architecture")) or "unknown",
+                config.get("variant"),
+            )
+        yield str(platform), digest
+
+
+def load(stack: Stack, place: Repository, digest: Digest, *, configs: bool = True) -> Contents:
+    """Reads the manifests of an image, a BatchGetImage for a hundred of one level, and what the registry does not give
+    from the archive; with `configs` the configuration of each image too, a request each."""
+    contents = Contents(place, digest)
+    level = [digest]
+    for _ in range(MAX_NESTING + 1):
+        _read(stack, contents, level)
+        found = [contents.manifests[d] for d in level if d in contents.manifests]
+        level = [c.digest for m in found for c in m.children if c.digest not in contents.manifests]
+        level = list(dict.fromkeys(d for d in level if d not in contents.missing))
+        if not level:
+            break
+    if configs:
+        wanted = [d for _, d in contents.images() if d in contents.manifests]
+        for image, config in zip(wanted, each(lambda d: config_of(stack, contents, d), wanted), strict=True):
+            if config is not None:
+                contents.configs[image] = config
+    return contents
+
+
+def _read(stack: Stack, contents: Contents, digests: Sequence[Digest]) -> None:
+    try:
+        answered = stack.source.manifests(contents.place, digests)
+        reason = "it is not there"
+    except TallymanError as error:
+        answered, reason = {}, str(error)
+    for digest in digests:
+        manifest = answered.get(digest)
+        if manifest is None:
+            raw = stack.archive.get("manifests", digest)
+            manifest = Manifest(raw, "") if raw is not None else None
+        try:
+            if manifest is None:
+                contents.missing[digest] = reason
+            elif Digest.of(manifest.raw) != digest:
+                contents.missing[digest] = f"the registry gives other bytes: {Digest.of(manifest.raw)}"
+            else:
+                contents.manifests[digest] = Manifest.parse(manifest.raw, manifest.media_type or None)
+        except BadManifest as error:
+            contents.missing[digest] = str(error)
+
+
+def config_of(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any] | None:
+    """An image's configuration as it is written; None where there is none, or it can't be read."""
+    descriptor = contents.manifests[image].config
+    if descriptor is None or descriptor.media_type not in CONFIG_TYPES or descriptor.size > MAX_CONFIG_BYTES:
+        return None
+    return _json(stack, contents.place, descriptor)
+
+
+def packages(
+    stack: Stack, contents: Contents, image: Digest, referrers: Sequence[Digest] = ()
+) -> dict[str, str] | None:
+    """Name → version of the packages that the image's SBOMs name (SPDX, CycloneDX); None where it has none that can be
+    read. A request for each SBOM."""
+    found: dict[str, str] | None = None
+    for manifest in [*contents.attestations(image), *_referrers(stack, contents.place, referrers)]:
+        for layer in manifest.layers:
+            kind = " ".join(
+                (layer.media_type, layer.annotations.get(_PREDICATE, ""), manifest.artifact_type or "")
+            ).lower()
+            if ("spdx" in kind or "cyclonedx" in kind) and layer.size <= MAX_SBOM_BYTES:
+                document = _json(stack, contents.place, layer)
+                found = {**(found or {}), **_packages(document)} if document is not None else found
+    return found
+
+
+def _referrers(stack: Stack, place: Repository, digests: Sequence[Digest]) -> list[Manifest]:
+    if not digests:
+        return []
+    try:
+        answered = stack.source.manifests(place, digests)
+        return [Manifest.parse(m.raw, m.media_type) for m in answered.values()]
+    except TallymanError:
+        return []
+
+
+def _packages(document: Mapping[str, Any]) -> dict[str, str]:
+    inner = document.get("predicate")
+    body: Mapping[str, Any] = inner if isinstance(inner, Mapping) else document
+    found = {}
+    for each_package in [*listed(body.get("packages")), *listed(body.get("components"))]:
+        if isinstance(each_package, Mapping) and (name := text(each_package.get("name"))):
+            found[name] = text(each_package.get("versionInfo")) or text(each_package.get("version")) or ""
+    return found
+
+
+def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[str, Any] | None:
+    try:
+        with stack.source.open_blob(place, descriptor.digest) as blob:
+            raw = b"".join(blob)
+    except (TallymanError, NotFound):
+        return None
+    if Digest.of(raw) != descriptor.digest:
+        return None
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return None
+    return document if isinstance(document, Mapping) else None
+
+
+def listed(value: object) -> list[Any]:
+    """A list of a document that anybody may have written; anything else is an empty one."""
+    return list(value) if isinstance(value, list) else []
+
+
+def text(value: object) -> str | None:
+    """A text of such a document."""
+    return value if isinstance(value, str) else None
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """An object of such a document."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}

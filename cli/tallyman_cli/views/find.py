@@ -1,0 +1,258 @@
+"""Where something is: a CVE, a package, a commit, a digest, a tag, a person → images, what is released, what runs."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.people import person_of_arn, person_of_sender
+from tallyman.domain.retention import Reading
+from tallyman.errors import BadInput
+from tallyman.services.deciding.image_facts import Once, above, tag_partition
+from tallyman.services.releases.pointer import release_partition
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import findings, places
+from tallyman_cli.views.board import versions_first
+from tallyman_cli.views.reading import each
+
+SHORTEST = 6
+"""Digits of a commit or a digest that are looked for at least; fewer are a tag, a package or a person."""
+
+_HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
+_THERE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
+_SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK)
+
+
+@dataclass
+class Hits:
+    """Digests that were found, and why; `children` of indexes among them."""
+
+    because: dict[Digest, dict[str, None]] = field(default_factory=dict)
+
+    def add(self, digest: Digest, reason: str) -> None:
+        """Another reason."""
+        self.because.setdefault(digest, {})[reason] = None
+
+
+def find(
+    stack: Stack, query: str, readings: Sequence[Reading] | None = None, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """`{query, images: [{digest, repository, environment, registries, tags, released, running, because}], unread}`,
+    what runs first, then what is released, then the newest push. `unread`: sources of usage that could not be asked.
+
+    A whole digest costs a Query for it and for each index above it. A tag that is there costs a BatchGetItem for a
+    hundred repositories. Anything else reads all that is recorded of every repository that is known.
+    """
+    wanted = query.strip()
+    if not wanted:
+        raise BadInput("nothing to find: name a CVE, a package, a commit, a digest, a tag or a person")
+    once = Once(stack.ledger)
+    hits = _hits(stack, wanted, say)
+    images: dict[Digest, dict[str, None]] = {}
+    for digest, because in hits.because.items():
+        for root in _roots(once, digest):
+            images.setdefault(root, {}).update(because)
+    if readings is None:
+        readings = read_usage(stack)
+    rows = [row for digest, because in images.items() for row in _rows(stack, once, digest, list(because), readings)]
+    rows.sort(key=lambda row: row.pop("pushed_at"), reverse=True)
+    rows.sort(key=lambda row: (not row["running"], not row["released"], not row["registries"]))
+    return {
+        "query": wanted,
+        "images": rows,
+        "unread": [{"source": r.source, "where": str(r.where), "error": r.error} for r in readings if r.error],
+    }
+
+
+def read_usage(stack: Stack) -> list[Reading]:
+    """Every source of usage, asked now; empty where this stack has none."""
+    try:
+        needs, _ = stack.needs(stack.policy)
+    except BadInput:
+        return []
+    found: list[Reading] = needs.readings()
+    return found
+
+
+def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
+    hits = Hits()
+    try:
+        whole = Digest.parse(query if query.startswith("sha256:") else f"sha256:{query}")
+    except BadInput:
+        whole = None
+    if whole is not None and stack.ledger.of_digest(whole):
+        hits.add(whole, "its digest")
+        return hits
+    known = list(places.sweeps(stack))
+    if not any(c in query for c in places.ANY) and _tagged(stack, known, query, hits):
+        return hits
+    say(f"reading what is recorded of {len(known)} repositories")
+    for found in each(lambda place: _search(stack, place, query), known):
+        for digest, because in found.because.items():
+            for reason in because:
+                hits.add(digest, reason)
+    _said(stack, query, hits)
+    return hits
+
+
+def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> bool:
+    items = stack.state.get_many([(tag_partition(place), tag) for place in known])
+    for item in items.values():
+        if item.data.get("digest"):
+            hits.add(Digest(item.data["digest"]), f"its tag {tag}")
+    return bool(hits.because)
+
+
+def _search(stack: Stack, place: Repository, query: str) -> Hits:
+    """Every fact of one repository. Of a digest's scans the newest counts: what it no longer finds is not there."""
+    hits, scans = Hits(), dict[Digest, Fact]()
+    digits = _HEX.fullmatch(query.lower())
+    low = query.lower()
+    for fact in stack.ledger.of_repository(place):  # newest first
+        if fact.digest is None:
+            continue
+        if fact.kind is Kind.SCANNED:
+            scans.setdefault(fact.digest, fact)
+        elif fact.kind in PUSHES:
+            _pushed(fact, query, digits[1] if digits else None, hits)
+    for digest, scan in scans.items():
+        if scan.detail["counts"]:
+            for finding in findings.named(stack, scan):
+                _finding(digest, finding, low, hits)
+    return hits
+
+
+def _pushed(fact: Fact, query: str, digits: str | None, hits: Hits) -> None:
+    assert fact.digest is not None  # of every push
+    if fact.tag and fnmatchcase(fact.tag, query):
+        hits.add(fact.digest, f"its tag {fact.tag}")
+    if fact.actor and query.lower() in (fact.actor.lower(), person_of_arn(fact.actor).lower()):
+        hits.add(fact.digest, f"pushed by {person_of_arn(fact.actor)}")
+    if digits:
+        if fact.digest.hex.startswith(digits):
+            hits.add(fact.digest, "its digest")
+        commit = (fact.detail.get("built") or {}).get("revision") or ""
+        suffix = (fact.tag or "").rpartition("-")[2].lower()
+        if commit.lower().startswith(digits):
+            hits.add(fact.digest, f"built from {commit}")
+        elif (
+            len(suffix) >= SHORTEST
+            and _HEX.fullmatch(suffix)
+            and (suffix.startswith(digits) or digits.startswith(suffix))
+        ):
+            hits.add(fact.digest, f"its tag names the commit {suffix}")
+
+
+def _finding(digest: Digest, finding: Mapping[str, Any], low: str, hits: Hits) -> None:
+    package = str(finding.get("package") or "")
+    if str(finding["id"]).lower() == low or (package and low in (package.lower(), package.lower().partition("@")[0])):
+        where = f" in {package}" if package else ""
+        hits.add(digest, f"{finding['id']} ({finding['severity']}){where}")
+
+
+def _said(stack: Stack, query: str, hits: Hits) -> None:
+    """What a person approved, denied, overrode, recalled or rolled back, of what is released or waits."""
+    from tallyman_cli.promotion import pending
+
+    low, known = query.lower(), dict[Digest, None]()
+    for environment in stack.policy.environments:
+        for item in stack.state.list(release_partition(environment)):
+            known[Digest(item.data["digest"])] = None
+        known.update((Digest(row["digest"]), None) for row in pending.rows(stack, [environment]))
+    if _HEX.fullmatch(low) or not known:
+        return  # a commit, a digest: nobody is called so
+    for digest, facts in zip(known, each(stack.ledger.of_digest, known), strict=True):
+        for fact in facts:
+            if fact.kind in _SAID and fact.actor and low in (fact.actor.lower(), person_of_sender(fact.actor).lower()):
+                hits.add(digest, f"{str(fact.kind).replace('_', ' ')} by {person_of_sender(fact.actor)}")
+
+
+def _roots(once: Once, digest: Digest) -> list[Digest]:
+    """The image itself where it had a tag of its own, and every index above it that had one."""
+    found = [d for d in (digest, *above(once, digest)) if any(f.kind in PUSHES and f.tag for f in once.of_digest(d))]
+    return found or [digest]
+
+
+def _rows(
+    stack: Stack, once: Once, digest: Digest, because: list[str], readings: Sequence[Reading]
+) -> list[dict[str, Any]]:
+    """One for each repository of an environment that holds the image; of one that is gone everywhere a single row."""
+    facts = once.of_digest(digest)
+    pushes = [f for f in facts if f.kind in PUSHES and f.repository]
+    held: dict[tuple[str | None, str], list[Repository]] = {}
+    tags: dict[Repository, list[str]] = {}
+    for place in dict.fromkeys(f.repository for f in pushes if f.repository):
+        mine = sorted({f.tag for f in pushes if f.tag and f.repository == place})
+        items = stack.state.get_many([(tag_partition(place), tag) for tag in mine])
+        pointing = [t for t in mine if (i := items.get((tag_partition(place), t))) and i.data.get("digest") == digest]
+        if pointing or _is_there([f for f in facts if f.repository == place]):
+            held.setdefault(places.canonical(stack.policy, place), []).append(place)
+            tags[place] = pointing
+    for fact in (f for f in facts if f.kind is Kind.PROMOTED and f.detail["to"] in stack.policy.environments):
+        for place in stack.policy.environment(fact.detail["to"]).repositories(fact.detail["name"]):
+            if not any(f.repository == place for f in facts if f.kind in _THERE):  # its events are still under way
+                held.setdefault((fact.detail["to"], fact.detail["name"]), []).append(place)
+                tags[place] = list(fact.detail["tags"])
+    pushed = max((f.at for f in pushes), default=None)
+    base = {"digest": digest, "because": because, "pushed_at": pushed.isoformat() if pushed else ""}
+    if not held:
+        name = places.canonical(stack.policy, pushes[0].repository)[1] if pushes and pushes[0].repository else None
+        return [
+            {
+                **base,
+                "repository": name,
+                "environment": None,
+                "registries": [],
+                "tags": [],
+                "released": False,
+                "running": [],
+            }
+        ]
+    family = {digest, *(Digest(c["digest"]) for f in pushes for c in f.detail.get("platforms", ()))}
+    return [
+        {
+            **base,
+            "repository": name,
+            "environment": environment,
+            "registries": [str(place.registry) for place in there],
+            "tags": versions_first(sorted({tag for place in there for tag in tags[place]})),
+            "released": _is_released(stack, environment, name, digest),
+            "running": _running(readings, there, family, tags),
+        }
+        for (environment, name), there in held.items()
+    ]
+
+
+def _is_there(facts: Sequence[Fact]) -> bool:
+    about = [f for f in facts if f.kind in _THERE]
+    last = max(about, key=lambda f: (f.at, f.kind not in PUSHES, f.seen), default=None)
+    return last is not None and last.kind in PUSHES
+
+
+def _is_released(stack: Stack, environment: str | None, name: str, digest: Digest) -> bool:
+    if environment is None:
+        return False
+    item = stack.state.get(release_partition(environment), name)
+    return item is not None and item.data["digest"] == digest
+
+
+def _running(
+    readings: Sequence[Reading], there: Sequence[Repository], family: set[Digest], tags: Mapping[Repository, list[str]]
+) -> list[dict[str, Any]]:
+    """What runs it from these repositories; where a source names only a digest, from anywhere."""
+    found = []
+    for use in (use for reading in readings for use in reading.uses):
+        by_digest = use.digest in family and (use.repository is None or use.repository in there)
+        by_tag = (
+            use.digest is None
+            and (place := use.repository) is not None
+            and place in there
+            and (use.tag or "latest") in tags.get(place, ())
+        )
+        if by_digest or by_tag:
+            found.append({"kind": use.kind, "name": use.name, "where": str(use.where)})
+    return found

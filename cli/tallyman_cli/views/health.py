@@ -1,0 +1,119 @@
+"""How the stack is: sweeps, missed events, dead letters, stowaways, what would not get in today, what it costs."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import TallymanError
+from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.deciding.policy_in_force import POLICY_KEY
+from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.retention.money import Prices
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import places
+from tallyman_cli.views.cost import cost
+
+LATE = timedelta(hours=24)
+"""A repository that was not swept for this long is named."""
+_LOOKED_AT = 500
+"""Facts of an environment that are read for missed events."""
+
+
+def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
+    """`{at, policy, sweeps, missed, letters, noncompliant, rollouts, stowaways, cost}`; what can't be read says why as
+    `error`. Cost: some Queries an environment and a GetQueueAttributes a queue; no registry is asked."""
+    environments = list(stack.policy.environments)
+    return {
+        "at": format_time(stack.clock()),
+        "policy": _policy(stack),
+        "sweeps": _sweeps(stack),
+        "missed": _missed(stack, environments),
+        "stowaways": _stowaways(stack),
+        "letters": letters(stack, name),
+        "noncompliant": [row for e in environments for row in would_not_pass(stack.state, e)],
+        "rollouts": list(roll_outs.unfinished(stack, environments)),
+        "cost": cost(stack, prices),
+    }
+
+
+def letters(stack: Stack, name: str) -> dict[str, Any]:
+    """The stack's queues of dead letters and of undelivered events with what is in each: `{queues: [{queue, letters}],
+    error}`."""
+    if stack.clients is None:
+        return {"queues": [], "error": None}
+    found = []
+    try:
+        sqs = stack.clients().get("sqs")
+        with translated("list the queues"):
+            urls = sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])
+        for url in sorted(urls):
+            queue = url.rpartition("/")[2]
+            if queue.endswith(("dead-letters", "undelivered")):
+                with translated(f"read the queue {queue}"):
+                    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+                found.append({"queue": queue, "letters": int(answer["Attributes"]["ApproximateNumberOfMessages"])})
+    except TallymanError as error:
+        return {"queues": found, "error": str(error)}
+    return {"queues": found, "error": None}
+
+
+def _policy(stack: Stack) -> dict[str, Any]:
+    item = stack.state.get(*POLICY_KEY)
+    return {
+        "in_force": item.data["digest"] if item else None,
+        "since": item.data["at"] if item else None,
+        "given": stack.given.digest if stack.given is not None else None,
+        "warnings": list(stack.policy.warnings),
+    }
+
+
+def _sweeps(stack: Stack) -> dict[str, Any]:
+    swept = places.sweeps(stack)
+    now = stack.clock()
+    times = {place: data["swept"] for place, data in swept.items() if data.get("swept")}
+    late = [
+        {"place": str(place), "swept": times.get(place)}
+        for place in sorted(swept)
+        if place not in times or now - parse_time(times[place]) > LATE
+    ]
+    return {
+        "repositories": len(swept),
+        "images": sum(data.get("images") or 0 for data in swept.values()),
+        "bytes": sum(data.get("bytes") or 0 for data in swept.values()),
+        "newest": max(times.values(), default=None),
+        "oldest": min(times.values(), default=None),
+        "late": late[:50],
+        "late_total": len(late),
+    }
+
+
+def _missed(stack: Stack, environments: list[str]) -> list[dict[str, Any]]:
+    found = [
+        {"environment": e, "at": format_time(f.at), "count": f.detail["count"], "repository": f.detail["repository"]}
+        for e in environments
+        for f in islice(stack.ledger.of_environment(e), _LOOKED_AT)
+        if f.kind is Kind.MISSED
+    ]
+    return sorted(found, key=lambda row: row["at"], reverse=True)[:20]
+
+
+def _stowaways(stack: Stack) -> list[dict[str, Any]]:
+    """Images that came into an environment by another way than a promotion, told in the last two days."""
+    since = stack.clock() - timedelta(days=2)
+    found: list[Mapping[str, Any]] = [
+        {
+            "at": format_time(f.at),
+            "environment": f.detail["environment"],
+            "place": str(f.repository),
+            "tag": f.tag,
+            "digest": f.digest,
+            "actor": f.actor,
+        }
+        for f in islice(stack.ledger.written_since(since), 20_000)
+        if f.kind is Kind.STOWAWAY
+    ]
+    return [dict(row) for row in reversed(found)][:20]

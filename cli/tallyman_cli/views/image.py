@@ -1,0 +1,266 @@
+"""One image: its graph, layers, findings, where it is, what it costs, what runs it, and the proof if it was removed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.retention import Reading
+from tallyman.domain.times import format_time
+from tallyman.domain.usage import Use
+from tallyman.errors import NotFound, TallymanError
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.releases.pointer import is_recalled, release_partition
+from tallyman_cli.registry.history import as_data as history_row
+from tallyman_cli.registry.image_view import ImageView
+from tallyman_cli.retention.money import Prices
+from tallyman_cli.retention.proof import proofs
+from tallyman_cli.shared import rows
+from tallyman_cli.shared.addresses import Named
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import contents as read_contents
+from tallyman_cli.views import findings as all_findings
+from tallyman_cli.views import window
+from tallyman_cli.views.contents import Contents, listed, mapping, text
+
+NEIGHBOURS = 12
+"""Images of the repository whose layers are compared, the newest, beside what environments run."""
+
+
+def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[str, Any]:
+    """What `show` tells, with `graph`, `layers`, `findings`, `config`, `costs`, `released`, `proofs` and more.
+
+    An image that is gone is shown as it was recorded. Cost: besides `show`'s a BatchGetImage for each level of indexes,
+    a read of each platform's configuration, one object for its findings, and three calls for its neighbours' layers.
+    """
+    place = named.place
+    view = ImageView(stack, named.text, place, digest)
+    inside = read_contents.load(stack, place, digest)
+    images = dict(inside.images()) if inside.root else {}
+    facts = {name: _facts(view, d) for name, d in images.items()}
+    try:
+        found = view.as_data()
+    except TallymanError as error:
+        if not view.image.facts:
+            raise
+        found = _recorded(view, str(error))
+    shared = _shared(stack, named, inside) if inside.root else {}
+    size = found["size"] or 0
+    costs = [prices.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
+    return {
+        **found,
+        "repository": named.canonical or place.name,
+        "environment": named.environment.name if named.environment else None,
+        "place": str(place),
+        "graph": graph(view, inside) if inside.root else None,
+        "layers": [
+            {"platform": name, "digest": d, "size": inside.size(d), "layers": _layers(inside, d, shared)}
+            for name, d in images.items()
+            if d in inside.manifests
+        ],
+        "config": {name: config(inside.configs[d]) for name, d in images.items() if d in inside.configs},
+        "scans": all_findings.scans(place, facts),
+        "findings": all_findings.findings(stack, place, facts),
+        "costs": [cost for cost in costs if cost is not None],
+        "released": _released(stack, named.canonical or place.name, digest),
+        "recalled": is_recalled(list(view.image.facts)),
+        "said": said(view.image.facts),
+        "history": [history_row(row) for row in rows.of_digest(stack.ledger, place, digest)][:50],
+        "proofs": _proofs(stack, place, digest),
+    }
+
+
+def uses(readings: Sequence[Reading], place: Repository, digests: Iterable[str], tags: Iterable[str]) -> dict[str, Any]:
+    """What runs any of these digests, or one of these tags of the repository: `{running: [{kind, name, where, image}],
+    unread: [{source, where, error}]}`. `digests`: the image's own and those of its platforms."""
+    wanted, named = set(digests), set(tags)
+    found = [use for reading in readings for use in reading.uses if _runs(use, place, wanted, named)]
+    return {
+        "running": [{"kind": u.kind, "name": u.name, "where": str(u.where), "image": u.image} for u in found],
+        "unread": [{"source": r.source, "where": str(r.where), "error": r.error} for r in readings if r.error],
+    }
+
+
+def family(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest], list[str]]:
+    """The image with its platform images, and the tags of the repository that point to it; as recorded. A Query and a
+    BatchGetItem."""
+    pushes = [f for f in stack.ledger.of_digest(digest) if f.kind in PUSHES]
+    children = {Digest(child["digest"]) for fact in pushes for child in fact.detail.get("platforms", ())}
+    tags = sorted({f.tag for f in pushes if f.tag and f.repository == place})
+    items = stack.state.get_many([(tag_partition(place), tag) for tag in tags])
+    pointing = [tag for (_, tag), item in sorted(items.items()) if item.data.get("digest") == digest]
+    return {digest, *children}, pointing
+
+
+def graph(view: ImageView, inside: Contents) -> dict[str, Any]:
+    """The image as a tree: `{digest, kind, platform, media_type, artifact_type, size, missing, children,
+    referrers}`."""
+    return _node(view, inside, inside.digest, None, MAX_NESTING)
+
+
+def config(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What an image's configuration sets for what runs it."""
+    inner = mapping(document.get("config"))
+    return {
+        "created": text(document.get("created")),
+        "user": text(inner.get("User")),
+        "working_dir": text(inner.get("WorkingDir")),
+        "entrypoint": [str(part) for part in listed(inner.get("Entrypoint"))],
+        "cmd": [str(part) for part in listed(inner.get("Cmd"))],
+        "env": [str(entry) for entry in listed(inner.get("Env"))],
+        "ports": sorted(mapping(inner.get("ExposedPorts"))),
+        "labels": {key: str(value) for key, value in sorted(mapping(inner.get("Labels")).items())},
+    }
+
+
+def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
+    """What people said of the image, the newest first."""
+    kinds = {Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK}
+    return [
+        {
+            "at": format_time(fact.at),
+            "kind": str(fact.kind),
+            "by": fact.actor,
+            "to": fact.detail.get("to") or fact.detail.get("environment"),
+            "because": fact.detail.get("because"),
+            "refused": fact.detail.get("refused"),
+        }
+        for fact in sorted(facts, key=lambda f: (f.at, f.id), reverse=True)
+        if fact.kind in kinds
+    ]
+
+
+def _facts(view: ImageView, digest: Digest) -> Sequence[Fact]:
+    if digest == view.digest:
+        return view.image.facts
+    return view.image.platforms.get(digest) or view.stack.ledger.of_digest(digest)
+
+
+def _recorded(view: ImageView, reason: str) -> dict[str, Any]:
+    """The form of `show`, of an image whose manifest nobody has any more."""
+    return {
+        "image": view.text,
+        "digest": view.digest,
+        "media_type": next((f.media_type for f in view.image.facts if f.media_type), None),
+        "size": next((f.size for f in view.image.facts if f.size), None),
+        "platforms": [],
+        "tags": [],
+        "registries": [],
+        "locations": [],
+        "built": view.built(),
+        "verified": view.verified(),
+        "scan": {"status": None, "counts": {}, "at": None, "platforms": []},
+        "promotions": view.promotions(),
+        "gone": reason,
+    }
+
+
+def _node(
+    view: ImageView, inside: Contents, digest: Digest, descriptor: Descriptor | None, depth: int
+) -> dict[str, Any]:
+    manifest = inside.manifests.get(digest)
+    attestation = descriptor is not None and descriptor.is_attestation
+    kind = "attestation" if attestation else "index" if manifest is not None and manifest.is_index else "image"
+    platform = next((name for name, d in inside.images() if d == digest), None) if kind == "image" else None
+    children = manifest.children if manifest is not None and depth else ()
+    return {
+        "digest": digest,
+        "kind": kind,
+        "platform": platform,
+        "about": descriptor.annotations.get("vnd.docker.reference.digest") if attestation and descriptor else None,
+        "media_type": manifest.media_type if manifest else descriptor.media_type if descriptor else None,
+        "artifact_type": manifest.artifact_type if manifest else None,
+        "size": manifest.size if manifest else None,
+        "missing": inside.missing.get(digest),
+        "children": [_node(view, inside, c.digest, c, depth - 1) for c in children],
+        "referrers": _referrers(view, digest),
+    }
+
+
+def _referrers(view: ImageView, digest: Digest) -> list[dict[str, Any]]:
+    """What points at it in this repository, as recorded; statements inside its index are children there."""
+    facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
+    found = {}
+    for fact in facts:
+        if fact.kind is Kind.REFERRED and fact.detail.get("repository") == str(view.place):
+            kind = fact.detail.get("artifact_type") or ""
+            found[fact.detail["referrer"]] = {
+                "digest": fact.detail["referrer"],
+                "artifact_type": kind,
+                "predicates": list(fact.detail.get("predicates") or ()),
+                "kind": "signature" if "sig" in kind.lower() else "sbom" if _is_sbom(kind) else "referrer",
+            }
+    return list(found.values())
+
+
+def _is_sbom(kind: str) -> bool:
+    return any(word in kind.lower() for word in ("spdx", "cyclonedx", "sbom"))
+
+
+def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]]) -> list[dict[str, Any]]:
+    history = [mapping(h) for h in listed(inside.configs.get(image, {}).get("history"))]
+    steps = [text(h.get("created_by")) for h in history if not h.get("empty_layer")]
+    layers = inside.manifests[image].layers
+    told = steps if len(steps) == len(layers) else [None] * len(layers)
+    return [
+        {
+            "digest": layer.digest,
+            "size": layer.size,
+            "media_type": layer.media_type,
+            "created_by": step,
+            "shared_with": shared.get(layer.digest, []),
+        }
+        for layer, step in zip(layers, told, strict=True)
+    ]
+
+
+def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[str]]:
+    """Which other images of the repository have a layer: what environments run of it, and the newest ones."""
+    place, name = named.place, named.canonical or named.place.name
+    keys = [(release_partition(e), name) for e in stack.policy.environments]
+    labels = {
+        Digest(item.data["digest"]): f"{pk.removeprefix(release_partition(''))}: {', '.join(item.data['tags'])}"
+        for (pk, _), item in stack.state.get_many(keys).items()
+    }
+    recent = window.read(stack.ledger, place, None, NEIGHBOURS, least=0)
+    for digest, pushes in list(recent.images.items())[:NEIGHBOURS]:
+        labels.setdefault(digest, ", ".join(sorted({f.tag for f in pushes if f.tag})))
+    labels.pop(inside.digest, None)
+    found: dict[Digest, list[str]] = {}
+    try:
+        roots = stack.source.manifests(place, list(labels))
+        children = {Digest(c.digest): root for root, m in roots.items() for c in m.platform_children if m.is_index}
+        beneath = stack.source.manifests(place, list(children)) if children else {}
+    except (TallymanError, NotFound):
+        return {}
+    for root, manifest in [*roots.items(), *((children[Digest(d)], m) for d, m in beneath.items())]:
+        for layer in () if manifest.is_index else manifest.layers:
+            owners = found.setdefault(layer.digest, [])
+            if labels[Digest(root)] not in owners:
+                owners.append(labels[Digest(root)])
+    return found
+
+
+def _released(stack: Stack, name: str, digest: Digest) -> list[str]:
+    keys = [(release_partition(e), name) for e in stack.policy.environments]
+    items = stack.state.get_many(keys)
+    return [
+        e
+        for e in stack.policy.environments
+        if (i := items.get((release_partition(e), name))) and i.data["digest"] == digest
+    ]
+
+
+def _proofs(stack: Stack, place: Repository, digest: Digest) -> list[dict[str, Any]]:
+    try:
+        return proofs(stack, place.at(digest))
+    except TallymanError:
+        return []
+
+
+def _runs(use: Use, place: Repository, digests: set[str], tags: set[str]) -> bool:
+    if use.digest is not None:
+        return use.digest in digests
+    return use.repository == place and (use.tag or "latest") in tags

@@ -1,0 +1,91 @@
+"""What there is: environments, their repositories, the images of one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tallyman.domain.images.manifest import INDEX_TYPES
+from tallyman.domain.names import Repository
+from tallyman.domain.times import format_time
+from tallyman.errors import NotFound
+from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.services.deciding.freezes import ALL, in_force
+from tallyman.services.releases.pointer import release_partition
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import places
+from tallyman_cli.views.board import versions_first
+
+
+def environments(stack: Stack) -> list[dict[str, Any]]:
+    """`{environment, registries, repositories, images, bytes, released, waiting, frozen}` of each, in the policy's
+    order; counts by the last sweeps. Two Queries, and three an environment."""
+    swept = places.sweeps(stack)
+    found = []
+    for environment in stack.policy.environments.values():
+        mine = [(p, d) for p, d in swept.items() if places.canonical(stack.policy, p)[0] == environment.name]
+        freezes = [f for f in in_force(stack.state, environment.name) if f.repository in (None, ALL)]
+        found.append(
+            {
+                "environment": environment.name,
+                "registries": [str(registry) for registry in environment.registries],
+                "repositories": len({p.name for p, _ in mine}),
+                "images": sum(data.get("images") or 0 for _, data in mine),
+                "bytes": sum(data.get("bytes") or 0 for _, data in mine),
+                "released": sum(1 for _ in stack.state.list(release_partition(environment.name))),
+                "waiting": sum(1 for _ in stack.state.list(pending_partition(environment.name))),
+                "frozen": freezes[0].because if freezes else None,
+            }
+        )
+    return found
+
+
+def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
+    """`{repository, registries, images, bytes, release, waiting, swept}` of each in the environment, by name. Counts
+    are those of the first registry."""
+    owner = stack.policy.environment(environment)
+    swept = places.sweeps(stack)
+    names = places.by_name(stack.policy, swept)
+    releases = {item.sk: item.data for item in stack.state.list(release_partition(environment))}
+    waiting: dict[str, int] = {}
+    for item in stack.state.list(pending_partition(environment)):
+        waiting[item.data["name"]] = waiting.get(item.data["name"], 0) + 1
+    found = []
+    for name in sorted({n for n, there in names.items() if environment in there} | set(releases)):
+        there = names.get(name, {}).get(environment, [])
+        data = swept.get(owner.repositories(name)[0], {})
+        release = releases.get(name)
+        found.append(
+            {
+                "repository": name,
+                "registries": [str(place.registry) for place in there],
+                "images": data.get("images"),
+                "bytes": data.get("bytes"),
+                "release": {k: release[k] for k in ("digest", "tags", "at")} if release else None,
+                "waiting": waiting.get(name, 0),
+                "swept": data.get("swept"),
+            }
+        )
+    return found
+
+
+def images(stack: Stack, place: Repository) -> list[dict[str, Any]]:
+    """`{digest, tags, size, pushed_at, media_type, index, archived}` of each image of one registry, the newest push
+    first: the registry's own list, a call for a thousand. Raises NotFound."""
+    if stack.registries.settings(place) is None:
+        raise NotFound(f"there is no repository {place}")
+    return sorted(
+        _images(stack, place), key=lambda row: (row["pushed_at"], bool(row["tags"]), row["digest"]), reverse=True
+    )
+
+
+def _images(stack: Stack, place: Repository) -> Iterator[dict[str, Any]]:
+    for detail in stack.source.images(place):
+        yield {
+            "digest": detail.digest,
+            "tags": versions_first(sorted(detail.tags)),
+            "size": detail.size,
+            "pushed_at": format_time(detail.pushed_at),
+            "media_type": detail.media_type,
+            "index": detail.media_type in INDEX_TYPES,
+            "archived": detail.archived,
+            "subject": detail.subject,
+        }

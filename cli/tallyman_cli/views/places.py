@@ -1,0 +1,55 @@
+"""Which repositories there are, as the state knows them: no registry is asked."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Environment, Policy, glob_matches
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.recording.registry_state import ACTIVE
+from tallyman_cli.shared.context import Stack
+
+ANY = "*?["
+"""Characters that make a pattern of a name."""
+
+
+def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
+    """What the last sweep of each repository found, by repository; empty data where something was pushed since and no
+    sweep came by. Two Queries (of about 200 bytes a repository)."""
+    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(i.sk): i.data for i in stack.state.list(SWEEP)}
+    for item in stack.state.list(ACTIVE):
+        found.setdefault(Repository.parse(item.sk), {})
+    return found
+
+
+def canonical(policy: Policy, place: Repository) -> tuple[str | None, str]:
+    """The environment of a repository of a registry (None: it belongs to none) and its canonical name."""
+    found = policy.environments_of(place.registry, place.name)
+    return (found[0][0].name, found[0][1]) if found else (None, place.name)
+
+
+def by_name(policy: Policy, places: Iterable[Repository]) -> dict[str, dict[str, list[Repository]]]:
+    """Canonical name → environment → its repositories, for those that belong to an environment; names in order."""
+    found: dict[str, dict[str, list[Repository]]] = {}
+    for place in sorted(places):
+        environment, name = canonical(policy, place)
+        if environment is not None:
+            found.setdefault(name, {}).setdefault(environment, []).append(place)
+    return dict(sorted(found.items()))
+
+
+def chosen(names: Iterable[str], match: str | None) -> list[str]:
+    """The names that a person's words mean: a pattern with `*`, or any part of a name."""
+    wanted = (match or "").strip().lower()
+    if not wanted:
+        return list(names)
+    if any(c in wanted for c in ANY):
+        return [name for name in names if glob_matches(wanted, name)]
+    return [name for name in names if wanted in name]
+
+
+def environments_for(policy: Policy, name: str, there: Iterable[str]) -> list[Environment]:
+    """Where a repository is, or may be promoted to, in the policy's order."""
+    rule = policy.repository(name)
+    wanted = {*there, *(p.target for p in rule.promotions), *(p.source for p in rule.promotions)}
+    return [environment for environment in policy.environments.values() if environment.name in wanted]

@@ -1,0 +1,251 @@
+"""A repository of one environment: its images, newest push first, and its tags over time; now or as of a moment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES, digest_at
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time
+from tallyman.services.deciding.freezes import ALL, freeze_partition
+from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.services.retention.marks import marks_partition
+from tallyman_cli.promotion import pending
+from tallyman_cli.shared.addresses import Named
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.rows import tag_facts
+from tallyman_cli.views import window
+from tallyman_cli.views.board import versions_first
+from tallyman_cli.views.reading import each
+from tallyman_cli.views.timeline import timeline
+
+SIZE = 25
+"""Images of a page."""
+
+
+def repository(
+    stack: Stack, named: Named, at: datetime | None = None, before: datetime | None = None, size: int = SIZE
+) -> dict[str, Any]:
+    """A page of images with what is known of each, the picture of the tags, what every environment runs.
+
+    `at`: everything as it was known then; `before`: the page of images that were pushed at or before that moment.
+    Cost: a Query for 250 facts (about 25 images), one for each image shown, one for each environment, two BatchGetItem
+    for its tags; of pages after the first a Query more for each platform image. The number does not grow with what the
+    repository holds.
+    """
+    place = named.place
+    name = named.canonical or place.name
+    now = at or stack.clock()
+
+    def known(fact: Fact) -> bool:
+        return at is None or (fact.seen <= at and fact.at <= at)
+
+    until = min((m for m in (at, before) if m is not None), default=None)
+    read = window.read(stack.ledger, place, until, size, keep=known)
+    digests = list(read.images)[:size]
+    facts = {
+        d: [f for f in found if known(f)]
+        for d, found in zip(digests, each(stack.ledger.of_digest, digests), strict=True)
+    }
+    tags = _tags(stack, place, read, facts, at, whole=before is None)
+    children = _children(stack, read, facts, known, whole=before is None)
+    running = _running(stack, name, at)
+    marks = {} if at else {i.sk: i.data for i in stack.state.list(marks_partition(place))}
+    older = len(read.images) > size or read.oldest is not None
+    last = read.images[digests[-1]][-1].at if digests else None
+    sweep = stack.state.get(SWEEP, str(place))
+    return {
+        "repository": name,
+        "environment": named.environment.name if named.environment else None,
+        "registry": str(place.registry),
+        "place": str(place),
+        "at": format_time(at) if at else None,
+        "now": format_time(now),
+        "images": [
+            _image(place, digest, facts[digest], tags, children, running, marks.get(digest), stack)
+            for digest in digests
+        ],
+        "before": format_time(last - timedelta(milliseconds=1)) if older and last else None,
+        "held": {key: sweep.data.get(key) if sweep else None for key in ("images", "bytes", "swept")},
+        "environments": list(running.values()),
+        "timeline": timeline(read.facts, now),
+    }
+
+
+def _tags(
+    stack: Stack,
+    place: Repository,
+    read: window.Window,
+    facts: Mapping[Digest, Sequence[Fact]],
+    at: datetime | None,
+    whole: bool,
+) -> dict[str, Digest | None]:
+    """What each tag of these images points to; pointed to then. One BatchGetItem; of an earlier page of a past moment
+    the tags' own facts."""
+    wanted = sorted({f.tag for found in facts.values() for f in found if f.tag and f.repository == place})
+    if at is None:
+        items = stack.state.get_many([(tag_partition(place), tag) for tag in wanted])
+        found = {key[1]: item.data.get("digest") for key, item in items.items()}
+        return {tag: Digest(d) if (d := found.get(tag)) else None for tag in wanted}
+    if whole:
+        return {tag: digest_at(read.facts, place, tag, at) for tag in wanted}
+    pointed = each(lambda tag: digest_at(tag_facts(stack.ledger, place, tag, at), place, tag, at), wanted)
+    return dict(zip(wanted, pointed, strict=True))
+
+
+def _children(
+    stack: Stack, read: window.Window, facts: Mapping[Digest, Sequence[Fact]], known: Any, whole: bool
+) -> dict[Digest, list[Fact]]:
+    """The facts of the platform images beneath these; the first page's are in the window."""
+    wanted = list(dict.fromkeys(d for found in facts.values() for d, _ in _platforms(found)))
+    if whole:
+        return {digest: read.of(digest)[::-1] for digest in wanted}
+    return {
+        d: [f for f in found if known(f)] for d, found in zip(wanted, each(stack.ledger.of_digest, wanted), strict=True)
+    }
+
+
+def _platforms(facts: Iterable[Fact]) -> list[tuple[Digest, str]]:
+    for fact in facts:
+        if fact.kind in PUSHES and fact.detail.get("platforms"):
+            return [(Digest(c["digest"]), c["platform"] or "unknown") for c in fact.detail["platforms"]]
+    return []
+
+
+def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str, Any]]:
+    """What each environment runs of the repository, or ran, what waits to get in, and whether it is frozen."""
+    environments = list(stack.policy.environments)
+    keys = [(release_partition(e), name) for e in environments]
+    keys += [(freeze_partition(e), sk) for e in environments for sk in (name, ALL)]
+    items = {} if at else stack.state.get_many(keys)
+    found = {}
+    for environment in environments:
+        if at is None:
+            item = items.get((release_partition(environment), name))
+            release = {key: item.data[key] for key in ("digest", "tags", "at")} if item else None
+        else:
+            fact = next(releases(stack.ledger, environment, name, at), None)
+            release = {"digest": fact.digest, "tags": fact.detail["tags"], "at": format_time(fact.at)} if fact else None
+        freezes = [items[k].data for sk in (name, ALL) if (k := (freeze_partition(environment), sk)) in items]
+        frozen = next((f for f in freezes if f["frozen"]), None)
+        found[environment] = {
+            "environment": environment,
+            "registries": [str(r) for r in stack.policy.environment(environment).registries],
+            "release": release,
+            "waiting": [] if at else [r for r in pending.rows(stack, [environment]) if r["repository"] == name],
+            "frozen": {k: frozen[k] for k in ("at", "by", "because")} if frozen else None,
+        }
+    return found
+
+
+def _image(
+    place: Repository,
+    digest: Digest,
+    facts: Sequence[Fact],
+    tags: Mapping[str, Digest | None],
+    children: Mapping[Digest, Sequence[Fact]],
+    running: Mapping[str, Mapping[str, Any]],
+    mark: Mapping[str, Any] | None,
+    stack: Stack,
+) -> dict[str, Any]:
+    here = [f for f in facts if f.repository == place]
+    pushes = [f for f in here if f.kind in PUSHES]
+    mine = versions_first(sorted(tag for tag, pointing in tags.items() if pointing == digest))
+    under = {f.tag for f in pushes if f.tag}
+    platforms = _platforms(facts)
+    last = max(pushes, key=lambda f: (f.at, f.seen))
+    built: Mapping[str, str] = next((f.detail["built"] for f in facts if f.detail.get("built")), {})
+    return {
+        "digest": digest,
+        "tags": mine,
+        "former_tags": sorted(under - set(mine)),
+        "gone": not mine and not _is_there(here),
+        "pushed_at": format_time(last.at),
+        "actor": next((f.actor for f in reversed(pushes) if f.actor), None),
+        "via": str(last.via),
+        "commit": built.get("revision"),
+        "size": _size(last, [children.get(d, ()) for d, _ in platforms]),
+        "platforms": [name for _, name in platforms],
+        "verified": _verified(here) or _verified(facts),
+        "scan": _scan([facts] if not platforms else [children.get(d, ()) for d, _ in platforms]),
+        "decisions": _decisions(facts),
+        "recalled": is_recalled(list(facts)),
+        "released": [e for e, each in running.items() if each["release"] and each["release"]["digest"] == digest],
+        "marked": _mark(mark, place, stack) if mark else None,
+    }
+
+
+def _is_there(facts: Sequence[Fact]) -> bool:
+    """Without a tag: untagged by a move, not removed. Removing the last tag removes the image."""
+    about = [f for f in facts if f.kind in PUSHES or f.kind in (Kind.DELETED, Kind.UNTAGGED)]
+    last = max(about, key=lambda f: (f.at, f.kind not in PUSHES, f.seen), default=None)
+    return last is not None and last.kind in PUSHES
+
+
+def _size(push: Fact, children: Sequence[Sequence[Fact]]) -> int | None:
+    """Compressed bytes; of an index those of its platforms."""
+    if not children:
+        return push.size
+    sizes = [next((f.size for f in facts if f.kind in PUSHES and f.size), None) for facts in children]
+    return sum(size for size in sizes if size) if all(sizes) else push.size
+
+
+def _verified(facts: Iterable[Fact]) -> dict[str, Any] | None:
+    found = [f for f in facts if f.kind is Kind.VERIFIED]
+    if not found:
+        return None
+    newest = max(found, key=lambda f: (f.seen, f.at, f.id))
+    failed = [
+        f"{c['name']}: {c.get('reason') or c['verdict']}" for c in newest.detail["checks"] if c["verdict"] != "passed"
+    ]
+    return {"verdict": newest.detail["verdict"], "at": format_time(newest.at), "reasons": failed}
+
+
+def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
+    """The worst of the platforms: a missing scan before any count. `status` None: none of one of them is recorded."""
+    newest = []
+    for facts in each_image:
+        scans = [f for f in facts if f.kind is Kind.SCANNED]
+        newest.append(max(scans, key=lambda f: (f.at, f.seen, f.id)) if scans else None)
+    counts: dict[str, int] = {}
+    for scan in newest:
+        for severity, number in (scan.detail["counts"] if scan else {}).items():
+            counts[severity] = max(number, counts.get(severity, 0))
+    statuses = [scan.detail["status"] if scan else None for scan in newest]
+    status = None if None in statuses or not statuses else next((s for s in statuses if s != "complete"), "complete")
+    return {"status": status, "counts": counts}
+
+
+def _decisions(facts: Iterable[Fact]) -> list[dict[str, Any]]:
+    """The last word about each way into an environment."""
+    last: dict[tuple[str, str], Fact] = {}
+    for fact in facts:
+        if fact.kind in (Kind.DECIDED, Kind.PROMOTED):
+            last[fact.detail["from"], fact.detail["to"]] = fact
+    found = []
+    for fact in last.values():
+        verdict = "promoted" if fact.kind is Kind.PROMOTED else fact.detail["verdict"]
+        gates = [] if verdict == "promoted" else fact.detail["gates"]
+        deciding = next((g for v in ("failed", "waiting") for g in gates if g["verdict"] == v), None)
+        found.append(
+            {
+                "from": fact.detail["from"],
+                "to": fact.detail["to"],
+                "verdict": verdict,
+                "gate": deciding["name"] if deciding else None,
+                "reason": deciding["reason"] if deciding else None,
+                "at": format_time(fact.at),
+            }
+        )
+    return found
+
+
+def _mark(mark: Mapping[str, Any], place: Repository, stack: Stack) -> dict[str, Any]:
+    """That retention is to remove it, why, and not before when."""
+    found = stack.policy.environments_of(place.registry, place.name)
+    grace = stack.policy.repository(found[0][1] if found else place.name).retention.grace
+    due = parse_time(mark["marked_at"]) + grace
+    return {"since": mark["marked_at"], "reason": mark["reason"], "until": format_time(due), "failed": mark["failed"]}

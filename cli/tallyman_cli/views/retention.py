@@ -1,0 +1,170 @@
+"""Retention as people look at it: repositories and their last runs, a plan, two policies side by side, a replay."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.manifest import INDEX_TYPES
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.retention.replay import Gone
+from tallyman.domain.times import format_time
+from tallyman.services.retention.marks import marks_partition
+from tallyman.services.retention.runs import RUNS
+from tallyman_cli.retention import plan as retention_plan
+from tallyman_cli.retention.money import Prices
+from tallyman_cli.retention.past import gone
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views import places
+
+POINTS = 120
+"""Points of a replay's curve at most."""
+
+
+def overview(stack: Stack) -> list[dict[str, Any]]:
+    """`{repository, environment, registry, place, images, bytes, enforced, rules, run}` of each repository that is
+    known. Three Queries."""
+    runs = {item.sk: item.data for item in stack.state.list(RUNS)}
+    found = []
+    for place, data in sorted(places.sweeps(stack).items()):
+        environment, name = places.canonical(stack.policy, place)
+        rule = stack.policy.repository(name).retention
+        run = runs.get(str(place))
+        found.append(
+            {
+                "repository": name,
+                "environment": environment,
+                "registry": str(place.registry),
+                "place": str(place),
+                "images": data.get("images"),
+                "bytes": data.get("bytes"),
+                "enforced": rule.enforce,
+                "rules": [str(keep) for keep in rule.keep or ()] if rule.keep is not None else None,
+                "run": {k: run[k] for k in ("at", "outcome", "refused")} if run else None,
+            }
+        )
+    return found
+
+
+def plan(stack: Stack, place: Repository, prices: Prices, other: Policy | None = None) -> dict[str, Any]:
+    """The form of `retention plan --json`, with `marked` and `removed` (proofs); with `other`, that policy's plan as
+    `beside`, and `changes`: images of which the two say different things.
+
+    Cost: the inventory of the repository and every source of usage, once for each policy.
+    """
+    made, _ = retention_plan.make(stack, place)
+    found = retention_plan.as_data(made, prices)
+    found["marked"] = {item.sk: item.data["marked_at"] for item in stack.state.list(marks_partition(place))}
+    found["removed"] = removed(stack, place)
+    found["beside"], found["changes"] = None, []
+    if other is not None:
+        made_beside, _ = retention_plan.make(replace(stack, given=other), place)
+        found["beside"] = retention_plan.as_data(made_beside, prices)
+        found["changes"] = _changes(found["images"], found["beside"]["images"])
+    return found
+
+
+def removed(stack: Stack, place: Repository, most: int = 50) -> list[dict[str, Any]]:
+    """What retention removed of late, the newest first: `{digest, at, reason, proof, action}`."""
+    found: list[dict[str, Any]] = []
+    for number, fact in enumerate(stack.ledger.of_repository(place, page=500)):
+        if number == 2_000 or len(found) == most:
+            break
+        if fact.kind is Kind.REMOVED:
+            found.append(
+                {
+                    "digest": fact.digest,
+                    "at": format_time(fact.at),
+                    "reason": fact.detail["reason"],
+                    "proof": fact.detail["proof"],
+                    "action": fact.detail["action"],
+                }
+            )
+    return found
+
+
+def replay(stack: Stack, place: Repository, since: datetime, until: datetime) -> dict[str, Any]:
+    """The form of `retention replay --json`, with `points`: `{at, images, bytes, would_images, would_bytes}`, what the
+    repository held, and what it would have held under the policy, over time."""
+    found = gone(stack, place, since, until)
+    return {
+        "repository": str(place),
+        "policy": stack.policy.digest,
+        "since": format_time(since),
+        "until": format_time(until),
+        "removed": [
+            {
+                "digest": g.digest,
+                "tags": list(g.tags),
+                "at": format_time(g.at),
+                "reason": g.reason,
+                "needed": list(g.needed),
+            }
+            for g in found
+        ],
+        "points": _points(stack, place, found, since, until),
+    }
+
+
+def _points(
+    stack: Stack, place: Repository, found: Sequence[Gone], since: datetime, until: datetime
+) -> list[dict[str, Any]]:
+    changes: list[tuple[datetime, str, str, int]] = []
+    for fact in stack.ledger.of_repository(place, until):
+        if fact.digest is None:
+            continue
+        if fact.kind in PUSHES:
+            size = 0 if fact.media_type in INDEX_TYPES else fact.size or 0
+            changes.append((fact.at, "pushed", fact.digest, size))
+        elif fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and fact.detail.get("absent")):
+            changes.append((fact.at, "deleted", fact.digest, 0))
+    changes += [(g.at, "gone", g.digest, 0) for g in found]
+    changes.sort(key=lambda change: change[0])
+    sizes: dict[str, int] = {}
+    there, would = set[str](), set[str]()
+    step = max((until - since) / POINTS, timedelta(seconds=1))
+    points, number, at = [], 0, since
+    while True:
+        while number < len(changes) and changes[number][0] <= at:
+            _, what, digest, size = changes[number]
+            if what == "pushed":
+                sizes[digest] = size or sizes.get(digest, 0)
+                there.add(digest)
+                would.add(digest)
+            else:
+                would.discard(digest)
+                if what == "deleted":
+                    there.discard(digest)
+            number += 1
+        points.append(
+            {
+                "at": format_time(at),
+                "images": len(there),
+                "bytes": sum(sizes[d] for d in there),
+                "would_images": len(would),
+                "would_bytes": sum(sizes[d] for d in would),
+            }
+        )
+        if at >= until:
+            return points
+        at = min(at + step, until)
+
+
+def _changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    old = {image["digest"]: image for image in before}
+    return [
+        {
+            "digest": image["digest"],
+            "tags": image["tags"],
+            "size": image["size"],
+            "from": old[image["digest"]]["action"],
+            "to": image["action"],
+            "reason": image["reason"],
+            "was": old[image["digest"]]["reason"],
+        }
+        for image in after
+        if image["digest"] in old and old[image["digest"]]["action"] != image["action"]
+    ]

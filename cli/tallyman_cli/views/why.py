@@ -1,0 +1,41 @@
+"""Why an image is, or is not, let into an environment: now, at a past moment, or by another policy."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time
+from tallyman.errors import BadInput
+from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.shared.context import Stack
+
+PASTED = "the pasted policy"
+"""What messages call a policy that a person gave as text."""
+
+
+def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[str, Any]:
+    """The form of `why --json`, with `sentence`, `at` and the `rollout` of what the environment releases."""
+    where = doors.door(stack, text, to, at)
+    decision = doors.evaluate(stack, where, at)
+    rollout = roll_outs.of_image(stack, where.policy.environment(to), where.canonical, where.digest, at)
+    return {
+        **doors.as_json(where, decision),
+        "sentence": doors.sentence(where, decision),
+        "at": format_time(at) if at else None,
+        "known": doors.is_known(stack, where),
+        "rollout": rollout,
+    }
+
+
+def with_policy(stack: Stack, text: str) -> Stack:
+    """The stack as another policy judges it. Raises PolicyError with line and what was expected."""
+    if not text.strip():
+        raise BadInput("the policy is empty: paste the whole of tallyman.yaml")
+    return replace(stack, given=policy_of(stack, text))
+
+
+def policy_of(stack: Stack, text: str) -> Policy:
+    """A policy that a person gave as text; raises PolicyError."""
+    return stack.read_policy(text.replace("\r\n", "\n").encode(), PASTED).for_hub(stack.hub)

@@ -1,0 +1,245 @@
+"""What the pages and `--json` show, on fakes: right data, and how many reads it takes."""
+
+import json
+
+import pytest
+
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, image, index, layer, multi_arch, sbom, signature
+from tallyman.domain.history.facts import Via
+from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.ports.records import StateChange
+from tallyman.services.reconcile.sweep import SWEEP
+from tallyman_cli.retention.money import Prices
+from tallyman_cli.shared import addresses
+from tallyman_cli.views import board, cost, diff, find, health, listing, repository, why
+from tallyman_cli.views import image as image_view
+
+NAME = "rocketseat/widget-server"
+PLACE = f"dev/{NAME}"
+
+
+def named(world: World, text: str) -> addresses.Named:
+    return addresses.anywhere(world.policy, text)
+
+
+def test_the_board_shows_what_runs_what_waits_and_what_decides(everywhere: World) -> None:
+    first, second = multi_arch("one"), multi_arch("two")
+    everywhere.push(first, "v1.0.0")
+    everywhere.scan(first)
+    everywhere.work()
+    everywhere.clock.advance(minutes=5)
+    everywhere.push(second, "v1.1.0")
+    everywhere.push(second, "latest")
+    everywhere.scan(second, {"critical": 2})
+    found = board.board(everywhere.stack)
+    assert [e["name"] for e in found["environments"]] == ["dev", "prod"]
+    (row,) = found["rows"]
+    assert row["repository"] == NAME
+    dev, prod = row["cells"]
+    assert (dev["card"]["kind"], dev["card"]["digest"], dev["card"]["tags"]) == (
+        "pushed",
+        second.digest,
+        ["v1.1.0", "latest"],
+    )
+    assert (prod["card"]["kind"], prod["card"]["digest"]) == ("release", first.digest)
+    assert prod["card"]["registries"] == {"have": 2, "of": 2}
+    assert not prod["card"]["differs"]
+    (waits,) = prod["waiting"]
+    assert (waits["digest"], waits["verdict"], waits["gate"]) == (second.digest, "failed", "scan")
+    assert found["urgent"] == 1
+    assert board.board(everywhere.stack, "no-such")["rows"] == []
+    assert board.board(everywhere.stack, "rocket*", attention=True)["total"] == 1
+
+
+def test_a_freeze_and_a_recall_show_on_the_board(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app)
+    everywhere.work()
+    assert everywhere.run("freeze", "prod", "--because", "Friday").exit_code == 0
+    assert everywhere.run("recall", f"{PLACE}@{app.digest}", "--because", "bad").exit_code == 0
+    found = board.board(everywhere.stack)
+    assert found["environments"][1]["frozen"]["because"] == "Friday"
+    card = found["rows"][0]["cells"][1]["card"]
+    assert card["recalled"]
+    assert card["noncompliant"]
+
+
+def test_a_repository_shows_its_images_newest_first_with_what_is_known(everywhere: World) -> None:
+    first, second = multi_arch("one"), multi_arch("two")
+    everywhere.push(first, "v1.0.0")
+    everywhere.push(first, "latest")
+    everywhere.scan(first)
+    everywhere.work()
+    then = everywhere.clock()
+    everywhere.clock.advance(hours=1)
+    everywhere.push(second, "v1.1.0")
+    everywhere.push(second, "latest")
+    everywhere.scan(second, {"high": 1, "critical": 2})
+    found = repository.repository(everywhere.stack, named(everywhere, PLACE))
+    new, old = found["images"]
+    assert (new["digest"], new["tags"], new["former_tags"]) == (second.digest, ["v1.1.0", "latest"], [])
+    assert (old["digest"], old["tags"], old["former_tags"]) == (first.digest, ["v1.0.0"], ["latest"])
+    assert new["platforms"] == ["linux/amd64", "linux/arm64"]
+    assert new["size"] == sum(second.manifests[c.digest].size or 0 for c in second.root.platform_children)
+    assert new["verified"]["verdict"] == "passed"
+    assert new["scan"] == {"status": "complete", "counts": {"critical": 2, "high": 1}}
+    assert new["decisions"][0]["gate"] == "scan"
+    assert old["released"] == ["prod"]
+    assert old["decisions"][0]["verdict"] == "promoted"
+    lanes = {lane["tag"]: lane["bars"] for lane in found["timeline"]["lanes"]}
+    assert [bar["digest"] for bar in lanes["latest"]] == [first.digest, second.digest]
+    assert lanes["latest"][0]["to"] == lanes["latest"][1]["from"]
+    assert lanes["latest"][1]["moved"]
+    past = repository.repository(everywhere.stack, named(everywhere, PLACE), at=then)
+    (only,) = past["images"]
+    assert (only["digest"], only["tags"]) == (first.digest, ["v1.0.0", "latest"])
+    assert {e["environment"]: bool(e["release"]) for e in past["environments"]} == {"dev": False, "prod": True}
+
+
+def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: World) -> None:
+    base = layer("base")
+    app = index(*(image(base, f"app {a}", architecture=a, labels={"<b>": "<script>"}) for a in ("amd64", "arm64")))
+    other = index(*(image(base, f"new {a}", architecture=a) for a in ("amd64", "arm64")))
+    everywhere.push(app, "v1.0.0")
+    everywhere.push(signature(app), None)
+    everywhere.push(other, "v1.1.0")
+    for child in app.root.platform_children:
+        report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), everywhere.clock())
+        everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
+    everywhere.adapters.evaluator.digest(app.digest)
+    found = image_view.image(everywhere.stack, named(everywhere, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
+    assert found["graph"]["kind"] == "index"
+    assert [c["platform"] for c in found["graph"]["children"]] == ["linux/amd64", "linux/arm64"]
+    assert [r["kind"] for r in found["graph"]["referrers"]] == ["signature"]
+    first = found["layers"][0]["layers"]
+    assert first[0]["digest"] == base.digest
+    assert first[0]["shared_with"] == ["v1.1.0"]
+    assert first[1]["shared_with"] == []
+    assert found["findings"] == [
+        {
+            "id": "CVE-2026-1",
+            "severity": "high",
+            "packages": ["openssl"],
+            "fixable": None,
+            "platforms": ["linux/amd64", "linux/arm64"],
+        }
+    ]
+    assert found["config"]["linux/amd64"]["labels"] == {"<b>": "<script>"}
+    assert found["locations"][0]["environment"] == "dev"
+    assert found["costs"][0]["registry"] == str(DEV.registry)
+
+
+def test_an_image_that_is_gone_is_shown_as_it_was_recorded(world: World) -> None:
+    app = multi_arch()
+    world.push(app, "v1.0.0")
+    held = world.registries.held(DEV)
+    held.manifests.clear()
+    held.tags.clear()
+    world.archive.objects.clear()
+    found = image_view.image(world.stack, named(world, f"{PLACE}@{app.digest}"), app.digest, Prices.load())
+    assert "there is no image" in found["gone"]
+    assert found["verified"]["verdict"] == "passed"
+    assert found["history"][0]["tag"] == "v1.0.0"
+
+
+def test_two_images_are_compared_by_layers_packages_configuration_and_size(world: World) -> None:
+    base = layer("base")
+    one = image(base, "app 1", labels={"version": "1", "old": "x"})
+    two = image(base, "app 2, larger", labels={"version": "2"})
+    for built, tag, packages in ((one, "v1.0.0", {"a": "1", "b": "1"}), (two, "v1.1.0", {"a": "2", "c": "1"})):
+        world.push(built, tag)
+        document = json.dumps({"packages": [{"name": n, "versionInfo": v} for n, v in packages.items()]})
+        world.push(sbom(built, document), None)
+    sides = [diff.Side.of(world.stack, t, DEV, b.digest) for t, b in (("one", one), ("two", two))]
+    found = diff.diff(world.stack, *sides)
+    (pair,) = found["each"]
+    assert [each["digest"] for each in pair["layers"]["kept"]] == [base.digest]
+    assert len(pair["layers"]["added"]) == len(pair["layers"]["removed"]) == 1
+    assert pair["config"]["changed"] == {"label version": ["1", "2"]}
+    assert pair["config"]["removed"] == {"label old": "x"}
+    assert pair["packages"] == {"added": {"c": "1"}, "removed": {"b": "1"}, "changed": {"a": ["1", "2"]}}
+    assert found["size"] == (two.root.size or 0) - (one.root.size or 0)
+    assert found["findings"]["scanned"] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("query", "because"),
+    [
+        ("CVE-2026-1", "CVE-2026-1 (high) in openssl"),
+        ("openssl", "CVE-2026-1 (high) in openssl"),
+        ("v1.0.0-abc1234", "its tag v1.0.0-abc1234"),
+        ("abc1234", "its tag names the commit abc1234"),
+        ("abc1234def567890abc1234def567890abc12345", "its tag names the commit abc1234"),
+        ("v1.0*", "its tag v1.0.0-abc1234"),
+    ],
+)
+def test_find_knows_findings_packages_commits_and_tags(everywhere: World, query: str, because: str) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0-abc1234")
+    everywhere.push(multi_arch("other"), "v2.0.0")
+    for child in app.root.platform_children:
+        report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), everywhere.clock())
+        everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
+    everywhere.adapters.evaluator.digest(app.digest)
+    everywhere.work()
+    found = find.find(everywhere.stack, query)
+    assert {row["digest"] for row in found["images"]} == {app.digest}
+    released, pushed = found["images"]
+    assert (released["environment"], released["released"], len(released["registries"])) == ("prod", True, 2)
+    assert (pushed["environment"], pushed["released"]) == ("dev", False)
+    assert because in released["because"]
+
+
+def test_find_takes_digests_and_people(everywhere: World) -> None:
+    app = multi_arch()
+    everywhere.push(app, "v1.0.0")
+    everywhere.scan(app)
+    everywhere.work()
+    assert everywhere.run("recall", f"{PLACE}@{app.digest}", "--because", "bad").exit_code == 0
+    for query in (app.digest, app.digest[:19], app.digest[7:20], app.root.platform_children[0].digest):
+        assert {row["digest"] for row in find.find(everywhere.stack, query)["images"]} == {app.digest}, query
+    (prod, _) = find.find(everywhere.stack, "ana")["images"]
+    assert prod["because"] == ["recalled by ana"]
+    assert find.find(everywhere.stack, "nobody")["images"] == []
+
+
+def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: World) -> None:
+    app = image("app")
+    world.push(app, "v1.0.0")
+    report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), world.clock())
+    world.service("record_scan").record(DEV, app.digest, report, Via.EVENT)
+    assert find.find(world.stack, "CVE-2026-1")["images"]
+    world.clock.advance(hours=1)
+    world.scan(app)
+    assert find.find(world.stack, "CVE-2026-1")["images"] == []
+
+
+def test_why_tells_what_another_policy_would_say(world: World) -> None:
+    app = multi_arch()
+    world.push(app, "v1.0.0")
+    world.scan(app, {"critical": 1})
+    assert why.why(world.stack, f"{PLACE}:v1.0.0", "prod")["verdict"] == "failed"
+    lenient = world.policy.raw.decode().replace("critical: 0", "critical: 5")
+    told = why.why(why.with_policy(world.stack, lenient), f"{PLACE}:v1.0.0", "prod")
+    assert told["verdict"] == "waiting"
+    assert next(g for g in told["gates"] if g["name"] == "scan")["verdict"] == "passed"
+
+
+def test_cost_and_lists_go_by_the_last_sweep(everywhere: World) -> None:
+    everywhere.push(multi_arch(), "v1.0.0")
+    data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
+    everywhere.state.put(StateChange(SWEEP, str(DEV), 0, data))
+    found = cost.cost(everywhere.stack, Prices.load())
+    (row,) = found["repositories"]
+    assert (row["repository"], row["environment"], row["bytes"]) == (NAME, "dev", 5_000_000_000)
+    assert row["usd_per_month"] == pytest.approx(0.45)
+    months = cost.cost(everywhere.stack, Prices.load(), months=2)["repositories"][0]["months"]
+    assert [m["at"] for m in months] == ["2026-10-01", "2026-11-01", "2026-11-16"]
+    assert months[0]["bytes"] == 0
+    assert months[2]["bytes"] > 0
+    assert [e["environment"] for e in listing.environments(everywhere.stack)] == ["dev", "prod"]
+    assert [r["repository"] for r in listing.repositories(everywhere.stack, "dev")] == [NAME]
+    assert listing.images(everywhere.stack, DEV)[0]["tags"] == ["v1.0.0"]
+    assert health.health(everywhere.stack, "tallyman", Prices.load())["sweeps"]["repositories"] == 1
