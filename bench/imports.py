@@ -25,7 +25,7 @@ FURTHER = """
 import aws_lambda_powertools.utilities.batch
 from tallyman import bootstrap
 adapters = bootstrap.started("record_push")
-bootstrap.services.record_push(adapters)
+bootstrap.Services(adapters).record_push
 [adapters.clients.get(s) for s in ("s3", "sqs", "sns", "events")]
 """
 WITH_FURTHER = "record_push and four more clients"

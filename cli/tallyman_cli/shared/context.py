@@ -136,7 +136,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     """
     from tallyman.adapters.files import policy_file
     from tallyman.bootstrap.people import open_stack
-    from tallyman.bootstrap.services import retention_needs
+    from tallyman.bootstrap.services import retention_inputs
     from tallyman_cli.shared.aws import Reconciler, find_stack
     from tallyman_cli.shared.own_clients import PeopleClients
 
@@ -160,7 +160,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         promoter=adapters.clients.promoter,
         guards=adapters.guards,
         clients=lambda: adapters.clients,
-        needs=lambda judged_by: retention_needs(adapters, judged_by),
+        needs=lambda judged_by: retention_inputs(adapters, judged_by),
         lifecycle=lambda place: adapters.lifecycle.text(place),
         remover=adapters.remover,
     )

@@ -10,8 +10,9 @@ from support.stacks.templates import FUNCTIONS, ROOT, actions, hub, listed, logi
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 from tallyman.adapters.aws.rollouts import LambdaRollOuts
+from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.adapters import Adapters
-from tallyman.bootstrap.services import SERVICES, retention_needs
+from tallyman.bootstrap.services import Services, retention_inputs
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
 
@@ -195,7 +196,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     assert writes(actions(push), "ecr") == writes(actions(role("promote_image")), "ecr") - {"StartImageScan"}
 
 
-def unmade(monkeypatch: pytest.MonkeyPatch) -> Adapters:
+def unmade() -> Adapters:
     """Adapters that are made when they are first asked for, and reach nothing."""
     settings = Settings(
         stack="tallyman",
@@ -204,7 +205,6 @@ def unmade(monkeypatch: pytest.MonkeyPatch) -> Adapters:
         **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
         **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
     )
-    monkeypatch.setattr("tallyman.bootstrap.services.publish", lambda *adapters: None)
     return Adapters(settings, MagicMock(spec=Clients))
 
 
@@ -214,10 +214,10 @@ def permissions(adapters: Adapters) -> set[str]:
     return {action for adapter in made for action in getattr(adapter, "PERMISSIONS", ())}
 
 
-def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def declared(name: str) -> set[str]:
     """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
-    adapters = unmade(monkeypatch)
-    SERVICES[name](adapters)
+    adapters = unmade()
+    (sweeping if name == "reconcile" else REACTIONS[name])(Services(adapters))
     if FUNCTIONS[name]:
         assert adapters.dead_letters
     found = permissions(adapters)
@@ -226,14 +226,14 @@ def declared(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str) -> None:
     runtime = RUNTIME | (POLLING if FUNCTIONS[name] else set())
-    assert actions(role(name)) - runtime == declared(name, monkeypatch)
+    assert actions(role(name)) - runtime == declared(name)
 
 
 def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapters = unmade(monkeypatch)
-    retention_needs(adapters)
+    adapters = unmade()
+    retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle
     statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
@@ -244,8 +244,8 @@ def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: 
 
 
 def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapters = unmade(monkeypatch)
-    retention_needs(adapters)
+    adapters = unmade()
+    retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle
     assert adapters.view
     assert adapters.guards
@@ -254,7 +254,7 @@ def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(m
     roles = of_type(spoke(), "AWS::IAM::Role")
     assert actions(roles["PeopleRole"]) == reading
     assert not writes(reading, "ecr")
-    changing = unmade(monkeypatch)
+    changing = unmade()
     assert changing.target
     assert changing.remover
     keys = {"kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -20,15 +19,15 @@ from support.fakes.ports import (
     FakeSigning,
     FakeState,
 )
+from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, Built, push_event
 from tallyman.adapters.files import policy_file
-from tallyman.bootstrap.services import SERVICES
+from tallyman.bootstrap.services import Services
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.deciding.evaluator import Evaluator
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
 
@@ -88,14 +87,11 @@ class World:
         )
 
     @property
-    def adapters(self) -> Any:
+    def ports(self) -> FakePorts:
         """What bootstrap builds services from, with fakes."""
-        evaluator = Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
-        return SimpleNamespace(
+        return FakePorts(
             policy=self.policy,
-            source=self.registries,
-            view=self.registries,
-            target=self.registries,
+            clock=self.clock,
             ledger=self.ledger,
             state=self.state,
             archive=self.archive,
@@ -105,9 +101,13 @@ class World:
             people=self.people,
             signing=self.signing,
             layer_uploads=self.registries,
-            evaluator=evaluator,
-            clock=self.clock,
+            **registry_ports(self.registries),
         )
+
+    @property
+    def services(self) -> Services:
+        """The services of one process."""
+        return services(self.ports)
 
     def run(self, *arguments: str, **environment: str) -> Result:
         """The command with these arguments."""
@@ -134,11 +134,11 @@ class World:
         for digest in [c.digest for c in built.root.platform_children] or [built.digest]:
             report = ScanReport("complete", counts or {}, completed_at=self.clock())
             self.service("record_scan").record(place, digest, report, Via.EVENT)
-            self.adapters.evaluator.digest(digest)
+            self.services.evaluator.digest(digest)
 
     def service(self, name: str) -> Any:
         """The service behind a function, wired as bootstrap wires it."""
-        return SERVICES[name](self.adapters)
+        return getattr(self.services, name)
 
     def work(self) -> None:
         """The functions take up what is in their queues."""

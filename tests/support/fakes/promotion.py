@@ -9,33 +9,25 @@ from typing import Any
 from support.fakes.ports import (
     CrashAfter,
     FakeAnnouncements,
-    FakeArchive,
     FakeClock,
     FakeHints,
     FakeLedger,
     FakeNotices,
-    FakePeople,
     FakeRegistries,
     FakeSigning,
     FakeState,
 )
 from support.fakes.recording import policy
+from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, PROD, PROD_SA, Built, image, push_event, verified
+from tallyman.bootstrap.services import Services
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.services.deciding.evaluator import Evaluator, pending_partition
-from tallyman.services.deciding.read_signing import ReadSigning
-from tallyman.services.promotion.creations import Creations
 from tallyman.services.promotion.promote_image import PromoteImage
-from tallyman.services.promotion.targets import Targets
-from tallyman.services.recording.record_call import RecordCall
-from tallyman.services.recording.record_command import RecordCommand
-from tallyman.services.recording.record_image import RecordImage
-from tallyman.services.recording.record_push import RecordPush
-from tallyman.services.releases.pointer import Releases, release_partition
-from tallyman.services.releases.roll_back import RollBacks
+from tallyman.services.releases.pointer import release_partition
 
 PLACES = (PROD, PROD_SA)
 
@@ -60,56 +52,37 @@ class Harbour:
             self.registries.add(place)
         self.ledger = FakeLedger(self.state)
 
+    def ports(self) -> FakePorts:
+        """What the services of a process are given."""
+        return FakePorts(
+            policy=self.policy,
+            clock=self.clock,
+            ledger=self.ledger,
+            state=self.state,
+            hints=self.hints,
+            notices=self.notices,
+            announcements=self.announcements,
+            signing=self.signing,
+            **registry_ports(self.registries),
+        )
+
+    def services(self, crash: CrashAfter | None = None) -> Services:
+        """The services of one process; `crash` kills it. Waiting moves the clock on."""
+        return services(self.ports().crashing(crash), lambda seconds: self.clock.advance(seconds=seconds))
+
     def worker(self, crash: CrashAfter | None = None) -> PromoteImage:
         """promote_image, as one process has it; `crash` kills it."""
-        wrap = (crash or CrashAfter()).wrap
-        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
-        hints, notices, announcements = wrap(self.hints), wrap(self.notices), wrap(self.announcements)
-        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
-        creations = Creations(self.policy, registries, registries, state, self.clock)
-        targets = Targets(self.policy, registries, registries, creations, ledger, self.clock)
-        releases = Releases(self.policy, ledger, state, announcements, self.clock)
-
-        def sleep(seconds: float) -> None:
-            self.clock.advance(seconds=seconds)
-
-        back = RollBacks(self.policy, registries, ledger, state, hints, releases, self.clock, sleep)
-        return PromoteImage(
-            policy=self.policy,
-            source=registries,
-            target=registries,
-            targets=targets,
-            ledger=ledger,
-            state=state,
-            hints=hints,
-            evaluator=evaluator,
-            releases=releases,
-            clock=self.clock,
-            roll_backs=back,
-            sleep=sleep,
-            signing=ReadSigning(self.policy, self.signing, ledger, self.clock),
-        )
+        return self.services(crash).promote_image
 
     @property
     def evaluator(self) -> Evaluator:
-        return Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)
+        return self.services().evaluator
 
     def push(self, built: Built, tag: str) -> Digest:
         """A push to dev, recorded and verified; the hint to promote it waits."""
         self.clock.advance(seconds=1)
         self.registries.push(DEV, built, tag)
-        images = RecordImage(
-            self.policy,
-            self.registries,
-            self.ledger,
-            self.state,
-            FakeArchive(),
-            self.notices,
-            self.evaluator,
-            self.clock,
-        )
-        calls = RecordCall(self.policy, self.ledger, images, self.clock)
-        record = RecordPush(self.policy, self.state, self.evaluator, images, calls, self.clock)
+        record = self.services().record_push
         for digest in built.manifests:
             event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
             record.handle(json.dumps(event))
@@ -182,16 +155,7 @@ def one() -> tuple[Harbour, Digest]:
 
 def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
     """A person asks; what is enqueued then is not taken up yet."""
-    record = RecordCommand(
-        harbour.policy,
-        harbour.ledger,
-        harbour.state,
-        FakePeople(),
-        harbour.hints,
-        harbour.notices,
-        harbour.evaluator,
-        harbour.clock,
-    )
     harbour.clock.advance(seconds=1)
     body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
-    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock())
+    record = harbour.services().record_command
+    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock()).text

@@ -18,6 +18,7 @@ from support.fakes.ports import (
     FakeState,
     FakeTrail,
 )
+from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row, history
@@ -25,13 +26,8 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.reconcile import Reconcile
-from tallyman.services.reconcile.sweep import Sweep
-from tallyman.services.reconcile.waiting import Waiting
-from tallyman.services.recording.record_call import RecordCall
-from tallyman.services.recording.record_image import RecordImage
 from tallyman.services.recording.record_push import RecordPush
 from tallyman.services.recording.record_scan import RecordScan
 
@@ -79,21 +75,23 @@ class World:
 
     def at_work(self, crash: CrashAfter | None = None) -> "Staff":
         """The services, as one process has them; `crash` kills it."""
-        wrap = (crash or CrashAfter()).wrap
-        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
-        hints, notices, archive = wrap(self.hints), wrap(self.notices), wrap(self.archive)
-        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
-        signing = ReadSigning(self.policy, self.signing, ledger, self.clock)
-        images = RecordImage(self.policy, registries, ledger, state, archive, notices, evaluator, self.clock, signing)
-        calls = RecordCall(self.policy, ledger, images, self.clock)
-        record = RecordPush(self.policy, state, evaluator, images, calls, self.clock)
-        scans = RecordScan(registries, ledger, archive, evaluator, self.clock)
-        waiting = Waiting(self.policy, registries, ledger, state, hints, evaluator, scans, self.clock)
-        sweep = Sweep(self.policy, registries, ledger, state, notices, images, waiting, self.clock)
-        trail = ReadTrail(wrap(self.trail), ledger, state, calls, self.clock)
-        return Staff(
-            record, scans, evaluator, Reconcile(self.policy, registries, state, sweep, waiting, trail, self.clock)
-        )
+        ports = FakePorts(
+            policy=self.policy,
+            clock=self.clock,
+            ledger=self.ledger,
+            state=self.state,
+            archive=self.archive,
+            hints=self.hints,
+            notices=self.notices,
+            signing=self.signing,
+            trail=self.trail,
+            **registry_ports(self.registries),
+        ).crashing(crash)
+        made = services(ports)
+        trail = ReadTrail(ports.trail, ports.ledger, ports.state, made.record_call, self.clock)
+        # without what looks after releases, and without test events
+        sweeps = Reconcile(self.policy, ports.view, ports.state, made.sweep, made.waiting, trail, self.clock)
+        return Staff(made.record_push, made.record_scan, made.evaluator, sweeps)
 
     def told(self, *events: Mapping[str, Any]) -> None:
         """record_push gets these events."""

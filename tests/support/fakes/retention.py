@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,10 @@ from support.fakes.ports import (
     FakeRegistries,
     FakeState,
 )
+from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, PROD, PROD_SA, Built, image
 from support.images.inventories import retention_policy
+from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Reading
@@ -26,7 +28,6 @@ from tallyman.services.retention.apply_retention import ApplyRetention
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.plan_retention import planned
-from tallyman.services.shared.lease import Leases
 
 ENFORCED = "{keep: [{newest: 2, of: semver}], grace: 0s, at_most: 100%, enforce: true}"
 
@@ -104,33 +105,35 @@ class Retaining:
         self.clock.advance(days=1)
         return found
 
+    def ports(self) -> FakePorts:
+        """What the services of a process are given."""
+        return FakePorts(
+            policy=self.policy,
+            clock=self.clock,
+            ledger=self.ledger,
+            state=self.state,
+            archive=self.archive,
+            hints=self.hints,
+            notices=self.notices,
+            replication=self.replication,
+            remover=self.remover,
+            usage_readings=self.usage,
+            **registry_ports(self.registries),
+        )
+
     def needs(self, wrap: Callable[[Any], Any] = lambda port: port) -> tuple[Needs, TakeInventory]:
-        registries, ledger, state = wrap(self.registries), wrap(self.ledger), wrap(self.state)
-        needs = Needs(self.policy, registries, ledger, state, self.replication, self.usage, self.clock)
-        return needs, TakeInventory(self.policy, registries, wrap(self.archive))
+        """What a plan is made with; `wrap`: around each port that could write."""
+        ports = self.ports()
+        wrapped = {name: wrap(getattr(ports, name)) for name in ("source", "ledger", "state", "archive")}
+        return retention_inputs(replace(ports, **wrapped), self.policy)
 
     def worker(self, crash: CrashAfter | None = None) -> ApplyRetention:
         """apply_retention, as one process has it; `crash` kills it."""
-        wrap = (crash or CrashAfter()).wrap
-        needs, inventories = self.needs(wrap)
-        return ApplyRetention(
-            self.policy,
-            inventories,
-            needs,
-            wrap(self.registries),
-            wrap(self.remover),
-            wrap(self.ledger),
-            wrap(self.state),
-            wrap(self.archive),
-            wrap(self.hints),
-            wrap(self.notices),
-            self.clock,
-            Leases(self.state, self.clock),
-        )
+        return services(self.ports().crashing(crash)).apply_retention
 
     def run(self, **hint: Any) -> str:
         """One run over the repository of dev."""
-        return self.worker().handle(json.dumps({"repository": str(DEV), **hint}))
+        return self.worker().handle(json.dumps({"repository": str(DEV), **hint})).text
 
     def there(self) -> set[Digest]:
         """What dev holds."""

@@ -1,21 +1,22 @@
 """`tallyman retention` on fakes: a stack whose apply_retention works while a command waits."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from typer.testing import CliRunner, Result
 
 from support.fakes.cli_stack import World
 from support.fakes.retention import ENFORCED, FakeRemover, FakeReplication, FakeUsage
+from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, Built, image
 from support.images.inventories import retention_policy
+from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.usage import Use
-from tallyman.services.retention.apply_retention import ApplyRetention
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
-from tallyman.services.shared.lease import Leases
 from tallyman_cli.main import app
 
 REPOSITORY = f"dev/{DEV.name}"
@@ -42,9 +43,11 @@ class Keeper:
 
     def needs(self, policy: Policy) -> tuple[Needs, TakeInventory]:
         """What plans by this policy are made with."""
-        w = self.world
-        needs = Needs(policy, w.registries, w.ledger, w.state, self.replication, self.usage, w.clock)
-        return needs, TakeInventory(policy, w.registries, w.archive)
+        return retention_inputs(self.ports(), policy)
+
+    def ports(self) -> FakePorts:
+        """The ports of the stack, with those of retention."""
+        return replace(self.world.ports, replication=self.replication, usage_readings=self.usage, remover=self.remover)
 
     def push(self, tag: str | None, built: Built | None = None) -> Digest:
         """An image that was pushed a day after the one before."""
@@ -81,18 +84,4 @@ class Keeper:
             return
         for queue, body, _ in w.hints.take():
             assert queue == "retention"
-            needs, inventories = self.needs(w.policy)
-            ApplyRetention(
-                w.policy,
-                inventories,
-                needs,
-                w.registries,
-                self.remover,
-                w.ledger,
-                w.state,
-                w.archive,
-                w.hints,
-                w.notices,
-                w.clock,
-                Leases(w.state, w.clock),
-            ).handle(json.dumps(body))
+            services(self.ports()).apply_retention.handle(json.dumps(body))

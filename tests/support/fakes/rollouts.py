@@ -7,6 +7,7 @@ from typing import Any
 
 from support.fakes.ports import CrashAfter, FakeAnnouncements, FakeHints, FakeLedger, FakeNotices, FakeState
 from support.fakes.registries import FakeRegistries
+from support.fakes.wiring import FakePorts, services
 from support.images import builders as b
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Registry
@@ -77,17 +78,17 @@ class World:
 
     def worker(self, crash: CrashAfter | None = None) -> RollOutReleases:
         """roll_out, as one process has it; `crash` kills it."""
-        wrap = (crash or CrashAfter()).wrap
-        return RollOutReleases(
-            self.policy,
-            wrap(self.source),
-            wrap(self.fleet),
-            wrap(self.ledger),
-            wrap(self.state),
-            wrap(self.hints),
-            wrap(self.notices),
-            self.clock,
+        ports = FakePorts(
+            policy=self.policy,
+            clock=self.clock,
+            source=self.source,
+            rollouts=self.fleet,
+            ledger=self.ledger,
+            state=self.state,
+            hints=self.hints,
+            notices=self.notices,
         )
+        return services(ports.crashing(crash)).roll_out
 
     def release(self, name: str) -> None:
         item = self.state.get("REL#prod", NAME)

@@ -1,4 +1,4 @@
-"""Who may import whom: functions, cli → bootstrap → adapters, services → ports → domain → errors → stdlib."""
+"""Who may import whom: functions → runtime → bootstrap → adapters, services → ports → domain → errors → stdlib."""
 
 import ast
 import sys
@@ -22,7 +22,8 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"domain", "errors"}, set()),
     "adapters": ({"ports", "domain", "errors", "settings"}, ADAPTED),
     "bootstrap": ({"adapters", "services", "ports", "domain", "errors", "settings"}, ADAPTED),
-    "functions": ({"bootstrap", "services", "ports", "domain", "errors", "settings"}, {"aws_lambda_powertools"}),
+    "runtime": ({"bootstrap", "ports"}, {"aws_lambda_powertools"}),
+    "functions": ({"runtime"}, set()),
     "local": ({"domain", "errors"}, {"*"}),
     "cli": ({"bootstrap", "services", "ports", "domain", "errors", "settings", "adapters"}, {"*"}),
 }

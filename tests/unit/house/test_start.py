@@ -8,7 +8,6 @@ import pytest
 from support.images.builders import DEV
 from tallyman import bootstrap
 from tallyman.adapters.aws.clients import Clients
-from tallyman.bootstrap.services import SERVICES
 from tallyman.errors import NotAllowed
 from tallyman.settings import Settings
 
@@ -50,7 +49,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return services
 
 
-@pytest.mark.parametrize("function", [name for name in SERVICES if name != "reconcile"])
+@pytest.mark.parametrize("function", bootstrap.REACTIONS)
 def test_an_import_makes_the_clients_that_every_message_needs_and_no_other(function: str, made: list[str]) -> None:
     bootstrap.reaction(function, SETTINGS)
     assert made == (["dynamodb"] if function == "record_command" else ["dynamodb", "ecr"])

@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
-from support.fakes.ports import FakeArchive
 from support.fakes.promotion import PLACES, Harbour, command
 from support.fakes.recording import policy
+from support.fakes.wiring import services
 from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
@@ -18,14 +19,9 @@ from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
 from tallyman.ports.records import StateChange
 from tallyman.services.deciding.noncompliant import watch_partition, would_not_pass
-from tallyman.services.deciding.recall_impact import Consequences
-from tallyman.services.reconcile.push_protection import Guarded
-from tallyman.services.reconcile.rejudge import Released, Watched
+from tallyman.services.reconcile.rejudge import Watched
 from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.reconcile.unfinished_rollouts import Unfinished
-from tallyman.services.reconcile.waiting import Waiting
-from tallyman.services.recording.record_scan import RecordScan
-from tallyman.services.releases.pointer import Releases, release_partition
+from tallyman.services.releases.pointer import release_partition
 
 
 class World(Harbour):
@@ -45,30 +41,11 @@ class World(Harbour):
     def sweep(self) -> Watched:
         """One run by the clock."""
         self.clock.advance(minutes=15)
-        evaluator = self.evaluator
-        scans = RecordScan(self.registries, self.ledger, FakeArchive(), evaluator, self.clock)
-        waiting = Waiting(
-            self.policy, self.registries, self.ledger, self.state, self.hints, evaluator, scans, self.clock
-        )
-        releases = Releases(self.policy, self.ledger, self.state, self.announcements, self.clock)
-        guarded = Guarded(self.policy, self, self.state, self.notices, self.clock)
-        consequences = Consequences(self.policy, self.ledger, self.state, self)
-        unfinished = Unfinished(self.policy, self.state, self.hints, waiting, self.clock)
-        released = Released(
-            self.policy,
-            self.state,
-            self.notices,
-            evaluator,
-            releases,
-            waiting,
-            guarded,
-            consequences,
-            unfinished,
-            self.clock,
-        )
+        made = services(replace(self.ports(), guards=self, usage=self))
+        released = made.released
         self.troubles = []
         found = released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0)
-        guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
+        released.guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
         return found
 
     def told(self, kind: str) -> list[str]:

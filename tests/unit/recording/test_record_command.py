@@ -8,13 +8,13 @@ import pytest
 
 from support.fakes.gate_cases import APP, LATER, NAME, policy_of
 from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeNotices, FakePeople, FakeState
+from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, pushed
 from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage
 from tallyman.ports.records import StateChange
-from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.recording.record_command import RecordCommand
 
@@ -49,14 +49,19 @@ class World:
         self.service().evaluator.digest(APP)
 
     def service(self, crash: CrashAfter | None = None) -> RecordCommand:
-        wrap = crash.wrap if crash else lambda port: port
-        ports = [wrap(p) for p in (self.ledger, self.state, self.people, self.hints, self.notices)]
-        ledger, state, people, hints, notices = ports
-        evaluator = Evaluator(self.policy, ledger, state, hints, notices, self.clock)
-        return RecordCommand(self.policy, ledger, state, people, hints, notices, evaluator, self.clock)
+        ports = FakePorts(
+            policy=self.policy,
+            clock=self.clock,
+            ledger=self.ledger,
+            state=self.state,
+            people=self.people,
+            hints=self.hints,
+            notices=self.notices,
+        )
+        return services(ports.crashing(crash)).record_command
 
     def handle(self, body: str, crash: CrashAfter | None = None) -> str:
-        return self.service(crash).handle(body, SENDER, LATER)
+        return self.service(crash).handle(body, SENDER, LATER).text
 
     @property
     def summary(self) -> Any:

@@ -68,7 +68,7 @@ def test_what_goes_on_in_another_run_goes_by_the_policy_whose_plan_was_shown() -
     world = Retaining()
     world.versions(3)
     asked = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
-    outcome = world.worker().handle(json.dumps(asked), lambda: 5.0)
+    outcome = world.worker().handle(json.dumps(asked), lambda: 5.0).text
     assert outcome.endswith("goes on in another run")
     (going_on,) = world.hints.to("retention")
     assert going_on == asked | {"round": 1}
@@ -81,7 +81,7 @@ def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.M
     hint: dict[str, Any] | None = {"repository": str(DEV), "request": "r1", "policy": str(world.policy.digest)}
     rounds, outcome = 0, ""
     while hint is not None:
-        outcome, rounds = world.worker().handle(json.dumps(hint), lambda: 5.0), rounds + 1
+        outcome, rounds = world.worker().handle(json.dumps(hint), lambda: 5.0).text, rounds + 1
         assert rounds <= 4
         hint = world.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
     assert rounds == 4
@@ -225,7 +225,7 @@ def test_what_delete_replication_would_remove_elsewhere_stays() -> None:
 
 def test_the_schedule_asks_for_every_repository_that_enforces() -> None:
     world = Retaining()
-    assert world.worker().handle('{"all": true}') == "3 repositories to look at"
+    assert world.worker().handle('{"all": true}').text == "3 repositories to look at"
     assert {body["repository"] for _, body, _ in world.hints.take()} >= {str(DEV), str(PROD)}
 
 
@@ -254,5 +254,5 @@ def test_what_is_no_hint_is_a_bad_message(body: str) -> None:
 def test_a_repository_that_is_gone_is_nothing_to_do() -> None:
     world = Retaining()
     hint = {"repository": "111111111111/us-east-2/rocketseat/nothing-here"}
-    assert "no such repository" in world.worker().handle(json.dumps(hint))
+    assert "no such repository" in world.worker().handle(json.dumps(hint)).text
     assert timedelta(0) == world.policy.repository(DEV.name).retention.grace

@@ -108,7 +108,7 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: W
     for child in app.root.platform_children:
         report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), everywhere.clock())
         everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
-    everywhere.adapters.evaluator.digest(app.digest)
+    everywhere.services.evaluator.digest(app.digest)
     found = image_view.image(everywhere.stack, named(everywhere, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
     assert found["graph"]["kind"] == "index"
     assert [c["platform"] for c in found["graph"]["children"]] == ["linux/amd64", "linux/arm64"]
@@ -182,7 +182,7 @@ def test_find_knows_findings_packages_commits_and_tags(everywhere: World, query:
     for child in app.root.platform_children:
         report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), everywhere.clock())
         everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
-    everywhere.adapters.evaluator.digest(app.digest)
+    everywhere.services.evaluator.digest(app.digest)
     everywhere.work()
     found = find.find(everywhere.stack, query)
     assert {row["digest"] for row in found["images"]} == {app.digest}

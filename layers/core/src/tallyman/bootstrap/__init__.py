@@ -1,50 +1,50 @@
 """Wires adapters into services: the only place that knows both. Handlers start here, the command line in `people`."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tallyman.adapters.aws.sqs import DeadLetters
 from tallyman.bootstrap.adapters import Adapters
-from tallyman.bootstrap.services import SERVICES, reconcile
+from tallyman.bootstrap.services import Services
 from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
+from tallyman.ports.reactions import Message, Outcome, OutcomeKind
 from tallyman.settings import Settings
 from tallyman.values import value
 
-MARGIN = 10.0
-"""Seconds of a run that work leaves for writing down how far it came."""
+React = Callable[[Message], Outcome]
+Sweep = Callable[[Mapping[str, Any], str, Deadline], dict[str, Any]]
 
 
 @value
 class Reaction:
-    """A service at its queue: what will never succeed goes to the dead-letter queue with its reason, and is done."""
+    """A service at its queue: a message that can never succeed goes to the dead-letter queue with its reason."""
 
     function: str
-    service: Any
+    react: React
     dead_letters: DeadLetters
 
-    def __call__(self, body: str, *handed: object) -> str:
-        """The word for the log. Raises what is worth another try; anything unforeseen is."""
+    def __call__(self, message: Message) -> Outcome:
+        """Handle one message. Raises what is worth another try; anything unforeseen is."""
         try:
-            outcome: str = self.service.handle(body, *handed)
-            return outcome
+            return self.react(message)
         except TallymanError as error:
             if error.retryable:
                 raise
-            self.dead_letters.send(body, str(error), type(error).__name__, self.function)
-            return f"dead letter: {type(error).__name__}: {error}"
+            reason = type(error).__name__
+            self.dead_letters.send(message.body, str(error), reason, self.function)
+            return Outcome(OutcomeKind.DEAD_LETTER, f"dead letter: {reason}: {error}")
 
 
 def reaction(function: str, settings: Settings | None = None) -> Reaction:
     """The reaction of a function, wired for real. Reads the policy and makes its first clients; opens no connection."""
     adapters = started(function, settings)
-    return Reaction(function, SERVICES[function](adapters), adapters.dead_letters)
+    return Reaction(function, REACTIONS[function](Services(adapters)), adapters.dead_letters)
 
 
-def reconciler(settings: Settings | None = None) -> Any:
-    """What functions/reconcile runs: `run(event, request id, deadline)`, wired for real."""
-    return reconcile(started("reconcile", settings)).run
+def reconciler(settings: Settings | None = None) -> Sweep:
+    """What functions/reconcile runs: `(event, request id, deadline)` to its report (see `Reconcile.run`)."""
+    return sweeping(Services(started("reconcile", settings)))
 
 
 def started(function: str, settings: Settings | None = None) -> Adapters:
@@ -58,11 +58,69 @@ def started(function: str, settings: Settings | None = None) -> Adapters:
     return adapters
 
 
-def deadline(remaining_millis: Callable[[], int]) -> Deadline:
-    """The seconds that work may use, from what Lambda says is left of the run."""
-    return lambda: remaining_millis() / 1000 - MARGIN
+def _record_push(services: Services) -> React:
+    service = services.record_push
+    return lambda message: Outcome.handled(service.handle(message.body))
 
 
-def sent(timestamp: str | None) -> datetime:
-    """When SQS took a message, from its attribute SentTimestamp (milliseconds since 1970)."""
-    return datetime.fromtimestamp(int(timestamp or 0) / 1000, UTC)
+def _verify_digest(services: Services) -> React:
+    service = services.verify_digest
+    return lambda message: Outcome.handled(service.handle(message.body, message.left))
+
+
+def _record_scan(services: Services) -> React:
+    service = services.record_scan
+    return lambda message: Outcome.handled(service.handle(message.body))
+
+
+def _record_command(services: Services) -> React:
+    service = services.record_command
+    return lambda message: service.handle(message.body, message.sender, message.sent)
+
+
+def _promote_image(services: Services) -> React:
+    policy, service = services.policy_in_force, services.promote_image
+
+    def react(message: Message) -> Outcome:
+        policy.ensure()
+        return Outcome.handled(service.handle(message.body, message.left))
+
+    return react
+
+
+def _apply_retention(services: Services) -> React:
+    policy, service = services.policy_in_force, services.apply_retention
+
+    def react(message: Message) -> Outcome:
+        policy.ensure()
+        return service.handle(message.body, message.left)
+
+    return react
+
+
+def _roll_out(services: Services) -> React:
+    service = services.roll_out
+    return lambda message: Outcome.handled(service.handle(message.body))
+
+
+def sweeping(services: Services) -> Sweep:
+    """The service behind functions/reconcile."""
+    policy, service = services.policy_in_force, services.reconcile
+
+    def run(event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
+        policy.ensure()
+        return service.run(event, request, left)
+
+    return run
+
+
+REACTIONS: Mapping[str, Callable[[Services], React]] = {
+    "record_push": _record_push,
+    "verify_digest": _verify_digest,
+    "record_scan": _record_scan,
+    "record_command": _record_command,
+    "promote_image": _promote_image,
+    "apply_retention": _apply_retention,
+    "roll_out": _roll_out,
+}
+"""The functions that react to messages, and what builds the reaction of each. `reconcile` is run by the clock."""

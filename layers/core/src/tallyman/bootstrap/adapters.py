@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tallyman.adapters.aws import s3, sqs
 from tallyman.adapters.aws.clients import Clients
@@ -12,8 +12,23 @@ from tallyman.adapters.files import policy_file
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
-from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.ports.copying import LayerUploads
+from tallyman.ports.messages import People, RegistryBuses
+from tallyman.ports.registries import (
+    Guards,
+    ImageRemover,
+    ImageSource,
+    ImageTarget,
+    RegistryView,
+    Replication,
+    SigningView,
+    Trail,
+)
+from tallyman.ports.running import RollOuts, Usage, UsageReadings
 from tallyman.settings import Settings
+
+if TYPE_CHECKING:
+    from tallyman.adapters.ecr.lifecycle import EcrLifecycle
 
 
 def now() -> datetime:
@@ -64,20 +79,20 @@ class Adapters:
         return BusAnnouncements(self.clients.later("events"), self.settings.require("bus"))
 
     @cached_property
-    def source(self) -> Any:
+    def source(self) -> ImageSource:
         from tallyman.adapters.ecr.source import EcrSource
         from tallyman.adapters.http.pooled import Http
 
         return EcrSource(self.clients, Http())
 
     @cached_property
-    def view(self) -> Any:
+    def view(self) -> RegistryView:
         from tallyman.adapters.ecr.view import EcrView
 
         return EcrView(self.clients)
 
     @cached_property
-    def target(self) -> Any:
+    def target(self) -> ImageTarget:
         from tallyman.adapters.ecr.registry_http import RegistryHttp
         from tallyman.adapters.ecr.target import EcrTarget
         from tallyman.adapters.http.pooled import Http
@@ -86,77 +101,73 @@ class Adapters:
         return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
 
     @cached_property
-    def layer_uploads(self) -> Any:
+    def layer_uploads(self) -> LayerUploads:
         from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         return EcrLayerUploads(self.clients)
 
     @cached_property
-    def trail(self) -> Any:
+    def trail(self) -> Trail:
         from tallyman.adapters.aws.cloudtrail import CloudTrail
 
         return CloudTrail(self.clients, self.settings.trail_rate)
 
     @cached_property
-    def people(self) -> Any:
+    def people(self) -> People:
         from tallyman.adapters.aws.iam import IamPeople
 
         return IamPeople(self.clients.later("iam"))
 
     @cached_property
-    def signing(self) -> Any:
+    def signing(self) -> SigningView:
         from tallyman.adapters.ecr.signing import EcrSigning
 
         return EcrSigning(self.clients)
 
     @cached_property
-    def guards(self) -> Any:
+    def guards(self) -> Guards:
         from tallyman.adapters.ecr.push_protection import EcrGuards
 
         return EcrGuards(self.clients)
 
     @cached_property
-    def usage(self) -> Any:
+    def usage(self) -> Usage:
         from tallyman.adapters.usage.running import EverySource
 
         return EverySource(self.clients)
 
     @cached_property
-    def usage_readings(self) -> Any:
+    def usage_readings(self) -> UsageReadings:
         from tallyman.adapters.usage.references import EveryNeed
 
         return EveryNeed(self.clients)
 
     @cached_property
-    def lifecycle(self) -> Any:
+    def lifecycle(self) -> "EcrLifecycle":
         from tallyman.adapters.ecr.lifecycle import EcrLifecycle
 
         return EcrLifecycle(self.clients)
 
     @cached_property
-    def remover(self) -> Any:
+    def remover(self) -> ImageRemover:
         from tallyman.adapters.ecr.remover import EcrRemover
 
         return EcrRemover(self.clients)
 
     @cached_property
-    def replication(self) -> Any:
+    def replication(self) -> Replication:
         from tallyman.adapters.ecr.replication import EcrReplication
 
         return EcrReplication(self.clients)
 
     @cached_property
-    def rollouts(self) -> Any:
+    def rollouts(self) -> RollOuts:
         from tallyman.adapters.aws.rollouts import EveryRollOut
 
         return EveryRollOut(self.clients)
 
     @cached_property
-    def registry_buses(self) -> Any:
+    def registry_buses(self) -> RegistryBuses:
         from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 
         return EventBridgeBuses(self.clients, self.settings.require("stack"))
-
-    @cached_property
-    def evaluator(self) -> Evaluator:
-        return Evaluator(self.policy, self.ledger, self.state, self.hints, self.notices, self.clock)

@@ -1,205 +1,266 @@
-"""Builds the service behind each function out of adapters, and what it shares with people's commands."""
+"""Builds the services out of ports: the same wiring for the functions, for people's commands and for tests."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import partial
-from typing import Any
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from tallyman.bootstrap.adapters import Adapters
+from tallyman.bootstrap.ports import Ports
 from tallyman.domain.policy import Policy
-from tallyman.errors import RevisionConflict
-from tallyman.services.deciding.policy_in_force import publish
 
-
-def record_push(a: Adapters) -> Any:
-    """The service behind functions/record_push."""
-    from tallyman.services.recording.record_push import RecordPush
-
-    calls = record_call(a)
-    return RecordPush(a.policy, a.state, a.evaluator, calls.images, calls, a.clock)
-
-
-def record_call(a: Adapters) -> Any:
-    """What writes down calls, and with its `images` whatever is so of an image: for events, and for reconcile."""
-    from tallyman.services.recording.record_call import RecordCall
-    from tallyman.services.recording.record_image import RecordImage
-
-    ports = a.source, a.ledger, a.state, a.archive, a.notices, a.evaluator, a.clock
-    return RecordCall(a.policy, a.ledger, RecordImage(a.policy, *ports, read_signing(a)), a.clock)
-
-
-def read_signing(a: Adapters) -> Any:
-    """What reads ECR's managed signing, for the functions that ask registries."""
+if TYPE_CHECKING:
+    from tallyman.services.deciding.evaluator import Evaluator
+    from tallyman.services.deciding.policy_in_force import PolicyInForce
     from tallyman.services.deciding.read_signing import ReadSigning
-
-    return ReadSigning(a.policy, a.signing, a.ledger, a.clock)
-
-
-def verify_digest(a: Adapters) -> Any:
-    """The service behind functions/verify_digest."""
-    from tallyman.services.verification.verify_digest import VerifyDigest
-
-    return VerifyDigest(a.policy, a.source, a.ledger, a.state, a.evaluator, a.clock)
-
-
-def record_scan(a: Adapters) -> Any:
-    """The service behind functions/record_scan."""
-    from tallyman.services.recording.record_scan import RecordScan
-
-    return RecordScan(a.view, a.ledger, a.archive, a.evaluator, a.clock)
-
-
-def record_command(a: Adapters) -> Any:
-    """The service behind functions/record_command."""
-    from tallyman.services.recording.record_command import RecordCommand
-
-    return RecordCommand(a.policy, a.ledger, a.state, a.people, a.hints, a.notices, a.evaluator, a.clock)
-
-
-def promote_image(a: Adapters) -> Any:
-    """The service behind functions/promote_image."""
-    from tallyman.services.copying.parts import Parts
     from tallyman.services.promotion.creations import Creations
     from tallyman.services.promotion.promote_image import PromoteImage
     from tallyman.services.promotion.targets import Targets
+    from tallyman.services.reconcile.reconcile import Reconcile
+    from tallyman.services.reconcile.rejudge import Released
+    from tallyman.services.reconcile.sweep import Sweep
+    from tallyman.services.reconcile.waiting import Waiting
+    from tallyman.services.recording.record_call import RecordCall
+    from tallyman.services.recording.record_command import RecordCommand
+    from tallyman.services.recording.record_image import RecordImage
+    from tallyman.services.recording.record_push import RecordPush
+    from tallyman.services.recording.record_scan import RecordScan
+    from tallyman.services.recording.round_trip import RoundTrips
     from tallyman.services.releases.pointer import Releases
     from tallyman.services.releases.roll_back import RollBacks
+    from tallyman.services.releases.rollout import RollOutReleases
+    from tallyman.services.retention.apply_retention import ApplyRetention
+    from tallyman.services.retention.inputs import Needs
+    from tallyman.services.retention.inventory import TakeInventory
+    from tallyman.services.shared.lease import Leases
+    from tallyman.services.verification.verify_digest import VerifyDigest
 
-    creations = Creations(a.policy, a.view, a.target, a.state, a.clock)
-    targets = Targets(a.policy, a.view, a.source, creations, a.ledger, a.clock)
-    releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
-    back = RollBacks(a.policy, a.source, a.ledger, a.state, a.hints, releases, a.clock)
-    parts = Parts(a.layer_uploads, a.state, a.clock)
-    service = PromoteImage(
-        a.policy,
-        a.source,
-        a.target,
-        targets,
-        a.ledger,
-        a.state,
-        a.hints,
-        a.evaluator,
-        releases,
-        a.clock,
-        back,
-        parts=parts,
-        signing=read_signing(a),
-    )
-    return Publishing(a, service)
+Sleep = Callable[[float], None]
 
 
-def retention_needs(a: Adapters, policy: Policy | None = None) -> tuple[Any, Any]:
-    """What plans of retention are made with, by this policy: (needs, inventories). Neither writes."""
+def retention_inputs(ports: Ports, policy: Policy) -> "tuple[Needs, TakeInventory]":
+    """What plans of retention by this policy are made with. Neither writes."""
     from tallyman.services.retention.inputs import Needs
     from tallyman.services.retention.inventory import TakeInventory
 
-    policy = policy or a.policy
-    needs = Needs(policy, a.source, a.ledger, a.state, a.replication, a.usage_readings, a.clock)
-    return needs, TakeInventory(policy, a.source, a.archive)
+    needs = Needs(policy, ports.source, ports.ledger, ports.state, ports.replication, ports.usage_readings, ports.clock)
+    return needs, TakeInventory(policy, ports.source, ports.archive)
 
 
-def apply_retention(a: Adapters) -> Any:
-    """The service behind functions/apply_retention: the only one that holds what removes images."""
-    from tallyman.services.retention.apply_retention import ApplyRetention
-    from tallyman.services.shared.lease import Leases
+class Services:
+    """The services of one process, each built, with the ports that it needs, when it is first read.
 
-    needs, inventories = retention_needs(a)
-    leases = Leases(a.state, a.clock)
-    service = ApplyRetention(
-        a.policy,
-        inventories,
-        needs,
-        a.view,
-        a.remover,
-        a.ledger,
-        a.state,
-        a.archive,
-        a.hints,
-        a.notices,
-        a.clock,
-        leases,
-    )
-    return Publishing(a, service)
-
-
-def roll_out(a: Adapters) -> Any:
-    """The service behind functions/roll_out."""
-    from tallyman.services.releases.rollout import RollOutReleases
-
-    return RollOutReleases(a.policy, a.source, a.rollouts, a.ledger, a.state, a.hints, a.notices, a.clock)
-
-
-def reconcile(a: Adapters) -> Any:
-    """The service behind functions/reconcile."""
-    from tallyman.services.reconcile.read_trail import ReadTrail
-    from tallyman.services.reconcile.reconcile import Reconcile
-    from tallyman.services.reconcile.sweep import Sweep
-    from tallyman.services.reconcile.waiting import Waiting
-    from tallyman.services.recording.round_trip import RoundTrips
-
-    calls, scans = record_call(a), record_scan(a)
-    waiting = Waiting(a.policy, a.view, a.ledger, a.state, a.hints, a.evaluator, scans, a.clock, read_signing(a))
-    sweep = Sweep(a.policy, a.source, a.ledger, a.state, a.notices, calls.images, waiting, a.clock)
-    trail = ReadTrail(a.trail, a.ledger, a.state, calls, a.clock)
-    trips = RoundTrips(a.state, a.registry_buses, a.clock)
-    look_after = released(a, waiting)
-    return Publishing(a, Reconcile(a.policy, a.view, a.state, sweep, waiting, trail, a.clock, look_after, trips))
-
-
-def released(a: Adapters, waiting: Any) -> Any:
-    """What looks after what environments run, for reconcile."""
-    from tallyman.services.deciding.recall_impact import Consequences
-    from tallyman.services.reconcile.push_protection import Guarded
-    from tallyman.services.reconcile.rejudge import Released
-    from tallyman.services.reconcile.unfinished_rollouts import Unfinished
-    from tallyman.services.releases.pointer import Releases
-
-    releases = Releases(a.policy, a.ledger, a.state, a.announcements, a.clock)
-    guarded = Guarded(a.policy, a.guards, a.state, a.notices, a.clock)
-    consequences = Consequences(a.policy, a.ledger, a.state, a.usage)
-    unfinished = Unfinished(a.policy, a.state, a.hints, waiting, a.clock)
-    return Released(
-        a.policy, a.state, a.notices, a.evaluator, releases, waiting, guarded, consequences, unfinished, a.clock
-    )
-
-
-class Publishing:
-    """A service that names its policy as the one in force before its first work.
-
-    Not when it is built: that is at import, where a passing failure of DynamoDB would cost the whole start.
+    Modules are imported here and not at the top: each function pays at its cold start for its own service alone.
     """
 
-    def __init__(self, a: Adapters, service: Any) -> None:
-        self._publish = partial(publish, a.policy, a.archive, a.ledger, a.state, a.clock)
-        self._service, self._done = service, False
+    def __init__(self, ports: Ports, sleep: Sleep = time.sleep) -> None:
+        self._ports, self._sleep = ports, sleep
 
-    def handle(self, *handed: object) -> str:
-        """The service's own."""
-        self._once()
-        outcome: str = self._service.handle(*handed)
-        return outcome
+    # the services behind functions/…
 
-    def run(self, *handed: object) -> dict[str, Any]:
-        """The service's own."""
-        self._once()
-        outcome: dict[str, Any] = self._service.run(*handed)
-        return outcome
+    @cached_property
+    def record_push(self) -> "RecordPush":
+        from tallyman.services.recording.record_push import RecordPush
 
-    def _once(self) -> None:
-        if not self._done:
-            with suppress(RevisionConflict):  # another function does the same just now
-                self._publish()
-            self._done = True
+        p = self._ports
+        return RecordPush(p.policy, p.state, self.evaluator, self.record_image, self.record_call, p.clock)
 
+    @cached_property
+    def verify_digest(self) -> "VerifyDigest":
+        from tallyman.services.verification.verify_digest import VerifyDigest
 
-SERVICES: Mapping[str, Callable[[Adapters], Any]] = {
-    "record_push": record_push,
-    "verify_digest": verify_digest,
-    "record_scan": record_scan,
-    "record_command": record_command,
-    "promote_image": promote_image,
-    "apply_retention": apply_retention,
-    "roll_out": roll_out,
-    "reconcile": reconcile,
-}
-"""The functions, and what builds the service of each. All but `reconcile` react to messages."""
+        p = self._ports
+        return VerifyDigest(p.policy, p.source, p.ledger, p.state, self.evaluator, p.clock)
+
+    @cached_property
+    def record_scan(self) -> "RecordScan":
+        from tallyman.services.recording.record_scan import RecordScan
+
+        p = self._ports
+        return RecordScan(p.view, p.ledger, p.archive, self.evaluator, p.clock)
+
+    @cached_property
+    def record_command(self) -> "RecordCommand":
+        from tallyman.services.recording.record_command import RecordCommand
+
+        p = self._ports
+        return RecordCommand(p.policy, p.ledger, p.state, p.people, p.hints, p.notices, self.evaluator, p.clock)
+
+    @cached_property
+    def promote_image(self) -> "PromoteImage":
+        from tallyman.services.copying.parts import Parts
+        from tallyman.services.promotion.promote_image import PromoteImage
+
+        p = self._ports
+        return PromoteImage(
+            policy=p.policy,
+            source=p.source,
+            target=p.target,
+            targets=self.targets,
+            ledger=p.ledger,
+            state=p.state,
+            hints=p.hints,
+            evaluator=self.evaluator,
+            releases=self.releases,
+            clock=p.clock,
+            roll_backs=self.roll_backs,
+            sleep=self._sleep,
+            parts=Parts(p.layer_uploads, p.state, p.clock),
+            signing=self.read_signing,
+        )
+
+    @cached_property
+    def apply_retention(self) -> "ApplyRetention":
+        """The only service that holds what removes images."""
+        from tallyman.services.retention.apply_retention import ApplyRetention
+
+        p = self._ports
+        needs, inventories = retention_inputs(p, p.policy)
+        return ApplyRetention(
+            policy=p.policy,
+            inventories=inventories,
+            needs=needs,
+            view=p.view,
+            remover=p.remover,
+            ledger=p.ledger,
+            state=p.state,
+            archive=p.archive,
+            hints=p.hints,
+            notices=p.notices,
+            clock=p.clock,
+            leases=self.leases,
+        )
+
+    @cached_property
+    def roll_out(self) -> "RollOutReleases":
+        from tallyman.services.releases.rollout import RollOutReleases
+
+        p = self._ports
+        return RollOutReleases(p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, p.notices, p.clock)
+
+    @cached_property
+    def reconcile(self) -> "Reconcile":
+        from tallyman.services.reconcile.read_trail import ReadTrail
+        from tallyman.services.reconcile.reconcile import Reconcile
+
+        p = self._ports
+        trail = ReadTrail(p.trail, p.ledger, p.state, self.record_call, p.clock)
+        return Reconcile(
+            p.policy, p.view, p.state, self.sweep, self.waiting, trail, p.clock, self.released, self.round_trips
+        )
+
+    # what these share
+
+    @cached_property
+    def evaluator(self) -> "Evaluator":
+        from tallyman.services.deciding.evaluator import Evaluator
+
+        p = self._ports
+        return Evaluator(p.policy, p.ledger, p.state, p.hints, p.notices, p.clock)
+
+    @cached_property
+    def read_signing(self) -> "ReadSigning":
+        from tallyman.services.deciding.read_signing import ReadSigning
+
+        p = self._ports
+        return ReadSigning(p.policy, p.signing, p.ledger, p.clock)
+
+    @cached_property
+    def policy_in_force(self) -> "PolicyInForce":
+        from tallyman.services.deciding.policy_in_force import PolicyInForce
+
+        p = self._ports
+        return PolicyInForce(p.policy, p.archive, p.ledger, p.state, p.clock)
+
+    @cached_property
+    def leases(self) -> "Leases":
+        from tallyman.services.shared.lease import Leases
+
+        return Leases(self._ports.state, self._ports.clock, self._sleep)
+
+    @cached_property
+    def record_image(self) -> "RecordImage":
+        from tallyman.services.recording.record_image import RecordImage
+
+        p = self._ports
+        return RecordImage(
+            p.policy, p.source, p.ledger, p.state, p.archive, p.notices, self.evaluator, p.clock, self.read_signing
+        )
+
+    @cached_property
+    def record_call(self) -> "RecordCall":
+        from tallyman.services.recording.record_call import RecordCall
+
+        p = self._ports
+        return RecordCall(p.policy, p.ledger, self.record_image, p.clock)
+
+    @cached_property
+    def round_trips(self) -> "RoundTrips":
+        from tallyman.services.recording.round_trip import RoundTrips
+
+        return RoundTrips(self._ports.state, self._ports.registry_buses, self._ports.clock)
+
+    @cached_property
+    def creations(self) -> "Creations":
+        from tallyman.services.promotion.creations import Creations
+
+        p = self._ports
+        return Creations(p.policy, p.view, p.target, p.state, p.clock)
+
+    @cached_property
+    def targets(self) -> "Targets":
+        from tallyman.services.promotion.targets import Targets
+
+        p = self._ports
+        return Targets(p.policy, p.view, p.source, self.creations, p.ledger, p.clock)
+
+    @cached_property
+    def releases(self) -> "Releases":
+        from tallyman.services.releases.pointer import Releases
+
+        p = self._ports
+        return Releases(p.policy, p.ledger, p.state, p.announcements, p.clock)
+
+    @cached_property
+    def roll_backs(self) -> "RollBacks":
+        from tallyman.services.releases.roll_back import RollBacks
+
+        p = self._ports
+        return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, self.releases, p.clock, self._sleep)
+
+    @cached_property
+    def waiting(self) -> "Waiting":
+        from tallyman.services.reconcile.waiting import Waiting
+
+        p = self._ports
+        return Waiting(
+            p.policy, p.view, p.ledger, p.state, p.hints, self.evaluator, self.record_scan, p.clock, self.read_signing
+        )
+
+    @cached_property
+    def sweep(self) -> "Sweep":
+        from tallyman.services.reconcile.sweep import Sweep
+
+        p = self._ports
+        return Sweep(p.policy, p.source, p.ledger, p.state, p.notices, self.record_image, self.waiting, p.clock)
+
+    @cached_property
+    def released(self) -> "Released":
+        """What looks after what environments run."""
+        from tallyman.services.deciding.recall_impact import Consequences
+        from tallyman.services.reconcile.push_protection import Guarded
+        from tallyman.services.reconcile.rejudge import Released
+        from tallyman.services.reconcile.unfinished_rollouts import Unfinished
+
+        p = self._ports
+        return Released(
+            policy=p.policy,
+            state=p.state,
+            notices=p.notices,
+            evaluator=self.evaluator,
+            releases=self.releases,
+            waiting=self.waiting,
+            guarded=Guarded(p.policy, p.guards, p.state, p.notices, p.clock),
+            consequences=Consequences(p.policy, p.ledger, p.state, p.usage),
+            unfinished=Unfinished(p.policy, p.state, p.hints, self.waiting, p.clock),
+            clock=p.clock,
+        )

@@ -1,8 +1,12 @@
-"""Keeps the policy that this code carries where everybody finds it: archived by digest, and named as in force."""
+"""Publishes the policy that this code carries: archived by its digest, and named as the one in force."""
+
+from contextlib import suppress
+from functools import partial
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, Ledger, State, StateChange
 
@@ -12,8 +16,26 @@ FOLDER = "policies"
 """The folder of the archive."""
 
 
+class PolicyInForce:
+    """Publishes the policy once a process, before its first work.
+
+    Not when the process starts: a transient failure of DynamoDB at import would cost the whole start.
+    """
+
+    def __init__(self, policy: Policy, archive: Archive, ledger: Ledger, state: State, clock: Clock) -> None:
+        self._publish = partial(publish, policy, archive, ledger, state, clock)
+        self._done = False
+
+    def ensure(self) -> None:
+        """Publish the policy if this process has not done it yet."""
+        if not self._done:
+            with suppress(RevisionConflict):  # another function does the same just now
+                self._publish()
+            self._done = True
+
+
 def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, clock: Clock) -> bool:
-    """Archives the policy and writes down that it came into force, if another was; whether it was news.
+    """Archive the policy and record that it came into force, if another one was; return whether it was news.
 
     Cost where it is no news: one read. The object is written before the entry that names it.
     """

@@ -14,6 +14,7 @@ from tallyman.domain.times import whole_millis
 from tallyman.errors import BadMessage, NotAllowed, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
+from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.evaluator import Evaluator, pending_partition
 from tallyman.services.deciding.freezes import freeze_change
@@ -45,8 +46,8 @@ class RecordCommand:
     evaluator: Evaluator
     clock: Clock
 
-    def handle(self, body: str, sender_id: str, sent: datetime) -> str:
-        """Writes down what was asked under the sender's name and decides. `sent`: when SQS took the message.
+    def handle(self, body: str, sender_id: str, sent: datetime) -> Outcome:
+        """Write down what was asked under the sender's name, and decide. `sent`: when SQS took the message.
 
         Raises BadMessage for what is no command, NotAllowed where the policy does not let this sender ask; what was
         refused is written down too, with its reason. Cost: at most a call to IAM for each role that may ask, one
@@ -68,14 +69,15 @@ class RecordCommand:
             raise NotAllowed(refusal)
         if command.name == "roll-back":
             self.hints.send("promote", {"roll_back": {"digest": command.digest, "request": command.request}})
-            return "roll-back recorded"
+            return Outcome.handled("roll-back recorded")
         if command.name in ("override", "recall"):
             self._tell(command, fact)
         if command.digest is not None:
             self.evaluator.digest(command.digest, command.request)
         else:
             self._hint_waiting(command)
-        return f"{command.name} recorded"
+        kind = OutcomeKind.OVERRIDE if command.name == "override" else OutcomeKind.HANDLED
+        return Outcome(kind, f"{command.name} recorded")
 
     def _check(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
         """The role that lets this sender ask (None: the policy names none), and why it is refused (None: it is not)."""

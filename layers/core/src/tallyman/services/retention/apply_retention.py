@@ -5,12 +5,13 @@ removes what was marked longer ago than the grace (`remove_images`).
 """
 
 from tallyman.domain.events.hints import RetentionHint
-from tallyman.domain.names import Digest
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import parse_time, whole_millis
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints, Notices
+from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Archive, Ledger, State, StateItem
 from tallyman.ports.registries import ImageRemover, RegistryView
 from tallyman.services.retention.inputs import Needs
@@ -48,31 +49,33 @@ class ApplyRetention:
     clock: Clock
     leases: Leases
 
-    def handle(self, body: str, left: Deadline = lambda: float("inf")) -> str:
-        """One hint (see `RetentionHint.parse`), of a repository or, from the schedule, of all; a word for the log,
-        which begins with `refused` where an alarm is due."""
+    def handle(self, body: str, left: Deadline = lambda: float("inf")) -> Outcome:
+        """Handle one hint (see `RetentionHint.parse`), of a repository or, from the schedule, of all. REFUSED: a person
+        has to look, there is an alarm. Raises BadMessage for what is no hint."""
         hint = RetentionHint.parse(body)
         repository, request = hint.repository, hint.request
         if repository is None:
-            return self._all()
+            return Outcome.handled(self._all())
         if hint.policy not in (None, self.policy.digest):
-            return self.runs.end(
-                repository, request, f"refused: the plan that was shown is by another policy, {hint.policy}"
-            )
+            refusal = f"refused: the plan that was shown is by another policy, {hint.policy}"
+            return Outcome(OutcomeKind.REFUSED, self.runs.end(repository, request, refusal))
         found = self.policy.environments_of(repository.registry, repository.name)
         retention = self.policy.repository(found[0][1] if found else repository.name).retention
         if not found or not retention.removes:
-            return self.runs.end(repository, request, "nothing to do: the policy removes nothing here")
+            return self._end(repository, request, "nothing to do: the policy removes nothing here")
         if not retention.enforce:
-            return self.runs.end(repository, request, "a plan only: the policy does not enforce retention here")
+            return self._end(repository, request, "a plan only: the policy does not enforce retention here")
         try:
             plan, _ = planned(self.needs, self.inventories, repository, left)
         except NotFound:
-            return self.runs.end(repository, request, "nothing to do: there is no such repository")
+            return self._end(repository, request, "nothing to do: there is no such repository")
         run = Run(repository, request, plan, hint.round)
         if plan.refused:
-            return self.runs.refuse(run)
-        return self._carry_out(run, left)
+            return Outcome(OutcomeKind.REFUSED, self.runs.refuse(run))
+        return Outcome.handled(self._carry_out(run, left))
+
+    def _end(self, repository: Repository, request: str | None, text: str) -> Outcome:
+        return Outcome.handled(self.runs.end(repository, request, text))
 
     @property
     def runs(self) -> Runs:

@@ -1,0 +1,77 @@
+"""Everything that services need of the world, under one name each: real adapters and the tests' fakes satisfy it."""
+
+from typing import Protocol
+
+from tallyman.domain.policy import Policy
+from tallyman.ports.clocks import Clock
+from tallyman.ports.copying import LayerUploads
+from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
+from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.registries import (
+    Guards,
+    ImageRemover,
+    ImageSource,
+    ImageTarget,
+    RegistryView,
+    Replication,
+    SigningView,
+    Trail,
+)
+from tallyman.ports.running import RollOuts, Usage, UsageReadings
+
+
+class Ports(Protocol):
+    """The ports of one process. Each may be made when it is first read: what a function does not use costs nothing."""
+
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def clock(self) -> Clock: ...
+
+    # records
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def archive(self) -> Archive: ...
+
+    # messages
+    @property
+    def hints(self) -> Hints: ...
+    @property
+    def notices(self) -> Notices: ...
+    @property
+    def announcements(self) -> Announcements: ...
+    @property
+    def people(self) -> People: ...
+    @property
+    def registry_buses(self) -> RegistryBuses: ...
+
+    # registries
+    @property
+    def source(self) -> ImageSource: ...
+    @property
+    def view(self) -> RegistryView: ...
+    @property
+    def target(self) -> ImageTarget: ...
+    @property
+    def layer_uploads(self) -> LayerUploads: ...
+    @property
+    def signing(self) -> SigningView: ...
+    @property
+    def guards(self) -> Guards: ...
+    @property
+    def remover(self) -> ImageRemover: ...
+    @property
+    def replication(self) -> Replication: ...
+    @property
+    def trail(self) -> Trail: ...
+
+    # what runs
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def usage_readings(self) -> UsageReadings: ...
+    @property
+    def rollouts(self) -> RollOuts: ...

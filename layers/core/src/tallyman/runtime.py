@@ -1,0 +1,97 @@
+"""The handlers of the functions: Powertools' logging, metrics and batches around our reactions, and nowhere else.
+
+`functions/NAME/app.py` is one call: `handler = sqs_handler("NAME")`.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit, single_metric
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from tallyman import bootstrap
+from tallyman.ports.clocks import Deadline
+from tallyman.ports.reactions import Message, OutcomeKind
+
+MARGIN = 10.0
+"""Seconds of a run that work leaves for writing down how far it came."""
+ALARMED = {
+    "parked": "ParkedPromotions",
+    "stuck": "StuckPromotions",
+    "would_not_pass": "WouldNotPass",
+    "unguarded": "OpenToPushes",
+}
+"""The counts in reconcile's report that have an alarm, and their metrics."""
+
+Handler = Callable[[dict[str, Any], LambdaContext], Any]
+
+
+def sqs_handler(name: str) -> Handler:
+    """The handler of a function that is fed by a queue: takes an SQS batch, answers with the messages that failed.
+
+    A message whose reaction raises is offered again. Each message counts one metric `Handled` or `DeadLetter`, and the
+    metric of its outcome's kind (see `OutcomeKind`).
+    """
+    logger, metrics = Logger(), Metrics()
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    react = bootstrap.reaction(name)
+
+    def on_message(record: SQSRecord, lambda_context: LambdaContext) -> str:
+        logger.append_keys(message_id=record.message_id)
+        try:
+            outcome = react(_message(record, deadline(lambda_context.get_remaining_time_in_millis)))
+        except Exception:
+            logger.exception("to be tried again")
+            raise
+        kinds = {outcome.kind} if outcome.kind is OutcomeKind.DEAD_LETTER else {OutcomeKind.HANDLED, outcome.kind}
+        for metric in kinds:
+            metrics.add_metric(name=metric, unit=MetricUnit.Count, value=1)
+        logger.info(outcome.text)
+        return outcome.text
+
+    @logger.inject_lambda_context
+    @metrics.log_metrics
+    def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+        return process_partial_response(event=event, record_handler=on_message, processor=processor, context=context)
+
+    return handler
+
+
+def scheduled_handler() -> Handler:
+    """The handler of `reconcile`: takes the schedule's event or what a person asks for, answers with the report."""
+    logger = Logger()
+    run = bootstrap.reconciler()
+
+    @logger.inject_lambda_context
+    def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        report = run(event, context.aws_request_id, deadline(context.get_remaining_time_in_millis))
+        _measure("MissedEvents", MetricUnit.Count, report["missed"], "environment")
+        # layers that images share are counted each time
+        _measure("ImageBytes", MetricUnit.Bytes, report["storage"], "environment")
+        for key, found in (report["watched"] or {}).items():
+            _measure(ALARMED[key], MetricUnit.Count, {context.function_name: sum(found.values())}, "function")
+        logger.info("reconciled", outcome=report)
+        return report
+
+    return handler
+
+
+def deadline(remaining_millis: Callable[[], int]) -> Deadline:
+    """The seconds that work may use, from what Lambda says is left of the run."""
+    return lambda: remaining_millis() / 1000 - MARGIN
+
+
+def _message(record: SQSRecord, left: Deadline) -> Message:
+    attributes = record.attributes
+    sent = datetime.fromtimestamp(int(attributes.sent_timestamp or 0) / 1000, UTC)
+    return Message(record.body, attributes.sender_id, sent, left)
+
+
+def _measure(name: str, unit: MetricUnit, values: Mapping[str, int], dimension: str) -> None:
+    for key, value in values.items():
+        with single_metric(name=name, unit=unit, value=value) as metric:
+            metric.add_dimension(name=dimension, value=key)

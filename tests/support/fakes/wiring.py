@@ -1,0 +1,91 @@
+"""The ports of a test: fakes under the names of `Ports`, from which bootstrap builds the real services."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from support.fakes.ports import (
+    CrashAfter,
+    FakeAnnouncements,
+    FakeArchive,
+    FakeClock,
+    FakeHints,
+    FakeNotices,
+    FakePeople,
+    FakeRegistries,
+    FakeSigning,
+    FakeTrail,
+)
+from tallyman.bootstrap.services import Services
+from tallyman.domain.policy import Policy
+from tallyman.ports.clocks import Clock
+from tallyman.ports.copying import LayerUploads
+from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
+from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.registries import (
+    Guards,
+    ImageRemover,
+    ImageSource,
+    ImageTarget,
+    RegistryView,
+    Replication,
+    SigningView,
+    Trail,
+)
+from tallyman.ports.running import RollOuts, Usage, UsageReadings
+
+
+class _Absent:
+    """A port that a test does not have: services may hold it, but any use of it fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AssertionError(f"this test has no port with {name}()")
+
+
+_ABSENT: Any = _Absent()
+
+
+@dataclass
+class FakePorts:
+    """Satisfies `Ports`. What a test does not hand in is absent, and fails where it is used."""
+
+    policy: Policy
+    clock: Clock = field(default_factory=FakeClock)
+    ledger: Ledger = _ABSENT
+    state: State = _ABSENT
+    archive: Archive = field(default_factory=FakeArchive)
+    hints: Hints = field(default_factory=FakeHints)
+    notices: Notices = field(default_factory=FakeNotices)
+    announcements: Announcements = field(default_factory=FakeAnnouncements)
+    people: People = field(default_factory=FakePeople)
+    registry_buses: RegistryBuses = _ABSENT
+    source: ImageSource = _ABSENT
+    view: RegistryView = _ABSENT
+    target: ImageTarget = _ABSENT
+    layer_uploads: LayerUploads = _ABSENT
+    signing: SigningView = field(default_factory=lambda: FakeSigning(silent=True))
+    guards: Guards = _ABSENT
+    remover: ImageRemover = _ABSENT
+    replication: Replication = _ABSENT
+    trail: Trail = field(default_factory=FakeTrail)
+    usage: Usage = _ABSENT
+    usage_readings: UsageReadings = _ABSENT
+    rollouts: RollOuts = _ABSENT
+
+    def crashing(self, crash: CrashAfter | None) -> "FakePorts":
+        """The same ports, whose calls `crash` counts and ends."""
+        crash = crash or CrashAfter()
+        ports = {name: port for name, port in vars(self).items() if name not in ("policy", "clock")}
+        return replace(self, **{n: p if p is _ABSENT else crash.wrap(p) for n, p in ports.items()})
+
+
+def registry_ports(registries: FakeRegistries) -> dict[str, Any]:
+    """The fake registries under each name that they serve."""
+    return dict.fromkeys(("source", "view", "target"), registries)
+
+
+def services(ports: FakePorts, sleep: Callable[[float], None] | None = None) -> Services:
+    """The real services over these ports, as one process has them."""
+    return Services(ports, sleep or (lambda seconds: None))
