@@ -1,4 +1,4 @@
-"""The build stage of template.yaml and buildspec.yml: there only when asked for, and with few rights."""
+"""build.yaml and buildspec.yml: one application's builds, of one branch and tags, with few rights."""
 
 import json
 import re
@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support.stacks.templates import ROOT, hub, listed, of_type, text
-from tallyman_local.stack.template import load
+from support.stacks.templates import ROOT, build, hub, listed, of_type, text
 
-BUILD = {name: r for name, r in hub()["Resources"].items() if name.startswith("Build")}
+BUILD = build()["Resources"]
 SPEC = yaml.safe_load((ROOT / "buildspec.yml").read_text())
 
 
@@ -24,11 +23,49 @@ def granted(name: str) -> list[dict[str, Any]]:
     return [s for statement in policy["PolicyDocument"]["Statement"] for s in branches(statement)]
 
 
-def test_nothing_of_the_build_stage_is_there_unless_asked_for() -> None:
-    assert hub()["Parameters"]["BuildSource"]["Default"] == "none"
-    assert all(r["Condition"] in ("Builds", "BuildsFromCodeCommit", "CreatesConnection") for r in BUILD.values())
-    used = json.dumps([r for n, r in hub()["Resources"].items() if n not in BUILD and n != "NoticesTopicPolicy"])
-    assert not any(f'"{name}"' in used or f"{name}." in used for name in BUILD)
+def test_a_build_is_a_stack_of_its_own_and_the_hub_knows_only_its_name() -> None:
+    assert not [name for name in hub()["Resources"] if name.startswith("Build")]
+    assert not [name for name in hub()["Parameters"] if name.startswith("Build")]
+    assert all(r["Condition"] in ("Builds", "FromCodeCommit", "CreatesConnection") for r in BUILD.values())
+    (failed,) = [s for s in topic_policy() if s["Sid"] == "FailedBuilds"]
+    pattern = text(failed["Condition"]["ArnLike"]["aws:SourceArn"]).rpartition("rule/")[2]
+    assert pattern == "${AWS::StackName}-build-*"
+    assert text(BUILD["BuildFailedRule"]["Properties"]["Name"]).startswith("${HubStack}-build-${BuildName}")
+    (target,) = BUILD["BuildFailedRule"]["Properties"]["Targets"]
+    topic = text(of_type(hub(), "AWS::SNS::Topic")["NoticesTopic"]["TopicName"])
+    assert text(target["Arn"]).endswith(":" + topic.replace("AWS::StackName", "HubStack"))
+
+
+def topic_policy() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = of_type(hub(), "AWS::SNS::TopicPolicy")["NoticesTopicPolicy"]["PolicyDocument"][
+        "Statement"
+    ]
+    return found
+
+
+def test_a_build_reads_the_hubs_state_and_archive_by_the_names_that_the_hub_gives_them() -> None:
+    read = {s["Sid"]: text(s["Resource"]) for s in granted("BuildRole") if s["Sid"] in ("PolicyInForce", "Policies")}
+    state = text(of_type(hub(), "AWS::DynamoDB::Table")["StateTable"]["TableName"])
+    bucket = text(of_type(hub(), "AWS::S3::Bucket")["ArchiveBucket"]["BucketName"])
+    assert read["PolicyInForce"].endswith(f":table/{state.replace('AWS::StackName', 'HubStack')}")
+    assert read["Policies"].endswith(f":::{bucket.replace('AWS::StackName', 'HubStack')}/policies/*")
+
+
+def test_customer_keys_and_signing_are_the_builds_too() -> None:
+    """A role that lacks the hub's key can't read the policy; one that lacks the images' can't create a repository."""
+    allowed = {s["Sid"]: s for s in granted("BuildRole")}
+    assert (allowed["Key"]["Action"], allowed["Key"]["Resource"]) == ("kms:Decrypt", {"Ref": "KmsKeyArn"})
+    assert allowed["ImagesKeys"]["Action"] == ["kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"]
+    assert (allowed["Sign"]["Action"], allowed["Sign"]["Resource"]) == (
+        "signer:SignPayload",
+        {"Ref": "SigningProfileArns"},
+    )
+
+
+def test_builds_wait_for_one_another_instead_of_failing() -> None:
+    (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
+    assert "ConcurrentBuildLimit" not in project
+    assert project["QueuedTimeoutInMinutes"] == 480
 
 
 def test_a_build_may_push_to_its_two_repositories_and_write_nothing_else() -> None:
@@ -37,6 +74,8 @@ def test_a_build_may_push_to_its_two_repositories_and_write_nothing_else() -> No
         writes = [a for a in listed(statement["Action"]) if not a.split(":")[1].startswith(reading)]
         if statement["Sid"] == "Log":
             continue
+        if statement["Sid"] in ("Key", "ImagesKeys", "Sign"):
+            continue  # keys and profiles that the parameters name
         if writes:
             assert statement["Sid"] == "Push"
             prefix = "arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/${BuildRepository}"
@@ -53,29 +92,45 @@ def test_the_builds_roles_are_for_services_of_this_account_alone(name: str) -> N
     assert statement["Principal"]["Service"] in ("codebuild.amazonaws.com", "events.amazonaws.com")
 
 
-def test_every_push_is_built_as_a_batch() -> None:
-    (project,) = of_type(hub(), "AWS::CodeBuild::Project", build=True).values()
+def test_the_branch_and_tags_alone_are_built_as_a_batch() -> None:
+    """The buildspec is the commit's own: what any branch could run could push what is promoted."""
+    (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     webhook = project["Triggers"]["Fn::If"][1]
     assert webhook["BuildType"] == "BUILD_BATCH"
-    assert webhook["FilterGroups"] == [[{"Type": "EVENT", "Pattern": "PUSH"}]]
-    (rule,) = [r for n, r in of_type(hub(), "AWS::Events::Rule", build=True).items() if n == "BuildOnPush"]
-    assert rule["EventPattern"]["detail"]["referenceType"] == ["branch", "tag"]
+    patterns = []
+    for group in webhook["FilterGroups"]:
+        filters = {f["Type"]: text(f["Pattern"]) for f in group}
+        assert set(filters) == {"EVENT", "HEAD_REF"}
+        assert filters["EVENT"] == "PUSH"
+        patterns.append(filters["HEAD_REF"].replace("${BuildBranch}", "main"))
+    built = {ref for ref in REFS if any(re.search(pattern, ref) for pattern in patterns)}
+    assert built == {"refs/heads/main", "refs/tags/v1.0.0"}
+    assert build()["Parameters"]["BuildBranch"]["Default"] == "main"
+    pattern = json.loads(json.dumps(BUILD["BuildOnPush"]["Properties"]["EventPattern"]).replace(BRANCH, '"main"'))
+    assert pattern["detail"]["$or"] == [
+        {"referenceType": ["branch"], "referenceName": ["main"]},
+        {"referenceType": ["tag"]},
+    ]
+
+
+REFS = ("refs/heads/main", "refs/tags/v1.0.0", "refs/heads/main2", "refs/heads/feature", "refs/heads/x/refs/tags/v1")
+BRANCH = '{"Ref": "BuildBranch"}'
 
 
 def test_nothing_but_the_connection_is_made_before_it_is_completed_and_named() -> None:
     """A project or webhook that is made with a pending connection fails the whole deployment."""
-    conditions = hub()["Conditions"]
+    conditions = build()["Conditions"]
     unnamed = {"Fn::Equals": [{"Ref": "BuildConnectionArn"}, ""]}
-    afar = {"Condition": "BuildsFromAfar"}
-    assert conditions["Builds"] == {"Fn::Or": [{"Condition": "BuildsFromCodeCommit"}, {"Condition": "BuildsByWebhook"}]}
-    assert conditions["BuildsByWebhook"] == {"Fn::And": [afar, {"Fn::Not": [unnamed]}]}
+    afar = {"Condition": "FromAfar"}
+    assert conditions["Builds"] == {"Fn::Or": [{"Condition": "FromCodeCommit"}, {"Condition": "ByWebhook"}]}
+    assert conditions["ByWebhook"] == {"Fn::And": [afar, {"Fn::Not": [unnamed]}]}
     assert conditions["CreatesConnection"] == {"Fn::And": [afar, unnamed]}
     assert [name for name, r in BUILD.items() if r["Condition"] == "CreatesConnection"] == ["BuildConnection"]
     assert BUILD["BuildConnection"]["DeletionPolicy"] == "Retain"  # naming it takes it out of the stack
-    (project,) = of_type(hub(), "AWS::CodeBuild::Project", build=True).values()
+    (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     connection = {"Type": "CODECONNECTIONS", "Resource": {"Ref": "BuildConnectionArn"}}
-    assert project["Source"]["Auth"] == {"Fn::If": ["BuildsByWebhook", connection, {"Ref": "AWS::NoValue"}]}
-    assert "BuildConnectionArn=${BuildConnection}" in hub()["Outputs"]["BuildNextStep"]["Value"]["Fn::Sub"]
+    assert project["Source"]["Auth"] == {"Fn::If": ["ByWebhook", connection, {"Ref": "AWS::NoValue"}]}
+    assert "BuildConnectionArn=${BuildConnection}" in build()["Outputs"]["BuildNextStep"]["Value"]["Fn::Sub"]
 
 
 def test_a_connection_of_either_prefix_may_be_used_and_no_other() -> None:
@@ -83,7 +138,7 @@ def test_a_connection_of_either_prefix_may_be_used_and_no_other() -> None:
     actions = ("GetConnection", "GetConnectionToken", "UseConnection")
     assert source["Action"] == [f"{p}:{a}" for p in ("codeconnections", "codestar-connections") for a in actions]
     assert source["Resource"] == {"Fn::Sub": "${BuildConnectionArn}"}
-    pattern = hub()["Parameters"]["BuildConnectionArn"]["AllowedPattern"]
+    pattern = build()["Parameters"]["BuildConnectionArn"]["AllowedPattern"]
     for prefix in ("codeconnections", "codestar-connections"):
         assert re.match(pattern, f"arn:aws:{prefix}:us-east-2:111111111111:connection/1f-2a")
     assert not re.match(pattern, "arn:aws:codeconnections:us-east-2:111111111111:connection/*")
@@ -98,7 +153,7 @@ def test_platforms_are_built_natively_and_joined_last() -> None:
 
 
 def test_the_buildspecs_variables_are_those_that_the_project_sets() -> None:
-    (project,) = of_type(hub(), "AWS::CodeBuild::Project", build=True).values()
+    (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     names = {v["Name"] for v in project["Environment"]["EnvironmentVariables"]}
     text_of_spec = (ROOT / "buildspec.yml").read_text()
     assert all(name in text_of_spec for name in names)
@@ -107,7 +162,3 @@ def test_the_buildspecs_variables_are_those_that_the_project_sets() -> None:
 def test_the_log_in_is_the_one_of_the_notes() -> None:
     login = 'aws ecr get-login-password --region "$AWS_REGION" | docker login --username AWS --password-stdin'
     assert any(login in command for command in SPEC["phases"]["pre_build"]["commands"])
-
-
-def test_the_template_with_a_build_stage_still_loads() -> None:
-    assert load(ROOT / "template.yaml")["Rules"]["BuildNeedsItsParameters"]["Assertions"]

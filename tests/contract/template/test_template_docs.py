@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from support.stacks.templates import FUNCTIONS, ROOT, hub, logical_id, spoke
+from support.stacks.templates import FUNCTIONS, ROOT, build, hub, logical_id, spoke
 
 SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
+
+
+TEMPLATES = {"template.yaml": hub(), "spoke.yaml": spoke(), "build.yaml": build()}
 
 
 def section(title: str) -> str:
@@ -16,7 +19,9 @@ def section(title: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize(("name", "template"), [("template.yaml", hub()), ("spoke.yaml", spoke())])
+@pytest.mark.parametrize(
+    ("name", "template"), [("template.yaml", hub()), ("spoke.yaml", spoke()), ("build.yaml", build())]
+)
 def test_the_settings_page_lists_every_parameter_with_its_default(name: str, template: dict[str, Any]) -> None:
     rows = re.findall(r"(?m)^\| `(\w+)` \| (?:`([^`]*)`)? ?\|", section(f"Parameters of {name}"))
     assert dict(rows) == {key: str(p.get("Default", "")) for key, p in template["Parameters"].items()}

@@ -6,7 +6,19 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from support.stacks.templates import FUNCTIONS, ROOT, actions, hub, listed, logical_id, of_type, spoke, statements, text
+from support.stacks.templates import (
+    FUNCTIONS,
+    ROOT,
+    actions,
+    attached,
+    hub,
+    listed,
+    logical_id,
+    of_type,
+    spoke,
+    statements,
+    text,
+)
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 from tallyman.adapters.aws.rollouts import LambdaRollOuts
@@ -32,9 +44,9 @@ EVERYWHERE = {
     "batch:DescribeJobDefinitions",
     "ecr:DescribeRegistry",
     "ecs:DescribeTaskDefinition",
-    "ecs:RegisterTaskDefinition",
     "ecs:ListServices",  # takes a cluster as condition only
     "inspector2:ListCoverage",
+    "inspector2:ListFindings",
 }
 
 
@@ -56,7 +68,7 @@ def test_there_is_one_role_per_function_and_lambda_alone_may_be_it() -> None:
     for name in FUNCTIONS:
         (statement,) = role(name)["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
-        assert "ManagedPolicyArns" not in role(name)
+        assert attached(role(name)) == ["FunctionsPolicy"]
 
 
 @pytest.mark.parametrize("name", sorted(roles()))
@@ -243,13 +255,16 @@ def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: 
     assert needed - allowed == set()
 
 
+PERMISSIONS_OF_SCANS = {"ecr:DescribeImageScanFindings", "ecr:StartImageScan", "inspector2:ListFindings"}
+
+
 def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
     assert adapters.lifecycle
     assert adapters.view
     assert adapters.guards
-    of_functions = {"ecr:BatchCheckLayerAvailability", "ecr:DescribeImageScanFindings", "ecr:StartImageScan"}
+    of_functions = {"ecr:BatchCheckLayerAvailability", *PERMISSIONS_OF_SCANS}
     reading = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - of_functions
     roles = of_type(spoke(), "AWS::IAM::Role")
     assert actions(roles["PeopleRole"]) == reading
@@ -283,7 +298,9 @@ def test_people_may_ask_to_be_the_roles_of_people_and_no_function_may() -> None:
 
 def test_keys_of_images_are_used_through_ecr_alone_by_whoever_creates_repositories() -> None:
     policy = hub()["Resources"]["ImagesKeyPolicy"]
-    assert policy["Properties"]["Roles"] == [{"Ref": "PromoteImageRole"}]
+    holders = [n for n, r in of_type(hub(), "AWS::IAM::Role").items() if "ImagesKeyPolicy" in json.dumps(r)]
+    assert holders == ["PromoteImageRole"]
+    assert attached(role("promote_image"), "HasImagesKeys") == ["ImagesKeyPolicy"]
     found = list(policy["Properties"]["PolicyDocument"]["Statement"])
     for name in of_type(spoke(), "AWS::IAM::Role"):
         keys = [s for s in statements(of_type(spoke(), "AWS::IAM::Role")[name]) if s.get("Sid") == "ImagesKeys"]
@@ -303,10 +320,36 @@ def test_no_read_of_ours_counts_as_a_pull_wherever_it_is_done() -> None:
     assert excluded == {f"${{{logical_id(name)}Role.Arn}}" for name in readers}
     # in other regions of the hub's account functions read with the same roles, which the spoke knows by name
     named = {
-        (each.get("Condition"), text(each["Properties"]["PrincipalArn"]).rpartition("role/")[2])
+        (each.get("Condition"), text(principal(each)).rpartition("role/")[2])
         for each in spoke()["Resources"].values()
         if each["Type"] == "AWS::ECR::PullTimeUpdateExclusion"
     }
     own = {("InHubAccount", f"${{HubStack}}-{name.replace('_', '-')}-${{HubRegion}}") for name in readers}
-    others = {("InOtherAccount", "${HubStack}-spoke-read"), ("PeopleReadElsewhere", "${HubStack}-spoke-people")}
+    others = {
+        ("InOtherAccount", "${HubStack}-spoke-read"),
+        ("PushesElsewhere", "${HubStack}-spoke-push"),
+        ("PeopleReadElsewhere", "${HubStack}-spoke-people"),
+        ("PeopleChangeElsewhere", "${HubStack}-spoke-people-change"),
+    }
     assert named == own | others
+
+
+def principal(exclusion: dict[str, Any]) -> object:
+    """Whom an exclusion of spoke.yaml names. Where its stack makes the role it refers to it, and so waits for it."""
+    named = exclusion["Properties"]["PrincipalArn"]
+    if "Fn::If" not in named:
+        return named
+    condition, made, there = named["Fn::If"]
+    referred = spoke()["Resources"][text(made)[2:-1].removesuffix(".Arn")]
+    assert referred["Condition"] == condition
+    assert text(there).endswith(text(referred["Properties"]["RoleName"]))
+    return there
+
+
+def test_every_role_that_reads_manifests_is_excluded_from_pull_times() -> None:
+    readers = {n for n, r in of_type(spoke(), "AWS::IAM::Role").items() if "ecr:BatchGetImage" in actions(r)}
+    # Lambda asks whether roll_out may read an image, and pulls it itself
+    readers -= {"RollOutRole"}
+    names = {text(spoke()["Resources"][n]["Properties"]["RoleName"]) for n in readers}
+    excluded = [r for r in spoke()["Resources"].values() if r["Type"] == "AWS::ECR::PullTimeUpdateExclusion"]
+    assert names <= {text(principal(each)).rpartition("role/")[2] for each in excluded}

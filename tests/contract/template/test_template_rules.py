@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -139,25 +140,24 @@ def test_the_rules_of_both_buses_are_the_same() -> None:
         assert text(forwarded[name]["EventBusName"]) == "${EventBus.Name}"
 
 
-def test_every_rule_has_one_target_with_a_dead_letter_queue_and_the_queue_lets_it_in() -> None:
-    policies = of_type(hub(), "AWS::SQS::QueuePolicy")
-    allowed = {
-        text(properties["Queues"][0]): {
-            text(arn)
-            for statement in properties["PolicyDocument"]["Statement"]
-            for arn in listed(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
-        }
-        for properties in policies.values()
-    }
-    sent: dict[str, set[str]] = {}
+def test_every_rule_has_one_target_with_a_dead_letter_queue_and_the_queues_let_it_in() -> None:
+    ((_, policy),) = of_type(hub(), "AWS::SQS::QueuePolicy").items()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    patterns = [text(arn) for arn in statement["Condition"]["ArnLike"]["aws:SourceArn"]]
+    sent = {"${UndeliveredQueue}"}
     for name, rule in of_type(hub(), "AWS::Events::Rule").items():
         (target,) = rule["Targets"]
         assert text(target["DeadLetterConfig"]["Arn"]) == "${UndeliveredQueue.Arn}"
         queue = QUEUES[name.removeprefix(OWN).removeprefix(SPOKE).removesuffix("Rule")]
         assert text(target["Arn"]) == f"${{{queue}.Arn}}"
-        for into in (queue, "UndeliveredQueue"):
-            sent.setdefault(f"${{{into}}}", set()).add(f"${{{name}.Arn}}")
-    assert allowed == sent
+        sent.add(f"${{{queue}}}")
+        bus = "${AWS::StackName}/" if "EventBusName" in rule else ""
+        arn = f"arn:${{AWS::Partition}}:events:${{AWS::Region}}:${{AWS::AccountId}}:rule/{bus}{text(rule['Name'])}"
+        assert [p for p in patterns if fnmatchcase(arn, p)], arn
+    # no rule brings commands or promotions: nobody but who IAM lets may send these
+    assert {text(queue) for queue in policy["Queues"]} == sent
+    assert text(hub()["Resources"]["EventBus"]["Properties"]["Name"]) == "${AWS::StackName}"
+    assert not [p for p in patterns if fnmatchcase(arn.replace("${AWS::StackName}", "other"), p)]
 
 
 def test_only_eventbridge_may_send_by_a_queue_policy() -> None:

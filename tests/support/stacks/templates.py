@@ -1,4 +1,4 @@
-"""template.yaml and spoke.yaml as plain data, for the tests that compare them with what the code and the docs say."""
+"""The three templates as plain data, for the tests that compare them with what the code and the docs say."""
 
 import json
 from functools import cache
@@ -37,10 +37,14 @@ def spoke() -> dict[str, Any]:
     return load(ROOT / "spoke.yaml")
 
 
-def of_type(template: dict[str, Any], kind: str, *, build: bool = False) -> dict[str, Resource]:
-    """The resources of a type, by logical id, their properties only: those of the build stage, or all the others."""
-    found = {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
-    return {name: properties for name, properties in found.items() if name.startswith("Build") is build}
+@cache
+def build() -> dict[str, Any]:
+    return load(ROOT / "build.yaml")
+
+
+def of_type(template: dict[str, Any], kind: str) -> dict[str, Resource]:
+    """The resources of a type, by logical id, their properties only."""
+    return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}
 
 
 def text(value: object) -> str:
@@ -61,9 +65,18 @@ def listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def attached(role: Resource, condition: str | None = None) -> list[str]:
+    """The logical ids of the managed policies that the hub's role always attaches; with a condition, those for it."""
+    found = [each.get("Fn::If", [None, each]) for each in role.get("ManagedPolicyArns", [])]
+    return [each[1]["Ref"] for each in found if each[0] == condition]
+
+
 def statements(role: Resource) -> list[dict[str, Any]]:
-    """All statements of a role's inline policies; of those with a condition, what stands where it holds."""
-    found = [s for policy in role["Policies"] for s in listed(policy["PolicyDocument"]["Statement"])]
+    """All statements of a role's inline policies, and of the managed ones that it always attaches; of those with a
+    condition, what stands where it holds."""
+    documents = [policy["PolicyDocument"] for policy in role["Policies"]]
+    documents += [hub()["Resources"][name]["Properties"]["PolicyDocument"] for name in attached(role)]
+    found = [s for document in documents for s in listed(document["Statement"])]
     return [s["Fn::If"][1] if "Fn::If" in s else s for s in found]
 
 

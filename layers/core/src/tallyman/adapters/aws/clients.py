@@ -20,6 +20,7 @@ from botocore.utils import parse_timestamp
 from tallyman import __version__
 from tallyman.adapters.errors.translate import translate
 from tallyman.domain.names import Registry
+from tallyman.domain.permissions import permissions
 from tallyman.errors import TallymanError
 
 # botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
@@ -39,7 +40,7 @@ class Clients:
     `arn:<partition>:iam::<account>:role/<stack>-spoke-<power>`, renewed ten minutes before they end.
     """
 
-    PERMISSIONS: tuple[str, ...] = ("sts:AssumeRole",)
+    PERMISSIONS: tuple[str, ...] = permissions("sts:AssumeRole")
 
     def __init__(
         self,

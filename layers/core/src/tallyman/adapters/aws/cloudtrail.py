@@ -12,6 +12,7 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadName, Throttled
 
@@ -45,7 +46,7 @@ class CloudTrail:
     many pages. Ask for short windows. Events arrive in the history up to some 15 minutes late.
     """
 
-    PERMISSIONS: tuple[str, ...] = ("cloudtrail:LookupEvents",)
+    PERMISSIONS: tuple[str, ...] = permissions("cloudtrail:LookupEvents")
 
     def __init__(self, clients: Clients, rate: float = 2.0) -> None:
         self._clients, self._rate = clients, rate

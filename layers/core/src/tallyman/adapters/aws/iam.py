@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tallyman.adapters.errors.translate import code_of, translate
+from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput
 
 _CACHED = 300.0
@@ -17,7 +18,7 @@ class IamPeople:
     """`role/NAME` and `user/NAME` of the hub's account. A unique id is never used again, so a role that was deleted
     and made anew under its old name is another one; ids are asked for again after five minutes."""
 
-    PERMISSIONS: tuple[str, ...] = ("iam:GetRole", "iam:GetUser")
+    PERMISSIONS: tuple[str, ...] = permissions("iam:GetRole", "iam:GetUser")
 
     def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._client, self._clock = client, clock

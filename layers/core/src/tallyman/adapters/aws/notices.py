@@ -7,6 +7,7 @@ from typing import Any
 from tallyman.adapters.dynamodb.codec import to_json
 from tallyman.adapters.errors.codes import CODES
 from tallyman.adapters.errors.translate import translated
+from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, Unreachable
 
 SOURCE = "tallyman"
@@ -20,7 +21,7 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 class SnsNotices:
     """The stack's topic."""
 
-    PERMISSIONS: tuple[str, ...] = ("sns:Publish",)
+    PERMISSIONS: tuple[str, ...] = permissions("sns:Publish")
 
     def __init__(self, client: Any, topic: str) -> None:
         self._sns, self._topic = client, topic
@@ -43,7 +44,7 @@ class SnsNotices:
 class BusAnnouncements:
     """The stack's bus."""
 
-    PERMISSIONS: tuple[str, ...] = ("events:PutEvents",)
+    PERMISSIONS: tuple[str, ...] = permissions("events:PutEvents")
 
     def __init__(self, client: Any, bus: str) -> None:
         self._events, self._bus = client, bus

@@ -7,6 +7,7 @@ from tallyman.adapters.aws.notices import put_event
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
 from tallyman.domain.names import Registry
+from tallyman.domain.permissions import permissions
 from tallyman.errors import NotFound
 from tallyman.ports.messages import Way
 
@@ -14,7 +15,7 @@ from tallyman.ports.messages import Way
 class EventBridgeBuses:
     """`RegistryBuses`, with the role that reads: what it may put is this one kind of event, which moves nothing."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "events:DescribeRule",
         "events:PutEvents",
         "sqs:GetQueueAttributes",

@@ -5,6 +5,7 @@ from typing import Any
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Registry
+from tallyman.domain.permissions import permissions
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput, NotFound
 from tallyman.ports.running import Moving
@@ -22,12 +23,11 @@ _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 class EcsRollOuts:
     """A new revision of the task definition, the service's circuit breaker on, and its word that it is steady."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
         "ecs:RegisterTaskDefinition",
         "ecs:UpdateService",
-        "iam:PassRole",  # the roles that the task definition names
     )
 
     def __init__(self, clients: Clients) -> None:
@@ -111,10 +111,7 @@ class LambdaRollOuts:
     set none: the policy of a repository that we create says so from the beginning (`domain/prevention.py`).
     """
 
-    PERMISSIONS: tuple[str, ...] = (
-        "ecr:BatchGetImage",
-        "ecr:GetDownloadUrlForLayer",
-        "ecr:GetRepositoryPolicy",
+    PERMISSIONS: tuple[str, ...] = permissions(
         "lambda:GetAlias",
         "lambda:GetFunction",
         "lambda:PublishVersion",

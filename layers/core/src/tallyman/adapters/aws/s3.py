@@ -6,6 +6,7 @@ from botocore.exceptions import ClientError
 
 from tallyman.adapters.errors.translate import code_of, translate, translated
 from tallyman.domain.names import Digest
+from tallyman.domain.permissions import permissions
 from tallyman.errors import DigestMismatch
 
 
@@ -15,7 +16,7 @@ class S3Archive:
     Without s3:ListBucket S3 answers a missing key with 403 instead of 404, and `get` could not tell the two.
     """
 
-    PERMISSIONS: tuple[str, ...] = ("s3:GetObject", "s3:ListBucket", "s3:PutObject")
+    PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:PutObject")
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._client, self._bucket = client, bucket

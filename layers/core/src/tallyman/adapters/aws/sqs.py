@@ -6,6 +6,7 @@ from typing import Any
 
 from tallyman.adapters.dynamodb.codec import to_json
 from tallyman.adapters.errors.translate import translated
+from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput
 
 MAX_BODY = 256 * 1024
@@ -19,7 +20,7 @@ _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]
 class SqsHints:
     """Hints. `queues` maps the names that `send` takes to their URLs."""
 
-    PERMISSIONS: tuple[str, ...] = ("sqs:SendMessage",)
+    PERMISSIONS: tuple[str, ...] = permissions("sqs:SendMessage")
 
     def __init__(self, client: Any, queues: Mapping[str, str]) -> None:
         self._client, self._queues = client, dict(queues)
@@ -41,7 +42,7 @@ class SqsHints:
 class DeadLetters:
     """The dead-letter queue of this function's own queue, for what no retry will help."""
 
-    PERMISSIONS: tuple[str, ...] = ("sqs:SendMessage",)
+    PERMISSIONS: tuple[str, ...] = permissions("sqs:SendMessage")
 
     def __init__(self, client: Any, url: str) -> None:
         self._client, self._url = client, url

@@ -20,6 +20,7 @@ from tallyman.adapters.dynamodb.codec import (
 from tallyman.adapters.errors.translate import code_of, translate, translated
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.records import Appended, StateChange, StateItem
@@ -41,7 +42,7 @@ class DynamoLedger:
     TransactWriteItems has no permission of its own: each Put in it needs dynamodb:PutItem on its table.
     """
 
-    PERMISSIONS: tuple[str, ...] = ("dynamodb:PutItem", "dynamodb:Query")
+    PERMISSIONS: tuple[str, ...] = permissions("dynamodb:PutItem", "dynamodb:Query")
 
     def __init__(self, client: Any, table: str, state_table: str) -> None:
         self._client, self._table, self._state_table = client, table, state_table
@@ -134,7 +135,7 @@ class DynamoLedger:
 class DynamoState:
     """The state table. An item past `expires` may still be read: DynamoDB removes it within some days."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "dynamodb:BatchGetItem",
         "dynamodb:DeleteItem",
         "dynamodb:GetItem",

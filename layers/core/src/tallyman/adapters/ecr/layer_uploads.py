@@ -8,13 +8,14 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import code_of, message_of, translated
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import UploadExpired
 
 
 class EcrLayerUploads:
     """`LayerUploads`, with the role that pushes."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:CompleteLayerUpload",
         "ecr:InitiateLayerUpload",
         "ecr:UploadLayerPart",

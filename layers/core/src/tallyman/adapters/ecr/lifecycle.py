@@ -4,13 +4,14 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import NotFound
 
 
 class EcrLifecycle:
     """Reads lifecycle policies, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:GetLifecyclePolicy",)
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:GetLifecyclePolicy")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

@@ -6,6 +6,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import problem, role_arn
 from tallyman.errors import NotFound
 
@@ -13,7 +14,7 @@ from tallyman.errors import NotFound
 class EcrGuards:
     """`Guards`, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:GetRepositoryPolicy",)
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:GetRepositoryPolicy")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

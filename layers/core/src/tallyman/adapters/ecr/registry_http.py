@@ -13,6 +13,7 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pooled import Http
 from tallyman.adapters.oci.answers import Answer, is_expired
 from tallyman.domain.names import Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import Throttled, Unreachable
 from tallyman.values import value
 
@@ -38,7 +39,7 @@ class RegistryHttp:
     that a registry refuses is renewed once. Nothing is sent to another host than the registry's own.
     """
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:GetAuthorizationToken",)
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:GetAuthorizationToken")
 
     def __init__(
         self,

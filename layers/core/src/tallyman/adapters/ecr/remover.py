@@ -7,12 +7,13 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.permissions import permissions
 
 
 class EcrRemover:
     """`ImageRemover`, with the role that removes."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass")
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

@@ -3,12 +3,13 @@
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Registry, Repository
+from tallyman.domain.permissions import permissions
 
 
 class EcrReplication:
     """`Replication`, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:DescribeRegistry",)
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:DescribeRegistry")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

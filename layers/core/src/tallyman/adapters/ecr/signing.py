@@ -7,13 +7,14 @@ from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import SigningStatus
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, NotFound, Refused
 
 
 class EcrSigning:
     """`SigningView`, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecr:DescribeImageSigningStatus",)
+    PERMISSIONS: tuple[str, ...] = permissions("ecr:DescribeImageSigningStatus")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

@@ -21,6 +21,7 @@ from tallyman.adapters.http.pooled import CHUNK, Http
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import NotAllowed, NotFound, Throttled, Unreachable, Unsupported
 from tallyman.ports.copying import BlobStream
 
@@ -28,7 +29,7 @@ from tallyman.ports.copying import BlobStream
 class EcrSource:
     """`ImageSource`, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:DescribeImages",

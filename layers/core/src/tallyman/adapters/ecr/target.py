@@ -15,6 +15,7 @@ from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import repository_policy
 from tallyman.errors import DigestMismatch, NotFound, Refused, TransientError, Unsupported
 
@@ -22,7 +23,7 @@ from tallyman.errors import DigestMismatch, NotFound, Refused, TransientError, U
 class EcrTarget:
     """`ImageTarget`, with the role that pushes."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:BatchCheckLayerAvailability",
         "ecr:BatchGetImage",
         "ecr:CompleteLayerUpload",

@@ -9,6 +9,7 @@ from tallyman.adapters.ecr.calls import names, settings_of, utc
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import Finding, RepositorySettings, ScanReport
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, NotFound, Refused, Unsupported
 
 _STATUS = {
@@ -26,7 +27,7 @@ may be added) is `failed`: there is no result that could be trusted now."""
 class EcrView:
     """`RegistryView`, with the role that reads."""
 
-    PERMISSIONS: tuple[str, ...] = (
+    PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:DescribeImageScanFindings",
         "ecr:DescribeRepositories",
         "ecr:StartImageScan",

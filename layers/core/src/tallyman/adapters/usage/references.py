@@ -12,6 +12,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.running import EcsUsage, use
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.retention.known import Reading
 from tallyman.domain.usage import Use
 from tallyman.errors import BadName, TallymanError
@@ -67,7 +68,7 @@ class LambdaVersions:
     """Functions made of an image, and their published versions: aliases point at these. Lambda pulls only from
     registries of its own region (user guide, "Create a Lambda function using a container image")."""
 
-    PERMISSIONS: tuple[str, ...] = ("lambda:GetFunction", "lambda:ListFunctions")
+    PERMISSIONS: tuple[str, ...] = permissions("lambda:GetFunction", "lambda:ListFunctions")
     name, regional = "Lambda", True
 
     def __init__(self, clients: Clients) -> None:
@@ -94,7 +95,7 @@ class LambdaVersions:
 class BatchJobs:
     """Images that active job definitions of AWS Batch name."""
 
-    PERMISSIONS: tuple[str, ...] = ("batch:DescribeJobDefinitions",)
+    PERMISSIONS: tuple[str, ...] = permissions("batch:DescribeJobDefinitions")
     name, regional = "Batch", False
 
     def __init__(self, clients: Clients) -> None:
@@ -112,7 +113,7 @@ class BatchJobs:
 class InspectorInUse:
     """Images that Inspector sees in use on EKS and ECS: by digest, from ListCoverage."""
 
-    PERMISSIONS: tuple[str, ...] = ("inspector2:ListCoverage",)
+    PERMISSIONS: tuple[str, ...] = permissions("inspector2:ListCoverage")
     name, regional = "Inspector", False
 
     def __init__(self, clients: Clients) -> None:

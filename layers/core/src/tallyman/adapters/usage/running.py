@@ -10,6 +10,7 @@ from typing import Any
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, ImageName, Registry, Repository
+from tallyman.domain.permissions import permissions
 from tallyman.domain.usage import Use
 from tallyman.errors import BadName
 
@@ -17,7 +18,7 @@ from tallyman.errors import BadName
 class EcsUsage:
     """Containers of ECS tasks that run now: ECS tells their digest itself."""
 
-    PERMISSIONS: tuple[str, ...] = ("ecs:DescribeTasks", "ecs:ListClusters", "ecs:ListTasks")
+    PERMISSIONS: tuple[str, ...] = permissions("ecs:DescribeTasks", "ecs:ListClusters", "ecs:ListTasks")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -37,7 +38,7 @@ class EcsUsage:
 class LambdaUsage:
     """Lambda functions made of an image: the digest is the one that the function was resolved to."""
 
-    PERMISSIONS: tuple[str, ...] = ("lambda:GetFunction", "lambda:ListFunctions")
+    PERMISSIONS: tuple[str, ...] = permissions("lambda:GetFunction", "lambda:ListFunctions")
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients

@@ -1,0 +1,144 @@
+"""What IAM asks for each AWS call in use: its action, the actions that go with it, and what they are checked on.
+
+A call's name is not its permission. Adapters' `PERMISSIONS`, the templates' roles and the local cloud's check of roles
+follow this table; tests hold it to AWS's Service Authorization Reference. A call that is not in it has no permission.
+"""
+
+from typing import Literal, NamedTuple
+
+When = Literal["", "enhanced scanning", "managed signing", "tags", "task roles", "customer key", "key of images"]
+"""When a need applies; empty: always. Those of keys are in policies of their own (KeyPolicy, ImagesKeyPolicy)."""
+
+REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"
+_ECR = "https://docs.aws.amazon.com/AmazonECR/latest/userguide/"
+_KEY_ACTIONS = ("customer key", "key of images")
+
+
+class Need(NamedTuple):
+    """One action that a call needs. `resource`: the type in AWS's reference, empty where it can't be named.
+
+    `keys`: the condition keys by which our roles narrow it. `source`: the page that states the need.
+    """
+
+    action: str
+    resource: str
+    when: When = ""
+    keys: tuple[str, ...] = ()
+    source: str = REFERENCE
+
+
+def _own(service: str, resource: str, *calls: str) -> dict[str, tuple[Need, ...]]:
+    """Calls that need the action of their own name alone."""
+    return {f"{service}:{call}": (Need(f"{service}:{call}", resource),) for call in calls}
+
+
+_SCAN = Need("inspector2:ListFindings", "", "enhanced scanning", source=f"{_ECR}image-scanning-enhanced-iam.html")
+_SIGN = Need("signer:SignPayload", "signing-profile", "managed signing", source=f"{_ECR}managed-signing.html")
+_PASS = Need(
+    "iam:PassRole",
+    "role",
+    "task roles",
+    ("iam:PassedToService",),
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security-iam-passrole.html",
+)
+_TAG_TASKS = Need(
+    "ecs:TagResource",
+    "task-definition",
+    "tags",
+    ("ecs:CreateAction",),
+    "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html",
+)
+_LAMBDA_IMAGES = "https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-permissions"
+_IMAGE_KEYS = tuple(
+    Need(action, "key", "key of images", ("kms:ViaService",), f"{_ECR}encryption-at-rest.html")
+    for action in ("kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant")
+)
+_DECRYPT, _GENERATE = (Need(f"kms:{name}", "key", "customer key") for name in ("Decrypt", "GenerateDataKey"))
+
+
+CALLS: dict[str, tuple[Need, ...]] = {
+    **_own("batch", "", "DescribeJobDefinitions"),
+    **_own("cloudformation", "stack", "DescribeStacks"),
+    **_own("cloudtrail", "", "DescribeTrails", "LookupEvents"),
+    **_own("cloudtrail", "trail", "GetTrailStatus"),
+    **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query"),
+    # each item of a transaction is checked as the call it stands for; those in use put and delete
+    "dynamodb:TransactWriteItems": (Need("dynamodb:PutItem", "table"), Need("dynamodb:DeleteItem", "table")),
+    **_own(
+        "ecr",
+        "repository",
+        "BatchCheckLayerAvailability",
+        "BatchDeleteImage",
+        "BatchGetImage",
+        "CompleteLayerUpload",
+        "DescribeImages",
+        "DescribeImageSigningStatus",
+        "DescribeRepositories",
+        "GetDownloadUrlForLayer",
+        "GetLifecyclePolicy",
+        "GetRepositoryPolicy",
+        "InitiateLayerUpload",
+        "SetRepositoryPolicy",
+        "StartImageScan",
+        "UpdateImageStorageClass",
+        "UploadLayerPart",
+    ),
+    **_own("ecr", "", "DescribeRegistry", "GetAuthorizationToken"),
+    "ecr:CreateRepository": (Need("ecr:CreateRepository", "repository"), *_IMAGE_KEYS),  # none of ours has tags
+    "ecr:DescribeImageScanFindings": (Need("ecr:DescribeImageScanFindings", "repository"), _SCAN),
+    # no action has this name
+    "ecr:ListImageReferrers": (Need("ecr:BatchGetImage", "repository", source=f"{_ECR}images-referrers.html"),),
+    "ecr:PutImage": (Need("ecr:PutImage", "repository"), _SIGN),  # ECR signs in the name of whoever pushes
+    **_own("ecs", "", "DescribeTaskDefinition", "ListClusters", "ListServices", "ListTasks"),
+    **_own("ecs", "service", "DescribeServices", "UpdateService"),
+    **_own("ecs", "task", "DescribeTasks"),
+    "ecs:RegisterTaskDefinition": (Need("ecs:RegisterTaskDefinition", "task-definition"), _PASS, _TAG_TASKS),
+    **_own("events", "", "ListRules"),
+    **_own("events", "event-bus", "DescribeEventBus"),
+    **_own("events", "rule-on-default-event-bus", "DescribeRule"),
+    "events:PutEvents": (Need("events:PutEvents", "event-bus", keys=("events:source", "events:detail-type")),),
+    **_own("iam", "role", "GetRole"),
+    **_own("iam", "user", "GetUser"),
+    **_own("inspector2", "", "ListCoverage"),
+    **_own("lambda", "", "ListFunctions"),
+    **_own("lambda", "function", "GetAlias", "GetFunction", "PublishVersion", "UpdateAlias"),
+    "lambda:Invoke": (Need("lambda:InvokeFunction", "function"),),
+    "lambda:UpdateFunctionCode": (
+        Need("lambda:UpdateFunctionCode", "function"),
+        *(
+            Need(f"ecr:{name}", "repository", source=_LAMBDA_IMAGES)
+            for name in ("BatchGetImage", "GetDownloadUrlForLayer", "GetRepositoryPolicy")
+        ),
+    ),
+    # without ListBucket an object that is not there reads as forbidden
+    "s3:GetObject": (
+        Need("s3:GetObject", "object"),
+        Need(
+            "s3:ListBucket",
+            "bucket",
+            source="https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
+        ),
+        _DECRYPT,
+    ),
+    "s3:PutObject": (Need("s3:PutObject", "object"), _GENERATE),
+    "service-quotas:ListServiceQuotas": (Need("servicequotas:ListServiceQuotas", ""),),
+    "sns:Publish": (Need("sns:Publish", "topic"), _GENERATE, _DECRYPT),
+    **_own("sqs", "", "ListQueues"),
+    **_own("sqs", "queue", "GetQueueAttributes", "GetQueueUrl"),
+    "sqs:SendMessage": (Need("sqs:SendMessage", "queue"), _GENERATE, _DECRYPT),
+    **_own("sts", "role", "AssumeRole"),
+    "sts:GetCallerIdentity": (),  # needs no permission
+}
+
+
+def permissions(*calls: str) -> tuple[str, ...]:
+    """The actions that a role needs to make these calls (`ecr:PutImage`), sorted; not those on customers' keys.
+
+    Raises KeyError for a call that the table does not have.
+    """
+    return tuple(sorted({n.action for call in calls for n in CALLS[call] if n.when not in _KEY_ACTIONS}))
+
+
+def needs_of(call: str) -> tuple[Need, ...]:
+    """What a call needs; of one that is not in the table, the action of its own name."""
+    return CALLS.get(call, (Need(call, ""),))
