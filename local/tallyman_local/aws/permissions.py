@@ -7,9 +7,10 @@ Read from moto's IAM: inline and attached policies, with actions and resources o
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from moto.iam.models import Role, iam_backends
+from moto.s3.models import s3_backends
 
 from tallyman_local.aws import lambda_calls
 from tallyman_local.aws.resource_policies import Statement, allows, statements
@@ -105,7 +106,7 @@ def needed(
     if service == "dynamodb":
         yield from _dynamodb(operation, json.loads(body), at)
     elif service == "s3":
-        yield _s3(environ)
+        yield from _s3(environ, account)
     elif service == "sqs":
         request = _request(body, environ)
         queue = str(request.get("QueueUrl") or request.get("QueueName", "")).rsplit("/", 1)[-1]
@@ -115,6 +116,9 @@ def needed(
         yield action, request.get("TopicArn") or request.get("TargetArn") or "*"
     elif service == "sts":
         yield action, _request(body, environ).get("RoleArn", "*")
+    elif service == "cloudtrail" and operation == "GetTrailStatus":
+        trail = str(json.loads(body).get("Name", "*"))
+        yield action, trail if trail.startswith("arn:") else f"arn:aws:cloudtrail:{at}:trail/{trail}"
     elif service == "cloudformation":
         name = _request(body, environ).get("StackName")
         yield action, f"arn:aws:cloudformation:{at}:stack/{name}/*" if name else "*"
@@ -138,11 +142,24 @@ def needed(
         for name in asked.get("services", [asked.get("service", "*")]):
             cluster = str(asked.get("cluster", "default")).rpartition("/")[2]
             yield action, name if name.startswith("arn:") else f"arn:aws:ecs:{at}:service/{cluster}/{name}"
+    elif service == "ecs" and operation == "RegisterTaskDefinition":
+        yield from _task_definition(action, json.loads(body), at)
     elif service == "ecs" and operation == "DescribeTasks":
         for task in json.loads(body).get("tasks", []):
             yield action, task
     elif operation and service != "ecr":
         yield action, "*"
+
+
+def _task_definition(action: str, asked: Mapping[str, Any], at: str) -> Iterator[Needed]:
+    """RegisterTaskDefinition, with what goes with it: the roles that tasks are given, and tags."""
+    family = f"arn:aws:ecs:{at}:task-definition/{asked.get('family', '*')}:*"
+    yield action, family
+    for role in (asked.get("taskRoleArn"), asked.get("executionRoleArn")):
+        if role:
+            yield "iam:PassRole", str(role), {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+    if asked.get("tags"):
+        yield "ecs:TagResource", family, {"ecs:CreateAction": "RegisterTaskDefinition"}
 
 
 def _principal(request: dict[str, Any], account: str) -> str:
@@ -182,11 +199,20 @@ def _dynamodb(operation: str, request: dict[str, Any], at: str) -> Iterator[Need
         yield f"dynamodb:{operation}", "*"
 
 
-def _s3(environ: dict[str, Any]) -> Needed:
+def _s3(environ: dict[str, Any], account: str) -> Iterator[Needed]:
     bucket, _, key = environ["PATH_INFO"].lstrip("/").partition("/")
     method = environ["REQUEST_METHOD"]
     if key:
         action = {"GET": "GetObject", "HEAD": "GetObject", "DELETE": "DeleteObject"}.get(method, "PutObject")
-        return f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}"
-    action = {"GET": "ListBucket", "HEAD": "ListBucket", "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
-    return f"s3:{action}", f"arn:aws:s3:::{bucket}" if bucket else "*"
+        yield f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}"
+        if action == "GetObject" and not _is_there(bucket, key, account):
+            yield "s3:ListBucket", f"arn:aws:s3:::{bucket}"  # else a missing object is forbidden instead of missing
+    else:
+        action = {"GET": "ListBucket", "HEAD": "ListBucket", "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
+        yield f"s3:{action}", f"arn:aws:s3:::{bucket}" if bucket else "*"
+
+
+def _is_there(bucket: str, key: str, account: str) -> bool:
+    with moto_calls.LOCK:
+        found = s3_backends[account][moto_calls.PARTITION].buckets.get(bucket)
+        return bool(found and unquote(key) in found.keys)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import Registry
 from tallyman_local.aws import rollouts
 from tallyman_local.aws.endpoint import Endpoint
 from tallyman_local.aws.permissions import Permissions
@@ -18,7 +18,6 @@ from tallyman_local.cloud import folders
 from tallyman_local.cloud.control import Control
 from tallyman_local.cloud.environments import Place, places
 from tallyman_local.ecr import LocalEcr
-from tallyman_local.ecr.rules.events import Identity
 from tallyman_local.events.bus import Bus
 from tallyman_local.events.pollers import Pollers
 from tallyman_local.events.schedules import Schedules
@@ -34,7 +33,7 @@ log = logging.getLogger("tallyman.local")
 
 STACK = "tallyman"
 DEVELOPER = f"arn:aws:iam::{HUB.account}:role/developer"
-_OF_SPOKES = ("RollOut", "People")
+_OF_SPOKES = ("RollOut", "People", "SigningProfile")
 """Parameters of Cloud with these beginnings are the spokes' as well."""
 DEMO_POLICY = Path(__file__).with_name("demo.yaml")
 
@@ -118,7 +117,7 @@ class Cloud:
             trail=self.trail.record,
             endpoint_of=self.endpoint_of,
             identify=moto_calls.identify,
-            allow=self._may_use,
+            allow=self.permissions.allow,
             scanner=self._scanner,
             quotas=self._quotas,
         )
@@ -289,15 +288,6 @@ class Cloud:
         return self._schedules.fire(minute)
 
     # ------------------------------------------------------------------ inside
-
-    def _may_use(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> bool:
-        if repository:
-            resource = Repository(registry, repository).arn
-        elif "Repositor" in action:  # of all repositories
-            resource = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/*"
-        else:
-            resource = "*"
-        return self.permissions.allow(identity, action, resource)
 
 
 def _was_started(thing: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import ResourceMap, clean_json, get_model_map
 from moto.events.models import events_backends
+from moto.iam.models import iam_backends
 from moto.sqs.models import sqs_backends
 
 from tallyman.domain.names import Registry
@@ -114,6 +115,7 @@ def _create(
         if created.status != "CREATE_COMPLETE":
             raise BadTemplate(f"stack {name} in {registry}: {created.status}")
         resources = created.resource_map
+        _attach_policies(registry, translated.template, resources)
         for logical_id, resource in translated.policies.items():
             if _wanted(resource, resources):
                 applied = _apply_policy(resource["Type"], clean_json(resource["Properties"], resources), registry)
@@ -123,6 +125,18 @@ def _create(
     if skipped:
         log.info("%s in %s: moto has no %s", name, registry, ", ".join(sorted(set(skipped.values()))))
     return Stack(registry, name, outputs, skipped), resources
+
+
+def _attach_policies(registry: Registry, template: Json, resources: ResourceMap) -> None:
+    """Managed policies that roles attach by ManagedPolicyArns, which moto's CloudFormation leaves out."""
+    iam = iam_backends[registry.account][moto_calls.PARTITION]
+    for resource in template["Resources"].values():
+        if resource["Type"] != "AWS::IAM::Role" or not _wanted(resource, resources):
+            continue
+        properties = clean_json(resource["Properties"], resources)
+        for arn in properties.get("ManagedPolicyArns", []):
+            if arn:  # what AWS::NoValue left out is null
+                iam.attach_role_policy(str(arn), properties["RoleName"])
 
 
 def _wanted(resource: Json, resources: ResourceMap) -> bool:

@@ -151,7 +151,7 @@ def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options:
     clock, ports = options.pop("clock", None) or Clock(), {}
     served: Served
 
-    def allow(who: Identity, action: str, registry: Registry, repository: str | None) -> bool:
+    def allow(who: Identity, action: str, resource: str) -> bool:
         return (who.arn.rpartition("/")[2], action) not in served.denied
 
     ecr = LocalEcr(

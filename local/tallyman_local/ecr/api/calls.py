@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from tallyman.domain.names import Registry, Repository
+from tallyman.domain.permissions import CALLS, Need
 from tallyman_local.aws.resource_policies import allows, statements
 from tallyman_local.ecr.rules import creation, errors
 from tallyman_local.ecr.rules.errors import EcrError
@@ -23,7 +24,7 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 from tallyman_local.ecr.store.tokens import Tokens
 
-Allow = Callable[[Identity, str, Registry, str | None], bool]
+Allow = Callable[[Identity, str, str], bool]
 Answer = dict[str, Any]
 T = TypeVar("T")
 PAGE = 100
@@ -55,14 +56,27 @@ class Parts:
         not needed, since here every account may use every registry.
         """
         arn = Repository(registry, repository).arn if repository else "*"
-        if self.allow and not self.allow(identity, f"ecr:{action}", registry, repository):
-            raise errors.denied(identity.arn, f"ecr:{action}", arn)
+        own = Need(f"ecr:{action}", "repository" if repository else "")  # calls that nothing of ours makes
+        for need in CALLS.get(own.action, (own,)) if self.allow else ():
+            for resource in self._resources(need, registry, repository):
+                if self.allow and not self.allow(identity, need.action, resource):
+                    raise errors.denied(identity.arn, need.action, resource)
         row = self.store.find(Repository(registry, repository)) if repository else None
         policies = [row.policy if row else None]
         if self.settings.account(registry, "REGISTRY_POLICY_SCOPE") == "V2":
             policies.append(self.settings.policy(registry))
         if any(policy and self._denies(policy, identity, f"ecr:{action}", arn) for policy in policies):
             raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
+
+    def _resources(self, need: Need, registry: Registry, repository: str | None) -> list[str]:
+        """The ARNs that a need of a call is checked on; none where it does not apply. Whether a registry's scanning is
+        enhanced is not known here, so what that needs is asked for always."""
+        if need.resource == "repository":
+            name = repository or "*"
+            return [f"arn:aws:ecr:{registry.region}:{registry.account}:repository/{name}"]
+        if need.resource == "signing-profile":
+            return self.signing.profiles(Repository(registry, repository)) if repository else []
+        return [] if need.resource == "key" else ["*"]  # there are no customer keys here
 
     def create_on_push(self, identity: Identity, name: Repository) -> None:
         """Create a repository that is not there, where a template with CREATE_ON_PUSH fits and the identity may."""

@@ -137,8 +137,3 @@ def permissions(*calls: str) -> tuple[str, ...]:
     Raises KeyError for a call that the table does not have.
     """
     return tuple(sorted({n.action for call in calls for n in CALLS[call] if n.when not in _KEY_ACTIONS}))
-
-
-def needs_of(call: str) -> tuple[Need, ...]:
-    """What a call needs; of one that is not in the table, the action of its own name."""
-    return CALLS.get(call, (Need(call, ""),))

@@ -1,0 +1,163 @@
+"""What a call needs beside its own name: a role without it fails here as it would on AWS, and the call says by what."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto.iam.models import Role, iam_backends
+
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
+from tallyman.domain.permissions import CALLS
+from tallyman_local.moto import calls as moto_calls
+
+HUB, PROD = "111111111111", "222222222222"
+PROFILE = f"arn:aws:signer:us-east-2:{PROD}:/signing-profiles/release"
+TASK = f"arn:aws:iam::{PROD}:role/task"
+POLICY = f"""\
+environments:
+  dev: {{registries: [{HUB}/us-east-2]}}
+  prod: {{registries: [{PROD}/us-east-2]}}
+repositories:
+  - match: shop/*
+    create: {{scan_on_push: true}}
+    promotions: [{{from: dev, to: prod, tags: [semver], gates: {{verified: true, scan: {{max: {{critical: 0}}}}}}}}]
+"""
+PARAMETERS = {
+    "RollOutServices": f"arn:aws:ecs:*:{PROD}:service/shop/widgets",
+    "RollOutTaskRoles": TASK,
+    "RollOutFunctions": f"arn:aws:lambda:*:{PROD}:function:resizer",
+    "SigningProfileArns": PROFILE,
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("needs"), POLICY, parameters=PARAMETERS) as running:
+        yield running
+
+
+def role_named(account: str, name: str) -> Role:
+    with moto_calls.LOCK:
+        return next(r for r in iam_backends[account][moto_calls.PARTITION].roles.values() if r.name == name)
+
+
+@contextmanager
+def without(account: str, name: str, action: str) -> Iterator[None]:
+    """The role's own policies, meanwhile without one action."""
+    role = role_named(account, name)
+    kept = dict(role.policies)
+    for key, document in kept.items():
+        policy = json.loads(document) if isinstance(document, str) else json.loads(json.dumps(document))
+        for statement in policy["Statement"]:
+            if statement:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                statement["Action"] = [a for a in actions if a != action] or ["nothing:Nothing"]
+        role.policies[key] = json.dumps(policy)
+    try:
+        yield
+    finally:
+        role.policies.clear()
+        role.policies.update(kept)
+
+
+def register(ecs: Any) -> None:
+    ecs.register_task_definition(
+        family="widgets",
+        containerDefinitions=[{"name": "app", "image": "old", "memory": 128}],
+        taskRoleArn=TASK,
+        tags=[{"key": "team", "value": "shop"}],
+    )
+
+
+CASES = {
+    "ecs:TagResource": ("spoke-roll-out", "ecs", register),
+    "iam:PassRole": ("spoke-roll-out", "ecs", register),
+    "inspector2:ListFindings": (
+        "spoke-read",
+        "ecr",
+        lambda ecr: ecr.describe_image_scan_findings(repositoryName="shop/there", imageId={"imageTag": "v1.0.0"}),
+    ),
+    "ecr:BatchGetImage": (
+        "spoke-read",
+        "ecr",
+        lambda ecr: ecr.list_image_referrers(
+            repositoryName="shop/there", subjectId={"imageDigest": "sha256:" + "0" * 64}
+        ),
+    ),
+    "signer:SignPayload": (
+        "spoke-push",
+        "ecr",
+        lambda ecr: ecr.put_image(
+            repositoryName="shop/there", imageManifest=b.image("there").root.raw.decode(), imageTag="v2.0.0"
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def there(stack: Deployed) -> Iterator[Deployed]:
+    """An image in prod, whose registry signs what is pushed by a profile."""
+    stack.push(b.image("there"), "shop/there", "v1.0.0", environment="prod")
+    admin = stack.client("ecr", role=f"arn:aws:iam::{PROD}:role/admin")
+    rules = [{"signingProfileArn": PROFILE}]
+    admin.put_signing_configuration(signingConfiguration={"rules": rules})
+    yield stack
+    admin.delete_signing_configuration()
+
+
+@pytest.mark.parametrize("action", sorted(CASES))
+def test_a_call_is_refused_where_the_role_lacks_what_goes_with_it(there: Deployed, action: str) -> None:
+    power, service, call = CASES[action]
+    name = f"{there.cloud.stack}-{power}"
+    client = there.client(service, role=f"arn:aws:iam::{PROD}:role/{name}")
+    with without(PROD, name, action), pytest.raises(ClientError, match=f"AccessDenied.*{action}"):
+        call(client)
+    call(client)
+
+
+def test_every_dependent_action_of_a_function_has_a_case() -> None:
+    dependent = {n.action for call, needs in CALLS.items() for n in needs if n.action != call and n.resource != "key"}
+    elsewhere = {
+        "dynamodb:DeleteItem",  # of a transaction's items: test_cloud_tables, and every promotion
+        "dynamodb:PutItem",
+        "ecr:GetDownloadUrlForLayer",  # of a function's image: test_roll_out
+        "ecr:GetRepositoryPolicy",
+        "lambda:InvokeFunction",  # people's: test_people_permissions
+        "s3:ListBucket",  # below
+        "servicequotas:ListServiceQuotas",
+    }
+    assert dependent == set(CASES) | elsewhere
+
+
+def test_an_object_that_is_not_there_is_forbidden_to_whoever_may_not_list(stack: Deployed) -> None:
+    name = f"{stack.cloud.stack}-record-scan-us-east-2"
+    s3 = stack.client("s3", role=f"arn:aws:iam::{HUB}:role/{name}")
+    bucket = f"{stack.cloud.stack}-archive-{HUB}-us-east-2"
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket=bucket, Key="policies/none")
+    with without(HUB, name, "s3:ListBucket"), pytest.raises(ClientError, match="AccessDenied"):
+        s3.get_object(Bucket=bucket, Key="policies/none")
+
+
+def test_a_scan_that_may_not_be_read_ends_as_a_letter_that_says_so(stack: Deployed) -> None:
+    image = b.image("scanned")
+    with without(HUB, f"{stack.cloud.stack}-record-scan-us-east-2", "inspector2:ListFindings"):
+        stack.push(image, "shop/scanned", "v1.0.0")
+        stack.scan(image, "shop/scanned")
+        (letter,) = [each for each in stack.dead_letters() if each["queue"].endswith("scan-dead-letters")]
+    assert letter["Error"] == "NotAllowed"
+    assert "inspector2:ListFindings" in letter["Reason"]
+
+
+def test_a_promotion_that_may_not_sign_stands_still_and_says_so(there: Deployed) -> None:
+    image = b.image("unsigned")
+    with without(PROD, f"{there.cloud.stack}-spoke-push", "signer:SignPayload"):
+        there.push(image, "shop/unsigned", "v1.0.0")
+        there.scan(image, "shop/unsigned")
+        assert there.there("shop/unsigned", "v1.0.0") == [None]
+        pending = [i.data for i in there.stack.state.list("P#prod") if i.data["digest"] == image.digest]
+    assert "signer:SignPayload" in json.dumps(pending)
