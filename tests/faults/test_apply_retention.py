@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from support.fakes.ports import Crash, CrashAfter
+from support.fakes.ports import Crash, CrashAfter, listed
 from support.fakes.retention import ENFORCED, Retaining
 from support.images.builders import DEV, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.usage import Use
-from tallyman.services.retention.marks import marks_partition
+from tallyman.state import marks as mark_items
 
 HINT = json.dumps({"repository": str(DEV)})
 
@@ -49,7 +49,7 @@ def test_a_run_that_dies_at_any_call_is_completed_by_the_next() -> None:
         old, *kept = pushed
         assert made.there() == set(kept)
         assert made.proof(old)["digest"] == old
-        assert list(made.state.list(marks_partition(DEV))) == []
+        assert listed(made.state, mark_items.partition(DEV)) == []
 
 
 def family(world: Retaining) -> tuple[Digest, set[Digest]]:
@@ -78,7 +78,7 @@ def test_a_family_of_which_a_dead_run_removed_a_part_is_finished_by_the_next(
         assert made.there() == kept[-1]
         assert len(made.facts(Kind.REMOVED)) == 6
         assert made.facts(Kind.UNMARKED) == []
-        assert list(made.state.list(marks_partition(DEV))) == []
+        assert listed(made.state, mark_items.partition(DEV)) == []
 
 
 def part_of_a_family(monkeypatch: pytest.MonkeyPatch) -> tuple[Retaining, set[Digest], set[Digest]]:
@@ -150,4 +150,4 @@ def test_a_mark_is_dropped_once_whenever_the_run_dies() -> None:
 
     for made in dies_anywhere(world):
         assert len(made.facts(Kind.UNMARKED)) == 1
-        assert list(made.state.list(marks_partition(DEV))) == []
+        assert listed(made.state, mark_items.partition(DEV)) == []

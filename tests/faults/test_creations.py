@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.ports import Crash
+from support.fakes.ports import Crash, listed
 from support.fakes.promotion import Harbour
 from support.fakes.recording import World, policy
 from support.images.builders import DEV, PROD, image
@@ -15,8 +15,8 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.policy.create import Push
 from tallyman.errors import BadMessage
-from tallyman.ports.records import StateChange
-from tallyman.services.promotion.creations import CREATING
+from tallyman.state import creations as creation_items
+from tallyman.state.items import StateChange
 
 PULL = ("333333333333",)
 
@@ -53,7 +53,7 @@ def dies_between(harbour: Harbour, body: dict[str, Any], monkeypatch: pytest.Mon
 
 
 def creating(harbour: Harbour) -> list[str]:
-    return [item.sk for item in harbour.state.list(CREATING)]
+    return [item.sk for item in listed(harbour.state, creation_items.PARTITION)]
 
 
 def test_the_next_promotion_sets_the_policy_that_the_one_before_did_not_come_to(
@@ -93,15 +93,15 @@ def test_a_policy_that_a_person_removed_from_a_finished_repository_stays_removed
 
 def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     harbour, body = harbour_without_prod()
-    delete, dead = harbour.state.delete, []
+    put, dead = harbour.state.put, []
 
-    def dies(pk: str, *rest: Any) -> None:
-        if pk == CREATING and not dead:
-            dead.append(pk)
+    def dies(change: StateChange) -> None:
+        if change.pk == creation_items.PARTITION and change.removed and not dead:
+            dead.append(change.pk)
             raise Crash("after the policy, before the note is gone")
-        delete(pk, *rest)
+        put(change)
 
-    monkeypatch.setattr(harbour.state, "delete", dies)
+    monkeypatch.setattr(harbour.state, "put", dies)
     with pytest.raises(Crash):
         harbour.handle(body)
     assert creating(harbour) == [str(PROD)]
@@ -119,7 +119,7 @@ def test_without_anything_to_say_in_a_policy_nothing_is_noted(monkeypatch: pytes
     harbour.hints.send("promote", body)
     harbour.work()
     assert harbour.tags("v1.0.0") == [Digest(body["digest"])] * 2
-    assert CREATING not in {change.pk for change in written}
+    assert creation_items.PARTITION not in {change.pk for change in written}
 
 
 def test_what_no_promotion_takes_up_again_is_finished_by_reconciles_hint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,9 @@ from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, ju
 from tallyman.domain.gates.window import WindowGate
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import end_of_day
-from tallyman.ports.records import StateChange
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.state import tags as tag_items
+from tallyman.state.items import StateChange
 
 CHECK = {"name": "manifest", "verdict": "passed", "reason": None}
 ROLE = "role/release-managers"
@@ -190,7 +190,7 @@ def test_deciding_twice_changes_nothing(facts: list[Fact], names: list[str]) -> 
     evaluator = Evaluator(policy_of(chosen(names), overridable=["soak"]), ledger, state, hints, notices, clock)
     for each in image_of(*facts).facts:
         ledger.append(each)
-    state.put(StateChange(tag_partition(DEV), "v1.0.0", 0, {"digest": APP}))
+    state.put(StateChange(tag_items.partition(DEV), "v1.0.0", 0, {"digest": APP, "at": "2026-11-16T00:00:00Z"}))
     first = evaluator.digest(APP)
     written, items, told = len(ledger.items), dict(state.items), list(notices.published)
     assert evaluator.digest(APP) == first

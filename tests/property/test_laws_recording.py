@@ -15,7 +15,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES, digest_at, history
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest
-from tallyman.services.recording.registry_state import image_partition
+from tallyman.state import images as image_items
 
 CONTENTS = [image(name) for name in "abc"]
 TAGS = ["v1.0.0", "latest"]
@@ -92,7 +92,7 @@ def assert_all_is_known(world: World) -> None:
         assert digest_at(facts, DEV, tag, world.clock()) == held.tags.get(tag)
     known = {f.digest for f in world.ledger.facts if f.kind in PUSHES and f.repository == DEV}
     assert set(held.manifests) <= known
-    present = {i.sk for i in world.state.list(image_partition(DEV)) if i.data["present"]}
+    present = {i.sk for i in world.state.list(image_items.partition(DEV)) if i.data["present"]}
     assert present == set(held.manifests)
 
 

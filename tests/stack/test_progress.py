@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from support.fakes.ports import listed
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed, until
 from tallyman.domain.history.facts import Kind
-from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.state import pending as pending_items
 from tallyman_local.ecr.rules.errors import EcrError
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.server.failures import Failure
@@ -102,4 +103,4 @@ def test_a_killed_worker_is_followed_by_the_next_and_settle_waits_for_it(world: 
     assert started.is_set()
     assert world.there(name, "v1.0.0") == [image.digest] * 2
     assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
-    assert not [i for i in world.stack.state.list(pending_partition("prod")) if i.data["name"] == name]
+    assert not [i for i in listed(world.stack.state, pending_items.partition("prod")) if i.data["name"] == name]

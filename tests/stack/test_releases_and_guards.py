@@ -8,11 +8,12 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from support.fakes.ports import stored
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.push_protection import problem
-from tallyman.ports.records import StateChange
-from tallyman.services.promotion.creations import CREATING
+from tallyman.state import creations as creation_items
+from tallyman.state.items import StateChange
 from tallyman_cli.main import app
 
 POLICY = """\
@@ -74,11 +75,11 @@ def test_a_repository_whose_creation_died_before_its_policy_gets_it_by_reconcile
     owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
     owner.create_repository(repositoryName=place.name)
     begun = {"environment": "prod", "name": place.name, "at": "2020-01-01T00:00:00Z"}
-    world.stack.state.put(StateChange(CREATING, str(place), 0, begun))
+    world.stack.state.put(StateChange(creation_items.PARTITION, str(place), 0, begun))
     world.reconcile(place.name)
     text = owner.get_repository_policy(repositoryName=place.name)["policyText"]
     assert problem(text, [world.stack.promoter("222222222222"), "arn:aws:iam::222222222222:role/break-glass"]) is None  # type: ignore[misc]
-    assert world.stack.state.get(CREATING, str(place)) is None
+    assert stored(world.stack.state, creation_items.PARTITION, str(place)) is None
 
 
 def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deployed) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from support.fakes.ports import stored
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
@@ -116,7 +117,7 @@ def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_f
         assert first.digest in running_tasks(world, region)["app"]
     assert outcomes(world, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
     assert any("was not rolled out to prod" in subject for subject in world.notices())
-    item = world.stack.state.get("RO#prod", ECS)
+    item = stored(world.stack.state, "RO#prod", ECS)
     assert item is not None
     assert item.data["status"] == "failed"
     assert moto_reason in item.data["reason"]
@@ -225,7 +226,7 @@ def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_rol
     ecr.delete_repository_policy(repositoryName=FUNCTION)
     try:
         world.push(b.multi_arch("resizer-refused"), FUNCTION, "v2.1.0")
-        item = world.stack.state.get("RO#prod", FUNCTION)
+        item = stored(world.stack.state, "RO#prod", FUNCTION)
         assert item is not None
         assert item.data["status"] == "failed"
         assert "Lambda does not have permission to access the ECR image" in item.data["reason"]

@@ -17,7 +17,8 @@ from tempfile import NamedTemporaryFile
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import RevisionConflict
-from tallyman.ports.records import StateChange, StateItem
+from tallyman.state import uploads
+from tallyman.state.items import StateChange, StateItem
 
 _DAY = 86400.0  # seconds
 
@@ -49,7 +50,7 @@ class KeptUploads:
         with self._lock:
             if (repository, digest) in self._held:
                 return True
-            path = self._path(f"U#{repository}", str(digest)).with_suffix(".lock")
+            path = self._path(*uploads.key(repository, digest)).with_suffix(".lock")
             try:
                 self._where.mkdir(0o700, parents=True, exist_ok=True)
                 file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -74,7 +75,7 @@ class KeptUploads:
         """Another run may have it."""
         with self._lock:
             file = self._held.pop((repository, digest))
-            self._path(f"U#{repository}", str(digest)).with_suffix(".lock").unlink(missing_ok=True)
+            self._path(*uploads.key(repository, digest)).with_suffix(".lock").unlink(missing_ok=True)
             os.close(file)
 
     def get(self, pk: str, sk: str) -> StateItem | None:
@@ -83,10 +84,13 @@ class KeptUploads:
         return found if found and (found.pk, found.sk) == (pk, sk) else None
 
     def put(self, change: StateChange) -> None:
-        """Replaces the file in one step."""
+        """Replaces the file in one step; an upload that is over leaves none."""
         now = self.get(change.pk, change.sk)
         if (now.revision if now else 0) != change.revision:
             raise RevisionConflict(f"the upload of {change.sk} was written by another run")
+        if change.removed:
+            self.drop(change.pk, change.sk)
+            return
         document = {
             "pk": change.pk,
             "sk": change.sk,
@@ -99,7 +103,7 @@ class KeptUploads:
                 json.dump(document, file)
             Path(file.name).replace(self._path(change.pk, change.sk))
 
-    def delete(self, pk: str, sk: str, revision: int) -> None:
+    def drop(self, pk: str, sk: str) -> None:
         """What is gone is fine."""
         self._path(pk, sk).unlink(missing_ok=True)
 

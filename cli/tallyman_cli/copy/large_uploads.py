@@ -13,8 +13,8 @@ from tallyman.adapters.oci.uploads import OciUploads
 from tallyman.domain.locations import Host
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, TallymanError, Unreachable, Unsupported, UploadExpired
-from tallyman.ports.records import StateChange, StateItem
 from tallyman.services.copying.parts import Parts
+from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
 from tallyman_cli.copy.kept_uploads import KeptUploads, folder
 
 PART = 64 * 1024 * 1024
@@ -43,13 +43,13 @@ class LargeUploads:
             return 0
         if not isinstance(repository.registry, Host):
             return self._ecr.offset(repository, digest)
-        item = self._kept.get(*_key(repository, digest))
-        if item is None:
-            return 0
         try:
-            have, session = self._oci.reached(repository, str(item.data["session"]))
-            if have <= int(item.data["size"]):
-                self._save(repository, digest, session, have, int(item.data["size"]))
+            upload = UPLOADS.get(self._kept, key(repository, digest))
+            if upload is None:
+                return 0
+            have, session = self._oci.reached(repository, upload.session)
+            if upload.size is not None and have <= upload.size:
+                self._save(repository, digest, session, have, upload.size)
                 return have
         except (TallymanError, LookupError, ValueError):
             pass  # whatever it is: to begin anew is right, and says what is wrong if that goes on
@@ -70,12 +70,12 @@ class LargeUploads:
             self._kept.release(repository, digest)
 
     def _chunked(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        item = self._kept.get(*_key(repository, digest))
-        if item is None and start:
+        upload = UPLOADS.get(self._kept, key(repository, digest))
+        if upload is None and start:
             raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
-        first = have = int(item.data["offset"]) if item else 0
+        first = have = upload.offset if upload else 0
         try:
-            session = str(item.data["session"]) if item else self._oci.begin(repository, digest)
+            session = upload.session if upload else self._oci.begin(repository, digest)
             self._save(repository, digest, session, have, size)
             rest = _Rest(chunks, have - start)
             while have < size:
@@ -113,16 +113,12 @@ class LargeUploads:
             self._parts = self._parts or Parts(EcrLayerUploads(self._ways.own), self._kept, _now)
             return self._parts
 
-    def _save(self, repository: Repository, digest: Digest, session: str, offset: int, size: int) -> StateItem:
-        pk, sk = _key(repository, digest)
-        before = self._kept.get(pk, sk)
-        revision = before.revision if before else 0
-        data = {"session": session, "offset": offset, "size": size}
-        self._kept.put(StateChange(pk, sk, revision, data, _now() + _KEPT))
-        return StateItem(pk, sk, revision + 1, data)
+    def _save(self, repository: Repository, digest: Digest, session: str, offset: int, size: int) -> None:
+        entry = UPLOADS.read(self._kept, key(repository, digest))
+        self._kept.put(entry.write(Upload(session, offset, size), _now() + KEPT))
 
     def _drop(self, repository: Repository, digest: Digest) -> None:
-        self._kept.delete(*_key(repository, digest), 0)
+        self._kept.drop(*key(repository, digest))
 
 
 class _Rest:
@@ -144,10 +140,6 @@ class _Rest:
             length -= len(chunk)
             if chunk:
                 yield chunk
-
-
-def _key(repository: Repository, digest: Digest) -> tuple[str, str]:
-    return f"U#{repository}", str(digest)
 
 
 def _now() -> datetime:

@@ -8,8 +8,7 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import TallymanError
-from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.recording.registry_state import ACTIVE
+from tallyman.state import active, sweeps
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.doctor.quotas import Quotas
@@ -118,8 +117,8 @@ class Checkup:
     def _last_told(self, registry: Registry) -> Via | None:
         """By the repositories where something happened of late; where it is quiet, by some of the others."""
         state, newest = self.site.stack.state, None
-        for partition, most in ((ACTIVE, None), (SWEEP, LOOKED_AT)):
-            places = [p for item in state.list(partition) if (p := Repository.parse(item.sk)).registry == registry]
+        for known, most in ((active.repositories, None), (sweeps.repositories, LOOKED_AT)):
+            places = [place for place in known(state) if place.registry == registry]
             for place in places[:most]:
                 row = self._last_push(place)
                 if row is not None and (newest is None or row.at > newest.at):

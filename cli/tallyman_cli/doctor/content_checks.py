@@ -7,10 +7,9 @@ from datetime import datetime
 
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import parse_time
 from tallyman.errors import BadName
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.state import sweeps, tags
+from tallyman.state.tags import TAGS
 from tallyman_cli.doctor.contents import Held, applications, bases, of_builds
 from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.shared import addresses
@@ -111,27 +110,26 @@ class Contents:
 
     def _repositories(self) -> Iterator[Repository]:
         """Those that a sweep has looked at."""
-        places = [Repository.parse(item.sk) for item in self.site.stack.state.list(SWEEP)]
+        places = sweeps.repositories(self.site.stack.state)
         names = {place.name for place in places}
         return (place for place in places if not of_builds(place.name, names))
 
     def _newest(self, place: Repository, known: dict[Digest, Held]) -> Iterator[Held]:
-        tags: dict[Digest, list[str]] = {}
+        names: dict[Digest, list[str]] = {}
         since: dict[Digest, datetime] = {}
-        for item in self.site.stack.state.list(tag_partition(place)):
-            if (digest := item.data.get("digest")) and not item.sk.startswith("sha256-"):  # a tag of what refers
-                at = parse_time(item.data["at"])
-                tags.setdefault(Digest(digest), []).append(item.sk)
-                since[Digest(digest)] = min(at, since.get(Digest(digest), at))
-        for digest in sorted(tags, key=lambda d: since[d], reverse=True)[:NEWEST]:
+        for tag in TAGS.list(self.site.stack.state, tags.partition(place)):
+            if (digest := tag.value.digest) and not tag.sk.startswith("sha256-"):  # a tag of what refers
+                names.setdefault(digest, []).append(tag.sk)
+                since[digest] = min(tag.value.at, since.get(digest, tag.value.at))
+        for digest in sorted(names, key=lambda d: since[d], reverse=True)[:NEWEST]:
             if digest in known:  # in another registry of the same name: the earliest tells when it came
                 first = known[digest]
-                joined = tuple(dict.fromkeys((*first.tags, *tags[digest])))
+                joined = tuple(dict.fromkeys((*first.tags, *names[digest])))
                 yield Held(digest, joined, min(first.at, since[digest]), first.said)
                 continue
             facts = self.site.stack.ledger.of_digest(digest)
             if _runs(facts):
-                yield Held(digest, tuple(tags[digest]), since[digest], _said(facts))
+                yield Held(digest, tuple(names[digest]), since[digest], _said(facts))
 
 
 def _said(facts: list[Fact]) -> dict[str, str]:

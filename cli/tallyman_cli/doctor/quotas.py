@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Repository
-from tallyman.services.reconcile.sweep import SWEEP
 from tallyman.settings import Settings
+from tallyman.state import sweeps
+from tallyman.state.sweeps import SWEEPS
 from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 
 TITLE = "quotas"
@@ -27,9 +28,9 @@ class Quotas:
         found = self._values()
         hub = self.site.stack.hub
         counts = {
-            place: int(item.data.get("images") or 0)
-            for item in self.site.stack.state.list(SWEEP)
-            if (place := Repository.parse(item.sk)).registry == hub
+            place: entry.value.images or 0
+            for entry in SWEEPS.list(self.site.stack.state, sweeps.PARTITION)
+            if (place := Repository.parse(entry.sk)).registry == hub
         }
         largest = max(counts, key=lambda place: counts[place], default=None)
         rate = Settings().put_rate

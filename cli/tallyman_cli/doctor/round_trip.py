@@ -8,9 +8,9 @@ from typing import Any
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.events.eventbridge import TRIP_SOURCE
 from tallyman.domain.names import Registry
-from tallyman.domain.times import parse_time
 from tallyman.errors import NotFound, TallymanError
-from tallyman.services.recording.round_trip import trip_partition
+from tallyman.state import trips
+from tallyman.state.trips import TRIPS
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
 from tallyman_cli.shared.waiting import wait_for
 
@@ -53,13 +53,13 @@ class Trip:
 
     def _wait(self, under_way: dict[str, str]) -> dict[str, float]:
         """The seconds that each took which arrived."""
-        keys = [(trip_partition(nonce), registry) for registry, nonce in under_way.items()]
+        keys = [trips.key(nonce, registry) for registry, nonce in under_way.items()]
         took: dict[str, float] = {}
 
         def look() -> bool | None:
-            for (_, registry), item in self.site.stack.state.get_many(keys).items():
-                if item.data["arrived"] is not None:
-                    seconds = (parse_time(item.data["arrived"]) - parse_time(item.data["sent"])).total_seconds()
+            for (_, registry), trip in TRIPS.get_many(self.site.stack.state, keys).items():
+                if trip.arrived is not None:
+                    seconds = (trip.arrived - trip.sent).total_seconds()
                     took[registry] = max(0.0, seconds)  # two machines' clocks
             return True if len(took) == len(keys) else None
 

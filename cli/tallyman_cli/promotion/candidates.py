@@ -9,14 +9,18 @@ from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide, decide_
 from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import digest_at
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
-from tallyman.ports.records import Ledger, State, StateItem
-from tallyman.services.deciding.freezes import ALL, folded, freeze_partition
+from tallyman.ports.records import Ledger, State
+from tallyman.services.deciding.freezes import folded
 from tallyman.services.deciding.image_facts import load_image_facts
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import freezes, releases, tags
+from tallyman.state.freezes import FREEZES
+from tallyman.state.items import Key, StateItem
+from tallyman.state.releases import RELEASES
+from tallyman.state.tags import TAGS, Tag
 from tallyman_cli.shared import addresses, naming, output
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.rows import tag_facts
@@ -157,28 +161,27 @@ class _PastState:
     moment: datetime
     now: State
 
-    def get_many(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], StateItem]:
-        return dict(self._items(keys))
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, StateItem]:
+        """Tags, the only items that are read together."""
+        return {key: self._tag(key) for key in keys}
 
-    def list(self, pk: str) -> Iterator[StateItem]:
+    def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
         """Freezes, the only partition that is listed."""
-        environment = pk.removeprefix("F#")
-        for item in self.now.list(freeze_partition(environment)):
-            yield from folded(self._known(environment, None if item.sk == ALL else item.sk))
+        for entry in FREEZES.list(self.now, pk):
+            yield from folded(self._known(*freezes.parse_key((entry.pk, entry.sk))))
 
     def get(self, pk: str, sk: str) -> StateItem | None:
         """Releases, the only items that are read alone."""
-        facts = self._known(pk.removeprefix(release_partition("")), sk)
+        facts = self._known(*releases.parse_key((pk, sk)))
         released = [f for f in facts if f.kind is Kind.RELEASED]
         last = max(released, key=lambda f: (f.at, f.id), default=None)
-        return StateItem(pk, sk, 1, last.detail) if last else None
+        return RELEASES.item((pk, sk), releases.parse(last.detail)) if last else None
 
     def _known(self, environment: str, repository: str | None) -> tuple[Fact, ...]:
         facts = self.ledger.of_environment(environment, repository)
         return tuple(f for f in facts if f.seen <= self.moment and f.at <= self.moment)
 
-    def _items(self, keys: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], StateItem]]:
-        for pk, tag in keys:
-            place = Repository.parse(pk.removeprefix("T#"))
-            facts = [f for f in tag_facts(self.ledger, place, tag, self.moment) if f.seen <= self.moment]
-            yield (pk, tag), StateItem(pk, tag, 1, {"digest": digest_at(facts, place, tag, self.moment)})
+    def _tag(self, key: Key) -> StateItem:
+        place, tag = tags.parse_key(key)
+        facts = [f for f in tag_facts(self.ledger, place, tag, self.moment) if f.seen <= self.moment]
+        return TAGS.item(key, Tag(digest_at(facts, place, tag, self.moment), self.moment))

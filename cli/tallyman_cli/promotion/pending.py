@@ -1,13 +1,15 @@
 """`tallyman pending`: what wants into an environment and is not in: for what it waits, since when, until when."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from tallyman.domain.gates import FAILED, target
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.state import pending as pending_items
+from tallyman.state.items import text_or_none
+from tallyman.state.pending import PENDING, Pending
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
 
@@ -81,22 +83,22 @@ def _rollouts(opened: context.Stack, environments: list[str]) -> None:
 
 
 def _released(opened: context.Stack, environments: list[str]) -> None:
-    found = [
+    found: list[dict[str, Any]] = [
         {
-            "image": f"{data['to']}/{data['name']}{':' + data['tags'][0] if data['tags'] else '@' + data['digest']}",
-            "digest": data["digest"],
-            "repository": data["name"],
-            "from": data["from"],
-            "to": data["to"],
-            "tags": list(data["tags"]),
-            "gates": list(data["gates"]),
-            "since": data["since"],
-            "policy": data["policy"],
-            "released": data["released"],
-            "runs": list(data["runs"]),
+            "image": f"{image.target}/{image.name}{':' + image.tags[0] if image.tags else '@' + image.digest}",
+            "digest": image.digest,
+            "repository": image.name,
+            "from": image.source,
+            "to": image.target,
+            "tags": list(image.tags),
+            "gates": [dict(gate) for gate in image.gates],
+            "since": text_or_none(image.since),
+            "policy": image.policy,
+            "released": released,
+            "runs": list(image.runs),
         }
         for name in environments
-        for data in would_not_pass(opened.state, name)
+        for image, released in would_not_pass(opened.state, name)
     ]
     if output.is_json():
         output.data(found)
@@ -123,26 +125,26 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
 def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
     """One for each pending item of these environments. One Query an environment."""
     for name in environments:
-        for item in opened.state.list(pending_partition(name)):
-            yield _row(item.data)
+        for entry in PENDING.list(opened.state, pending_items.partition(name)):
+            yield _row(entry.value)
 
 
-def _row(data: Mapping[str, Any]) -> dict[str, Any]:
-    tags = list(data["tags"])
+def _row(waits: Pending) -> dict[str, Any]:
+    tags = list(waits.tags)
     return {
-        "image": f"{data['from']}/{data['name']}{':' + tags[0] if tags else '@' + data['digest']}",
-        "digest": data["digest"],
-        "repository": data["name"],
-        "from": data["from"],
-        "to": data["to"],
+        "image": f"{waits.source}/{waits.name}{':' + tags[0] if tags else '@' + waits.digest}",
+        "digest": waits.digest,
+        "repository": waits.name,
+        "from": waits.source,
+        "to": waits.target,
         "tags": tags,
-        "verdict": data["verdict"],
-        "gate": data["gate"],
-        "reason": data["reason"],
-        "since": data["since"],
-        "until": data["until"],
-        "parked": data["verdict"] == FAILED and data["gate"] == target.NAME,  # a conflict has a verdict of its own
-        "attempt": data.get("attempt", 0),
-        "next_at": data.get("next_at"),
-        "tagging_since": data.get("tagging_since"),
+        "verdict": waits.verdict,
+        "gate": waits.gate,
+        "reason": waits.reason,
+        "since": text_or_none(waits.since),
+        "until": text_or_none(waits.until),
+        "parked": waits.verdict == FAILED and waits.gate == target.NAME,  # a conflict has a verdict of its own
+        "attempt": waits.attempt,
+        "next_at": text_or_none(waits.next_at),
+        "tagging_since": text_or_none(waits.tagging_since),
     }

@@ -12,8 +12,9 @@ from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.deciding.image_facts import load_image_facts
-from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.services.releases.pointer import is_recalled, releases
 from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
+from tallyman.state.releases import RELEASES, key
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
@@ -41,19 +42,19 @@ def list_(
     """List what an environment runs: a row for each repository that was ever released to it."""
     opened = context.connect(stack, policy)
     place = opened.policy.environment(environment)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "environment": place.name,
-            "repository": item.sk,
-            "digest": item.data["digest"],
-            "tags": list(item.data["tags"]),
-            "at": item.data["at"],
-            "previous": item.data["previous"],
-            "change": item.data.get("change", "promotion"),
-            "recalled": _is_recalled(opened, Digest(item.data["digest"])),
+            "repository": release.sk,
+            "digest": release.value.digest,
+            "tags": list(release.value.tags),
+            "at": format_time(release.value.at),
+            "previous": release.value.previous,
+            "change": release.value.change,
+            "recalled": _is_recalled(opened, release.value.digest),
             "rollout": rollout,
         }
-        for item, rollout in roll_outs_of(opened.policy, opened.state, place.name)
+        for release, rollout in roll_outs_of(opened.policy, opened.state, place.name)
     ]
     if as_json:
         output.data(found)
@@ -163,10 +164,10 @@ def roll_back(
 def target_of(opened: context.Stack, environment: str, name: str, to: str | None = None) -> Digest:
     """The digest that is meant: what was released as `to`, or without it what was good before what runs now. Raises
     NotFound, Refused where it was recalled."""
-    item = opened.state.get(release_partition(environment), name)
-    if item is None:
+    in_force = RELEASES.get(opened.state, key(environment, name))
+    if in_force is None:
         raise NotFound(f"{environment} runs nothing of {name}: there is nothing to roll back")
-    now = item.data["digest"]
+    now = in_force.digest
     found = Digest.parse(to) if to and ":" in to else None
     tag = parse_tag(to) if to and found is None else None
     for fact in releases(opened.ledger, environment, name):

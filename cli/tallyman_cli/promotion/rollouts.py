@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Environment
-from tallyman.services.releases.pointer import release_partition, releases
+from tallyman.services.releases.pointer import releases
 from tallyman.services.releases.rollout_progress import (
     DONE,
     FAILED,
@@ -16,6 +16,7 @@ from tallyman.services.releases.rollout_progress import (
     roll_out_told,
     roll_outs_of,
 )
+from tallyman.state.releases import RELEASES, key
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
 
@@ -39,21 +40,21 @@ def of_image(
         last = next(releases(stack.ledger, environment.name, repository, at), None)
         released, number = (last.digest, last.detail["id"]) if last else (None, None)
     else:
-        item = stack.state.get(release_partition(environment.name), repository)
-        released, number = (item.data["digest"], item.data["id"]) if item else (None, None)
+        release = RELEASES.get(stack.state, key(environment.name, repository))
+        released, number = (release.digest, release.id) if release else (None, None)
     return of_release(stack, environment, repository, number, at) if released == digest else None
 
 
 def unfinished(stack: Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
     """The releases in force whose roll-out is not done: {environment, repository, digest, tags, rollout}."""
     for name in environments:
-        for item, found in roll_outs_of(stack.policy, stack.state, name):
+        for release, found in roll_outs_of(stack.policy, stack.state, name):
             if found is not None and found["status"] != DONE:
                 yield {
                     "environment": name,
-                    "repository": item.sk,
-                    "digest": item.data["digest"],
-                    "tags": list(item.data["tags"]),
+                    "repository": release.sk,
+                    "digest": release.value.digest,
+                    "tags": list(release.value.tags),
                     "rollout": found,
                 }
 

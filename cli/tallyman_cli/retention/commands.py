@@ -11,8 +11,7 @@ import typer
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
-from tallyman.ports.records import StateItem
-from tallyman.services.retention.runs import RUNS
+from tallyman.state.retention import RUNS, RetentionRun, dump_run, run_key
 from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, options, output
 from tallyman_cli.shared.waiting import wait_for
@@ -111,14 +110,14 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
     stack.hints.send("retention", {"repository": str(place), "request": request, "policy": stack.policy.digest})
     output.say(f"retention of {place} (request {request})")
 
-    def ended() -> StateItem | None:
-        item = stack.state.get(RUNS, str(place))
-        return item if item is not None and item.data.get("request") == request else None
+    def ended() -> RetentionRun | None:
+        run = RUNS.get(stack.state, run_key(place))
+        return run if run is not None and run.request == request else None
 
-    item = wait_for(stack, ended, timeout)
-    if item is None:
+    run = wait_for(stack, ended, timeout)
+    if run is None:
         raise Unreachable(f"no outcome for {place} within {timeout:g} s; `tallyman retention plan` shows what is left")
-    data = dict(item.data)
+    data = dump_run(run)
     acted = not data["outcome"].startswith(("refused", "a plan only"))
     return {"repository": str(place), "acted": acted, **data}
 

@@ -17,7 +17,8 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
-from tallyman.services.deciding.policy_in_force import FOLDER, POLICY_KEY
+from tallyman.services.deciding.policy_in_force import FOLDER
+from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.shared import output
 
 DEFAULT_STACK = "tallyman"
@@ -102,14 +103,14 @@ class Stack:
         return self.guards.problem(place, push) if self.guards is not None else None
 
     def _digest_in_force(self) -> Digest:
-        item = self.state.get(*POLICY_KEY)
-        if item is None:
+        in_force = POLICY.get(self.state, KEY)
+        if in_force is None:
             # functions write it down when they first run: let one run that has nothing to do
             self.reconcile({"repositories": []})
-            item = self.state.get(*POLICY_KEY)
-        if item is None:
+            in_force = POLICY.get(self.state, KEY)
+        if in_force is None:
             raise BadInput("no policy is in force in the stack yet: name one with --policy FILE or TALLYMAN_POLICY")
-        return Digest(item.data["digest"])
+        return in_force.digest
 
     def _read(self, digest: Digest) -> Policy:
         raw = self.archive.get(FOLDER, digest)

@@ -6,7 +6,8 @@ from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
 from tallyman.errors import BadName, NotFound
-from tallyman.services.deciding.image_facts import tag_partition
+from tallyman.state import tags
+from tallyman.state.tags import TAGS
 from tallyman_cli.shared.addresses import Named, look_up, parse
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.rows import tag_facts
@@ -46,9 +47,9 @@ def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:
         if found is None:
             raise NotFound(f"{named.text}: nothing is known that the tag '{named.tag}' pointed to in {place} then")
         return found
-    item = stack.state.get(tag_partition(place), named.tag)
-    if item is not None and item.data.get("digest"):
-        return Digest(item.data["digest"])
+    tag = TAGS.get(stack.state, tags.key(place, named.tag))
+    if tag is not None and tag.digest:
+        return tag.digest
     for detail in stack.source.describe(place, [named.tag]):
         if named.tag in detail.tags:
             return detail.digest

@@ -10,10 +10,14 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
-from tallyman.services.deciding.freezes import ALL, freeze_partition
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.deciding.noncompliant import watch_partition
 from tallyman.services.releases.rollout_progress import roll_outs_of
+from tallyman.state import freezes as freeze_items
+from tallyman.state import noncompliant as noncompliant_items
+from tallyman.state import tags as tag_items
+from tallyman.state.freezes import FREEZES
+from tallyman.state.noncompliant import NONCOMPLIANT
+from tallyman.state.releases import RELEASES
+from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
@@ -34,21 +38,23 @@ class Situation:
     releases: Mapping[str, Mapping[str, Any]]
     rollouts: Mapping[str, Mapping[str, Any] | None]
     waiting: Mapping[str, Sequence[Mapping[str, Any]]]
-    frozen: Mapping[str, Mapping[str, Any]]
+    frozen: Mapping[str | None, Mapping[str, Any]]
     noncompliant: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 
     @classmethod
     def of(cls, stack: Stack, environment: str) -> "Situation":
         """Five Queries."""
         releases, rollouts = {}, {}
-        for item, rollout in roll_outs_of(stack.policy, stack.state, environment):
-            releases[item.sk], rollouts[item.sk] = item.data, rollout
+        for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
+            releases[release.sk], rollouts[release.sk] = RELEASES.dump(release.value), rollout
         waiting: dict[str, list[Mapping[str, Any]]] = {}
         for row in sorted(pending.rows(stack, [environment]), key=lambda row: (row["since"], row["digest"])):
             waiting.setdefault(row["repository"], []).append(row)
-        frozen = {i.sk: i.data for i in stack.state.list(freeze_partition(environment)) if i.data["frozen"]}
+        freezes = FREEZES.list(stack.state, freeze_items.partition(environment))
+        frozen = {freeze_items.parse_key((e.pk, e.sk))[1]: FREEZES.dump(e.value) for e in freezes if e.value.frozen}
         noncompliant = {
-            (i.data["name"], i.data["digest"]): i.data["gates"] for i in stack.state.list(watch_partition(environment))
+            (entry.value.name, str(entry.value.digest)): entry.value.gates
+            for entry in NONCOMPLIANT.list(stack.state, noncompliant_items.partition(environment))
         }
         return cls(releases, rollouts, waiting, frozen, noncompliant)
 
@@ -64,7 +70,7 @@ class Situation:
 
     def freeze_of(self, name: str) -> dict[str, Any] | None:
         """The freeze in force, of the repository or of its whole environment."""
-        found = self.frozen.get(name) or self.frozen.get(ALL)
+        found = self.frozen.get(name) or self.frozen.get(None)
         return _freeze(found) if found else None
 
 
@@ -118,7 +124,7 @@ def board(
 
 
 def _environment(environment: Environment, situation: Situation) -> dict[str, Any]:
-    whole = situation.frozen.get(ALL)
+    whole = situation.frozen.get(None)
     return {
         "name": environment.name,
         "registries": [str(registry) for registry in environment.registries],
@@ -185,18 +191,18 @@ def _regions(stack: Stack, cards: Mapping[tuple[str, str], Mapping[str, Any]]) -
     release is set once all of them were read back: one whose event is still under way has it."""
     wanted = {
         (name, environment): [
-            (tag_partition(place), card["tags"][0])
+            tag_items.key(place, card["tags"][0])
             for place in stack.policy.environment(environment).repositories(name)
             if card["tags"]
         ]
         for (name, environment), card in cards.items()
     }
-    items = stack.state.get_many([key for keys in wanted.values() for key in keys])
+    items = TAGS.get_many(stack.state, [key for keys in wanted.values() for key in keys])
     found = {}
     for key, keys in wanted.items():
         digest, environment = cards[key]["digest"], stack.policy.environment(key[1])
         untold = digest if cards[key]["kind"] == "release" else None
-        pointing = [items[k].data.get("digest") if k in items else untold for k in keys]
+        pointing = [items[k].digest if k in items else untold for k in keys]
         found[key] = {
             "registries": {"have": sum(p == digest for p in pointing), "of": len(environment.registries)},
             "differs": any(p not in (None, digest) for p in pointing),

@@ -12,8 +12,12 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.people import person_of_arn, person_of_sender
 from tallyman.domain.retention import Reading
 from tallyman.errors import BadInput
-from tallyman.services.deciding.image_facts import Once, above, tag_partition
-from tallyman.services.releases.pointer import release_partition
+from tallyman.services.deciding.image_facts import Once, above
+from tallyman.services.deciding.noncompliant import is_released
+from tallyman.state import releases as release_items
+from tallyman.state import tags as tag_items
+from tallyman.state.releases import RELEASES
+from tallyman.state.tags import TAGS
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import findings, places
 from tallyman_cli.views.board import versions_first
@@ -100,10 +104,9 @@ def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
 
 
 def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> bool:
-    items = stack.state.get_many([(tag_partition(place), tag) for place in known])
-    for item in items.values():
-        if item.data.get("digest"):
-            hits.add(Digest(item.data["digest"]), f"its tag {tag}")
+    for found in TAGS.get_many(stack.state, [tag_items.key(place, tag) for place in known]).values():
+        if found.digest:
+            hits.add(found.digest, f"its tag {tag}")
     return bool(hits.because)
 
 
@@ -160,8 +163,8 @@ def _said(stack: Stack, query: str, hits: Hits) -> None:
 
     low, known = query.lower(), dict[Digest, None]()
     for environment in stack.policy.environments:
-        for item in stack.state.list(release_partition(environment)):
-            known[Digest(item.data["digest"])] = None
+        for release in RELEASES.list(stack.state, release_items.partition(environment)):
+            known[release.value.digest] = None
         known.update((Digest(row["digest"]), None) for row in pending.rows(stack, [environment]))
     if _HEX.fullmatch(low) or not known:
         return  # a commit, a digest: nobody is called so
@@ -187,8 +190,8 @@ def _rows(
     tags: dict[Repository, list[str]] = {}
     for place in dict.fromkeys(f.repository for f in pushes if f.repository):
         mine = sorted({f.tag for f in pushes if f.tag and f.repository == place})
-        items = stack.state.get_many([(tag_partition(place), tag) for tag in mine])
-        pointing = [t for t in mine if (i := items.get((tag_partition(place), t))) and i.data.get("digest") == digest]
+        there = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in mine])
+        pointing = [t for t in mine if (it := there.get(tag_items.key(place, t))) and it.digest == digest]
         if pointing or _is_there([f for f in facts if f.repository == place]):
             held.setdefault(places.canonical(stack.policy, place), []).append(place)
             tags[place] = pointing
@@ -236,8 +239,7 @@ def _is_there(facts: Sequence[Fact]) -> bool:
 def _is_released(stack: Stack, environment: str | None, name: str, digest: Digest) -> bool:
     if environment is None:
         return False
-    item = stack.state.get(release_partition(environment), name)
-    return item is not None and item.data["digest"] == digest
+    return is_released(stack.state, environment, name, digest)
 
 
 def _running(

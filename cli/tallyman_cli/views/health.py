@@ -10,7 +10,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TallymanError
 from tallyman.services.deciding.noncompliant import would_not_pass
-from tallyman.services.deciding.policy_in_force import POLICY_KEY
+from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
@@ -62,10 +62,10 @@ def letters(stack: Stack, name: str) -> dict[str, Any]:
 
 
 def _policy(stack: Stack) -> dict[str, Any]:
-    item = stack.state.get(*POLICY_KEY)
+    in_force = POLICY.get(stack.state, KEY)
     return {
-        "in_force": item.data["digest"] if item else None,
-        "since": item.data["at"] if item else None,
+        "in_force": in_force.digest if in_force else None,
+        "since": format_time(in_force.at) if in_force else None,
         "given": stack.given.digest if stack.given is not None else None,
         "warnings": list(stack.policy.warnings),
     }

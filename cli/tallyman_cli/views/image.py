@@ -11,8 +11,11 @@ from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
 from tallyman.errors import NotFound, TallymanError
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.releases.pointer import is_recalled, release_partition
+from tallyman.services.releases.pointer import is_recalled
+from tallyman.state import releases as release_items
+from tallyman.state import tags as tag_items
+from tallyman.state.releases import RELEASES
+from tallyman.state.tags import TAGS
 from tallyman_cli.registry.history import as_data as history_row
 from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.retention.money import Prices
@@ -89,8 +92,8 @@ def family(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest]
     pushes = [f for f in stack.ledger.of_digest(digest) if f.kind in PUSHES]
     children = {Digest(child["digest"]) for fact in pushes for child in fact.detail.get("platforms", ())}
     tags = sorted({f.tag for f in pushes if f.tag and f.repository == place})
-    items = stack.state.get_many([(tag_partition(place), tag) for tag in tags])
-    pointing = [tag for (_, tag), item in sorted(items.items()) if item.data.get("digest") == digest]
+    found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in tags])
+    pointing = [tag for tag in tags if (it := found.get(tag_items.key(place, tag))) and it.digest == digest]
     return {digest, *children}, pointing
 
 
@@ -219,10 +222,10 @@ def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]])
 def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[str]]:
     """Which other images of the repository have a layer: what environments run of it, and the newest ones."""
     place, name = named.place, named.canonical or named.place.name
-    keys = [(release_partition(e), name) for e in stack.policy.environments]
+    keys = {release_items.key(e, name): e for e in stack.policy.environments}
     labels = {
-        Digest(item.data["digest"]): f"{pk.removeprefix(release_partition(''))}: {', '.join(item.data['tags'])}"
-        for (pk, _), item in stack.state.get_many(keys).items()
+        release.digest: f"{keys[key]}: {', '.join(release.tags)}"
+        for key, release in RELEASES.get_many(stack.state, list(keys)).items()
     }
     recent = window.read(stack.ledger, place, None, NEIGHBOURS, least=0)
     for digest, pushes in list(recent.images.items())[:NEIGHBOURS]:
@@ -244,13 +247,9 @@ def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[s
 
 
 def _released(stack: Stack, name: str, digest: Digest) -> list[str]:
-    keys = [(release_partition(e), name) for e in stack.policy.environments]
-    items = stack.state.get_many(keys)
-    return [
-        e
-        for e in stack.policy.environments
-        if (i := items.get((release_partition(e), name))) and i.data["digest"] == digest
-    ]
+    keys = {e: release_items.key(e, name) for e in stack.policy.environments}
+    found = RELEASES.get_many(stack.state, list(keys.values()))
+    return [e for e, key in keys.items() if (release := found.get(key)) and release.digest == digest]
 
 
 def _proofs(stack: Stack, place: Repository, digest: Digest) -> list[dict[str, Any]]:

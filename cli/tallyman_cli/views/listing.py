@@ -7,9 +7,11 @@ from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Repository
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound
-from tallyman.services.deciding.evaluator import pending_partition
-from tallyman.services.deciding.freezes import ALL, in_force
-from tallyman.services.releases.pointer import release_partition
+from tallyman.services.deciding.freezes import in_force
+from tallyman.state import pending as pending_items
+from tallyman.state import releases as release_items
+from tallyman.state.pending import PENDING
+from tallyman.state.releases import RELEASES
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
 from tallyman_cli.views.board import versions_first
@@ -22,7 +24,7 @@ def environments(stack: Stack) -> list[dict[str, Any]]:
     found = []
     for environment in stack.policy.environments.values():
         mine = [(p, d) for p, d in swept.items() if places.canonical(stack.policy, p)[0] == environment.name]
-        freezes = [f for f in in_force(stack.state, environment.name) if f.repository in (None, ALL)]
+        freezes = [f for f in in_force(stack.state, environment.name) if f.repository is None]
         found.append(
             {
                 "environment": environment.name,
@@ -30,8 +32,8 @@ def environments(stack: Stack) -> list[dict[str, Any]]:
                 "repositories": len({p.name for p, _ in mine}),
                 "images": sum(data.get("images") or 0 for _, data in mine),
                 "bytes": sum(data.get("bytes") or 0 for _, data in mine),
-                "released": sum(1 for _ in stack.state.list(release_partition(environment.name))),
-                "waiting": sum(1 for _ in stack.state.list(pending_partition(environment.name))),
+                "released": sum(1 for _ in RELEASES.list(stack.state, release_items.partition(environment.name))),
+                "waiting": sum(1 for _ in PENDING.list(stack.state, pending_items.partition(environment.name))),
                 "frozen": freezes[0].because if freezes else None,
             }
         )
@@ -44,10 +46,11 @@ def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:
     owner = stack.policy.environment(environment)
     swept = places.sweeps(stack)
     names = places.by_name(stack.policy, swept)
-    releases = {item.sk: item.data for item in stack.state.list(release_partition(environment))}
+    released = RELEASES.list(stack.state, release_items.partition(environment))
+    releases = {entry.sk: RELEASES.dump(entry.value) for entry in released}
     waiting: dict[str, int] = {}
-    for item in stack.state.list(pending_partition(environment)):
-        waiting[item.data["name"]] = waiting.get(item.data["name"], 0) + 1
+    for entry in PENDING.list(stack.state, pending_items.partition(environment)):
+        waiting[entry.value.name] = waiting.get(entry.value.name, 0) + 1
     found = []
     for name in sorted({n for n, there in names.items() if environment in there} | set(releases)):
         there = names.get(name, {}).get(environment, [])

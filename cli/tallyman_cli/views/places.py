@@ -5,8 +5,9 @@ from typing import Any
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
-from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.recording.registry_state import ACTIVE
+from tallyman.state import active as active_items
+from tallyman.state import sweeps as sweep_items
+from tallyman.state.sweeps import SWEEPS
 from tallyman_cli.shared.context import Stack
 
 ANY = "*?["
@@ -16,9 +17,10 @@ ANY = "*?["
 def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
     """What the last sweep of each repository found, by repository; empty data where something was pushed since and no
     sweep came by. Two Queries (of about 200 bytes a repository)."""
-    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(i.sk): i.data for i in stack.state.list(SWEEP)}
-    for item in stack.state.list(ACTIVE):
-        found.setdefault(Repository.parse(item.sk), {})
+    swept = SWEEPS.list(stack.state, sweep_items.PARTITION)
+    found: dict[Repository, Mapping[str, Any]] = {Repository.parse(e.sk): SWEEPS.dump(e.value) for e in swept}
+    for place in active_items.repositories(stack.state):
+        found.setdefault(place, {})
     return found
 
 

@@ -8,11 +8,17 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
-from tallyman.services.deciding.freezes import ALL, freeze_partition
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.releases.pointer import is_recalled, release_partition, releases
-from tallyman.services.retention.marks import marks_partition
+from tallyman.services.releases.pointer import is_recalled, releases
+from tallyman.state import freezes as freeze_items
+from tallyman.state import marks as mark_items
+from tallyman.state import releases as release_items
+from tallyman.state import sweeps as sweep_items
+from tallyman.state import tags as tag_items
+from tallyman.state.freezes import FREEZES
+from tallyman.state.marks import MARKS
+from tallyman.state.releases import RELEASES
+from tallyman.state.sweeps import SWEEPS
+from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
@@ -53,10 +59,11 @@ def repository(
     tags = _tags(stack, place, read, facts, at, whole=before is None)
     children = _children(stack, read, facts, known, whole=before is None)
     running = _running(stack, name, at)
-    marks = {} if at else {i.sk: i.data for i in stack.state.list(marks_partition(place))}
+    marks = {} if at else {e.sk: MARKS.dump(e.value) for e in MARKS.list(stack.state, mark_items.partition(place))}
     older = len(read.images) > size or read.oldest is not None
     last = read.images[digests[-1]][-1].at if digests else None
-    sweep = stack.state.get(SWEEP, str(place))
+    sweep = SWEEPS.get(stack.state, sweep_items.key(place))
+    held = SWEEPS.dump(sweep) if sweep else {}
     return {
         "repository": name,
         "environment": named.environment.name if named.environment else None,
@@ -69,7 +76,7 @@ def repository(
             for digest in digests
         ],
         "before": format_time(last - timedelta(milliseconds=1)) if older and last else None,
-        "held": {key: sweep.data.get(key) if sweep else None for key in ("images", "bytes", "swept")},
+        "held": {key: held.get(key) for key in ("images", "bytes", "swept")},
         "environments": list(running.values()),
         "timeline": timeline(read.facts, now),
     }
@@ -87,9 +94,8 @@ def _tags(
     the tags' own facts."""
     wanted = sorted({f.tag for found in facts.values() for f in found if f.tag and f.repository == place})
     if at is None:
-        items = stack.state.get_many([(tag_partition(place), tag) for tag in wanted])
-        found = {key[1]: item.data.get("digest") for key, item in items.items()}
-        return {tag: Digest(d) if (d := found.get(tag)) else None for tag in wanted}
+        found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in wanted])
+        return {tag: it.digest if (it := found.get(tag_items.key(place, tag))) else None for tag in wanted}
     if whole:
         return {tag: digest_at(read.facts, place, tag, at) for tag in wanted}
     pointed = each(lambda tag: digest_at(tag_facts(stack.ledger, place, tag, at), place, tag, at), wanted)
@@ -118,25 +124,29 @@ def _platforms(facts: Iterable[Fact]) -> list[tuple[Digest, str]]:
 def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str, Any]]:
     """What each environment runs of the repository, or ran, what waits to get in, and whether it is frozen."""
     environments = list(stack.policy.environments)
-    keys = [(release_partition(e), name) for e in environments]
-    keys += [(freeze_partition(e), sk) for e in environments for sk in (name, ALL)]
-    items = {} if at else stack.state.get_many(keys)
+    released, freezes = {}, {}
+    if at is None:
+        released = RELEASES.get_many(stack.state, [release_items.key(e, name) for e in environments])
+        keys = [freeze_items.key(e, which) for e in environments for which in (name, None)]
+        freezes = FREEZES.get_many(stack.state, keys)
     found = {}
     for environment in environments:
         if at is None:
-            item = items.get((release_partition(environment), name))
-            release = {key: item.data[key] for key in ("digest", "tags", "at")} if item else None
+            it = released.get(release_items.key(environment, name))
+            release: Mapping[str, Any] | None = (
+                {"digest": it.digest, "tags": list(it.tags), "at": format_time(it.at)} if it else None
+            )
         else:
             fact = next(releases(stack.ledger, environment, name, at), None)
             release = {"digest": fact.digest, "tags": fact.detail["tags"], "at": format_time(fact.at)} if fact else None
-        freezes = [items[k].data for sk in (name, ALL) if (k := (freeze_partition(environment), sk)) in items]
-        frozen = next((f for f in freezes if f["frozen"]), None)
+        mine = [freezes.get(freeze_items.key(environment, which)) for which in (name, None)]
+        frozen = next((f for f in mine if f and f.frozen), None)
         found[environment] = {
             "environment": environment,
             "registries": [str(r) for r in stack.policy.environment(environment).registries],
             "release": release,
             "waiting": [] if at else [r for r in pending.rows(stack, [environment]) if r["repository"] == name],
-            "frozen": {k: frozen[k] for k in ("at", "by", "because")} if frozen else None,
+            "frozen": {"at": format_time(frozen.at), "by": frozen.by, "because": frozen.because} if frozen else None,
         }
     return found
 

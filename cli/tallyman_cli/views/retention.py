@@ -12,8 +12,10 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention.replay import Gone
 from tallyman.domain.times import format_time
-from tallyman.services.retention.marks import marks_partition
-from tallyman.services.retention.runs import RUNS
+from tallyman.state import marks as mark_items
+from tallyman.state import retention as retention_items
+from tallyman.state.marks import MARKS
+from tallyman.state.retention import RUNS, dump_run
 from tallyman_cli.retention import plan as retention_plan
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.retention.past import gone
@@ -27,7 +29,7 @@ POINTS = 120
 def overview(stack: Stack) -> list[dict[str, Any]]:
     """`{repository, environment, registry, place, images, bytes, enforced, rules, run}` of each repository that is
     known. Three Queries."""
-    runs = {item.sk: item.data for item in stack.state.list(RUNS)}
+    runs = {e.sk: dump_run(e.value) for e in RUNS.list(stack.state, retention_items.RUNS_PARTITION)}
     found = []
     for place, data in sorted(places.sweeps(stack).items()):
         environment, name = places.canonical(stack.policy, place)
@@ -57,7 +59,9 @@ def plan(stack: Stack, place: Repository, prices: Prices, other: Policy | None =
     """
     made, _ = retention_plan.make(stack, place)
     found = retention_plan.as_data(made, prices)
-    found["marked"] = {item.sk: item.data["marked_at"] for item in stack.state.list(marks_partition(place))}
+    found["marked"] = {
+        entry.sk: format_time(entry.value.marked_at) for entry in MARKS.list(stack.state, mark_items.partition(place))
+    }
     found["removed"] = removed(stack, place)
     found["beside"], found["changes"] = None, []
     if other is not None:

@@ -14,7 +14,8 @@ from support.servers import aws_mock
 from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.errors import BadInput, NotFound, RevisionConflict, Throttled, Unreachable
-from tallyman.ports.records import Appended, Ledger, State, StateChange
+from tallyman.ports.records import Appended, Ledger, State
+from tallyman.state.items import StateChange, StateItem
 
 APP = digest_of("app")
 OTHER = digest_of("other")
@@ -195,13 +196,16 @@ def test_expiry_has_whole_seconds_and_is_no_condition_of_reading(tables: Tables)
     assert item.expires == expires
 
 
-def test_only_the_revision_that_was_read_is_deleted(tables: Tables) -> None:
-    tables.state.put(StateChange("p", "s", 0, {}))
-    with pytest.raises(RevisionConflict):
-        tables.state.delete("p", "s", 2)
-    tables.state.delete("p", "s", 1)
-    assert tables.state.get("p", "s") is None
-    tables.state.delete("p", "s", 1)
+def test_an_item_that_is_removed_leaves_a_marker_so_that_its_revision_goes_on_counting(tables: Tables) -> None:
+    tables.state.put(StateChange("p", "s", 0, {"n": 1}))
+    tables.state.put(StateChange("p", "s", 1, {"decided": "x"}, NOON, removed=True))
+    item = tables.state.get("p", "s")
+    assert item == StateItem("p", "s", 2, {"decided": "x"}, NOON, removed=True)
+    for stale in (0, 1):
+        with pytest.raises(RevisionConflict):
+            tables.state.put(StateChange("p", "s", stale, {"n": 9}))
+    tables.state.put(StateChange("p", "s", 2, {"n": 2}))
+    assert tables.state.get("p", "s") == StateItem("p", "s", 3, {"n": 2})
 
 
 def test_many_keys_are_read_at_once_and_missing_ones_left_out(tables: Tables) -> None:

@@ -24,7 +24,8 @@ from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
-from tallyman.ports.records import Appended, StateChange, StateItem
+from tallyman.ports.records import Appended, State
+from tallyman.state.items import StateChange, StateItem
 
 __all__ = [
     "Crash",
@@ -88,17 +89,21 @@ class FakeState:
                 raise RevisionConflict(f"write the state {change.pk} {change.sk}: another writer was faster")
             self.items[change.pk, change.sk] = item
 
-    def delete(self, pk: str, sk: str, revision: int) -> None:
-        with self.lock:
-            item = self.items.get((pk, sk))
-            if item and item["revision"] != revision:
-                raise RevisionConflict(f"delete the state {pk} {sk}: another writer was faster")
-            self.items.pop((pk, sk), None)
-
     def would_take(self, change: StateChange) -> bool:
         """Whether the change's condition holds now."""
         item = self.items.get((change.pk, change.sk))
         return (int(item["revision"]) if item else 0) == change.revision
+
+
+def listed(state: State, pk: str) -> list[StateItem]:
+    """The items of a partition, without the markers of those that were removed."""
+    return [item for item in state.list(pk) if not item.removed]
+
+
+def stored(state: State, pk: str, sk: str) -> StateItem | None:
+    """An item; None too where only the marker of a removed one is left."""
+    item = state.get(pk, sk)
+    return None if item is None or item.removed else item
 
 
 class FakeLedger:

@@ -16,6 +16,8 @@ from support.fakes.ports import (
     FakeRegistries,
     FakeSigning,
     FakeState,
+    listed,
+    stored,
 )
 from support.fakes.recording import policy
 from support.fakes.wiring import FakePorts, registry_ports, services
@@ -25,9 +27,10 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
-from tallyman.services.deciding.evaluator import Evaluator, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.promote_image import PromoteImage
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import pending as pending_items
+from tallyman.state import releases as release_items
 
 PLACES = (PROD, PROD_SA)
 
@@ -128,12 +131,12 @@ class Harbour:
 
     def released(self) -> Digest | None:
         """What prod runs."""
-        item = self.state.get(release_partition("prod"), DEV.name)
+        item = stored(self.state, release_items.partition("prod"), DEV.name)
         return Digest(item.data["digest"]) if item else None
 
     def pending(self) -> list[Mapping[str, Any]]:
         """What waits for prod."""
-        return [item.data for item in self.state.list(pending_partition("prod"))]
+        return [item.data for item in listed(self.state, pending_items.partition("prod"))]
 
     def facts(self, kind: Kind) -> list[Fact]:
         return [f for f in self.ledger.facts if f.kind is kind]

@@ -25,11 +25,11 @@ from tallyman.domain.history.fold import Row, history
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.reconcile import Reconcile
 from tallyman.services.recording.record_push import RecordPush
 from tallyman.services.recording.record_scan import RecordScan
+from tallyman.state import tags as tag_items
 
 
 def policy(**gates: Any) -> Policy:
@@ -115,7 +115,7 @@ class World:
 
     def points_to(self, tag: str, repository: Repository = DEV) -> Digest | None:
         """What the state says."""
-        item = self.state.get(tag_partition(repository), tag)
+        item = self.state.get(tag_items.partition(repository), tag)
         return item.data["digest"] if item else None
 
     def verify(self, digest: Digest, at: datetime | None = None) -> None:

@@ -14,12 +14,14 @@ from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy, Service
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import NotAllowed
-from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.releases.rollout import RollOutReleases
-from tallyman.services.releases.rollout_progress import roll_out_of, roll_out_partition
+from tallyman.services.releases.rollout_progress import roll_out_of
+from tallyman.state import rollouts as rollout_items
+from tallyman.state.items import StateChange
+from tallyman.state.releases import RELEASES
 
 NAME = "rocketseat/app"
 ONE, TWO = Registry("222222222222", "us-east-2"), Registry("222222222222", "sa-east-1")
@@ -93,7 +95,7 @@ class World:
     def release(self, name: str) -> None:
         item = self.state.get("REL#prod", NAME)
         at = format_time(self.clock())
-        data = {"id": name, "digest": IMAGE.digest, "tags": ["v1"], "at": at, "announced": True}
+        data = {"id": name, "digest": IMAGE.digest, "tags": ["v1"], "policy": "sha256:0", "at": at, "announced": True}
         self.state.put(StateChange("REL#prod", NAME, item.revision if item else 0, data))
 
     def run(self, body: str = HINT, crash: CrashAfter | None = None) -> str:
@@ -117,13 +119,14 @@ class World:
     def reconcile(self, at_once: bool = False) -> bool:
         """Whether a run by the clock (`at_once`: by a person) takes the roll-out up."""
         waiting = Waiting(self.policy, None, self.ledger, self.state, self.hints, None, None, self.clock)  # type: ignore[arg-type]
-        item = self.state.get("REL#prod", NAME)
-        assert item is not None
-        return Unfinished(self.policy, self.state, self.hints, waiting, self.clock).take_up("prod", item, at_once)
+        release = RELEASES.get(self.state, ("REL#prod", NAME))
+        assert release is not None
+        unfinished = Unfinished(self.policy, self.state, self.hints, waiting, self.clock)
+        return unfinished.take_up("prod", NAME, release, at_once)
 
     @property
     def data(self) -> Any:
-        item = self.state.get(roll_out_partition("prod"), NAME)
+        item = self.state.get(rollout_items.partition("prod"), NAME)
         assert item is not None
         return item.data
 

@@ -14,10 +14,8 @@ from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed
-from tallyman.ports.records import StateChange
-from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.recording.registry_state import ACTIVE
-from tallyman.services.recording.round_trip import trip_partition
+from tallyman.state import active, sweeps, trips
+from tallyman.state.items import StateChange
 from tallyman_cli.doctor.checks import Checkup
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
@@ -83,7 +81,7 @@ def trip(
         if payload.get("round_trip"):
             for registry in PLACES:
                 sent = {"sent": "2026-11-16T01:54:34.000Z", "arrived": None}
-                world.state.put(StateChange(trip_partition("nonce"), str(registry), 0, sent))
+                world.state.put(StateChange(*trips.key("nonce", registry), 0, sent))
             told = [{"registry": str(r), "nonce": "nonce", "error": (errors or {}).get(r)} for r in PLACES]
             return {"trips": told, "ways": None}
         fine = {"rule": "tallyman-spoke-image", "enabled": True, "undelivered": 0, "error": None}
@@ -92,7 +90,7 @@ def trip(
     def sleep(seconds: float) -> None:
         world.slept += seconds
         for registry in arriving:
-            item = world.state.get(trip_partition("nonce"), str(registry))
+            item = world.state.get(*trips.key("nonce", registry))
             if item is not None and item.data["arrived"] is None:
                 data = {**item.data, "arrived": "2026-11-16T01:54:35.250Z"}
                 world.state.put(StateChange(item.pk, item.sk, item.revision, data))
@@ -223,8 +221,8 @@ def quotas(world: World, put: float, images: float, repositories: float) -> list
 
 
 def test_quotas_are_held_against_what_is_there(world: World) -> None:
-    world.state.put(StateChange(SWEEP, str(DEV), 0, {"images": 90}))
-    world.state.put(StateChange(SWEEP, str(PROD), 0, {"images": 99_999}))  # another account's quota
+    world.state.put(StateChange(sweeps.PARTITION, str(DEV), 0, {"images": 90}))
+    world.state.put(StateChange(sweeps.PARTITION, str(PROD), 0, {"images": 99_999}))  # another account's quota
     assert quotas(world, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
     assert quotas(world, 5, 100_000, 100_000) == ["warning", "ok", "ok"]
     assert quotas(world, 10, 100, 100_000) == ["ok", "warning", "ok"]
@@ -265,11 +263,11 @@ def pushed(world: World, place: Repository, day: int, via: Via, partition: str, 
 
 
 def test_the_last_push_of_each_registry_says_whether_events_come(world: World) -> None:
-    pushed(world, DEV, 2, Via.RECONCILED, SWEEP)
-    pushed(world, DEV, 3, Via.EVENT, SWEEP)
-    pushed(world, DEV, 4, Via.RECONCILED, SWEEP, tag=None)  # a child: not every registry tells of those
-    pushed(world, PROD, 2, Via.EVENT, ACTIVE)
-    pushed(world, PROD, 3, Via.RECONCILED, ACTIVE)
+    pushed(world, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
+    pushed(world, DEV, 3, Via.EVENT, sweeps.PARTITION)
+    pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry tells of those
+    pushed(world, PROD, 2, Via.EVENT, active.PARTITION)
+    pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
     found = [(f.verdict, f.found.partition(": ")[2]) for f in Checkup(site(world)).events()]
     assert found == [
         ("ok", "the last push was told by an event"),

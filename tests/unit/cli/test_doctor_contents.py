@@ -9,9 +9,9 @@ from support.images import builders as b
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
-from tallyman.ports.records import StateChange
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.state import sweeps
+from tallyman.state import tags as tag_items
+from tallyman.state.items import StateChange
 from tallyman_cli.doctor.content_checks import Contents
 from tallyman_cli.doctor.contents import Held, applications, bases, host
 from tallyman_cli.doctor.finding import Finding, Site
@@ -104,9 +104,9 @@ def test_the_registry_of_a_name_is_the_one_that_docker_would_ask(name: str, regi
 def told(world: World, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
     """An image that a tag points to, with what facts say of it."""
     at, digest = START + timedelta(days=day), b.digest_of(f"{tag} {day}")
-    if world.state.get(SWEEP, str(place)) is None:
-        world.state.put(StateChange(SWEEP, str(place), 0, {"images": 1}))
-    world.state.put(StateChange(tag_partition(place), tag, 0, {"digest": digest, "at": format_time(at)}))
+    if world.state.get(sweeps.PARTITION, str(place)) is None:
+        world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {"images": 1}))
+    world.state.put(StateChange(tag_items.partition(place), tag, 0, {"digest": digest, "at": format_time(at)}))
     for kind, key in ((Kind.PUSHED, "built"), (Kind.VERIFIED, "labels")):
         detail = {key: said.get(key, {}), "verdict": "passed", "platforms": [{"os": "linux"}] * platforms}
         fact = Fact(kind, fact_id(kind, place, tag), at, at, Via.EVENT, digest, place, tag, detail=detail)

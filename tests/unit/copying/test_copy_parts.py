@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState
+from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState, listed
 from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, Unreachable, UploadExpired
-from tallyman.ports.records import StateChange
 from tallyman.services.copying.parts import Parts
 from tallyman.services.copying.stage import Staged, family, stage
+from tallyman.state.items import StateChange
 
 PART = 5_000
 SIZE = 28_000
@@ -95,7 +95,7 @@ class World:
         return all(self.registries.held(t).blobs == dict(self.built.blobs) for t in targets or (PROD,))
 
     def progress(self) -> list[Any]:
-        return [*self.state.list(f"U#{PROD}"), *self.state.list(f"U#{PROD_SA}")]
+        return [*listed(self.state, f"U#{PROD}"), *listed(self.state, f"U#{PROD_SA}")]
 
 
 @pytest.fixture

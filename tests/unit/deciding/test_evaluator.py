@@ -4,16 +4,17 @@ import json
 
 import pytest
 
+from support.fakes.ports import listed
 from support.fakes.recording import World, policy
 from support.images.builders import DEV, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import RevisionConflict
-from tallyman.ports.records import StateItem
-from tallyman.services.deciding.evaluator import pending_partition
+from tallyman.state import pending as pending_items
+from tallyman.state.items import StateItem
 
 
 def pending(world: World) -> list[dict[str, object]]:
-    return [dict(item.data) for item in world.state.list(pending_partition("prod"))]
+    return [dict(item.data) for item in listed(world.state, pending_items.partition("prod"))]
 
 
 def soaking() -> World:
@@ -79,7 +80,7 @@ def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytes
 
     def get(pk: str, sk: str) -> StateItem | None:
         item = real(pk, sk)
-        if pk == pending_partition("prod") and others:
+        if pk == pending_items.partition("prod") and others:
             others.pop().evaluator.image(digest)  # between the other's look and its write
         return item
 

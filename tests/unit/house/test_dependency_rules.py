@@ -1,4 +1,4 @@
-"""Who may import whom: functions → runtime → bootstrap → adapters, services → ports → domain → errors → stdlib."""
+"""Who may import whom: functions → runtime → bootstrap → adapters, services → ports → state, domain → errors."""
 
 import ast
 import sys
@@ -17,15 +17,16 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "values": (set(), set()),  # `@value`, which every part may use
     "domain": ({"errors"}, set()),
-    "ports": ({"domain", "errors"}, set()),
-    "services": ({"ports", "domain", "errors"}, set()),
+    "state": ({"domain", "errors"}, set()),
+    "ports": ({"state", "domain", "errors"}, set()),
+    "services": ({"ports", "state", "domain", "errors"}, set()),
     "settings": ({"domain", "errors"}, set()),
-    "adapters": ({"ports", "domain", "errors", "settings"}, ADAPTED),
-    "bootstrap": ({"adapters", "services", "ports", "domain", "errors", "settings"}, ADAPTED),
+    "adapters": ({"ports", "state", "domain", "errors", "settings"}, ADAPTED),
+    "bootstrap": ({"adapters", "services", "ports", "state", "domain", "errors", "settings"}, ADAPTED),
     "runtime": ({"bootstrap", "ports"}, {"aws_lambda_powertools"}),
     "functions": ({"runtime"}, set()),
     "local": ({"domain", "errors"}, {"*"}),
-    "cli": ({"bootstrap", "services", "ports", "domain", "errors", "settings", "adapters"}, {"*"}),
+    "cli": ({"bootstrap", "services", "ports", "state", "domain", "errors", "settings", "adapters"}, {"*"}),
 }
 # The clock, the environment and I/O: not for the domain, which is told the time and given the bytes.
 NOT_PURE = {"os", "io", "time", "socket", "subprocess", "threading", "urllib", "http", "pathlib", "logging", "random"}
@@ -66,7 +67,7 @@ def wrong(path: Path) -> list[str]:
         elif top in ("tallyman_cli", "tallyman_local"):
             ok = part == "cli" or (part == "local" and top == "tallyman_local")
         elif top in sys.stdlib_module_names:
-            ok = part not in ("domain", "errors") or top not in NOT_PURE
+            ok = part not in ("domain", "state", "errors") or top not in NOT_PURE
         else:
             ok = "*" in foreign or top in foreign
         if not ok:

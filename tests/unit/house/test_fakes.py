@@ -8,7 +8,7 @@ from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeHints, FakeLed
 from support.images.builders import DEV, PROD, image, multi_arch, pushed
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import Throttled, Unreachable
-from tallyman.ports.records import StateChange
+from tallyman.state.items import StateChange
 
 
 def work(crash: CrashAfter, ledger: FakeLedger, hints: FakeHints) -> None:

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, Harbour, one
 from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
@@ -16,9 +17,9 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotAllowed, Throttled
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.promotion.promote_image import PromoteImage
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import pending as pending_items
+from tallyman.state import releases as release_items
 
 STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "manifest"]
 
@@ -158,7 +159,7 @@ def test_after_the_first_tag_a_gate_that_only_waits_holds_it_no_more() -> None:
 
 def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
     harbour = half_tagged()
-    (item,) = harbour.state.list(pending_partition("prod"))
+    (item,) = listed(harbour.state, pending_items.partition("prod"))
     digest = item.data["digest"]
     harbour.clock.advance(seconds=1)
     check = {"name": "content", "verdict": "failed", "reason": "a layer is damaged"}
@@ -172,7 +173,7 @@ def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
 def test_the_release_moves_only_when_all_is_there() -> None:
     harbour = half_tagged()
     assert harbour.announcements.emitted == []
-    assert harbour.state.get(release_partition("prod"), PROD.name) is None
+    assert stored(harbour.state, release_items.partition("prod"), PROD.name) is None
 
 
 def with_limit(limit: str) -> Policy:

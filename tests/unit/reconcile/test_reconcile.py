@@ -6,14 +6,15 @@ from itertools import count
 
 import pytest
 
+from support.fakes.ports import listed, stored
 from support.fakes.recording import HOUR, SCHEDULE, World, policy
 from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, signature
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, BadName, NotAllowed
-from tallyman.services.deciding.evaluator import pending_partition
-from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.state import pending as pending_items
+from tallyman.state import sweeps
 
 
 def run_until_done(world: World, looks: int) -> list[dict[str, object]]:
@@ -164,7 +165,7 @@ def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
     world.clock.advance(minutes=15)
     world.reconcile()
     assert [(r.kind, r.digest) for r in world.rows() if r.tag is None] == [("deleted", digest)]
-    assert world.state.get(SWEEP, str(DEV)) is None
+    assert stored(world.state, sweeps.PARTITION, str(DEV)) is None
     assert world.reconcile()["found"] == {}
 
 
@@ -217,7 +218,7 @@ def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None
     assert len(world.rows()) == 60
     asked = [a for m, r, a in world.registries.requests if m == "manifest"]
     assert len(asked) == len(set(asked)) == 60  # nothing is read twice
-    assert len(list(world.state.list(pending_partition("prod")))) == 60  # each was decided about
+    assert len(listed(world.state, pending_items.partition("prod"))) == 60  # each was decided about
     assert world.facts(Kind.MISSED) == []
 
 
@@ -479,10 +480,10 @@ def test_a_delete_event_after_the_sweep_found_the_removal_is_the_same_removal() 
 def test_the_position_says_when_a_repository_was_swept() -> None:
     world = World()
     world.reconcile()
-    before = world.state.get(SWEEP, str(DEV))
+    before = stored(world.state, sweeps.PARTITION, str(DEV))
     world.clock.advance(seconds=HOUR.total_seconds())
     world.reconcile()
-    after = world.state.get(SWEEP, str(DEV))
+    after = stored(world.state, sweeps.PARTITION, str(DEV))
     assert before
     assert after
     assert before.data["swept"] < after.data["swept"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, Harbour, command
 from support.fakes.recording import policy
 from support.fakes.wiring import services
@@ -17,11 +18,11 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
-from tallyman.ports.records import StateChange
-from tallyman.services.deciding.noncompliant import watch_partition, would_not_pass
+from tallyman.services.deciding.noncompliant import would_not_pass
 from tallyman.services.reconcile.rejudge import Watched
-from tallyman.services.reconcile.sweep import SWEEP
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import noncompliant, sweeps
+from tallyman.state import releases as release_items
+from tallyman.state.items import StateChange
 
 
 class World(Harbour):
@@ -62,7 +63,7 @@ def promoted(**gates: object) -> tuple[World, str]:
 def test_a_release_that_was_not_announced_is() -> None:
     world, digest = promoted()
     world.announcements.emitted.clear()
-    item = world.state.get(release_partition("prod"), DEV.name)
+    item = stored(world.state, release_items.partition("prod"), DEV.name)
     assert item is not None
     world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
     world.sweep()
@@ -159,8 +160,8 @@ def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_ra
     for _ in range(5):
         assert world.sweep().would_not_pass["prod"] == 0
     assert world.told("would_not_pass") == []
-    assert [(i["digest"], i["released"]) for i in would_not_pass(world.state, "prod")] == [(digest, False)]
-    (item,) = world.state.list(watch_partition("prod"))
+    assert [(i.digest, released) for i, released in would_not_pass(world.state, "prod")] == [(digest, False)]
+    (item,) = listed(world.state, noncompliant.partition("prod"))
     assert item.revision == 1  # what says the same is not written again
 
 
@@ -227,7 +228,7 @@ def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
     def broken(kind: str, detail: object) -> None:
         raise Unreachable("the bus does not answer")
 
-    item = world.state.get(release_partition("prod"), DEV.name)
+    item = stored(world.state, release_items.partition("prod"), DEV.name)
     assert item is not None
     world.state.put(StateChange(item.pk, item.sk, item.revision, {**item.data, "announced": False}))
     world.announcements.emit = broken  # type: ignore[method-assign]
@@ -259,7 +260,7 @@ def only_tallyman() -> World:
     )
     world.problems_found = {}
     for place in (DEV, *PLACES):
-        world.state.put(StateChange(SWEEP, str(place), 0, {}))
+        world.state.put(StateChange(sweeps.PARTITION, str(place), 0, {}))
     return world
 
 

@@ -12,7 +12,8 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import NotAllowed, Unreachable
-from tallyman.services.reconcile.read_trail import KEPT, TRAIL
+from tallyman.services.reconcile.read_trail import KEPT
+from tallyman.state import trails
 
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
@@ -202,7 +203,7 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
     assert min(since for since, _ in asked) == world.clock() - KEPT
     world.reconcile(SCHEDULE)
     assert [since for since, _ in asked[count:]] == [world.clock() - timedelta(minutes=20)]
-    item = world.state.get(TRAIL, str(DEV.registry))
+    item = world.state.get(trails.PARTITION, str(DEV.registry))
     assert item is not None
 
 

@@ -7,11 +7,10 @@ import pytest
 
 from support.fakes.rollouts import NAME, ONE, TWO, World, policy
 from tallyman.domain.times import format_time
-from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
 from tallyman.services.reconcile.unfinished_rollouts import AGAIN, OVERDUE
-from tallyman.services.releases.rollout_progress import roll_out_lease
-from tallyman.services.shared.lease import lease_partition
+from tallyman.state import leases
+from tallyman.state.items import StateChange
 
 SECOND = timedelta(seconds=1)
 
@@ -68,9 +67,7 @@ def test_a_pause_between_regions_is_no_sign_of_death() -> None:
 def test_one_that_a_worker_holds_is_left_alone_even_where_a_person_asks(world: World) -> None:
     world.now += OVERDUE
     until = format_time(world.now + SECOND)
-    world.state.put(
-        StateChange(lease_partition("prod"), roll_out_lease(NAME), 0, {"owner": "somebody", "until": until})
-    )
+    world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, {"owner": "somebody", "until": until}))
     assert not world.reconcile()
     assert not world.reconcile(at_once=True)
     world.now += SECOND

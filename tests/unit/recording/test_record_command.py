@@ -7,16 +7,26 @@ from typing import Any
 import pytest
 
 from support.fakes.gate_cases import APP, LATER, NAME, policy_of
-from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeHints, FakeLedger, FakeNotices, FakePeople, FakeState
+from support.fakes.ports import (
+    Crash,
+    CrashAfter,
+    FakeClock,
+    FakeHints,
+    FakeLedger,
+    FakeNotices,
+    FakePeople,
+    FakeState,
+    listed,
+)
 from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, pushed
 from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage
-from tallyman.ports.records import StateChange
-from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.recording.record_command import RecordCommand
+from tallyman.state import tags as tag_items
+from tallyman.state.tags import TAGS, Tag
 
 DOOR = {"digest": APP, "repository": NAME, "from": "dev", "to": "prod"}
 GATES = {"soak": "24h", "approvals": {"count": 1, "from": ["role/release-managers"]}}
@@ -45,7 +55,7 @@ class World:
         self.ledger, self.hints, self.notices = FakeLedger(self.state), FakeHints(), FakeNotices()
         self.people = FakePeople({"role/release-managers": "AROARELEASE"})
         self.ledger.append(pushed(APP, index=False))
-        self.state.put(StateChange(tag_partition(DEV), "v1.0.0", 0, {"digest": APP}))
+        self.state.put(TAGS.read(self.state, tag_items.key(DEV, "v1.0.0")).write(Tag(APP, self.clock())))
         self.service().evaluator.digest(APP)
 
     def service(self, crash: CrashAfter | None = None) -> RecordCommand:
@@ -103,7 +113,7 @@ def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
         world.hints.sent.clear()
         world.handle(message(command, request=f"{command} {place}", repository=place))
         assert len(world.hints.to("promote")) == number
-    (hint,) = [item.data for item in world.state.list("P#prod")]
+    (hint,) = [item.data for item in listed(world.state, "P#prod")]
     assert hint["digest"] == APP
 
 

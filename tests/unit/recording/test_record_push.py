@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from support.fakes.ports import listed
 from support.fakes.recording import World, policy
 from support.images.builders import (
     DEV,
@@ -28,8 +29,8 @@ from support.images.builders import (
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadMessage, Unreachable
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.recording.registry_state import active
+from tallyman.state import pending as pending_items
 
 
 def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
@@ -129,12 +130,12 @@ def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_
     for _ in range(2):
         world.registries.push(DEV, app, "v1.0.0")
         world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-        assert len(list(world.state.list(pending_partition("prod")))) == 1
+        assert len(listed(world.state, pending_items.partition("prod"))) == 1
         world.clock.advance(minutes=1)
         held = world.registries.held(DEV)
         del held.tags["v1.0.0"]
         world.told(delete_event(DEV, app.digest, "v1.0.0", at=world.clock()))
-        assert list(world.state.list(pending_partition("prod"))) == []
+        assert listed(world.state, pending_items.partition("prod")) == []
         world.clock.advance(minutes=1)
 
 

@@ -13,7 +13,8 @@ from tallyman.domain.names import Registry
 from tallyman.errors import BadInput, NotAllowed
 from tallyman.ports.messages import Way
 from tallyman.services.reconcile.reconcile import Reconcile
-from tallyman.services.recording.round_trip import RoundTrips, trip_partition
+from tallyman.services.recording.round_trip import RoundTrips
+from tallyman.state import trips
 
 NONCE = "8f0a2c7e-1111-4222-8333-944455556666"
 PLACES = [DEV.registry, PROD.registry, PROD_SA.registry]
@@ -62,7 +63,7 @@ def asked(world: World, buses: FakeBuses, request: dict[str, Any]) -> dict[str, 
 
 
 def item(world: World, registry: Registry) -> dict[str, Any]:
-    found = world.state.get(trip_partition(NONCE), str(registry))
+    found = world.state.get(*trips.key(NONCE, registry))
     assert found is not None
     return dict(found.data)
 

@@ -169,7 +169,8 @@ def test_the_event_in_the_docs_is_as_the_schema_says() -> None:
 
 def watched(harbour: Harbour) -> list[tuple[str, list[str], bool]]:
     return [
-        (i["digest"], [g["name"] for g in i["gates"]], i["released"]) for i in would_not_pass(harbour.state, "prod")
+        (image.digest, [g["name"] for g in image.gates], released)
+        for image, released in would_not_pass(harbour.state, "prod")
     ]
 
 

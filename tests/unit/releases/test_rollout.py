@@ -8,11 +8,10 @@ import pytest
 from support.fakes.rollouts import IMAGE, NAME, ONE, TWO, World, policy
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadMessage, NotAllowed, NotFound, Unreachable
-from tallyman.ports.records import StateChange
 from tallyman.ports.running import Moving
 from tallyman.services.releases.rollout import LIMIT
-from tallyman.services.releases.rollout_progress import roll_out_lease
-from tallyman.services.shared.lease import lease_partition
+from tallyman.state import leases
+from tallyman.state.items import StateChange
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_of_two_chains_of_hints_one_goes_on(world: World) -> None:
 def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: World) -> None:
     until = format_time(world.now + timedelta(seconds=4))
     data = {"owner": "somebody", "until": until}
-    world.state.put(StateChange(lease_partition("prod"), roll_out_lease(NAME), 0, data))
+    world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, data))
     assert world.run().startswith("another worker is at it")
     assert not world.fleet.moves
     ((_, body, delay),) = world.hints.take("roll_out")

@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from support.fakes.ports import stored
 from support.fakes.retention import ENFORCED, Retaining
 from support.images.builders import DEV, PROD, multi_arch, signature
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.usage import Use
 from tallyman.errors import BadMessage
-from tallyman.ports.records import StateChange
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.retention.hints import hint_after_push
-from tallyman.services.retention.marks import marks_partition
-from tallyman.services.retention.runs import RUNS
 from tallyman.services.shared.lease import Leases
+from tallyman.state import marks as mark_items
+from tallyman.state import pending as pending_items
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.retention import run_key
 
 
 class OnlyReads:
@@ -85,7 +86,7 @@ def test_work_that_fits_no_run_ends_after_a_number_of_runs(monkeypatch: pytest.M
         assert rounds <= 4
         hint = world.hints.to("retention")[-1] if outcome.endswith("goes on in another run") else None
     assert rounds == 4
-    ended = world.state.get(RUNS, str(DEV))
+    ended = stored(world.state, *run_key(DEV))
     assert ended is not None
     assert (ended.data["request"], ended.data["outcome"]) == ("r1", outcome)
     assert "stopped after 3 runs" in outcome
@@ -118,7 +119,7 @@ def test_a_mark_is_dropped_when_anything_needs_the_image_again() -> None:
     world.usage.uses.append(task(old))
     world.run()
     assert [fact.digest for fact in world.facts(Kind.UNMARKED)] == [old]
-    assert world.state.get(marks_partition(DEV), old) is None
+    assert stored(world.state, mark_items.partition(DEV), old) is None
     world.usage.uses.clear()
     world.clock.advance(days=1.5)
     world.run()
@@ -152,8 +153,9 @@ def test_what_waits_for_a_promotion_stays_and_what_failed_a_gate_does_not() -> N
     world = Retaining()
     old, older, *_ = world.versions(4)
     for digest, verdict in ((old, "waiting"), (older, "failed")):
-        data = {"digest": digest, "verdict": verdict}
-        world.state.put(StateChange(pending_partition("prod"), f"{DEV.name}@{digest}@dev", 0, data))
+        waits = Pending(digest, DEV.name, "dev", "prod", ("v1",), verdict, None, None, world.clock(), None, None, True)
+        key = pending_items.key("prod", DEV.name, digest, "dev")
+        world.state.put(PENDING.read(world.state, key).write(waits))
     world.run()
     assert old in world.there()
     assert older not in world.there()
@@ -179,7 +181,7 @@ def test_failures_are_read_and_explained_and_the_rest_goes() -> None:
     assert world.run() == "1 removed, 2 marked, 1 failed"
     assert first in world.there()
     assert second not in world.there()
-    mark = world.state.get(marks_partition(DEV), first)
+    mark = stored(world.state, mark_items.partition(DEV), first)
     assert mark is not None
     assert "an index that was pushed since the plan lists it" in mark.data["failed"]
 

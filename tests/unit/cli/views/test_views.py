@@ -8,8 +8,8 @@ from support.fakes.cli_stack import World
 from support.images.builders import DEV, image, index, layer, multi_arch, sbom, signature
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
-from tallyman.ports.records import StateChange
-from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.state import sweeps
+from tallyman.state.items import StateChange
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared import addresses
 from tallyman_cli.views import board, cost, diff, find, health, listing, repository, why
@@ -230,7 +230,7 @@ def test_why_tells_what_another_policy_would_say(world: World) -> None:
 def test_cost_and_lists_go_by_the_last_sweep(everywhere: World) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
-    everywhere.state.put(StateChange(SWEEP, str(DEV), 0, data))
+    everywhere.state.put(StateChange(*sweeps.key(DEV), 0, data))
     found = cost.cost(everywhere.stack, Prices.load())
     (row,) = found["repositories"]
     assert (row["repository"], row["environment"], row["bytes"]) == (NAME, "dev", 5_000_000_000)

@@ -1,36 +1,13 @@
 """What is written down: facts, projections, and objects for ever."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
-from tallyman.values import value
-
-
-@value
-class StateItem:
-    """A small mutable document. `revision` counts its writes from 1; `data` is plain JSON data; `expires`: TTL."""
-
-    pk: str
-    sk: str
-    revision: int
-    data: Mapping[str, Any] = field(default_factory=dict)
-    expires: datetime | None = None
-
-
-@value
-class StateChange:
-    """Write `data` under (pk, sk), if the item's revision is still `revision` (0: if there is none yet)."""
-
-    pk: str
-    sk: str
-    revision: int
-    data: Mapping[str, Any]
-    expires: datetime | None = None
+from tallyman.state.items import Key, StateChange, StateItem
 
 
 class Appended(Enum):
@@ -70,11 +47,12 @@ class Ledger(Protocol):
 
 
 class State(Protocol):
-    """Small mutable projections; every read is consistent."""
+    """Small mutable projections; every read is consistent. `tallyman.state` has the kinds of items: nobody else reads
+    or writes their data."""
 
     def get(self, pk: str, sk: str) -> StateItem | None: ...
 
-    def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
+    def get_many(self, keys: Sequence[Key]) -> dict[Key, StateItem]:
         """Those of the keys that exist; 100 a call."""
 
     def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
@@ -82,9 +60,6 @@ class State(Protocol):
 
     def put(self, change: StateChange) -> None:
         """Raises RevisionConflict where the revision is another one."""
-
-    def delete(self, pk: str, sk: str, revision: int) -> None:
-        """Raises RevisionConflict where the revision is another one; an item that is gone is fine."""
 
 
 class Archive(Protocol):

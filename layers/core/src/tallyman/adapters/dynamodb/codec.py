@@ -12,7 +12,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time, sort_time
 from tallyman.errors import BadInput
-from tallyman.ports.records import StateChange, StateItem
+from tallyman.state.items import StateChange, StateItem
 
 LIMIT = 350 * 1024
 """Bytes. DynamoDB takes items up to 400 KB, names of attributes included; what is larger belongs into the
@@ -90,6 +90,8 @@ def change_to_plain(change: StateChange) -> Plain:
     }
     if change.expires is not None:
         item["expires"] = int(change.expires.timestamp())
+    if change.removed:
+        item["removed"] = 1
     _check_size(item, f"the state {change.pk} {change.sk}")
     return item
 
@@ -102,6 +104,7 @@ def state_from_plain(item: Mapping[str, Any]) -> StateItem:
         revision=int(item["revision"]),
         data=json.loads(item["data"]),
         expires=datetime.fromtimestamp(int(item["expires"]), UTC) if "expires" in item else None,
+        removed="removed" in item,
     )
 
 

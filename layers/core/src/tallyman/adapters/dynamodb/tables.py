@@ -23,7 +23,8 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, RevisionConflict, TallymanError, Throttled, Unreachable
-from tallyman.ports.records import Appended, StateChange, StateItem
+from tallyman.ports.records import Appended
+from tallyman.state.items import StateChange, StateItem
 
 _LAST = "#~"  # after `#` and any id: ids are hexadecimal
 _REASONS: dict[str, type[TallymanError]] = {
@@ -137,7 +138,6 @@ class DynamoState:
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "dynamodb:BatchGetItem",
-        "dynamodb:DeleteItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
@@ -188,20 +188,9 @@ class DynamoState:
 
     def put(self, change: StateChange) -> None:
         """A write whose answer got lost and that was sent again raises RevisionConflict though it was ours."""
-        self._write(f"write the state {change.pk} {change.sk}", "put_item", _put_of(change, self._table))
-
-    def delete(self, pk: str, sk: str, revision: int) -> None:
-        request = {
-            "TableName": self._table,
-            "Key": marshal({"pk": pk, "sk": sk}),
-            "ConditionExpression": "attribute_not_exists(pk) OR revision = :revision",
-            "ExpressionAttributeValues": {":revision": {"N": str(revision)}},
-        }
-        self._write(f"delete the state {pk} {sk}", "delete_item", request)
-
-    def _write(self, what: str, method: str, request: dict[str, Any]) -> None:
+        what = f"write the state {change.pk} {change.sk}"
         try:
-            getattr(self._client, method)(**request)
+            self._client.put_item(**_put_of(change, self._table))
         except ClientError as error:
             if code_of(error) == "ConditionalCheckFailedException":
                 raise RevisionConflict(f"{what}: another writer was faster") from error

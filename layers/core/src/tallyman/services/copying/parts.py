@@ -1,21 +1,20 @@
 """Large blobs in parts, with the progress kept, so that an upload outlives its run, a crash, a lost connection.
 
-State `U#<registry>/<repository>`, sk the digest: {session, offset, size}. Written after each part, so that at most one
-part is sent twice. A session that the registry has forgotten, or refuses to go on with, is dropped: the next try
-begins a new one at byte 0.
+The progress (`tallyman.state.uploads`) is written after each part, so that at most one part is sent twice. A session
+that the registry has forgotten, or refuses to go on with, is dropped: the next try begins a new one at byte 0.
 """
 
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import field
-from datetime import timedelta
 from typing import Protocol
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Unreachable, UploadExpired
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
-from tallyman.ports.records import StateChange, StateItem
+from tallyman.state.items import Entry, StateChange, StateItem
+from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
 from tallyman.values import value
 
 LARGE = 128 * 1024 * 1024
@@ -26,8 +25,6 @@ PART = 8 * 1024 * 1024
 
 AT_ONCE = 3
 """Parts on their way at once: each is held about three times while it is encoded for the API."""
-
-_KEPT = timedelta(days=1)
 
 
 def _always(repository: Repository) -> bool:
@@ -40,8 +37,6 @@ class Progress(Protocol):
     def get(self, pk: str, sk: str) -> StateItem | None: ...
 
     def put(self, change: StateChange) -> None: ...
-
-    def delete(self, pk: str, sk: str, revision: int) -> None: ...
 
 
 @value
@@ -62,23 +57,23 @@ class Parts:
 
     def offset(self, repository: Repository, digest: Digest) -> int:
         """Bytes that the registry has of an upload that was begun; 0: there is none."""
-        item = self.state.get(*_key(repository, digest))
-        return int(item.data["offset"]) if item else 0
+        upload = UPLOADS.get(self.state, key(repository, digest))
+        return upload.offset if upload else 0
 
     def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
 
         Raises Unreachable where it is to be tried again from `offset`, UploadExpired where from byte 0.
         """
-        item = self.state.get(*_key(repository, digest))
-        if item is None:
+        entry = UPLOADS.read(self.state, key(repository, digest))
+        if entry.found is None:
             if start:
                 raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
             session = self.uploads.begin(repository, digest)
-            item = self._save(repository, digest, session, 0, None)
+            entry = self._save(entry, Upload(session, 0))
         try:
-            item = self._send(repository, digest, item, start, chunks)
-            self.uploads.complete(repository, str(item.data["session"]), digest)
+            entry = self._send(repository, digest, entry, start, chunks)
+            self.uploads.complete(repository, entry.value.session, digest)
         except UploadExpired:
             self._drop(repository, digest)
             raise
@@ -90,9 +85,9 @@ class Parts:
         self._drop(repository, digest)
 
     def _send(
-        self, repository: Repository, digest: Digest, item: StateItem, start: int, chunks: Iterable[bytes]
-    ) -> StateItem:
-        have, at = int(item.data["offset"]), start
+        self, repository: Repository, digest: Digest, entry: Entry[Upload], start: int, chunks: Iterable[bytes]
+    ) -> Entry[Upload]:
+        have, at = entry.value.offset, start
         held: list[bytes] = []
         length = 0
         if have < start:
@@ -103,42 +98,33 @@ class Parts:
             held.append(chunk[skip:] if skip else chunk)
             length += len(chunk) - skip
             if length >= self.part:
-                item, rest = self._one(repository, digest, item, held)
-                have, held, length = int(item.data["offset"]), [rest] if rest else [], len(rest)
+                entry, rest = self._one(repository, digest, entry, held)
+                have, held, length = entry.value.offset, [rest] if rest else [], len(rest)
         while length:
-            item, rest = self._one(repository, digest, item, held)
+            entry, rest = self._one(repository, digest, entry, held)
             held, length = [rest], len(rest)
-        return item
+        return entry
 
     def _one(
-        self, repository: Repository, digest: Digest, item: StateItem, held: list[bytes]
-    ) -> tuple[StateItem, bytes]:
+        self, repository: Repository, digest: Digest, entry: Entry[Upload], held: list[bytes]
+    ) -> tuple[Entry[Upload], bytes]:
         """And what the registry has not taken: it may know bytes that a run before sent, cut elsewhere."""
-        first, session = int(item.data["offset"]), str(item.data["session"])
+        first, session = entry.value.offset, entry.value.session
         part = b"".join(held)
         with self._room:
             have = self.uploads.send_part(repository, session, first, part)
-        item = self._save(repository, digest, session, have, item)
+        entry = self._save(entry, Upload(session, have))
         if have <= first:
             raise Unreachable(
                 f"{repository} has {have} bytes of {digest}, not the {first + len(part)} sent: go on from there"
             )
-        return item, part[have - first :]
+        return entry, part[have - first :]
 
-    def _save(
-        self, repository: Repository, digest: Digest, session: str, offset: int, before: StateItem | None
-    ) -> StateItem:
-        pk, sk = _key(repository, digest)
-        data = {"session": session, "offset": offset}
-        revision = before.revision if before else 0
-        self.state.put(StateChange(pk, sk, revision, data, self.clock() + _KEPT))
-        return StateItem(pk, sk, revision + 1, data)
+    def _save(self, entry: Entry[Upload], upload: Upload) -> Entry[Upload]:
+        self.state.put(entry.write(upload, self.clock() + KEPT))
+        return entry.written(upload)
 
     def _drop(self, repository: Repository, digest: Digest) -> None:
-        item = self.state.get(*_key(repository, digest))
-        if item:
-            self.state.delete(item.pk, item.sk, item.revision)
-
-
-def _key(repository: Repository, digest: Digest) -> tuple[str, str]:
-    return f"U#{repository}", str(digest)
+        entry = UPLOADS.read(self.state, key(repository, digest))
+        if entry.found is not None:
+            self.state.put(entry.remove(self.clock()))

@@ -4,6 +4,7 @@ Every reaction ends here. `promote_image` trusts none of it: it decides again be
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,32 +13,25 @@ from tallyman.domain.gates import FAILED, WAITING, ImageFacts
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
-from tallyman.ports.records import Appended, Ledger, State, StateChange, StateItem
+from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.deciding.image_facts import Once, above, load_image_facts
 from tallyman.services.deciding.noncompliant import Misfits
+from tallyman.state import pending
+from tallyman.state.items import Key
+from tallyman.state.pending import PENDING, Pending
 from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
 
 
-def pending_partition(environment: str) -> str:
-    """The partition of the state table with one item for each image that wants into the environment and is not in.
-
-    sk: `<repository>@<digest>@<from>`. `data`: {digest, name, from, to, tags, verdict, reason, since, until, decided,
-    noticed, attempt, next_at, failing_since, tagging_since: a first tag may be set since then; stuck_told: that this is
-    long ago was told}; times RFC 3339 or None.
-    """
-    return f"P#{environment}"
-
-
-def pending_key(decision: Decision) -> tuple[str, str]:
+def pending_key(decision: Decision) -> Key:
     """The key of the decision's pending item."""
-    return pending_partition(decision.target), f"{decision.repository}@{decision.digest}@{decision.source}"
+    return pending.key(decision.target, decision.repository, decision.digest, decision.source)
 
 
 def promote_hint(decision: Decision, correlation: str | None = None) -> dict[str, Any]:
@@ -101,24 +95,26 @@ class Evaluator:
 
         Raises RevisionConflict where another reaction was faster; decide again then.
         """
-        pk, sk = pending_key(decision)
-        item = self.state.get(pk, sk)
+        entry = PENDING.read(self.state, pending_key(decision))
         if any(True for _ in image.of(Kind.PROMOTED)):
             Misfits(self.state, self.notices).look(decision, now)
         if not decision.is_candidate:
-            if item is not None:
-                self.state.delete(pk, sk, item.revision)
+            if entry.found is not None:
+                self.state.put(entry.remove(now, decided=entry.found.decided))
             return
         last = _last(image.of(Kind.DECIDED), decision)
-        if item is not None and item.data["decided"] != (last.id if last else None):
+        # the marker of an item that was removed tells which decision was its last, so that a reaction that slept since
+        # it read the facts is found out here, or by the revision
+        known = entry.found.decided if entry.found else entry.kept.get("decided")
+        if known is not None and known != (last.id if last else None):
             raise RevisionConflict("decided by another reaction since the facts were read")
-        if item is None and last is not None:
-            # an item goes only after what ended it was written: with facts read after it, none is overlooked
+        if known is None and last is not None:
+            # the marker is gone, which takes longer than a reaction lives, or an older version left none
             newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
             if newest is None or newest.id != last.id:
                 raise RevisionConflict("decided by another reaction since the facts were read")
         said = _saying(decision.detail)
-        forgotten = item is None and decision.verdict != PROMOTED  # its tag went away, and came back
+        forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag went away, and came back
         if last is None or _saying(last.detail) != said or forgotten:
             fact = Fact(
                 kind=Kind.DECIDED,
@@ -129,18 +125,18 @@ class Evaluator:
                 digest=decision.digest,
                 detail=decision.detail,
             )
-            data = _pending(decision, item, now, decided=fact.id)
-            if self.ledger.append(fact, StateChange(pk, sk, item.revision if item else 0, data)) is Appended.KNOWN:
+            waits = _pending(decision, entry.found, now, decided=fact.id)
+            if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
                 raise RevisionConflict("another reaction decided the same in the same moment")
-            item = StateItem(pk, sk, item.revision + 1 if item else 1, data)
-        if item is None:
+            entry = entry.written(waits)
+        if entry.found is None:
             return
         if decision.verdict == PROMOTED:
-            self.state.delete(pk, sk, item.revision)
-        elif not item.data["noticed"]:
+            self.state.put(entry.remove(now, decided=entry.found.decided))
+        elif not entry.found.noticed:
             # after the fact and before the mark: told at least once, and once unless this process dies in between
             self._tell(decision)
-            self.state.put(StateChange(pk, sk, item.revision, {**item.data, "noticed": True}))
+            self.state.put(entry.write(replace(entry.found, noticed=True)))
 
     def _tell(self, decision: Decision) -> None:
         gate = decision.deciding
@@ -174,29 +170,28 @@ def _saying(detail: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple(detail["tags"]), detail["verdict"], detail["policy"], gates
 
 
-def _pending(decision: Decision, item: StateItem | None, now: datetime, decided: str) -> dict[str, Any]:
-    old = item.data if item else {}
+def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str) -> Pending:
     gate = decision.deciding
-    same = old.get("verdict") == decision.verdict and old.get("gate") == (gate.name if gate else None)
+    same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
     told = gate is None or (decision.verdict == WAITING and not gate.held)
-    return {
-        "digest": decision.digest,
-        "name": decision.repository,
-        "from": decision.source,
-        "to": decision.target,
-        "tags": list(decision.tags),
-        "verdict": decision.verdict,
-        "gate": gate.name if gate else None,
-        "reason": gate.reason if gate else None,
-        "since": old["since"] if same else format_time(now),
-        "until": format_time(decision.until) if decision.until else None,
-        "decided": decided,
+    return Pending(
+        digest=decision.digest,
+        name=decision.repository,
+        source=decision.source,
+        target=decision.target,
+        tags=decision.tags,
+        verdict=decision.verdict,
+        gate=gate.name if gate else None,
+        reason=gate.reason if gate else None,
+        since=old.since if old and same else now,
+        until=decision.until,
+        decided=decided,
         # a hold that only changes its words (the next try's time) is told once
-        "noticed": told or (same and decision.verdict == WAITING and old.get("noticed", False)),
-        "attempt": old.get("attempt", 0),
-        "next_at": old.get("next_at") if trying else None,
-        "failing_since": old.get("failing_since") if trying else None,
-        "tagging_since": old.get("tagging_since"),
-        "stuck_told": old.get("stuck_told", False),
-    }
+        noticed=told or bool(old and same and decision.verdict == WAITING and old.noticed),
+        attempt=old.attempt if old else 0,
+        next_at=old.next_at if old and trying else None,
+        failing_since=old.failing_since if old and trying else None,
+        tagging_since=old.tagging_since if old else None,
+        stuck_told=old.stuck_told if old else False,
+    )

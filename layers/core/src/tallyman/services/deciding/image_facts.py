@@ -12,7 +12,10 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.ports.records import State
 from tallyman.services.deciding.freezes import in_force
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import tags
+from tallyman.state.releases import RELEASES
+from tallyman.state.releases import key as release_key
+from tallyman.state.tags import TAGS
 
 
 class Facts(Protocol):
@@ -23,14 +26,6 @@ class Facts(Protocol):
 
 MAX_DEPTH = 8
 """Indexes within indexes; deeper ones are not followed."""
-
-
-def tag_partition(repository: Repository) -> str:
-    """The partition of the state table that holds what the tags of a repository point to, one item a tag.
-
-    What is in an item: see `holdings.tag_change`.
-    """
-    return f"T#{repository}"
 
 
 class Once:
@@ -63,11 +58,11 @@ def load_image_facts(ledger: Facts, state: State, digest: Digest, policy: Policy
     indexes: dict[Digest, tuple[Fact, ...]] = {}
     _descend(ledger, facts, platforms, indexes, {digest}, MAX_DEPTH)
     places = sorted({(f.repository, f.tag) for f in facts if f.kind in PUSHES and f.repository and f.tag})
-    items = state.get_many([(tag_partition(repository), tag) for repository, tag in places])
+    items = TAGS.get_many(state, [tags.key(*place) for place in places])
     pointing: dict[tuple[Repository, str], Digest | None] = {}
-    for repository, tag in places:
-        item = items.get((tag_partition(repository), tag))
-        pointing[repository, tag] = Digest(item.data["digest"]) if item and item.data.get("digest") else None
+    for place in places:
+        tag = items.get(tags.key(*place))
+        pointing[place] = tag.digest if tag else None
     freezes: dict[str, tuple[Freeze, ...]] = {}
     released: dict[tuple[str, str], Released | None] = {}
     gone: frozenset[tuple[str, str]] | None = None
@@ -91,12 +86,11 @@ def _gone(
 
 
 def _released(ledger: Facts, state: State, environment: str, name: str) -> Released | None:
-    item = state.get(release_partition(environment), name)
-    if item is None or not item.data.get("digest"):
+    release = RELEASES.get(state, release_key(environment, name))
+    if release is None:
         return None
-    digest = Digest(item.data["digest"])
-    pushes = [f.at for f in ledger.of_digest(digest) if f.kind in PUSHES]
-    return Released(digest, tuple(item.data["tags"]), min(pushes, default=None))
+    pushes = [f.at for f in ledger.of_digest(release.digest) if f.kind in PUSHES]
+    return Released(release.digest, release.tags, min(pushes, default=None))
 
 
 def _descend(

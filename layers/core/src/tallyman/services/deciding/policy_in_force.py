@@ -5,13 +5,13 @@ from functools import partial
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
-from tallyman.ports.records import Archive, Ledger, State, StateChange
+from tallyman.ports.records import Archive, Ledger, State
+from tallyman.state import policy as policy_items
+from tallyman.state.policy import POLICY
 
-POLICY_KEY = ("POLICY", "in-force")
-"""The item of the state table: data {digest, at}."""
 FOLDER = "policies"
 """The folder of the archive."""
 
@@ -39,19 +39,18 @@ def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, cloc
 
     Cost where it is no news: one read. The object is written before the entry that names it.
     """
-    item = state.get(*POLICY_KEY)
-    if item is not None and item.data["digest"] == policy.digest:
+    entry = POLICY.read(state, policy_items.KEY)
+    if entry.found is not None and entry.found.digest == policy.digest:
         return False
     archive.put(FOLDER, policy.raw)
     now = whole_millis(clock())
     fact = Fact(
         kind=Kind.POLICY,
-        id=fact_id(Kind.POLICY, policy.digest, item.revision if item else 0),
+        id=fact_id(Kind.POLICY, policy.digest, entry.revision),
         at=now,
         seen=now,
         via=Via.RECONCILED,
         detail={"policy": policy.digest},
     )
-    data = {"digest": policy.digest, "at": format_time(now)}
-    ledger.append(fact, StateChange(*POLICY_KEY, item.revision if item else 0, data))
+    ledger.append(fact, entry.write(policy_items.PolicyInForce(policy.digest, now)))
     return True

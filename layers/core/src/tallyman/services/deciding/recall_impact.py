@@ -10,8 +10,12 @@ from tallyman.domain.usage import Use
 from tallyman.errors import TallymanError
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.running import Usage
-from tallyman.services.deciding.image_facts import above, load_image_facts, tag_partition
-from tallyman.services.releases.pointer import is_recalled, release_partition, releases
+from tallyman.services.deciding.image_facts import above, load_image_facts
+from tallyman.services.releases.pointer import is_recalled, releases
+from tallyman.state import releases as release_items
+from tallyman.state import tags
+from tallyman.state.releases import RELEASES
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 
@@ -35,14 +39,14 @@ class Consequences:
         found = [
             {
                 "environment": environment,
-                "repository": item.sk,
-                "digest": item.data["digest"],
-                "tags": list(item.data["tags"]),
-                "last_good": self.last_good(environment, item.sk),
+                "repository": entry.sk,
+                "digest": entry.value.digest,
+                "tags": list(entry.value.tags),
+                "last_good": self.last_good(environment, entry.sk),
             }
             for environment in self.policy.environments
-            for item in self.state.list(release_partition(environment))
-            if item.data["digest"] in concerned
+            for entry in RELEASES.list(self.state, release_items.partition(environment))
+            if entry.value.digest in concerned
         ]
         unread: dict[str, str] = {}
         uses = [_json(use) for use in self._running(unread) if self._runs(use, concerned)]
@@ -61,8 +65,8 @@ class Consequences:
 
     def last_good(self, environment: str, repository: str) -> Digest | None:
         """What was released before what is released now, and was not recalled since."""
-        item = self.state.get(release_partition(environment), repository)
-        now = item.data["digest"] if item else None
+        release = RELEASES.get(self.state, release_items.key(environment, repository))
+        now = release.digest if release else None
         seen: set[Digest] = set()
         for fact in releases(self.ledger, environment, repository):
             if fact.digest is None or fact.digest in seen or fact.digest == now:
@@ -94,8 +98,8 @@ class Consequences:
             return use.digest in concerned
         if use.repository is None or use.tag is None:
             return False
-        item = self.state.get(tag_partition(use.repository), use.tag)
-        return item is not None and item.data.get("digest") in concerned
+        tag = TAGS.get(self.state, tags.key(use.repository, use.tag))
+        return tag is not None and tag.digest in concerned
 
 
 def _json(use: Use) -> dict[str, Any]:

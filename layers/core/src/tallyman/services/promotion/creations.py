@@ -6,17 +6,13 @@ from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy, Runs
 from tallyman.domain.policy.create import Push
-from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, BadMessage, RevisionConflict
 from tallyman.ports.clocks import Clock
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
 from tallyman.ports.registries import ImageTarget, RegistryView
+from tallyman.state.creations import CREATIONS, Creation, key
+from tallyman.state.items import Entry
 from tallyman.values import value
-
-CREATING = "S#creating"
-"""The partition of the state table with the repositories that we are about to create, sk the repository, data
-{environment, name: the canonical one, at}. An item goes once the repository policy is set: one that stays tells that a
-repository may be ours and lack its policy."""
 
 
 @value
@@ -42,12 +38,12 @@ class Creations:
         self.target.create(settings, create.pull, push, functions)
         if noted is not None:
             with suppress(RevisionConflict):  # another worker creates it too, and ends it
-                self.state.delete(CREATING, str(place), noted)
+                self.state.put(noted.remove(self.clock()))
         return settings
 
     def is_unfinished(self, place: Repository, environment: str, name: str) -> bool:
         """Whether we began to create it, and did not come to its policy. One read, none where the policy wants none."""
-        return self._has_policy(environment, name) and self.state.get(CREATING, str(place)) is not None
+        return self._has_policy(environment, name) and CREATIONS.get(self.state, key(place)) is not None
 
     def finish(self, asked: object) -> str:
         """What reconcile asks for: `<registry>/<name>` of a creation that nobody ended. A word for the log."""
@@ -55,14 +51,14 @@ class Creations:
             place = Repository.parse(str(asked))
         except BadInput as error:
             raise BadMessage(f"a hint to create names its repository, as account/region/name: {error}") from None
-        item = self.state.get(CREATING, str(place))
-        if item is None:
+        entry = CREATIONS.read(self.state, key(place))
+        if entry.found is None:
             return "nothing to do: it was finished"
-        environment, name = str(item.data["environment"]), str(item.data["name"])
+        environment, name = entry.found.environment, entry.found.name
         wanted = environment in self.policy.environments and self.policy.is_target(environment, name)
         if not wanted or self.registries.settings(place) is None:  # removed since, or never there
             with suppress(RevisionConflict):
-                self.state.delete(CREATING, str(place), item.revision)
+                self.state.put(entry.remove(self.clock()))
             return "nothing to do: there is no such repository"
         self.create(place, environment, name)
         return f"{place} has its policy"
@@ -72,17 +68,16 @@ class Creations:
         only = pushers_of(self.policy, environment, name) is not None
         return bool(create.pull) or only or moves_functions(self.policy, environment, name)
 
-    def _note(self, place: Repository, environment: str, name: str) -> int | None:
-        """Before the first call, so that no crash leaves a repository of ours that nobody knows of. The revision; None:
-        another worker was faster, and ends it."""
-        item = self.state.get(CREATING, str(place))
-        data = {"environment": environment, "name": name, "at": format_time(self.clock())}
-        change = StateChange(CREATING, str(place), item.revision if item else 0, data)
+    def _note(self, place: Repository, environment: str, name: str) -> Entry[Creation] | None:
+        """Before the first call, so that no crash leaves a repository of ours that nobody knows of. What lies there
+        then; None: another worker was faster, and ends it."""
+        entry = CREATIONS.read(self.state, key(place))
+        creation = Creation(environment, name, self.clock())
         try:
-            self.state.put(change)
+            self.state.put(entry.write(creation))
         except RevisionConflict:
             return None
-        return change.revision + 1
+        return entry.written(creation)
 
 
 def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, ...] | None:

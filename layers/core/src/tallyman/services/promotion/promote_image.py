@@ -49,6 +49,7 @@ from tallyman.services.promotion.targets import Targets, worst
 from tallyman.services.releases.pointer import Releases
 from tallyman.services.releases.roll_back import RollBacks
 from tallyman.services.shared.lease import Lease, Leases
+from tallyman.state import leases
 from tallyman.values import value
 
 MAX_ROUNDS = 200
@@ -113,7 +114,7 @@ class PromoteImage:
         if not (decision.may_stage or decision.verdict in (CONFLICT, PROMOTED) or attempts.rolls_on(decision)):
             return decision.verdict
         try:
-            with self.leases.hold(decision.target, f"{decision.repository}@{decision.digest}", worker):
+            with self.leases.hold(decision.target, leases.of_image(decision.repository, decision.digest), worker):
                 return self._promote(hint, decision, worker, deadline)
         except OutOfTime:
             return self._continue(hint, decision)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import parse_time
-from tallyman.ports.records import StateItem
 from tallyman.services.recording.record_image import Seen
+from tallyman.state.images import HeldImage
+from tallyman.state.items import Entry
+from tallyman.state.tags import Tag
 from tallyman.values import value
 
 
@@ -17,16 +18,15 @@ from tallyman.values import value
 class Known:
     """What the state says of a repository, read before the registry was asked."""
 
-    tags: Mapping[str, StateItem]
-    images: Mapping[str, StateItem]
+    tags: Mapping[str, Entry[Tag]]
+    images: Mapping[str, Entry[HeldImage]]
 
     def holds(self, digest: Digest) -> bool:
-        return digest in self.images and bool(self.images[digest].data["present"])
+        return digest in self.images and self.images[digest].value.present
 
     def since(self) -> datetime | None:
         """The earliest time that is known of a tag: from about then on events have told us of this repository."""
-        times = [item.data["told_at"] for item in self.tags.values() if item.data.get("told_at")]
-        return parse_time(min(times)) if times else None
+        return min((tag.value.told_at for tag in self.tags.values() if tag.value.told_at), default=None)
 
 
 def differences(
@@ -43,9 +43,7 @@ def differences(
         revision = item.revision if item else 0
         new = not known.holds(detail.digest)
         here = replace(base, digest=detail.digest, detail=detail)
-        missing = [
-            t for t in sorted(detail.tags) if t not in known.tags or known.tags[t].data.get("told") != detail.digest
-        ]
+        missing = [t for t in sorted(detail.tags) if t not in known.tags or known.tags[t].value.told != detail.digest]
         for tag in missing:
             of = known.tags.get(tag)
             at = _time(of, detail.pushed_at if new else None, now)
@@ -54,25 +52,24 @@ def differences(
             )
         if new and not detail.tags:
             yield replace(here, at=_second(detail.pushed_at), key=f"sweep {revision}")
-        if detail.archived != bool(item and item.data["archived"]):
+        if detail.archived != bool(item and item.value.archived):
             kind = Kind.ARCHIVED if detail.archived else Kind.RESTORED
             yield replace(here, kind=kind, key=f"sweep {revision} {kind}")
-    gone = {Digest(d) for d, item in known.images.items() if item.data["present"] and d not in listed}
+    gone = {Digest(d) for d, item in known.images.items() if item.value.present and d not in listed}
     for digest in sorted(gone):
         yield replace(base, kind=Kind.DELETED, digest=digest, key=f"sweep {known.images[digest].revision}")
-    for tag, item in sorted(known.tags.items()):
-        told = item.data.get("told") or item.data.get("unsure")
-        if told and tag not in pointing and (told not in gone or item.data.get("unsure")):
-            at = _time(item, None, now)
-            yield replace(base, kind=Kind.UNTAGGED, digest=Digest(told), tag=tag, at=at, key=f"sweep {item.revision}")
+    for tag, entry in sorted(known.tags.items()):
+        told = entry.value.told or entry.value.unsure
+        if told and tag not in pointing and (told not in gone or entry.value.unsure):
+            at = _time(entry, None, now)
+            yield replace(base, kind=Kind.UNTAGGED, digest=told, tag=tag, at=at, key=f"sweep {entry.revision}")
 
 
-def _time(item: StateItem | None, own: datetime | None, now: datetime) -> datetime:
+def _time(entry: Entry[Tag] | None, own: datetime | None, now: datetime) -> datetime:
     """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
-    told_at = item.data.get("told_at") if item else None
-    if not told_at:
+    last = entry.value.told_at if entry else None
+    if last is None:
         return _second(own or now)
-    last = parse_time(told_at)
     return _second(own) if own and _second(own) > last else max(_second(now), last + timedelta(milliseconds=1))
 
 

@@ -1,25 +1,23 @@
 """Repositories that only promotions may fill: found where their policy is missing or was changed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
 from tallyman.ports.registries import Guards
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.promotion.creations import pushers_of
-from tallyman.services.reconcile.sweep import SWEEP
+from tallyman.state import guards, sweeps
+from tallyman.state.guards import GUARDS, GuardState
+from tallyman.state.sweeps import SWEEPS
 from tallyman.values import value
-
-GUARD = "S#guard"
-"""The partition of the state table with the repositories whose policy is not as it should be, sk the repository, data
-{problem, since, told}."""
 
 
 @value
@@ -37,7 +35,7 @@ class Guarded:
     ) -> None:
         """`found`: repositories that others could push to, by environment. One call for each that is guarded, none for
         the others; a change is told once."""
-        for position in self.state.list(SWEEP):
+        for position in SWEEPS.list(self.state, sweeps.PARTITION):
             place = Repository.parse(position.sk)
             if not takes(place):
                 continue
@@ -58,21 +56,19 @@ class Guarded:
                     self._note(place, environment.name, problem)
 
     def _note(self, place: Repository, environment: str, problem: str | None) -> None:
-        item = self.state.get(GUARD, str(place))
+        entry = GUARDS.read(self.state, guards.key(place))
         if problem is None:
-            if item is not None:
-                self.state.delete(GUARD, str(place), item.revision)
+            if entry.found is not None:
+                self.state.put(entry.remove(self.clock()))
             return
-        old: Mapping[str, object] = item.data if item else {}
-        if old.get("problem") == problem and old.get("told"):
+        if entry.found is not None and entry.found.problem == problem and entry.found.told:
             return
-        data = {"problem": problem, "since": format_time(self.clock()), "told": False}
-        change = StateChange(GUARD, str(place), item.revision if item else 0, data)
-        self.state.put(change)
+        guard = GuardState(problem, self.clock(), told=False)
+        self.state.put(entry.write(guard))
         self.notices.publish(
             f"{place.name} in {environment} is open to pushes",
             f"{place}: {problem}.\nThe policy (create.push: tallyman-only) wants only promotions to push there. "
             f"`tallyman repository create {place.name} --in {environment}` shows what the policy should be.",
             {"kind": "unguarded", "environment": environment, "repository": place.name},
         )
-        self.state.put(StateChange(GUARD, str(place), change.revision + 1, {**data, "told": True}))
+        self.state.put(entry.written(guard).write(replace(guard, told=True)))

@@ -5,19 +5,17 @@ from datetime import datetime, timedelta
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Registry
-from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
-from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import Trail
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.state.trails import TRAILS, TrailRead, key
 from tallyman.values import value
 
-TRAIL = "S#trail"
-"""The partition of the state table with an item for each registry, sk `<account>/<region>`: how far the history was
-read. `data`: {since, until}: all calls between these times are in the ledger."""
 WINDOW = timedelta(hours=1)
 """What is asked for at once: among ECR's events every pull is one, and a page has 50, half a second each."""
 OVERLAP = timedelta(minutes=20)
@@ -95,13 +93,11 @@ class ReadTrail:
         images.evaluator.digest(call.digest)
 
     def _span(self, registry: Registry) -> tuple[datetime, datetime] | None:
-        item = self.state.get(TRAIL, str(registry))
-        return (parse_time(item.data["since"]), parse_time(item.data["until"])) if item else None
+        read = TRAILS.get(self.state, key(registry))
+        return (read.since, read.until) if read else None
 
     def _save(self, registry: Registry, since: datetime, until: datetime) -> None:
-        item = self.state.get(TRAIL, str(registry))
-        data = {"since": format_time(since), "until": format_time(until)}
         try:
-            self.state.put(StateChange(TRAIL, str(registry), item.revision if item else 0, data))
+            self.state.put(TRAILS.read(self.state, key(registry)).write(TrailRead(since, until)))
         except RevisionConflict:
             return  # another run reads the same: what it has not read is read again

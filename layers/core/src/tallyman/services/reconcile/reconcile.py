@@ -7,6 +7,7 @@ the SLOW that were longest not looked at. A person's run sweeps all that were as
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -18,14 +19,16 @@ from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.rejudge import Released, Watched
-from tallyman.services.reconcile.sweep import SWEEP, Sweep
+from tallyman.services.reconcile.sweep import Sweep
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
 from tallyman.services.recording.round_trip import RoundTrips
-from tallyman.services.releases.pointer import release_partition
+from tallyman.state import pending, releases, sweeps
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.releases import RELEASES
+from tallyman.state.sweeps import SWEEPS, SweepState
 from tallyman.values import value
 
 SLOW = 50
@@ -41,7 +44,7 @@ class _Run:
     left: Deadline
     registries: dict[Registry, dict[str, Any]]
     listed: set[Repository] = field(default_factory=set)
-    swept: dict[Repository, Mapping[str, Any]] = field(default_factory=dict)
+    swept: dict[Repository, SweepState] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     trail: dict[Registry, str] = field(default_factory=dict)
@@ -122,7 +125,7 @@ class Reconcile:
             takes = partial(run.scope.takes, self.policy)
             asked = run.scope.token is not None
             run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
-        self.waiting.all(lambda data: self._is_wanted(run, data), run.counts, run.problems, left)
+        self.waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left)
 
     def _look(self, run: _Run, left: Deadline) -> None:
         for repository in self._order(run):
@@ -140,18 +143,18 @@ class Reconcile:
             if run.scope.token is None and run.trail.get(registry, "read") == "read":
                 self._read_trail(run, registry, self.trail.backward)
 
-    def _is_wanted(self, run: _Run, data: Mapping[str, Any]) -> bool:
+    def _is_wanted(self, run: _Run, waits: Pending) -> bool:
         """A pending image is wanted if a repository that it comes from or goes to is."""
-        return any(run.scope.takes(self.policy, repository) for repository in self._places(data))
+        return any(run.scope.takes(self.policy, repository) for repository in self._places(waits))
 
-    def _places(self, data: Mapping[str, Any]) -> Iterator[Repository]:
-        for name in (data["from"], data["to"]):
+    def _places(self, waits: Pending) -> Iterator[Repository]:
+        for name in (waits.source, waits.target):
             if environment := self.policy.environments.get(name):
-                yield from environment.repositories(data["name"])
+                yield from environment.repositories(waits.name)
 
     def _order(self, run: _Run) -> list[Repository]:
         """What this run looks at: by the clock three lively ones, then a quiet one, so that neither starves."""
-        positions = {Repository.parse(item.sk): item.data for item in self.state.list(SWEEP)}
+        positions = {Repository.parse(e.sk): e.value for e in SWEEPS.list(self.state, sweeps.PARTITION)}
         run.swept.update(positions)
         marked = active(self.state, self.clock())
         known = {*positions, *marked}
@@ -164,18 +167,19 @@ class Reconcile:
                 continue
             found |= {r for r in known | run.listed if r.registry == registry and run.scope.takes(self.policy, r)}
 
-        def longest_ago(repository: Repository) -> tuple[str, Repository]:
-            return positions.get(repository, {}).get("tried") or "", repository
+        def longest_ago(repository: Repository) -> tuple[datetime, Repository]:
+            position = positions.get(repository)
+            return (position.tried if position else None) or datetime.min.replace(tzinfo=UTC), repository
 
         if run.scope.token is not None:
-            due = (r for r in found if positions.get(r, {}).get("run") != run.scope.token)
+            due = (r for r in found if r not in positions or positions[r].run != run.scope.token)
             return sorted(due, key=longest_ago)
         lively = marked
         for environment in self.policy.environments.values():
-            for item in self.state.list(pending_partition(environment.name)):
-                lively |= set(self._places(item.data))
-            for item in self.state.list(release_partition(environment.name)):
-                lively |= set(environment.repositories(item.sk))
+            for waits in PENDING.list(self.state, pending.partition(environment.name)):
+                lively |= set(self._places(waits.value))
+            for release in RELEASES.list(self.state, releases.partition(environment.name)):
+                lively |= set(environment.repositories(release.sk))
         fast = iter(sorted(found & lively, key=longest_ago))
         slow = sorted(found - lively, key=longest_ago)[:SLOW]
         threes = iter(lambda: list(islice(fast, 3)), [])
@@ -201,13 +205,14 @@ class Reconcile:
                 run.silent.add(repository.registry)  # what does not answer now is left for the next run
             self.sweep.failed(repository, token)
             return
-        run.swept[repository] = swept.data
+        images = swept.state.images or 0
+        run.swept[repository] = swept.state
         answer["repositories"] += 1
-        answer["images"] += swept.data["images"]
+        answer["images"] += images
         answer["missed"] += swept.missed
         for environment, _ in self.policy.environments_of(repository.registry, repository.name):
             run.missed[environment.name] += swept.missed
-        if repository not in run.listed and not swept.data["images"]:
+        if repository not in run.listed and not images:
             self.sweep.forget(repository)
             del run.swept[repository]
 
@@ -225,7 +230,7 @@ class Reconcile:
 
     def _storage(self, run: _Run) -> dict[str, int]:
         total: Counter[str] = Counter()
-        for repository, data in run.swept.items():
+        for repository, sweep in run.swept.items():
             for environment, _ in self.policy.environments_of(repository.registry, repository.name):
-                total[environment.name] += data.get("bytes") or 0
+                total[environment.name] += sweep.bytes or 0
         return dict(total)

@@ -6,27 +6,33 @@ changed, a scan that grew old, a promotion or a roll-out that does not get on, a
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import FAILED, target
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import parse_time
+from tallyman.domain.times import format_time
 from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
-from tallyman.ports.records import State, StateChange, StateItem
+from tallyman.ports.records import State
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.deciding.evaluator import Evaluator, pending_partition
-from tallyman.services.deciding.noncompliant import Misfits, is_released, watch_partition
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.deciding.noncompliant import Misfits, is_released
 from tallyman.services.deciding.recall_impact import Consequences
 from tallyman.services.reconcile.push_protection import Guarded
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
-from tallyman.services.releases.pointer import Releases, release_partition
+from tallyman.services.releases.pointer import Releases
+from tallyman.state import noncompliant, pending
+from tallyman.state import releases as release_items
+from tallyman.state.items import Entry
+from tallyman.state.noncompliant import NONCOMPLIANT, NoncompliantImage
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.values import value
 
 RUNS_AGAIN = timedelta(hours=1)
@@ -80,56 +86,57 @@ class Released:
         a day a call for each platform of it.
         """
         found = Watched()
-        overtaken: list[StateItem] = []
+        overtaken: list[Entry[NoncompliantImage]] = []
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
                 return any(takes(place) for place in self.policy.environment(environment).repositories(name))
 
-            for item in self.state.list(release_partition(environment)):
-                if not wanted(item.sk):
+            for release in RELEASES.list(self.state, release_items.partition(environment)):
+                if not wanted(release.sk):
                     continue
                 enough_time(left, "what is released")
-                what = f"{environment}/{item.sk}"
-                self._guard(problems, what, lambda e=environment, i=item: self._look(e, i, counts))
-                self._guard(problems, what, lambda e=environment, i=item: self._roll_out(e, i, counts, asked))
-            for item in self.state.list(pending_partition(environment)):
-                data = item.data
-                if not wanted(data["name"]):
+                what = f"{environment}/{release.sk}"
+                self._guard(problems, what, lambda e=environment, r=release: self._look(e, r, counts))
+                self._guard(problems, what, lambda e=environment, r=release: self._roll_out(e, r, counts, asked))
+            for waits in PENDING.list(self.state, pending.partition(environment)):
+                if not wanted(waits.value.name):
                     continue
-                found.parked[environment] += data["verdict"] == FAILED and data["gate"] == target.NAME
-                if self._is_stuck(item):
+                found.parked[environment] += waits.value.verdict == FAILED and waits.value.gate == target.NAME
+                if self._is_stuck(waits.value):
                     found.stuck[environment] += 1
-                    self._guard(problems, f"{environment}/{data['name']}", lambda i=item: self._tell_stuck(i))
-            for item in self.state.list(watch_partition(environment)):
+                    self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
+            for entry in NONCOMPLIANT.list(self.state, noncompliant.partition(environment)):
                 enough_time(left, "what would not get in today")
-                data = item.data
-                if not wanted(data["name"]):
+                image = entry.value
+                if not wanted(image.name):
                     continue
-                released = is_released(self.state, environment, data["name"], data["digest"])
-                found.would_not_pass[environment] += released or bool(data.get("runs"))
+                released = is_released(self.state, environment, image.name, image.digest)
+                found.would_not_pass[environment] += released or bool(image.runs)
                 if not released:
-                    overtaken.append(item)
-                recalled = any(gate["name"] == "recalled" for gate in item.data["gates"])
-                if recalled and not item.data.get("uses_told"):
-                    self._guard(problems, f"{environment}/{item.data['name']}", lambda i=item: self._tell_uses(i))
+                    overtaken.append(entry)
+                recalled = any(gate["name"] == "recalled" for gate in image.gates)
+                if recalled and not image.uses_told:
+                    self._guard(problems, f"{environment}/{image.name}", lambda e=entry: self._tell_uses(e))
         if overtaken and self.waiting.is_due("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
             self._look_for_users(overtaken, problems)
             self.waiting.note("what runs", RUNS_AGAIN)
         return found
 
-    def _look_for_users(self, items: list[StateItem], problems: list[str]) -> None:
+    def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
         """Of images that would not get in today and are not released: what runs them all the same is told."""
-        users, unread = self.consequences.users([Digest(item.data["digest"]) for item in items])
+        users, unread = self.consequences.users([entry.value.digest for entry in entries])
         problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
-        for item in items:
-            runs = sorted(str(use) for use in users.get(Digest(item.data["digest"]), ()))
-            what = f"{item.data['to']}/{item.data['name']}"
-            if runs and not item.data["told"]:
-                self._guard(problems, what, lambda i=item, r=runs: Misfits(self.state, self.notices).tell_running(i, r))
-            elif not unread and runs != item.data.get("runs", []):
-                change = StateChange(item.pk, item.sk, item.revision, {**item.data, "runs": runs})
+        for entry in entries:
+            image = entry.value
+            runs = sorted(str(use) for use in users.get(image.digest, ()))
+            what = f"{image.target}/{image.name}"
+            if runs and not image.told:
+                misfits = Misfits(self.state, self.notices)
+                self._guard(problems, what, lambda e=entry, r=runs, m=misfits: m.tell_running(e, r))
+            elif not unread and tuple(runs) != image.runs:
+                change = entry.write(replace(image, runs=tuple(runs)))
                 self._guard(problems, what, lambda c=change: self.state.put(c))
 
     def _guard(self, problems: list[str], what: str, step: Any) -> None:
@@ -142,10 +149,10 @@ class Released:
         except TallymanError as error:
             problems.append(f"{what}: {error}")
 
-    def _look(self, environment: str, item: StateItem, counts: Counter[str]) -> None:
-        self.releases.announce(environment, item.sk)
-        digest = Digest(item.data["digest"])
-        key = f"watch {environment}/{item.sk}@{digest}"
+    def _look(self, environment: str, release: Entry[ReleaseState], counts: Counter[str]) -> None:
+        self.releases.announce(environment, release.sk)
+        digest = release.value.digest
+        key = f"watch {environment}/{release.sk}@{digest}"
         due = self.waiting.is_due(key, SCAN_AGAIN)
         for decision in self.evaluator.image(digest):
             scanned = any(gate.name == "scan" for gate in decision.gates)
@@ -156,38 +163,37 @@ class Released:
                 if counts["scanned"] != before:
                     self.evaluator.image(digest)
 
-    def _roll_out(self, environment: str, item: StateItem, counts: Counter[str], asked: bool) -> None:
-        counts["retried"] += self.unfinished.take_up(environment, item, asked)
+    def _roll_out(self, environment: str, release: Entry[ReleaseState], counts: Counter[str], asked: bool) -> None:
+        counts["retried"] += self.unfinished.take_up(environment, release.sk, release.value, asked)
 
-    def _is_stuck(self, item: StateItem) -> bool:
-        since = item.data.get("tagging_since")
-        return since is not None and self.clock() - parse_time(since) >= STUCK
+    def _is_stuck(self, waits: Pending) -> bool:
+        return waits.tagging_since is not None and self.clock() - waits.tagging_since >= STUCK
 
-    def _tell_stuck(self, item: StateItem) -> None:
-        data = item.data
-        if data.get("stuck_told"):
+    def _tell_stuck(self, entry: Entry[Pending]) -> None:
+        waits = entry.value
+        if waits.stuck_told or waits.tagging_since is None:
             return
-        name = f"{data['name']}:{data['tags'][0]}" if data["tags"] else data["name"]
+        name = f"{waits.name}:{waits.tags[0]}" if waits.tags else waits.name
         self.notices.publish(
-            f"{name} is in {data['to']} only in part",
-            f"{name} got its first tag in {data['to']} at {data['tagging_since']} or later, and is not finished: "
-            f"{data['reason'] or 'no reason is known'}.\nIt is tried again; some of {data['to']}'s registries have its "
-            f"tags, some do not.\nDigest: {data['digest']}",
-            {"kind": "stuck", "environment": data["to"], "repository": data["name"]},
+            f"{name} is in {waits.target} only in part",
+            f"{name} got its first tag in {waits.target} at {format_time(waits.tagging_since)} or later, and is not "
+            f"finished: {waits.reason or 'no reason is known'}.\nIt is tried again; some of {waits.target}'s "
+            f"registries have its tags, some do not.\nDigest: {waits.digest}",
+            {"kind": "stuck", "environment": waits.target, "repository": waits.name},
         )
-        self.state.put(StateChange(item.pk, item.sk, item.revision, {**data, "stuck_told": True}))
+        self.state.put(entry.write(replace(waits, stuck_told=True)))
 
-    def _tell_uses(self, item: StateItem) -> None:
+    def _tell_uses(self, entry: Entry[NoncompliantImage]) -> None:
         """At least once: which releases point at what was recalled, and what runs it."""
-        data = item.data
-        found = self.consequences.of(Digest(data["digest"]))
+        image = entry.value
+        found = self.consequences.of(image.digest)
         lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]
         lines += [f"{u['kind']} {u['name']} in {u['where']} runs {u['image']}" for u in found["uses"]]
         lines += [f"{where} could not be asked: {why}" for where, why in found["unread"].items()]
         if lines:
             self.notices.publish(
-                f"recalled, and in {data['to']}: {data['name']}",
-                "\n".join([f"{data['name']}@{data['digest']} was recalled.", *lines]),
-                {"kind": "recalled_in_use", "environment": data["to"], "repository": data["name"]},
+                f"recalled, and in {image.target}: {image.name}",
+                "\n".join([f"{image.name}@{image.digest} was recalled.", *lines]),
+                {"kind": "recalled_in_use", "environment": image.target, "repository": image.name},
             )
-        self.state.put(StateChange(item.pk, item.sk, item.revision, {**data, "uses_told": not found["unread"]}))
+        self.state.put(entry.write(replace(image, uses_told=not found["unread"])))

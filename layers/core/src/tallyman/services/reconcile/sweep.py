@@ -8,10 +8,9 @@ question to the registry for the image's details.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
@@ -19,30 +18,27 @@ from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
-from tallyman.ports.records import Appended, Ledger, State, StateChange
+from tallyman.ports.records import Appended, Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.deciding.image_facts import tag_partition
-from tallyman.services.deciding.policy_in_force import POLICY_KEY
 from tallyman.services.reconcile.differences import Known, differences
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_image import RecordImage, Seen
-from tallyman.services.recording.registry_state import hold, image_partition, lost_change, mark_active
+from tallyman.services.recording.registry_state import hold, lost_change, mark_active
 from tallyman.services.recording.stowaways import report_gathered, report_stowaway
+from tallyman.state import images, sweeps, tags
+from tallyman.state.images import IMAGES
+from tallyman.state.items import StateChange
+from tallyman.state.policy import KEY as POLICY_KEY
+from tallyman.state.policy import POLICY
+from tallyman.state.sweeps import SWEEPS, SweepState
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
-SWEEP = "S#sweep"
-"""The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
-
-`data`: {swept: when it was last compared to the end, None: never; tried: when last begun; run: the token of the full
-sweep that did it last; open: digests that are being worked on, which are judged again if this process dies; missed:
-how many events' worth of differences were found; untold: stowaways of the first sweep are not reported yet; images,
-bytes, indexes left out: each image's size, layers that images share counted each time}.
-"""
 _FIRST_RUN = timedelta(minutes=15)
 """From a deployment, when events begin to come, until some function first runs and names the policy: the schedule."""
 _CHUNK = 25
@@ -54,7 +50,7 @@ class Swept:
     """What one sweep of a repository found. `missed`: differences that an event should have told (at first sight of
     a repository only those since events began to tell of it: years of images are no lost events)."""
 
-    data: dict[str, Any]
+    state: SweepState
     missed: int
 
 
@@ -79,12 +75,12 @@ class Sweep:
         `read_trail` is asked once there is a difference; True: calls were written down, look again. Raises OutOfTime
         where the run ends first: the next sweep skips what is written. `found` counts along, by kind.
         """
-        data = self._data(repository)
-        first = data["swept"] is None
+        sweep = self._state(repository)
+        first = sweep.swept is None
         now = whole_millis(self.clock())
         known, listed = self._look(repository, left)
         work = self._work(repository, known, listed, now)
-        missed = data["missed"]
+        missed = sweep.missed
         if missed is None:
             missed = len(self._since_known(work, known) if first else work)
         if work:
@@ -92,53 +88,49 @@ class Sweep:
         if work:
             # what the trail tells is written down by its call, but what the lost event would have set off is not
             found_out = list(dict.fromkeys(seen.digest for seen in work))
-            data |= {"missed": missed, "open": list(dict.fromkeys([*data["open"], *found_out]))}
-            self._save(repository, data)
+            sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
+            self._save(repository, sweep)
             if read_trail():
                 known, listed = self._look(repository, left)
                 before, work = work, self._work(repository, known, listed, now)
                 still = {(seen.kind, seen.digest, seen.tag) for seen in work}
                 found.update(s.kind for s in before if (s.kind, s.digest, s.tag) not in still)
         undone = {seen.digest for seen in work}
-        for digest in (Digest(d) for d in data["open"] if d not in undone):
+        for digest in (d for d in sweep.open if d not in undone):
             self._stowaways(repository, digest, first, found)
             self._after(repository, digest, listed.get(digest), first, found)
         self._tidy(repository, known, listed)
         for chunk in _chunks(work):
             digests = list(dict.fromkeys(seen.digest for seen in chunk))
-            data |= {
-                "open": digests,
-                "missed": missed,
-                "untold": data["untold"] or (first and self._is_target(repository)),
-            }
-            self._save(repository, data)
+            untold = sweep.untold or (first and self._is_target(repository))
+            sweep = replace(sweep, open=tuple(digests), missed=missed, untold=untold)
+            self._save(repository, sweep)
             for digest, group in groupby(chunk, key=lambda seen: seen.digest):
                 enough_time(left, f"the sweep of {repository}")
                 for seen in group:
                     self._write(seen, first, found)
                 self._after(repository, digest, listed.get(digest), first, found)
-        if data["untold"]:
+        if sweep.untold:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
-        data |= {"swept": format_time(now), "tried": format_time(now), "run": run, "images": len(listed)}
-        data |= {"bytes": sum(sizes), "open": [], "missed": None, "untold": False}
-        self._save(repository, data, missed, now)
-        return Swept(data, missed)
+        sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes))
+        self._save(repository, sweep, missed, now)
+        return Swept(sweep, missed)
 
     def failed(self, repository: Repository, run: str) -> None:
         """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting."""
-        self._save(repository, self._data(repository) | {"tried": format_time(self.clock()), "run": run})
+        self._save(repository, replace(self._state(repository), tried=self.clock(), run=run))
 
     def forget(self, repository: Repository) -> None:
         """The repository is gone, and all of it written down as removed."""
-        item = self.state.get(SWEEP, str(repository))
-        if item is not None:
-            self.state.delete(SWEEP, str(repository), item.revision)
+        entry = SWEEPS.read(self.state, sweeps.key(repository))
+        if entry.found is not None:
+            self.state.put(entry.remove(self.clock()))
 
     def _look(self, repository: Repository, left: Deadline) -> tuple[Known, dict[Digest, ImageDetail]]:
         """The state first: an item that is unchanged when it is written to is then not newer than the listing."""
-        tags = {item.sk: item for item in self.state.list(tag_partition(repository))}
-        images = {item.sk: item for item in self.state.list(image_partition(repository))}
+        known_tags = {entry.sk: entry for entry in TAGS.list(self.state, tags.partition(repository))}
+        known_images = {entry.sk: entry for entry in IMAGES.list(self.state, images.partition(repository))}
         listed: dict[Digest, ImageDetail] = {}
         try:
             for number, detail in enumerate(self.source.images(repository)):
@@ -147,7 +139,7 @@ class Sweep:
                 listed[detail.digest] = detail
         except NotFound:
             listed = {}  # the repository was removed
-        return Known(tags, images), listed
+        return Known(known_tags, known_images), listed
 
     def _work(
         self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
@@ -177,8 +169,8 @@ class Sweep:
 
     def _is_told(self, seen: Seen, known: Known) -> bool:
         """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
-        item = known.tags[seen.tag].data if seen.kind is Kind.UNTAGGED and seen.tag else {}
-        if item.get("told") != seen.digest or item.get("unsure"):
+        tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
+        if tag is None or tag.told != seen.digest or tag.unsure:
             return False
         facts = self.ledger.of_digest(seen.digest)
         mine = [f for f in facts if f.repository == seen.repository]
@@ -200,8 +192,8 @@ class Sweep:
 
     def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
         """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
-        item = self.state.get(*POLICY_KEY)
-        times = [t for t in (known.since(), parse_time(item.data["at"]) - _FIRST_RUN if item else None) if t]
+        policy = POLICY.get(self.state, POLICY_KEY)
+        times = [t for t in (known.since(), policy.at - _FIRST_RUN if policy else None) if t]
         since = min(times, default=None)
 
         def is_later(seen: Seen) -> bool:
@@ -216,12 +208,12 @@ class Sweep:
         That somebody else changes it meanwhile is no matter: they have read the registry later than we did.
         """
         pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
-        for tag, item in known.tags.items():
+        for tag, entry in known.tags.items():
             current = pointing.get(tag)
-            if item.data.get("told") == current and item.data.get("digest") != current:
+            if entry.value.told == current and entry.value.digest != current:
                 with suppress(RevisionConflict):
-                    self.state.put(StateChange(item.pk, tag, item.revision, {**item.data, "digest": current}))
-        told = {item.data.get("told") for item in known.tags.values()}
+                    self.state.put(entry.write(replace(entry.value, digest=current)))
+        told = {entry.value.told for entry in known.tags.values()}
         for digest in listed:
             if digest in told and not known.holds(digest):
                 with suppress(RevisionConflict):
@@ -231,18 +223,13 @@ class Sweep:
         found = self.policy.environments_of(repository.registry, repository.name)
         return any(self.policy.is_target(environment.name, name) for environment, name in found)
 
-    def _data(self, repository: Repository) -> dict[str, Any]:
-        item = self.state.get(SWEEP, str(repository))
-        empty: dict[str, Any] = {"swept": None, "tried": None, "run": None, "open": [], "missed": None, "untold": False}
-        return {**empty, "images": None, "bytes": None, **(item.data if item else {})}
+    def _state(self, repository: Repository) -> SweepState:
+        return SWEEPS.get(self.state, sweeps.key(repository)) or SweepState()
 
-    def _save(
-        self, repository: Repository, data: Mapping[str, Any], missed: int = 0, now: datetime | None = None
-    ) -> None:
+    def _save(self, repository: Repository, sweep: SweepState, missed: int = 0, now: datetime | None = None) -> None:
         """Writes the position, and with it how many events were missed; of two sweeps at once the last one's stays."""
         for _ in range(_TRIES):
-            item = self.state.get(SWEEP, str(repository))
-            change = StateChange(SWEEP, str(repository), item.revision if item else 0, dict(data))
+            change = SWEEPS.read(self.state, sweeps.key(repository)).write(sweep)
             try:
                 if (
                     not missed

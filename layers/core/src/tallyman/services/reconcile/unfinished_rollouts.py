@@ -3,19 +3,15 @@
 from datetime import timedelta
 
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import parse_time
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
-from tallyman.ports.records import State, StateItem
+from tallyman.ports.records import State
 from tallyman.services.reconcile.waiting import Waiting
-from tallyman.services.releases.rollout_progress import (
-    RUNNING,
-    roll_out_hint,
-    roll_out_lease,
-    roll_out_partition,
-    steps_of,
-)
-from tallyman.services.shared.lease import lease_partition
+from tallyman.services.releases.rollout_progress import RUNNING, roll_out_hint, steps_of
+from tallyman.state import leases, rollouts
+from tallyman.state.leases import LEASES
+from tallyman.state.releases import ReleaseState
+from tallyman.state.rollouts import ROLLOUTS
 from tallyman.values import value
 
 OVERDUE = timedelta(minutes=15)
@@ -35,25 +31,24 @@ class Unfinished:
     waiting: Waiting
     clock: Clock
 
-    def take_up(self, environment: str, release: StateItem, at_once: bool = False) -> bool:
+    def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
         """Sends a hint for the roll-out of this release, which is in force, if that is unfinished or was never begun
         and nobody is at it; whether it did. `at_once`: a person asks, and waits for nothing that is due later.
 
         One more hint does no harm: of two that look at a roll-out one goes on. Cost: at most three GetItems.
         """
-        repository = release.sk
         if not steps_of(self.policy.environment(environment), repository):
             return False
-        item = self.state.get(roll_out_partition(environment), repository)
-        begun = item is not None and item.data["release"] == release.data["id"]
-        if item is not None and begun and item.data["status"] != RUNNING:
+        rollout = ROLLOUTS.get(self.state, rollouts.key(environment, repository))
+        begun = rollout if rollout is not None and rollout.release == release.id else None
+        if begun is not None and begun.status != RUNNING:
             return False
-        told = [item.data.get("next_at"), item.data.get("at")] if item is not None and begun else [release.data["at"]]
-        last = max((parse_time(text) for text in told if text), default=None)
+        told = [begun.next_at, begun.at] if begun else [release.at]
+        last = max((moment for moment in told if moment), default=None)
         early = last is not None and self.clock() < last + OVERDUE
         if self._is_held(environment, repository) or (early and not at_once):
             return False
-        key = f"roll-out {environment}/{repository} {release.data['id']}"
+        key = f"roll-out {environment}/{repository} {release.id}"
         if not (at_once or self.waiting.is_due(key, AGAIN)):
             return False
         self.hints.send("roll_out", roll_out_hint(environment, repository))
@@ -62,5 +57,5 @@ class Unfinished:
 
     def _is_held(self, environment: str, repository: str) -> bool:
         """Whether a worker is at it this very moment."""
-        lease = self.state.get(lease_partition(environment), roll_out_lease(repository))
-        return lease is not None and parse_time(lease.data["until"]) > self.clock()
+        lease = LEASES.get(self.state, leases.key(environment, leases.of_rollout(repository)))
+        return lease is not None and lease.until > self.clock()

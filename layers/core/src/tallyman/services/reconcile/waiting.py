@@ -1,33 +1,32 @@
 """What waits at the door of an environment: judged again, because time has passed, or an event was lost."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.gates import WAITING
 from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Unsupported
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
-from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import RegistryView
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.deciding.evaluator import Evaluator, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
-from tallyman.services.promotion.creations import CREATING
 from tallyman.services.recording.record_scan import RecordScan
+from tallyman.state import asked, creations, pending, positions
+from tallyman.state.asked import ASKED, Asked
+from tallyman.state.creations import CREATIONS
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.positions import POSITIONS, Position
 from tallyman.values import value
 
-ASKED = "S#asked"
-"""The partition of the state table with what was asked for lately: sk `scan …` or `verify …`, data {at}."""
-POSITION = ("S#waiting", "position")
-"""The item with the last pending image that a run came to which did not come to all: data {after}."""
 SCAN_AGAIN = timedelta(hours=24)
 VERIFY_AGAIN = timedelta(hours=1)
 CREATE_AGAIN = timedelta(hours=6)
@@ -51,33 +50,31 @@ class Waiting:
     clock: Clock
     signing: ReadSigning | None = None
 
-    def all(
-        self, wanted: Callable[[Mapping[str, Any]], bool], counts: Counter[str], problems: list[str], left: Deadline
-    ) -> None:
+    def all(self, wanted: Callable[[Pending], bool], counts: Counter[str], problems: list[str], left: Deadline) -> None:
         """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
 
         Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
         beneath it for scans.
         """
-        position = self.state.get(*POSITION)
-        after = tuple(position.data["after"]) if position else ()
+        position = POSITIONS.get(self.state, positions.WAITING)
+        after = position.after if position else ()
         items = [
-            ((environment, str(item.data["since"]), item.sk), item.data)
+            ((environment, format_time(entry.value.since), entry.sk), entry.value)
             for environment in self.policy.environments
-            for item in self.state.list(pending_partition(environment))
-            if wanted(item.data)
+            for entry in PENDING.list(self.state, pending.partition(environment))
+            if wanted(entry.value)
         ]
         items = sorted((pair for pair in items if pair[0] > after), key=lambda pair: pair[0])
         last: tuple[str, ...] = after
         try:
-            for key, data in items:
+            for key, waits in items:
                 enough_time(left, "what waits")
                 try:
-                    self.look(Digest(data["digest"]), counts, since=parse_time(data["since"]))
+                    self.look(waits.digest, counts, since=waits.since)
                 except OutOfTime:
                     raise
                 except TallymanError as error:
-                    problems.append(f"{data['name']}@{data['digest']} for {key[0]}: {error}")
+                    problems.append(f"{waits.name}@{waits.digest} for {key[0]}: {error}")
                 last = key
         except OutOfTime:
             self._remember(last)
@@ -88,11 +85,11 @@ class Waiting:
     def creations(self, takes: Callable[[Repository], bool]) -> int:
         """Hints `promote_image`, which alone may, of repositories of targets whose creation nobody ended; how many."""
         hinted = 0
-        for item in self.state.list(CREATING):
-            overdue = self.clock() - parse_time(item.data["at"]) >= CREATE_OVERDUE
-            key = f"create {item.sk}"
-            if overdue and takes(Repository.parse(item.sk)) and self.is_due(key, CREATE_AGAIN):
-                self.hints.send("promote", {"create": item.sk})
+        for entry in CREATIONS.list(self.state, creations.PARTITION):
+            overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
+            key = f"create {entry.sk}"
+            if overdue and takes(Repository.parse(entry.sk)) and self.is_due(key, CREATE_AGAIN):
+                self.hints.send("promote", {"create": entry.sk})
                 self.note(key, CREATE_AGAIN)
                 hinted += 1
         return hinted
@@ -150,26 +147,24 @@ class Waiting:
             self.note(key, SCAN_AGAIN)
 
     def _remember(self, after: tuple[str, ...] | None) -> None:
-        item = self.state.get(*POSITION)
+        entry = POSITIONS.read(self.state, positions.WAITING)
         try:
             if after is not None:
-                self.state.put(StateChange(*POSITION, item.revision if item else 0, {"after": list(after)}))
-            elif item is not None:
-                self.state.delete(*POSITION, item.revision)
+                self.state.put(entry.write(Position(after)))
+            elif entry.found is not None:
+                self.state.put(entry.remove(self.clock()))
         except RevisionConflict:
             return  # another run goes through the same images
 
     def is_due(self, key: str, pause: timedelta) -> bool:
         """Whether this was last noted longer ago than the pause."""
-        item = self.state.get(ASKED, key)
-        return item is None or self.clock() - parse_time(item.data["at"]) >= pause
+        last = ASKED.get(self.state, asked.key(key))
+        return last is None or self.clock() - last.at >= pause
 
     def note(self, key: str, pause: timedelta) -> None:
         """After the asking, not before: a crash in between asks twice, never not at all."""
-        item = self.state.get(ASKED, key)
-        now = self.clock()
-        change = StateChange(ASKED, key, item.revision if item else 0, {"at": format_time(now)}, now + 2 * pause)
+        entry, now = ASKED.read(self.state, asked.key(key)), self.clock()
         try:
-            self.state.put(change)
+            self.state.put(entry.write(Asked(now), now + 2 * pause))
         except RevisionConflict:
             return  # another run has just asked

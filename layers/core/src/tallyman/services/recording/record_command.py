@@ -16,8 +16,10 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices, People
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Ledger, State
-from tallyman.services.deciding.evaluator import Evaluator, pending_partition
+from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.freezes import freeze_change
+from tallyman.state import pending
+from tallyman.state.pending import PENDING
 from tallyman.values import value
 
 _KINDS = {
@@ -171,10 +173,10 @@ class RecordCommand:
     def _hint_waiting(self, command: Command) -> None:
         """Whatever waits there is decided anew by promote_image: held where it is frozen now, else let go."""
         assert command.target is not None  # checked by handle
-        for item in self.state.list(pending_partition(command.target)):
-            data = item.data
-            if command.repository in (None, data["name"]):
-                hint = {"digest": data["digest"], "repository": data["name"], "from": data["from"], "to": data["to"]}
+        for entry in PENDING.list(self.state, pending.partition(command.target)):
+            waits = entry.value
+            if command.repository in (None, waits.name):
+                hint = {"digest": waits.digest, "repository": waits.name, "from": waits.source, "to": waits.target}
                 self.hints.send("promote", {**hint, "correlation": command.request})
 
     def _tell(self, command: Command, fact: Fact) -> None:

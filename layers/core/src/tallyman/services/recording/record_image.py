@@ -21,11 +21,12 @@ from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Archive, Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.recording.registry_state import hold, lost_change, tag_change
 from tallyman.services.recording.relations import Relations
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.state import tags
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 _TRIES = 8
@@ -83,8 +84,8 @@ class RecordImage:
         """
         listed = seen.detail
         for _ in range(_TRIES):
-            item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
-            if listed is not None and seen.tag and (item.revision if item else 0) != seen.revision:
+            entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag)) if seen.tag else None
+            if listed is not None and entry and entry.revision != seen.revision:
                 listed = None  # an event was recorded since the sweep's look
             details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
             listed = None
@@ -98,7 +99,7 @@ class RecordImage:
             told = seen.digest if seen.kind in PUSHES else current
             if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
                 told = None  # it was removed since, and pushed again: this push's time is past
-            change = tag_change(item, seen.repository, seen.tag, current, told, seen.at) if seen.tag else None
+            change = tag_change(entry, current, told, seen.at) if entry else None
             try:
                 if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
                     self.state.put(change)  # it was written when the tag pointed elsewhere
@@ -131,10 +132,10 @@ class RecordImage:
             try:
                 there = self._vanished(seen)
                 if tag is None or there is None:
-                    for item in list(self.state.list(tag_partition(repository))):
-                        if digest in (item.data.get("digest"), item.data.get("told")):
-                            current = _current(self._look(repository, digest, item.sk), item.sk)
-                            if lost := lost_change(item, current, digest, at if tag is None else None):
+                    for entry in list(TAGS.list(self.state, tags.partition(repository))):
+                        if digest in (entry.value.digest, entry.value.told):
+                            current = _current(self._look(repository, digest, entry.sk), entry.sk)
+                            if lost := lost_change(entry, current, digest, at if tag is None else None):
                                 self.state.put(lost)
                 if there is None:  # that it is there again is for the push's fact to say
                     hold(self.state, repository, digest, False, None, self.clock())
@@ -149,12 +150,12 @@ class RecordImage:
         """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
         RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
         newer."""
-        item = self.state.get(tag_partition(seen.repository), seen.tag) if seen.tag else None
+        entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag)) if seen.tag else None
         details = self._look(seen.repository, seen.digest, seen.tag)
         current = _current(details, seen.tag)
         there = next((d for d in details if d.digest == seen.digest), None)
         fact = self._fact(seen, there, None, current)
-        change = tag_change(item, seen.repository, seen.tag, current, None, seen.at) if seen.tag else None
+        change = tag_change(entry, current, None, seen.at) if entry else None
         if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
             self.state.put(change)
         return there

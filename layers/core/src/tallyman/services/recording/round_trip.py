@@ -6,27 +6,19 @@ fact: an item of the state table that expires.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from tallyman.domain.events.eventbridge import RoundTrip
 from tallyman.domain.names import Registry
-from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import RegistryBuses
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
+from tallyman.state.trips import KEPT, TRIPS, Trip
+from tallyman.state.trips import key as trip_key
 from tallyman.values import value
-
-_KEPT = timedelta(hours=1)
-
-
-def trip_partition(nonce: str) -> str:
-    """The partition of the state table with the test events of one asking, sk the registry.
-
-    `data`: {sent, arrived: None while it is on its way}, times in UTC.
-    """
-    return f"TRIP#{nonce}"
 
 
 @value
@@ -53,11 +45,8 @@ class RoundTrips:
     def _send(self, registry: Registry, nonce: str) -> dict[str, Any]:
         told: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
         now = self.clock()
-        change = StateChange(
-            trip_partition(nonce), str(registry), 0, {"sent": sort_time(now), "arrived": None}, now + _KEPT
-        )
         with suppress(RevisionConflict):  # its answer got lost, and it was sent again
-            self.state.put(change)
+            self.state.put(TRIPS.entry(trip_key(nonce, registry), None).write(Trip(now), now + KEPT))
         try:
             self.buses.send(registry, nonce)
         except TallymanError as error:
@@ -85,11 +74,10 @@ def arrived(state: State, event: RoundTrip, now: datetime) -> str:
 
     Cost: a read, and a write if it is news. Raises RevisionConflict where another was faster.
     """
-    item = state.get(trip_partition(event.nonce), str(event.registry)) if event.nonce else None
-    if item is None or (item.expires is not None and item.expires < now):
+    entry = TRIPS.read(state, trip_key(event.nonce, event.registry)) if event.nonce else None
+    if entry is None or entry.found is None or (entry.expires is not None and entry.expires < now):
         return "ignored: nobody waits for this test event"
-    if item.data["arrived"] is not None:
+    if entry.found.arrived is not None:
         return "test event arrived (known)"
-    data = {**item.data, "arrived": sort_time(now)}
-    state.put(StateChange(item.pk, item.sk, item.revision, data, item.expires))
+    state.put(entry.write(replace(entry.found, arrived=now), entry.expires))
     return "test event arrived"

@@ -1,32 +1,24 @@
 """Releases: which digest an environment runs, a pointer with a history; each change is announced on the bus."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time, whole_millis
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
-from tallyman.ports.records import Appended, Ledger, State, StateChange
+from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.shared.lease import Lease
+from tallyman.state.releases import RELEASES, ReleaseState, key
 from tallyman.values import value
 
 RELEASED = "Image Released"
 """The detail type of the event; docs/events.md describes it, docs/schemas/image-released.json is its schema."""
-
-
-def release_partition(environment: str) -> str:
-    """The partition of the state table that holds the releases of an environment, one item a canonical repository.
-
-    `data`: {digest, tags, at, id, previous, policy, announced, change, decision, by, because}; items of older versions
-    lack the last four.
-    """
-    return f"REL#{environment}"
 
 
 @value
@@ -74,16 +66,17 @@ class Releases:
             "policy": decision.policy,
             "gates": [{"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in decision.gates],
         }
-        self._move(fact, decision.target, decision.repository, now, lease, {
-            "id": fact.id,
-            "digest": decision.digest,
-            "tags": list(decision.tags),
-            "policy": decision.policy,
-            "change": "promotion",
-            "decision": grounds,
-            "by": None,
-            "because": None,
-        })  # fmt: skip
+        release = ReleaseState(
+            id=fact.id,
+            digest=decision.digest,
+            tags=decision.tags,
+            policy=decision.policy,
+            at=now,
+            previous=None,
+            announced=False,
+            decision=grounds,
+        )
+        self._move(fact, decision.target, decision.repository, lease, release)
 
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease) -> None:
         """Makes the digest that a person asked for the release again. Tags don't move. RevisionConflict as above."""
@@ -91,18 +84,21 @@ class Releases:
         environment, repository = asked.detail["environment"], asked.detail["name"]
         now = whole_millis(self.clock())
         move = fact_id("roll-back", asked.id)
-        detail = {
-            "id": move,
-            "digest": asked.digest,
-            "tags": list(tags),
-            "policy": self.policy.digest,
-            "change": "roll_back",
-            "decision": {"id": asked.id, "policy": self.policy.digest, "gates": []},
-            "by": asked.actor,
-            "because": asked.detail.get("because"),
-        }
-        item = self.state.get(release_partition(environment), repository)
-        if item is not None and item.data.get("id") == move:
+        release = ReleaseState(
+            id=move,
+            digest=asked.digest,
+            tags=tags,
+            policy=self.policy.digest,
+            at=now,
+            previous=None,
+            announced=False,
+            change="roll_back",
+            decision={"id": asked.id, "policy": self.policy.digest, "gates": []},
+            by=asked.actor,
+            because=asked.detail.get("because"),
+        )
+        in_force = RELEASES.get(self.state, key(environment, repository))
+        if in_force is not None and in_force.id == move:
             return
         done = Fact(
             kind=Kind.ROLLED_BACK,
@@ -114,61 +110,56 @@ class Releases:
             actor=asked.actor,
             detail={"environment": environment, "name": repository, "request": asked.detail["request"]},
         )
-        self._move(done, environment, repository, now, lease, detail)
+        self._move(done, environment, repository, lease, release)
 
-    def _move(
-        self, fact: Fact, environment: str, repository: str, now: datetime, lease: Lease, data: dict[str, Any]
-    ) -> None:
-        pk = release_partition(environment)
-        item = self.state.get(pk, repository)
-        if item is not None and not item.data["announced"] and item.data["id"] != data["id"]:
+    def _move(self, fact: Fact, environment: str, repository: str, lease: Lease, release: ReleaseState) -> None:
+        entry = RELEASES.read(self.state, key(environment, repository))
+        if entry.found is not None and not entry.found.announced and entry.found.id != release.id:
             # whoever set it died before it was told: a release that is overtaken is told all the same, and before
             self.announce(environment, repository)
-            item = self.state.get(pk, repository)
-        was: Mapping[str, Any] = item.data if item else {}
-        previous = was.get("digest") if was.get("digest") != data["digest"] else was.get("previous")
-        data = {**data, "at": format_time(now), "previous": previous, "announced": False}
-        change = StateChange(pk, repository, item.revision if item else 0, data)
+            entry = RELEASES.read(self.state, key(environment, repository))
+        previous = None
+        if was := entry.found:
+            previous = was.digest if was.digest != release.digest else was.previous
+        change = entry.write(replace(release, previous=previous))
         lease.guard(lambda fence: self.ledger.append(fact, change, fence) is Appended.WRITTEN)
 
     def announce(self, environment: str, repository: str) -> None:
         """Writes the fact of the release that is in force and sends `Image Released`, unless that was done; at least
         once, each time with the same id."""
-        pk = release_partition(environment)
-        item = self.state.get(pk, repository)
-        if item is None or item.data["announced"]:
+        entry = RELEASES.read(self.state, key(environment, repository))
+        release = entry.found
+        if release is None or release.announced:
             return
-        data = item.data
         places = self.policy.environment(environment).repositories(repository)
-        digest = Digest(data["digest"])
         detail = {
-            "id": data["id"],
+            "id": release.id,
             "environment": environment,
             "repository": repository,
-            "digest": digest,
-            "tags": data["tags"],
-            "images": {str(p.registry): p.at(digest) for p in places},
-            "previous": data["previous"],
-            "policy": data["policy"],
-            "at": data["at"],
-            "change": data.get("change", "promotion"),
-            "decision": data.get("decision"),
-            "by": data.get("by"),
-            "because": data.get("because"),
+            "digest": release.digest,
+            "tags": list(release.tags),
+            "images": {str(p.registry): p.at(release.digest) for p in places},
+            "previous": release.previous,
+            "policy": release.policy,
+            "at": format_time(release.at),
+            "change": release.change,
+            "decision": release.decision,
+            "by": release.by,
+            "because": release.because,
         }
         fact = Fact(
             kind=Kind.RELEASED,
-            id=fact_id(Kind.RELEASED, data["id"]),
-            at=parse_time(data["at"]),
+            id=fact_id(Kind.RELEASED, release.id),
+            at=release.at,
             seen=whole_millis(self.clock()),
             via=Via.RECONCILED,
-            digest=digest,
+            digest=release.digest,
             environment=environment,
             detail=detail,
         )
         self.ledger.append(fact)
         self.announcements.emit(RELEASED, detail)
-        self.state.put(StateChange(pk, repository, item.revision, {**data, "announced": True}))
+        self.state.put(entry.write(replace(release, announced=True)))
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:

@@ -10,38 +10,36 @@ event, one that reconcile sent) the one that looked first goes on, and the other
 """
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any
 
 from tallyman.domain.history.facts import Fact
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Registry
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
-from tallyman.ports.records import Ledger, State, StateChange
+from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.ports.running import Moving, RollOuts
-from tallyman.services.releases.pointer import release_partition
 from tallyman.services.releases.rollout_progress import (
     DONE,
     FAILED,
     RUNNING,
     Progress,
     Step,
-    key_of,
     parse_hint,
     roll_out_fact,
     roll_out_hint,
-    roll_out_lease,
-    roll_out_partition,
     steps_of,
 )
 from tallyman.services.shared.lease import Leases
+from tallyman.state import leases, releases, rollouts
+from tallyman.state.items import text_or_none
+from tallyman.state.releases import RELEASES, ReleaseState
+from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value
 
 LOOK = 5
@@ -74,30 +72,29 @@ class RollOutReleases:
         steps = steps_of(self.policy.environment(environment), repository)
         if not steps:
             return "nothing to roll out"
-        leases = Leases(self.state, self.clock)
         try:
-            with leases.hold(environment, roll_out_lease(repository), secrets.token_hex(8)):
+            with Leases(self.state, self.clock).hold(environment, leases.of_rollout(repository), secrets.token_hex(8)):
                 return self._go_on(environment, repository, steps, due)
         except LeaseHeld as busy:
             self._hint(environment, repository, ceil(busy.after), due)
             return "another worker is at it: looked at again when it is done"
 
     def _go_on(self, environment: str, repository: str, steps: list[Step], due: str | None) -> str:
-        release = self.state.get(release_partition(environment), repository)
+        release = RELEASES.get(self.state, releases.key(environment, repository))
         if release is None:
             return "nothing to roll out"
-        progress, begun = self._progress(environment, repository, release.data)
-        if progress.data["status"] != RUNNING:
-            return f"{progress.data['status']} already"
-        if begun and due is not None and due != progress.data.get("next_at"):
+        progress, begun = self._progress(environment, repository, release)
+        if progress.rollout.status != RUNNING:
+            return f"{progress.rollout.status} already"
+        if begun and due is not None and due != text_or_none(progress.rollout.next_at):
             return "another look at it is under way"
         while step := _next(progress, steps):
-            if wait := self._seconds_until(progress.data["not_before"]):
+            if wait := self._seconds_until(progress.rollout.not_before):
                 return self._later(progress, wait, f"pausing before {step.registry}")
             try:  # each step is written down before the next, so that `progress` is what lies in the table
                 progress = self._begin(progress, step)
                 progress = self._move(progress, step)
-                moving = self.rollouts.settled(step.registry, step.service, progress.data["moving"]["moved"])
+                moving = self.rollouts.settled(step.registry, step.service, _moving(progress).moved)
             except TallymanError as error:
                 if error.retryable:
                     raise
@@ -112,48 +109,36 @@ class RollOutReleases:
         self._write(progress.having(status=DONE, said=None), roll_out_fact(self.clock(), progress, None, DONE, None))
         return "rolled out"
 
-    def _progress(self, environment: str, repository: str, release: Mapping[str, Any]) -> tuple[Progress, bool]:
+    def _progress(self, environment: str, repository: str, release: ReleaseState) -> tuple[Progress, bool]:
         """How far the release is, and whether it was begun before."""
-        item = self.state.get(roll_out_partition(environment), repository)
-        if item is not None and item.data["release"] == release["id"]:
-            return Progress(environment, repository, item.revision, item.data), True
-        fresh = {
-            "release": release["id"],
-            "digest": release["digest"],
-            "status": RUNNING,
-            "moving": None,
-            "moved": [],
-            "not_before": None,
-            "reason": None,
-            "said": None,
-            "next_at": None,
-        }
-        return self._write(Progress(environment, repository, item.revision if item else 0, fresh)), False
+        entry = ROLLOUTS.read(self.state, rollouts.key(environment, repository))
+        if entry.found is not None and entry.found.release == release.id:
+            return Progress(environment, repository, entry), True
+        fresh = replace(entry, found=RolloutState(release.id, release.digest, RUNNING))
+        return self._write(Progress(environment, repository, fresh)), False
 
     def _begin(self, progress: Progress, step: Step) -> Progress:
         """Writes down what the service runs before it is moved, once."""
-        moving = progress.data["moving"]
-        if moving is not None and key_of(moving) == step.key:
+        moving = progress.rollout.moving
+        if moving is not None and moving.key == step.key:
             return progress
         if moving is not None:  # the policy no longer names what was moving
-            progress = progress.having(moved=progress.entries)
+            progress = progress.having(moved=progress.rollout.entries)
         before = self.rollouts.current(step.registry, step.service)
-        begun = {**step.as_data, "before": before, "moved": None, "since": format_time(self.clock())}
-        return self._write(progress.having(moving=begun))
+        return self._write(progress.having(moving=step.begun(before, self.clock())))
 
     def _move(self, progress: Progress, step: Step) -> Progress:
         """Moves the service, unless that was done; from now on it is waited for."""
-        moving = progress.data["moving"]
-        if moving["moved"] is not None:
+        moving = _moving(progress)
+        if moving.moved is not None:
             return progress
         image = self._image(progress, step)
         moved = self.rollouts.move(step.registry, step.service, image)
-        since = format_time(self.clock())
-        return self._write(progress.having(moving={**moving, "moved": moved, "image": image, "since": since}))
+        return self._write(progress.having(moving=replace(moving, moved=moved, image=image, since=self.clock())))
 
     def _image(self, progress: Progress, step: Step) -> str:
         """The address by digest; where only one architecture is taken, of the platform's image."""
-        digest = Digest(progress.data["digest"])
+        digest = progress.rollout.digest
         environment = self.policy.environment(progress.environment)
         (place,) = [p for p in environment.repositories(progress.repository) if p.registry == step.registry]
         architecture = self.rollouts.architecture(step.registry, step.service)
@@ -170,32 +155,28 @@ class RollOutReleases:
         raise BadInput(f"{place}@{digest} has no image for linux/{architecture}, which {step.service} needs")
 
     def _stepped(self, progress: Progress, step: Step, steps: list[Step], moving: Moving) -> Progress:
-        moved = [*progress.data["moved"], {**progress.data["moving"], "said": moving.reason}]
+        moved = (*progress.rollout.moved, replace(_moving(progress), said=moving.reason))
         after = progress.having(moving=None, moved=moved, not_before=None, said=None)
         following = _next(after, steps)
         rollout = self.policy.environment(progress.environment).rollout
         if following and rollout and rollout.pause and following.registry != step.registry:
-            after = after.having(not_before=format_time(self.clock() + rollout.pause))
+            after = after.having(not_before=self.clock() + rollout.pause)
         return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
         """Everything goes back, the newest first; what can't is told too."""
         told = f"{step.service} in {step.registry}: {reason}"
-        back = {key_of(entry): self._back(progress, entry) for entry in reversed(progress.entries)}
+        rollout = progress.rollout
+        back = {entry.key: self._back(progress, entry) for entry in reversed(rollout.entries)}
         stuck = [f"{key[1]} in {key[0]} could not be put back: {why}" for key, why in back.items() if why]
         reasons = "; ".join([told, *stuck])
-        moved = [{**entry, "back": back[key_of(entry)] or "done"} for entry in progress.data["moved"]]
+        moved = tuple(replace(entry, back=back[entry.key] or "done") for entry in rollout.moved)
         # where it never came to be moved (the service is not there) nothing had to go back
-        moving = progress.data["moving"] or {
-            **step.as_data,
-            "before": None,
-            "moved": None,
-            "since": format_time(self.clock()),
-        }
-        moving = {**moving, "said": reason, "back": back.get(step.key) or "done"}
+        moving = rollout.moving or step.begun(None, self.clock())
+        moving = replace(moving, said=reason, back=back.get(step.key) or "done")
         subject = f"{progress.repository} was not rolled out to {progress.environment}"
         again = "" if stuck else "\nWhat it ran before runs again."
-        text = f"{reasons}\nDigest: {progress.data['digest']}{again}"
+        text = f"{reasons}\nDigest: {rollout.digest}{again}"
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
         # told before it is written down: a crash in between tells twice, never not at all
         self.notices.publish(subject, text, kind)
@@ -203,14 +184,14 @@ class RollOutReleases:
         self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
         return f"failed: {told}"
 
-    def _back(self, progress: Progress, entry: Mapping[str, Any]) -> str | None:
+    def _back(self, progress: Progress, entry: MovedService) -> str | None:
         """Lets it run again what it ran; why it can't."""
         steps = steps_of(self.policy.environment(progress.environment), progress.repository)
-        step = next((step for step in steps if step.key == key_of(entry)), None)
+        step = next((step for step in steps if step.key == entry.key), None)
         if step is None:
             return "the policy no longer names it"
         try:
-            self.rollouts.back(Registry.parse(entry["registry"]), step.service, entry["before"])
+            self.rollouts.back(Registry.parse(entry.registry), step.service, entry.before)
         except TallymanError as error:
             if error.retryable:
                 raise
@@ -219,20 +200,19 @@ class RollOutReleases:
 
     def _write(self, progress: Progress, fact: Fact | None = None) -> Progress:
         """Raises RevisionConflict where another worker was faster: its work is then found when this is tried again."""
-        pk = roll_out_partition(progress.environment)
-        progress = progress.having(at=format_time(self.clock()))
-        change = StateChange(pk, progress.repository, progress.revision, progress.data)
+        progress = progress.having(at=self.clock())
+        change = progress.entry.write(progress.rollout)
         if fact is None:
             self.state.put(change)
         else:
             self.ledger.append(fact, change)
-        return replace(progress, revision=progress.revision + 1)
+        return replace(progress, entry=progress.entry.written(progress.rollout))
 
     def _later(self, progress: Progress, seconds: int, word: str) -> str:
         delay = min(seconds, LONGEST_DELAY)
-        due = format_time(self.clock() + timedelta(seconds=delay))
+        due = self.clock() + timedelta(seconds=delay)
         # before it is written down: after a crash in between the message in hand still is the one that counts
-        self._hint(progress.environment, progress.repository, delay, due)
+        self._hint(progress.environment, progress.repository, delay, format_time(due))
         self._write(progress.having(next_at=due, said=word))
         return word
 
@@ -240,24 +220,28 @@ class RollOutReleases:
         self.hints.send("roll_out", roll_out_hint(environment, repository, due), delay=delay)
 
     def _waited(self, progress: Progress) -> timedelta:
-        moving = progress.data["moving"]
-        return self.clock() - parse_time(moving["since"]) if moving else timedelta()
+        moving = progress.rollout.moving
+        return self.clock() - moving.since if moving else timedelta()
 
     def _look(self, progress: Progress) -> int:
         return int(min(max(LOOK, self._waited(progress).total_seconds() / 4), LONGEST_LOOK))
 
-    def _seconds_until(self, moment: str | None) -> int:
+    def _seconds_until(self, moment: datetime | None) -> int:
         """Whole seconds, 0 when it is past."""
         if moment is None:
             return 0
-        left: datetime | None = parse_time(moment)
-        assert left is not None  # parse_time answers or raises
-        return max(0, int((left - self.clock()).total_seconds() + 0.999))
+        return max(0, int((moment - self.clock()).total_seconds() + 0.999))
+
+
+def _moving(progress: Progress) -> MovedService:
+    moving = progress.rollout.moving
+    assert moving is not None  # `_begin` has set it
+    return moving
 
 
 def _next(progress: Progress, steps: list[Step]) -> Step | None:
     """What is moving, else the first that was not moved; by its key, so that a policy that changes moves none twice."""
-    done = {key_of(entry) for entry in progress.data["moved"]}
-    moving = key_of(progress.data["moving"]) if progress.data["moving"] else None
+    done = {entry.key for entry in progress.rollout.moved}
+    moving = progress.rollout.moving.key if progress.rollout.moving else None
     left = [step for step in steps if step.key not in done]
     return min(left, key=lambda step: step.key != moving, default=None)

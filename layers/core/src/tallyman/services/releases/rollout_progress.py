@@ -1,40 +1,28 @@
 """How far a roll-out is: what roll_out writes down, what reconcile goes by, what people see; and the hints to it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Registry
 from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadMessage
-from tallyman.ports.records import Ledger, State, StateItem
-from tallyman.services.releases.pointer import RELEASED, release_partition
+from tallyman.ports.records import Ledger, State
+from tallyman.services.releases.pointer import RELEASED
+from tallyman.state import releases, rollouts
+from tallyman.state.items import Entry, text_or_none
+from tallyman.state.releases import RELEASES, ReleaseState
+from tallyman.state.rollouts import ROLLOUTS, MovedService, RolloutState
 from tallyman.values import value
 
 RUNNING, DONE, FAILED, NOT_BEGUN = "running", "done", "failed", "not_begun"
 """What becomes of a roll-out, and of each of its targets."""
 ROLLED_BACK, STUCK = "rolled_back", "stuck"
 """What becomes of a target besides: it runs again what it ran before; it could not be put back."""
-
-
-def roll_out_partition(environment: str) -> str:
-    """The partition of the state table with an environment's roll-outs, one item a repository.
-
-    `data`: {release, digest, status (running, done, failed), moving, moved, not_before: no next registry before then;
-    reason: why it failed; said: what it waits for; at: when it was written; next_at: when the next look is due}.
-    `moving` and each of `moved`: {registry, service, part, before, moved, image, since, said, back (after a failure:
-    `done`, or why it could not be put back)}.
-    """
-    return f"RO#{environment}"
-
-
-def roll_out_lease(repository: str) -> str:
-    """The sk of the lease on a roll-out, in `lease_partition` of its environment; no repository is called so."""
-    return f"roll-out {repository}"
 
 
 @value
@@ -49,34 +37,27 @@ class Step:
         """What no other step of a roll-out has: registry, service, and its container or alias."""
         return str(self.registry), str(self.service), self.service.container or self.service.alias
 
-    @property
-    def as_data(self) -> dict[str, Any]:
-        """The key, as an entry of `moved` begins."""
-        return dict(zip(("registry", "service", "part"), self.key, strict=True))
+    def begun(self, before: Any, since: datetime) -> MovedService:
+        """What is written down of it before it is moved."""
+        return MovedService(*self.key, before=before, moved=None, since=since)
 
 
 @value
 class Progress:
-    """The state's item, as a value."""
+    """How far the roll-out of an environment's repository is: as it was read, with what is yet to be written."""
 
     environment: str
     repository: str
-    revision: int
-    data: Mapping[str, Any]
+    entry: Entry[RolloutState]
+
+    @property
+    def rollout(self) -> RolloutState:
+        """The item's value."""
+        return self.entry.value
 
     def having(self, **changes: Any) -> "Progress":
         """The same, with changes."""
-        return replace(self, data={**self.data, **changes})
-
-    @property
-    def entries(self) -> list[Mapping[str, Any]]:
-        """What was moved, the one that is moving last."""
-        return list(_entries(self.data))
-
-
-def key_of(entry: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """The key of the step that an entry of `moved` is of."""
-    return entry["registry"], entry["service"], entry.get("part")
+        return replace(self, entry=replace(self.entry, found=self.rollout.having(**changes)))
 
 
 def steps_of(environment: Environment, repository: str) -> list[Step]:
@@ -88,27 +69,27 @@ def steps_of(environment: Environment, repository: str) -> list[Step]:
 def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome: str, reason: str | None) -> Fact:
     """That a step was `moved` or `failed`, or that all is `done` (no step)."""
     now = whole_millis(now)
-    release = progress.data["release"]
+    rollout = progress.rollout
     where = step.key if step else (None, None, None)
-    moved = next((entry for entry in progress.entries if step and key_of(entry) == step.key), {})
+    moved = next((entry for entry in rollout.entries if step and entry.key == step.key), None)
     return Fact(
         kind=Kind.ROLLED_OUT,
-        id=fact_id(Kind.ROLLED_OUT, release, *where, outcome),
+        id=fact_id(Kind.ROLLED_OUT, rollout.release, *where, outcome),
         at=now,
         seen=now,
         via=Via.RECONCILED,
-        digest=Digest(progress.data["digest"]),
+        digest=rollout.digest,
         environment=progress.environment,
         detail={
             "repository": progress.repository,
-            "release": release,
+            "release": rollout.release,
             "registry": where[0],
             "service": where[1],
             "part": where[2],
             "outcome": outcome,
             "reason": reason,
-            "before": moved.get("before"),
-            "image": moved.get("image"),
+            "before": moved.before if moved else None,
+            "image": moved.image if moved else None,
         },
     )
 
@@ -122,34 +103,36 @@ def roll_out_of(
     `reason`: why it failed. A target is not_begun, running, done, failed, rolled_back (to `before`) or stuck (`said`
     tells why it could not be put back). One that a policy no longer names is still there once it was moved.
     """
-    item = state.get(roll_out_partition(environment), repository)
-    return _view(policy.environment(environment), repository, release, item)
+    rollout = ROLLOUTS.get(state, rollouts.key(environment, repository))
+    return _view(policy.environment(environment), repository, release, rollout)
 
 
-def roll_outs_of(policy: Policy, state: State, environment: str) -> Iterator[tuple[StateItem, dict[str, Any] | None]]:
+def roll_outs_of(
+    policy: Policy, state: State, environment: str
+) -> Iterator[tuple[Entry[ReleaseState], dict[str, Any] | None]]:
     """The same of every release of an environment, each with its release. Two Queries."""
-    begun = {item.sk: item for item in state.list(roll_out_partition(environment))}
-    for release in state.list(release_partition(environment)):
-        item = begun.get(release.sk)
-        yield release, _view(policy.environment(environment), release.sk, release.data["id"], item)
+    begun = {entry.sk: entry.value for entry in ROLLOUTS.list(state, rollouts.partition(environment))}
+    for release in RELEASES.list(state, releases.partition(environment)):
+        view = _view(policy.environment(environment), release.sk, release.value.id, begun.get(release.sk))
+        yield release, view
 
 
 def _view(
-    environment: Environment, repository: str, release: str | None, item: StateItem | None
+    environment: Environment, repository: str, release: str | None, rollout: RolloutState | None
 ) -> dict[str, Any] | None:
-    data: Mapping[str, Any] = item.data if item is not None and item.data["release"] == release else {}
+    if rollout is not None and rollout.release != release:
+        rollout = None
     steps = steps_of(environment, repository)
-    if not steps and not data:
+    if not steps and rollout is None:
         return None
-    begun = {key_of(entry): dict(_target(entry, data)) for entry in _entries(data)}
-    fresh: dict[str, Any] = {"state": NOT_BEGUN, "before": None, "image": None, "since": None, "said": None}
-    planned = [begun.pop(step.key, {**step.as_data, **fresh}) for step in steps]
+    begun = {entry.key: _target(entry, rollout) for entry in rollout.entries} if rollout else {}
+    planned = [begun.pop(step.key, _not_begun(step)) for step in steps]
     return {
-        "status": data.get("status", NOT_BEGUN),
-        "reason": data.get("reason"),
-        "said": data.get("said"),
-        "at": data.get("at"),
-        "next_at": data.get("next_at") if data.get("status") == RUNNING else None,
+        "status": rollout.status if rollout else NOT_BEGUN,
+        "reason": rollout.reason if rollout else None,
+        "said": rollout.said if rollout else None,
+        "at": text_or_none(rollout.at) if rollout else None,
+        "next_at": text_or_none(rollout.next_at) if rollout and rollout.status == RUNNING else None,
         "targets": [*planned, *begun.values()],
     }
 
@@ -194,22 +177,28 @@ def roll_out_told(
     return told
 
 
-def _entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from data.get("moved") or ()
-    if data.get("moving"):
-        yield data["moving"]
+def _not_begun(step: Step) -> dict[str, Any]:
+    registry, service, part = step.key
+    fresh = {"state": NOT_BEGUN, "before": None, "image": None, "since": None, "said": None}
+    return {"registry": registry, "service": service, "part": part, **fresh}
 
 
-def _target(entry: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield from zip(("registry", "service", "part"), key_of(entry), strict=True)
-    back, said = entry.get("back"), entry.get("said")
-    state = DONE if back is None else ROLLED_BACK
-    if entry is data["moving"]:
-        state = data["status"]  # running, or failed: this is the one that did
-    if back not in (None, "done"):
-        state, said = STUCK, back
-    yield from (("state", state), ("before", entry["before"]), ("image", entry.get("image")))
-    yield from (("since", entry["since"]), ("said", said))
+def _target(entry: MovedService, rollout: RolloutState) -> dict[str, Any]:
+    said, state = entry.said, DONE if entry.back is None else ROLLED_BACK
+    if entry is rollout.moving:
+        state = rollout.status  # running, or failed: this is the one that did
+    if entry.back not in (None, "done"):
+        state, said = STUCK, entry.back
+    return {
+        "registry": entry.registry,
+        "service": entry.service,
+        "part": entry.part,
+        "state": state,
+        "before": entry.before,
+        "image": entry.image,
+        "since": format_time(entry.since),
+        "said": said,
+    }
 
 
 def roll_out_hint(environment: str, repository: str, due: str | None = None) -> dict[str, Any]:

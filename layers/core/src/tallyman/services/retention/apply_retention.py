@@ -7,12 +7,12 @@ removes what was marked longer ago than the grace (`remove_images`).
 from tallyman.domain.events.hints import RetentionHint
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import parse_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.reactions import Outcome, OutcomeKind
-from tallyman.ports.records import Archive, Ledger, State, StateItem
+from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import ImageRemover, RegistryView
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
@@ -21,6 +21,8 @@ from tallyman.services.retention.plan_retention import planned
 from tallyman.services.retention.remove_images import RemoveImages
 from tallyman.services.retention.runs import Run, Runs
 from tallyman.services.shared.lease import Leases
+from tallyman.state.items import Entry
+from tallyman.state.marks import Mark
 from tallyman.values import value
 
 BATCH = 20
@@ -103,11 +105,11 @@ class ApplyRetention:
         digests = [plan.inventory.digest(row) for row in plan.removed]
         marks = self.marks
         there = marks.follow(run, now)
-        due: list[tuple[Digest, StateItem]] = []
+        due: list[tuple[Digest, Entry[Mark]]] = []
         for digest in digests:
             known = there.get(digest)
             marked = known if known is not None else marks.mark(run, digest, now)
-            if marked is not None and parse_time(marked.data["marked_at"]) + plan.retention.grace <= now:
+            if marked is not None and marked.value.marked_at + plan.retention.grace <= now:
                 due.append((digest, marked))
         run.counts["waiting"] = len(digests) - len(due)
         removal = RemoveImages(self.inventories, self.needs, self.remover, self.archive, marks, self.leases, self.clock)

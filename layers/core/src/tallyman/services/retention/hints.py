@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import RevisionConflict
 from tallyman.ports.messages import Hints
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
+from tallyman.state.retention import ASKED, Asked, asked_key
 
-_GATHER = "RT#gather"
 DELAY = 900
 """Seconds after a push, SQS's longest delay."""
 
@@ -22,15 +21,12 @@ def hint_after_push(policy: Policy, state: State, hints: Hints, repository: Repo
     retention = policy.repository(found[0][1] if found else repository.name).retention
     if not (retention.enforce and retention.removes and found):
         return False
-    item = state.get(_GATHER, str(repository))
-    if item is not None and parse_time(item.data["until"]) > now:
+    entry = ASKED.read(state, asked_key(repository))
+    if entry.found is not None and entry.found.until > now:
         return False
     until = now + timedelta(seconds=DELAY)
-    change = StateChange(
-        _GATHER, str(repository), item.revision if item else 0, {"until": format_time(until)}, until + timedelta(days=1)
-    )
     with suppress(RevisionConflict):  # another push has just asked
-        state.put(change)
+        state.put(entry.write(Asked(until), until + timedelta(days=1)))
         hints.send("retention", {"repository": str(repository)}, delay=DELAY)
         return True
     return False

@@ -10,17 +10,18 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Known, Reading
 from tallyman.domain.retention.known import Release, wanted_tags
-from tallyman.domain.times import format_time, parse_time
+from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, Replication
 from tallyman.ports.running import UsageReadings
-from tallyman.services.deciding.evaluator import pending_partition
 from tallyman.services.deciding.freezes import in_force
-from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.releases.pointer import releases
-from tallyman.services.retention.marks import marks_partition
+from tallyman.state import marks, pending, tags
+from tallyman.state.marks import MARKS
+from tallyman.state.pending import PENDING
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 
@@ -55,14 +56,13 @@ class Needs:
                 if fact.digest is not None:
                     found.setdefault(fact.digest, []).append(Release(environment, fact.at, until))
                 until = fact.at
-            for item in self.state.list(pending_partition(environment), f"{name}@"):
-                if item.data["verdict"] != FAILED:
-                    waiting[Digest(item.data["digest"])] = f"waits to get into {environment}"
+            for waits in PENDING.list(self.state, pending.partition(environment), pending.prefix(name)):
+                if waits.value.verdict != FAILED:
+                    waiting[waits.value.digest] = f"waits to get into {environment}"
         moved: dict[Digest, datetime] = {}
-        for item in self.state.list(tag_partition(repository)):
-            if item.data.get("digest"):
-                digest, at = Digest(item.data["digest"]), parse_time(item.data["at"])
-                moved[digest] = max(at, moved.get(digest, at))
+        for entry in TAGS.list(self.state, tags.partition(repository)):
+            if digest := entry.value.digest:
+                moved[digest] = max(entry.value.at, moved.get(digest, entry.value.at))
         return Known(
             moved=moved,
             releases={digest: tuple(every) for digest, every in found.items()},
@@ -78,21 +78,21 @@ class Needs:
     def begun(self, inventory: Inventory) -> frozenset[Digest]:
         """Images that were marked to go with others, all of which retention has removed since: a run ended in the
         middle of a family. One Query for the marks, and one for each holder that is gone while its mark is too."""
-        marks = {item.sk: item.data for item in self.state.list(marks_partition(inventory.repository))}
-        removed: dict[str, bool] = {}
-        for digest, data in marks.items():
+        marked = {Digest(e.sk): e.value for e in MARKS.list(self.state, marks.partition(inventory.repository))}
+        removed: dict[Digest, bool] = {}
+        for digest, mark in marked.items():
             if digest not in inventory.rows:  # by us, where its proof was written: the fact is yet to be
-                removed[digest] = bool(data["proof"])
+                removed[digest] = mark.proof is not None
         found, asked = set(), set()
-        for digest, data in marks.items():
-            holders = data.get("with") or ()
+        for digest, mark in marked.items():
+            holders = mark.holders
             if holders and digest in inventory.rows and not any(holder in inventory.rows for holder in holders):
                 for holder in holders:
                     if holder not in asked and not removed.get(holder):
                         asked.add(holder)
-                        removed[holder] = self._was_removed(inventory.repository, Digest(holder))
+                        removed[holder] = self._was_removed(inventory.repository, holder)
                 if all(removed[holder] for holder in holders):
-                    found.add(Digest(digest))
+                    found.add(digest)
         return frozenset(found)
 
     def _was_removed(self, repository: Repository, digest: Digest) -> bool:

@@ -2,29 +2,24 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
-from tallyman.ports.records import Ledger, State, StateChange, StateItem
+from tallyman.ports.records import Ledger, State
 from tallyman.services.retention.runs import Run
+from tallyman.state import marks
+from tallyman.state.items import Entry
+from tallyman.state.marks import MARKS, Mark
 from tallyman.values import value
 
 _HOLDERS = 100
 """Indexes and subjects that a mark names: an item of the table takes many more."""
-
-
-def marks_partition(repository: Repository) -> str:
-    """The partition of the state table with an item for each image that is to go, sk its digest.
-
-    `data`: {marked_at, reason, id, with: the indexes and subjects that it goes with, proof: set right before the
-    removal, failed: why it did not go the last time, over: its last fact is written}.
-    """
-    return f"M#{repository}"
 
 
 @value
@@ -36,87 +31,81 @@ class Marks:
     state: State
     clock: Clock
 
-    def follow(self, run: Run, now: datetime) -> Mapping[str, StateItem]:
+    def follow(self, run: Run, now: datetime) -> Mapping[Digest, Entry[Mark]]:
         """The marks of the repository, by digest. Those of images that the run's plan keeps, or that are gone, end."""
         plan = run.plan
-        marks = {item.sk: item for item in self.state.list(marks_partition(run.repository))}
-        for sk, item in list(marks.items()):
-            if item.data.get("over"):  # its fact is written: a run ended right before it forgot the mark
-                self._forget(marks.pop(sk))
-            elif sk not in plan.inventory.rows:
-                self._was_removed(run, item)
-            elif not plan.goes(sk):
-                self.drop(run, item, plan.image(plan.inventory.rows[sk]).reason, now)
-        return marks
+        there = {Digest(entry.sk): entry for entry in MARKS.list(self.state, marks.partition(run.repository))}
+        for digest, entry in list(there.items()):
+            if entry.value.over:  # its fact is written: a run ended right before it forgot the mark
+                self._forget(there.pop(digest))
+            elif digest not in plan.inventory.rows:
+                self._was_removed(run, entry)
+            elif not plan.goes(digest):
+                self.drop(run, entry, plan.image(plan.inventory.rows[digest]).reason, now)
+        return there
 
-    def mark(self, run: Run, digest: Digest, now: datetime) -> StateItem | None:
+    def mark(self, run: Run, digest: Digest, now: datetime) -> Entry[Mark] | None:
         """Marks an image that the plan removes. None: another run marks it just now."""
         plan = run.plan
         row = plan.inventory.rows[digest]
         reason, holders = plan.reason(row), [plan.inventory.digest(each) for each in plan.links.holders(row)]
         fact = self._fact(Kind.MARKED, run.repository, digest, now, {"reason": reason}, now)
-        data = {
-            "marked_at": format_time(now),
-            "reason": reason,
-            "id": fact.id,
-            "with": holders[:_HOLDERS],
-            "proof": None,
-            "failed": None,
-        }
-        change = StateChange(marks_partition(run.repository), digest, 0, data)
+        entry = MARKS.read(self.state, marks.key(run.repository, digest))
+        mark = Mark(now, reason, fact.id, tuple(holders[:_HOLDERS]))
+        if entry.found is not None:
+            return None
         try:
-            self.ledger.append(fact, change)
+            self.ledger.append(fact, entry.write(mark))
         except RevisionConflict:
             return None
         run.counts["marked"] += 1
-        return StateItem(change.pk, digest, 1, data)
+        return entry.written(mark)
 
-    def drop(self, run: Run, item: StateItem, reason: str, now: datetime) -> None:
+    def drop(self, run: Run, entry: Entry[Mark], reason: str, now: datetime) -> None:
         """The image stays, for this reason."""
-        key = item.data["id"]
-        fact = self._fact(Kind.UNMARKED, run.repository, Digest(item.sk), now, {"reason": reason}, key)
-        self._over(fact, item, None)
+        key = entry.value.id
+        fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, {"reason": reason}, key)
+        self._over(fact, entry, None)
         run.counts["unmarked"] += 1
 
-    def prove(self, item: StateItem, proof: Digest) -> StateItem:
+    def prove(self, entry: Entry[Mark], proof: Digest) -> Entry[Mark]:
         """The mark with the proof, which is written, of a removal that comes next. RevisionConflict: another run works
         at it."""
-        data = {**item.data, "proof": proof}
-        self.state.put(StateChange(item.pk, item.sk, item.revision, data))
-        return StateItem(item.pk, item.sk, item.revision + 1, data)
+        mark = replace(entry.value, proof=proof)
+        self.state.put(entry.write(mark))
+        return entry.written(mark)
 
-    def fail(self, item: StateItem, reason: str) -> None:
+    def fail(self, entry: Entry[Mark], reason: str) -> None:
         """The image did not go, for this reason: the mark stays."""
         with suppress(RevisionConflict):
-            data = {**item.data, "proof": None, "failed": reason}
-            self.state.put(StateChange(item.pk, item.sk, item.revision, data))
+            self.state.put(entry.write(replace(entry.value, proof=None, failed=reason)))
 
-    def removed(self, run: Run, item: StateItem) -> None:
+    def removed(self, run: Run, entry: Entry[Mark]) -> None:
         """The image was removed, with the proof that the mark names."""
-        digest, proof = Digest(item.sk), item.data["proof"]
-        detail = {"proof": proof, "reason": item.data["reason"], "action": str(run.plan.retention.action)}
+        digest, mark = Digest(entry.sk), entry.value
+        detail = {"proof": mark.proof, "reason": mark.reason, "action": str(run.plan.retention.action)}
         now = whole_millis(self.clock())
-        self._over(self._fact(Kind.REMOVED, run.repository, digest, now, detail, proof), item, proof)
+        self._over(self._fact(Kind.REMOVED, run.repository, digest, now, detail, mark.proof), entry, mark.proof)
         run.removed.append(digest)
 
-    def _was_removed(self, run: Run, item: StateItem) -> None:
+    def _was_removed(self, run: Run, entry: Entry[Mark]) -> None:
         """The image of a mark is gone: by us, if its proof was written and the run ended then; or by somebody else."""
-        if item.data["proof"]:
-            self.removed(run, item)
+        if entry.value.proof:
+            self.removed(run, entry)
         else:
-            self._forget(item)
+            self._forget(entry)
 
-    def _over(self, fact: Fact, item: StateItem, proof: str | None) -> None:
+    def _over(self, fact: Fact, entry: Entry[Mark], proof: Digest | None) -> None:
         """A mark ends with its fact, in one transaction: a run that dies right after does not make the next tell it
         again. RevisionConflict: another run did it."""
-        change = StateChange(item.pk, item.sk, item.revision, {**item.data, "proof": proof, "over": True})
+        mark = replace(entry.value, proof=proof, over=True)
         with suppress(RevisionConflict):
-            self.ledger.append(fact, change)
-            self.state.delete(item.pk, item.sk, item.revision + 1)
+            self.ledger.append(fact, entry.write(mark))
+            self._forget(entry.written(mark))
 
-    def _forget(self, item: StateItem) -> None:
+    def _forget(self, entry: Entry[Mark]) -> None:
         with suppress(RevisionConflict):
-            self.state.delete(item.pk, item.sk, item.revision)
+            self.state.put(entry.remove(self.clock()))
 
     def _fact(
         self, kind: Kind, repository: Repository, digest: Digest, now: datetime, detail: dict[str, Any], key: object

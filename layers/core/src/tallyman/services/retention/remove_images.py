@@ -11,10 +11,10 @@ from tallyman.domain.names import Digest
 from tallyman.domain.policy import Removal
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.retention.proof import FOLDER, proof
-from tallyman.domain.times import whole_millis
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadInput, LeaseHeld, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock
-from tallyman.ports.records import Archive, StateItem
+from tallyman.ports.records import Archive
 from tallyman.ports.registries import ImageRemover
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
@@ -22,6 +22,9 @@ from tallyman.services.retention.marks import Marks
 from tallyman.services.retention.plan_retention import planned_again
 from tallyman.services.retention.runs import Run
 from tallyman.services.shared.lease import Leases
+from tallyman.state import leases
+from tallyman.state.items import Entry
+from tallyman.state.marks import Mark
 from tallyman.values import value
 
 
@@ -37,7 +40,7 @@ class RemoveImages:
     leases: Leases
     clock: Clock
 
-    def remove(self, run: Run, due: Sequence[tuple[Digest, StateItem]]) -> None:
+    def remove(self, run: Run, due: Sequence[tuple[Digest, Entry[Mark]]]) -> None:
         """Looks again under the leases of a few images, usage last, and removes those that still are to go.
 
         What came of each is in the run: removed, failed or unmarked. Cost beside the look: a read of the manifests, an
@@ -53,7 +56,7 @@ class RemoveImages:
             for digest, item in due:
                 try:
                     for environment in environments:
-                        what = f"{inventory.name}@{digest}"
+                        what = leases.of_image(inventory.name, digest)
                         checks.append(held.enter_context(self.leases.hold(environment, what, owner)).check)
                 except LeaseHeld as error:
                     run.failed[digest] = str(error)
@@ -74,8 +77,8 @@ class RemoveImages:
             self._send(run, plan, proven)
 
     def _prove(
-        self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, StateItem]]
-    ) -> list[tuple[Digest, StateItem]]:
+        self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, Entry[Mark]]]
+    ) -> list[tuple[Digest, Entry[Mark]]]:
         """The objects are written before anything is removed, and the marks name them."""
         order = {plan.inventory.digests[row]: n for n, row in enumerate(plan.removed)}
         wanted = sorted((d for d, _ in going if d not in run.failed), key=lambda d: order[d])
@@ -88,7 +91,7 @@ class RemoveImages:
             if manifest is not None:
                 self.archive.put("manifests", manifest.raw)
             written = self.archive.put(
-                FOLDER, proof(plan, run.repository, digest, manifest, readings, item.data["marked_at"])
+                FOLDER, proof(plan, run.repository, digest, manifest, readings, format_time(item.value.marked_at))
             )
             try:
                 proven.append((digest, self.marks.prove(item, written)))
@@ -96,7 +99,7 @@ class RemoveImages:
                 run.failed[digest] = "another run works at it"
         return proven
 
-    def _send(self, run: Run, plan: Plan, proven: Sequence[tuple[Digest, StateItem]]) -> None:
+    def _send(self, run: Run, plan: Plan, proven: Sequence[tuple[Digest, Entry[Mark]]]) -> None:
         digests = [digest for digest, _ in proven]
         if not digests:
             return

@@ -6,18 +6,13 @@ from typing import Any
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Plan
-from tallyman.domain.times import format_time
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
+from tallyman.state.retention import RUNS, RetentionRun, run_key
 from tallyman.values import value
 
-RUNS = "RT#runs"
-"""The partition of the state table with an item for each repository, sk `<registry>/<repository>`.
-
-`data`: {at: when retention last ended, request: who asked (None: nobody), outcome, marked, removed, unmarked, failed,
-waiting, refused}."""
 _TRIES = 4
 
 
@@ -48,21 +43,20 @@ class Runs:
         """Notes how the last run of a repository ended, where it did anything or somebody waits for it."""
         if run is None and request is None:
             return outcome
-        data = {
-            "at": format_time(self.clock()),
-            "request": request,
-            "outcome": outcome,
-            "marked": run.counts["marked"] if run else 0,
-            "unmarked": run.counts["unmarked"] if run else 0,
-            "waiting": run.counts["waiting"] if run else 0,
-            "removed": run.removed[:1000] if run else [],
-            "failed": dict(list(run.failed.items())[:100]) if run else {},
-            "refused": refused,
-        }
+        ended = RetentionRun(
+            at=self.clock(),
+            request=request,
+            outcome=outcome,
+            marked=run.counts["marked"] if run else 0,
+            unmarked=run.counts["unmarked"] if run else 0,
+            waiting=run.counts["waiting"] if run else 0,
+            removed=tuple(run.removed) if run else (),
+            failed=dict(run.failed.items()) if run else {},
+            refused=refused,
+        )
         for _ in range(_TRIES):
-            item = self.state.get(RUNS, str(repository))
             try:
-                self.state.put(StateChange(RUNS, str(repository), item.revision if item else 0, data))
+                self.state.put(RUNS.read(self.state, run_key(repository)).write(ended))
                 break
             except RevisionConflict:
                 continue
@@ -71,8 +65,8 @@ class Runs:
     def refuse(self, run: Run) -> str:
         """Nothing is done, and people are told, once for the same reason."""
         reason = run.plan.refused[0]
-        item = self.state.get(RUNS, str(run.repository))
-        if item is None or item.data.get("refused") != reason:
+        last = RUNS.get(self.state, run_key(run.repository))
+        if last is None or last.refused != reason:
             what = f"retention of {run.repository} is refused"
             lines = [f"{what}: {reason}", *run.plan.refused[1:], f"Policy: {run.plan.policy}", "Nothing was removed."]
             attributes = {"kind": "retention_refused", "environment": run.plan.inventory.environment or "-"}

@@ -1,8 +1,8 @@
 """Leases: one worker at a time, for as long as it lives, with a fencing token for what it writes in the end.
 
-A lease is an item of the state table, sk what is worked on, data {owner, until}. Its revision is the fencing token: it
-only ever grows (an ended lease is kept, and DynamoDB removes it a day later), and what must not be written by a worker
-that has lost its lease is written in one transaction with the lease's own next revision.
+A lease is an item of the state table (`tallyman.state.leases`). Its revision is the fencing token: it only ever grows
+(an ended lease is kept, and DynamoDB removes it a day later), and what must not be written by a worker that has lost
+its lease is written in one transaction with the lease's own next revision.
 """
 
 import threading
@@ -10,40 +10,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import LeaseHeld, RevisionConflict, TransientError
 from tallyman.ports.clocks import Clock
-from tallyman.ports.records import State, StateChange
+from tallyman.ports.records import State
+from tallyman.state.items import Entry, StateChange
+from tallyman.state.leases import KEPT, LEASES, LeaseState, key
 from tallyman.values import value
 
 LENGTH = timedelta(seconds=4)
 """How long a lease is good for without being renewed. Short: work whose worker was killed goes on when it ends."""
 RENEWED = 1.0
 """Seconds between renewals."""
-KEPT = timedelta(days=1)
-
-
-def lease_partition(environment: str) -> str:
-    """The partition of the state table with an environment's leases: sk `<repository>` while tags and release are
-    set, `<repository>@<digest>` while content is staged."""
-    return f"L#{environment}"
 
 
 class Lease:
     """A lease that is held. `check` costs nothing; `guard` gives the change that a last write is to carry."""
 
-    def __init__(self, state: State, pk: str, sk: str, owner: str, revision: int, until: datetime, clock: Clock):
-        self._state, self._pk, self._sk, self._owner, self._clock = state, pk, sk, owner, clock
-        self._revision, self._until = revision, until
+    def __init__(self, state: State, entry: Entry[LeaseState], what: str, owner: str, clock: Clock):
+        self._state, self._entry, self._what, self._owner, self._clock = state, entry, what, owner, clock
+        self._until = clock()
         self._lost = False
         self._lock = threading.Lock()
 
     def check(self) -> None:
         """Raises RevisionConflict where the lease is lost, or might be."""
         if self._lost or self._clock() >= self._until:
-            raise RevisionConflict(f"the lease of {self._sk} in {self._pk[2:]} was lost: somebody else is at it")
+            raise RevisionConflict(f"the lease of {self._what} was lost: somebody else is at it")
 
     def renew(self) -> None:
         """One write. Raises RevisionConflict where somebody else has taken the lease over."""
@@ -60,23 +54,21 @@ class Lease:
         lease."""
         with self._lock:
             until = self._clock() + LENGTH
+            lease = LeaseState(self._owner, until)
             try:
-                written = write(self._change(until))
+                written = write(self._entry.write(lease, until + KEPT))
             except RevisionConflict:
                 self._lost = True
                 raise
             if written:
-                self._revision, self._until = self._revision + 1, until
+                self._entry, self._until = self._entry.written(lease), until
 
     def end(self) -> None:
         """Lets the next one in at once."""
         with self._lock, suppress(TransientError):  # it ends by itself in a moment
             if not self._lost:
-                self._state.put(self._change(self._clock()))
-
-    def _change(self, until: datetime) -> StateChange:
-        data = {"owner": self._owner, "until": format_time(until)}
-        return StateChange(self._pk, self._sk, self._revision, data, until + KEPT)
+                now = self._clock()
+                self._state.put(self._entry.write(LeaseState(self._owner, now), now + KEPT))
 
 
 @value
@@ -130,11 +122,10 @@ class Leases:
             self.sleep(0.1)
 
     def _try(self, environment: str, what: str, owner: str) -> Lease:
-        pk, now = lease_partition(environment), self.clock()
-        item = self.state.get(pk, what)
-        if item is not None and (until := parse_time(item.data["until"])) > now:
-            text = f"{what} for {environment} is worked on by {item.data['owner']}"
-            raise LeaseHeld(text, (until - now).total_seconds())
-        lease = Lease(self.state, pk, what, owner, item.revision if item else 0, now, self.clock)
+        now, entry = self.clock(), LEASES.read(self.state, key(environment, what))
+        if entry.found is not None and entry.found.until > now:
+            text = f"{what} for {environment} is worked on by {entry.found.owner}"
+            raise LeaseHeld(text, (entry.found.until - now).total_seconds())
+        lease = Lease(self.state, entry, f"{what} in {environment}", owner, self.clock)
         lease.renew()
         return lease

@@ -16,9 +16,10 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.image_facts import tag_partition
 from tallyman.services.promotion.intents import is_intended
 from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
+from tallyman.state import tags
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 
@@ -127,8 +128,8 @@ class VerifyDigest:
         if rule.create.may_move(tag):
             return checks
         others = self._same_tag_elsewhere(wanted)
-        item = self.state.get(tag_partition(wanted.repository), tag)
-        moved = item.data.get("moved_from") if item else None
+        known = TAGS.get(self.state, tags.key(wanted.repository, tag))
+        moved = known.moved_from if known else None
         check(
             "tag_unmoved",
             f"{tag} is to be immutable, but pointed to {moved} before" if moved else None,
@@ -151,13 +152,9 @@ class VerifyDigest:
             for place in each.repositories(name)
             if place != wanted.repository
         ]
-        items = self.state.get_many([(tag_partition(place), wanted.tag) for place in places])
-        found = {}
-        for place in places:
-            item = items.get((tag_partition(place), wanted.tag))
-            if item and item.data.get("digest"):
-                found[place] = str(item.data["digest"])
-        return found
+        known = TAGS.get_many(self.state, [tags.key(place, wanted.tag) for place in places])
+        pointing = {place: known.get(tags.key(place, wanted.tag)) for place in places}
+        return {place: str(tag.digest) for place, tag in pointing.items() if tag and tag.digest}
 
     def _write(
         self, wanted: _Wanted, level: str, verdict: str, checks: list[dict[str, Any]], found: VerifiedImage

@@ -1,0 +1,35 @@
+"""Repositories that only promotions may fill, and whose policy is not as it should be."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Repository
+from tallyman.domain.times import format_time, parse_time
+from tallyman.state.items import ItemKind, Key
+from tallyman.values import value
+
+
+@value
+class GuardState:
+    """What is wrong, since when; `told`: people know."""
+
+    problem: str
+    since: datetime
+    told: bool
+
+
+def key(place: Repository) -> Key:
+    """The key of one repository."""
+    return "S#guard", str(place)
+
+
+def _parse(data: Mapping[str, Any]) -> GuardState:
+    return GuardState(data["problem"], parse_time(data["since"]), bool(data["told"]))
+
+
+def _dump(guard: GuardState) -> dict[str, Any]:
+    return {"problem": guard.problem, "since": format_time(guard.since), "told": guard.told}
+
+
+GUARDS = ItemKind("S#guard", "`<registry>/<repository>`", "a repository that others could push to", _parse, _dump)

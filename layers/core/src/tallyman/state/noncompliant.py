@@ -1,0 +1,73 @@
+"""What is in an environment, but would not get in today."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time, parse_time
+from tallyman.state.items import ItemKind, Key
+from tallyman.values import value
+
+
+@value
+class NoncompliantImage:
+    """`gates`: [{name, verdict, reason}] that would keep it out; `told`: people know; `uses_told`: they know who runs
+    it although it was recalled; `runs`: what was last seen to run it although another image is released."""
+
+    digest: Digest
+    name: str
+    source: str
+    target: str
+    tags: tuple[str, ...]
+    gates: tuple[Mapping[str, str], ...]
+    policy: str
+    since: datetime
+    told: bool = False
+    uses_told: bool = False
+    runs: tuple[str, ...] = ()
+
+
+def partition(environment: str) -> str:
+    """All such images of an environment, sk as of a pending item."""
+    return f"WATCH#{environment}"
+
+
+def key(environment: str, repository: str, digest: Digest, source: str) -> Key:
+    """The key of one image that came from `source`."""
+    return partition(environment), f"{repository}@{digest}@{source}"
+
+
+def _parse(data: Mapping[str, Any]) -> NoncompliantImage:
+    return NoncompliantImage(
+        digest=Digest(data["digest"]),
+        name=data["name"],
+        source=data["from"],
+        target=data["to"],
+        tags=tuple(data["tags"]),
+        gates=tuple(data["gates"]),
+        policy=data["policy"],
+        since=parse_time(data["since"]),
+        told=bool(data["told"]),
+        uses_told=bool(data.get("uses_told")),
+        runs=tuple(data.get("runs") or ()),
+    )
+
+
+def _dump(image: NoncompliantImage) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "name": image.name,
+        "from": image.source,
+        "to": image.target,
+        "tags": list(image.tags),
+        "gates": [dict(gate) for gate in image.gates],
+        "policy": image.policy,
+        "since": format_time(image.since),
+        "told": image.told,
+        "uses_told": image.uses_told,
+        "runs": list(image.runs),
+    }
+
+
+NONCOMPLIANT = ItemKind("WATCH#<environment>", "as of `P#`", "what is in, but would not get in today", _parse, _dump)

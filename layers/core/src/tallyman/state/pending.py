@@ -1,0 +1,102 @@
+"""Images that want into an environment and are not in."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time, parse_time
+from tallyman.state.items import ItemKind, Key, text_or_none, time_or_none
+from tallyman.values import value
+
+
+@value
+class Pending:
+    """One image that waits. `decided`: the id of the decision that it stands for; `noticed`: people were told of it;
+    `tagging_since`: a first tag may be set since then; `stuck_told`: that this is long ago was told."""
+
+    digest: Digest
+    name: str
+    source: str
+    target: str
+    tags: tuple[str, ...]
+    verdict: str
+    gate: str | None
+    reason: str | None
+    since: datetime
+    until: datetime | None
+    decided: str | None
+    noticed: bool
+    attempt: int = 0
+    next_at: datetime | None = None
+    failing_since: datetime | None = None
+    tagging_since: datetime | None = None
+    stuck_told: bool = False
+
+
+def partition(environment: str) -> str:
+    """All that wait to get into an environment, sk `<repository>@<digest>@<from>`."""
+    return f"P#{environment}"
+
+
+def key(environment: str, repository: str, digest: Digest, source: str) -> Key:
+    """The key of one image that wants from `source` into the environment."""
+    return partition(environment), f"{repository}@{digest}@{source}"
+
+
+def prefix(repository: str) -> str:
+    """How the sort keys of all images of a repository begin."""
+    return f"{repository}@"
+
+
+def _parse(data: Mapping[str, Any]) -> Pending:
+    return Pending(
+        digest=Digest(data["digest"]),
+        name=data["name"],
+        source=data["from"],
+        target=data["to"],
+        tags=tuple(data["tags"]),
+        verdict=data["verdict"],
+        gate=data.get("gate"),
+        reason=data.get("reason"),
+        since=parse_time(data["since"]),
+        until=time_or_none(data.get("until")),
+        decided=data.get("decided"),
+        noticed=bool(data.get("noticed")),
+        attempt=int(data.get("attempt", 0)),
+        next_at=time_or_none(data.get("next_at")),
+        failing_since=time_or_none(data.get("failing_since")),
+        tagging_since=time_or_none(data.get("tagging_since")),
+        stuck_told=bool(data.get("stuck_told")),
+    )
+
+
+def _dump(pending: Pending) -> dict[str, Any]:
+    return {
+        "digest": pending.digest,
+        "name": pending.name,
+        "from": pending.source,
+        "to": pending.target,
+        "tags": list(pending.tags),
+        "verdict": pending.verdict,
+        "gate": pending.gate,
+        "reason": pending.reason,
+        "since": format_time(pending.since),
+        "until": text_or_none(pending.until),
+        "decided": pending.decided,
+        "noticed": pending.noticed,
+        "attempt": pending.attempt,
+        "next_at": text_or_none(pending.next_at),
+        "failing_since": text_or_none(pending.failing_since),
+        "tagging_since": text_or_none(pending.tagging_since),
+        "stuck_told": pending.stuck_told,
+    }
+
+
+PENDING = ItemKind(
+    "P#<environment>",
+    "`<repository>@<digest>@<from>`",
+    "what waits to get in, why, since when, the next try",
+    _parse,
+    _dump,
+)

@@ -1,0 +1,91 @@
+"""How the last run of retention over each repository ended, and which repositories a run was asked for."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time
+from tallyman.state.items import ItemKind, Key
+from tallyman.values import value
+
+_REMOVED, _FAILED = 1000, 100
+"""Images that an item names: it must not grow with the repository."""
+
+
+@value
+class RetentionRun:
+    """The end of a run. `request`: who asked, None: nobody; `removed` and `failed` (digest: why) are cut."""
+
+    at: datetime
+    request: Any
+    outcome: str
+    marked: int = 0
+    unmarked: int = 0
+    waiting: int = 0
+    removed: tuple[Digest, ...] = ()
+    failed: Mapping[str, str] | None = None
+    refused: str | None = None
+
+
+@value
+class Asked:
+    """A run was asked for, and comes until then at the latest."""
+
+    until: datetime
+
+
+RUNS_PARTITION = "RT#runs"
+
+
+def run_key(repository: Repository) -> Key:
+    """The key of a repository's last run."""
+    return RUNS_PARTITION, str(repository)
+
+
+def asked_key(repository: Repository) -> Key:
+    """The key of what was asked for a repository."""
+    return "RT#gather", str(repository)
+
+
+def _parse_run(data: Mapping[str, Any]) -> RetentionRun:
+    return RetentionRun(
+        at=parse_time(data["at"]),
+        request=data.get("request"),
+        outcome=data["outcome"],
+        marked=int(data.get("marked", 0)),
+        unmarked=int(data.get("unmarked", 0)),
+        waiting=int(data.get("waiting", 0)),
+        removed=tuple(Digest(each) for each in data.get("removed") or ()),
+        failed=dict(data.get("failed") or {}),
+        refused=data.get("refused"),
+    )
+
+
+def dump_run(run: RetentionRun) -> dict[str, Any]:
+    """Plain JSON data, as it is stored and shown."""
+    return {
+        "at": format_time(run.at),
+        "request": run.request,
+        "outcome": run.outcome,
+        "marked": run.marked,
+        "unmarked": run.unmarked,
+        "waiting": run.waiting,
+        "removed": list(run.removed[:_REMOVED]),
+        "failed": dict(list((run.failed or {}).items())[:_FAILED]),
+        "refused": run.refused,
+    }
+
+
+def _parse_asked(data: Mapping[str, Any]) -> Asked:
+    return Asked(parse_time(data["until"]))
+
+
+def _dump_asked(asked: Asked) -> dict[str, Any]:
+    return {"until": format_time(asked.until)}
+
+
+RUNS = ItemKind("RT#runs", "`<registry>/<repository>`", "how retention last ended there", _parse_run, dump_run)
+ASKED = ItemKind(
+    "RT#gather", "`<registry>/<repository>`", "that a push asked retention for a run", _parse_asked, _dump_asked
+)

@@ -1,0 +1,74 @@
+"""What the tags of a repository point to."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import format_time, parse_time, sort_time
+from tallyman.state.items import ItemKind, Key, time_or_none
+from tallyman.values import value
+
+
+@value
+class Tag:
+    """What the registry said and what the ledger tells of one tag.
+
+    `digest`: what the registry said when last asked, or None; `at`: since when, as far as known; `moved_from`: what it
+    pointed to before, which stays while the tag only vanishes; `told`, `told_at`: where the newest fact of the ledger
+    leaves it; `unsure`: it may leave it there as well; `lost`: where it left it until that image was deleted. Where
+    `told` is not what the registry says, a fact is missing: the next sweep writes it.
+    """
+
+    digest: Digest | None
+    at: datetime
+    moved_from: Digest | None = None
+    told: Digest | None = None
+    told_at: datetime | None = None
+    unsure: Digest | None = None
+    lost: Digest | None = None
+
+
+def partition(repository: Repository) -> str:
+    """All tags of a repository, sk the tag."""
+    return f"T#{repository}"
+
+
+def key(repository: Repository, tag: str) -> Key:
+    """The key of one tag."""
+    return partition(repository), tag
+
+
+def parse_key(key: Key) -> tuple[Repository, str]:
+    """Repository and tag of a key."""
+    return Repository.parse(key[0].removeprefix("T#")), key[1]
+
+
+def _parse(data: Mapping[str, Any]) -> Tag:
+    def digest(name: str) -> Digest | None:
+        return Digest(data[name]) if data.get(name) else None
+
+    return Tag(
+        digest=digest("digest"),
+        at=parse_time(data["at"]),
+        moved_from=digest("moved_from"),
+        told=digest("told"),
+        told_at=time_or_none(data.get("told_at")),
+        unsure=digest("unsure"),
+        lost=digest("lost"),
+    )
+
+
+def _dump(tag: Tag) -> dict[str, Any]:
+    return {
+        "digest": tag.digest,
+        "at": format_time(tag.at),
+        "moved_from": tag.moved_from,
+        "told": tag.told,
+        "told_at": sort_time(tag.told_at) if tag.told_at else "",
+        "unsure": tag.unsure,
+        "lost": tag.lost,
+    }
+
+
+TAGS = ItemKind("T#<registry>/<repository>", "tag", "what the tag points to", _parse, _dump)

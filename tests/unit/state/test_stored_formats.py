@@ -1,0 +1,64 @@
+"""Items and facts are read as the code before the rooms wrote them, and written so that it could read them.
+
+`stored.json` was written by that code: of each kind several, which differ in their keys.
+"""
+
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tallyman.state
+from tallyman.adapters.dynamodb.codec import change_to_plain, fact_from_plain, fact_to_plain, state_from_plain
+from tallyman.state.items import ItemKind
+
+ROOT = Path(__file__).resolve().parents[3]
+STORED: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("stored.json").read_text())
+MODULES = [importlib.import_module(f"tallyman.state.{m.name}") for m in pkgutil.iter_modules(tallyman.state.__path__)]
+KINDS: list[ItemKind[Any]] = [
+    kind for module in MODULES for kind in vars(module).values() if isinstance(kind, ItemKind)
+]
+ABSENT = (None, False, 0, "", "promotion", [], {})
+"""What a key that was not there yet is read as."""
+
+
+def kind_of(pk: str) -> ItemKind[Any]:
+    (found,) = [kind for kind in KINDS if pk == kind.pk or ("<" in kind.pk and pk.startswith(kind.pk.split("<")[0]))]
+    return found
+
+
+@pytest.mark.parametrize("group", [name for name in STORED if name.startswith("state ")])
+def test_an_item_is_read_and_written_as_it_was(group: str) -> None:
+    for plain in STORED[group]:
+        item = state_from_plain(plain)
+        kind = kind_of(item.pk)
+        entry = kind.entry((item.pk, item.sk), item)
+        written = change_to_plain(entry.write(entry.value, item.expires))
+        before, after = json.loads(plain["data"]), json.loads(str(written["data"]))
+        assert {key: after[key] for key in before} == before
+        assert all(after[key] in ABSENT for key in after.keys() - before.keys())
+        assert written["revision"] == plain["revision"] + 1
+        assert {k: v for k, v in written.items() if k not in ("data", "revision")} == {
+            k: v for k, v in plain.items() if k not in ("data", "revision")
+        }
+        assert kind.parse(after) == entry.value
+
+
+@pytest.mark.parametrize("group", [name for name in STORED if name.startswith("fact ")])
+def test_a_fact_is_read_and_written_as_it_was(group: str) -> None:
+    for plain in STORED[group]:
+        assert fact_to_plain(fact_from_plain(plain)) == plain
+
+
+def test_every_kind_of_item_was_frozen() -> None:
+    frozen = {id(kind_of(plain["pk"])) for group in STORED if group.startswith("state ") for plain in STORED[group]}
+    assert [kind.pk for kind in KINDS if id(kind) not in frozen] == []
+
+
+def test_the_page_lists_every_kind_of_item() -> None:
+    rows = ["  | pk | sk | what |", "  |---|---|---|"]
+    rows += [f"  | `{kind.pk}` | {kind.sk} | {kind.what} |" for kind in sorted(KINDS, key=lambda kind: kind.pk)]
+    assert "\n".join(rows) in (ROOT / "docs/architecture.md").read_text(), "\n".join(["put this there:", *rows])
