@@ -22,6 +22,9 @@ def copy(
     plain_http: Annotated[
         list[str] | None, typer.Option("--plain-http", metavar="HOST", help="A host that speaks no TLS.")
     ] = None,
+    private_redirects: Annotated[
+        bool, typer.Option("--private-redirects", help="Follow redirects to private addresses too.")
+    ] = False,
     parallel: Annotated[
         int | None, typer.Option("--parallel", metavar="N", help="Blobs at once.", show_default="by measuring")
     ] = None,
@@ -39,6 +42,7 @@ def copy(
         "--referrers": referrers,
         "--keep-tags": keep_tags,
         "--dry-run": dry_run,
+        "--private-redirects": private_redirects,
         "--json": as_json,
     }
     arguments = [flag for flag, wanted in flags.items() if wanted]

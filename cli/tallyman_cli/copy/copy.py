@@ -8,13 +8,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tallyman.domain.names import Repository
-from tallyman.errors import BadInput, TallymanError
+from tallyman.errors import BadInput, BadName, TallymanError
 from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy.docker_logins import DockerLogins
 from tallyman_cli.copy.places import Place, parse
@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--keep-tags", action="store_true", help="never move a tag that names another image already")
     made.add_argument("--dry-run", action="store_true", help="only say what would travel")
     made.add_argument("--plain-http", metavar="HOST", action="append", default=[], help="a host that speaks no TLS")
+    made.add_argument(
+        "--private-redirects", action="store_true", help="follow a registry's redirects to private addresses too"
+    )
     made.add_argument("--parallel", type=_count, metavar="N", help="blobs at once (found out by measuring)")
     made.add_argument("--json", action="store_true", help="print JSON")
     made.add_argument(
@@ -90,7 +93,7 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
 class _Copy:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.ways = Ways(DockerLogins(), options.clients, options.plain_http)
+        self.ways = Ways(DockerLogins(), options.clients, options.plain_http, private=options.private_redirects)
         self._policy: Any = None
 
     def run(self) -> int:
@@ -112,6 +115,7 @@ class _Copy:
             parts=Large(self.ways),
         )
         began = time.monotonic()
+        odd: Mapping[str, str] = {}
         with Shown(counting):
             if options.all_tags:
                 from tallyman.services.copying.changes import changed
@@ -123,6 +127,7 @@ class _Copy:
                     found.failed,
                     replace(service, source=self.ways.reads(origin), empty=found.empty, seconds=found.seconds),
                 )
+                odd = found.odd
             else:
                 reference = source.reference
                 assert reference is not None
@@ -130,6 +135,8 @@ class _Copy:
                 failed = {}
             do = service.plan if options.dry_run else service.copy
             reports = do(origin, places, images, failed)
+        for report in reports.values():
+            report.failed.update({name: BadName(why) for name, why in odd.items()})
         seconds = time.monotonic() - began
         done = Done(options, images, listed, reports, counting, seconds)
         if options.json:

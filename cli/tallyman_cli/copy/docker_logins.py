@@ -1,14 +1,19 @@
-"""The credentials that `docker login` left: `config.json`, and the helpers that it names."""
+"""The credentials that `docker login` and `podman login` left: `config.json`, `auth.json`, and the helpers they name.
+
+As Docker reads them (cli/config/credentials): a key is a host, with or without a scheme and a path. As podman reads
+them (containers-auth.json(5)): a key is a host or a namespace of it, and the longest that fits counts.
+"""
 
 import binascii
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tallyman.adapters.oci.auth import Login
+from tallyman.domain.images.documents import loads
+from tallyman.domain.names import Repository
 from tallyman.errors import BadInput
 
 _HUB = "https://index.docker.io/v1/"
@@ -17,48 +22,45 @@ _TIMEOUT = 30
 
 
 class DockerLogins:
-    """By host, each asked for once. A file that is not there holds nothing; one that can't be read is BadInput."""
+    """By repository, each asked for once. A file that is not there holds nothing; one that can't be read is BadInput.
+
+    `REGISTRY_AUTH_FILE` where it is set, then Docker's configuration, then podman's."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._find = cache(self._look)
+        self._read, self._ask = cache(_document), cache(self._helped)
 
-    def __call__(self, host: str) -> Login | None:
-        return self._find(host)
+    def __call__(self, repository: Repository) -> Login | None:
+        return self._find(repository)
 
-    def _look(self, host: str) -> Login | None:
-        config = self._config()
-        names = (
-            [_HUB, "index.docker.io", "docker.io"]
-            if host in _HUB_NAMES
-            else [host, f"https://{host}", f"http://{host}"]
-        )
-        helpers = config.get("credHelpers") or {}
-        for name in names:
-            if helper := helpers.get(name) or (config.get("credsStore") if name == names[0] else None):
-                found = self._helped(str(helper), name)
-                if found:
-                    return found
-        for key, entry in (config.get("auths") or {}).items():
-            short = key.rstrip("/").removeprefix("https://").removesuffix("/v1").removesuffix("/v2")
-            if (key in names or short == host) and (login := _entry(entry, key)):
-                return login
+    def _look(self, repository: Repository) -> Login | None:
+        for path, podman in self._files():
+            document = self._read(path)
+            found = self._by_helper(document, repository) or _entry_of(document, repository, podman, path)
+            if found:
+                return found
         return None
 
-    def _config(self) -> dict[str, Any]:
-        folder = self._environ.get("DOCKER_CONFIG") or str(
-            Path(self._environ.get("HOME") or "~").expanduser() / ".docker"
-        )
-        path = Path(folder) / "config.json"
-        try:
-            found = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path} can't be read: {error}") from None
-        if not isinstance(found, dict):
-            raise BadInput(f"{path}: expected an object")
-        return found
+    def _files(self) -> Iterator[tuple[Path, bool]]:
+        """In the order in which they are asked, with whether podman wrote it."""
+        environ, home = self._environ, Path(self._environ.get("HOME") or "~").expanduser()
+        if named := environ.get("REGISTRY_AUTH_FILE"):
+            yield Path(named), True
+        yield Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json", False
+        if runtime := environ.get("XDG_RUNTIME_DIR"):
+            yield Path(runtime) / "containers" / "auth.json", True
+        yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json", True
+
+    def _by_helper(self, document: Mapping[str, Any], repository: Repository) -> Login | None:
+        names = _names(repository)
+        helpers = document.get("credHelpers")
+        for name in names:
+            named = helpers.get(name) if isinstance(helpers, dict) else None
+            helper = named or (document.get("credsStore") if name == names[0] else None)
+            if helper and (found := self._ask(str(helper), name)):
+                return found
+        return None
 
     def _helped(self, helper: str, name: str) -> Login | None:
         if "/" in helper:
@@ -75,7 +77,7 @@ class DockerLogins:
                 check=False,
                 env=dict(self._environ),
             )
-            found = json.loads(done.stdout) if done.returncode == 0 else {}
+            found = loads(done.stdout) if done.returncode == 0 else {}
         except (OSError, subprocess.TimeoutExpired, ValueError) as error:
             raise BadInput(f"{command}, which Docker's config.json names, fails: {type(error).__name__}") from None
         if not isinstance(found, dict) or not found.get("Secret"):
@@ -85,20 +87,60 @@ class DockerLogins:
         return Login(str(found.get("Username", "")), str(found["Secret"]))
 
 
-def _entry(entry: Any, key: str) -> Login | None:
+def _names(repository: Repository) -> list[str]:
+    host = repository.registry.host
+    return [_HUB, *_HUB_NAMES] if host in _HUB_NAMES else [host, f"https://{host}", f"http://{host}"]
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+        found = loads(raw) if raw.strip() else {}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} can't be read: {error}") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: expected an object")
+    return found
+
+
+def _entry_of(document: Mapping[str, Any], repository: Repository, podman: bool, path: Path) -> Login | None:
+    auths = document.get("auths")
+    if not isinstance(auths, dict):
+        return None
+    names = _names(repository)
+    keys = [name for name in names if name in auths]
+    if podman:  # the longest namespace first
+        spaces = [f"{host}/{repository.name}" for host in names if "://" not in host]
+        inner = [key for key in auths if "/" in key and any(f"{space}/".startswith(f"{key}/") for space in spaces)]
+        keys = [*sorted(inner, key=len, reverse=True), *keys]
+    keys += [key for key in auths if _host(key) in names and (not podman or "://" in key or "/" not in key)]
+    for key in keys:
+        if login := _login(auths[key], f"{path}: the auth of {key}"):
+            return login
+    return None
+
+
+def _host(key: str) -> str:
+    """Docker's ConvertToHostname: without the scheme, up to the first slash."""
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+
+
+def _login(entry: Any, what: str) -> Login | None:
     if not isinstance(entry, dict):
         return None
     if entry.get("identitytoken"):
         return Login("", refresh=str(entry["identitytoken"]))
     if entry.get("auth"):
-        try:
-            raw = binascii.a2b_base64(str(entry["auth"]), strict_mode=True)
-            user, colon, password = raw.decode().partition(":")
+        try:  # Go's base64 passes over line breaks
+            text = str(entry["auth"]).replace("\n", "").replace("\r", "")
+            user, colon, password = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
         except ValueError:  # also what is no ASCII, and what is no UTF-8
             colon = user = password = ""
         if not colon:
-            raise BadInput(f"Docker's config.json: the auth of {key} is no base64 of user:password")
-        return Login(user, password.rstrip("\0"))
+            raise BadInput(f"{what} is no base64 of user:password")
+        return Login(user, password.strip("\0"))
     if entry.get("username"):
         return Login(str(entry["username"]), str(entry.get("password", "")))
     return None

@@ -24,7 +24,7 @@ _KEPT = timedelta(days=1)
 
 
 class LargeUploads:
-    """`ways`: what writes everywhere (copy_ways.Ways)."""
+    """`ways`: what writes everywhere (transports.Ways)."""
 
     def __init__(self, ways: Any) -> None:
         self._ways = ways
@@ -102,7 +102,7 @@ class LargeUploads:
 
     @property
     def _oci(self) -> OciUploads:
-        return OciUploads(self._ways.push_http)
+        return OciUploads(self._ways.push_client)
 
     @property
     def _ecr(self) -> Parts:

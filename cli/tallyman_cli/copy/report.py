@@ -62,8 +62,8 @@ class Done:
             print(f"{report.repository}: {', '.join(facts)}")
         for tag, digest in report.tagged.items():
             print(f"  {tag} {digest}")
-        for digest, why in report.refused_referrers.items():
-            print(f"  referrer {digest} is not there: {why}")
+        for referrer, why in report.refused_referrers.items():
+            print(f"  referrer {referrer} is not there: {why}")
         for name, error in report.failed.items():
             print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
         if report.error:

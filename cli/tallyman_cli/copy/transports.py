@@ -1,7 +1,6 @@
 """What reads and writes each kind of place that `tallyman copy` knows: ECR, other registries, OCI layouts."""
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tallyman.adapters.oci.auth import Logins
+from tallyman.domain.images.documents import show
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.locations import Folder, Host
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.errors import BadName
 from tallyman.services.copying.streams import MOST
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 LARGE = 256 * 1024 * 1024
 """Bytes from which on a layer goes in parts, and a run that broke off is gone on with. Smaller ones are sent again."""
-
-_FALLBACK = re.compile(r"sha256-[0-9a-f]{64}")
 
 
 class Listed:
@@ -51,61 +50,66 @@ class Listed:
 class Ways:
     """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
 
-    def __init__(self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = ()) -> None:
-        """`plain`: hosts that speak no TLS. BadInput where the environment names a proxy that can't be used."""
+    def __init__(
+        self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = (), *, private: bool = False
+    ) -> None:
+        """`plain`: hosts that speak no TLS. `private`: registries may send us on to private addresses.
+        BadInput where the environment names a proxy that can't be used."""
         self._logins, self._clients, self._plain = logins, clients, plain
-        self._proxy: dict[str, Any] = {}
+        self._options: dict[str, Any] = {"private": private}
         if any(name.lower() in ("https_proxy", "http_proxy") for name in os.environ):
             from tallyman_cli.copy import proxies
 
-            self._proxy = {"proxy": proxies.of_environment()}
+            self._options["proxy"] = proxies.of_environment()
         self._listed: dict[Repository, Listed] = {}
-        self._fallbacks: dict[Repository, list[str]] = {}
+        self._odd: dict[Repository, dict[str, str]] = {}
         self._making = threading.Lock()
 
     @cached_property
-    def _wire(self) -> Any:
-        from tallyman.adapters.http.client import Wire
+    def _http(self) -> Any:
+        from tallyman.adapters.http.client import HttpClient
 
-        return Wire(**self._proxy)
+        return HttpClient(**self._options)
 
     def expect(self, repositories: Iterable[Repository]) -> None:
         """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
         hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
         if hosts:
-            from tallyman.adapters.http import connections
-            from tallyman.adapters.oci import requests as oci_http
+            from tallyman.adapters.http import client as wire
+            from tallyman.adapters.oci import auth as oci_auth
 
-            if not all(oci_http.unsecured(host, self._plain) for host in hosts):
-                threading.Thread(target=connections.tls, name="tls", daemon=True).start()
+            if not all(oci_auth.unsecured(host, self._plain) for host in hosts):
+                threading.Thread(target=wire.tls, name="tls", daemon=True).start()
 
     def close(self) -> None:
         """Closes what connections there are."""
-        if "_wire" in self.__dict__:
-            self._wire.close()
+        for name in ("_http", "_aws_http"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
-    def _http(self, power: str) -> Any:
-        from tallyman.adapters.oci.requests import OciHttp
+    def _client(self, power: str) -> Any:
+        from tallyman.adapters.oci.auth import OciAuth
+        from tallyman.adapters.oci.client import RegistryClient
 
-        return OciHttp(self._wire, self._logins, power=power, plain=self._plain)
+        return RegistryClient(self._http, OciAuth(self._http, self._logins, power=power, plain=self._plain))
 
-    def _oci(self, http: Any) -> Any:
+    def _oci(self, client: Any) -> Any:
         from tallyman.adapters.oci.registry import OciRegistry
 
-        return OciRegistry(http)
+        return OciRegistry(client)
 
     @cached_property
-    def push_http(self) -> Any:
+    def push_client(self) -> Any:
         """Requests to registries that are written to."""
-        return self._http("pull,push")
+        return self._client("pull,push")
 
     @cached_property
     def _pull(self) -> Any:
-        return self._oci(self._http("pull"))
+        return self._oci(self._client("pull"))
 
     @cached_property
     def _push(self) -> Any:
-        return self._oci(self.push_http)
+        return self._oci(self.push_client)
 
     @cached_property
     def _layout(self) -> Any:
@@ -119,20 +123,27 @@ class Ways:
         return self._clients()
 
     @cached_property
+    def _aws_http(self) -> Any:
+        from tallyman.adapters.aws.clients import certificates
+        from tallyman.adapters.http.client import HttpClient
+
+        return HttpClient(connect=3.0, ca_file=certificates(), **self._options)
+
+    @cached_property
     def _ecr_source(self) -> Any:
         from tallyman.adapters.ecr.source import EcrSource
-        from tallyman.adapters.http.pooled import Http
 
-        return EcrSource(self.own, Http(**self._proxy))
+        return EcrSource(self.own, self._aws_http)
 
     @cached_property
     def _ecr_target(self) -> Any:
-        from tallyman.adapters.ecr.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.auth import EcrAuth
         from tallyman.adapters.ecr.target import EcrTarget
-        from tallyman.adapters.http.pooled import Http
+        from tallyman.adapters.oci.client import RegistryClient
 
         # no rate of ours: a person waits; what ECR throttles goes again, with growing pauses
-        return EcrTarget(self.own, RegistryHttp(self.own, Http(**self._proxy), "push", attempts=8), put_rate=0)
+        client = RegistryClient(self._aws_http, EcrAuth(self.own, "push"), attempts=8, longest=5.0, patience=20.0)
+        return EcrTarget(self.own, client, put_rate=0)
 
     def reads(self, repository: Repository) -> Any:
         """What reads there: an `Origin`."""
@@ -174,33 +185,38 @@ class Ways:
     # Catalogue
 
     def names(self, repository: Repository) -> dict[str, Digest | None]:
-        """Without the tags of the fallback scheme for referrers: these travel with what they point at."""
-        found: dict[str, Digest | None]
+        found: Mapping[str, Digest | None]
+        odd: dict[str, str] = {}
         if isinstance(repository.registry, Folder):
-            found = self._layout.tags(repository)
+            found, odd = self._layout.tags(repository), self._layout.odd_tags(repository)
         elif isinstance(repository.registry, Host):
             with self._making:
                 source = self._pull
             found = dict.fromkeys(source.tags(repository))
-            self._fallbacks[repository] = [tag for tag in found if _FALLBACK.fullmatch(tag)]
         else:
             with self._making:  # several repositories are listed at once
                 source = self._ecr_source
             details = list(source.images(repository))
             self._listed[repository] = Listed(source, details)
             found = {tag: detail.digest for detail in details for tag in detail.tags}
-        return {tag: digest for tag, digest in found.items() if not _FALLBACK.fullmatch(tag)}
+        names: dict[str, Digest | None] = {}
+        for tag, digest in found.items():
+            try:
+                names[parse_tag(tag)] = digest
+            except BadName:
+                odd[show(tag)] = "is no tag: it is passed over"
+        self._odd[repository] = odd
+        return names
+
+    def odd_names(self, repository: Repository) -> Mapping[str, str]:
+        return self._odd.get(repository, {})
 
     def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
         found: dict[str, Digest] = self._pull.digests(repository, tags)
         return found
 
     def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
-        """By the list of `names`: ECR's names subjects, others may have tags of the fallback scheme."""
-        if repository in self._listed:
-            return self._listed[repository].pointed_at
-        tags = self._fallbacks.get(repository, ())
-        return {Digest.parse(tag.replace("-", ":")): frozenset() for tag in tags}
+        return self._listed[repository].pointed_at if repository in self._listed else {}
 
     def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
         """ECR: by the list that was read. Else one question each, MOST at once."""

@@ -12,10 +12,10 @@ import pytest
 from support.fakes.ports import Crash
 from support.images.builders import Built, image, index, sbom, signature
 from support.servers.oci import OciServer, Trouble, oci_server
-from tallyman.adapters.http.client import Response, Wire
-from tallyman.adapters.http.connections import Body
+from tallyman.adapters.http.client import Body, HttpClient, Response
+from tallyman.adapters.oci.auth import OciAuth
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
-from tallyman.adapters.oci.requests import OciHttp
 from tallyman.domain.locations import repository_at
 from tallyman.services.copying.images import CopyImages, Image, Report
 from tallyman.services.copying.progress import Watch
@@ -27,7 +27,7 @@ BUILT = index(PART, LISTED)
 ABOUT = (signature(BUILT), sbom(BUILT))
 
 
-class Dying(Wire):
+class Dying(HttpClient):
     """The process dies before it sends the n-th request, or after that was done; 0: never."""
 
     def __init__(self, n: int = 0, when: str = "before") -> None:
@@ -35,7 +35,17 @@ class Dying(Wire):
         self.n, self.when, self.count = n, when, 0
         self._counting = threading.Lock()
 
-    def open(self, method: str, url: str, *, headers: Mapping[str, str], what: str, body: Body = None) -> Response:
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        what: str,
+        body: Body = None,
+        read: float | None = None,
+        stranger: str = "",
+    ) -> Response:
         with self._counting:
             self.count += 1
             mine = self.count == self.n
@@ -60,8 +70,9 @@ class World:
         for server in self.targets:
             server.referrers_api = False
 
-    def run(self, wire: Wire) -> list[Report]:
-        way = OciRegistry(OciHttp(wire, {}.get, power="pull,push", attempts=2, sleep=lambda seconds: None))
+    def run(self, wire: HttpClient) -> list[Report]:
+        auth = OciAuth(wire, {}.get, power="pull,push")
+        way = OciRegistry(RegistryClient(wire, auth, attempts=2, sleep=lambda seconds: None))
         places = {repository_at(server.host, NAME): None for server in self.targets}
         service = CopyImages(way, way, lambda: math.inf, Watch())
         try:
@@ -116,14 +127,14 @@ def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
             lacking = {str(d) for built in (BUILT, *ABOUT) for d in built.blobs}
             lacking = {d for d in lacking if any(d not in server.repo(NAME).blobs for server in world.targets)}
             world.source.requests.clear()
-            assert all(report.ok for report in world.run(Wire())), n
+            assert all(report.ok for report in world.run(HttpClient())), n
             assert all(world.whole(server) for server in world.targets), n
             read = [path.rpartition("/")[2] for method, path in world.source.requests if "/blobs/" in path]
             assert len(read) == len(set(read))
             assert set(read) <= lacking
             for server in world.targets:
                 server.requests.clear()
-            assert all(report.ok for report in world.run(Wire()))
+            assert all(report.ok for report in world.run(HttpClient()))
             assert not [r for server in world.targets for r in server.requests if r[0] in ("POST", "PUT", "PATCH")]
     assert deaths > counted.count * 0.9
 
@@ -131,12 +142,12 @@ def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
 def test_a_referrer_that_no_list_names_is_entered_by_the_next_copy(world: World) -> None:
     for server in world.targets:
         server.on("PUT", f"/manifests/sha256-{BUILT.digest.hex}", Trouble(status=503), times=9)
-    assert not any(report.ok for report in world.run(Wire()))
+    assert not any(report.ok for report in world.run(HttpClient()))
     for server in world.targets:
         server.rules.clear()
         assert (
             str(ABOUT[0].digest) in server.repo(NAME).manifests or str(ABOUT[1].digest) in server.repo(NAME).manifests
         )
         assert world.listed(server) == []
-    assert all(report.ok for report in world.run(Wire()))
+    assert all(report.ok for report in world.run(HttpClient()))
     assert all(world.whole(server) for server in world.targets)

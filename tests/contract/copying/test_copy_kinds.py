@@ -9,9 +9,10 @@ import pytest
 
 from support.images.builders import Built, attestation, foreign_layer, image, index, layer, referrer, sbom, signature
 from support.servers.oci import OciServer, Trouble, oci_server
-from tallyman.adapters.http.client import Wire
+from tallyman.adapters.http.client import HttpClient
+from tallyman.adapters.oci.auth import OciAuth
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
-from tallyman.adapters.oci.requests import OciHttp
 from tallyman.domain.locations import repository_at
 from tallyman.services.copying.stage import Staged, family, stage
 
@@ -27,8 +28,8 @@ def servers() -> Iterator[list[OciServer]]:
 
 
 def copied(servers: list[OciServer], built: Built) -> list[Staged]:
-    wire = Wire()
-    way = OciRegistry(OciHttp(wire, {}.get, power="pull,push", attempts=1))
+    wire = HttpClient()
+    way = OciRegistry(RegistryClient(wire, OciAuth(wire, {}.get, power="pull,push"), attempts=1))
     origin, *places = (repository_at(server.host, NAME) for server in servers[:3])
     try:
         done = stage(way, origin, way, places, family(way, origin, built.digest), deadline=lambda: math.inf)

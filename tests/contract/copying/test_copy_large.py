@@ -14,8 +14,7 @@ from support.images.builders import big_layer, image
 from support.servers.copy_cli import holding
 from support.servers.ecr import PROD, Served
 from support.servers.oci import OciServer, Trouble
-from tallyman_cli.copy import large_uploads
-from tallyman_cli.copy import transports as copy_ways
+from tallyman_cli.copy import large_uploads, transports
 from tallyman_cli.copy.copy import run
 
 MIB = 1024 * 1024
@@ -23,8 +22,8 @@ LAYER = big_layer(7 * MIB + 5)
 BUILT = image(LAYER)
 SIZE = len(LAYER.raw)
 PROGRAM = (
-    "import sys; from tallyman_cli import copy_ways, large_uploads; from tallyman_cli.copy.copy import run; "
-    f"copy_ways.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
+    "import sys; from tallyman_cli.copy import large_uploads, transports; from tallyman_cli.copy.copy import run; "
+    f"transports.LARGE = {MIB}; large_uploads.PART = {2 * MIB}; sys.exit(run(sys.argv[1:]))"
 )
 
 source = holding(BUILT)
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mebibyte is large already."""
-    monkeypatch.setattr(copy_ways, "LARGE", MIB)
+    monkeypatch.setattr(transports, "LARGE", MIB)
     monkeypatch.setattr(large_uploads, "PART", 2 * MIB)
 
 
@@ -171,7 +170,7 @@ def test_a_killed_run_to_ecr_is_gone_on_with_too(
     big = image(big_layer(20 * MIB))
     source.push("team/app", big, "big")
     ecr.create(PROD, "team/app")
-    monkeypatch.setattr(copy_ways, "LARGE", 10 * MIB)
+    monkeypatch.setattr(transports, "LARGE", 10 * MIB)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     words = [f"{source.host}/team/app:big", f"{PROD.host}/team/app"]
     crash = (

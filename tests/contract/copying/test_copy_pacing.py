@@ -8,9 +8,10 @@ import pytest
 from support.images.builders import DEV, PROD, PROD_SA, image
 from support.servers.scripted import Reply, Scripted, scripted
 from tallyman.adapters.ecr import target as ecr_target
-from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.auth import EcrAuth
 from tallyman.adapters.ecr.target import EcrTarget
-from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http.client import HttpClient
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.names import Registry
 from tallyman.settings import Settings
@@ -57,7 +58,7 @@ def test_each_manifest_waits_for_its_turn_in_its_registry(script: Scripted, monk
     budgets = Budgets(script)
     monkeypatch.setattr(ecr_target, "Pace", budgets)
     clients: Any = Account(script)
-    target = EcrTarget(clients, RegistryHttp(clients, Http(), "push"), put_rate=1.25)
+    target = EcrTarget(clients, RegistryClient(HttpClient(), EcrAuth(clients, "push")), put_rate=1.25)
     script.replies += [Reply(201)] * 4
     for place in (PROD, PROD, PROD_SA, PROD):
         target.put_manifest(place, image("a").root)

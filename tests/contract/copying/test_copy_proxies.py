@@ -15,8 +15,8 @@ from support.images.builders import big_layer, image, index
 from support.servers.copy_cli import copied, holds
 from support.servers.oci import OciServer, oci_server
 from support.servers.secured import ProxyServer, certify, proxying
-from tallyman.adapters.http import connections
-from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http import client as wire
+from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.http.proxies import Proxy
 from tallyman_cli.copy.copy import run
 
@@ -45,7 +45,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     context = certify(tmp_path, FROM, TO.partition(":")[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr(connections, "_contexts", [])
+    wire.tls.cache_clear()
     for name in list(os.environ):
         if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
             monkeypatch.delenv(name)
@@ -149,12 +149,13 @@ def test_a_proxy_that_can_not_be_used_is_bad_input(
 def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: World, tmp_path: Path) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
     way = {"https": Proxy("127.0.0.1", world.proxy.port, world.proxy.login)}
-    http = Http(ca_bundle=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
+    http = HttpClient(ca_file=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
     path = "/v2/team/app/manifests/v1"
     answer = http.open("GET", f"https://{FROM}{path}", headers={}, what="read")
-    assert answer.read() == BUILT.raw
+    assert answer.all(1_000_000) == BUILT.raw
     answer = http.open("GET", f"http://{world.own.host}{path}", headers={}, what="read")
     assert answer.status == 404
+    answer.close()
     assert world.proxy.asked == [("CONNECT", f"{FROM}:443")]
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from support.images.builders import Built, big_layer, image, index, multi_arch, sbom, signature
 from support.servers.oci import OciServer, Trouble, oci_server
-from tallyman.adapters.http.client import Wire
-from tallyman.adapters.oci.auth import Login
+from tallyman.adapters.http.client import HttpClient
+from tallyman.adapters.oci.auth import Login, OciAuth
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
-from tallyman.adapters.oci.requests import OciHttp
 from tallyman.domain.locations import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
@@ -29,12 +29,12 @@ class World:
         self.source, self.target, self.other = (stack.enter_context(oci_server()) for _ in range(3))
         self.slept: list[float] = []
         self.logins: dict[str, Login] = {}
-        self.wire = Wire(read=10)
+        self.wire = HttpClient(read=10)
         stack.callback(self.wire.close)
 
     def way(self, power: str = "pull", attempts: int = 3) -> OciRegistry:
-        http = OciHttp(self.wire, self.logins.get, power=power, attempts=attempts, sleep=self.slept.append)
-        return OciRegistry(http)
+        auth = OciAuth(self.wire, lambda repository: self.logins.get(repository.registry.host), power=power)
+        return OciRegistry(RegistryClient(self.wire, auth, attempts=attempts, sleep=self.slept.append))
 
     def copy(self, built: Built, *targets: OciServer, **more: Any) -> list[Staged | TallymanError]:
         origin = repository_at(self.source.host, NAME)

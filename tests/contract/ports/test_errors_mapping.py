@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from email.message import Message
 from typing import Any
 
 import botocore.exceptions as boto
@@ -219,7 +220,7 @@ def test_the_cause_is_kept() -> None:
 @pytest.mark.parametrize("code", sorted(REGISTRY_CODES))
 def test_a_code_of_the_registry_becomes_the_error_that_the_table_says(code: str) -> None:
     body = f'{{"errors": [{{"code": "{code}", "message": "words", "detail": null}}]}}'.encode()
-    found = Answer(400, {}, body).error(WHAT)
+    found = Answer(400, Message(), body).error(WHAT)
     assert type(found) is REGISTRY_CODES[code]
     assert str(found) == f"{WHAT}: words ({code})"
 
@@ -229,14 +230,17 @@ def test_a_code_of_the_registry_becomes_the_error_that_the_table_says(code: str)
     [b"", b"null", b"[]", b"{}", b'{"errors": []}', b'{"errors": [1]}', b'{"errors": [{}]}', b"\xff\xfe", b"<html>"],
 )
 def test_an_answer_that_is_no_error_of_oci_is_judged_by_its_status(body: bytes) -> None:
-    assert type(Answer(403, {}, body).error(WHAT)) is NotAllowed
-    assert type(Answer(500, {}, body).error(WHAT)) is Unreachable
-    assert type(Answer(200, {}, body).error(WHAT)) is Refused
+    assert type(Answer(403, Message(), body).error(WHAT)) is NotAllowed
+    assert type(Answer(500, Message(), body).error(WHAT)) is Unreachable
+    assert type(Answer(200, Message(), body).error(WHAT)) is Refused
 
 
 @pytest.mark.parametrize(("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
 def test_throttled_says_for_how_long(header: str | None, after: float | None) -> None:
-    found = Answer(429, {"Retry-After": header} if header else {}, b"").error(WHAT)
+    headers = Message()
+    if header:
+        headers["Retry-After"] = header
+    found = Answer(429, headers, b"").error(WHAT)
     assert isinstance(found, Throttled)
     assert found.after == after
 

@@ -13,7 +13,7 @@ from support.images.builders import DEV, NOON, digest_of, image
 from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.ecr.view import EcrView
-from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http.client import HttpClient
 from tallyman.domain.images.details import Finding, RepositorySettings
 from tallyman.domain.images.manifest import MANIFEST_TYPES
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
@@ -38,7 +38,7 @@ class Stubbed:
     @property
     def source(self) -> EcrSource:
         clients: Any = self
-        return EcrSource(clients, Http())
+        return EcrSource(clients, HttpClient())
 
     @property
     def view(self) -> EcrView:

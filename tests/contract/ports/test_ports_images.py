@@ -23,11 +23,12 @@ from support.images.builders import (
     signature,
 )
 from support.servers.ecr import Clock, Served, serve
-from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.auth import EcrAuth
 from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.ecr.view import EcrView
-from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.http.client import HttpClient
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
@@ -82,11 +83,11 @@ def ecr(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ecr]:
         return
     with serve(tmp_path, (DEV.registry, PROD.registry), blob_mounting=True) as served:
         clients: Any = ServedClients(served)
-        http = Http()
+        http = HttpClient()
         made = Ecr(
             EcrSource(clients, http),
             EcrView(clients),
-            EcrTarget(clients, RegistryHttp(clients, http, "push"), put_rate=0),
+            EcrTarget(clients, RegistryClient(http, EcrAuth(clients, "push"), attempts=3), put_rate=0),
         )
         made.create()
         yield made

@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError
 
 from support.images.builders import DEV, PROD, digest_of, image
 from support.servers.scripted import Reply, Scripted, oci, scripted
-from tallyman.adapters.ecr.registry_http import RegistryHttp
+from tallyman.adapters.ecr.auth import EcrAuth
 from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.ecr.target import EcrTarget
+from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.http.pacing import Pace
-from tallyman.adapters.http.pooled import Http
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.names import Registry
 from tallyman.errors import (
     BadManifest,
@@ -63,12 +64,13 @@ class World:
 
     def target(self, attempts: int = 1) -> EcrTarget:
         clients: Any = self
-        http = RegistryHttp(clients, Http(), "push", attempts=attempts, clock=lambda: self.now, sleep=self.slept.append)
-        return EcrTarget(clients, http, put_rate=0)
+        auth = EcrAuth(clients, "push", clock=lambda: self.now)
+        client = RegistryClient(HttpClient(), auth, attempts=attempts, longest=5, sleep=self.slept.append)
+        return EcrTarget(clients, client, put_rate=0)
 
     def source(self) -> EcrSource:
         clients: Any = self
-        return EcrSource(clients, Http())
+        return EcrSource(clients, HttpClient())
 
     def sent_tokens(self) -> list[str | None]:
         return [a.headers.get("Authorization") for a in self.script.asked]
@@ -146,7 +148,8 @@ def test_the_token_is_in_no_message_log_or_representation(world: World, caplog: 
     target = world.target()
     world.script.default = Reply(201)
     target.put_manifest(DEV, ROOT)
-    tokens = target._registry._tokens
+    auth: Any = target._writer._client._auth
+    tokens = auth._tokens
     assert len(tokens) == 1
     world.script.replies += [Reply(200, b"right")]
     with caplog.at_level(logging.DEBUG):
@@ -454,19 +457,18 @@ def test_a_blob_without_address_is_an_error_of_its_kind(world: World) -> None:
 
 
 def test_a_slow_receiver_has_more_time_than_a_connection_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """urllib3 keeps a socket's time limit for connecting until the body is sent."""
-    target, limits = world.target(), list[tuple[str, float, float]]()
-    pool = target._registry._http._pool
-    request = pool.request
+    target, limits = world.target(), list[tuple[str, float | None]]()
+    http: Any = target._writer._client._http
+    opened = http.open
 
     def watched(method: str, url: str, **more: Any) -> Any:
-        limits.append((method, more["timeout"].connect_timeout, more["timeout"].read_timeout))
-        return request(method, url, **more)
+        limits.append((method, more["read"]))
+        return opened(method, url, **more)
 
-    monkeypatch.setattr(pool, "request", watched)
+    monkeypatch.setattr(http, "open", watched)
     world.script.replies += [accepted(world), Reply(201)]
     target.upload(DEV, RIGHT, 5, [b"right"])
-    assert limits == [("POST", 3.0, 20.0), ("PUT", 120.0, 120.0)]
+    assert limits == [("POST", 60.0), ("PUT", 120.0)]
 
 
 # --- pacing

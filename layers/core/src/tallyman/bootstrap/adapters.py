@@ -29,6 +29,7 @@ from tallyman.settings import Settings
 
 if TYPE_CHECKING:
     from tallyman.adapters.ecr.lifecycle import EcrLifecycle
+    from tallyman.adapters.http.client import HttpClient
 
 
 def now() -> datetime:
@@ -79,11 +80,17 @@ class Adapters:
         return BusAnnouncements(self.clients.later("events"), self.settings.require("bus"))
 
     @cached_property
+    def _http(self) -> "HttpClient":
+        from tallyman.adapters.aws.clients import certificates
+        from tallyman.adapters.http.client import HttpClient
+
+        return HttpClient(connect=3.0, ca_file=certificates())
+
+    @cached_property
     def source(self) -> ImageSource:
         from tallyman.adapters.ecr.source import EcrSource
-        from tallyman.adapters.http.pooled import Http
 
-        return EcrSource(self.clients, Http())
+        return EcrSource(self.clients, self._http)
 
     @cached_property
     def view(self) -> RegistryView:
@@ -93,12 +100,13 @@ class Adapters:
 
     @cached_property
     def target(self) -> ImageTarget:
-        from tallyman.adapters.ecr.registry_http import RegistryHttp
+        from tallyman.adapters.ecr.auth import EcrAuth
         from tallyman.adapters.ecr.target import EcrTarget
-        from tallyman.adapters.http.pooled import Http
+        from tallyman.adapters.oci.client import RegistryClient
 
         rate = self.settings.put_rate / self.settings.promote_concurrency
-        return EcrTarget(self.clients, RegistryHttp(self.clients, Http(), "push"), rate)
+        client = RegistryClient(self._http, EcrAuth(self.clients, "push"), attempts=3, longest=5.0, patience=20.0)
+        return EcrTarget(self.clients, client, rate)
 
     @cached_property
     def layer_uploads(self) -> LayerUploads:

@@ -1,12 +1,20 @@
 """What copying needs of a registry, an ECR or any other. Little is imported here: the start of `tallyman copy` is made
 of imports."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
+
+
+class Listing(list[Descriptor]):
+    """Descriptors that a registry lists. `odd`: entries that can't be used, by what they call themselves, with why."""
+
+    def __init__(self, found: Iterable[Descriptor] = (), odd: Mapping[str, str] | None = None) -> None:
+        super().__init__(found)
+        self.odd: dict[str, str] = dict(odd or {})
 
 
 class BlobStream(Protocol):
@@ -33,7 +41,7 @@ class Origin(Protocol):
         """The blob's bytes from `start` on."""
 
     def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
-        """What points at the subject (signatures, SBOMs, attestations)."""
+        """What points at the subject (signatures, SBOMs, attestations): a `Listing` where an entry could be odd."""
 
 
 class Destination(Protocol):

@@ -33,6 +33,13 @@ POOL = 32
 """Connections kept a client: more than the threads that a copy uses."""
 
 
+def certificates() -> str:
+    """The file of certificates that botocore trusts, for what ECR keeps at other addresses than its API's."""
+    from botocore.httpsession import get_cert_path
+
+    return str(get_cert_path(True))
+
+
 class Clients:
     """The clients of one process; safe to share between threads.
 

@@ -1,4 +1,4 @@
-"""Foreign errors become tallyman's: the one table of what AWS, botocore and urllib3 raise."""
+"""Foreign errors become tallyman's: the one table of what AWS, botocore and its urllib3 raise."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +77,7 @@ def _host_only(error: BotoCoreError) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turns what botocore and urllib3 raise inside into tallyman's errors; everything else passes."""
+    """Turns what botocore and its urllib3 raise inside into tallyman's errors; everything else passes."""
     try:
         yield
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:

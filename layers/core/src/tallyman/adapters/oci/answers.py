@@ -1,10 +1,10 @@
 """What a registry's answers mean: OCI's error codes, with ECR's habits."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import field
+from email.message import Message
 
 from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.domain.images.documents import loads
 from tallyman.errors import (
     BadInput,
     BadManifest,
@@ -45,7 +45,7 @@ class Answer:
     """A whole answer, read to its end."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes = field(repr=False)
     url: str = field(default="", repr=False)
 
@@ -75,15 +75,10 @@ class Answer:
 
     def _error(self) -> dict[str, str]:
         try:
-            first = json.loads(self.body)["errors"][0]
+            first = loads(self.body)["errors"][0]
             return {k: str(v) for k, v in first.items() if v is not None}
         except (ValueError, LookupError, TypeError, AttributeError):
             return {}
-
-
-def is_expired(answer: Answer) -> bool:
-    """Whether another token may help: 401, or a 403 that says that this one has expired."""
-    return answer.status == 401 or (answer.status == 403 and "expired" in answer.message)
 
 
 def _seconds(text: str | None) -> float | None:

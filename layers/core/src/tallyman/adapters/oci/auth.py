@@ -1,22 +1,27 @@
 """Who we are at a registry that is no ECR: Basic, or Bearer tokens as Docker's token protocol hands them out."""
 
 import binascii
-import json
-import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import field
 from urllib.parse import urlencode, urlsplit
 
 from tallyman.adapters.errors.statuses import kind_of_status
-from tallyman.adapters.http.client import Wire
-from tallyman.errors import NotAllowed, Throttled, Unreachable
+from tallyman.adapters.http.client import HttpClient, origin
+from tallyman.adapters.http.headers import challenges
+from tallyman.adapters.oci.answers import Answer
+from tallyman.domain.images.documents import loads
+from tallyman.domain.names import Repository
+from tallyman.errors import NotAllowed, Refused, Throttled, Unreachable
 from tallyman.values import value
 
-_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,]*))')
 _MOST = 1024 * 1024
 _CLIENT = "tallyman"
+_ALIASES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts that are spoken to without TLS."""
 
 
 @value
@@ -33,8 +38,8 @@ class Login:
         return "Basic " + binascii.b2a_base64(f"{self.user}:{self.password}".encode(), newline=False).decode()
 
 
-Logins = Callable[[str], Login | None]
-"""By the registry's host as written; None: nobody in particular."""
+Logins = Callable[[Repository], Login | None]
+"""None: nobody in particular."""
 
 
 @value
@@ -44,48 +49,84 @@ class _Token:
 
 
 class OciAuth:
-    """The Authorization header for each registry, repository and kind of access; safe to share between threads."""
+    """`Auth` for registries at any host; safe to share between threads."""
 
-    def __init__(self, wire: Wire, logins: Logins, clock: Callable[[], float] = time.monotonic) -> None:
-        self._wire, self._logins, self._clock = wire, logins, clock
-        self._tokens: dict[tuple[str, str], _Token] = {}
+    def __init__(
+        self,
+        http: HttpClient,
+        logins: Logins,
+        *,
+        power: str,
+        plain: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`power`: the access that is asked for, `pull` or `pull,push`. `plain`: hosts that speak no TLS, besides
+        those of this machine."""
+        self._http, self._logins, self._power, self._plain, self._clock = http, logins, power, plain, clock
+        self._tokens: dict[Repository, _Token] = {}
         self._lock = threading.Lock()
         self._asking = threading.Lock()
 
-    def header(self, host: str, scope: str) -> str | None:
-        """What to send now; None: nothing was asked for yet."""
+    def base(self, repository: Repository) -> str:
+        host = repository.registry.host
+        return f"{'http' if unsecured(host, self._plain) else 'https'}://{_ALIASES.get(host, host)}"
+
+    def header(self, repository: Repository) -> str | None:
         with self._lock:
-            token = self._tokens.get((host, scope)) or self._tokens.get((host, ""))
+            token = self._tokens.get(repository)
         return token.header if token and self._clock() < token.until else None
 
-    def answer(self, host: str, scope: str, challenge: str, used: str | None, what: str) -> str:
-        """A new header after a 401 with this challenge. NotAllowed where the one used was as new as can be."""
+    def renew(self, repository: Repository, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
+        """Bearer where it is offered, else Basic; Basic too where there is no token to be had, or it was refused."""
+        if answer.status != 401:
+            return None
         with self._asking:  # one asks, the others take its answer
-            now = self.header(host, scope)
+            now = self.header(repository)
             if now is not None and now != used:
                 return now
-            kind, _, rest = challenge.partition(" ")
-            parameters = {m[1].lower(): m[2] or m[3] or "" for m in _PARAMETER.finditer(rest)}
-            login = self._logins(host)
-            if kind.lower() == "bearer" and parameters.get("realm"):
-                token, covers = self._bearer(host, parameters, scope, login, what), scope
-            elif kind.lower() == "basic" and login and login.basic != used:
-                token, covers = _Token(login.basic, float("inf")), ""
-            else:
-                raise NotAllowed(
-                    f"{what}: {host} wants "
-                    + ("other credentials than Docker's configuration has" if login else "credentials: docker login")
-                )
+            offered: dict[str, dict[str, str]] = {}
+            for scheme, parameters in challenges(answer.headers.get_all("WWW-Authenticate") or []):
+                offered.setdefault(scheme, parameters)
+            login = self._logins(repository)
+            token = self._token(repository, offered, login, used, what, again)
+            if token is None and (again or not offered):
+                return None
+            if token is None:
+                host = repository.registry.host
+                wanted = "other credentials than Docker's configuration has" if login else "credentials: docker login"
+                raise NotAllowed(f"{what}: {host} wants {wanted}")
             with self._lock:
-                self._tokens[host, covers] = token
+                self._tokens[repository] = token
             return token.header
 
-    def _bearer(self, host: str, given: dict[str, str], scope: str, login: Login | None, what: str) -> _Token:
-        realm = given["realm"]
-        parts = urlsplit(realm)
+    def _token(
+        self,
+        repository: Repository,
+        offered: dict[str, dict[str, str]],
+        login: Login | None,
+        used: str | None,
+        what: str,
+        again: bool,
+    ) -> _Token | None:
+        problem: Refused | None = None
+        if offered.get("bearer", {}).get("realm") and not again:
+            try:
+                return self._bearer(repository, offered["bearer"], login, what)
+            except Refused as error:
+                problem = error
+        if "basic" in offered and login and not login.refresh and login.basic != used:
+            return _Token(login.basic, float("inf"))
+        if problem:
+            raise problem
+        return None
+
+    def _bearer(self, repository: Repository, given: dict[str, str], login: Login | None, what: str) -> _Token:
+        realm, host = given["realm"], repository.registry.host
+        parts, ours = urlsplit(realm), origin(self.base(repository))[1]
         if parts.scheme not in ("https", "http") or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
             raise NotAllowed(f"{what}: {host} sends us for a token to {realm}, which is not encrypted: refused")
-        asked = {"service": given.get("service", ""), "scope": given.get("scope") or scope}
+        scope = given.get("scope") or f"repository:{repository.name}:{self._power}"
+        asked = {"service": given.get("service", ""), "scope": scope}
         headers = {"Accept": "application/json"}
         if login and login.refresh:
             form = {**asked, "grant_type": "refresh_token", "refresh_token": login.refresh, "client_id": _CLIENT}
@@ -95,17 +136,18 @@ class OciAuth:
             if login:
                 headers["Authorization"] = login.basic
             method, url, body = "GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}", None
+        stranger = "" if parts.hostname == ours else ours
         try:
-            response = self._wire.open(method, url, headers=headers, what=what, body=body)
+            response = self._http.open(method, url, headers=headers, what=what, body=body, stranger=stranger)
             raw = response.all(_MOST)
         except OSError as error:
             raise Unreachable(f"{what}: no token from {parts.hostname}") from error
         if response.status != 200:
             kind = kind_of_status(response.status)
-            text = f"{what}: {parts.hostname} gives no token for {asked['scope']} ({response.status})"
+            text = f"{what}: {parts.hostname} gives no token for {scope} ({response.status})"
             raise Throttled(text) if kind is Throttled else kind(text)
         try:
-            document = json.loads(raw)
+            document = loads(raw)
             value = document.get("token") or document["access_token"]
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -113,5 +155,6 @@ class OciAuth:
         return _Token(f"Bearer {value}", self._clock() + max(seconds - 10, 5))
 
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Hosts that are spoken to without TLS."""
+def unsecured(host: str, plain: Collection[str]) -> bool:
+    """Whether no TLS is spoken to `host[:port]`: it is one of `plain`, or of this machine."""
+    return host in plain or urlsplit(f"//{host}").hostname in LOOPBACK

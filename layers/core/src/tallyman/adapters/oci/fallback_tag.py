@@ -3,22 +3,30 @@
 import json
 from typing import Any
 
+from tallyman.domain.images.documents import load_object, loads, show
 from tallyman.domain.images.manifest import OCI_INDEX, Descriptor, Manifest
-from tallyman.domain.names import Digest
-from tallyman.errors import BadManifest
+from tallyman.errors import BadManifest, Refused
+from tallyman.ports.copying import Listing
 
 
-def tag_of(subject: Digest) -> str:
-    """The tag at which the referrers of a subject are listed."""
-    return f"sha256-{subject.hex}"
-
-
-def descriptors(raw: bytes) -> list[Descriptor]:
-    """What an index of referrers lists; nothing where it is damaged: a bad list must not stop the image."""
-    try:
-        return list(Manifest.parse(raw, OCI_INDEX).children)
-    except BadManifest:
-        return []
+def descriptors(raw: bytes, what: str) -> Listing:
+    """What a list of referrers holds. An entry that is odd is passed over and named, a list that can't be read is named
+    `what`: neither stops the image. BadManifest: it is no list at all."""
+    document = load_object(raw, what)
+    entries = document.get("manifests")
+    if entries is None:
+        entries = []
+    if not isinstance(entries, list):
+        raise BadManifest(f"{what}: manifests: expected a list of descriptors")
+    found = Listing()
+    for number, entry in enumerate(entries):
+        try:
+            found.append(Descriptor.parse(entry, "entry"))
+        except BadManifest as error:
+            name = entry.get("digest") if isinstance(entry, dict) else None
+            called = name if isinstance(name, str) and name.isprintable() and len(name) < 200 else show(name)
+            found.odd[called if called not in found.odd and name else f"{what}[{number}]"] = str(error)
+    return found
 
 
 def listed(manifest: Manifest) -> dict[str, Any]:
@@ -36,9 +44,14 @@ def listed(manifest: Manifest) -> dict[str, Any]:
 
 
 def merged(now: bytes | None, entry: dict[str, Any]) -> bytes:
-    """The index with one more entry."""
-    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    """The index with one more entry; entries that we can't read stay as they are. Refused: it can't be read at all,
+    and whatever it holds is not to be lost."""
+    document: Any = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
     if now:
-        document = json.loads(now)
-    document["manifests"] = [*document["manifests"], entry]
+        try:
+            document = loads(now)
+            document["manifests"] = [*(document.get("manifests") or ())]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Refused(f"the list of referrers there can't be read, and is not to be overwritten: {error}") from None
+    document["manifests"].append(entry)
     return json.dumps(document, separators=(",", ":")).encode()

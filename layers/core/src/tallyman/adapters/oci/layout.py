@@ -1,7 +1,9 @@
 """An OCI layout in a folder (image specification 1.1): reading and writing images as files.
 
 A blob is written beside its place and moved there when its digest is right, `index.json` likewise: whoever reads
-meanwhile, or after a crash, finds whole files. Tags are `org.opencontainers.image.ref.name` in `index.json`.
+meanwhile, or after a crash, finds whole files. Tags are `org.opencontainers.image.ref.name` in `index.json`: a tag
+alone, or a full name such as skopeo and podman write (layout_index.py). `index.json` is parsed once for each of its
+versions, and each manifest that it names is read once for its subject.
 """
 
 import fcntl
@@ -15,15 +17,16 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from tallyman.adapters.http.connections import PIECE
+from tallyman.adapters.http.client import PIECE
 from tallyman.adapters.oci.fallback_tag import listed
+from tallyman.adapters.oci.layout_index import REF_NAME, LayoutIndex, name_of
+from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from tallyman.domain.locations import layout_path
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import BadManifest, BadName, DigestMismatch, NotFound, Refused, Unreachable
-from tallyman.ports.copying import BlobStream
+from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Unreachable
+from tallyman.ports.copying import BlobStream, Listing
 
-_NAME = "org.opencontainers.image.ref.name"
 _LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -32,33 +35,28 @@ class OciLayout:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._indexes: dict[Repository, tuple[object, LayoutIndex]] = {}
+        self._subjects: dict[tuple[Repository, Digest], Digest | None] = {}
 
     # --- Origin
 
     def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
         index = self._index(repository)
-        types = {d.get("digest"): d.get("mediaType") for d in index}
         found: dict[str, Manifest] = {}
         for reference in dict.fromkeys(references):
-            digest = reference if reference.startswith("sha256:") else _tagged(index, reference)
+            digest = Digest.parse(reference) if ":" in reference else index.tagged(reference)
             raw = self._read(repository, digest) if digest else None
-            if raw is not None:
-                found[reference] = Manifest(raw, types.get(digest) or _media_type(raw))
+            if digest and raw is not None:
+                found[reference] = Manifest(raw, index.types.get(digest) or _media_type(raw))
         return found
 
     def tags(self, repository: Repository) -> dict[str, Digest]:
-        """All tags, and what each points to."""
-        return {
-            str(d["annotations"][_NAME]): _digest(repository, d)
-            for d in self._index(repository)
-            if (d.get("annotations") or {}).get(_NAME)
-        }
+        """All tags, and what each points to. NotFound: there is no layout."""
+        return dict(self._there(repository).tags)
 
-    def untagged(self, repository: Repository) -> list[Digest]:
-        """Images of `index.json` that have no tag and point at no other."""
-        untagged = [d for d in self._index(repository) if not (d.get("annotations") or {}).get(_NAME)]
-        found = [_digest(repository, d) for d in untagged]
-        return [d for d in found if not self._subject(repository, d)]
+    def odd_tags(self, repository: Repository) -> dict[str, str]:
+        """Names in `index.json` that are no tags, or several images', with why."""
+        return dict(self._index(repository).odd)
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
         return {digest for digest in digests if not self._path(repository, digest).exists()}
@@ -75,15 +73,17 @@ class OciLayout:
         with file:
             yield _File(file, os.fstat(file.fileno()).st_size, start)
 
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
-        """Those of `index.json`'s manifests that point at the subject. Reads each of them: layouts are small."""
-        found = []
-        for entry in self._index(repository):
-            digest = _digest(repository, entry)
-            if self._subject(repository, digest) == subject:
-                raw = self._read(repository, digest) or b""
-                found.append(Descriptor(str(entry.get("mediaType", "")), digest, len(raw)))
-        return found
+    def referrers(self, repository: Repository, subject: Digest) -> Listing:
+        """Those of `index.json`'s manifests that point at the subject."""
+        index = self._index(repository)
+        with self._lock:
+            if index.pointing is None:
+                index.pointing = {}
+                for digest, media_type in index.types.items():
+                    if pointed := self._subject(repository, digest):
+                        size = self._path(repository, digest).stat().st_size
+                        index.pointing.setdefault(pointed, []).append(Descriptor(media_type, digest, size))
+        return Listing(index.pointing.get(subject, ()))
 
     # --- Destination
 
@@ -115,52 +115,69 @@ class OciLayout:
         _write(self._path(repository, manifest.digest), [manifest.raw])
         with self._locked(repository):
             index = self._index(repository)
+            if not tag and manifest.digest in index.types:
+                return
             entry = listed(manifest)
             entry.pop("annotations", None)
+            gone = {c.digest for c in manifest.children}
             if tag:
-                entry["annotations"] = {_NAME: tag}
-                index = [d for d in index if (d.get("annotations") or {}).get(_NAME) != tag]
-                index = [d for d in index if d.get("digest") != manifest.digest or d.get("annotations")]
-            elif any(d.get("digest") == manifest.digest for d in index):
-                return
-            children = {c.digest for c in manifest.children}
-            index = [d for d in index if d.get("digest") not in children or d.get("annotations")]
-            document = {"schemaVersion": 2, "manifests": [*index, entry]}
+                entry["annotations"] = {REF_NAME: tag}
+                gone.add(manifest.digest)
+            kept = [d for d in index.entries if name_of(d) != tag or not tag]
+            kept = [d for d in kept if d.get("digest") not in gone or d.get("annotations")]
             path = Path(layout_path(repository))
-            _write(path / "oci-layout", [_LAYOUT.encode()])
-            _write(path / "index.json", [json.dumps(document, indent=2).encode()])
+            if not (path / "oci-layout").exists():
+                _write(path / "oci-layout", [_LAYOUT.encode()])
+            document = {"schemaVersion": 2, "manifests": [*kept, entry]}
+            _write(path / "index.json", [json.dumps(document).encode()])
+            self._indexes[repository] = _version(path / "index.json"), LayoutIndex.of([*kept, entry])
 
     def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
         """Those that `index.json` does not name."""
-        named = {entry.get("digest") for entry in self._index(repository)}
+        named = self._index(repository).types
         return {m.digest for m in manifests if m.digest not in named}
 
     # --- how
 
-    def _index(self, repository: Repository) -> list[dict[str, Any]]:
-        """`index.json`'s entries; none where there is no layout yet."""
+    def _there(self, repository: Repository) -> LayoutIndex:
+        if _version(Path(layout_path(repository)) / "index.json") is None:
+            raise NotFound(f"{repository}: there is no OCI layout (no index.json)")
+        return self._index(repository)
+
+    def _index(self, repository: Repository) -> LayoutIndex:
+        """`index.json` as it stands there now; empty where there is no layout yet."""
         path = Path(layout_path(repository)) / "index.json"
+        version = _version(path)
+        known, index = self._indexes.get(repository, (None, LayoutIndex.of([])))
+        if version is None or version == known:
+            return index if version else LayoutIndex.of([])
         try:
-            document = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return []
+            document = loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise Refused(f"{path} can't be read: {error}") from error
         entries = document.get("manifests") if isinstance(document, dict) else None
         if not isinstance(entries, list) or not all(isinstance(d, dict) for d in entries):
             raise BadManifest(f"{path}: manifests: expected a list of descriptors")
-        return entries
+        index = LayoutIndex.of(entries)
+        self._indexes[repository] = version, index
+        return index
 
     def _subject(self, repository: Repository, digest: Digest) -> Digest | None:
-        raw = self._read(repository, digest)
-        try:
-            found = Manifest.parse(raw) if raw else None
-        except BadManifest:
-            return None
-        return found.subject.digest if found and found.subject else None
+        """What a manifest points at; read once, since the bytes of a digest stay the same."""
+        key = repository, digest
+        if key not in self._subjects:
+            raw = self._read(repository, digest)
+            try:
+                found = Manifest.parse(raw).subject if raw else None
+            except BadManifest:
+                found = None
+            if raw is None:
+                return None
+            self._subjects[key] = found.digest if found else None
+        return self._subjects[key]
 
-    def _read(self, repository: Repository, digest: str) -> bytes | None:
-        path = self._path(repository, Digest.parse(digest))
+    def _read(self, repository: Repository, digest: Digest) -> bytes | None:
+        path = self._path(repository, digest)
         try:
             with path.open("rb") as file:
                 return file.read(MAX_MANIFEST_BYTES + 1)
@@ -216,18 +233,15 @@ def _write(path: Path, chunks: Iterable[bytes], check: Any = lambda: None) -> No
         raise Refused(f"write {path}: {error.strerror or error}") from error
 
 
-def _tagged(index: list[dict[str, Any]], tag: str) -> str | None:
-    for entry in index:
-        if (entry.get("annotations") or {}).get(_NAME) == tag:
-            return str(entry.get("digest"))
-    return None
-
-
-def _digest(repository: Repository, entry: dict[str, Any]) -> Digest:
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Another one whenever the file was written; None: there is none."""
     try:
-        return Digest.parse(entry.get("digest"))
-    except BadName as error:
-        raise BadManifest(f"{repository}: index.json: {error}") from None
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Refused(f"read {path}: {error.strerror}") from error
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _media_type(raw: bytes) -> str:

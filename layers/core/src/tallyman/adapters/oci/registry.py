@@ -4,54 +4,43 @@ Differences to ECR: no questions in batches, so several are on their way at once
 themselves; older ones have no referrers API, there the tag `sha256-<hex>` names an index of them.
 """
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TypeVar
-from urllib.parse import urlencode, urljoin
 
-from tallyman.adapters.http.client import Response
-from tallyman.adapters.http.connections import PIECE
-from tallyman.adapters.oci.answers import Answer
-from tallyman.adapters.oci.fallback_tag import descriptors, listed, merged, tag_of
-from tallyman.adapters.oci.requests import OciHttp
-from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Descriptor, Manifest
-from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import (
-    DigestMismatch,
-    NotAllowed,
-    NotFound,
-    Refused,
-    Throttled,
-    Unreachable,
-    Unsupported,
-    UploadExpired,
-)
-from tallyman.ports.copying import BlobStream
+from tallyman.adapters.oci.blob_body import BlobBody
+from tallyman.adapters.oci.client import NOT_THIS_WAY, RegistryClient
+from tallyman.adapters.oci.fallback_tag import descriptors, listed, merged
+from tallyman.adapters.oci.writer import RegistryWriter
+from tallyman.domain.images.documents import loads
+from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest
+from tallyman.domain.images.referrer_tags import may_be_list, tag_of
+from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.errors import BadManifest, BadName, NotFound, Refused, Unreachable
+from tallyman.ports.copying import BlobStream, Listing
 
 AT_ONCE = 16
 """Questions on their way at once."""
 
-_SHORT = 16 * PIECE
-"""Bytes of a blob up to which it is read in quarters of a PIECE: whole ones pay off only in a long row, else the memory
-of each is asked of the kernel anew (four times the page faults, a tenth of a copy's processor time)."""
+MOST_REFERRERS = 10_000
+"""Of one image."""
 
-_ACCEPT = ", ".join(MANIFEST_TYPES)
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _GONE = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "")
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
 class OciRegistry:
-    """`Origin` and `Destination`: a source is made with an OciHttp that may only pull."""
+    """`Origin` and `Destination`: a source is made with a client that may only pull."""
 
-    def __init__(self, http: OciHttp) -> None:
-        self._http = http
-        self._sessions: dict[tuple[Repository, Digest], str] = {}
-        self._api: dict[Registry, bool] = {}  # whether it has the one for referrers
+    def __init__(self, client: RegistryClient) -> None:
+        self._client, self._writer = client, RegistryWriter(client)
+        self.mount, self.upload = self._writer.mount, self._writer.upload
+        self._api: dict[Repository, bool] = {}  # whether it has the one for referrers
         self._probing = threading.Lock()
         self._tags: dict[Repository, set[str] | None] = {}
         self._lock = threading.Lock()
@@ -69,200 +58,162 @@ class OciRegistry:
         return {reference: manifest for reference, manifest in found if manifest is not None}
 
     def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
-        """What tags point to, those that are there. One HEAD each."""
+        """What tags point to, those that are there. One HEAD each; a GET where that says nothing."""
 
         def ask(tag: str) -> Digest | None:
             what = f"ask what {repository}:{tag} is"
-            answer = self._http.send("HEAD", repository, f"manifests/{tag}", what=what, headers={"Accept": _ACCEPT})
-            if answer.status == 404:
-                return None
-            if answer.status != 200:
-                raise answer.error(what)
-            told = answer.headers.get("Docker-Content-Digest")
-            if told:
-                return Digest.parse(told)
+            with suppress(*NOT_THIS_WAY, BadName):
+                answer = self._client.send(
+                    "HEAD", repository, f"manifests/{parse_tag(tag)}", what=what, headers=_ACCEPT
+                )
+                if answer.status == 200:
+                    return Digest.parse(answer.headers.get("Docker-Content-Digest"))
             manifest = self._manifest(repository, tag)
             return manifest.digest if manifest else None
 
         return {tag: digest for tag, digest in self._each(tags, ask) if digest}
 
     def tags(self, repository: Repository) -> list[str]:
-        """All tags; pages of 1,000. An empty list where there is no such repository."""
+        """All tags as the registry writes them, which may be anything; pages of 1,000. NotFound: there is no such
+        repository."""
         what = f"list the tags of {repository}"
         found: list[str] = []
-        path = "tags/list?n=1000"
-        while path:
-            answer = self._http.send("GET", repository, path, what=what)
-            if answer.status == 404:
-                return found
+        for answer in self._client.pages(repository, "tags/list?n=1000", what=what):
             if answer.status != 200:
                 raise answer.error(what)
             try:
-                found += [str(tag) for tag in json.loads(answer.body).get("tags") or ()]
+                found += [str(tag) for tag in loads(answer.body).get("tags") or ()]
             except (ValueError, AttributeError, TypeError):
                 raise Unreachable(f"{what}: the answer can't be read") from None
-            path = _next_page(answer, repository)
         self._tags[repository] = {tag for tag in found if tag.startswith("sha256-")}
         return found
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
-        """One HEAD each."""
+        """One HEAD each; where that says nothing, the first byte is asked for. What is not to be had by either is
+        missing: a target gets it again."""
 
         def missing(digest: Digest) -> bool:
-            what = f"look for {digest.short} in {repository}"
-            answer = self._http.send("HEAD", repository, f"blobs/{digest}", what=what)
-            if answer.status not in (200, 307, 404):
-                raise answer.error(what)
-            return answer.status == 404
+            what, path = f"look for {digest.short} in {repository}", f"blobs/{digest}"
+            with suppress(*NOT_THIS_WAY):
+                answer = self._client.send("HEAD", repository, path, what=what)
+                if answer.status in (200, 404):
+                    return answer.status == 404
+            with suppress(*NOT_THIS_WAY):
+                response = self._client.open(repository, path, what=what, headers={"Range": "bytes=0-0"})
+                response.close()
+                return response.status not in (200, 206)
+            return True
 
         return {digest for digest, gone in self._each(list(dict.fromkeys(digests)), missing) if gone}
 
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+    def referrers(self, repository: Repository, subject: Digest) -> Listing:
         """The referrers API; where a registry has none, the index at the fallback tag."""
         found = self._by_api(repository, subject)
         if found is not None:
             return found
         known = self._known_tags(repository)
         if known is not None and tag_of(subject) not in known:
-            return []
-        fallback = self._manifest(repository, tag_of(subject))
-        return descriptors(fallback.raw) if fallback and fallback.media_type == OCI_INDEX else []
+            return Listing()
+        return self._by_tag(repository, subject)[0]
 
-    def _by_api(self, repository: Repository, subject: Digest) -> list[Descriptor] | None:
-        """None: the registry has no referrers API. The first answer says so to all who come meanwhile."""
-        registry = repository.registry
-        if registry not in self._api:
+    def _by_api(self, repository: Repository, subject: Digest) -> Listing | None:
+        """None: not to be had that way. The first answer says so to all who come meanwhile."""
+        if repository not in self._api:
             with self._probing:
-                if registry not in self._api:
-                    found = self._pointing(repository, subject)
-                    self._api[registry] = found is not None
-                    return found
-        return self._pointing(repository, subject) if self._api[registry] else None
+                if repository not in self._api:
+                    return self._pointing(repository, subject)
+        return self._pointing(repository, subject) if self._api[repository] else None
 
-    def _pointing(self, repository: Repository, subject: Digest) -> list[Descriptor] | None:
+    def _pointing(self, repository: Repository, subject: Digest) -> Listing | None:
+        """Also None where the API refuses in whatever way: it is asked in passing."""
         what = f"list the referrers of {repository}@{subject}"
-        path = f"referrers/{subject}"
-        found: list[Descriptor] = []
-        while path:
-            answer = self._http.send("GET", repository, path, what=what, headers={"Accept": OCI_INDEX})
-            if answer.status in (400, 404, 405, 501) and not found:
-                return None
-            if answer.status != 200:
-                raise answer.error(what)
-            found += descriptors(answer.body)
-            path = _next_page(answer, repository)
+        found, first = Listing(), True
+        try:
+            for answer in self._client.pages(
+                repository, f"referrers/{subject}", what=what, headers={"Accept": OCI_INDEX}
+            ):
+                if answer.status != 200:
+                    if not first:
+                        raise answer.error(what)
+                    if answer.code != "NAME_UNKNOWN":  # else the repository may come to be
+                        self._api[repository] = False
+                    return None
+                page = descriptors(answer.body, f"the referrers of {subject}")
+                found += page
+                found.odd.update(page.odd)
+                first = False
+                if len(found) > MOST_REFERRERS:
+                    raise Refused(f"{what}: more than {MOST_REFERRERS}: refused")
+        except (*NOT_THIS_WAY, BadManifest):
+            if not first:
+                raise
+            self._api[repository] = False
+            return None
+        self._api[repository] = True
         return found
 
-    # --- blobs
+    def _by_tag(self, repository: Repository, subject: Digest) -> tuple[Listing, bytes | None]:
+        """By the index at the fallback tag, with its bytes; None: there is none."""
+        now = self._manifest(repository, tag_of(subject))
+        if now is None or not may_be_list(now, subject):
+            return Listing(), None
+        what = f"the referrers of {subject}"
+        try:
+            return descriptors(now.raw, what), now.raw
+        except BadManifest as error:
+            return Listing(odd={what: str(error)}), now.raw
+
+    # --- blobs and manifests
 
     @contextmanager
     def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         what = f"read the blob {digest} of {repository}"
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        response = self._http.open(repository, f"blobs/{digest}", what=what, headers=headers)
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        response = self._client.open(repository, f"blobs/{digest}", what=what, headers=headers)
         try:
-            yield _Blob(response, start, what)
+            yield BlobBody(response, start, what)
         finally:
             response.close()  # after the whole body its connection is kept already
-
-    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
-        """One POST. A registry that does not mount opens an upload instead: `upload` goes on with that."""
-        what = f"mount {digest.short} from {source} into {repository}"
-        query = urlencode({"mount": digest, "from": source})
-        answer = self._http.send("POST", repository, f"blobs/uploads/?{query}", what=what)
-        if answer.status == 201:
-            return True
-        if answer.status == 202:
-            with self._lock:
-                self._sessions[repository, digest] = self._http.location(repository, answer, what)
-        elif answer.status not in (404, 405):
-            raise answer.error(what)
-        return False
-
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
-        """A POST and one PUT with the whole body."""
-        what = f"upload {digest.short} to {repository}"
-        with self._lock:
-            location = self._sessions.pop((repository, digest), None)
-        if location is None:
-            answer = self._http.send("POST", repository, "blobs/uploads/", what=what)
-            if answer.status != 202:
-                raise answer.error(what)
-            location = self._http.location(repository, answer, what)
-        length = {"Content-Length": str(size)} if size is not None else {"Transfer-Encoding": "chunked"}
-        answer = self._http.stream(
-            "PUT",
-            repository,
-            f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}",
-            what=what,
-            headers={"Content-Type": "application/octet-stream", **length},
-            body=_exactly(size, chunks, what),
-        )
-        if answer.status in (404, 416) and answer.code != "NAME_UNKNOWN":
-            raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
-        if answer.status != 201:
-            raise answer.error(what)
-        _same(answer, digest, what)
-
-    # --- manifests
 
     def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
         """One PUT. A referrer is entered at its subject's fallback tag where the registry does not do it itself
         (OCI 1.1: it says so by the header OCI-Subject)."""
-        reference = tag or manifest.digest
-        what = f"push {repository}{':' if tag else '@'}{reference}"
-        answer = self._put(repository, manifest, reference, what)
+        answer = self._writer.put(repository, manifest, tag)
         if manifest.subject is not None and not answer.headers.get("OCI-Subject"):
             self._enter(repository, manifest, manifest.subject.digest)
 
     def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
-        """Where there is no referrers API: what the fallback tags lack. One question a registry; without the API one
+        """Where there is no referrers API: what the fallback tags lack. One question a repository; without the API one
         more for each subject that has such a tag."""
         named: dict[Digest, set[Digest]] = {}
         for subject in dict.fromkeys(m.subject.digest for m in manifests if m.subject):
-            if not self._api.get(repository.registry):
+            if not self._api.get(repository):
                 named[subject] = {d.digest for d in self.referrers(repository, subject)}
-            if self._api.get(repository.registry):
+            if self._api.get(repository):
                 return set()
         return {m.digest for m in manifests if m.subject and m.digest not in named[m.subject.digest]}
-
-    def _put(self, repository: Repository, manifest: Manifest, reference: str, what: str) -> Answer:
-        answer = self._http.send(
-            "PUT",
-            repository,
-            f"manifests/{reference}",
-            what=what,
-            headers={"Content-Type": manifest.media_type},
-            body=manifest.raw,
-        )
-        if answer.status not in (200, 201, 202):
-            if answer.status == 405:
-                raise Unsupported(f"{what}: the registry takes no {manifest.media_type}: {answer.message}")
-            raise answer.error(what)
-        _same(answer, manifest.digest, what)
-        return answer
 
     def _enter(self, repository: Repository, manifest: Manifest, subject: Digest) -> None:
         """Into the index at the fallback tag. Two clients that do this at once may lose one entry: the protocol has
         no better."""
         tag = tag_of(subject)
         with self._subjects:
-            now = self._manifest(repository, tag)
-            there = descriptors(now.raw) if now and now.media_type == OCI_INDEX else []
+            there, raw = self._by_tag(repository, subject)
             if manifest.digest not in {d.digest for d in there}:
-                made = merged(now.raw if now and now.media_type == OCI_INDEX else None, listed(manifest))
-                self._put(repository, Manifest(made, OCI_INDEX), tag, f"list {manifest.digest.short} at {tag}")
+                self._writer.put(repository, Manifest(merged(raw, listed(manifest)), OCI_INDEX), tag)
                 if (known := self._tags.get(repository)) is not None:
                     known.add(tag)
 
     def _manifest(self, repository: Repository, reference: str) -> Manifest | None:
-        what = f"read the manifest {reference} of {repository}"
-        answer = self._http.send("GET", repository, f"manifests/{reference}", what=what, headers={"Accept": _ACCEPT})
+        name = Digest.parse(reference) if ":" in reference else parse_tag(reference)
+        what = f"read the manifest {name} of {repository}"
+        answer = self._client.send("GET", repository, f"manifests/{name}", what=what, headers=_ACCEPT)
         if answer.status == 404 and answer.code in _GONE:
             return None
         if answer.status != 200:
             raise answer.error(what)
-        return Manifest(answer.body, answer.headers.get("Content-Type", "").partition(";")[0].strip())
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        return Manifest(answer.body, kind if kind in MANIFEST_TYPES else _own_type(answer.body))
 
     def _known_tags(self, repository: Repository) -> set[str] | None:
         """Those of referrers, listed once: cheaper than to ask at each manifest for a tag that is not there. None:
@@ -271,9 +222,11 @@ class OciRegistry:
             if repository not in self._tags:
                 try:
                     self.tags(repository)
+                except NotFound:
+                    return set()
                 except Refused:
                     self._tags[repository] = None
-            return self._tags.get(repository, set())
+            return self._tags[repository]
 
     def _each(self, items: Sequence[_Item], ask: Callable[[_Item], _Answer]) -> Iterator[tuple[_Item, _Answer]]:
         if len(items) < 2:
@@ -281,59 +234,9 @@ class OciRegistry:
         return zip(items, self._pool.map(ask, items), strict=True)
 
 
-class _Blob:
-    """`size` is the whole blob's, also where reading starts further on."""
-
-    def __init__(self, response: Response, start: int, what: str) -> None:
-        self._response, self._what = response, what
-        status = response.status
-        if status not in (200, 206):
-            kind = {403: NotAllowed, 401: NotAllowed, 404: NotFound, 429: Throttled}.get(status, Unreachable)
-            raise kind(f"{what}: the answer is {status}")
-        if status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise Unreachable(f"{what}: asked from byte {start}, the answer is another part")
-        self._skip = start if status == 200 else 0  # ranges are optional to a server
-        length = response.length
-        self.size: int | None = None if length is None else length + (start if status == 206 else 0)
-        self._piece = PIECE if length is None or length > _SHORT else PIECE // 4
-
-    def __iter__(self) -> Iterator[bytes]:
-        while True:
-            try:
-                piece = self._response.read(self._piece)
-            except OSError as error:
-                raise Unreachable(f"{self._what}: {error}") from error
-            if not piece:
-                return
-            if self._skip:
-                piece, self._skip = piece[self._skip :], max(0, self._skip - len(piece))
-            if piece:
-                yield piece
-
-
-def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
-    """The chunks, or DigestMismatch where they are not `size` bytes: a registry told to expect more would wait."""
-    sent = 0
-    for chunk in chunks:
-        sent += len(chunk)
-        if size is not None and sent > size:
-            raise DigestMismatch(f"{what}: its descriptor says {size} bytes, there are more")
-        yield chunk
-    if size is not None and sent != size:
-        raise DigestMismatch(f"{what}: its descriptor says {size} bytes, there are {sent}")
-
-
-def _same(answer: Answer, digest: Digest, what: str) -> None:
-    told = answer.headers.get("Docker-Content-Digest")
-    if told and told != digest:
-        raise DigestMismatch(f"{what}: the registry calls it {told}")
-
-
-def _next_page(answer: Answer, repository: Repository) -> str:
-    """The path below `/v2/<name>/` that `Link: <…>; rel="next"` names; empty where there is none."""
-    link = answer.headers.get("Link", "")
-    if 'rel="next"' not in link or not link.startswith("<"):
+def _own_type(raw: bytes) -> str:
+    """What a manifest says of itself, where the registry says nothing of use; empty: reading it says what is wrong."""
+    try:
+        return Manifest.parse(raw).media_type
+    except BadManifest:
         return ""
-    url: str = urljoin(answer.url, link[1 : link.index(">")]) if ">" in link else ""
-    _, found, path = url.partition(f"/v2/{repository.name}/")
-    return path if found else ""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from urllib.parse import urlencode, urlsplit
 
 from tallyman.adapters.oci.answers import Answer
-from tallyman.adapters.oci.requests import OciHttp
+from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpired
 
@@ -16,13 +16,13 @@ from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpir
 class OciUploads:
     """A session is the path and query that the registry gave: never another host, whatever is written in a file."""
 
-    def __init__(self, http: OciHttp) -> None:
-        self._http = http
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
 
     def begin(self, repository: Repository, digest: Digest) -> str:
         """A new session. Unsupported where it does not lie beneath the repository's own address."""
         what = f"begin to upload {digest.short} to {repository}"
-        answer = self._http.send("POST", repository, "blobs/uploads/", what=what)
+        answer = self._client.send("POST", repository, "blobs/uploads/", what=what)
         if answer.status != 202:
             raise answer.error(what)
         return self._session(repository, answer, what)
@@ -30,7 +30,7 @@ class OciUploads:
     def reached(self, repository: Repository, session: str) -> tuple[int, str]:
         """How many bytes the registry has, and the session to go on with. UploadExpired: it knows it no more."""
         what = f"ask {repository} how far an upload is"
-        answer = self._http.send("GET", repository, self._path(repository, session), what=what)
+        answer = self._client.send("GET", repository, self._path(repository, session), what=what)
         if answer.status == 404 or answer.status in (400, 405, 416):
             raise UploadExpired(f"{what}: {answer.message or answer.status}")
         if answer.status != 204:
@@ -52,8 +52,8 @@ class OciUploads:
             "Content-Range": f"{first}-{last}",
             "Content-Length": str(length),
         }
-        url = f"{self._http.base(repository)}{session}"
-        answer = self._http.stream("PATCH", repository, url, what=what, headers=headers, body=body)
+        url = f"{self._client.base(repository)}{session}"
+        answer = self._client.stream("PATCH", repository, url, what=what, headers=headers, body=body)
         if answer.status in (404, 416):
             raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
         if answer.status not in (201, 202, 204):
@@ -69,14 +69,14 @@ class OciUploads:
         what = f"complete the upload of {digest.short} to {repository}"
         path = self._path(repository, session)
         query = urlencode({"digest": digest})
-        answer = self._http.send("PUT", repository, f"{path}{'&' if '?' in path else '?'}{query}", what=what)
+        answer = self._client.send("PUT", repository, f"{path}{'&' if '?' in path else '?'}{query}", what=what)
         if answer.status in (404, 416):
             raise UploadExpired(f"{what}: the registry knows the upload no more ({answer.status})")
         if answer.status != 201:
             raise answer.error(what)
 
     def _session(self, repository: Repository, answer: Answer, what: str) -> str:
-        parts = urlsplit(self._http.location(repository, answer, what))
+        parts = urlsplit(self._client.location(repository, answer, what))
         session = parts.path + (f"?{parts.query}" if parts.query else "")
         self._path(repository, session)
         return session

@@ -23,6 +23,14 @@ def load_object(raw: bytes, what: str) -> dict[str, Any]:
     return document
 
 
+def loads(raw: bytes | str) -> Any:
+    """`json.loads`, with a ValueError too where values lie too deep in each other to be read."""
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("values lie too deep in each other") from None
+
+
 def same_case(item: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
     """BadManifest where a key differs from one of `known` in the case of its letters alone.
 

@@ -73,6 +73,11 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     urls: tuple[str, ...] = ()
 
+    @classmethod
+    def parse(cls, item: object, where: str) -> "Descriptor":
+        """From the JSON of one; BadManifest names what is wrong and `where`."""
+        return _descriptor(item, where)
+
     @property
     def is_attestation(self) -> bool:
         """Whether it is an index's child that nothing runs. Only the platform says so: container runtimes
@@ -136,6 +141,11 @@ class Manifest:
     def children(self) -> tuple[Descriptor, ...]:
         """What an index lists, attestations too; empty for an image."""
         return self._view.children
+
+    @property
+    def listed_blobs(self) -> tuple[Descriptor, ...]:
+        """What an index lists that is no manifest, such as the layers of a BuildKit cache: blobs of its repository."""
+        return tuple(c for c in self.children if not c.is_manifest)
 
     @property
     def platform_children(self) -> tuple[Descriptor, ...]:

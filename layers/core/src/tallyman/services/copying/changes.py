@@ -1,14 +1,15 @@
 """What of a whole repository has to be copied: tags that a target lacks, and referrers that came later."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from typing import Protocol
 
 from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.referrer_tags import may_be_list, subject_of
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import NotFound, TallymanError
+from tallyman.errors import BadManifest, NotFound, TallymanError
 from tallyman.ports.copying import Origin
 from tallyman.services.copying.images import Image
 from tallyman.values import value
@@ -26,6 +27,9 @@ class Catalogue(Protocol):
     def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
         """What is pointed at by which referrers, as far as the list of `names` told it by itself."""
 
+    def odd_names(self, repository: Repository) -> Mapping[str, str]:
+        """What the list of `names` has that is no tag, as it may be shown, with why."""
+
     def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
         """Of each of these subjects the referrers."""
 
@@ -36,13 +40,14 @@ class Catalogue(Protocol):
 @value
 class Changed:
     """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
-    a target took; `failed`: targets that could not be asked."""
+    a target took; `failed`: targets that could not be asked; `odd`: names of the origin that are no tags, with why."""
 
     images: list[Image]
     listed: int
     empty: list[Repository]
     seconds: float = 0.0
     failed: Mapping[Repository, TallymanError] = field(default_factory=dict)
+    odd: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING: dict[str, Digest] = {}
@@ -61,6 +66,9 @@ def changed(
     with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
         lists = [pool.submit(_listed, catalogue, target) for target in targets]
         names = catalogue.names(origin)
+        fallbacks = _lists(source, origin, names)
+        names = {tag: digest for tag, digest in names.items() if tag not in fallbacks}
+        odd = catalogue.odd_names(origin)
         failed: dict[Repository, TallymanError] = {}
         found: dict[Repository, tuple[dict[str, Digest], float]] = {}
         for target, answer in zip(targets, lists, strict=True):
@@ -71,7 +79,7 @@ def changed(
                 failed[target] = error
     held = [tags for tags, _ in found.values()]
     if not held:
-        return Changed([], len(names), [], failed=failed)
+        return Changed([], len(names), [], failed=failed, odd=odd)
     everywhere = [tag for tag in names if all(tag in tags for tags in held)]
     unsaid = [tag for tag in everywhere if names[tag] is None]
     said = {**names, **(catalogue.digests(origin, unsaid) if unsaid else {})}
@@ -86,14 +94,15 @@ def changed(
         if digest:  # else the tag was removed meanwhile
             images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
     if same:
-        images += _later(catalogue, origin, list(found), {image.digest for image in images}, failed)
+        images += _later(catalogue, origin, fallbacks.values(), list(found), {image.digest for image in images}, failed)
     empty = [target for target, (tags, _) in found.items() if tags is NOTHING]
-    return Changed(images, len(names), empty, min(seconds for _, seconds in found.values()), failed)
+    return Changed(images, len(names), empty, min(seconds for _, seconds in found.values()), failed, odd)
 
 
 def _later(
     catalogue: Catalogue,
     origin: Repository,
+    subjects_of_lists: Iterable[Digest],
     targets: Sequence[Repository],
     coming: Collection[Digest],
     failed: dict[Repository, TallymanError],
@@ -103,7 +112,7 @@ def _later(
     Cost: nothing where both lists tell of referrers by themselves (ECR). Else one question for each subject that the
     origin's list names (a tag of the fallback scheme), on each side that is no ECR; one more for what lacks some.
     """
-    listed = catalogue.pointed_at(origin)
+    listed = {**dict.fromkeys(subjects_of_lists, NONE), **catalogue.pointed_at(origin)}
     subjects = [subject for subject in listed if subject not in coming]
     if not subjects:
         return []
@@ -119,6 +128,31 @@ def _later(
             continue
         lacking.update(dict.fromkeys(subject for subject in less if subject in there))
     return [Image(subject, None) for subject in lacking]
+
+
+def _lists(source: Origin, origin: Repository, names: Iterable[str]) -> dict[str, Digest]:
+    """The tags that are lists of referrers, by the fallback scheme, with their subjects: these travel with what they
+    point at. An image may have such a tag too. Cost: one read each, and one more of an entry that leaves it open."""
+    subjects = {tag: subject for tag in names if (subject := subject_of(tag))}
+    read = source.manifests(origin, list(subjects)) if subjects else {}
+    maybe = {tag: Manifest.parse(m.raw) for tag, m in read.items() if may_be_list(m, subjects[tag]) and _sound(m)}
+    first = {tag: m.children[0].digest for tag, m in maybe.items() if m.children and not m.children[0].artifact_type}
+    entries = source.manifests(origin, list(first.values())) if first else {}
+    found = {}
+    for tag, subject in subjects.items():
+        entry = entries.get(first[tag]) if tag in first else None
+        about = entry.subject if entry and _sound(entry) else None
+        if may_be_list(read.get(tag), subject) and (entry is None or (about and about.digest == subject)):
+            found[tag] = subject
+    return found
+
+
+def _sound(manifest: Manifest) -> bool:
+    try:
+        Manifest.parse(manifest.raw, manifest.media_type or None)
+    except BadManifest:
+        return False
+    return True
 
 
 def _listed(catalogue: Catalogue, target: Repository) -> tuple[dict[str, Digest | None], float]:

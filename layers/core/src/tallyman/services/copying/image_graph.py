@@ -1,6 +1,6 @@
 """An image with everything that belongs to it: children, attestations, and the referrers of each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import field
@@ -10,9 +10,15 @@ from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
 from tallyman.ports.clocks import Deadline
-from tallyman.ports.copying import Origin
+from tallyman.ports.copying import Listing, Origin
 from tallyman.services.copying.blobs import enough_time
 from tallyman.values import value
+
+MAX_CHAIN = 8
+"""How many referrers may lie on each other (a signature of an SBOM of an image: two)."""
+
+MOST_REFERRERS = 10_000
+"""Of all images that are read together: more are an endless supply."""
 
 
 @value(slots=False)
@@ -20,7 +26,8 @@ class Family:
     """`images`: the root, its children at any depth and their attestations, each after what it lists: the root is
     the last. `referrers`: what points at one of them, or at another referrer, each after what it points at and
     lists. `blobs`: what all these name, each digest once, with foreign layers only where the source holds them.
-    `unreadable`: referrers that the source lists but can't be read, with why. Several families joined have several
+    `unreadable`: referrers that the source lists but can't be read, with why, by their digest or by what the list calls
+    an entry that is odd. Several families joined have several
     `roots`."""
 
     repository: Repository
@@ -28,7 +35,7 @@ class Family:
     images: tuple[Manifest, ...] = field(repr=False)
     referrers: tuple[Manifest, ...] = field(repr=False)
     blobs: Mapping[Digest, Descriptor] = field(repr=False)
-    unreadable: Mapping[Digest, str] = field(default_factory=dict, repr=False)
+    unreadable: Mapping[str, str] = field(default_factory=dict, repr=False)
     others: tuple[Digest, ...] = ()
 
     @property
@@ -62,7 +69,8 @@ class Family:
 
     def blobs_of(self, manifest: Manifest) -> set[Digest]:
         """Those of the family's blobs that the manifest names."""
-        return {d.digest for d in chain(manifest.blobs, manifest.foreign) if d.digest in self.blobs}
+        named = chain(manifest.blobs, manifest.listed_blobs, manifest.foreign)
+        return {d.digest for d in named if d.digest in self.blobs}
 
 
 def join(families: Sequence[Family]) -> Family:
@@ -149,7 +157,7 @@ class _Reader:
         self.source, self.repository, self.deadline, self.pool = source, repository, deadline, pool
         self.known: Mapping[str, Manifest] = {str(d): m for d, m in (known or {}).items()}
         self.manifests: dict[Digest, Manifest] = {}
-        self.unreadable: dict[Digest, str] = {}
+        self.unreadable: dict[str, str] = {}
         self.asked: dict[Digest, Future[Sequence[Descriptor]]] = {}
 
     def family(self, roots: Sequence[Digest]) -> Family:
@@ -159,15 +167,24 @@ class _Reader:
         referrers: list[Manifest] = []
         subjects: Sequence[Manifest] = images
         known = {m.digest for m in images}
-        while subjects:  # ends: each round is over manifests that no round before knew
-            pointing = dict.fromkeys(self.pointing_at(subjects))
+        for _ in range(MAX_CHAIN):
+            pointing = self.pointing_at(subjects)
             found = [d for d in pointing if d not in known and d not in self.unreadable]
+            if len(referrers) + len(found) > MOST_REFERRERS:
+                raise Refused(f"{self.repository.at(roots[-1])} has more than {MOST_REFERRERS} referrers: refused")
             self.read_referrers(found)
+            found = [d for d in found if self.is_referrer(d, pointing[d])]
             subjects = [m for m in self.bottom_up(found) if m.digest not in known]
+            if not subjects:
+                break
             known.update(m.digest for m in subjects)
             referrers += subjects
+        else:
+            why = f"referrers lie more than {MAX_CHAIN} deep on each other"
+            beyond = (d for d in self.pointing_at(subjects) if d not in known)
+            self.unreadable.update(dict.fromkeys(beyond, why))
         members = (*images, *referrers)
-        blobs = {blob.digest: blob for m in members for blob in m.blobs}
+        blobs = {blob.digest: blob for m in members for blob in chain(m.blobs, m.listed_blobs)}
         foreign = {blob.digest: blob for m in members for blob in m.foreign if blob.digest not in blobs}
         if foreign:
             enough_time(self.deadline, "asking for foreign layers")
@@ -199,7 +216,8 @@ class _Reader:
                         f"{self.repository} answers {manifest.digest} when asked for {digest}: push the image again"
                     )
                 self.manifests[digest] = Manifest.parse(manifest.raw, manifest.media_type)
-                found.update(dict.fromkeys(child.digest for child in self.manifests[digest].children))
+                children = self.manifests[digest].children
+                found.update(dict.fromkeys(child.digest for child in children if child.is_manifest))
             level = [d for d in found if d not in self.manifests]
         if level:
             raise _too_deep(level[0])
@@ -237,11 +255,23 @@ class _Reader:
             visit(root, 0)
         return list(ordered.values())
 
-    def pointing_at(self, subjects: Sequence[Manifest]) -> Iterator[Digest]:
+    def pointing_at(self, subjects: Sequence[Manifest]) -> dict[Digest, set[Digest]]:
+        """Referrers, with the subjects that each is listed for. Entries that are odd are written down."""
         digests = [m.digest for m in subjects]
         self.ask_who_points_at(digests)
+        found: dict[Digest, set[Digest]] = {}
         for digest in digests:
-            yield from (referrer.digest for referrer in self.asked[digest].result())
+            listing = self.asked[digest].result()
+            for referrer in listing:
+                found.setdefault(referrer.digest, set()).add(digest)
+            if isinstance(listing, Listing):
+                self.unreadable.update(listing.odd)
+        return found
+
+    def is_referrer(self, digest: Digest, subjects: Collection[Digest]) -> bool:
+        """Whether it points at one of these: a tag of the form `sha256-<hex>` may be an image's, and no list."""
+        manifest = self.manifests.get(digest)
+        return manifest is not None and manifest.subject is not None and manifest.subject.digest in subjects
 
     def ask_who_points_at(self, digests: Iterable[Digest]) -> None:
         for digest in digests:

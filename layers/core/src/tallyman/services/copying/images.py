@@ -46,7 +46,7 @@ class Report:
     pushed: list[Digest] = field(default_factory=list)
     uploaded: list[Digest] = field(default_factory=list)
     mounted: list[Digest] = field(default_factory=list)
-    refused_referrers: dict[Digest, str] = field(default_factory=dict)
+    refused_referrers: dict[str, str] = field(default_factory=dict)
     tagged: dict[str, Digest] = field(default_factory=dict)
     there: list[Digest] = field(default_factory=list)
     failed: dict[str, TallymanError] = field(default_factory=dict)
@@ -55,8 +55,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every image and tag is there."""
-        return not (self.error or self.failed)
+        """Whether every image, referrer and tag is there."""
+        return not (self.error or self.failed or self.refused_referrers)
 
 
 @value(slots=False)
@@ -118,9 +118,11 @@ class CopyImages:
                 if isinstance(found, TallymanError):
                     report.error = found
                     continue
-                before = report.plan or Survey((), {}, found.mounts)
-                manifests = tuple(dict.fromkeys((*before.manifests, *found.manifests)))
-                report.plan = Survey(manifests, {**before.blobs, **found.blobs}, found.mounts)
+                report.refused_referrers.update(members.unreadable)
+                if report.plan:
+                    report.plan.add(found)
+                else:
+                    report.plan = found
         return reports
 
     def _families(
@@ -179,7 +181,8 @@ class CopyImages:
                 report.failed.update(_named({members.digest: outcome}, whole, targets[target]))
             else:
                 report.error = outcome
-        roots = {m.digest: m for m in members.images if m.digest in members.roots}
+        named = set(members.roots)
+        roots = {m.digest: m for m in members.images if m.digest in named}
         for target in ready:
             report = reports[target]
             try:

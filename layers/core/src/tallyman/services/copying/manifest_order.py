@@ -32,7 +32,7 @@ class Order:
                     ready.append(manifest)
         return ready
 
-    def levels(self, done: Collection[Digest]) -> Iterator[list[Manifest]]:
+    def levels(self, done: Collection[str]) -> Iterator[list[Manifest]]:
         """All but `done`, such that none needs another of its own level or of a later one."""
         depth: dict[Digest, int] = {}
         levels: list[list[Manifest]] = []

@@ -1,6 +1,7 @@
 """What a copy would bring, without bringing it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import TallymanError
@@ -9,16 +10,20 @@ from tallyman.ports.copying import Destination
 from tallyman.services.copying.image_graph import Family
 from tallyman.services.copying.progress import Watch
 from tallyman.services.copying.target_copy import Work
-from tallyman.values import value
 
 
-@value
+@dataclass(slots=True)
 class Survey:
     """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
 
-    manifests: tuple[Digest, ...]
-    blobs: Mapping[Digest, int]
+    manifests: dict[Digest, None]
+    blobs: dict[Digest, int]
     mounts: bool
+
+    def add(self, other: "Survey") -> None:
+        """What both would bring is counted once."""
+        self.manifests.update(other.manifests)
+        self.blobs.update(other.blobs)
 
 
 def survey(
@@ -36,7 +41,7 @@ def survey(
         work.guard(work.look)
         work.guard(work.prepare)
         found[place] = work.error or Survey(
-            tuple(m.digest for m in work.needed),
+            dict.fromkeys(m.digest for m in work.needed),
             {digest: family.blobs[digest].size for digest in sorted(work.lacking)},
             place.registry == origin.registry,
         )

@@ -36,7 +36,7 @@ class Staged:
     pushed: tuple[Digest, ...] = ()
     uploaded: tuple[Digest, ...] = ()
     mounted: tuple[Digest, ...] = ()
-    refused_referrers: Mapping[Digest, str] = field(default_factory=dict)
+    refused_referrers: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[Digest, TallymanError] = field(default_factory=dict)
     tagged: Mapping[Digest, str] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class Work:
         self.tagged: set[Digest] = set()
         self.uploaded: list[Digest] = []
         self.mounted: list[Digest] = []
-        self.refused: dict[Digest, str] = dict(family.unreadable)
+        self.refused: dict[str, str] = dict(family.unreadable)
         self._referrers = {m.digest for m in family.referrers}
         self._order = Order((), {})
         self._unsettled: TallymanError | None = None
@@ -121,7 +121,8 @@ class Work:
         An image that is there has all that it needs: a registry takes no manifest before its blobs and children,
         and ECR removes no image that an index lists.
         """
-        roots = [m for m in self.family.images if m.digest in set(self.family.roots)]
+        named = set(self.family.roots)
+        roots = [m for m in self.family.images if m.digest in named]
         asked = [*(m for m in roots if m.digest not in self.unseen), *self.family.referrers]
         there = self._there(asked, self.tags, self.held)
         self.tagged = there & self.tags.keys()
@@ -199,7 +200,7 @@ class Work:
         if self._unsettled:
             raise self._unsettled
         with ThreadPoolExecutor(PUTS, thread_name_prefix="put") as pool:
-            for level in self._order.levels({*self.pushed, *self.broken, *self.refused}):
+            for level in self._order.levels(self.refused.keys() | {*self.pushed, *self.broken}):
                 for done in [pool.submit(self._put, manifest) for manifest in level]:
                     done.result()
         self._read_back()

@@ -21,7 +21,7 @@ from tallyman.domain.decide import CONFLICT, PROMOTED, Decision
 from tallyman.domain.events.hints import PromoteHint, to_promote
 from tallyman.domain.gates import PASSED, ImageFacts
 from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import (
     BadInput,
@@ -207,7 +207,7 @@ class PromoteImage:
         intend(self.ledger, decision, [m.digest for m in tree.manifests], places, at, self.clock)
 
     def _finish(
-        self, hint: PromoteHint, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]]
+        self, hint: PromoteHint, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[str, str]]
     ) -> str:
         if left_out:
             self._tell_left_out(decision, left_out)
@@ -227,7 +227,7 @@ class PromoteImage:
                 self._check_newer(hint, decision, tag, image)
         return PROMOTED
 
-    def _tell_left_out(self, decision: Decision, left_out: Mapping[str, Mapping[Digest, str]]) -> None:
+    def _tell_left_out(self, decision: Decision, left_out: Mapping[str, Mapping[str, str]]) -> None:
         """A signature or SBOM that a registry does not take stops no image; people are told, before it is promoted."""
         image = f"{decision.repository}:{decision.tags[0]}"
         lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]

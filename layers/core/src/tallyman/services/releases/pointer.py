@@ -32,7 +32,7 @@ class Releases:
     clock: Clock
 
     def promoted(
-        self, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[Digest, str]] | None = None
+        self, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[str, str]] | None = None
     ) -> None:
         """Writes down that the digest is in every registry with all its tags, and makes it the release, at once.
 

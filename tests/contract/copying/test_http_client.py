@@ -1,4 +1,4 @@
-"""The copy's own HTTP, with TLS and without, against peers that dawdle, fall silent or hang up."""
+"""The HTTP client, with TLS and without, against peers that dawdle, fall silent or hang up."""
 
 import socket
 import threading
@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.servers.secured import certify
-from tallyman.adapters.http import connections
-from tallyman.adapters.http.client import Wire
-from tallyman.adapters.http.connections import PIECE
+from tallyman.adapters.http import client as wire
+from tallyman.adapters.http.client import PIECE, HttpClient
 from tallyman.errors import Unreachable
 
 Peer = Callable[[socket.socket], None]
@@ -23,7 +22,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """The address of a server that does this with its first connection."""
     context = certify(tmp_path, "127.0.0.1") if request.param == "https" else None
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    monkeypatch.setattr(connections, "_contexts", [])
+    wire.tls.cache_clear()
 
     @contextmanager
     def server(peer: Peer) -> Iterator[str]:
@@ -64,12 +63,12 @@ def test_a_body_that_comes_in_drops_is_read_whole_in_pieces(served: Served) -> N
         head_of(connection)  # the next request: the connection was kept
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
-    wire = Wire(read=10)
+    client = HttpClient(read=10)
     with served(peer) as url:
-        response = wire.open("GET", url, headers={}, what="read")
+        response = client.open("GET", url, headers={}, what="read")
         pieces = list(iter(response.read, b""))
-        again = wire.open("GET", url, headers={}, what="read again")
-        wire.close()
+        again = client.open("GET", url, headers={}, what="read again")
+        client.close()
     assert b"".join(pieces) == body
     assert max(map(len, pieces)) <= PIECE
     assert again.status == 204
@@ -83,9 +82,9 @@ def test_who_falls_silent_is_given_up_after_the_time_for_reading(served: Served)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 70_000)
         over.wait(10)
 
-    wire = Wire(read=0.2)
+    client = HttpClient(read=0.2)
     with served(peer) as url:
-        response = wire.open("GET", url, headers={}, what="read")
+        response = client.open("GET", url, headers={}, what="read")
         got: list[bytes] = []
         with pytest.raises(TimeoutError):
             got.extend(iter(response.read, b""))
@@ -100,10 +99,10 @@ def test_who_never_answers_is_unreachable(served: Served) -> None:
     def peer(connection: socket.socket) -> None:
         over.wait(10)
 
-    wire = Wire(read=0.2)
+    client = HttpClient(read=0.2)
     with served(peer) as url:
         with pytest.raises(Unreachable, match=r"read: the connection broke \(.*timed out"):
-            wire.open("GET", url, headers={}, what="read")
+            client.open("GET", url, headers={}, what="read")
         over.set()
 
 
@@ -113,11 +112,11 @@ def test_who_takes_no_byte_more_is_given_up_after_the_time_for_sending(served: S
     def peer(connection: socket.socket) -> None:
         over.wait(10)
 
-    wire = Wire(read=10, send=0.2)
+    client = HttpClient(read=10, send=0.2)
     pieces = (bytes(PIECE) for _ in range(64))  # more than any socket buffer takes
     with served(peer) as url:
         with pytest.raises(Unreachable, match=r"push: the connection broke \(.*timed out"):
-            wire.open("PUT", url, headers={"Content-Length": str(64 * PIECE)}, what="push", body=pieces)
+            client.open("PUT", url, headers={"Content-Length": str(64 * PIECE)}, what="push", body=pieces)
         over.set()
 
 
@@ -129,10 +128,10 @@ def test_a_refusal_in_the_middle_of_an_upload_is_the_answer(served: Served) -> N
         while connection.recv(1 << 20):
             pass
 
-    wire = Wire(read=10)
+    client = HttpClient(read=10)
     with served(peer) as url:
         pieces = (bytes(PIECE) for _ in range(8))
-        answer = wire.open("PUT", url, headers={"Content-Length": str(8 * PIECE)}, what="push", body=pieces)
+        answer = client.open("PUT", url, headers={"Content-Length": str(8 * PIECE)}, what="push", body=pieces)
         status = answer.status
         answer.close()
     assert status == 413

@@ -1,0 +1,48 @@
+"""Headers that `http.client` leaves to its callers: `WWW-Authenticate` (RFC 9110 §11.6.1), `Link` (RFC 8288)."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))')
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=[\s,]|$)(?![ \t]*=)")
+_TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9._~+/-]+=*)[ \t]*(?=,|$)")
+_LINK = re.compile(r"[\s,;]*<([^>]*)>")
+_LINK_PARAMETER = re.compile(rf'[ \t]*;[ \t;]*({_TOKEN})[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,;"]*)))?')
+
+
+def challenges(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+    """The challenges of all `WWW-Authenticate` headers: the scheme in lower case, with its own parameters (names in
+    lower case). What can't be read ends its header."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for value in values:
+        at = 0
+        while match := _SCHEME.match(value, at):
+            parameters: dict[str, str] = {}
+            found.append((match[1].lower(), parameters))
+            at = match.end()
+            if opaque := _TOKEN68.match(value, at):
+                at = opaque.end()
+                continue
+            while given := _PARAMETER.match(value, at):
+                parameters.setdefault(given[1].lower(), _unquoted(given))
+                at = given.end()
+    return found
+
+
+def links(values: Iterable[str], relation: str) -> Iterator[str]:
+    """The targets of all `Link` headers that have this relation, as written: often relative."""
+    for value in values:
+        at = 0
+        while match := _LINK.match(value, at):
+            at, relations = match.end(), ""
+            while given := _LINK_PARAMETER.match(value, at):
+                if given[1].lower() == "rel" and not relations:  # a second one does not count
+                    relations = _unquoted(given)
+                at = given.end()
+            if relation in relations.lower().split():
+                yield match[1].strip()
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    return re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3] or ""

@@ -1,0 +1,290 @@
+"""Requests to `/v2/` of any registry: retries, redirects, locations of uploads. Who we are is an `Auth`'s affair."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+from urllib.parse import quote, urljoin
+
+from tallyman.adapters.http.client import Body, HttpClient, Response, origin
+from tallyman.adapters.http.headers import links
+from tallyman.adapters.oci.answers import Answer
+from tallyman.domain.names import Repository
+from tallyman.errors import BadName, NotAllowed, Refused, Throttled, Unreachable
+
+_MOST = 8 * 1024 * 1024
+"""Bytes of an answer that is read whole: a manifest has 4 MiB at most."""
+
+_SMALL = 65536
+"""Bytes of a redirect's body up to which it is read, so that the connection is kept."""
+
+_HOPS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+_URL = "!#$%&'()*+,/:;=?@[]~"
+
+_PATIENCE = 120.0
+"""Seconds that a registry may take for its answer to a whole upload."""
+
+MOST_PAGES = 1000
+"""Pages of a list that are read: 100,000 tags even where a registry gives a hundred a page."""
+
+
+class Astray(Unreachable):
+    """Where a registry sends us on to, nobody answers."""
+
+
+NOT_THIS_WAY = (Refused, Astray)
+"""What becomes of a question in passing that a registry does not answer: the next way is tried."""
+
+
+class Auth(Protocol):
+    """Where a registry is, and who we are there."""
+
+    def base(self, repository: Repository) -> str:
+        """Scheme and host."""
+
+    def header(self, repository: Repository) -> str | None:
+        """The `Authorization` to send; None: nothing was asked for yet."""
+
+    def renew(self, repository: Repository, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
+        """Another one after this refusal (401 or 403); None: the refusal stands. `again`: another was refused too.
+        NotAllowed where it says what is missing."""
+
+
+class RegistryClient:
+    """What may be sent again is, after a broken connection, a 5xx or a 429, with growing, random pauses. GET and HEAD
+    follow redirects; no host but the registry's own sees our credentials. Safe to share between threads."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        auth: Auth,
+        *,
+        attempts: int = 4,
+        longest: float = 20.0,
+        patience: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`longest`: seconds that a registry may ask us to wait, and we do. `patience`: seconds for an answer."""
+        self._http, self._auth, self._attempts, self._sleep = http, auth, attempts, sleep
+        self._longest, self._patience = longest, patience
+
+    def base(self, repository: Repository) -> str:
+        """Scheme and host."""
+        return self._auth.base(repository)
+
+    def send(
+        self,
+        method: str,
+        repository: Repository,
+        path: str,
+        *,
+        what: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """A request that may be repeated; `path` follows `/v2/<name>/`, unless it is a whole address of the registry.
+        Any answer but 429, 5xx and a refusal of our credentials is given back as it is; those are errors."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                response, url = self._followed(method, repository, path, headers or {}, body, what)
+                answer = _whole(response, url, what)
+            except Unreachable:
+                if attempt >= self._attempts:
+                    raise
+                self._pause(attempt, None)
+                continue
+            if answer.status != 429 and answer.status < 500:
+                return answer
+            error = answer.error(what)
+            asked = error.after if isinstance(error, Throttled) else None
+            if attempt >= self._attempts or (asked or 0) > self._longest:
+                raise error
+            self._pause(attempt, asked)
+
+    def pages(
+        self, repository: Repository, path: str, *, what: str, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Answer]:
+        """The answer to a GET, and those of the pages that `Link: <…>; rel="next"` leads to. Refused where pages lead
+        back, or are more than MOST_PAGES; the caller stops at an answer that is none."""
+        seen: set[str] = set()
+        while path:
+            if path in seen or len(seen) == MOST_PAGES:
+                raise Refused(f"{what}: its pages have no end ({len(seen)} were read): nothing of it is believed")
+            seen.add(path)
+            answer = self.send("GET", repository, path, what=what, headers=headers)
+            yield answer
+            path = self._next(repository, answer, what)
+
+    def _next(self, repository: Repository, answer: Answer, what: str) -> str:
+        found = next(links(answer.headers.get_all("Link") or [], "next"), None)
+        if found is None:
+            return ""
+        base, url = self.base(repository), urljoin(answer.url, quote(found, safe=_URL))
+        if origin(url) == origin(base):
+            return url
+        _, own, path = url.partition(f"/v2/{repository.name}/")
+        if not own:
+            raise Refused(f"{what}: the next page is at {url}, and not at {base}: refused")
+        return path  # the registry knows itself by another name than we do
+
+    def open(self, repository: Repository, path: str, *, what: str, headers: Mapping[str, str]) -> Response:
+        """A GET whose body the caller reads."""
+        return self._followed("GET", repository, path, headers, None, what)[0]
+
+    def stream(
+        self,
+        method: str,
+        repository: Repository,
+        url: str,
+        *,
+        what: str,
+        headers: Mapping[str, str],
+        body: Iterable[bytes],
+    ) -> Answer:
+        """A request whose body can be sent only once, to a location that this registry gave. What `body` raises is
+        raised, and the connection closed in the middle: the registry never sees its end."""
+        used, failure = self._auth.header(repository), list[BaseException]()
+        try:
+            response = self._sent(method, url, used, headers, _watched(body, failure), what, _PATIENCE)
+        except Unreachable:
+            if failure:
+                raise failure[0] from None
+            raise
+        if failure:
+            response.close()
+            raise failure[0]
+        answer = _whole(response, url, what)
+        if answer.status in (401, 403) and self._auth.renew(repository, answer, used, what, again=False):
+            raise Unreachable(f"{what}: the token had expired: start again")
+        return answer
+
+    def location(self, repository: Repository, answer: Answer, what: str) -> str:
+        """Where an upload goes on. Unreachable if that is not this registry: nothing goes there."""
+        found = answer.headers.get("Location")
+        if not found:
+            raise Unreachable(f"{what}: the registry gives no location for the upload")
+        url, base = urljoin(answer.url, quote(found, safe=_URL)), self.base(repository)
+        there, ours = origin(url), origin(base)
+        if there == ours:
+            return url
+        plain = (there[0], ours[0]) == ("http", "https") and there[1] == ours[1]
+        if plain and (ours[2] == there[2] or (ours[2], there[2]) == (443, 80)):
+            return f"{base}{url[url.index('/', 8) :]}"  # behind a proxy that speaks TLS for it
+        raise Unreachable(
+            f"{what}: the upload is to go to {_named(there) or url}, which is not the registry {_named(ours)}: refused"
+        )
+
+    def _followed(
+        self,
+        method: str,
+        repository: Repository,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        what: str,
+    ) -> tuple[Response, str]:
+        """The answer, and where it came from in the end."""
+        base = self.base(repository)
+        url = path if path.startswith(f"{base}/") else f"{base}/v2/{repository.name}/{_checked(path)}"
+        for _ in range(_HOPS + 1):
+            if origin(url) == origin(base):
+                response = self._authorized(method, repository, url, headers, body, what)
+            else:
+                try:
+                    response = self._http.open(method, url, headers=headers, what=what, stranger=origin(base)[1])
+                except Unreachable as error:
+                    raise Astray(str(error)) from error
+            found = response.headers.get("Location")
+            if response.status not in _REDIRECTS or method not in ("GET", "HEAD") or not found:
+                return response, url
+            _drain(response)
+            before, url = url, urljoin(url, quote(found, safe=_URL))
+            if before.startswith("https:") and not url.startswith("https:"):
+                raise NotAllowed(f"{what}: {_named(origin(before))} sends us on to {url} without encryption: refused")
+        raise Refused(f"{what}: more than {_HOPS} redirects, the last to {url}")
+
+    def _authorized(
+        self,
+        method: str,
+        repository: Repository,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        what: str,
+    ) -> Response:
+        used = self._auth.header(repository)
+        for renewals in range(3):
+            response = self._sent(method, url, used, headers, body, what, self._patience)
+            if response.status not in (401, 403):
+                return response
+            answer = _whole(response, url, what)
+            again = renewals > 0
+            renewed = self._auth.renew(repository, answer, used, what, again) if renewals < 2 else None
+            if renewed is None:
+                raise answer.error(what)
+            used = renewed
+        raise AssertionError("not reached")
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        authorization: str | None,
+        headers: Mapping[str, str],
+        body: Body,
+        what: str,
+        read: float,
+    ) -> Response:
+        sent = {**headers, "Authorization": authorization} if authorization else headers
+        return self._http.open(method, url, headers=sent, what=what, body=body, read=read)
+
+    def _pause(self, attempt: int, asked: float | None) -> None:
+        """Growing, and different for each of us, so that those who were refused together don't come back together."""
+        import random  # seldom needed
+
+        spread = random.uniform(0.5, 1.5)
+        self._sleep(asked + spread * 0.16 if asked is not None else 0.1 * 2**attempt * spread)
+
+
+def _checked(path: str) -> str:
+    """No part of a path climbs out of its repository, or ends the path."""
+    if "#" in path or ".." in path.partition("?")[0].split("/"):
+        raise BadName(f"{path!r} is no path within a repository")
+    return path
+
+
+def _whole(response: Response, url: str, what: str) -> Answer:
+    try:
+        body = response.all(_MOST)
+    except OSError as error:
+        response.close()
+        raise Unreachable(f"{what}: the answer broke off ({error})") from error
+    return Answer(response.status, response.headers, body, url)
+
+
+def _drain(response: Response) -> None:
+    """Keeps the connection where little is left of the answer."""
+    try:
+        if response.length is not None and response.length <= _SMALL:
+            response.all(_SMALL)
+    except OSError:
+        pass
+    response.close()
+
+
+def _watched(body: Iterable[bytes], failure: list[BaseException]) -> Iterator[bytes]:
+    """The body, whose own errors are not taken for those of the connection."""
+    try:
+        yield from body
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        failure.append(error)
+        raise
+
+
+def _named(place: tuple[str, str, int]) -> str:
+    scheme, host, port = place
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" if host else ""

@@ -1,0 +1,90 @@
+"""`index.json` of an OCI layout: which names it gives to which digests.
+
+Tools write `org.opencontainers.image.ref.name` as a tag (the specification's way), or as a full name
+(`docker.io/library/app:v1`: skopeo, podman, rules_oci), or as anything: it comes from outside.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tallyman.domain.images.documents import show
+from tallyman.domain.images.manifest import Descriptor
+from tallyman.domain.names import Digest, parse_tag
+from tallyman.errors import BadInput, BadName
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]*")
+
+
+@dataclass(slots=True)
+class LayoutIndex:
+    """`types`: the media type of each digest. `tags`: what each points to. `odd`: other names, with why they are no
+    tags. `pointing`: manifests by their subject, once they were read for it."""
+
+    entries: list[dict[str, Any]]
+    types: Mapping[Digest, str]
+    tags: Mapping[str, Digest]
+    odd: Mapping[str, str]
+    pointing: dict[Digest, list[Descriptor]] | None = None
+
+    @classmethod
+    def of(cls, entries: list[dict[str, Any]]) -> Self:
+        """A tag alone goes before full names that end with it; where only full names do, and these name different
+        images, the tag is none's."""
+        types: dict[Digest, str] = {}
+        exact: dict[str, Digest] = {}
+        ends: dict[str, dict[Digest, str]] = {}
+        odd: dict[str, str] = {}
+        for entry in entries:
+            name = name_of(entry)
+            try:
+                digest = Digest.parse(entry.get("digest"))
+                media_type = entry.get("mediaType")
+                types.setdefault(digest, media_type if isinstance(media_type, str) else "")
+                tag = _tag(name)
+            except BadName as error:
+                if name is not None:
+                    odd[name if isinstance(name, str) and name.isprintable() else show(name)] = str(error)
+                continue
+            if tag is not None and tag == name:
+                exact.setdefault(tag, digest)
+            elif tag is not None:
+                ends.setdefault(tag, {}).setdefault(digest, str(name))
+        for tag, found in ends.items():
+            if tag not in exact and len(found) > 1:
+                odd[tag] = f"is the tag of several images there: {', '.join(found.values())}"
+        alone = {tag: next(iter(found)) for tag, found in ends.items() if len(found) == 1}
+        return cls(entries, types, {**alone, **exact}, odd)
+
+    def tagged(self, tag: str) -> Digest | None:
+        """What a tag points to. BadInput where that is not sure."""
+        if tag not in self.tags and tag in self.odd:
+            raise BadInput(f"'{tag}' {self.odd[tag]}: name one by its digest")
+        return self.tags.get(tag)
+
+
+def name_of(entry: Mapping[str, Any]) -> object:
+    """The name of an entry as it stands there; None: it has none."""
+    annotations = entry.get("annotations")
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _tag(name: object) -> str | None:
+    """The tag that a name gives; None: none (no name at all, or one with a digest alone). BadName."""
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise BadName(f"{show(name)} is no name")
+    whole, at, _ = name.partition("@")
+    place, colon, tag = whole.rpartition(":")
+    if not colon or "/" in tag:
+        if "/" not in whole:
+            return None if at else parse_tag(whole)
+        if at and _NAME.fullmatch(whole):
+            return None
+        raise BadName(f"{show(name)} is a name without a tag")
+    if not _NAME.fullmatch(place):
+        raise BadName(f"{show(name)} is neither a tag nor a full name with one")
+    return parse_tag(tag)
