@@ -1,5 +1,6 @@
 """Retention by hand: its rules, its protections, and incidents of other tools that must not happen here."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -188,3 +189,10 @@ def test_an_expression_that_could_take_for_ever_is_refused(text: str) -> None:
 def test_harmless_expressions_match_whole_tags() -> None:
     assert Expression(r"release-\d+").compiled().fullmatch("release-12")
     assert not Expression(r"(alpha|beta)-[0-9]+").compiled().fullmatch("gamma-1")
+
+
+def test_a_glob_of_many_stars_is_linear() -> None:
+    glob, tag = "*a" * 40 + "*b", "a" * 120
+    began = time.process_time()
+    assert goes(keep(f'{{tag: "{glob}"}}'), Img("x", (tag,)), Img("y", (f"{tag}b",))) == {"x"}
+    assert time.process_time() - began < 1.0

@@ -17,7 +17,7 @@ from tallyman.domain.policy.repositories import Layers, RepositoryRule, Verify
 from tallyman.domain.policy.retention import Removal, Retention
 from tallyman.domain.policy.rollout import RollOut, Runs, Service
 from tallyman.domain.policy.schema import json_schema
-from tallyman.domain.policy.tags import TagRule, glob_matches
+from tallyman.domain.policy.tags import TagRule, glob_expression, glob_matches
 
 __all__ = [
     "CountedFrom",
@@ -47,6 +47,7 @@ __all__ = [
     "default_policy",
     "end_of_day",
     "format_duration",
+    "glob_expression",
     "glob_matches",
     "json_schema",
     "parse_duration",

@@ -1,8 +1,9 @@
 """Which tags a list such as `[semver, "stable-*", ">=1.0.0"]` lets in, and how a policy's lists of them are read."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 from itertools import chain, combinations_with_replacement, product, repeat
 from typing import Self
@@ -34,6 +35,12 @@ def is_glob(text: str) -> bool:
 def glob_matches(pattern: str, text: str) -> bool:
     """Whether the whole text matches. `*` is any characters, `/` among them, as in ECR and IAM; `?` is one."""
     return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets are no wildcards here
+
+
+def glob_expression(pattern: str) -> re.Pattern[str]:
+    """The same as a compiled expression for `match`. Linear in the text for each star: `fnmatch` writes stars so that
+    none is tried again once what follows it has matched."""
+    return re.compile(translate(pattern.replace("[", "[[]")))
 
 
 def parse_entry(text: str) -> str:

@@ -1,7 +1,6 @@
 """What the rules of `keep` name. One pass over the images, whatever the number of rules; a heap for each `newest`."""
 
 import heapq
-import re
 from array import array
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +18,7 @@ from tallyman.domain.policy import (
     Per,
     Retention,
     TagRule,
+    glob_expression,
 )
 from tallyman.domain.policy.tags import ANY_TAG
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis, subject_of_tag
@@ -154,7 +154,7 @@ def _takes(rule: TagRule) -> Takes:
     if rule.ranges:
         return lambda tag, version: version is not None and rule.allows(tag)
     kinds, names = frozenset(rule.kinds), frozenset(rule.names)
-    globs = [re.compile(_as_expression(glob)).fullmatch for glob in rule.globs]
+    globs = [glob_expression(glob).match for glob in rule.globs]
 
     def takes(tag: str, version: Version | None) -> bool:
         if version is not None and version.kind in kinds:
@@ -164,9 +164,3 @@ def _takes(rule: TagRule) -> Takes:
         return any(glob(tag) for glob in globs)
 
     return takes
-
-
-def _as_expression(glob: str) -> str:
-    """Adjacent wildcards are one: an expression with many would take long."""
-    text = re.sub(r"\*+", "*", glob)
-    return "".join("[^\n]*" if c == "*" else "[^\n]" if c == "?" else re.escape(c) for c in text)
