@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.images.builders import Built, image, index, sbom, signature
 from support.servers.copy_cli import copied, holding, holds
 from support.servers.oci import OciServer, Trouble, oci_server
 from support.servers.secured import proxying
-
 from tallyman.domain.names import Digest
 
 BUILT = index(image("a"), image("b", architecture="arm64"))
@@ -79,7 +79,11 @@ def test_redirects_without_end_are_an_error(
 
 @pytest.mark.parametrize("flag", [False, True])
 def test_a_registry_of_the_internet_sends_us_to_no_private_address(
-    source: OciServer, target: OciServer, flag: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    source: OciServer,
+    target: OciServer,
+    flag: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in list(os.environ):
         if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
@@ -113,9 +117,7 @@ def test_referrers_are_looked_for_at_the_fallback_tag_where_their_api_refuses(
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_what_is_not_mounted_is_uploaded(
-    source: OciServer, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_not_mounted_is_uploaded(source: OciServer, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     source.on("POST", "mount=", Trouble(status=status), times=999)
     copied(capsys, f"{source.host}/team/app:v1", f"{source.host}/other/app")
     assert holds(source, "other/app", BUILT, "v1")
@@ -170,7 +172,7 @@ def test_of_several_challenges_the_token_is_fetched_with_its_own_parameters(
     [
         (".docker/config.json", "http://{host}/v2/", "bWU6d29yZA=="),
         (".docker/config.json", "https://{host}/some/path", "bWU6d29yZA=="),
-        (".docker/config.json", "{host}", "bWU6\\nd29y\\r\\nZA==\\n"),
+        (".docker/config.json", "{host}", "bWU6\nd29y\r\nZA==\n"),
         (".config/containers/auth.json", "{host}", "bWU6d29yZA=="),
         (".config/containers/auth.json", "{host}/team", "bWU6d29yZA=="),
         (".config/containers/auth.json", "{host}/team/app", "bWU6d29yZA=="),
@@ -193,7 +195,8 @@ def test_logins_are_read_as_docker_and_podman_read_them(
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / where))
     path = home / where
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text('{"auths": {"%s": {"auth": "%s"}, "else.where": {"auth": "??"}}}' % (key.format(host=source.host), auth))
+    auths = {key.format(host=source.host): {"auth": auth}, "else.where": {"auth": "??"}}
+    path.write_text(json.dumps({"auths": auths}))
     source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
     copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app")
     assert "Basic bWU6d29yZA==" in source.authorizations
@@ -201,10 +204,15 @@ def test_logins_are_read_as_docker_and_podman_read_them(
 
 
 def test_a_login_for_another_namespace_of_podman_is_not_sent(
-    source: OciServer, target: OciServer, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    source: OciServer,
+    target: OciServer,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(home / "auth.json"))
-    (home / "auth.json").write_text('{"auths": {"%s/tea": {"auth": "bWU6d29yZA=="}}}' % source.host)
+    auths = {f"{source.host}/tea": {"auth": "bWU6d29yZA=="}}
+    (home / "auth.json").write_text(json.dumps({"auths": auths}))
     source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)), times=9)
     done = copied(capsys, f"{source.host}/team/app:v1", f"{target.host}/team/app", status=1)
     assert "docker login" in done["error"]
@@ -219,7 +227,7 @@ def test_a_login_for_another_namespace_of_podman_is_not_sent(
         '</v2/team/app/tags/list?page=2>; rel="next"',
         "<tags/list?page=2>;rel=next",
         "<list?page=2> ; REL=Next",
-        "<http://{host}/v2/team/app/tags/list?page=2>; rel=\"prev next\"",
+        '<http://{host}/v2/team/app/tags/list?page=2>; rel="prev next"',
         '</x>; rel="first", </v2/team/app/tags/list?page=2>; rel="next"',
         '<http://inner.invalid:5000/v2/team/app/tags/list?page=2>; rel="next"',
         '</api/proxy/tags/list?page=2>; rel="next"',
@@ -341,7 +349,9 @@ def test_an_index_that_lists_layers_is_copied_with_them(
     types = [*(["application/vnd.oci.image.layer.v1.tar+gzip"] * 2), "application/vnd.buildkit.cacheconfig.v0"]
     blobs = {**layers, str(Digest.of(config)): config}
     source.repo("team/app").blobs.update(blobs)
-    entries = [{"mediaType": t, "digest": d, "size": len(raw)} for t, (d, raw) in zip(types, blobs.items(), strict=True)]
+    entries = [
+        {"mediaType": t, "digest": d, "size": len(raw)} for t, (d, raw) in zip(types, blobs.items(), strict=True)
+    ]
     digest = put(source, {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, "cache")
     copied(capsys, f"{source.host}/team/app:cache", f"oci:{tmp_path}/layout:cache")
     target.repo("team/app").manifests.update(dict.fromkeys(blobs, (b"", "")))  # the test's server asks for children
@@ -386,7 +396,7 @@ def test_values_too_deep_to_read_are_an_error_and_no_traceback(
         copied(capsys, *words)
         return
     words = ["--all-tags", *words] if what == "/tags/list" else [f"{words[0]}:v1", words[1]]
-    copied(capsys, *words, status=1 if what != "/manifests/v1" else 1)
+    copied(capsys, *words, status=1)
 
 
 # --- uploads

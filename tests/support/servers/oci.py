@@ -67,6 +67,9 @@ class OciServer:
     bytes_out: int = 0
     sessions: dict[str, bytes] = field(default_factory=dict)  # of uploads, with what came
     parts: list[tuple[int, int]] = field(default_factory=list)  # the first byte of each PATCH, and how many came
+    digest_tags: bool = False  # the tag `sha256-<hex>` that nobody set is the digest itself, as GitLab has it
+    pages: dict[str, tuple[list[str], str]] = field(default_factory=dict)  # by a part of a path: tags, and the Link
+    raw: dict[str, bytes] = field(default_factory=dict)  # by a part of a path: the body instead
     halfway: Callable[[int], None] = lambda number: None  # called in the middle of the n-th PATCH
 
     @property
@@ -117,8 +120,17 @@ class _Handler(BaseHTTPRequestHandler):
             registry.authorizations.append(self.headers.get("Authorization"))
         trouble = registry.trouble(self.command, self.path)
         if trouble.status:
-            self._answer(trouble.status, dict(trouble.headers), b"{}")
+            self._answer(trouble.status, trouble.headers, b"{}")
             return
+        for part, body in registry.raw.items():
+            if part in self.path and (part == "/token" or not registry.token or self.headers.get("Authorization")):
+                self._answer(200, {"Content-Type": "application/vnd.oci.image.index.v1+json"}, body)
+                return
+        for part, (tags, link) in registry.pages.items():
+            if part in self.path:
+                told = {"Link": link} if link else {}
+                self._answer(200, told, json.dumps({"tags": tags}).encode())
+                return
         if url.path == "/token":
             registry.tokens_given.append(parse_qs(url.query).get("scope", [""])[0])
             self._answer(200, {}, json.dumps({"token": registry.token, "expires_in": 300}).encode())
@@ -155,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "referrers":
             return self._referrers(repo, rest)
         if kind == "manifests":
+            if self.registry.digest_tags and rest.startswith("sha256-") and rest not in repo.tags:
+                rest = rest.replace("-", ":")
             raw, media_type = repo.manifests.get(repo.tags.get(rest, rest), (b"", ""))
             digest = "sha256:" + hashlib.sha256(raw).hexdigest()
             told = {"Docker-Content-Digest": digest, "Content-Type": media_type}
@@ -165,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _blob(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
         if (asked := self.headers.get("Range")) and self.command == "GET":
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            start = int(asked.removeprefix("bytes=").partition("-")[0])
             if start >= len(raw):
                 return _refuse(416, "RANGE")
             return 206, {"Content-Range": f"bytes {start}-{len(raw) - 1}/{len(raw)}"}, raw[start:]
@@ -236,11 +250,9 @@ class _Handler(BaseHTTPRequestHandler):
             json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": found}).encode(),
         )
 
-    def _answer(
-        self, status: int, headers: dict[str, str], body: bytes, cut: int | None = None, *, gently: bool = False
-    ) -> None:
+    def _answer(self, status: int, headers: Any, body: bytes, cut: int | None = None, *, gently: bool = False) -> None:
         self.send_response(status)
-        for name, value in headers.items():
+        for name, value in headers.items() if isinstance(headers, dict) else headers:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -18,6 +18,7 @@ _SMALL = 65536
 """Bytes of a redirect's body up to which it is read, so that the connection is kept."""
 
 _HOPS = 5
+_LATER = (408, 425, 429)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _URL = "!#$%&'()*+,/:;=?@[]~"
 
@@ -95,7 +96,7 @@ class RegistryClient:
                     raise
                 self._pause(attempt, None)
                 continue
-            if answer.status != 429 and answer.status < 500:
+            if (answer.status not in _LATER and answer.status < 500) or answer.status == 501:
                 return answer
             error = answer.error(what)
             asked = error.after if isinstance(error, Throttled) else None

@@ -68,7 +68,7 @@ def changed(
         names = catalogue.names(origin)
         fallbacks = _lists(source, origin, names)
         names = {tag: digest for tag, digest in names.items() if tag not in fallbacks}
-        odd = catalogue.odd_names(origin)
+        odd = dict(catalogue.odd_names(origin))
         failed: dict[Repository, TallymanError] = {}
         found: dict[Repository, tuple[dict[str, Digest], float]] = {}
         for target, answer in zip(targets, lists, strict=True):
@@ -91,8 +91,10 @@ def changed(
     images = []
     for tag in wanted:
         digest = said[tag] or (read[tag].digest if tag in read else None)
-        if digest:  # else the tag was removed meanwhile
+        if digest:
             images.append(Image(digest, tag, read.get(tag), not any(tag in tags for tags in held)))
+        else:
+            odd[tag] = f"{origin} lists this tag, and gives no image for it"
     if same:
         images += _later(catalogue, origin, fallbacks.values(), list(found), {image.digest for image in images}, failed)
     empty = [target for target, (tags, _) in found.items() if tags is NOTHING]

@@ -7,7 +7,6 @@ from datetime import datetime
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.ports.clocks import Clock
