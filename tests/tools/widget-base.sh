@@ -42,6 +42,16 @@ if not python.exists():
 (root / "etc").mkdir(exist_ok=True)
 (root / "etc/passwd").write_text("root:x:0:0::/:\nwidget:x:1000:1000::/srv:\n")
 (root / "tmp").mkdir(exist_ok=True)
+# Which packages of this machine the files are from, as images without dpkg say it: for the SBOM.
+if shutil.which("dpkg-query"):
+    files = [str(path)[len(str(root)):] for path in root.rglob("*") if path.is_file()]
+    told = subprocess.run(["dpkg-query", "--search", *files], capture_output=True, text=True).stdout
+    status = root / "var/lib/dpkg/status.d"
+    status.mkdir(parents=True)
+    for package in sorted({name.strip() for line in told.splitlines() for name in line.split(": ")[0].split(",")}):
+        described = subprocess.run(["dpkg-query", "--status", package], capture_output=True, text=True)
+        if described.returncode == 0:
+            (status / package.split(":")[0]).write_text(described.stdout)
 PYTHON
 # Entries in order, of no owner and of one time: the same Python gives the same base.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$root" -c . \

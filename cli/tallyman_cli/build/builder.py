@@ -4,11 +4,14 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tallyman.errors import BadInput, Refused
+from tallyman_cli.build.checkout import Checkout
 
 Say = Callable[[str], None]
+
+_ENVIRONMENT = {"BUILDX_METADATA_PROVENANCE": "min"}
+"""Has buildx name the images that it used in its metadata file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def _words(command: Sequence[str]) -> str | None:
 def run(command: Sequence[str], given: bytes = b"") -> str:
     """Runs a program; what it said. Refused with its last words where it fails."""
     try:
-        done = subprocess.run(command, input=given, capture_output=True, check=False)
+        done = subprocess.run(command, input=given, capture_output=True, check=False, env=os.environ | _ENVIRONMENT)
     except FileNotFoundError:
         raise BadInput(f"there is no {command[0]} here") from None
     said = done.stderr.decode(errors="replace")
@@ -94,9 +97,14 @@ def run(command: Sequence[str], given: bytes = b"") -> str:
     return done.stdout.decode(errors="replace") + said
 
 
-def dockerfile_of(folder: Path) -> str:
-    """The Dockerfile's text. BadInput where there is none."""
-    file = folder / "Dockerfile"
-    if not file.is_file():
-        raise BadInput(f"there is no {file}")
-    return file.read_text("utf-8")
+def dockerfile_of(checkout: Checkout) -> str:
+    """The text of the Dockerfile as committed. BadInput where there is none, or builders can't read it."""
+    file = checkout.folder / "Dockerfile"
+    raw = checkout.file("Dockerfile")
+    if raw is None:
+        there = f"{file} is not committed: git add Dockerfile" if file.exists() else f"there is no {file}"
+        raise BadInput(there)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is no text in UTF-8 ({error.reason}), which is all that builders read") from None

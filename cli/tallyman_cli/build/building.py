@@ -12,18 +12,21 @@ from pathlib import Path
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import PREDICATE
+from tallyman.domain.images.sboms import SPDX
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, Refused, TagTaken
 from tallyman_cli.build.builder import Builder, Say, dockerfile_of
 from tallyman_cli.build.built_image import BuiltImage, attachment, index_of
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.docker_build import Recipe
-from tallyman_cli.build.dockerfile import bases, stands_on
+from tallyman_cli.build.dockerfile import Base, bases, stands_on
 from tallyman_cli.build.image_layers import Blob
 from tallyman_cli.build.invocation import here
-from tallyman_cli.build.statements import IN_TOTO, SLSA, SPDX, annotations, of_base, provenance, sbom
+from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, of_base, provenance
 from tallyman_cli.build.tagging import Suggestion, next_free
 from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in
+from tallyman_cli.sbom.contents import LOOKED_FOR
+from tallyman_cli.sbom.document import sbom
 from tallyman_cli.shared.context import Stack
 
 REVISION = "org.opencontainers.image.revision"
@@ -40,9 +43,10 @@ class Wanted:
     @property
     def labels(self) -> dict[str, str]:
         """Of the image, and its annotations."""
-        dockerfile = self.checkout.folder / "Dockerfile"
-        base = stands_on(dockerfile.read_text("utf-8")) if dockerfile.is_file() else None
-        return annotations(self.checkout, self.suggestion.version) | of_base(base)
+        named = annotations(self.checkout, self.suggestion.version)
+        # A commit whose platforms were built elsewhere and are only joined here may have no Dockerfile any more.
+        there = self.checkout.file("Dockerfile") is not None
+        return named | of_base(stands_on(dockerfile_of(self.checkout)) if there else None)
 
 
 def repository(stack: Stack, name: str, environment: str) -> Repository:
@@ -103,7 +107,7 @@ def build(
     """Builds the commit, for each platform by itself (none named: this machine's). `cache`: where a BuildKit by itself
     keeps its cache, without a tag. Refused with the builder's last words where it fails; BadInput: no Dockerfile, no
     docker."""
-    for base in bases(dockerfile_of(wanted.checkout.folder)):
+    for base in bases(dockerfile_of(wanted.checkout)):
         pinned = f"pinned to {base.digest}" if base.digest else "not pinned by digest: builds may differ"
         say(f"base image {base.image}: {pinned}")
     say(f"built by {builder}")
@@ -138,15 +142,33 @@ def _push_blobs(stack: Stack, place: Repository, blobs: Iterable[Blob]) -> None:
         stack.target.upload(place, digest, by_digest[digest].size, by_digest[digest].chunks())
 
 
+Sbom = tuple[str, Mapping[str, object]]
+"""The media type of an SBOM, and the document."""
+
+
+def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None, say: Say) -> Sbom | None:
+    """The SBOM of an image: the scanner's, else one of the packages that were found inside; None where none were found,
+    for an SBOM without a package states nothing."""
+    if scanned is not None:
+        return scanned
+    contents = image.contents
+    if contents.gaps:
+        say(f"the SBOM is incomplete, not read: {'; '.join(contents.gaps)} (--sbom FILE takes a scanner's)")
+    if not contents.packages:
+        say(f"no SBOM: no package was found inside; looked for {LOOKED_FOR} (--sbom FILE takes a scanner's)")
+        return None
+    return SPDX, sbom(wanted.name, image.manifest, contents, wanted.checkout)
+
+
 def attach(
-    stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, packages: Mapping[str, str] | None
+    stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, on: Sequence[Base], document: Sbom | None
 ) -> list[Digest]:
-    """SBOM (where packages were looked for: an index has none of its own) and provenance, as referrers of the image."""
-    on, by = bases(dockerfile_of(wanted.checkout.folder)), here()
+    """SBOM (an index has none of its own) and provenance, as referrers of the image. `on`: what it was built upon."""
+    by = here()
     statement = provenance(wanted.name, manifest, wanted.checkout, on, by)
     made = [attachment(manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})]
-    if packages is not None:
-        made.insert(0, attachment(manifest, SPDX, sbom(wanted.name, manifest, packages, wanted.checkout)))
+    if document is not None:
+        made.insert(0, attachment(manifest, document[0], document[1]))
     for referrer, blobs in made:
         _push_blobs(stack, place, blobs)
         stack.target.put_manifest(place, referrer)

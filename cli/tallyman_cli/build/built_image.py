@@ -16,7 +16,10 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import Refused
-from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, packages, settle_times, unpack
+from tallyman_cli.build.dockerfile import Base
+from tallyman_cli.build.image_layers import PIECE, Blob, compress, digest_of, settle_times, unpack
+from tallyman_cli.sbom.contents import UNKNOWN, Layer, combine, look_into
+from tallyman_cli.sbom.packages import Contents
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -29,12 +32,14 @@ _VOLATILE = ("container", "container_config", "docker_version", "id", "parent", 
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image with its blobs. `platform`: os/architecture[/variant]; `packages`: name → version, found inside."""
+    """An image with its blobs. `platform`: os/architecture[/variant]; `contents`: the packages found inside; `bases`:
+    the images that it was built upon, as whoever built it names them."""
 
     manifest: Manifest
     blobs: tuple[Blob, ...]
     platform: Mapping[str, str]
-    packages: Mapping[str, str]
+    contents: Contents
+    bases: tuple[Base, ...] = ()
 
 
 def in_memory(raw: bytes, media_type: str) -> Blob:
@@ -86,14 +91,12 @@ class Finish:
                     layers.append(self._layer(archive, _path(layer["digest"]), number, False))
         return self._image(config, layers)
 
-    def _layer(
-        self, archive: tarfile.TarFile, name: str, number: int, base: bool
-    ) -> tuple[Blob, Digest, dict[str, str]]:
+    def _layer(self, archive: tarfile.TarFile, name: str, number: int, base: bool) -> tuple[Blob, Digest, Layer]:
         with _open(archive, name) as source:
             plain = unpack(source, self.scratch / f"{number}.tar")
         if not base:
             settle_times(plain, int(self.at.timestamp()))
-        made = compress(plain), digest_of(plain), packages(plain)
+        made = compress(plain), digest_of(plain), look_into(plain)
         plain.unlink()
         return made
 
@@ -104,18 +107,18 @@ class Finish:
                 target.write(piece)
         return Blob(Digest.parse(layer["digest"]), file.stat().st_size, layer["mediaType"], file=file)
 
-    def _look_into(self, kept: Blob, number: int) -> dict[str, str]:
-        """Of a base's layer that is compressed with zstd nothing is known."""
+    def _look_into(self, kept: Blob, number: int) -> Layer:
+        """A base's layer that is compressed with zstd is not read."""
         assert kept.file is not None  # it was just written
         if kept.media_type.endswith("zstd"):
-            return {}
+            return UNKNOWN
         with kept.file.open("rb") as source:
             plain = unpack(source, self.scratch / f"{number}.tar")
-        found = packages(plain)
+        found = look_into(plain)
         plain.unlink()
         return found
 
-    def _image(self, config: dict[str, Any], layers: Sequence[tuple[Blob, Digest, dict[str, str]]]) -> BuiltImage:
+    def _image(self, config: dict[str, Any], layers: Sequence[tuple[Blob, Digest, Layer]]) -> BuiltImage:
         if self.platform:
             config["os"], config["architecture"], *variant = self.platform.split("/")
             if variant:
@@ -136,7 +139,7 @@ class Finish:
             "annotations": dict(self.annotations),
         }
         told = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
-        inside = {name: version for _, _, found in layers for name, version in found.items()}
+        inside = combine(found for _, _, found in layers)
         manifest = Manifest(to_json(document), IMAGE)
         return BuiltImage(manifest, (config_blob, *(blob for blob, _, _ in layers)), told, inside)
 

@@ -1,8 +1,8 @@
 """The commit that is built: what Git says of a folder, and nothing that changes when the same commit is built again."""
 
+import codecs
 import os
-import subprocess
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,16 +10,20 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tallyman.domain.images.versions import Version, VersionKind, parse_version
 from tallyman.errors import BadInput
+from tallyman_cli.build.git import Git
 
 SHORT = 7
 """Digits of the commit in a tag, unless Git needs more to name it."""
+
+FIRST_VERSION = "v0.1.0"
+"""The version of a commit before which there is no version tag, and which has no file VERSION."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
     """`folder` at `commit`. `version`: the newest version tag at or before it, or what the file VERSION says;
     `released`: the version tag of this very commit, if it has one. `source`: where the code comes from, no
-    credentials in it. `author`: of the commit."""
+    credentials in it. `author`: of the commit. `doubts`: why the version may be another in a complete clone."""
 
     folder: Path
     commit: str
@@ -30,44 +34,77 @@ class Checkout:
     branch: str | None
     source: str | None
     author: str
+    doubts: tuple[str, ...] = ()
+
+    def file(self, name: str) -> bytes | None:
+        """A file of the folder as committed; None where there is none of that name."""
+        return Git(self.folder).file(self.commit, name)
 
 
 def read(folder: Path) -> Checkout:
-    """What Git says. BadInput: no such folder, no Git, no commit yet, or what is there is not what was committed.
+    """Describe the commit that is checked out in a folder.
 
-    What lies about and was never committed is no reason: it is not built.
+    BadInput: no such folder, no Git, no commit yet, or tracked files differ from the commit. Files that were never
+    committed do not matter: they are not built.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder")
-    if _git(folder, "rev-parse", "--is-inside-work-tree") != "true":
-        raise BadInput(f"{folder} is in no Git checkout: an image is built from a commit (git init, git commit)")
-    found = _git(folder, "log", "-1", "--format=%H%n%ct%n%an <%ae>", "HEAD")
-    if not found:
+    folder, git = folder.resolve(), Git(folder.resolve())
+    _inside(git)
+    commit = git.found("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if not commit:
         raise BadInput(f"{folder} has no commit yet: an image is built from a commit")
-    commit, seconds, author = found.split("\n")
-    if changed := _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "."):
-        names = ", ".join(line.strip().partition(" ")[2].strip() for line in changed.splitlines()[:5])
-        raise BadInput(f"{folder} is not what was committed ({names}): commit it, or nobody can say what was built")
+    _as_committed(git)
+    at, author = _commit(git("cat-file", "commit", commit))
+    released = _newest(git.lines("for-each-ref", "--format=%(refname)", f"--points-at={commit}", "refs/tags"))
+    version, doubts = _version(git, commit)
     return Checkout(
-        folder=folder.resolve(),
+        folder=folder,
         commit=commit,
-        short=_asked(folder, "rev-parse", f"--short={SHORT}", "HEAD"),
-        at=datetime.fromtimestamp(int(seconds), UTC),
-        version=_version(folder),
-        released=_newest(_git(folder, "tag", "--points-at", "HEAD")),
+        short=git.text("rev-parse", f"--short={SHORT}", commit),
+        at=at,
+        version=version,
+        released=released,
         branch=branch(folder),
-        source=_without_credentials(_git(folder, "config", "--get", "remote.origin.url")),
+        source=_without_credentials(git.found("config", "--get", "remote.origin.url")),
         author=author,
+        doubts=() if released else doubts,
     )
 
 
-def archive(checkout: Checkout) -> bytes:
-    """The folder as committed, as a tar for `docker build -`: all times are the commit's. What .gitignore names, and
-    whatever else lies about, is not in it."""
-    done = _run(checkout.folder, "archive", "--format=tar", checkout.commit)  # of this folder alone
-    if done.returncode:
-        raise BadInput(f"git archive: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+def _inside(git: Git) -> None:
+    try:
+        inside = git.text("rev-parse", "--is-inside-work-tree")
+    except BadInput as error:
+        what = "is in no Git checkout" if "not a git repository" in str(error) else "can't be read as a Git checkout"
+        raise BadInput(
+            f"{git.folder} {what}: an image is built from a commit (git init, git commit). {error}"
+        ) from None
+    if inside != "true":
+        raise BadInput(f"{git.folder} is no Git checkout but Git's own folder, or a bare repository: check it out")
+
+
+def _as_committed(git: Git) -> None:
+    """BadInput where tracked files differ from the commit, those of submodules included."""
+    options = ("--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
+    changed = git("status", *options, "--", ".").decode(errors="replace").split("\0")
+    if names := [entry[3:] for entry in changed if entry]:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise BadInput(f"{git.folder} is not what was committed ({shown}): commit it, or nobody can say what was built")
+
+
+def _commit(raw: bytes) -> tuple[datetime, str]:
+    """The committer's time and the author, of a commit object."""
+    head = raw.partition(b"\n\n")[0].split(b"\n")
+    fields = dict(line.split(b" ", 1) for line in reversed(head) if b" " in line and not line.startswith(b" "))
+    encoding = fields.get(b"encoding", b"utf-8").decode("ascii", "replace")
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        encoding = "utf-8"
+    author = re.sub(r" -?\d+ [+-]\d+$", "", fields[b"author"].decode(encoding, "replace"))
+    seconds = int(fields[b"committer"].rsplit(b" ", 2)[1])
+    return datetime.fromtimestamp(seconds, UTC), author
 
 
 def branch(folder: Path) -> str | None:
@@ -75,24 +112,63 @@ def branch(folder: Path) -> str | None:
     for variable in ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH"):
         if ref := os.environ.get(variable):
             return ref.removeprefix("refs/heads/") if not ref.startswith(("refs/tags/", "refs/pull/")) else None
-    return _git(folder, "symbolic-ref", "--short", "-q", "HEAD") or None
+    # In full: a tag of the same name makes Git answer `heads/main` for the short form.
+    return (Git(folder).found("symbolic-ref", "--quiet", "HEAD") or "").removeprefix("refs/heads/") or None
 
 
-def _version(folder: Path) -> Version:
-    file = folder / "VERSION"
-    if file.is_file():
-        text = file.read_text("utf-8").strip()
+def _version(git: Git, commit: str) -> tuple[Version, tuple[str, ...]]:
+    """The version, and why it may be another in a complete clone."""
+    raw = git.file(commit, "VERSION")
+    if raw is not None:
+        text = decode(raw, f"{git.folder / 'VERSION'}").strip()
         version = parse_version(text)
         if version is None or version.kind is not VersionKind.SEMVER:
-            raise BadInput(f"{file} holds '{text}': expected a semantic version such as 1.4.0")
-        return version
-    found = _newest(_git(folder, "tag", "--merged", "HEAD")) or parse_version("v0.1.0")
-    assert found is not None  # v0.1.0 is one
-    return found
+            raise BadInput(f"{git.folder / 'VERSION'} holds '{text}': expected a semantic version such as 1.4.0")
+        return version, ()
+    found = _newest(git.lines("for-each-ref", "--format=%(refname)", f"--merged={commit}", "refs/tags"))
+    version = found or parse_version(FIRST_VERSION)
+    assert version is not None  # the first version is one
+    return version, tuple(_doubts(git, found))
 
 
-def _newest(tags: str | None) -> Version | None:
-    versions = [v for tag in (tags or "").splitlines() if (v := parse_version(tag))]
+def _doubts(git: Git, found: Version | None) -> list[str]:
+    doubts = []
+    if git.text("rev-parse", "--is-shallow-repository") == "true":
+        doubts.append("this clone is shallow, version tags may be missing: git fetch --unshallow --tags")
+    if found is None:
+        tags = git.lines("for-each-ref", "--count=1", "refs/tags")
+        remote = git.found("config", "--get", "remote.origin.url")
+        here = "before this commit" if tags else "in this clone"
+        todo = "git fetch --tags, where the repository has some" if remote and not tags else "git tag v1.0.0"
+        doubts.append(f"no version tag {here} and no file VERSION, {FIRST_VERSION} is assumed: {todo}")
+    return doubts
+
+
+def decode(raw: bytes, name: str) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark. BadInput: it is in none."""
+    marks = (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    )
+    encoding = next((named for mark, named in marks if raw.startswith(mark)), None)
+    if encoding is None and b"\0" in raw:  # UTF-16 without a mark: every other byte of plain ASCII is zero
+        encoding = "utf-16-be" if raw[:1] == b"\0" else "utf-16-le"
+    try:
+        text = raw.decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        expected = (encoding or "utf-8").upper()
+        raise BadInput(f"{name} is no text in {expected} ({error.reason}): save it as UTF-8") from None
+    if "\0" in text:
+        raise BadInput(f"{name} is no text: it holds NUL characters")
+    return text
+
+
+def _newest(references: list[str]) -> Version | None:
+    names = (reference.removeprefix("refs/tags/") for reference in references)
+    versions = [version for name in names if (version := parse_version(name))]
     return max((v for v in versions if v.kind is VersionKind.SEMVER), default=None, key=lambda v: v.precedence)
 
 
@@ -101,23 +177,3 @@ def _without_credentials(url: str | None) -> str | None:
         return url or None
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _asked(folder: Path, *words: str) -> str:
-    answer = _git(folder, *words)
-    if not answer:
-        raise BadInput(f"git {' '.join(words)} in {folder} answers nothing")
-    return answer
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    done = _run(folder, *words)
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
-
-
-def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    command: Sequence[str] = ("git", "-C", str(folder), *words)
-    try:
-        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
-    except FileNotFoundError:
-        raise BadInput("there is no git here: an image is built from a commit") from None

@@ -1,5 +1,6 @@
 """`tallyman build`: from a commit to an image that is pushed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +10,12 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli.build import building
-from tallyman_cli.build.builder import find
+from tallyman_cli.build.builder import dockerfile_of, find
 from tallyman_cli.build.building import Wanted
 from tallyman_cli.build.checkout import read
+from tallyman_cli.build.dockerfile import Base, bases
 from tallyman_cli.build.tagging import suggest
+from tallyman_cli.sbom.document import read as read_sbom
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.addresses import address
 from tallyman_cli.shared.context import Stack
@@ -61,6 +64,15 @@ def build(
             show_default=False,
         ),
     ] = None,
+    sbom: Annotated[
+        Path | None,
+        typer.Option(
+            "--sbom",
+            metavar="FILE",
+            help="The SBOM of the image, SPDX or CycloneDX as JSON, which a scanner made.",
+            show_default="one of the packages found inside",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -74,17 +86,24 @@ def build(
         raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
     if join and not parts:
         raise BadInput("--join needs --parts: the repository where the platforms' images wait")
+    if sbom and join:
+        raise BadInput("--sbom is for the image that is built: --join builds none")
+    scanned = read_sbom(sbom) if sbom else None
     checkout = read(path)
+    for doubt in checkout.doubts:
+        output.say(f"the version is in doubt: {doubt}")
     name = parse_repository_name(repository)
     rules = context.rules(stack, policy).repository(name)
     wanted = Wanted(checkout, suggest(checkout, rules), name)
     for each in wanted.suggestion.left_out:
         output.say(f"left out: {each}")
     platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
+    if sbom and len(platforms) > 1:
+        raise BadInput("--sbom is of one platform: build each by itself (--parts), then --join them")
     if parts and len(platforms) > 1:
         raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
     if push:
-        answer = _push(wanted, environment, platforms, parts, join, cache, stack, policy)
+        answer = _push(wanted, environment, platforms, parts, join, cache, scanned, stack, policy)
     else:
         answer = _only(wanted, platforms)
     if as_json:
@@ -108,6 +127,7 @@ def _push(
     parts: str | None,
     join: str | None,
     cache: str | None,
+    scanned: building.Sbom | None,
     stack: str | None,
     policy: Path | None,
 ) -> dict[str, Any]:
@@ -122,26 +142,29 @@ def _push(
     waiting = Repository(place.registry, parse_repository_name(parts)) if parts else None
     if join and waiting:
         root = building.join(opened, place, waiting, wanted, join.split(","))
-        return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+        on = bases(dockerfile_of(wanted.checkout))
+        return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed")
     kept = address(opened.policy, Repository(place.registry, parse_repository_name(cache))) if cache else None
     with building.scratch_folder() as scratch:
         images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms, kept)
         for image in images:
             building.push_content(opened, place, image)
-            _told(building.attach(opened, place, wanted, image.manifest, image.packages))
+            document = building.sbom_of(wanted, image, scanned, output.say)
+            _told(building.attach(opened, place, wanted, image.manifest, image.bases, document))
             if waiting:
                 output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")
     root = building.together(images, wanted)
     if waiting:
         return _answer(wanted, root, place, "part")
-    return _answer(wanted, _publish(opened, place, wanted, root), place, "pushed")
+    on = tuple(dict.fromkeys(base for image in images for base in image.bases))
+    return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed")
 
 
-def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest) -> Manifest:
+def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest, on: Sequence[Base]) -> Manifest:
     """An index with its provenance, then the tags; an image is there already."""
     if root.is_index:
         opened.target.put_manifest(place, root)
-        _told(building.attach(opened, place, wanted, root, None))
+        _told(building.attach(opened, place, wanted, root, on, None))
     building.tag(opened, place, root, wanted.suggestion.tags)
     return root
 

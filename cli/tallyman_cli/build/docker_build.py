@@ -4,14 +4,16 @@ import json
 import re
 import tarfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallyman.errors import Refused
 from tallyman_cli.build.builder import Builder, Say, dockerfile_of, run
 from tallyman_cli.build.built_image import BuiltImage, Finish, layout_manifest
-from tallyman_cli.build.checkout import Checkout, archive
-from tallyman_cli.build.dockerfile import base_alone, bases
+from tallyman_cli.build.checkout import Checkout
+from tallyman_cli.build.context import archive
+from tallyman_cli.build.dockerfile import Base, base_alone, bases
+from tallyman_cli.build.metadata import bases as used_bases
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,10 @@ class Recipe:
     def build(self, scratch: Path, say: Say) -> BuiltImage:
         """Refused with the builder's last words where it fails. Cost: besides the build, one of the base image alone,
         to know its layers, and what `Finish` says."""
-        dockerfile = dockerfile_of(self.checkout.folder)
+        dockerfile = dockerfile_of(self.checkout)
         alone = base_alone(dockerfile)
         # From scratch a builder may name its own platform, whatever was asked for; a base image names the right one.
-        platform = None if bases(dockerfile) else self.platform
+        platform = None if alone else self.platform
         labels = [word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")]
         made = self._run(archive(self.checkout), scratch / "image", labels, say)
         base = self._layers(self._run(alone.encode(), scratch / "base", [], None)) if alone else ()
@@ -44,7 +46,11 @@ class Recipe:
             built = finish.from_saved(saved)
             saved.unlink()
         made.unlink()
-        return built
+        return replace(built, bases=self._bases(dockerfile, metadata_of(scratch / "image"), built.platform))
+
+    def _bases(self, dockerfile: str, metadata: Path, platform: Mapping[str, str]) -> tuple[Base, ...]:
+        """The images that were used: as buildx names them, else as the Dockerfile does."""
+        return used_bases(metadata) or bases(dockerfile, platform_arguments(platform))
 
     def _run(self, context: bytes, made: Path, more: list[str], say: Say | None) -> Path:
         """Builds; what is there then: the OCI archive, or a file with the image's id. `say`: None for the base alone,
@@ -54,6 +60,8 @@ class Recipe:
             command += ["--output", f"type=oci,dest={made},compression=gzip"]
         else:
             command += ["--iidfile", str(made), *(["--load"] if self.builder.name else [])]
+        if self.builder.name:
+            command += ["--metadata-file", str(metadata_of(made))]
         command += ["--build-arg", f"SOURCE_DATE_EPOCH={int(self.checkout.at.timestamp())}"]
         if self.platform:
             command += ["--platform", self.platform]
@@ -83,3 +91,15 @@ class Recipe:
             return found
         told = run(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", base.read_text().strip()])
         return list(json.loads(told.strip().splitlines()[0]) or ())
+
+
+def metadata_of(made: Path) -> Path:
+    """Where buildx writes what it says of a build."""
+    return made.with_suffix(".metadata.json")
+
+
+def platform_arguments(platform: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a builder sets by itself for the platform that it builds for."""
+    named = {"TARGETOS": "os", "TARGETARCH": "architecture", "TARGETVARIANT": "variant"}
+    found = {variable: platform[key] for variable, key in named.items() if platform.get(key)}
+    return found | {"TARGETPLATFORM": "/".join(found.values())}

@@ -1,72 +1,223 @@
-"""What a Dockerfile builds upon, as far as reading it tells."""
+"""What a Dockerfile builds upon, read as BuildKit reads it.
+
+The rules are those of BuildKit's parser: directives at the top, the escape character, continued lines, comments between
+them, heredocs, words with quotes, variables with their modifiers.
+"""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tallyman.errors import BadInput
+from tallyman_cli.build.dockerfile_words import expand, heredocs, split
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a Dockerfile builds upon. `digest`: as pinned there, None where it is not."""
+    """An image that a Dockerfile builds upon, or copies from. `digest`: as pinned there, None where it is not."""
 
     image: str
     digest: str | None
 
 
-def bases(dockerfile: str) -> tuple[Base, ...]:
-    """The base images of a Dockerfile; `scratch` and earlier stages are none. Of variables the default counts."""
-    found: list[Base] = []
-    stages: set[str] = set()
-    variables: dict[str, str] = {}
-    for line in _instructions(dockerfile):
-        words = [word for word in line.split() if not word.startswith("--")]
-        if len(words) > 1 and words[0].upper() == "ARG":
-            name, _, default = words[1].partition("=")
-            variables[name] = default
-        elif len(words) > 1 and words[0].upper() == "FROM":
-            image = words[1]
-            for name, default in variables.items():
-                image = image.replace(f"${{{name}}}", default).replace(f"${name}", default)
-            if image != "scratch" and image.lower() not in stages:
-                name, _, digest = image.partition("@")
-                found.append(Base(name, digest or None))
-            if len(words) > 3 and words[2].upper() == "AS":
-                stages.add(words[3].lower())
-    return tuple(dict.fromkeys(found))
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`image`: what FROM names, variables put in; `written`: the instruction itself; `name`: after AS, in small
+    letters; `parent`: the earlier stage that it continues; `copied`: images that it copies or mounts from."""
+
+    image: str
+    written: str
+    name: str = ""
+    parent: "Stage | None" = None
+    copied: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> "Stage":
+        """The stage at the beginning of its chain: what that is built upon is no stage."""
+        return self.parent.root if self.parent else self
 
 
-def base_alone(dockerfile: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    """`directives`: lines such as `# escape=`; `arguments`: the instructions ARG before the first stage."""
+
+    directives: tuple[str, ...]
+    arguments: tuple[str, ...]
+    stages: tuple[Stage, ...]
+
+
+SCRATCH = "scratch"
+
+
+def bases(text: str, given: Mapping[str, str] | None = None) -> tuple[Base, ...]:
+    """The images of a Dockerfile that come from outside: of FROM, COPY --from and RUN --mount; `scratch` and stages are
+    none. `given`: variables such as TARGETARCH; of others the default counts, and one without a value stays as it is
+    written. BadInput: it is no Dockerfile."""
+    found: list[str] = []
+    for stage in parse(text, given).stages:
+        if stage.parent is None and stage.image != SCRATCH:
+            found.append(stage.image)
+        found += stage.copied
+    return tuple(dict.fromkeys(map(_base, found)))
+
+
+def base_alone(text: str) -> str | None:
     """A Dockerfile of nothing but what the last stage is built upon, for whoever builds it to find out which layers
     are the base's; variables are left to the builder. None: it builds upon nothing."""
-    variables: list[str] = []
-    stages: dict[str, str] = {}
-    last = ""
-    for line in _instructions(dockerfile):
-        kind, *words = line.split()
-        if kind.upper() == "ARG" and not last:
-            variables.append(line)
-        elif kind.upper() == "FROM":
-            flags = [word for word in words if word.startswith("--")]
-            image, *named = [word for word in words if not word.startswith("--")] or ["scratch"]
-            last = stages.get(image.lower()) or " ".join(("FROM", *flags, image))
-            if len(named) == 2 and named[0].upper() == "AS":
-                stages[named[1].lower()] = last
-    if not last or last.split()[-1] == "scratch":
+    parsed = parse(text)
+    last = parsed.stages[-1].root
+    if last.image == SCRATCH:
         return None
-    return "\n".join((*variables, last)) + "\n"
+    return "\n".join((*parsed.directives, *parsed.arguments, last.written)) + "\n"
 
 
-def stands_on(dockerfile: str) -> Base | None:
+def stands_on(text: str, given: Mapping[str, str] | None = None) -> Base | None:
     """The image that the last stage is built upon; `scratch` is one here. None where only who builds it can say."""
-    alone = base_alone(dockerfile)
-    if alone is None:
-        return Base("scratch", None)
-    return next((base for base in bases(alone) if base.image and "$" not in base.image), None)
+    image = parse(text, given).stages[-1].root.image
+    return None if not image or "$" in image else _base(image)
 
 
-def _instructions(dockerfile: str) -> Iterator[str]:
-    """One a line, without comments; what goes on after a backslash is joined."""
-    lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
-    for line in re.sub(r"\\[ \t]*\n", " ", "\n".join(lines)).split("\n"):
-        if line.strip():
-            yield line.strip()
+def parse(text: str, given: Mapping[str, str] | None = None) -> Dockerfile:
+    """Reads a Dockerfile. BadInput: it has no FROM, or something is before it that may not be there."""
+    directives, escape = _directives(text)
+    variables = dict(given or {})
+    arguments: list[str] = []
+    stages: list[Stage] = []
+    inside: dict[str, str] = {}
+    for line in _instructions(text, escape):
+        kind, _, rest = line.partition(" ")
+        match kind.upper():
+            case "ARG" if not stages:
+                arguments.append(line)
+                _arguments(rest, escape, variables, {})
+            case "FROM":
+                stages.append(_stage(line, rest, escape, variables, stages))
+                inside = {}
+            case _ if not stages:
+                raise BadInput(f"the Dockerfile begins with '{kind}': expected FROM, or ARG before it")
+            case "ARG":
+                _arguments(rest, escape, inside, variables)
+            case "ENV":
+                _environment(rest, escape, inside)
+            case "COPY" | "ADD" | "RUN":
+                stages[-1].copied.extend(_copied(rest, escape, inside, stages[:-1]))
+    if not stages:
+        raise BadInput("the Dockerfile has no FROM")
+    return Dockerfile(directives, tuple(arguments), tuple(stages))
+
+
+def _base(image: str) -> Base:
+    name, _, digest = image.partition("@")
+    return Base(name, digest or None)
+
+
+def _stage(line: str, rest: str, escape: str, variables: Mapping[str, str], before: list[Stage]) -> Stage:
+    flags, words = _flags(rest)
+    image = expand(words[0], variables, escape) if words else ""
+    if not image:
+        raise BadInput(f"the Dockerfile says '{line}': expected an image")
+    name = words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else ""
+    parent = next((stage for stage in reversed(before) if stage.name and stage.name == image.lower()), None)
+    return Stage(image, " ".join(("FROM", *flags, words[0])), name, parent)
+
+
+def _arguments(rest: str, escape: str, into: dict[str, str], inherited: Mapping[str, str]) -> None:
+    """Takes over the values of ARG: `NAME=value …`, or `NAME`, whose value an ARG before the first stage gave it."""
+    for word in split(rest, escape):
+        name, given, value = word.partition("=")
+        if given:
+            into[name] = expand(value, into, escape)
+        elif name in inherited:
+            into[name] = inherited[name]
+
+
+def _environment(rest: str, escape: str, into: dict[str, str]) -> None:
+    """Takes over the values of ENV: `NAME=value …`, or `NAME value`, of which the rest of the line is the value."""
+    words = split(rest, escape)
+    if words and "=" not in words[0]:
+        words = [f"{words[0]}={' '.join(words[1:])}"]
+    into |= {name: expand(value, into, escape) for name, _, value in (word.partition("=") for word in words)}
+
+
+def _copied(rest: str, escape: str, variables: Mapping[str, str], before: list[Stage]) -> Iterator[str]:
+    """The images from outside in `--from=` and `--mount=…,from=`."""
+    for flag in _flags(rest)[0]:
+        name, _, value = flag.removeprefix("--").partition("=")
+        fields = [part.partition("=") for part in value.split(",")] if name == "mount" else []
+        named = [value] if name == "from" else [where for key, _, where in fields if key == "from"]
+        for word in named:
+            image = expand(word, variables, escape)
+            stage = image.isdigit() or image.lower() in {earlier.name for earlier in before}
+            if image and image != SCRATCH and not stage:
+                yield image
+
+
+def _flags(rest: str) -> tuple[list[str], list[str]]:
+    """The flags at the beginning, and the words after them."""
+    words = rest.split()
+    count = next((i for i, word in enumerate(words) if not word.startswith("--") or word == "--"), len(words))
+    return words[:count], words[count:]
+
+
+_DIRECTIVE = re.compile(r"^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_KNOWN = ("escape", "syntax", "check")
+_WITH_HEREDOCS = re.compile(r"(?:ONBUILD\s+)?(?:ADD|COPY|RUN)\b", re.IGNORECASE)
+
+
+def _directives(text: str) -> tuple[tuple[str, ...], str]:
+    """The lines of directives at the top, and the escape character."""
+    found, escape = [], "\\"
+    for line in text.removeprefix("\ufeff").split("\n"):
+        matched = _DIRECTIVE.match(line.rstrip("\r"))
+        if not matched:
+            break
+        key, value = matched[1].lower(), matched[2]
+        if key in _KNOWN:
+            found.append(line.rstrip("\r"))
+        if key == "escape":
+            if value not in ("\\", "`"):
+                raise BadInput(f"the Dockerfile says '{line}': expected \\ or ` as the escape character")
+            escape = value
+    return tuple(found), escape
+
+
+def _instructions(text: str, escape: str) -> Iterator[str]:
+    """One a line, without comments: what goes on after the escape character at the end of a line is joined, what a
+    heredoc holds is left out. The keyword is followed by one blank."""
+    mark = re.escape(escape)
+    goes_on = re.compile(rf"(?:(?<=[^{mark}])|^){mark}[ \t]*$")
+    lines = iter(text.removeprefix("\ufeff").split("\n"))
+    for first in lines:
+        line = first.rstrip("\r")
+        if line.lstrip().startswith("#") or not line.strip():
+            continue
+        line = line.lstrip()
+        while more := goes_on.search(line):
+            line = line[: more.start()]
+            following = _continuation(lines)
+            if following is None:
+                break
+            line += following
+        instruction = " ".join(line.split(None, 1)).strip()
+        if _WITH_HEREDOCS.match(instruction):
+            for name, tabs in heredocs(instruction, escape):
+                _skip(lines, name, tabs)
+        if instruction:
+            yield instruction
+
+
+def _continuation(lines: Iterator[str]) -> str | None:
+    """The next line that is neither a comment nor empty; None at the end."""
+    for line in lines:
+        if line.strip() and not line.lstrip().startswith("#"):
+            return line.rstrip("\r")
+    return None
+
+
+def _skip(lines: Iterator[str], name: str, tabs: bool) -> None:
+    """To the end of a heredoc. BadInput: it has none."""
+    for line in lines:
+        line = line.rstrip("\r")
+        if (line.lstrip("\t") if tabs else line) == name:
+            return
+    raise BadInput(f"the Dockerfile has a heredoc without its end {name}")

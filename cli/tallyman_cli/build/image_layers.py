@@ -1,4 +1,4 @@
-"""Layers on their way from a builder to a registry: of one time, compressed the same way each time, looked into."""
+"""Layers on their way from a builder to a registry: of one time, compressed the same way each time."""
 
 import gzip
 import hashlib
@@ -107,26 +107,3 @@ def digest_of(file: Path) -> Digest:
     """Of a file's bytes."""
     with file.open("rb") as stream:
         return Digest("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())
-
-
-def packages(plain: Path) -> dict[str, str]:
-    """Debian and Python packages of a layer: kind/name → version."""
-    found: dict[str, str] = {}
-    with tarfile.open(plain) as archive:
-        for entry in archive:
-            name = entry.name.removeprefix("./")
-            if entry.isreg() and (name == "var/lib/dpkg/status" or name.startswith("var/lib/dpkg/status.d/")):
-                for paragraph in _text(archive, entry).split("\n\n"):
-                    fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line[:40])
-                    if "Package" in fields and "Version" in fields:
-                        found[f"deb/{fields['Package']}"] = fields["Version"]
-            elif entry.isreg() and name.endswith(".dist-info/METADATA"):
-                fields = dict(line.split(": ", 1) for line in _text(archive, entry).splitlines()[:40] if ": " in line)
-                if "Name" in fields and "Version" in fields:
-                    found[f"pypi/{fields['Name']}"] = fields["Version"]
-    return found
-
-
-def _text(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> str:
-    stream = archive.extractfile(entry)
-    return stream.read().decode(errors="replace") if stream else ""

@@ -1,10 +1,10 @@
-"""What is said of a build, beside the image: an SBOM (SPDX 2.3) and its provenance (in-toto, SLSA 1.0).
+"""What is said of a build, beside the image: its labels, and its provenance (in-toto, SLSA 1.0). The SBOM: sbom.py.
 
-Both are referrers, never inside an index: the image has the same digest with and without them. Only the provenance says
-which build it was; the SBOM says nothing that another build of the same commit would say otherwise.
+SBOM and provenance are referrers, never inside an index: the image has the same digest with and without them. Only the
+provenance says which build it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.times import format_time
@@ -12,7 +12,6 @@ from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.dockerfile import Base
 from tallyman_cli.build.invocation import Invocation
 
-SPDX = "application/spdx+json"
 IN_TOTO = "application/vnd.in-toto+json"
 SLSA = "https://slsa.dev/provenance/v1"
 
@@ -35,34 +34,6 @@ def of_base(base: Base | None) -> dict[str, str]:
         return {}
     told = {"org.opencontainers.image.base.name": base.image}
     return told | ({"org.opencontainers.image.base.digest": base.digest} if base.digest else {})
-
-
-def sbom(name: str, subject: Manifest, packages: Mapping[str, str], checkout: Checkout) -> dict[str, object]:
-    """The packages that were found inside."""
-    return {
-        "spdxVersion": "SPDX-2.3",
-        "dataLicense": "CC0-1.0",
-        "SPDXID": "SPDXRef-DOCUMENT",
-        "name": name,
-        "documentNamespace": f"https://tallyman.invalid/spdx/{name}/{subject.digest}",
-        "creationInfo": {"created": format_time(checkout.at), "creators": ["Tool: tallyman"]},
-        "packages": [
-            {
-                "SPDXID": f"SPDXRef-{number}",
-                "name": package.partition("/")[2],
-                "versionInfo": version,
-                "downloadLocation": "NOASSERTION",
-                "externalRefs": [
-                    {
-                        "referenceCategory": "PACKAGE-MANAGER",
-                        "referenceType": "purl",
-                        "referenceLocator": f"pkg:{package}@{version}",
-                    }
-                ],
-            }
-            for number, (package, version) in enumerate(sorted(packages.items()), 1)
-        ],
-    }
 
 
 def provenance(

@@ -39,12 +39,14 @@ def suggest_tags(
     if repository is not None:
         rule = context.rules(stack, policy).repository(parse_repository_name(repository))
     found = suggest(checkout, rule)
+    for doubt in checkout.doubts:
+        output.say(f"the version is in doubt: {doubt}")
     for each in found.left_out:
         output.say(f"left out: {each}")
     if as_json:
         output.data({
             "commit": checkout.commit, "version": found.version, "tags": list(found.tags),
-            "left_out": list(found.left_out), "branch": checkout.branch,
+            "left_out": list(found.left_out), "branch": checkout.branch, "doubts": list(checkout.doubts),
         })  # fmt: skip
         return
     for tag in found.tags:

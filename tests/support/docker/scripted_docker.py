@@ -1,7 +1,8 @@
 """A `docker` that builds nothing: it notes how it was called, and answers as a test says.
 
 In its folder: `says.json` {buildx: drivers by builder's name, "" the one in use, null: does not start; mtime: of files
-that a build writes; fail: words with which a build with these options fails; note: what a build says}; `calls.jsonl`.
+that a build writes; metadata: what buildx says of a build; fail: words with which a build with these options fails;
+note: what a build says}; `calls.jsonl`.
 """
 
 import io
@@ -87,7 +88,9 @@ class Docker:
             return 1
         if note := self.says.get("note"):
             print(note, file=sys.stderr)
-        kind = "alone" if context.startswith((b"FROM", b"ARG")) else "scratch" if b"FROM scratch" in context else "app"
+        if (metadata := self.option("--metadata-file")) and "metadata" in self.says:
+            Path(metadata).write_text(json.dumps(self.says["metadata"]))
+        kind = "alone" if b"\0" not in context else "scratch" if b"FROM scratch" in context else "app"
         image = f"{kind}-{(self.option('--platform') or 'linux/amd64').split('/')[1]}"
         if file := self.option("--iidfile"):
             Path(file).write_text(image)

@@ -1,13 +1,12 @@
 """What a build says of the image that its image stands on."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tallyman.domain.images.versions import parse_version
+from support.docker.builds import git
 from tallyman_cli.build.building import Wanted
-from tallyman_cli.build.checkout import Checkout
+from tallyman_cli.build.checkout import read
 from tallyman_cli.build.dockerfile import Base, stands_on
 from tallyman_cli.build.statements import of_base
 from tallyman_cli.build.tagging import Suggestion
@@ -25,7 +24,7 @@ NAME, PIN = "org.opencontainers.image.base.name", "org.opencontainers.image.base
         ("FROM golang:1.24 AS build\nFROM build\n", Base("golang:1.24", None)),
         ("FROM --platform=$BUILDPLATFORM node:22\n", Base("node:22", None)),
         ("ARG BASE\nFROM $BASE\n", None),
-        ("FROM ${BASE:-debian}\n", None),
+        ("FROM ${BASE:-debian}\n", Base("debian", None)),
     ],
 )
 def test_the_base_is_what_the_last_stage_stands_on(dockerfile: str, base: Base | None) -> None:
@@ -40,12 +39,11 @@ def test_it_is_said_with_its_digest_where_it_is_pinned_and_not_at_all_where_nobo
 
 def test_labels_of_a_build_name_the_base_of_its_dockerfile(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(f"FROM python:3.13@{DIGEST}\n")
-    at = datetime(2026, 11, 16, tzinfo=UTC)
-    commit = "3f2a91c" + "0" * 33
-    version = parse_version("v1.0.0")
-    assert version is not None
-    checkout = Checkout(tmp_path, commit, "3f2a91c", at, version, None, "main", None, "Ana <a@b>")
-    labels = Wanted(checkout, Suggestion("v1.0.0", ("v1.0.0",)), "rocketseat/widget-server").labels
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    labels = Wanted(read(tmp_path), Suggestion("v1.0.0", ("v1.0.0",)), "rocketseat/widget-server").labels
     assert (labels[NAME], labels[PIN]) == ("python:3.13", DIGEST)
-    (tmp_path / "Dockerfile").unlink()
-    assert NAME not in Wanted(checkout, Suggestion("v1.0.0", ("v1.0.0",)), "rocketseat/widget-server").labels
+    git(tmp_path, "rm", "-q", "Dockerfile")
+    git(tmp_path, "commit", "-qm", "two", "--allow-empty")
+    assert NAME not in Wanted(read(tmp_path), Suggestion("v1.0.0", ("v1.0.0",)), "rocketseat/widget-server").labels

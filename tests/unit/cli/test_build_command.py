@@ -201,3 +201,83 @@ def test_which_build_it_was_is_said_beside_the_image_and_never_inside(builds: Bu
         "tallyman.build.builder": "https://aws.amazon.com/codebuild/",
         "tallyman.build.person": "ana",
     }
+
+
+def said_of(builds: Builds, digest: str, kind: str) -> list[dict[str, Any]]:
+    """The documents of a type about an image."""
+    found = []
+    for each in builds.world.registries.referrers(DEV, Digest(digest)):
+        manifest = builds.manifest(each.digest)
+        if manifest.artifact_type == kind:
+            with builds.world.registries.open_blob(DEV, manifest.layers[0].digest) as stream:
+                found.append(json.loads(b"".join(stream)))
+    return found
+
+
+def dependencies(builds: Builds, digest: str) -> list[dict[str, Any]]:
+    """What the provenance says that the image was built of, the commit left out."""
+    (statement,) = said_of(builds, digest, "application/vnd.in-toto+json")
+    found: list[dict[str, Any]] = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return found[1:]
+
+
+@pytest.mark.parametrize("version", ["materials", "resolvedDependencies"])
+def test_what_buildx_says_that_it_used_is_in_the_provenance(builds: Builds, version: str) -> None:
+    used = [
+        {"uri": "pkg:docker/debian@13?platform=linux%2Famd64", "digest": {"sha256": "1" * 64}},
+        {"uri": f"pkg:docker/ghcr.io/a/b@1?digest=sha256:{'2' * 64}&platform=linux%2Famd64"},
+        {"uri": "https://example.com/x.tar", "digest": {"sha256": "3" * 64}},
+    ]
+    predicate = {"materials": used} if version == "materials" else {"buildDefinition": {version: used}}
+    builds.docker(APART, metadata={"buildx.build.provenance": predicate, "buildx.build.ref": "x"})
+    assert dependencies(builds, builds("--push")["digest"]) == [
+        {"uri": "debian:13", "digest": {"sha256": "1" * 64}},
+        {"uri": "ghcr.io/a/b:1", "digest": {"sha256": "2" * 64}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"buildx.build.provenance": {}}, [], {"buildx.build.provenance": {"materials": [1]}}]
+)
+def test_without_a_word_of_buildx_the_dockerfile_names_them(builds: Builds, metadata: Any) -> None:
+    (builds.folder / "Dockerfile").write_text("# escape=`\nFROM debian:${V:-13}\nCOPY <<EOF /x\nFROM b\nEOF\n")
+    builds.git("commit", "-qam", "two")
+    builds.docker(APART, metadata=metadata)
+    assert dependencies(builds, builds("--push")["digest"]) == [{"uri": "debian:13"}]
+
+
+def test_a_build_without_packages_has_no_sbom_and_says_so(builds: Builds) -> None:
+    (builds.folder / "Dockerfile").write_text("FROM scratch\nCOPY app.py /srv/\n")
+    builds.git("commit", "-qam", "two")
+    builds.docker(APART)
+    digest = builds("--push")["digest"]
+    assert said_of(builds, digest, "application/spdx+json") == []
+    assert "no SBOM: no package was found inside" in builds.said
+
+
+def test_a_scanners_sbom_is_attached_as_it_is(builds: Builds, tmp_path: Path) -> None:
+    document = {"bomFormat": "CycloneDX", "components": [{"type": "library", "name": "a", "version": "1"}]}
+    (tmp_path / "bom.json").write_text(json.dumps(document))
+    builds.docker(APART)
+    digest = builds("--push", "--sbom", str(tmp_path / "bom.json"))["digest"]
+    assert said_of(builds, digest, "application/vnd.cyclonedx+json") == [document]
+    assert said_of(builds, digest, "application/spdx+json") == []
+    builds("--push", "--sbom", str(tmp_path / "none.json"), status=2)
+    builds("--push", "--sbom", str(tmp_path / "bom.json"), "--platform", "linux/amd64,linux/arm64", status=2)
+
+
+def test_doubts_about_the_version_are_said(builds: Builds) -> None:
+    builds.docker(APART)
+    builds()
+    assert "the version is in doubt: no version tag in this clone" in builds.said
+    builds.git("tag", "v1.0.0")
+    builds()
+    assert "in doubt" not in builds.said
+
+
+def test_a_dockerfile_that_was_not_committed_is_bad_input(builds: Builds) -> None:
+    builds.git("rm", "-q", "--cached", "Dockerfile")
+    builds.git("commit", "-qm", "two", "--allow-empty")
+    builds.docker(APART)
+    builds(status=2)
+    assert "Dockerfile is not committed: git add Dockerfile" in builds.said

@@ -1,0 +1,259 @@
+"""What is read of a commit depends on the repository alone: no setting, no hook's variables, no kind of clone."""
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tallyman.errors import BadInput
+from tallyman_cli.build import checkout, context
+from tallyman_cli.build.checkout import decode
+
+ME = ["-c", "user.name=Ana", "-c", "user.email=ana@example.com", "-c", "commit.gpgsign=false",
+      "-c", "protocol.file.allow=always"]  # fmt: skip
+
+
+def git(folder: Path, *words: str, **environment: str) -> str:
+    done = subprocess.run(
+        ["git", *ME, "-C", folder, *words], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "app"
+    made.mkdir()
+    git(made, "init", "-q", "-b", "main")
+    (made / "app.py").write_text("print(1)\n")
+    (made / ".gitattributes").write_text("*.py text\n")
+    commit(made, "one")
+    for tag in ("v1.2.0", "v1.10.0", "v1.9.0", "nightly"):
+        git(made, "tag", tag)
+    return made
+
+
+def commit(folder: Path, message: str) -> str:
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "--allow-empty", "-m", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+SETTINGS = """\
+[column]
+    ui = always
+[color]
+    ui = always
+    status = always
+[log]
+    showSignature = true
+    date = relative
+[status]
+    short = true
+    branch = true
+    showUntrackedFiles = all
+    relativePaths = false
+[tag]
+    sort = -refname
+[core]
+    autocrlf = true
+    eol = crlf
+    abbrev = 40
+    quotePath = true
+    pager = false
+[i18n]
+    logOutputEncoding = latin1
+[tar]
+    umask = user
+[diff]
+    ignoreSubmodules = all
+"""
+
+
+def everything(folder: Path) -> tuple[checkout.Checkout, bytes]:
+    found = checkout.read(folder)
+    return found, context.archive(found)
+
+
+def test_settings_of_a_person_change_neither_what_is_read_nor_the_archive(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(folder, "-c", "user.name=Aña", "commit", "-q", "--allow-empty", "--amend", "--reset-author", "-m", "one")
+    git(folder, "tag", "-f", "v1.10.0")
+    (folder / "lies-about").write_text("not committed")
+    plain = everything(folder)
+    assert (plain[0].released and plain[0].released.text, plain[0].branch) == ("v1.10.0", "main")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(SETTINGS)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    monkeypatch.setenv("LC_ALL", "pt_BR.ISO-8859-1")
+    monkeypatch.setenv("GIT_PAGER", "false")
+    old = os.umask(0o077)
+    try:
+        assert everything(folder) == plain
+    finally:
+        os.umask(old)
+
+
+def test_in_a_hook_of_another_repository_the_folder_is_read_and_not_that_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = everything(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    commit(other, "another")
+    for name, value in {
+        "GIT_DIR": str(other / ".git"), "GIT_WORK_TREE": str(other), "GIT_INDEX_FILE": str(other / ".git/index"),
+        "GIT_PREFIX": "x/", "GIT_OBJECT_DIRECTORY": str(other / ".git/objects"), "GIT_TRACE": "1",
+        "GIT_LITERAL_PATHSPECS": "1", "GIT_NAMESPACE": "n",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert everything(folder) == plain
+
+
+def test_what_git_says_reaches_the_person(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "git").write_text(
+        "#!/bin/sh\necho \"fatal: detected dubious ownership in repository at '/x'\" >&2\nexit 128\n"
+    )
+    (tools / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    with pytest.raises(BadInput, match=r"can't be read as a Git checkout.*detected dubious ownership"):
+        checkout.read(folder)
+
+
+def test_a_warning_of_git_reaches_the_person_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")  # how CI trusts a checkout of another user: it stays
+    checkout.read(folder)
+    assert capsys.readouterr().err == ""
+    (folder / ".git/refs/tags/v9.9.9").write_text("")
+    checkout.read(folder)
+    assert "broken ref" in capsys.readouterr().err
+
+
+def test_a_shallow_clone_and_one_without_tags_are_said(folder: Path, tmp_path: Path) -> None:
+    commit(folder, "two")
+    assert checkout.read(folder).doubts == ()
+    git(tmp_path, "clone", "-q", "--depth", "1", folder.as_uri(), "shallow")
+    (shallow, none) = checkout.read(tmp_path / "shallow").doubts
+    assert "shallow" in shallow
+    assert "git fetch --unshallow --tags" in shallow
+    assert "v0.1.0 is assumed" in none
+    git(tmp_path, "clone", "-q", "--no-tags", folder.as_uri(), "bare-of-tags")
+    (doubt,) = checkout.read(tmp_path / "bare-of-tags").doubts
+    assert "git fetch --tags" in doubt
+    (folder / "VERSION").write_text("2.0.0")
+    commit(folder, "three")
+    git(tmp_path, "clone", "-q", "--depth", "1", folder.as_uri(), "with-version")
+    assert checkout.read(tmp_path / "with-version").doubts == ()
+
+
+def test_without_any_version_that_is_said(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    commit(tmp_path, "one")
+    (doubt,) = checkout.read(tmp_path).doubts
+    assert "no version tag in this clone and no file VERSION" in doubt
+
+
+@pytest.fixture
+def with_submodule(folder: Path, tmp_path: Path) -> Path:
+    for name in ("deep", "lib"):
+        (tmp_path / name).mkdir()
+        git(tmp_path / name, "init", "-q", "-b", "main")
+        (tmp_path / name / f"{name}.txt").write_text(name)
+        commit(tmp_path / name, name)
+    git(tmp_path / "lib", "submodule", "add", "-q", (tmp_path / "deep").as_uri(), "deep")
+    commit(tmp_path / "lib", "with deep")
+    git(folder, "submodule", "add", "-q", (tmp_path / "lib").as_uri(), "vendor/lib")
+    git(folder, "submodule", "update", "--init", "--recursive")
+    commit(folder, "with lib")
+    return folder
+
+
+def test_submodules_are_in_the_context_with_the_time_of_the_commit(with_submodule: Path) -> None:
+    found = checkout.read(with_submodule)
+    with tarfile.open(fileobj=io.BytesIO(context.archive(found))) as archive:
+        entries = {entry.name: entry for entry in archive if entry.isreg()}
+    assert {"app.py", "vendor/lib/lib.txt", "vendor/lib/deep/deep.txt"} <= set(entries)
+    assert {entry.mtime for entry in entries.values()} == {int(found.at.timestamp())}
+
+
+def test_a_submodule_that_is_not_checked_out_is_refused_with_what_to_do(with_submodule: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", with_submodule.as_uri(), "without")
+    found = checkout.read(tmp_path / "without")
+    with pytest.raises(BadInput, match=r"vendor/lib is not checked out.*git -C .* submodule update --init --recursive"):
+        context.archive(found)
+
+
+def test_a_submodule_at_another_commit_is_a_change(with_submodule: Path) -> None:
+    git(with_submodule, "config", "submodule.vendor/lib.ignore", "all")
+    commit(with_submodule / "vendor/lib", "further")
+    with pytest.raises(BadInput, match=r"not what was committed .*vendor/lib"):
+        checkout.read(with_submodule)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8 crlf"])
+def test_a_version_file_is_read_in_the_usual_encodings(folder: Path, encoding: str) -> None:
+    text = "2.0.0\r\n" if "crlf" in encoding else "2.0.0\n"
+    (folder / "VERSION").write_bytes(text.encode(encoding.split()[0]))
+    commit(folder, "version")
+    assert checkout.read(folder).version.text == "2.0.0"
+
+
+def test_a_version_file_that_is_no_text_is_said(folder: Path) -> None:
+    with pytest.raises(BadInput, match="VERSION is no text in UTF-8"):
+        decode(b"2.0.\xff", "VERSION")
+    with pytest.raises(BadInput, match="is no text"):
+        decode(b"\xff\xfe2\x00.", "VERSION")
+
+
+def test_a_version_file_that_was_not_committed_does_not_count(folder: Path) -> None:
+    (folder / "VERSION").write_text("9.9.9")
+    assert checkout.read(folder).version.text == "v1.10.0"
+
+
+def test_a_tag_named_like_the_branch_does_not_change_its_name(folder: Path) -> None:
+    git(folder, "tag", "main")
+    assert checkout.read(folder).branch == "main"
+
+
+def test_a_replaced_object_is_not_read(folder: Path) -> None:
+    plain = everything(folder)
+    (folder / "app.py").write_text("print(2)\n")
+    other = commit(folder, "two")
+    git(folder, "reset", "-q", "--hard", plain[0].commit)
+    git(folder, "replace", plain[0].commit, other)
+    git(folder, "checkout", "-q", "-f", "HEAD", GIT_NO_REPLACE_OBJECTS="1")
+    assert everything(folder) == plain
+
+
+@pytest.mark.parametrize("environment", [{}, {"GIT_AUTHOR_NAME": "Aña"}])
+def test_an_author_in_another_encoding_is_read(folder: Path, environment: Mapping[str, str]) -> None:
+    name = "Aña".encode("latin1")
+    raw = git(folder, "cat-file", "commit", "HEAD").encode()
+    head, _, body = raw.partition(b"\n\n")
+    head = head.replace(b"author Ana", b"author " + name) + b"\nencoding ISO-8859-1"
+    made = subprocess.run(
+        ["git", "-C", folder, "hash-object", "-t", "commit", "-w", "--stdin"],
+        input=head + b"\n\n" + body + b"\n", capture_output=True, check=True,
+    ).stdout.decode().strip()  # fmt: skip
+    git(folder, "update-ref", "refs/heads/main", made, **environment)
+    assert checkout.read(folder).author == "Aña <ana@example.com>"

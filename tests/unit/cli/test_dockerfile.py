@@ -1,0 +1,105 @@
+"""A Dockerfile is read as BuildKit reads it."""
+
+import pytest
+
+from tallyman.errors import BadInput
+from tallyman_cli.build.dockerfile import Base, base_alone, bases, stands_on
+from tallyman_cli.build.dockerfile_words import expand, heredocs, split
+
+PINNED = "sha256:" + "1" * 64
+
+
+def names(text: str, **given: str) -> list[str]:
+    return [base.image for base in bases(text, given)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param('FROM "python:3.13"\n', ["python:3.13"], id="quotes"),
+        pytest.param("FROM 'python:3.13' AS x\nFROM X\n", ["python:3.13"], id="single quotes, a stage in other case"),
+        pytest.param("from a as b\nfrom B\n", ["a"], id="small letters"),
+        pytest.param("ARG B=a\nARG B_IMAGE=b\nFROM $B_IMAGE\n", ["b"], id="the longest name"),
+        pytest.param("ARG B_IMAGE=b\nARG B=a\nFROM ${B}_IMAGE\n", ["a_IMAGE"], id="braces end a name"),
+        pytest.param("FROM i:${V:-3.13}\n", ["i:3.13"], id="default"),
+        pytest.param("ARG V=\nFROM i:${V:-3}${V-x}\n", ["i:3"], id="default of what is empty, and of what is unset"),
+        pytest.param("ARG V=1\nFROM i:${V:+2}${W:+3}\n", ["i:2"], id="alternative"),
+        pytest.param("ARG D=1\nFROM i:${V:-${D:-2}}\n", ["i:1"], id="default within a default"),
+        pytest.param('ARG V="3.13"\nFROM "i:${V}"\n', ["i:3.13"], id="quotes in ARG"),
+        pytest.param("ARG A=1 B=2\nARG C=$A-$B\nFROM i:$C\n", ["i:1-2"], id="several in one ARG, and of others"),
+        pytest.param("ARG T=v1.2-slim\nFROM i:${T%-*}\nFROM j:${T#v}\nFROM k:${T//[.-]/_}\n",
+                     ["i:v1.2", "j:1.2-slim", "k:v1_2_slim"], id="parts of a value"),
+        pytest.param("FROM a\nRUN cat <<EOF\nFROM b\nEOF\n", ["a"], id="heredoc"),
+        pytest.param("FROM a\nCOPY <<'A' <<-\"B\" /y\nFROM b\nA\nFROM c\n\tB\nFROM d\n", ["a", "d"],
+                     id="two heredocs, one with tabs"),
+        pytest.param('FROM a\nRUN echo "<<EOF" 1<<<x\nFROM b\n', ["a", "b"], id="no heredoc"),
+        pytest.param("FROM a\nONBUILD RUN <<E\nFROM b\nE\n", ["a"], id="heredoc behind ONBUILD"),
+        pytest.param("# escape=`\nFROM a`\n:1\nRUN dir C:\\\nFROM b\n", ["a:1", "b"], id="escape"),
+        pytest.param("# syntax=docker/dockerfile:1\n# escape = `\nFROM a:`\n1\n", ["a:1"], id="two directives"),
+        pytest.param("# a comment\n# escape=`\nFROM a\nRUN x \\\nFROM b\n", ["a"], id="too late for a directive"),
+        pytest.param("\ufeffFROM a\n", ["a"], id="byte order mark"),
+        pytest.param("\ufeff# escape=`\nFROM a`\n:1\n", ["a:1"], id="byte order mark before a directive"),
+        pytest.param("FROM a\r\nRUN x \\\r\n  y\r\nFROM b\r\n", ["a", "b"], id="DOS line ends"),
+        pytest.param("FROM \\\n# no line\n\n  # nor this\n a:1 \\\n AS x\nFROM x\n", ["a:1"], id="continued"),
+        pytest.param("FR\\\nOM a\n", ["a"], id="continued within a word"),
+        pytest.param("FROM a\nRUN x \\\\\nFROM b\n", ["a", "b"], id="the escape character, escaped"),
+        pytest.param("FROM --platform=$BUILDPLATFORM a\n", ["a"], id="platform"),
+        pytest.param("FROM scratch\n", [], id="scratch"),
+        pytest.param("FROM a AS b\nFROM c\nCOPY --from=b x y\nCOPY --from=0 x y\nCOPY --link --from=d:1 x y\n",
+                     ["a", "c", "d:1"], id="copied from outside"),
+        pytest.param("FROM a\nARG V=1\nRUN --mount=type=bind,from=b:$V,target=/b --mount=type=cache,target=/c x\n",
+                     ["a", "b:1"], id="mounted from outside"),
+        pytest.param("ARG V=1\nFROM a\nFROM b\nARG V\nRUN --mount=from=c:$V x\n", ["a", "b", "c:1"], id="inherited"),
+        pytest.param("FROM a\nARG B=x\nFROM $B\n", ["a", "$B"], id="an argument of a stage is none of FROM's"),
+        pytest.param("FROM a\nRUN echo FROM b\n", ["a"], id="FROM inside a line"),
+    ],
+)  # fmt: skip
+def test_its_base_images(text: str, expected: list[str]) -> None:
+    assert names(text) == expected
+
+
+def test_of_a_platform_the_builders_own_variables_count() -> None:
+    assert names("FROM i-${TARGETARCH}:1\n", TARGETARCH="arm64") == ["i-arm64:1"]
+    assert stands_on("FROM i-${TARGETARCH}:1\n") is None
+    assert stands_on("FROM i-${TARGETARCH}:1\n", {"TARGETARCH": "arm64"}) == Base("i-arm64:1", None)
+
+
+def test_a_pin_is_told_apart_from_the_name() -> None:
+    assert bases(f"ARG D={PINNED}\nFROM a:1@$D\n") == (Base("a:1", PINNED),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM a AS b\nFROM --platform=linux/amd64 c AS d\nFROM d\nRUN x\n", "FROM --platform=linux/amd64 c\n"),
+        ("ARG V=1\nFROM i:${V}\n", "ARG V=1\nFROM i:${V}\n"),
+        ("# escape=`\n# note\nARG V=`\n1\nFROM i:$V\n", "# escape=`\nARG V=1\nFROM i:$V\n"),
+        ("FROM a\nRUN <<E\nFROM b\nE\n", "FROM a\n"),
+        ("FROM a\nFROM scratch\n", None),
+    ],
+)
+def test_the_base_alone(text: str, expected: str | None) -> None:
+    assert base_alone(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has no FROM"),
+        ("RUN x\nFROM a\n", "begins with 'RUN'"),
+        ("FROM a\nRUN <<EOF\nx\n", "heredoc without its end EOF"),
+        ("FROM\n", "expected an image"),
+        ("ARG B=\nFROM $B\n", "expected an image"),
+        ("# escape=x\nFROM a\n", "escape character"),
+    ],
+)
+def test_what_is_no_dockerfile_is_said(text: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        bases(text)
+
+
+def test_words_keep_what_is_quoted_together() -> None:
+    assert split("a \"b c\" d\\ e 'f\\' g") == ["a", '"b c"', "d\\ e", "'f\\'", "g"]
+    assert heredocs("RUN 3<<-'E F' cat") == [("E F", True)]
+    assert expand('\\$A\'$A\'"$A\\""$', {"A": "1"}) == '$A$A1"$'
+    assert expand("${A:?no}${B:?no}${A", {"A": "1"}) == "1${B:?no}${A"
