@@ -6,53 +6,67 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
-from tallyman_cli.build import tag
-from tallyman_cli.build.command import build
-from tallyman_cli.copy.command import copy
-from tallyman_cli.doctor.command import doctor
-from tallyman_cli.events import command as event
-from tallyman_cli.local import commands as local
-from tallyman_cli.local.demo import demo
-from tallyman_cli.promotion import release
-from tallyman_cli.promotion.approve import approve, deny
-from tallyman_cli.promotion.freeze import freeze, thaw
-from tallyman_cli.promotion.pending import pending
-from tallyman_cli.promotion.promote import promote
-from tallyman_cli.promotion.recall import recall
-from tallyman_cli.promotion.why import why
-from tallyman_cli.registry import repository as repositories
-from tallyman_cli.registry.history import history
-from tallyman_cli.registry.reconcile import reconcile
-from tallyman_cli.registry.show import show
-from tallyman_cli.registry.verify import verify
-from tallyman_cli.retention import commands as retention
-from tallyman_cli.setup import policy
-from tallyman_cli.setup.init import init
-from tallyman_cli.shared import context, output
+from tallyman_cli.shared import completing, output
+from tallyman_cli.shared.chosen import chosen, read_files
+from tallyman_cli.shared.lazy import Entry, LazyGroup
 
-NO, BAD_INPUT = 1, 2
-"""Exit statuses: no, not or failed; and bad input. 0 is done, or yes."""
+NO, BAD_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit statuses: no, not or failed; bad input; ended by Ctrl-C. 0 is done, or yes."""
+
+COMMANDS = {
+    "demo": Entry("local.demo:demo", "The whole story on a local cloud, each step checked.", alone=True),
+    "history": Entry("registry.history:history", "What happened to a tag, image or repository."),
+    "show": Entry("registry.show:show", "What an image is, where it is, what is known."),
+    "verify": Entry("registry.verify:verify", "Have an image's bytes checked now."),
+    "why": Entry("promotion.why:why", "Why an image is, or is not, let in."),
+    "promote": Entry("promotion.promote:promote", "Ask for a promotion, and wait for it."),
+    "pending": Entry("promotion.pending:pending", "What waits, for what, until when."),
+    "approve": Entry("promotion.approve:approve", "Approve that an image goes."),
+    "deny": Entry("promotion.approve:deny", "Deny that an image goes."),
+    "freeze": Entry("promotion.freeze:freeze", "Let nothing into an environment."),
+    "thaw": Entry("promotion.freeze:thaw", "End a freeze."),
+    "recall": Entry("promotion.recall:recall", "Block an image everywhere, for ever."),
+    "reconcile": Entry("registry.reconcile:reconcile", "Compare registries and ledger now."),
+    "build": Entry("build.command:build", "From a commit to an image."),
+    "init": Entry("setup.init:init", "Write a policy, and how to deploy.", alone=True),
+    "doctor": Entry("doctor.command:doctor", "Whether the stack is well."),
+    "copy": Entry("copy.command:copy", "Copy images between registries.", alone=True),
+    "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
+    "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
+    "release": Entry("promotion.release:app", "What environments release, and did."),
+    "policy": Entry("setup.policy:app", "The policy: what may go where."),
+    "retention": Entry("retention.commands:app", "What is kept, what may go, and why."),
+    "tag": Entry("build.tag:app", "The tags of a build."),
+    "event": Entry("events.command:app", "The payloads that functions get."),
+    "local": Entry("local.commands:app", "A whole cloud in one process.", alone=True),
+}
 
 
-class Commands(TyperGroup):
+class Commands(LazyGroup):
     """Turns every error into one message and an exit status; no traceback, unless TALLYMAN_DEBUG asks for it."""
+
+    entries = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was asked for."""
         output.reset()
         try:
-            return super().invoke(ctx)
+            entry = COMMANDS.get(ctx._protected_args[0]) if ctx._protected_args else None
+            with output.patience(entry is not None and not entry.alone):
+                return super().invoke(ctx)
         except TallymanError as error:
             _tell(error, str(error))
             raise typer.Exit(BAD_INPUT if isinstance(error, BadInput) else NO) from error
-        except (typer.Exit, typer.Abort, typer.TyperException, OSError, EOFError):
+        except KeyboardInterrupt:
+            output.trouble("tallyman: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except (typer.Exit, typer.Abort, typer.TyperException, EOFError):
             raise
         except Exception as error:
-            if debugging():
+            if debugging() or output.is_broken(error):
                 raise
             _tell(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
             raise typer.Exit(NO) from error
@@ -70,7 +84,7 @@ def _tell(error: Exception, text: str) -> None:
         traceback.print_exception(error, file=sys.stderr)
     if output.is_json():
         output.data({"error": text})
-    output.say(f"tallyman: {text}")
+    output.trouble(f"tallyman: {text}")
 
 
 app = typer.Typer(
@@ -82,30 +96,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Exit status: 0 done or yes, 1 no, not or failed, 2 bad input. Documentation: docs/commands.md.",
 )
-app.command(short_help="The whole story on a local cloud, each step checked.")(demo)
-app.command(short_help="What happened to a tag, image or repository.")(history)
-app.command(short_help="What an image is, where it is, what is known.")(show)
-app.command(short_help="Have an image's bytes checked now.")(verify)
-app.command(short_help="Why an image is, or is not, let in.")(why)
-app.command(short_help="Ask for a promotion, and wait for it.")(promote)
-app.command(short_help="What waits, for what, until when.")(pending)
-app.command(short_help="Approve that an image goes.")(approve)
-app.command(short_help="Deny that an image goes.")(deny)
-app.command(short_help="Let nothing into an environment.")(freeze)
-app.command(short_help="End a freeze.")(thaw)
-app.command(short_help="Block an image everywhere, for ever.")(recall)
-app.command(short_help="Compare registries and ledger now.")(reconcile)
-app.command(short_help="From a commit to an image.")(build)
-app.command(short_help="Write a policy, and how to deploy.")(init)
-app.command(short_help="Whether the stack is well.")(doctor)
-app.command(short_help="Copy images between registries.")(copy)
-app.add_typer(repositories.app, name="repository")
-app.add_typer(release.app, name="release")
-app.add_typer(policy.app, name="policy")
-app.add_typer(retention.app, name="retention")
-app.add_typer(tag.app, name="tag")
-app.add_typer(event.app, name="event")
-app.add_typer(local.app, name="local", short_help="A whole cloud in one process.")
 
 
 def _version(value: bool) -> None:
@@ -132,13 +122,21 @@ def options(
             show_default="the one in force",
         ),
     ] = None,
+    utc: Annotated[bool, typer.Option("--utc", help="Show times in UTC on a terminal, as elsewhere.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress: results and errors.")] = False,
+    no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables at once.")] = False,
 ) -> None:
     """Writes down every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
-    context.chosen.stack, context.chosen.policy = stack, policy
+    chosen.stack, chosen.policy = stack, policy
+    chosen.utc, chosen.quiet, chosen.paged = utc, quiet, not no_pager
+    read_files()
 
 
 def main() -> None:
     """The entry point: runs the command of the arguments and exits with its status."""
+    if completing.LINE in os.environ:
+        completing.answer(typer.main.get_command(app))
+        return
     app(prog_name="tallyman")
 
 

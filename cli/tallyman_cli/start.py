@@ -1,20 +1,70 @@
 """The entry point of `tallyman`: to `copy` by the short way, to everything else through typer.
 
-A copy of a small image takes less time than the imports of all other commands, and than a third of its own.
+A copy of a small image takes less time than the imports of all other commands, and than a third of its own. Whatever
+happens to the streams or by Ctrl-C, from the first line on, ends without a traceback.
 """
 
-import gc
-import os
-import sys
+import _signal  # type: ignore[import-not-found]  # signal itself without its enums: nothing else comes before it
+
+_INTERRUPTIBLE = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+if _INTERRUPTIBLE:  # while modules are loaded Ctrl-C ends the process at once: there is nothing to tidy up
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import gc  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> None:
     """Runs the command of the arguments and exits with its status."""
+    _streams()
     if sys.argv[1:2] == ["copy"]:
         _copy(sys.argv[2:])
     from tallyman_cli.main import main as every
 
-    every()
+    _interruptible()
+    try:
+        try:
+            every()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _unwritten(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _streams() -> None:
+    """Those that are closed lead nowhere; what their encoding lacks is replaced, not fatal."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the end
+    for stream in (sys.stdout, sys.stderr):
+        if stream.encoding.lower() not in ("utf-8", "utf8"):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def _interruptible() -> None:
+    if _INTERRUPTIBLE:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def _unwritten(error: OSError) -> "NoReturn":
+    """What was printed could not be written. Nobody reads on in a closed pipe, so nothing is said of that."""
+    if not isinstance(error, BrokenPipeError):
+        try:
+            sys.stderr.write(f"tallyman: the output can't be written: {error.strerror or error}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass  # nor can this
+    for stream in (1, 2):  # what the interpreter still holds goes nowhere, in silence
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    sys.exit(1)
 
 
 def _copy(arguments: list[str]) -> None:
@@ -25,12 +75,13 @@ def _copy(arguments: list[str]) -> None:
 
     gc.freeze()
     gc.enable()
-    status = run(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # nobody reads it any more
-            status = status or 1
+    _interruptible()
+    try:
+        status = run(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError as error:
+        _unwritten(error)
     os._exit(status)
 
 

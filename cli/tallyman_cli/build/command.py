@@ -91,7 +91,7 @@ def build(
     scanned = read_sbom(sbom) if sbom else None
     checkout = read(path)
     for doubt in checkout.doubts:
-        output.say(f"the version is in doubt: {doubt}")
+        output.trouble(f"the version is in doubt: {doubt}")
     name = parse_repository_name(repository)
     rules = context.rules(stack, policy).repository(name)
     wanted = Wanted(checkout, suggest(checkout, rules), name)

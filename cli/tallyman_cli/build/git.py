@@ -43,7 +43,7 @@ class Git:
         if done.returncode:
             raise BadInput(f"git {words[0]} fails in {self.folder}: {_words(done) or f'exit {done.returncode}'}")
         if said := _words(done):
-            output.say(f"git {words[0]}: {said}")
+            output.trouble(f"git {words[0]}: {said}")
         return done.stdout
 
     def text(self, *words: str) -> str:

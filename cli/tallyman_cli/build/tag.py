@@ -40,7 +40,7 @@ def suggest_tags(
         rule = context.rules(stack, policy).repository(parse_repository_name(repository))
     found = suggest(checkout, rule)
     for doubt in checkout.doubts:
-        output.say(f"the version is in doubt: {doubt}")
+        output.trouble(f"the version is in doubt: {doubt}")
     for each in found.left_out:
         output.say(f"left out: {each}")
     if as_json:

@@ -1,13 +1,13 @@
 """`tallyman copy` among the other commands. start.py goes past it, to copy.py, which parses the same arguments itself:
 a test holds the two equal."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tallyman_cli.copy.copy import run
-from tallyman_cli.shared import context, options
+from tallyman_cli.shared import options
+from tallyman_cli.shared.chosen import chosen
 
 
 def copy(
@@ -49,7 +49,7 @@ def copy(
     arguments += [word for host in plain_http or () for word in ("--plain-http", host)]
     if parallel is not None:
         arguments += ["--parallel", str(parallel)]
-    chosen: Path | None = policy or context.chosen.policy
-    status = run([*arguments, "--", source, *targets], stack=stack or context.chosen.stack, policy=chosen)
+    given = {"stack": stack or chosen.stack, "policy": policy or chosen.policy}
+    status = run([*arguments, "--", source, *targets], **given)
     if status:
         raise typer.Exit(status)

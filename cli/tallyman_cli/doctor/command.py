@@ -1,12 +1,12 @@
 """`tallyman doctor`: whether the stack is well, and what to do where it is not."""
 
-import os
 import sys
 from dataclasses import asdict
 
 import typer
 
 from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.chosen import chosen
 
 
 def doctor(
@@ -28,7 +28,7 @@ def doctor(
 
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
     opened = context.connect(stack, policy)
-    name = stack or context.chosen.stack or os.environ.get("TALLYMAN_STACK") or context.DEFAULT_STACK
+    name = chosen.stack_name(stack)
     found = []
     watched = sys.stderr.isatty() and not as_json
     site = Site(opened, name, clients(), timeout, output.say if watched else lambda text: None)

@@ -137,7 +137,7 @@ def show(where: Door, decision: Decision) -> None:
 def _about(decision: Decision) -> list[tuple[str, str]]:
     rows = [("digest", output.digest(decision.digest)), ("policy", output.digest(decision.policy))]
     if decision.until:
-        rows.append(("again at", output.time(decision.until)))
+        rows.append(("again at", output.when(decision.until)))
     return rows
 
 

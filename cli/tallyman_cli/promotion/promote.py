@@ -77,7 +77,7 @@ def promote(
     outcome = Outcome(opened, where, request, timeout).wait()
     _answer(where, outcome.decision, request)
     if outcome.trouble:
-        output.say(outcome.trouble)
+        output.trouble(outcome.trouble)
     if outcome.trouble or outcome.decision.verdict != PROMOTED:
         raise typer.Exit(1)
 

@@ -78,7 +78,7 @@ def _tell(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     if not found["releases"] and not found["uses"]:
         output.line("no release points at it, and nothing that is known runs it")
     for where, why in found["unread"].items():
-        output.say(f"{where} could not be asked what runs there: {why}")
+        output.trouble(f"{where} could not be asked what runs there: {why}")
     for each in back:
         now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {each['digest']} again"
         output.line(f"{each['environment']}/{each['repository']} {now}")

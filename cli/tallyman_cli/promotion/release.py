@@ -97,7 +97,7 @@ def show(
     environment, name = _named(opened, repository)
     history = list(releases(opened.ledger, environment.name, name, moment))
     if not history:
-        then = f" at {output.time(moment)}" if moment else ""
+        then = f" at {output.when(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
     told = roll_out_told(opened.ledger, environment.name, name, moment)
     data = _detail(environment, name, history[0]) | {
@@ -109,7 +109,7 @@ def show(
         output.data(data)
         return
     output.line(f"{environment.name}/{name} {'ran' if moment else 'runs'} {', '.join(data['tags'])}  {data['digest']}")
-    output.line(f"since {data['at']}{', rolled back' if data['change'] == 'roll_back' else ''}{_by(data)}")
+    output.line(f"since {output.when(data['at'])}{', rolled back' if data['change'] == 'roll_back' else ''}{_by(data)}")
     if data["recalled"]:
         output.line("it is recalled")
     for registry, address in data["images"].items():

@@ -66,7 +66,7 @@ class ImageView:
                 found = self.stack.source.manifest(self.place, digest)
             except (TransientError, Refused) as error:
                 self._silent = error
-                output.say(f"{self.place} can't be read ({error}): shown as it was recorded")
+                output.trouble(f"{self.place} can't be read ({error}): shown as it was recorded")
         if found is not None:
             if found.digest != digest:
                 raise DigestMismatch(
@@ -109,7 +109,7 @@ class ImageView:
                 with self.stack.source.open_blob(self.place, config.digest) as blob:
                     raw = b"".join(blob)
             except (TransientError, Refused) as error:
-                output.say(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
+                output.trouble(f"the configuration of {self.place}@{self.digest} can't be read: {error}")
             else:
                 if Digest.of(raw) != config.digest:
                     raise DigestMismatch(f"the configuration {config.digest} in {self.place} is damaged")

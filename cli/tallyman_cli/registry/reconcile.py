@@ -42,14 +42,14 @@ def reconcile(
         payload = {**payload, "token": answer["token"]}
         output.say(f"run {run}: {sweep.images} images so far")
     for problem in sweep.problems:
-        output.say(problem)
+        output.trouble(problem)
     if as_json:
         output.data(sweep.as_data())
     else:
         sweep.show()
     if sweep.unread:
         for each in sweep.unread:
-            output.say(f"{each['registry']} could not be read: {each['error']}")
+            output.trouble(f"{each['registry']} could not be read: {each['error']}")
         raise typer.Exit(1)
 
 

@@ -90,6 +90,7 @@ def apply(
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             for place in places:
                 show(make(opened, place)[0], Prices.load(None), opened.clock())
+            output.hand_over()
             agreed = typer.confirm("Carry this out?", err=True)
         if not agreed:
             raise Refused("nothing was asked for")

@@ -67,4 +67,4 @@ def show(made: Plan, prices: Prices, now: datetime) -> None:
         line += f", {money['usd_per_month']:.2f} USD a month less ({money['source']}, {money['date']})"
     output.line(line + ("" if made.retention.enforce else "; a plan only: the policy does not enforce it"))
     for reason in made.refused:
-        output.say(f"nothing may be removed now: {reason}")
+        output.trouble(f"nothing may be removed now: {reason}")

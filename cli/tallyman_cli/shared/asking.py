@@ -71,7 +71,7 @@ def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
 def finish(asked: Asked) -> None:
     """Tells what kept it from being done, and exits with 1 then."""
     if asked.trouble:
-        output.say(asked.trouble)
+        output.trouble(asked.trouble)
         raise typer.Exit(1)
 
 

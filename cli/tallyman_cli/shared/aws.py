@@ -26,7 +26,8 @@ def find_stack(name: str) -> tuple[dict[str, str], Registry]:
     Two calls. Raises BadInput that says what to do where there is no such stack, no region, or not one of ours.
     """
     session: Any = botocore.session.get_session()
-    region = session.get_config_variable("region")
+    with translated("read the configuration of AWS"):
+        region = session.get_config_variable("region")
     if not region:
         raise BadInput("no region: set AWS_REGION (or the region of your profile) to the one of Tallyman's stack")
     with translated("ask who we are"):

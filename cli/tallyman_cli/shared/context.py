@@ -1,6 +1,5 @@
 """The stack as commands see it: tables, archive, queues, registries and the policy, found from its name."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from tallyman.ports.registries import Guards, ImageSource, ImageTarget, Registry
 from tallyman.services.deciding.policy_in_force import FOLDER
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.shared import output
-
-DEFAULT_STACK = "tallyman"
+from tallyman_cli.shared.chosen import chosen
 
 
 def _now() -> datetime:
@@ -81,12 +79,12 @@ class Stack:
         if not facts:
             return self.policy
         before = [f for f in facts if f.at <= moment]
-        chosen = before[0] if before else facts[-1]  # newest first
+        found = before[0] if before else facts[-1]  # newest first
         if not before:
             output.say(
-                f"the first policy that is known came into force later, at {output.time(chosen.at)}: judged by it"
+                f"the first policy that is known came into force later, at {output.when(found.at)}: judged by it"
             )
-        return self._read(Digest(chosen.detail["policy"]))
+        return self._read(Digest(found.detail["policy"]))
 
     def policy_of(
         self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
@@ -119,17 +117,6 @@ class Stack:
         return self.read_policy(raw, "tallyman.yaml").for_hub(self.hub)
 
 
-@dataclass
-class Chosen:
-    """What the global options say; a command's own options come first."""
-
-    stack: str | None = None
-    policy: Path | None = None
-
-
-chosen = Chosen()
-
-
 def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`) and opens what commands need, each when first used.
 
@@ -141,9 +128,9 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     from tallyman_cli.shared.aws import Reconciler, find_stack
     from tallyman_cli.shared.own_clients import PeopleClients
 
-    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    file = chosen.policy_file(policy)
     given = policy_file.load(file) if file else None
-    name = stack or chosen.stack or os.environ.get("TALLYMAN_STACK") or DEFAULT_STACK
+    name = chosen.stack_name(stack)
     outputs, hub = find_stack(name)
     adapters = open_stack(outputs, name, hub, PeopleClients(hub, name))
     return Stack(
@@ -171,9 +158,5 @@ def rules(stack: str | None = None, policy: Path | None = None) -> Policy:
     """The policy alone: the file that is named, which needs no stack, else the one in force in the stack."""
     from tallyman.adapters.files import policy_file
 
-    file = policy or chosen.policy or _path(os.environ.get("TALLYMAN_POLICY"))
+    file = chosen.policy_file(policy)
     return policy_file.load(file) if file else connect(stack).policy
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None

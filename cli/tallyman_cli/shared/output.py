@@ -1,21 +1,26 @@
 """What commands print: results on stdout, as tables or as JSON; everything else on stderr.
 
-On a terminal tables have colour and digests are short. Elsewhere each row is one line, with whole digests.
+On a terminal tables have colour, digests are short, times are local and long tables are paged. Elsewhere each row is
+one line, with whole digests, and times are in UTC. rich is imported when a table is made.
 """
 
+import errno
 import io
 import json
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.shared.patience import Patience
 
-from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from tallyman.domain.names import Digest
 
 WIDE = 10_000
 """Columns where there is no terminal: nothing is ever wrapped."""
@@ -32,16 +37,22 @@ MARKS = {
 PROSE = ("reason", "what", "why", "error")
 """Headings of columns that hold sentences."""
 
+TIMES = ("at", "since", "until", "again at", "read at")
+"""Headings of columns that hold times, as in JSON."""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
 SHORTEST = 40
 """Columns of the screen that a sentence gets at least."""
 
-Cell = str | Text
+Cell: TypeAlias = "str | Text"
 
 
 class _Mode:
     """How the command that runs was asked to answer."""
 
     json = False
+    patience: Patience | None = None
 
 
 def reset() -> None:
@@ -60,29 +71,70 @@ def is_json() -> bool:
     return _Mode.json
 
 
+@contextmanager
+def patience(wanted: bool) -> Iterator[None]:
+    """While a command runs: says on a terminal that it still does, once it took a second."""
+    if not wanted or chosen.quiet or not Patience.possible():
+        yield
+        return
+    _Mode.patience = Patience(sys.stderr)
+    try:
+        yield
+    finally:
+        _Mode.patience.end()
+        _Mode.patience = None
+
+
+def pause() -> None:
+    """Before anything is written or asked: the line that says that the command still runs is taken away."""
+    if _Mode.patience is not None:
+        _Mode.patience.clear()
+
+
+def hand_over() -> None:
+    """Before another program, or a question, has the terminal: no line says any more that the command runs."""
+    if _Mode.patience is not None:
+        _Mode.patience.end()
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether it says that nobody reads what is printed any more, or that there is no room for it."""
+    return isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
+
+
 def data(value: Any) -> None:
     """A result as JSON on stdout."""
+    pause()
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
-def line(text: Cell = "") -> None:
+def line(text: "Cell" = "") -> None:
     """A line of a result."""
     _write(text)
 
 
 def say(text: str) -> None:
-    """Progress or a note, on stderr."""
+    """Progress or a note, on stderr; with --quiet nothing."""
+    if not chosen.quiet:
+        trouble(text)
+
+
+def trouble(text: str) -> None:
+    """An error or a warning, on stderr, with --quiet too."""
+    pause()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
     """Columns that line up, without a frame; columns without a value are left out, headings where there are none.
 
     Only sentences (the columns of PROSE) are broken into lines; where even that does not fit, the terminal wraps.
     """
-    cells = [list(row) for row in rows]
+    from rich.table import Table
+
+    cells = [[_shown(name, cell) for name, cell in zip(columns, row, strict=True)] for row in rows]
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     fixed = 0
@@ -96,13 +148,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     _write(made, fixed)
 
 
-def mark(verdict: str) -> Text:
+def _shown(column: str, cell: "Cell") -> "Cell":
+    """A cell as people read it: times are local on a terminal."""
+    return when(cell) if column in TIMES and isinstance(cell, str) and _TIME.fullmatch(cell) else cell
+
+
+def mark(verdict: str) -> "Text":
     """✓, ✗ or … with the verdict."""
+    from rich.text import Text
+
     sign, style = MARKS.get(verdict, ("·", ""))
     return Text(f"{sign} {verdict}", style=style)
 
 
-def digest(value: Digest | str | None) -> str:
+def digest(value: "Digest | str | None") -> str:
     """Whole, except on a terminal."""
     if not value:
         return ""
@@ -110,8 +169,23 @@ def digest(value: Digest | str | None) -> str:
 
 
 def time(moment: datetime | None) -> str:
-    """RFC 3339, or nothing."""
+    """RFC 3339 in UTC, or nothing: for JSON."""
+    from tallyman.domain.times import format_time
+
     return format_time(moment) if moment else ""
+
+
+def when(moment: datetime | str | None) -> str:
+    """A time for people (of a text, the time that it names): on a terminal the local one with its offset, unless --utc
+    is given; elsewhere as in JSON."""
+    from tallyman.domain.times import parse_time
+
+    if not moment:
+        return ""
+    found = parse_time(moment) if isinstance(moment, str) else moment
+    if chosen.utc or not sys.stdout.isatty():
+        return time(found)
+    return found.astimezone().isoformat(timespec="seconds")
 
 
 def size(count: int | None) -> str:
@@ -128,23 +202,49 @@ def size(count: int | None) -> str:
 
 def _write(what: Any, width: int = 0) -> None:
     """`width`: columns that it needs at least."""
+    from rich.console import Console
+
+    pause()
     if sys.stdout.isatty():
         screen = Console(file=sys.stdout, highlight=False, markup=False)
-        if width <= screen.width:
+        height, dumb = screen.height, screen.is_dumb_terminal
+        wide = dumb or width > screen.width  # how wide a dumb one is nobody knows: nothing is cut, the terminal wraps
+        if wide:  # without a height rich takes no width for a dumb terminal either, and cuts at 80 columns
+            screen = Console(file=sys.stdout, width=WIDE, height=height, highlight=False, markup=False)
+        with screen.capture() as captured:
             screen.print(what, soft_wrap=isinstance(what, str))
-            return
-        wide = Console(file=sys.stdout, width=WIDE, highlight=False, markup=False)
-        with wide.capture() as captured:
-            wide.print(what)
-        _put(captured.get())
+        text = _unpadded(captured.get()) if wide else captured.get()
+        if not (chosen.paged and text.count("\n") >= height and page(text)):
+            sys.stdout.write(text)
+            sys.stdout.flush()
         return
     buffer = io.StringIO()
     plain = Console(file=buffer, width=WIDE, color_system=None, force_terminal=False, highlight=False, markup=False)
     plain.print(what, no_wrap=True, crop=False, overflow="ignore")
-    _put(buffer.getvalue())
-
-
-def _put(text: str) -> None:
-    """Without the blanks that fill up columns: a terminal would wrap them too."""
-    sys.stdout.write("".join(part.rstrip() + "\n" for part in text.splitlines()))
+    sys.stdout.write(_unpadded(buffer.getvalue()))
     sys.stdout.flush()
+
+
+def _unpadded(text: str) -> str:
+    """Without the blanks that fill up columns: a terminal would wrap them too."""
+    return "".join(part.rstrip() + "\n" for part in text.splitlines())
+
+
+def page(text: str) -> bool:
+    """Shows a text in the pager (PAGER, else less). False: there is none, or it fails."""
+    import os
+    import shlex
+    import subprocess
+
+    if not sys.stdin.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    command = shlex.split(os.environ.get("PAGER", "less"))
+    if not command or command == ["cat"]:
+        return False
+    hand_over()
+    environment = {"LESS": "FRX", "LESSCHARSET": "utf-8"} | os.environ
+    try:
+        done = subprocess.run(command, input=text.encode(), check=False, env=environment)
+    except OSError:
+        return False
+    return done.returncode == 0

@@ -19,6 +19,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman_cli.promotion import candidates as doors
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared import context, rows
+from tallyman_cli.shared.chosen import Chosen
 from tallyman_cli.shared.context import Stack, connect
 from tallyman_local.cloud.cloud import Cloud
 from tallyman_local.events.chaos import Settings
@@ -174,7 +175,7 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TALLYMAN_"))}
         with (
             mock.patch.dict(os.environ, environment | cloud.environment(), clear=True),
-            mock.patch.object(context, "chosen", context.Chosen()),  # what a test of the command line left
+            mock.patch.object(context, "chosen", Chosen()),  # what a test of the command line left
         ):
             yield Deployed(cloud, connect())
 

@@ -7,6 +7,8 @@ from botocore.exceptions import (
     BotoCoreError,
     ChecksumError,
     ClientError,
+    ConfigNotFound,
+    ConfigParseError,
     ConnectionError,
     CredentialRetrievalError,
     FlexibleChecksumError,
@@ -16,6 +18,7 @@ from botocore.exceptions import (
     NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
     WaiterError,
 )
 from urllib3.exceptions import HTTPError
@@ -55,7 +58,9 @@ def translate(error: Exception, what: str) -> TallymanError:
         return kind(f"{what}: {message_of(error)} ({code or status})")
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return NotAllowed(f"{what}: no AWS credentials: {error}")
-    if isinstance(error, ParamValidationError | NoRegionError):
+    if isinstance(error, ProfileNotFound):
+        return BadInput(f"{what}: {error}: set AWS_PROFILE to one that `aws configure list-profiles` names")
+    if isinstance(error, ParamValidationError | NoRegionError | ConfigNotFound | ConfigParseError):
         return BadInput(f"{what}: {error}")
     if isinstance(error, ConnectionError | HTTPClientError):
         return Unreachable(f"{what}: no answer ({_host_only(error)})")

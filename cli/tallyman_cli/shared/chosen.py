@@ -1,0 +1,90 @@
+"""What a person chose for all commands: options before the command, the environment, configuration files.
+
+Options win over the environment, the environment over `.tallyman.toml` (in the working directory or the nearest folder
+above it), that over `~/.config/tallyman/config.toml`. Inside a local cloud its variables are the environment.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallyman.errors import BadInput
+
+DEFAULT_STACK = "tallyman"
+
+KEYS = ("stack", "region", "profile", "policy")
+"""Keys of a configuration file; all are strings. `policy` is a path, relative to the folder of the file."""
+
+_REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_CREDENTIALS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID")
+
+
+@dataclass
+class Chosen:
+    """What options before the command, and files, say; a command's own options come first. `utc`: times are shown in
+    UTC; `quiet`: no notes and no progress; `paged`: long tables are shown in a pager."""
+
+    stack: str | None = None
+    policy: Path | None = None
+    utc: bool = False
+    quiet: bool = False
+    paged: bool = True
+
+    def stack_name(self, option: str | None = None) -> str:
+        """The stack's name."""
+        return option or self.stack or os.environ.get("TALLYMAN_STACK") or _files.get("stack") or DEFAULT_STACK
+
+    def policy_file(self, option: Path | None = None) -> Path | None:
+        """The file that the person judges by; None: the policy in force."""
+        found = option or self.policy or os.environ.get("TALLYMAN_POLICY") or _files.get("policy")
+        return Path(found) if found else None
+
+
+chosen = Chosen()
+_files: dict[str, str] = {}
+
+
+def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Takes over what configuration files say: region and profile into the environment, where that says nothing, for
+    every client of AWS. BadInput, with the file: an unknown key or a value that is no text."""
+    _files.clear()
+    for file in _existing(environ):
+        for key, text in _read(file).items():
+            _files.setdefault(key, text)
+    if (region := _files.get("region")) and not any(environ.get(name) for name in _REGION):
+        environ.update(dict.fromkeys(_REGION, region))
+    if (profile := _files.get("profile")) and not any(environ.get(name) for name in _CREDENTIALS):
+        environ["AWS_PROFILE"] = profile
+
+
+def _existing(environ: Mapping[str, str]) -> Iterator[Path]:
+    """The files that are there, the one that wins first."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working directory was removed
+        here = Path("/")
+    if near := next((file for folder in (here, *here.parents) if (file := folder / ".tallyman.toml").is_file()), None):
+        yield near
+    base = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
+    if base and (own := Path(base) / "tallyman/config.toml").is_file():
+        yield own
+
+
+def _read(file: Path) -> dict[str, str]:
+    import tomllib
+
+    try:
+        found = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} can't be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file} is no TOML: {error}") from None
+    for key, value in found.items():
+        if key not in KEYS:
+            raise BadInput(f"{file}: unknown key '{key}'; expected {', '.join(KEYS)}")
+        if not isinstance(value, str) or not value:
+            raise BadInput(f"{file}: {key}: expected a text, found {value!r}")
+    if "policy" in found:
+        found["policy"] = str(file.parent / Path(found["policy"]).expanduser())
+    return found

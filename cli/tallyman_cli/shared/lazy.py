@@ -1,0 +1,84 @@
+"""Commands that are imported when they run: a table of names says where each is, and what it does in a few words.
+
+Importing all commands takes longer than most of them run. `--help` and completion need the table only.
+"""
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command_from_info, get_group_from_info
+from typer.models import CommandInfo, TyperInfo
+
+from tallyman_cli.shared.examples import epilog
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`target`: `room.module:name` below tallyman_cli, of a function or of a group's Typer; `summary`: for the list of
+    commands; `alone`: it draws on the terminal itself, or hands it to another program."""
+
+    target: str
+    summary: str
+    alone: bool = False
+
+    def load(self, name: str) -> Any:
+        """The command. Cost: its imports."""
+        module, _, attribute = self.target.partition(":")
+        found: Any = vars(import_module(f"tallyman_cli.{module}"))[attribute]
+        if isinstance(found, typer.Typer):
+            info = TyperInfo(found, name=name, short_help=self.summary)
+            group = get_group_from_info(
+                info, pretty_exceptions_short=False, suggest_commands=True, rich_markup_mode=None
+            )
+            for inner, each in group.commands.items():
+                each.epilog = epilog(f"{name} {inner}")
+            return group
+        command = CommandInfo(name, callback=found, short_help=self.summary, epilog=epilog(name))
+        return get_command_from_info(command, pretty_exceptions_short=False, rich_markup_mode=None)
+
+
+class Table(MutableMapping[str, Any]):
+    """The commands by name, each loaded when it is first asked for."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.entries = entries
+        self._names = list(entries)
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = self.entries[name].load(name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+        if name not in self._names:
+            self._names.append(name)
+
+    def __delitem__(self, name: str) -> None:
+        self._names.remove(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are in a table; a subclass names it."""
+
+    entries: Mapping[str, Entry] = {}
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Table(self.entries)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands in `--help`: from the table, nothing is loaded for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])

@@ -1,0 +1,75 @@
+"""Configuration files: what they say, what wins over them, and how a mistake in one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from tallyman.errors import BadInput
+from tallyman_cli.shared.chosen import Chosen, read_files
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("TALLYMAN_STACK", "TALLYMAN_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    made = tmp_path / "home/.config/tallyman"
+    made.mkdir(parents=True)
+    (tmp_path / "work/deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work/deep")
+    return tmp_path
+
+
+def read(home: Path, **environment: str) -> dict[str, str]:
+    """The environment after the files were read."""
+    found = {"HOME": str(home / "home"), **environment}
+    read_files(found)
+    return found
+
+
+def test_without_files_nothing_is_chosen(home: Path) -> None:
+    assert read(home) == {"HOME": str(home / "home")}
+    assert (Chosen().stack_name(), Chosen().policy_file()) == ("tallyman", None)
+
+
+def test_the_nearest_file_wins_over_the_one_at_home(home: Path) -> None:
+    (home / "home/.config/tallyman/config.toml").write_text('stack = "home"\nregion = "us-east-2"\nprofile = "ops"\n')
+    (home / "work/.tallyman.toml").write_text('stack = "near"\npolicy = "policies/shop.yaml"\n')
+    found = read(home)
+    assert Chosen().stack_name() == "near"
+    assert Chosen().policy_file() == home / "work/policies/shop.yaml"
+    assert (found["AWS_REGION"], found["AWS_DEFAULT_REGION"], found["AWS_PROFILE"]) == ("us-east-2", "us-east-2", "ops")
+
+
+def test_options_and_the_environment_win(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "work/.tallyman.toml").write_text('stack="f"\npolicy="f.yaml"\nregion="us-east-2"\nprofile="f"\n')
+    found = read(home, AWS_DEFAULT_REGION="sa-east-1", AWS_ACCESS_KEY_ID="AKIA")
+    assert "AWS_REGION" not in found
+    assert "AWS_PROFILE" not in found
+    monkeypatch.setenv("TALLYMAN_STACK", "e")
+    monkeypatch.setenv("TALLYMAN_POLICY", "e.yaml")
+    assert (Chosen().stack_name(), Chosen().policy_file()) == ("e", Path("e.yaml"))
+    assert Chosen(stack="o", policy=Path("o.yaml")).stack_name() == "o"
+    assert Chosen(stack="o", policy=Path("o.yaml")).policy_file(Path("own.yaml")) == Path("own.yaml")
+    assert Chosen(stack="o").stack_name("own") == "own"
+
+
+def test_the_folder_of_settings_can_be_elsewhere(home: Path) -> None:
+    (home / "xdg/tallyman").mkdir(parents=True)
+    (home / "xdg/tallyman/config.toml").write_text('stack = "elsewhere"\n')
+    read(home, XDG_CONFIG_HOME=str(home / "xdg"))
+    assert Chosen().stack_name() == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("stakc = 'x'", "unknown key 'stakc'; expected stack, region, profile, policy"),
+        ("stack = 7", "stack: expected a text, found 7"),
+        ("stack = ''", "stack: expected a text"),
+        ("stack", "is no TOML"),
+    ],
+)
+def test_a_mistake_is_told_with_its_file(home: Path, text: str, words: str) -> None:
+    (home / "work/.tallyman.toml").write_text(text)
+    with pytest.raises(BadInput, match=r"\.tallyman\.toml.*" + words):
+        read(home)
