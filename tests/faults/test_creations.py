@@ -157,7 +157,7 @@ def test_a_hint_to_create_that_names_no_repository_is_a_bad_message() -> None:
 def test_two_that_create_at_once_leave_nothing_behind() -> None:
     harbour = Harbour(policy=guarded_policy())
     harbour.registries.drop(PROD)
-    creations = harbour.worker().targets.creations
+    creations = harbour.worker().promotions.targets.creations
     create = harbour.registries.create
 
     def meanwhile(*arguments: Any) -> None:

@@ -25,7 +25,7 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
 from tallyman.ports.records import Appended, State
-from tallyman.state.items import StateChange, StateItem
+from tallyman.state.items import StateChange, StateCheck, StateItem
 
 __all__ = [
     "Crash",
@@ -89,8 +89,8 @@ class FakeState:
                 raise RevisionConflict(f"write the state {change.pk} {change.sk}: another writer was faster")
             self.items[change.pk, change.sk] = item
 
-    def would_take(self, change: StateChange) -> bool:
-        """Whether the change's condition holds now."""
+    def would_take(self, change: StateChange | StateCheck) -> bool:
+        """Whether the condition holds now."""
         item = self.items.get((change.pk, change.sk))
         return (int(item["revision"]) if item else 0) == change.revision
 
@@ -118,15 +118,16 @@ class FakeLedger:
         """All facts in the order of their writing."""
         return [fact_from_plain(item) for item in self.items.values()]
 
-    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
         item = fact_to_plain(fact)
-        changes = [*([change] if change else []), *more]
+        conditions = [*([change] if change else []), *more]
+        changes = [each for each in conditions if isinstance(each, StateChange)]
         after = [change_to_plain(each) for each in changes]
         key = (str(item["pk"]), str(item["sk"]))
         with self.state.lock:
             if key in self.items:
                 return Appended.KNOWN
-            if not all(self.state.would_take(each) for each in changes):
+            if not all(self.state.would_take(each) for each in conditions):
                 raise RevisionConflict(f"write the fact {fact.kind.value} of {fact.partition}: nothing was written")
             self.items[key] = item
             self.state.items.update(zip(((each.pk, each.sk) for each in changes), after, strict=True))

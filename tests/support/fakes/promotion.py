@@ -29,6 +29,7 @@ from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.recording.record_push import RecordPush
 from tallyman.state import pending as pending_items
 from tallyman.state import releases as release_items
 
@@ -81,11 +82,15 @@ class Harbour:
     def evaluator(self) -> Evaluator:
         return self.services().evaluator
 
+    def record(self) -> RecordPush:
+        """record_push, as one process has it."""
+        return self.services().record_push
+
     def push(self, built: Built, tag: str) -> Digest:
         """A push to dev, recorded and verified; the hint to promote it waits."""
         self.clock.advance(seconds=1)
         self.registries.push(DEV, built, tag)
-        record = self.services().record_push
+        record = self.record()
         for digest in built.manifests:
             event = push_event(DEV, digest, tag if digest == built.digest else "", at=self.clock())
             record.handle(json.dumps(event))

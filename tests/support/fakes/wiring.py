@@ -74,6 +74,11 @@ class FakePorts:
     usage_readings: UsageReadings = _ABSENT
     rollouts: RollOuts = _ABSENT
 
+    @property
+    def release_ledger(self) -> Ledger:
+        """The same ledger."""
+        return self.ledger
+
     def crashing(self, crash: CrashAfter | None) -> "FakePorts":
         """The same ports, whose calls `crash` counts and ends."""
         crash = crash or CrashAfter()

@@ -6,7 +6,7 @@ import pytest
 
 from support.fakes.ports import listed
 from support.fakes.recording import World, policy
-from support.images.builders import DEV, image, push_event, scanned
+from support.images.builders import DEV, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import RevisionConflict
 from tallyman.state import pending as pending_items
@@ -34,14 +34,28 @@ def test_a_hold_is_pending_with_its_reason_and_its_end_and_told_once() -> None:
     assert len(world.facts(Kind.DECIDED)) == 1
 
 
-def test_what_may_go_is_hinted_each_time() -> None:
+def test_what_may_go_is_hinted_once_and_again_by_sweeps_and_people() -> None:
     world = soaking()
     world.clock.advance(hours=24)
     for _ in range(2):
         world.at_work().evaluator.digest(image("a").digest, "correlation-1")
-    hints = world.hints.to("promote")
-    assert len(hints) == 2
-    assert hints[0]["correlation"] == "correlation-1"
+    (hint,) = world.hints.to("promote")
+    assert hint["correlation"] == "correlation-1"
+    world.at_work().evaluator.digest(image("a").digest, again=True)
+    assert len(world.hints.to("promote")) == 2
+
+
+def test_what_may_go_again_is_hinted_again() -> None:
+    world = soaking()
+    world.clock.advance(hours=24)
+    evaluator = world.at_work().evaluator
+    evaluator.digest(image("a").digest)
+    recall = fact(Kind.RECALLED, image("a").digest, actor="AROAX:ana", because="no", at=world.clock())
+    world.ledger.append(recall)
+    evaluator.digest(image("a").digest)
+    del world.ledger.items[recall.partition, recall.sort]  # no more than a test can: it may go as before
+    evaluator.digest(image("a").digest)
+    assert len(world.hints.to("promote")) == 2
 
 
 def test_decisions_of_one_moment_keep_their_order() -> None:

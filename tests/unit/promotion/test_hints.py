@@ -6,20 +6,36 @@ from dataclasses import replace
 import pytest
 
 from support.images.builders import DEV, digest_of
-from tallyman.domain.events.hints import PromoteHint, RetentionHint, to_promote
+from tallyman.domain.events.hints import (
+    FinishCreation,
+    Promote,
+    PromotionHint,
+    RetentionHint,
+    RollBack,
+    parse_promotion_hint,
+)
 from tallyman.errors import BadMessage
 
-HINT = PromoteHint(digest_of("a"), DEV.name, "dev", "prod", "event-1", 3, 2, 1, True)
+HINT = Promote(digest_of("a"), DEV.name, "dev", "prod", "event-1", 3, 2, 1, True, True)
 
 
-@pytest.mark.parametrize("hint", [HINT, replace(HINT, correlation=None, attempt=None, round=0, waits=0, check=False)])
-def test_a_hint_to_promote_is_read_as_it_was_written(hint: PromoteHint) -> None:
-    assert PromoteHint.parse(to_promote(json.dumps(hint.as_json()))) == hint
+@pytest.mark.parametrize(
+    "hint",
+    [
+        HINT,
+        replace(HINT, correlation=None, attempt=None, round=0, waits=0, check=False, due=False),
+        RollBack(digest_of("a"), "r1", 3),
+        FinishCreation(DEV),
+    ],
+    ids=["promote", "least", "roll-back", "creation"],
+)
+def test_a_hint_to_promote_is_read_as_it_was_written(hint: PromotionHint) -> None:
+    assert parse_promotion_hint(json.dumps(hint.as_json())) == hint
 
 
 def test_what_a_hint_to_promote_does_not_say_is_its_first_try_in_its_first_run() -> None:
     least = {key: HINT.as_json()[key] for key in ("digest", "repository", "from", "to")}
-    assert PromoteHint.parse(least) == PromoteHint(HINT.digest, DEV.name, "dev", "prod")
+    assert Promote.parse(least) == Promote(HINT.digest, DEV.name, "dev", "prod")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +43,7 @@ def test_what_a_hint_to_promote_does_not_say_is_its_first_try_in_its_first_run()
 )
 def test_a_hint_to_promote_that_can_not_be_one_is_a_bad_message(wrong: dict[str, object]) -> None:
     with pytest.raises(BadMessage):
-        PromoteHint.parse(HINT.as_json() | wrong)
+        Promote.parse(HINT.as_json() | wrong)
 
 
 def test_a_hint_of_retention_is_of_one_repository_or_of_all() -> None:

@@ -3,7 +3,6 @@
 import json
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -13,11 +12,12 @@ from support.fakes.promotion import PLACES, Harbour, one
 from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
 from tallyman.domain.decide import Decision
+from tallyman.domain.events.hints import Promote
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotAllowed, Throttled
-from tallyman.services.promotion.promote_image import PromoteImage
+from tallyman.services.promotion.run import Promotions
 from tallyman.state import pending as pending_items
 from tallyman.state import releases as release_items
 
@@ -214,19 +214,19 @@ def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
     harbour, digest = one()
     (hint, *_) = harbour.hints.to("promote")
     late = harbour.worker()
-    original = PromoteImage._decide
+    original = Promotions.decide
     late_decisions: list[Decision] = []
 
-    def decide(worker: PromoteImage, of: dict[str, Any]) -> Decision | None:
+    def decide(worker: Promotions, of: Promote) -> Decision | None:
         decision = original(worker, of)
         if decision and not late_decisions:  # it decided, and then slept while another did all of it
             late_decisions.append(decision)
-            with mock.patch.object(PromoteImage, "_decide", original):
+            with mock.patch.object(Promotions, "decide", original):
                 harbour.work()
             harbour.clock.advance(seconds=1)  # a second release would have a time of its own
         return decision
 
-    with mock.patch.object(PromoteImage, "_decide", decide):
+    with mock.patch.object(Promotions, "decide", decide):
         late.handle(json.dumps(hint), lambda: 600.0)
     assert late_decisions[0].verdict == "waiting"
     assert harbour.released() == digest

@@ -178,7 +178,7 @@ def signed_by_ecr() -> tuple[Harbour, Digest]:
     harbour.signing.silent = False
     harbour.signing.statuses[DEV, APP.digest] = [SigningStatus(PROFILE, "complete")]
     harbour.push(APP, "v1.0.0")
-    worker = harbour.worker()
+    worker = harbour.worker().promotions
     assert worker.signing is not None
     worker.signing.refresh(APP.digest)
     harbour.evaluator.digest(APP.digest)
@@ -193,7 +193,7 @@ def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
     assert harbour.pending()[0]["reason"] == "no signature yet"
     harbour.clock.advance(seconds=1)
     harbour.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
-    harbour.worker().signing.refresh(digest)  # type: ignore[union-attr]
+    harbour.worker().promotions.signing.refresh(digest)  # type: ignore[union-attr]
     harbour.evaluator.digest(digest)
     harbour.work()
     assert harbour.tags("v1.0.0") == [digest, digest]

@@ -56,6 +56,11 @@ class Adapters:
         return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
 
     @cached_property
+    def release_ledger(self) -> dynamodb.DynamoReleaseLedger:
+        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
+        return dynamodb.DynamoReleaseLedger(self.clients.later("dynamodb"), *tables)
+
+    @cached_property
     def state(self) -> dynamodb.DynamoState:
         return dynamodb.DynamoState(self.clients.later("dynamodb"), self.settings.require("state_table"))
 

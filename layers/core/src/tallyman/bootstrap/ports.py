@@ -32,6 +32,10 @@ class Ports(Protocol):
     @property
     def ledger(self) -> Ledger: ...
     @property
+    def release_ledger(self) -> Ledger:
+        """The ledger again, for whoever moves releases: its transactions may check items that they do not write."""
+
+    @property
     def state(self) -> State: ...
     @property
     def archive(self) -> Archive: ...

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -89,9 +90,10 @@ class Services:
     def promote_image(self) -> "PromoteImage":
         from tallyman.services.copying.parts import Parts
         from tallyman.services.promotion.promote_image import PromoteImage
+        from tallyman.services.promotion.run import Promotions
 
         p = self._ports
-        return PromoteImage(
+        promotions = Promotions(
             policy=p.policy,
             source=p.source,
             target=p.target,
@@ -100,13 +102,13 @@ class Services:
             state=p.state,
             hints=p.hints,
             evaluator=self.evaluator,
-            releases=self.releases,
+            releases=replace(self.releases, ledger=p.release_ledger),
             clock=p.clock,
-            roll_backs=self.roll_backs,
             sleep=self._sleep,
             parts=Parts(p.layer_uploads, p.state, p.clock),
             signing=self.read_signing,
         )
+        return PromoteImage(promotions, self.roll_backs)
 
     @cached_property
     def apply_retention(self) -> "ApplyRetention":
@@ -225,7 +227,8 @@ class Services:
         from tallyman.services.releases.roll_back import RollBacks
 
         p = self._ports
-        return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, self.releases, p.clock, self._sleep)
+        releases = replace(self.releases, ledger=p.release_ledger)
+        return RollBacks(p.policy, p.source, p.ledger, p.state, p.hints, releases, p.clock, self._sleep)
 
     @cached_property
     def waiting(self) -> "Waiting":

@@ -1,10 +1,12 @@
 """The decision: what policy and facts say should happen to an image. Pure: same facts, same decision."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.gates import FAILED, PASSED, WAITING, Case, GateResult, ImageFacts, judge_all
+from tallyman.domain.gates import freeze as freeze_gate
 from tallyman.domain.gates import target as target_gate
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
@@ -18,11 +20,21 @@ _BEST_FIRST = (PASSED, WAITING, CONFLICT, FAILED, PROMOTED)
 
 
 @value
+class Tagging:
+    """Tags that may be set in some registries of the target, but not yet in all. `ids`: the facts that say so."""
+
+    tags: tuple[str, ...]
+    since: datetime
+    ids: tuple[str, ...]
+
+
+@value
 class Decision:
     """What is to happen to one digest at the door of one environment, and why.
 
     `repository` is the canonical name; `tags` those that go. `policy` is the digest of the policy that it rests on.
-    `until`: when time alone may change it.
+    `tagging`: the promotion of which tags may be set in the target already, and which is not finished. `stays`: why
+    the release did not move when it was promoted (None: it did, or it is not promoted).
     """
 
     digest: Digest
@@ -33,6 +45,34 @@ class Decision:
     verdict: str
     gates: tuple[GateResult, ...]
     policy: Digest
+    tagging: Tagging | None = None
+    stays: str | None = None
+
+    @property
+    def may_look(self) -> bool:
+        """Whether the targets are to be asked: a conflict may be gone, what was begun may have been ended by people."""
+        return self.may_go or self.verdict in (CONFLICT, PROMOTED) or self.tagging is not None
+
+    @property
+    def may_go(self) -> bool:
+        """Whether there is something to bring: it may be staged, or what was begun is to be finished."""
+        return self.is_candidate and (self.may_stage or self.rolls_on)
+
+    @property
+    def rolls_on(self) -> bool:
+        """Whether a first tag may be set, so that only a gate that fails keeps it from being finished: a window that
+        closed, a freeze or an answer that is missing meanwhile would leave the registries apart for longer."""
+        return self.tagging is not None and self.is_candidate and all(g.verdict != FAILED for g in self.gates)
+
+    @property
+    def may_tag(self) -> bool:
+        """Whether tags may be set now."""
+        return self.is_candidate and (self.verdict in (PASSED, PROMOTED) or self.rolls_on)
+
+    @property
+    def may_release(self) -> bool:
+        """Whether the release may move to it once its tags are set: a freeze holds that whatever was begun."""
+        return self.may_tag and all(g.verdict == PASSED for g in self.gates if g.name == freeze_gate.NAME)
 
     @property
     def may_stage(self) -> bool:
@@ -49,6 +89,12 @@ class Decision:
     def until(self) -> datetime | None:
         """The earliest moment at which time alone may change a gate."""
         return min((g.until for g in self.gates if g.until and g.verdict == WAITING), default=None)
+
+    @property
+    def opens_at(self) -> datetime | None:
+        """The earliest moment at which time alone may open a gate. Not the next try of a promotion that failed."""
+        waiting = (g for g in self.gates if g.verdict == WAITING and g.name != target_gate.NAME)
+        return min((g.until for g in waiting if g.until), default=None)
 
     @property
     def deciding(self) -> GateResult | None:
@@ -78,17 +124,26 @@ class Decision:
 
 def decide(policy: Policy, promotion: Promotion, repository: str, image: ImageFacts, now: datetime) -> Decision:
     """Judges one promotion of one image. Never raises for facts that are missing or odd: those close gates."""
-    case = Case(policy, promotion, repository, image, _going(policy, promotion, repository, image), now)
-    gates = judge_all(case)
+    tagging = _tagging(promotion, repository, image)
+    going = _going(policy, promotion, repository, image, tagging)
+    case = Case(policy, promotion, repository, image, going, now)
+    promoted = _promoted(case)
+    gates = judge_all(replace(case, promoted_at=promoted.at) if promoted else case)
+    verdict = _verdict(promoted is not None, gates)
+    stays = str(promoted.detail["stays"]) if promoted and promoted.detail.get("stays") else None
+    if stays and any(_released_by_hand(f, case) for f in image.of(Kind.ROLLED_BACK)):
+        stays = None
     return Decision(
         image.digest,
         repository,
         promotion.source,
         promotion.target,
         case.tags,
-        _verdict(case, gates),
+        verdict,
         gates,
         policy.digest,
+        tagging,
+        stays if verdict == PROMOTED else None,
     )
 
 
@@ -123,28 +178,48 @@ def doors(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotio
                 yield name, promotion
 
 
-def _going(policy: Policy, promotion: Promotion, repository: str, image: ImageFacts) -> tuple[str, ...]:
+def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Tagging | None:
+    """What was begun and is neither promoted nor ended. By ids and not by times: the clocks of workers differ."""
+    begun, over = [], set()
+    for fact in image.of(Kind.TAGGING, Kind.PROMOTED):
+        if (fact.detail["to"], fact.detail["name"]) == (promotion.target, repository):
+            over.update(fact.detail.get("ends" if fact.kind is Kind.TAGGING else "tagging", ()))
+            if fact.kind is Kind.TAGGING and fact.detail["from"] == promotion.source:
+                begun.append(fact)
+    open_ = [fact for fact in begun if fact.id not in over and fact.detail["tags"]]
+    if not open_:
+        return None
+    tags = {tag for fact in open_ for tag in fact.detail["tags"]}
+    return Tagging(tuple(sorted(tags)), min(f.at for f in open_), tuple(sorted(f.id for f in open_)))
+
+
+def _going(
+    policy: Policy, promotion: Promotion, repository: str, image: ImageFacts, tagging: Tagging | None
+) -> tuple[str, ...]:
     """The tags that go: those that point to the digest in the source now, and that the repository's rule and the
-    promotion let through."""
+    promotion let through; and those that a promotion has begun to set, whatever became of them in the source."""
     environment = policy.environment(promotion.source)
     places = environment.repositories(repository)
     allowed = policy.repository(repository).tags
-    return tuple(
-        sorted(
-            {
-                tag
-                for (place, tag), digest in image.pointing.items()
-                if digest == image.digest
-                and place in places
-                and allowed.allows(tag)
-                and policy.promotion(promotion.source, promotion.target, repository, tag) == promotion
-            }
-        )
-    )
+    pointing = {
+        tag
+        for (place, tag), digest in image.pointing.items()
+        if digest == image.digest
+        and place in places
+        and allowed.allows(tag)
+        and policy.promotion(promotion.source, promotion.target, repository, tag) == promotion
+    }
+    begun = {
+        tag
+        for tag in (tagging.tags if tagging else ())
+        if policy.promotion(promotion.source, promotion.target, repository, tag) in (promotion, None)
+    }
+    return tuple(sorted(pointing | begun))
 
 
-def _verdict(case: Case, gates: tuple[GateResult, ...]) -> str:
-    if case.tags and _is_promoted(case):
+def _verdict(promoted: bool, gates: tuple[GateResult, ...]) -> str:
+    conflict = any("conflicts" in gate.facts for gate in gates if gate.verdict == FAILED)
+    if promoted and not conflict:
         return PROMOTED
     verdicts = {gate.verdict for gate in gates}
     if FAILED in verdicts:
@@ -153,8 +228,9 @@ def _verdict(case: Case, gates: tuple[GateResult, ...]) -> str:
     return WAITING if WAITING in verdicts else PASSED
 
 
-def _is_promoted(case: Case) -> bool:
-    """Whether each tag that goes was promoted after it was last set in the source."""
+def _promoted(case: Case) -> Fact | None:
+    """The newest promotion that brought the image there as it is meant to be: None unless each tag that goes was
+    promoted after it was last set in the source."""
     promoted = [
         f
         for f in case.image.of(Kind.PROMOTED)
@@ -171,4 +247,12 @@ def _is_promoted(case: Case) -> bool:
         ]
         return tag in fact.detail["tags"] and (not sets or fact.at >= max(sets))
 
-    return all(any(after(fact, tag) for fact in promoted) for tag in case.tags)
+    covering = [fact for fact in promoted if any(after(fact, tag) for tag in case.tags)]
+    if not covering or not all(any(after(fact, tag) for fact in covering) for tag in case.tags):
+        return None
+    return max(covering, key=lambda f: (f.at, f.id))
+
+
+def _released_by_hand(fact: Fact, case: Case) -> bool:
+    """Whether a person made it the release all the same: an image that went in without it is released so alone."""
+    return (fact.detail["environment"], fact.detail["name"]) == (case.destination.name, case.repository)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest, Repository
-from tallyman.state.items import Key, StateChange, StateItem
+from tallyman.state.items import Key, StateChange, StateCheck, StateItem
 
 
 class Appended(Enum):
@@ -20,9 +20,9 @@ class Appended(Enum):
 class Ledger(Protocol):
     """The append-only facts."""
 
-    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
-        """Writes the fact if it is new, and the changes with it in one transaction. Raises RevisionConflict where only
-        a change's condition failed: nothing was written."""
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
+        """Writes the fact if it is new, and the changes with it in one transaction, if all their conditions and checks
+        hold. Raises RevisionConflict where only one of those failed: nothing was written."""
 
     def of_digest(self, digest: Digest) -> list[Fact]:
         """All facts of a digest in the order of time; a consistent read. One Query a MiB."""

@@ -13,7 +13,8 @@ from tallyman.values import value
 @value
 class Pending:
     """One image that waits. `decided`: the id of the decision that it stands for; `noticed`: people were told of it;
-    `tagging_since`: a first tag may be set since then; `stuck_told`: that this is long ago was told."""
+    `tagging_since`: a first tag may be set since then; `stuck_told`: that this is long ago was told. `hinted`:
+    `promote_image` was, since it may go; `wake`: when its next hint is due, for a gate that time opens."""
 
     digest: Digest
     name: str
@@ -32,6 +33,8 @@ class Pending:
     failing_since: datetime | None = None
     tagging_since: datetime | None = None
     stuck_told: bool = False
+    hinted: bool = False
+    wake: datetime | None = None
 
 
 def partition(environment: str) -> str:
@@ -68,6 +71,8 @@ def _parse(data: Mapping[str, Any]) -> Pending:
         failing_since=time_or_none(data.get("failing_since")),
         tagging_since=time_or_none(data.get("tagging_since")),
         stuck_told=bool(data.get("stuck_told")),
+        hinted=bool(data.get("hinted")),
+        wake=time_or_none(data.get("wake")),
     )
 
 
@@ -90,6 +95,8 @@ def _dump(pending: Pending) -> dict[str, Any]:
         "failing_since": text_or_none(pending.failing_since),
         "tagging_since": text_or_none(pending.tagging_since),
         "stuck_told": pending.stuck_told,
+        "hinted": pending.hinted,
+        "wake": text_or_none(pending.wake),
     }
 
 

@@ -24,7 +24,7 @@ from tallyman.domain.permissions import permissions
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.records import Appended
-from tallyman.state.items import StateChange, StateItem
+from tallyman.state.items import StateChange, StateCheck, StateItem
 
 _LAST = "#~"  # after `#` and any id: ids are hexadecimal
 _REASONS: dict[str, type[TallymanError]] = {
@@ -48,7 +48,7 @@ class DynamoLedger:
     def __init__(self, client: Any, table: str, state_table: str) -> None:
         self._client, self._table, self._state_table = client, table, state_table
 
-    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange) -> Appended:
+    def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
         """One PutItem, or one TransactWriteItems with the changes. A write whose answer got lost and that was
         sent again is KNOWN (a plain put) or WRITTEN (the transaction's token makes it the same one)."""
         put = {
@@ -61,8 +61,7 @@ class DynamoLedger:
             if change is None:
                 self._client.put_item(**put)
             else:
-                puts = [put, *(_put_of(each, self._state_table) for each in (change, *more))]
-                items = [{"Put": each} for each in puts]
+                items = [{"Put": put}, *(_item_of(each, self._state_table) for each in (change, *more))]
                 self._client.transact_write_items(TransactItems=items)
         except ClientError as error:
             code = code_of(error)
@@ -133,6 +132,12 @@ class DynamoLedger:
             yield fact_from_plain(item)
 
 
+class DynamoReleaseLedger(DynamoLedger):
+    """The ledger of whoever moves releases: its transactions also check items that they do not write."""
+
+    PERMISSIONS: tuple[str, ...] = (*DynamoLedger.PERMISSIONS, "dynamodb:ConditionCheckItem")
+
+
 class DynamoState:
     """The state table. An item past `expires` may still be read: DynamoDB removes it within some days."""
 
@@ -199,16 +204,24 @@ class DynamoState:
             raise translate(error, what) from error
 
 
+def _item_of(each: StateChange | StateCheck, table: str) -> dict[str, Any]:
+    if isinstance(each, StateChange):
+        return {"Put": _put_of(each, table)}
+    return {"ConditionCheck": {"TableName": table, "Key": marshal({"pk": each.pk, "sk": each.sk}), **_condition(each)}}
+
+
 def _put_of(change: StateChange, table: str) -> dict[str, Any]:
-    put: dict[str, Any] = {
-        "TableName": table,
-        "Item": marshal(change_to_plain(change)),
-        "ConditionExpression": "attribute_not_exists(pk)",
+    return {"TableName": table, "Item": marshal(change_to_plain(change)), **_condition(change)}
+
+
+def _condition(each: StateChange | StateCheck) -> dict[str, Any]:
+    """That the item still has the revision that was read."""
+    if not each.revision:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "revision = :revision",
+        "ExpressionAttributeValues": {":revision": {"N": str(each.revision)}},
     }
-    if change.revision:
-        put["ConditionExpression"] = "revision = :revision"
-        put["ExpressionAttributeValues"] = {":revision": {"N": str(change.revision)}}
-    return put
 
 
 def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:

@@ -43,24 +43,28 @@ class RetentionHint:
 
 
 @value
-class PromoteHint:
-    """An image at the door from `source` to `target`, both names of environments. `attempt`: the try that this is to
-    be, None for any; `round`: how many runs the promotion took before; `waits`: how often it waited for others;
-    `check`: it is looked at again even where it is promoted."""
+class Promote:
+    """An image that may be promoted from `source` to `target`, both names of environments.
+
+    `attempt`: the try that this is to be, None for any; `round`: how many runs the promotion took before; `waits`: how
+    often it waited for others; `check`: it is looked at again even where it is promoted; `due`: it is sent for the
+    moment at which time may open a gate.
+    """
 
     digest: Digest
     repository: str
     source: str
     target: str
-    correlation: Any = None
+    correlation: str | None = None
     attempt: int | None = None
     round: int = 0
     waits: int = 0
     check: bool = False
+    due: bool = False
 
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> Self:
-        """From {digest, repository, from, to, correlation, attempt, round, waits, check}, the last five optional.
+        """From {digest, repository, from, to, correlation, attempt, round, waits, check, due}, the last six optional.
         BadMessage says what is wrong."""
         if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
             raise BadMessage(_NO_HINT_TO_PROMOTE)
@@ -71,17 +75,19 @@ class PromoteHint:
             or not isinstance(waits, int)
         ):
             raise BadMessage("the hint's attempt, round and waits are to be numbers")
+        correlation = message.get("correlation")
         try:
             return cls(
                 digest=Digest.parse(message.get("digest")),
                 repository=parse_repository_name(message["repository"]),
                 source=message["from"],
                 target=message["to"],
-                correlation=message.get("correlation"),
+                correlation=None if correlation is None else str(correlation),
                 attempt=attempt,
                 round=rounds,
                 waits=waits,
                 check=bool(message.get("check")),
+                due=bool(message.get("due")),
             )
         except BadInput as error:
             raise BadMessage(f"a hint to promote: {error}") from None
@@ -98,15 +104,68 @@ class PromoteHint:
             "round": self.round,
             "waits": self.waits,
             "check": self.check,
+            "due": self.due,
         }
 
 
-def to_promote(body: str) -> dict[str, Any]:
-    """The message of a hint to `promote_image`, whatever it is about. BadMessage."""
+@value
+class RollBack:
+    """A person's request, by its id, to release an earlier digest again. `attempt`: how many tries failed."""
+
+    digest: Digest
+    request: str
+    attempt: int = 0
+
+    @classmethod
+    def parse(cls, message: object) -> Self:
+        """From {digest, request, attempt}, the last optional. BadMessage says what is wrong."""
+        if not isinstance(message, Mapping) or not isinstance(message.get("request"), str):
+            raise BadMessage("the message is no hint to roll back: expected digest and request")
+        attempt = message.get("attempt", 0)
+        try:
+            digest = Digest.parse(message.get("digest"))
+        except BadInput as error:
+            raise BadMessage(f"a hint to roll back: {error}") from None
+        return cls(digest, message["request"], attempt if isinstance(attempt, int) else 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse_promotion_hint` reads."""
+        return {"roll_back": {"digest": self.digest, "request": self.request, "attempt": self.attempt}}
+
+
+@value
+class FinishCreation:
+    """A repository of a target whose creation was begun, and not ended."""
+
+    repository: Repository
+
+    @classmethod
+    def parse(cls, message: object) -> Self:
+        """From `<account>/<region>/<name>`. BadMessage says what is wrong."""
+        try:
+            return cls(Repository.parse(str(message)))
+        except BadInput as error:
+            raise BadMessage(f"a hint to create names its repository, as account/region/name: {error}") from None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse_promotion_hint` reads."""
+        return {"create": str(self.repository)}
+
+
+PromotionHint = Promote | RollBack | FinishCreation
+"""What `promote_image` is asked to look at."""
+
+
+def parse_promotion_hint(body: str) -> PromotionHint:
+    """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, or that of Promote. BadMessage."""
     try:
         message = json.loads(body)
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
     if not isinstance(message, dict):
         raise BadMessage(_NO_HINT_TO_PROMOTE)
-    return message
+    if "roll_back" in message:
+        return RollBack.parse(message["roll_back"])
+    if "create" in message:
+        return FinishCreation.parse(message["create"])
+    return Promote.parse(message)

@@ -91,7 +91,10 @@ class ImageFacts:
 
 @value
 class Case:
-    """One image at the door of one environment. `repository`: the name in the policy's words, before renaming."""
+    """One image that may be promoted to one environment. `repository`: the name in the policy's words, before renaming.
+
+    `promoted_at`: when all its tags were promoted there, None: they were not.
+    """
 
     policy: Policy
     promotion: Promotion
@@ -99,6 +102,7 @@ class Case:
     image: ImageFacts
     tags: tuple[str, ...]
     now: datetime
+    promoted_at: datetime | None = None
 
     @property
     def source(self) -> Environment:

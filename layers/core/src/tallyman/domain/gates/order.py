@@ -1,5 +1,9 @@
-"""The gate `order`: nothing older goes in than what the environment runs."""
+"""The gate `order`: nothing older goes in than what the environment runs.
 
+Without it older versions go in as well, but by itself a release never moves to one: see `services.release`.
+"""
+
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +18,7 @@ from tallyman.values import value
 
 @value
 class OrderGate(GateConfig):
-    """`required` False: older versions may go in as well."""
+    """`required` False: older versions may go in as well; no release moves to them."""
 
     required: bool = True
 
@@ -27,6 +31,8 @@ def judge(config: OrderGate, case: Case) -> GateResult:
     if not config.required:
         return GateResult("order", PASSED, "the policy does not ask for it")
     name = case.destination.name
+    if case.promoted_at is not None:
+        return GateResult("order", PASSED, f"it is in {name} already")
     key = (name, case.repository)
     if key not in case.image.released:
         return GateResult("order", WAITING, f"what {name} runs is not known")
@@ -42,7 +48,7 @@ def judge(config: OrderGate, case: Case) -> GateResult:
         return GateResult("order", PASSED, f"{name} runs it", facts)
     if not case.tags:
         return GateResult("order", WAITING, "no tag of it may go", facts)
-    mine, theirs = _highest(case.tags), _highest(released.tags)
+    mine, theirs = highest_version(case.tags), highest_version(released.tags)
     if mine and theirs and mine.precedence != theirs.precedence:
         if mine > theirs:
             return GateResult("order", PASSED, f"{mine} is newer than {theirs}, which {name} runs", facts)
@@ -63,7 +69,8 @@ def _by_push(
     return GateResult("order", PASSED, f"it was not pushed before {runs}, which {name} runs", facts)
 
 
-def _highest(tags: tuple[str, ...]) -> Version | None:
+def highest_version(tags: Iterable[str]) -> Version | None:
+    """The highest semantic version among the tags; None where none is a version."""
     versions = [version for tag in tags if (version := parse_version(tag))]
     return max(versions, key=lambda v: v.precedence, default=None)
 

@@ -1,5 +1,6 @@
 """The gate `target`, which is always asked: every registry of the environment can take the tags without a conflict."""
 
+from datetime import datetime
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
@@ -19,6 +20,8 @@ def judge(_: object, case: Case) -> GateResult:
     asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
     trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
     seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
+    if case.promoted_at is not None:
+        return _once_in(case, seen, case.promoted_at)
     if seen is not None and asked is not None and _order(asked) > _order(seen):
         seen = None  # a person asked to look again
     if trouble is not None and trouble.kind is Kind.PARKED:
@@ -49,6 +52,15 @@ def judge(_: object, case: Case) -> GateResult:
     facts = {"attempt": delayed.detail["attempt"], "next_at": delayed.detail["next_at"]}
     reason = f"{delayed.detail['reason']}; it is tried again"
     return GateResult(NAME, WAITING, reason, facts, parse_time(delayed.detail["next_at"]), held=True)
+
+
+def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult:
+    """Of an image that was promoted: passed, unless a later look found a tag that names another image now."""
+    name, facts = case.destination.name, {"promoted": format_time(promoted_at)}
+    if seen is not None and seen.seen > promoted_at and (conflicts := _conflicts(case, seen.detail["registries"])):
+        facts["seen"] = format_time(seen.at)
+        return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, "conflicts": conflicts})
+    return GateResult(NAME, PASSED, f"it is in {name} since {format_time(promoted_at)}", facts)
 
 
 def _here(fact: Fact, case: Case) -> bool:

@@ -1,9 +1,15 @@
-"""The gate `verified`: the source's bytes were checked against their digests, as the policy asks."""
+"""The gate `verified`: the source's bytes were checked against their digests, as the policy asks.
+
+Where a promotion of ours brought the image to the source environment, it counts as `content`: every layer was hashed
+while it was copied, the registry checked each digest on arrival, and the manifests were read back (docs/promotion.md).
+"""
 
 from datetime import datetime
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import was_removed
+from tallyman.domain.names import Repository
 from tallyman.domain.policy import Layers
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Boolean
@@ -29,10 +35,12 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     if not config.required:
         return GateResult("verified", PASSED, "the policy does not ask for it")
     wanted = case.policy.repository(case.repository).verify.layers
+    brought = {} if wanted is Layers.PRESENCE else _brought(case)
     found = [
         fact
         for fact in case.image.of(Kind.VERIFIED)
-        if fact.repository in case.source_repositories and (wanted is Layers.PRESENCE or fact.detail["level"] == wanted)
+        if fact.repository in case.source_repositories
+        and (wanted is Layers.PRESENCE or fact.detail["level"] == wanted or fact.repository in brought)
     ]
     if not found:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
@@ -49,11 +57,32 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
         "at": format_time(newest.at),
         "repository": str(newest.repository),
     }
+    promotion = brought.get(newest.repository) if newest.repository and newest.detail["level"] != wanted else None
+    rests_on = ""
+    if promotion is not None:
+        source, target = promotion.detail["from"], case.source.name
+        facts |= {"content": {"promotion": promotion.id, "from": source, "at": format_time(promotion.at)}}
+        rests_on = f"; its content was checked when it was promoted from {source} to {target}"
     if not bad and checks:
-        return GateResult("verified", PASSED, f"{len(checks)} checks passed", facts)
+        return GateResult("verified", PASSED, f"{len(checks)} checks passed{rests_on}", facts)
     verdict = FAILED if bad and bad[0]["verdict"] == "failed" else WAITING
     reason = "; ".join(c["reason"] or c["name"] for c in bad[:3]) or "the verification checked nothing"
     return GateResult("verified", verdict, reason, {**facts, "checks": bad[:10]})
+
+
+def _brought(case: Case) -> dict[Repository, Fact]:
+    """The repositories of the source environment that a promotion brought the whole image to, each with that promotion.
+
+    Not those that it was removed from at any time: what came there later may have come another way.
+    """
+    found = {}
+    for fact in case.image.of(Kind.PROMOTED):
+        if (fact.detail["to"], fact.detail["name"]) != (case.source.name, case.repository):
+            continue
+        for place in case.source_repositories:
+            if str(place.registry) in fact.detail["registries"] and not was_removed(case.image.facts, place):
+                found[place] = fact
+    return found
 
 
 def _order(fact: Fact) -> tuple[datetime, str]:

@@ -35,7 +35,8 @@ class Kind(StrEnum):
     DECIDED = "decided"  # detail: to, verdict, policy, gates [{name, verdict, reason, facts}], until
     TARGET_SEEN = "target_seen"  # detail: to, registries {registry: {tags: {tag: digest|null}, mutable: [...], error}}
     INTENDED = "intended"  # in every member's partition: detail.to, registries, family, repository
-    PROMOTED = "promoted"  # detail: to, tags, registries, policy
+    TAGGING = "tagging"  # tags are set in targets from now on; detail: to, from, name, tags, ends: [ids] it replaces
+    PROMOTED = "promoted"  # detail: to, tags, registries, policy, tagging: [ids] it finishes, stays: see `Releases`
     DELAYED = "delayed"  # a promotion did not go through for now; detail: to, reason, attempt, next_at
     PARKED = "parked"  # given up until somebody or something changes it; detail: to, reason
     STOWAWAY = "stowaway"  # detail: environment

@@ -47,6 +47,15 @@ class _Told:
     event: bool
 
 
+def was_removed(facts: Iterable[Fact], repository: Repository) -> bool:
+    """Whether the image of these facts was removed from the repository at any time, by digest or with its last tag."""
+    return any(
+        fact.repository == repository
+        and (fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and bool(fact.detail.get("absent"))))
+        for fact in facts
+    )
+
+
 def history(facts: Iterable[Fact]) -> list[Row]:
     """The rows, newest first. The order and the doubling of `facts` never matter.
 

@@ -4,11 +4,14 @@ Every reaction ends here. `promote_image` trusts none of it: it decides again be
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
+from tallyman.domain.events.hints import Promote
 from tallyman.domain.gates import FAILED, WAITING, ImageFacts
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
@@ -21,12 +24,14 @@ from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.deciding.image_facts import Once, above, load_image_facts
 from tallyman.services.deciding.noncompliant import Misfits
 from tallyman.state import pending
-from tallyman.state.items import Key
+from tallyman.state.items import Entry, Key
 from tallyman.state.pending import PENDING, Pending
 from tallyman.values import value
 
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
+LONGEST_DELAY = timedelta(minutes=15)
+"""SQS holds a message back for at most so long; the sweeps by the clock come as often."""
 
 
 def pending_key(decision: Decision) -> Key:
@@ -34,15 +39,9 @@ def pending_key(decision: Decision) -> Key:
     return pending.key(decision.target, decision.repository, decision.digest, decision.source)
 
 
-def promote_hint(decision: Decision, correlation: str | None = None) -> dict[str, Any]:
-    """The body of a hint to `promote_image`: {digest, repository, from, to, correlation}."""
-    return {
-        "digest": decision.digest,
-        "repository": decision.repository,
-        "from": decision.source,
-        "to": decision.target,
-        "correlation": correlation,
-    }
+def promote_hint(decision: Decision, correlation: str | None = None) -> Promote:
+    """The hint to `promote_image` to look at what was decided."""
+    return Promote(decision.digest, decision.repository, decision.source, decision.target, correlation)
 
 
 @value
@@ -56,20 +55,52 @@ class Evaluator:
     notices: Notices
     clock: Clock
 
-    def digest(self, digest: Digest, correlation: str | None = None) -> list[Decision]:
+    def digest(self, digest: Digest, correlation: str | None = None, again: bool = False) -> list[Decision]:
         """Decides anew about an image and every index above it. Safe to repeat: tells and writes only what is new.
 
-        Hints `promote_image` of each image that may be staged. Cost: a Query for each digest of the family, and one
-        transaction for each decision that is new.
+        Hints `promote_image` of each image that may go; `again`: also where that was done. Cost: a Query for each
+        digest of the family, and one transaction for each decision that is new.
         """
         decisions: list[Decision] = []
         facts = Once(self.ledger)
         for each in (digest, *above(facts, digest)):
-            for decision in self.image(each, facts):
-                decisions.append(decision)
-                if decision.may_stage and decision.is_candidate:
-                    self.hints.send("promote", promote_hint(decision, correlation))
+            decisions += self.image(each, facts)
+        self.hint(decisions, correlation, again)
         return decisions
+
+    def hint(self, decisions: Iterable[Decision], correlation: str | None = None, again: bool = False) -> None:
+        """Hints `promote_image` of what may go: once from when it may until it may not any more. A promotion that fails
+        sends its own next hint. `again`: whatever was hinted, and also of what was begun and may not go on, so that it
+        is seen when people have ended it; for sweeps and people, who are the net beneath that.
+
+        Cost: a read for each that may go, and a write for each that is hinted.
+        """
+        for decision in decisions:
+            if not (decision.may_go or (again and decision.tagging is not None)):
+                continue
+            entry = PENDING.read(self.state, pending_key(decision))
+            if again or entry.found is None or not entry.found.hinted:
+                self.hints.send("promote", promote_hint(decision, correlation).as_json())
+                if entry.found is not None:  # a crash in between hints twice, never not at all
+                    self._mark(entry, replace(entry.found, hinted=True))
+
+    def wake(self, decision: Decision) -> None:
+        """Hints `promote_image` for the moment at which time alone may open a gate, if that is near: what is further
+        away is looked at by the sweeps, which come more often than this is long."""
+        now, opens = self.clock(), decision.opens_at
+        if opens is None or opens <= now or opens - now > 2 * LONGEST_DELAY:
+            return
+        due = min(opens, now + LONGEST_DELAY)
+        hint = replace(promote_hint(decision), due=True)
+        self.hints.send("promote", hint.as_json(), delay=max(1, ceil((due - now).total_seconds())))
+        entry = PENDING.read(self.state, pending_key(decision))
+        if entry.found is not None:
+            self._mark(entry, replace(entry.found, wake=due))
+
+    def _mark(self, entry: Entry[Pending], marked: Pending) -> None:
+        if marked != entry.found:
+            with suppress(RevisionConflict):  # decided anew meanwhile: whoever did it hints by what is new
+                self.state.put(entry.write(marked))
 
     def image(self, digest: Digest, read: Once | None = None) -> list[Decision]:
         """Decides anew about one image and writes what is new, without hints and without the indexes above it.
@@ -133,10 +164,15 @@ class Evaluator:
             return
         if decision.verdict == PROMOTED:
             self.state.put(entry.remove(now, decided=entry.found.decided))
-        elif not entry.found.noticed:
+            return
+        if not entry.found.noticed:
             # after the fact and before the mark: told at least once, and once unless this process dies in between
             self._tell(decision)
-            self.state.put(entry.write(replace(entry.found, noticed=True)))
+            told = replace(entry.found, noticed=True)
+            self.state.put(entry.write(told))
+            entry = entry.written(told)
+        if not _is_awake(entry.value, decision, now):
+            self.wake(decision)
 
     def _tell(self, decision: Decision) -> None:
         gate = decision.deciding
@@ -167,7 +203,15 @@ def _same_door(detail: Mapping[str, Any], decision: Decision) -> bool:
 def _saying(detail: Mapping[str, Any]) -> tuple[object, ...]:
     """What a decision says, without the facts beneath it: two that say the same are one."""
     gates = tuple((g["name"], g["verdict"], g["reason"]) for g in detail["gates"])
-    return tuple(detail["tags"]), detail["verdict"], detail["policy"], gates
+    # of what is in, only what changes is news: not each policy that says the same of it
+    policy = detail["policy"] if detail["verdict"] != PROMOTED else None
+    return tuple(detail["tags"]), detail["verdict"], policy, gates
+
+
+def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
+    """Whether a hint is under way for when time may open a gate."""
+    opens = decision.opens_at
+    return opens is None or (waits.wake is not None and now <= waits.wake <= opens)
 
 
 def _pending(decision: Decision, old: Pending | None, now: datetime, decided: str) -> Pending:
@@ -192,6 +236,8 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,
-        tagging_since=old.tagging_since if old else None,
+        tagging_since=decision.tagging.since if decision.tagging else old.tagging_since if old else None,
         stuck_told=old.stuck_told if old else False,
+        hinted=bool(decision.may_go and old and old.hinted and old.tags == decision.tags),
+        wake=old.wake if old else None,
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from tallyman.domain.decide import PROMOTED, Decision
-from tallyman.domain.gates import FAILED, WAITING, GateResult
+from tallyman.domain.gates import FAILED, MOMENTARY, WAITING, GateResult
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
 from tallyman.state import noncompliant, releases
@@ -17,8 +17,6 @@ from tallyman.values import value
 
 _OF_THE_WAY_IN = frozenset({"target", "order"})
 """Gates about the way in, which say nothing about an image that is in."""
-_MOMENTARY = frozenset({"soak", "approvals", "window", "freeze"})
-"""Gates that wait for a moment or a person: that they are closed just now is no fault of the image."""
 
 
 def objections(decision: Decision) -> list[GateResult]:
@@ -26,7 +24,7 @@ def objections(decision: Decision) -> list[GateResult]:
     return [
         g
         for g in decision.gates
-        if g.name not in _OF_THE_WAY_IN and (g.verdict == FAILED or (g.verdict == WAITING and g.name not in _MOMENTARY))
+        if g.name not in _OF_THE_WAY_IN and (g.verdict == FAILED or (g.verdict == WAITING and g.name not in MOMENTARY))
     ]
 
 

@@ -1,12 +1,12 @@
 """What is written down of promotions that do not go through: tried again with growing pauses, or given up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from tallyman.domain.decide import Decision
-from tallyman.domain.gates import FAILED
+from tallyman.domain.decide import Decision, Tagging
+from tallyman.domain.events.hints import Promote
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, whole_millis
@@ -14,7 +14,7 @@ from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
-from tallyman.services.deciding.evaluator import Evaluator, pending_key, promote_hint
+from tallyman.services.deciding.evaluator import Evaluator, pending_key
 from tallyman.state.items import StateChange
 from tallyman.state.pending import PENDING, Pending
 from tallyman.values import value
@@ -40,21 +40,54 @@ class Attempts:
         waits = PENDING.get(self.state, pending_key(decision))
         return waits.attempt if waits else 0
 
-    def rolls_on(self, decision: Decision) -> bool:
-        """Whether a first tag was set, so that nothing but a gate that fails keeps it from being finished: a window
-        that closed, a freeze or an answer that is missing meanwhile would only leave the regions apart for longer."""
-        if not decision.is_candidate or any(g.verdict == FAILED for g in decision.gates):
-            return False
-        waits = PENDING.get(self.state, pending_key(decision))
-        return waits is not None and waits.tagging_since is not None
+    def begin_tagging(self, decision: Decision) -> Decision:
+        """Writes down that from now on tags may be set; the decision with that. Cost: nothing where it was begun, else
+        a transaction."""
+        old = decision.tagging
+        if old is not None and set(decision.tags) <= set(old.tags):
+            return decision
+        since = old.since if old else whole_millis(self.clock())
+        fact = self._tagging(decision, decision.tags)
+        self._write(fact, decision, lambda waits: replace(waits, tagging_since=waits.tagging_since or since))
+        ids = (*old.ids, fact.id) if old else (fact.id,)
+        return replace(decision, tagging=Tagging(decision.tags, since, ids))
 
-    def tagging(self, decision: Decision) -> None:
-        """Writes down that from now on tags may be set."""
-        now = self.clock()
-        self._change(decision, lambda waits: waits if waits.tagging_since else replace(waits, tagging_since=now))
+    def end_tagging(self, decision: Decision, there: Collection[str]) -> None:
+        """Writes down that of the tags that were begun only those that are `there` in some registry are still to be
+        finished: people have removed the others, or none was ever set."""
+        if decision.tagging is None or set(decision.tagging.tags) <= set(there):
+            return
+        left = tuple(tag for tag in decision.tagging.tags if tag in there)
 
-    def delay(self, decision: Decision, reason: str, correlation: str | None, rounds: int) -> str:
-        """Writes down why it did not go through, and sends the hint of the next try."""
+        def ended(waits: Pending) -> Pending:
+            return waits if left else replace(waits, tagging_since=None, stuck_told=False)
+
+        self._write(self._tagging(decision, left), decision, ended)
+
+    def _tagging(self, decision: Decision, tags: tuple[str, ...]) -> Fact:
+        now = whole_millis(self.clock())
+        ends = decision.tagging.ids if decision.tagging else ()
+        return Fact(
+            kind=Kind.TAGGING,
+            id=fact_id(Kind.TAGGING, decision.digest, decision.repository, decision.target, now, *tags, *ends),
+            at=now,
+            seen=now,
+            via=Via.RECONCILED,
+            digest=decision.digest,
+            detail={
+                "to": decision.target,
+                "from": decision.source,
+                "name": decision.repository,
+                "tags": list(tags),
+                "ends": list(ends),
+            },
+        )
+
+    def delay(self, decision: Decision, reason: str, hint: Promote) -> str:
+        """Sends the hint of the next try, and writes down why this one did not go through.
+
+        The hint first: a worker that dies in between leaves two of them, of which the later is superseded, never none.
+        """
         entry = PENDING.read(self.state, pending_key(decision))
         if entry.found is None:
             return "nothing waits for it any more"
@@ -67,6 +100,7 @@ class Attempts:
         attempt = entry.found.attempt + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
         again = now + timedelta(seconds=pause)
+        self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).as_json(), delay=pause)
         detail = {
             "to": decision.target,
             "name": decision.repository,
@@ -77,8 +111,6 @@ class Attempts:
         waits = replace(entry.found, attempt=attempt, next_at=again, failing_since=since)
         self._append(Kind.DELAYED, decision, detail, entry.write(waits))
         self.evaluator.image(decision.digest)
-        body = promote_hint(decision, correlation) | {"attempt": attempt, "round": rounds}
-        self.hints.send("promote", body, delay=pause)
         return f"delayed for {pause} s: {reason}"
 
     def park(self, decision: Decision, reason: str) -> None:
@@ -98,13 +130,12 @@ class Attempts:
         )
         return max((rule.give_up for rule in rules if rule), default=timedelta(hours=24))
 
-    def _change(self, decision: Decision, change: Callable[[Pending], Pending]) -> None:
+    def _write(self, fact: Fact, decision: Decision, change: Callable[[Pending], Pending]) -> None:
+        """The fact and the pending item with it, in one transaction."""
         for _ in range(_TRIES):
             entry = PENDING.read(self.state, pending_key(decision))
-            if entry.found is None or (waits := change(entry.found)) == entry.found:
-                return
             try:
-                self.state.put(entry.write(waits))
+                self.ledger.append(fact, entry.write(change(entry.found)) if entry.found else None)
                 return
             except RevisionConflict:
                 continue  # somebody decided about it meanwhile

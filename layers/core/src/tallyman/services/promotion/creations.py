@@ -6,7 +6,7 @@ from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Create, Policy, Runs
 from tallyman.domain.policy.create import Push
-from tallyman.errors import BadInput, BadMessage, RevisionConflict
+from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State
 from tallyman.ports.registries import ImageTarget, RegistryView
@@ -45,12 +45,8 @@ class Creations:
         """Whether we began to create it, and did not come to its policy. One read, none where the policy wants none."""
         return self._has_policy(environment, name) and CREATIONS.get(self.state, key(place)) is not None
 
-    def finish(self, asked: object) -> str:
-        """What reconcile asks for: `<registry>/<name>` of a creation that nobody ended. A word for the log."""
-        try:
-            place = Repository.parse(str(asked))
-        except BadInput as error:
-            raise BadMessage(f"a hint to create names its repository, as account/region/name: {error}") from None
+    def finish(self, place: Repository) -> str:
+        """What reconcile asks for: ends a creation that nobody ended. A word for the log."""
         entry = CREATIONS.read(self.state, key(place))
         if entry.found is None:
             return "nothing to do: it was finished"

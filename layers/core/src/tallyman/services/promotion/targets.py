@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import OutOfTime, TallymanError, TransientError
@@ -15,6 +15,22 @@ from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource, RegistryView
 from tallyman.services.promotion.creations import Creations
 from tallyman.values import value
+
+_NOTHING: Mapping[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}}
+"""What is written down of a registry that did not answer, besides its error."""
+
+
+@value
+class Answers:
+    """What the registries of an environment said. `silent`: those that did not answer, with why; `tags`: what the tags
+    that were asked for name in the others, None: nothing."""
+
+    silent: Mapping[Repository, TallymanError]
+    tags: Mapping[Repository, Mapping[str, str | None]]
+
+    def tagged(self, digest: Digest) -> set[str]:
+        """The tags that name this digest in one of the registries."""
+        return {tag for tags in self.tags.values() for tag, there in tags.items() if there == digest}
 
 
 @value
@@ -29,37 +45,42 @@ class Targets:
     ledger: Ledger
     clock: Clock
 
-    def look(self, decision: Decision) -> dict[Repository, TallymanError]:
-        """Asks every registry of the environment and writes the answers down; those that did not answer, with why.
+    def look(self, decision: Decision) -> Answers:
+        """Asks every registry of the environment and writes the answers down. One that fails keeps no other from
+        being asked.
 
         Cost: two calls a registry, all at once, a read where the policy says who may pull or push there, and one write
-        if the answers are news. A registry that refuses to
-        answer (no permission) raises: that is no matter of time.
+        if the answers are news.
         """
         places = self.policy.environment(decision.target).repositories(decision.repository)
         with ThreadPoolExecutor(max_workers=min(8, len(places))) as pool:
-            answers = dict(zip(places, pool.map(lambda p: self._ask(p, decision), places), strict=True))
+            asked = dict(zip(places, pool.map(lambda p: self._ask(p, decision), places), strict=True))
+        silent = {place: answer for place, answer in asked.items() if isinstance(answer, TallymanError)}
+        answers = {
+            place: {**_NOTHING, "error": str(answer)} if isinstance(answer, TallymanError) else answer
+            for place, answer in asked.items()
+        }
         self._write(decision, {str(place.registry): answer for place, answer in answers.items()})
-        return {place: TransientError(answer["error"]) for place, answer in answers.items() if answer["error"]}
+        return Answers(silent, {place: answer["tags"] for place, answer in answers.items()})
 
-    def _ask(self, place: Repository, decision: Decision) -> dict[str, Any]:
-        answer: dict[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}, "error": None}
+    def _ask(self, place: Repository, decision: Decision) -> dict[str, Any] | TallymanError:
         try:
             settings = self.registries.settings(place)
             known = decision.target, decision.repository
             if settings is None or self.creations.is_unfinished(place, *known):
                 created = self.creations.create(place, *known)
                 settings = settings or created
-            tags = dict.fromkeys(decision.tags)
+            tags: dict[str, str | None] = dict.fromkeys(decision.tags)
             for detail in self.source.describe(place, decision.tags):
                 tags.update({tag: str(detail.digest) for tag in detail.tags if tag in tags})
-        except TransientError as error:
-            return answer | {"error": str(error)}
-        return answer | {
+        except TallymanError as error:
+            return error
+        return {
             "exists": True,
             "immutable": settings.immutable,
             "mutable_tags": list(settings.mutable_tags),
             "tags": tags,
+            "error": None,
         }
 
     def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
@@ -87,9 +108,10 @@ class Targets:
 
 
 def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
-    """One error for several registries: one for good before one for now, all of them named in its text."""
+    """One error for several registries, all of them named in its text: work that did not fit this run goes on at once,
+    whatever became of the others; then one for good before one for now."""
     text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
     lasting = [e for e in failures.values() if not e.retryable]
-    if not lasting and all(isinstance(e, OutOfTime) for e in failures.values()):
+    if any(isinstance(e, OutOfTime) for e in failures.values()):
         return OutOfTime(text)
     return type(lasting[0])(text) if lasting else TransientError(text)

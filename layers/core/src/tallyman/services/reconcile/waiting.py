@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.events.hints import FinishCreation
 from tallyman.domain.gates import WAITING
 from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
@@ -89,7 +90,7 @@ class Waiting:
             overdue = self.clock() - entry.value.at >= CREATE_OVERDUE
             key = f"create {entry.sk}"
             if overdue and takes(Repository.parse(entry.sk)) and self.is_due(key, CREATE_AGAIN):
-                self.hints.send("promote", {"create": entry.sk})
+                self.hints.send("promote", FinishCreation(Repository.parse(entry.sk)).as_json())
                 self.note(key, CREATE_AGAIN)
                 hinted += 1
         return hinted
@@ -106,8 +107,8 @@ class Waiting:
             if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
                 place = self.policy.environment(decision.source).repositories(decision.repository)[0]
                 self.verify(place, digest, decision.tags[0], counts)
-        decisions = self.evaluator.digest(digest)
-        counts["retried"] += sum(d.may_stage and d.is_candidate for d in decisions)
+        decisions = self.evaluator.digest(digest, again=True)
+        counts["retried"] += sum(d.may_go for d in decisions)
 
     def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
         """Asks for a verification, unless that was done within the hour."""

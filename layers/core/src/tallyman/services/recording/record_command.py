@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.events.commands import Command, parse_command
+from tallyman.domain.events.hints import RollBack
 from tallyman.domain.gates import approvals
 from tallyman.domain.gates.scan import ScanGate, Unscannable
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
@@ -20,6 +21,7 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.freezes import freeze_change
 from tallyman.state import pending
 from tallyman.state.pending import PENDING
+from tallyman.state.stops import RECALLS, stop_change
 from tallyman.values import value
 
 _KINDS = {
@@ -63,19 +65,17 @@ class RecordCommand:
             raise BadMessage(f"{command.name}: no environment is named")
         principal, refusal = self._check(command, sender_id)
         fact = self._fact(command, sender_id, principal, refusal, sent)
-        if command.name in ("freeze", "thaw") and not refusal:
-            self._freeze(fact)
-        else:
-            self.ledger.append(fact)
+        self._write(fact)
         if refusal:
             raise NotAllowed(refusal)
         if command.name == "roll-back":
-            self.hints.send("promote", {"roll_back": {"digest": command.digest, "request": command.request}})
+            assert command.digest is not None  # of every request to roll back
+            self.hints.send("promote", RollBack(command.digest, command.request).as_json())
             return Outcome.handled("roll-back recorded")
         if command.name in ("override", "recall"):
             self._tell(command, fact)
         if command.digest is not None:
-            self.evaluator.digest(command.digest, command.request)
+            self.evaluator.digest(command.digest, command.request, again=True)
         else:
             self._hint_waiting(command)
         kind = OutcomeKind.OVERRIDE if command.name == "override" else OutcomeKind.HANDLED
@@ -160,15 +160,21 @@ class RecordCommand:
             detail=detail,
         )
 
-    def _freeze(self, fact: Fact) -> None:
-        """Writes the fact and what is in force from now on, at once."""
+    def _write(self, fact: Fact) -> None:
+        """Writes the fact, and in one transaction what it changes: what is frozen, and what stops a release that is
+        being set at this moment."""
         for _ in range(_TRIES):
+            change = None
+            if fact.kind in (Kind.FROZEN, Kind.THAWED):
+                change = freeze_change(self.state, fact)
+            elif fact.kind is Kind.RECALLED:
+                change = stop_change(self.state, RECALLS, fact)
             try:
-                self.ledger.append(fact, freeze_change(self.state, fact))
+                self.ledger.append(fact, change)
                 return
             except RevisionConflict:
-                continue  # another freeze or thaw of the same: see what it says
-        raise RevisionConflict(f"others keep freezing and thawing {fact.environment}: try again")
+                continue  # another person said something about the same: see what
+        raise RevisionConflict(f"others keep freezing, thawing and recalling in {fact.environment or 'all'}: try again")
 
     def _hint_waiting(self, command: Command) -> None:
         """Whatever waits there is decided anew by promote_image: held where it is frozen now, else let go."""

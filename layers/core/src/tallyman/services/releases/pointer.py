@@ -1,18 +1,21 @@
 """Releases: which digest an environment runs, a pointer with a history; each change is announced on the bus."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.gates.order import highest_version
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
 from tallyman.ports.records import Appended, Ledger, State
 from tallyman.services.shared.lease import Lease
+from tallyman.state.items import StateCheck
 from tallyman.state.releases import RELEASES, ReleaseState, key
 from tallyman.values import value
 
@@ -30,22 +33,61 @@ class Releases:
     announcements: Announcements
     clock: Clock
 
+    def stays(self, decision: Decision) -> str | None:
+        """Why the release does not move to what is promoted: the environment runs a newer version. None: it moves.
+
+        By itself a release never moves to an older semantic version; of equal ones the first that was pushed is the
+        older. Going back is a person's `release roll-back`. One read, and a Query where the versions are equal.
+        """
+        runs = RELEASES.get(self.state, key(decision.target, decision.repository))
+        if runs is None or runs.digest == decision.digest:
+            return None
+        mine, theirs = highest_version(decision.tags), highest_version(runs.tags)
+        if mine is None or theirs is None:
+            return None
+        if mine.precedence != theirs.precedence:
+            older = theirs > mine
+            return f"{mine} is older than {theirs}, which {decision.target} runs" if older else None
+        pushed, released = (self._first_push(d) for d in (decision.digest, runs.digest))
+        if pushed is None or released is None or pushed >= released:
+            return None
+        return f"{decision.tags[0]} was first pushed before {runs.tags[0]}, which {decision.target} runs"
+
+    def _first_push(self, digest: Digest) -> datetime | None:
+        return min((f.at for f in self.ledger.of_digest(digest) if f.kind in PUSHES), default=None)
+
     def promoted(
-        self, decision: Decision, lease: Lease, left_out: Mapping[str, Mapping[str, str]] | None = None
+        self,
+        decision: Decision,
+        lease: Lease,
+        stops: Sequence[StateCheck] = (),
+        left_out: Mapping[str, Mapping[str, str]] | None = None,
+        stays: str | None = None,
     ) -> None:
         """Writes down that the digest is in every registry with all its tags, and makes it the release, at once.
 
-        `left_out`: by registry the referrers that could not be brought there, each with its reason.
-        Raises RevisionConflict where the lease is lost: somebody else is at it; decide again then.
+        `stops`: what could have stopped it, as it was before the decision (see `services.stops`). `left_out`: by
+        registry the referrers that could not be brought there, each with its reason. `stays`: why it does not become
+        the release. Raises RevisionConflict where the lease is lost or something stops it: decide again then.
         """
         facts = self.ledger.of_digest(decision.digest)
         environment = self.policy.environment(decision.target)
         now = whole_millis(self.clock())
-        sets = [f.sort for f in facts if f.kind in PUSHES and f.tag in decision.tags]
+        source = self.policy.environment(decision.source).repositories(decision.repository)
+        sets = [f for f in facts if f.kind in PUSHES and f.tag in decision.tags and f.repository in source]
         fact = Fact(
             kind=Kind.PROMOTED,
-            id=fact_id(Kind.PROMOTED, decision.digest, decision.repository, decision.target, *decision.tags, *sets),
-            at=now,
+            # what it brings, and not when: clocks differ, and our own pushes to the target come in meanwhile
+            id=fact_id(
+                Kind.PROMOTED,
+                decision.digest,
+                decision.repository,
+                decision.target,
+                *decision.tags,
+                *(f.sort for f in sets),
+                *(decision.tagging.ids if decision.tagging else ()),
+            ),
+            at=max(now, *(f.at for f in sets)) if sets else now,
             seen=now,
             via=Via.RECONCILED,
             digest=decision.digest,
@@ -57,8 +99,13 @@ class Releases:
                 "registries": [str(r) for r in environment.registries],
                 "policy": decision.policy,
                 "left_out": {registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
+                "tagging": list(decision.tagging.ids) if decision.tagging else [],
+                "stays": stays,
             },
         )
+        if stays is not None:
+            lease.guard(lambda fence: self.ledger.append(fact, fence, *stops) is Appended.WRITTEN)
+            return
         decided = [f for f in facts if f.kind is Kind.DECIDED and _at_door(f, decision)]
         grounds = {
             "id": decided[-1].id if decided else None,
@@ -75,9 +122,9 @@ class Releases:
             announced=False,
             decision=grounds,
         )
-        self._move(fact, decision.target, decision.repository, lease, release)
+        self._move(fact, decision.target, decision.repository, lease, release, stops)
 
-    def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease) -> None:
+    def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease, stops: Sequence[StateCheck] = ()) -> None:
         """Makes the digest that a person asked for the release again. Tags don't move. RevisionConflict as above."""
         assert asked.digest is not None  # of every request to roll back
         environment, repository = asked.detail["environment"], asked.detail["name"]
@@ -109,9 +156,17 @@ class Releases:
             actor=asked.actor,
             detail={"environment": environment, "name": repository, "request": asked.detail["request"]},
         )
-        self._move(done, environment, repository, lease, release)
+        self._move(done, environment, repository, lease, release, stops)
 
-    def _move(self, fact: Fact, environment: str, repository: str, lease: Lease, release: ReleaseState) -> None:
+    def _move(
+        self,
+        fact: Fact,
+        environment: str,
+        repository: str,
+        lease: Lease,
+        release: ReleaseState,
+        stops: Sequence[StateCheck],
+    ) -> None:
         entry = RELEASES.read(self.state, key(environment, repository))
         if entry.found is not None and not entry.found.announced and entry.found.id != release.id:
             # whoever set it died before it was told: a release that is overtaken is told all the same, and before
@@ -121,7 +176,7 @@ class Releases:
         if was := entry.found:
             previous = was.digest if was.digest != release.digest else was.previous
         change = entry.write(replace(release, previous=previous))
-        lease.guard(lambda fence: self.ledger.append(fact, change, fence) is Appended.WRITTEN)
+        lease.guard(lambda fence: self.ledger.append(fact, change, fence, *stops) is Appended.WRITTEN)
 
     def announce(self, environment: str, repository: str) -> None:
         """Writes the fact of the release that is in force and sends `Image Released`, unless that was done; at least

@@ -3,10 +3,11 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from tallyman.domain.events.hints import RollBack
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, BadMessage, LeaseHeld, NotFound, Refused, TransientError
@@ -16,6 +17,8 @@ from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.releases.pointer import Releases, is_recalled
 from tallyman.services.shared.lease import Leases
+from tallyman.state.items import checks
+from tallyman.state.stops import RECALLS
 from tallyman.values import value
 
 MOST_TRIES = 10
@@ -36,30 +39,31 @@ class RollBacks:
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
 
-    def carry_out(self, hint: Any) -> str:
-        """One request `{digest, request, attempt}`; a word for the log.
+    def carry_out(self, hint: RollBack) -> str:
+        """Carries out one request; a word for the log.
 
         Raises Refused where it can't be, with why; that is written down too. Cost: a call for each registry of the
         environment, four writes.
         """
-        digest, request, attempt = _parse(hint)
-        facts = self.ledger.of_digest(digest)
-        asked = next((f for f in facts if _is_request(f, request)), None)
+        facts = self.ledger.of_digest(hint.digest)
+        asked = next((f for f in facts if _is_request(f, hint.request)), None)
         if asked is None:
-            raise BadMessage(f"nobody asked to roll back to {digest} with the request {request}")
+            raise BadMessage(f"nobody asked to roll back to {hint.digest} with the request {hint.request}")
         environment, name = asked.detail["environment"], asked.detail["name"]
         try:
             tags = self._check(asked, facts)
             leases = Leases(self.state, self.clock, self.sleep)
             with leases.hold(environment, name, secrets.token_hex(8), patience=PATIENCE) as lease:
-                self.releases.rolled_back(asked, tags, lease)
+                stops = checks(self.state, (RECALLS,))
+                if is_recalled(self.ledger.of_digest(hint.digest)):
+                    raise Refused(f"{hint.digest} was recalled: it can't be released again")
+                self.releases.rolled_back(asked, tags, lease, stops)
         except TransientError as error:
-            if attempt >= MOST_TRIES:
-                self._refuse(asked, f"given up after {attempt} tries: {error}")
+            if hint.attempt >= MOST_TRIES:
+                self._refuse(asked, f"given up after {hint.attempt} tries: {error}")
                 raise Refused(str(error)) from error
-            delay = 4 if isinstance(error, LeaseHeld) else min(900, 2 ** (attempt + 1))
-            again = {"digest": digest, "request": request, "attempt": attempt + 1}
-            self.hints.send("promote", {"roll_back": again}, delay=delay)
+            delay = 4 if isinstance(error, LeaseHeld) else min(900, 2 ** (hint.attempt + 1))
+            self.hints.send("promote", replace(hint, attempt=hint.attempt + 1).as_json(), delay=delay)
             return f"roll-back tried again in {delay} s: {error}"
         except (Refused, BadInput) as error:
             self._refuse(asked, str(error))
@@ -71,8 +75,6 @@ class RollBacks:
         """The tags that the digest was released by; Refused: it can't be what the environment runs."""
         environment, name, digest = asked.detail["environment"], asked.detail["name"], asked.digest
         assert digest is not None  # it was found in its partition
-        if is_recalled(facts):
-            raise Refused(f"{digest} was recalled: it can't be released again")
         promoted = [
             f for f in facts if f.kind is Kind.PROMOTED and f.detail["to"] == environment and f.detail["name"] == name
         ]
@@ -113,13 +115,3 @@ def _is_request(fact: Fact, request: str) -> bool:
         and (detail.get("command"), detail.get("request")) == ("roll-back", request)
         and not detail.get("refused")
     )
-
-
-def _parse(hint: Any) -> tuple[Digest, str, int]:
-    if not isinstance(hint, Mapping) or not isinstance(hint.get("request"), str):
-        raise BadMessage("the message is no hint to roll back: expected digest and request")
-    attempt = hint.get("attempt", 0)
-    try:
-        return Digest.parse(hint.get("digest")), hint["request"], attempt if isinstance(attempt, int) else 0
-    except BadInput as error:
-        raise BadMessage(f"a hint to roll back: {error}") from None

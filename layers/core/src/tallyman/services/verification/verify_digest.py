@@ -7,11 +7,12 @@ from typing import Any
 
 from tallyman.domain.events.eventbridge import ImageAction, parse_event
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import was_removed
 from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadInput, BadMessage, NotFound, Unreachable
+from tallyman.errors import BadInput, BadMessage, NotFound, RevisionConflict, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
@@ -19,8 +20,11 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.intents import is_intended
 from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
 from tallyman.state import tags
+from tallyman.state.stops import failed_verification, stop_change
 from tallyman.state.tags import TAGS
 from tallyman.values import value
+
+_TRIES = 8
 
 
 @value
@@ -99,11 +103,13 @@ class VerifyDigest:
         return _Wanted(event.repository, event.digest, event.tag, event.at, None, event.id)
 
     def _level(self, wanted: _Wanted) -> tuple[RepositoryRule, Level]:
-        """As the policy says; what our own promotion brought was hashed at its source: only presence is checked."""
+        """As the policy says. Only presence where our own promotion brings the image: its content is hashed while it is
+        copied (the gate `verified` counts that). What was removed since may have come back another way: it is read."""
         environments = self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
         name = environments[0][1] if environments else wanted.repository.name
         rule = self.policy.repository(name)
-        own = wanted.request is None and is_intended(self.ledger.of_digest(wanted.digest), wanted.repository)
+        facts = self.ledger.of_digest(wanted.digest) if wanted.request is None else []
+        own = is_intended(facts, wanted.repository) and not was_removed(facts, wanted.repository)
         return rule, "presence" if own or rule.verify.layers is Layers.PRESENCE else "content"
 
     def _is_there(self, wanted: _Wanted) -> bool:
@@ -180,7 +186,15 @@ class VerifyDigest:
                 "labels": labels(found.labels),
             },
         )
-        self.ledger.append(fact)
+        for _ in range(_TRIES):
+            failed = verdict == "failed"
+            change = stop_change(self.state, failed_verification(wanted.digest), fact) if failed else None
+            try:
+                self.ledger.append(fact, change)
+                return
+            except RevisionConflict:
+                continue  # another verification of it failed in the same moment
+        raise RevisionConflict(f"verifications of {wanted.digest} keep failing at once: try again")
 
 
 def _hint(body: str) -> Mapping[str, Any] | None:

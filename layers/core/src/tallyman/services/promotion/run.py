@@ -1,0 +1,325 @@
+"""One promotion of one image, from its hint to its release: the phases in their order.
+
+    decide ─▶ look ─▶ decide ─▶ read, intend, stage ─▶ look ─▶ decide ─▶ tag ─▶ release
+
+Content is staged in each registry by itself; the first tag is set when all registries have all of it and have answered.
+A crash anywhere repeats all of it and changes nothing twice. From the first tag on it only rolls forward: that tags are
+being set is a fact of its own, so that it is finished whatever becomes of the image in the source meanwhile.
+
+Two leases keep workers apart: one on the image while content is staged (two workers would only do it twice), one on
+the repository while tags and release are set, whose fencing token goes into the write that moves the release.
+
+Cost beyond staging (see `copy`): a look at the targets (two calls a registry, again where staging took long), one
+PutImage and one or two reads a tag and registry, about twelve reads and thirteen writes of the tables.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from tallyman.domain.decide import PROMOTED, Decision
+from tallyman.domain.events.hints import Promote
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import NotFound, RevisionConflict, TallymanError, TransientError
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Hints
+from tallyman.ports.records import Ledger, State
+from tallyman.ports.registries import ImageSource, ImageTarget
+from tallyman.services.copying.stage import Family, InParts, Staged, family, stage
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.promotion.attempts import Attempts
+from tallyman.services.promotion.intents import intend
+from tallyman.services.promotion.tag_everywhere import tag_everywhere
+from tallyman.services.promotion.targets import Targets, worst
+from tallyman.services.releases.pointer import Releases
+from tallyman.services.shared.lease import Lease, Leases
+from tallyman.state import freezes, leases, pending, stops
+from tallyman.state.items import StateCheck, checks
+from tallyman.state.pending import PENDING
+from tallyman.values import value
+
+FRESH = 5.0
+"""Seconds that a look at the targets is good for: where staging took longer they are asked again before the tags."""
+TURN = 3.0
+"""Seconds to wait for another promotion of the repository that is setting its tags just now."""
+
+
+class Ended(Exception):
+    """The run ends here, and nothing failed: `outcome` says why, `decision` what was decided last."""
+
+    def __init__(self, outcome: str, decision: Decision | None = None) -> None:
+        super().__init__(outcome)
+        self.outcome, self.decision = outcome, decision
+
+
+@value
+class Promotions:
+    """What promotions work with."""
+
+    policy: Policy
+    source: ImageSource
+    target: ImageTarget
+    targets: Targets
+    ledger: Ledger
+    state: State
+    hints: Hints
+    evaluator: Evaluator
+    releases: Releases
+    clock: Clock
+    sleep: Callable[[float], None] = time.sleep
+    parts: InParts | None = None
+    signing: ReadSigning | None = None
+
+    @property
+    def leases(self) -> Leases:
+        """What keeps two workers from one promotion."""
+        return Leases(self.state, self.clock, self.sleep)
+
+    @property
+    def attempts(self) -> Attempts:
+        """What is written down of tries that fail, and of tags that are being set."""
+        return Attempts(self.policy, self.ledger, self.state, self.hints, self.evaluator, self.clock)
+
+    def decide(self, hint: Promote) -> Decision | None:
+        """What policy and facts say now of the promotion that the hint names; None: there is none."""
+        candidate = (hint.repository, hint.source, hint.target)
+        decisions = self.evaluator.image(hint.digest)
+        return next((d for d in decisions if (d.repository, d.source, d.target) == candidate), None)
+
+
+@dataclass(slots=True)
+class PromotionRun:
+    """One run: what it was asked for, and what it has come to know. `carry_out` is the whole promotion."""
+
+    using: Promotions
+    hint: Promote
+    deadline: Deadline
+    worker: str = field(default_factory=lambda: secrets.token_hex(8))
+    places: tuple[Repository, ...] = ()
+    silent: Mapping[Repository, TallymanError] = field(default_factory=dict)
+    looked: datetime | None = None
+    staged: Mapping[Repository, Staged | TallymanError] = field(default_factory=dict)
+    stops: tuple[StateCheck, ...] = ()
+    _decision: Decision | None = None
+    _tree: Family | None = None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it came so far that something may be written down of it."""
+        return self._decision is not None
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided last."""
+        assert self._decision is not None  # each phase follows a decision
+        return self._decision
+
+    @property
+    def tree(self) -> Family:
+        """The image with all that belongs to it."""
+        assert self._tree is not None  # read before it is staged
+        return self._tree
+
+    def carry_out(self) -> str:
+        """The phases in their order. Raises Ended where a decision between them says that it goes no further, what
+        keeps it from going on for now (TransientError), and what keeps it from going on for good."""
+        self.decide(lambda decision: decision.may_look)
+        hold, decision = self.using.leases.hold, self.decision
+        with hold(decision.target, leases.of_image(decision.repository, decision.digest), self.worker):
+            self.look()
+            self.decide(lambda decision: decision.may_go or decision.verdict == PROMOTED)
+            self.read()
+            self.intend()
+            self.stage()
+            with hold(decision.target, decision.repository, self.worker, patience=TURN) as lease:
+                self.look_again()
+                self.read_stops()
+                self.decide(lambda decision: decision.may_tag)
+                self.tag(lease)
+                self.release(lease)
+        self.follow_up()
+        return PROMOTED
+
+    # --- the decisions between the phases
+
+    def decide(self, goes_on: Callable[[Decision], bool]) -> None:
+        """Decides anew. Raises Ended where nothing is to be promoted any more, where another worker did it meanwhile
+        (it is released once, and announced once), and where the gates do not let the next phase begin."""
+        decision = self.using.decide(self.hint)
+        if decision is None or not decision.is_candidate:
+            raise Ended("nothing to do")
+        if self.hint.attempt is not None and self.hint.attempt < self.using.attempts.number(decision):
+            raise Ended("superseded by a later try")
+        if decision.verdict == PROMOTED and not self.hint.check:
+            self.using.releases.announce(decision.target, decision.repository)
+            raise Ended(PROMOTED)
+        self._decision = decision
+        if not goes_on(decision):
+            raise Ended(decision.verdict, decision)
+
+    # --- the phases
+
+    def look(self) -> None:
+        """Asks every registry of the target; ends what people have undone since it was begun."""
+        decision = self.decision
+        self.places = self.using.policy.environment(decision.target).repositories(decision.repository)
+        self.looked = self.using.clock()
+        answers = self.using.targets.look(decision)
+        self.silent = answers.silent
+        self._read_signing()
+        if decision.tagging is not None and not self.silent:
+            self.using.attempts.end_tagging(decision, answers.tagged(decision.digest))
+
+    def read(self) -> None:
+        """The image with all that belongs to it, from the first registry of the source that has it; what was begun can
+        be finished from the targets alone, which have all of it."""
+        decision, policy = self.decision, self.using.policy
+        origins = policy.environment(decision.source).repositories(decision.repository)
+        if decision.tagging is not None:
+            origins += self.places
+        trouble: TallymanError | None = None
+        for place in origins:
+            try:
+                self._tree = family(self.using.source, place, decision.digest, deadline=self.deadline)
+                return
+            except NotFound as error:
+                trouble = trouble or error
+            except TransientError as error:
+                trouble = error
+        raise trouble or NotFound(f"{decision.source} has no registry")
+
+    def intend(self) -> None:
+        """Writes down what is about to be pushed, so that the events of it are known as ours."""
+        using, decision = self.using, self.decision
+        facts = load_image_facts(using.ledger, using.state, decision.digest)
+        at = min(f.at for f in facts.of(*PUSHES))  # a key that each try has again
+        intend(using.ledger, decision, [m.digest for m in self.tree.manifests], self.places, at, using.clock)
+
+    def stage(self) -> None:
+        """Brings the content to every registry that answered, each by itself, without any tag."""
+        using, origin = self.using, self.tree.repository
+        answering = [p for p in self.places if p not in self.silent]  # to ask the others again takes their time-outs
+        self.staged = stage(
+            using.source, origin, using.target, answering, self.tree, deadline=self.deadline, parts=using.parts
+        )
+        failures = {**self.silent, **{p: s for p, s in self.staged.items() if isinstance(s, TallymanError)}}
+        if failures:
+            raise worst(failures)
+
+    def look_again(self) -> None:
+        """Before the first tag every registry has answered a moment ago."""
+        assert self.looked is not None  # `look` comes first
+        stale = (self.using.clock() - self.looked).total_seconds() > FRESH
+        if stale and (silent := self.using.targets.look(self.decision).silent):
+            raise worst(silent)
+        self._read_signing()
+
+    def read_stops(self) -> None:
+        """What could stop the release, as it is before the decision that the release is to rest on."""
+        decision = self.decision
+        frozen = (freezes.key(decision.target, name) for name in (None, decision.repository))
+        keys = (stops.RECALLS, stops.failed_verification(decision.digest), *frozen)
+        self.stops = checks(self.using.state, keys)
+
+    def tag(self, lease: Lease) -> None:
+        """Sets every tag in every registry and reads it back."""
+        using, decision = self.using, self.decision
+        self._leave_to_newer()
+        if decision.verdict != PROMOTED:
+            self._decision = using.attempts.begin_tagging(decision)
+        tag_everywhere(using.target, using.targets, self.decision, self.tree.root, self.places, lease)
+
+    def release(self, lease: Lease) -> None:
+        """Writes the promotion down and moves the release, unless that would go back to an older version."""
+        using, decision = self.using, self.decision
+        if decision.verdict == PROMOTED:
+            raise Ended(PROMOTED)  # looked at again: it was released before
+        if not decision.may_release:
+            raise Ended(decision.verdict, decision)
+        left_out = {str(p.registry): s.refused_referrers for p, s in self.staged.items() if isinstance(s, Staged)}
+        left_out = {registry: reasons for registry, reasons in left_out.items() if reasons}
+        stays = using.releases.stays(decision)
+        self._tell(left_out, stays)
+        try:
+            using.releases.promoted(decision, lease, self.stops, left_out, stays)
+        except RevisionConflict:
+            self._check_newer(decision.tags)  # whoever took over while we set tags looks at them again after us
+            raise
+
+    def follow_up(self) -> None:
+        """Announces the release; hints what may go on from here: the next environment, and what the source's tags name
+        now, if they moved on while ours were set."""
+        using, decision = self.using, self.decision
+        using.releases.announce(decision.target, decision.repository)
+        decisions = using.evaluator.image(decision.digest)
+        using.evaluator.hint(decisions, self.hint.correlation)
+        candidate = (decision.repository, decision.source, decision.target)
+        now = [tag for d in decisions if (d.repository, d.source, d.target) == candidate for tag in d.tags]
+        self._check_newer(tag for tag in decision.tags if tag not in now)
+
+    # --- how
+
+    def _read_signing(self) -> None:
+        """No event tells that managed signing took its word back: right before it is relied on, it is asked again."""
+        if self.using.signing is not None:
+            self.using.signing.refresh(self.decision.digest)
+
+    def _leave_to_newer(self) -> None:
+        """Raises Ended where tags that were begun, and that the source has moved on since, are being set for another
+        image already: that one finishes them."""
+        decision, using = self.decision, self.using
+        if decision.tagging is None:
+            return
+        moved = {tag for tag in decision.tagging.tags if tag not in self._pointing()}
+        where = pending.partition(decision.target), pending.prefix(decision.repository)
+        for entry in PENDING.list(using.state, *where) if moved else ():
+            other = entry.value
+            if other.digest != decision.digest and other.tagging_since and moved & set(other.tags):
+                raise Ended(f"left to {other.digest}, which gets the same tags", decision)
+
+    def _pointing(self) -> set[str]:
+        decision, using = self.decision, self.using
+        places = using.policy.environment(decision.source).repositories(decision.repository)
+        image = load_image_facts(using.ledger, using.state, decision.digest)
+        return {tag for (place, tag), digest in image.pointing.items() if place in places and digest == image.digest}
+
+    def _tell(self, left_out: Mapping[str, Mapping[str, str]], stays: str | None) -> None:
+        """What people are to know of it, told before it is promoted: at least once."""
+        decision, publish = self.decision, self.using.evaluator.notices.publish
+        image, to, repository = f"{decision.repository}:{decision.tags[0]}", decision.target, decision.repository
+        attributes = {"environment": to, "repository": repository}
+        if left_out:
+            # a signature or SBOM that a registry does not take stops no image
+            lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
+            publish(
+                f"{image} is promoted to {to} without all that refers to it",
+                "\n".join([f"{image} ({decision.digest}) is in {to}, but these referrers are not:", *lines]),
+                {"kind": "left_out", **attributes},
+            )
+        if stays is not None:
+            publish(
+                f"{image} is in {to}, but not released",
+                f"{image} is promoted to {to} and tagged there; the release stays: {stays}.\n"
+                f"Digest: {decision.digest}\n"
+                f"To release it all the same: tallyman release roll-back {to}/{repository} --to {decision.tags[0]}",
+                {"kind": "not_released", **attributes},
+            )
+
+    def _check_newer(self, tags: Iterable[str]) -> None:
+        """The source's tag moved on while we set ours: whoever promotes its new digest has to look again after us."""
+        using, decision = self.using, self.decision
+        places = using.policy.environment(decision.source).repositories(decision.repository)
+        tags = list(tags)
+        image = load_image_facts(using.ledger, using.state, decision.digest) if tags else None
+        for tag in tags:
+            for place in places:
+                newer = image.pointing.get((place, tag)) if image else None
+                if newer and newer != decision.digest:
+                    hint = Promote(newer, decision.repository, decision.source, decision.target, check=True)
+                    self.using.hints.send("promote", replace(hint, correlation=self.hint.correlation).as_json())

@@ -1,0 +1,116 @@
+"""Retries never stop by themselves, clocks that differ change nothing, and a policy that says the same is no news."""
+
+import json
+import random
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import pytest
+
+from support.fakes.ports import Crash, CrashAfter, FakeClock
+from support.fakes.promotion import Harbour, one
+from support.images.builders import DEV, PROD, PROD_SA, push_event
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import Throttled
+
+
+def failing() -> Harbour:
+    """The second region of prod takes no content; the hint to promote waits."""
+    harbour, _ = one()
+    harbour.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"), methods={"upload"})
+    return harbour
+
+
+def calls() -> int:
+    harbour = failing()
+    ((_, body, _),) = harbour.hints.take("promote")
+    crash = CrashAfter()
+    harbour.handle(body, harbour.worker(crash))
+    return crash.count
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_that_dies_in_a_try_that_fails_is_followed_by_another_try_without_any_sweep(when: str) -> None:
+    for n in range(1, calls() + 1):
+        harbour = failing()
+        ((_, body, _),) = harbour.hints.take("promote")
+        with suppress(Crash):  # threads: the last calls are not always made
+            harbour.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
+        harbour.hints.send("promote", body, delay=5)  # the queue offers it again
+        harbour.work(until=timedelta(seconds=30))
+        harbour.registries.heal()
+        harbour.work(until=timedelta(hours=1))
+        assert harbour.released(), (n, when)
+        assert harbour.hints.to("promote") == []
+
+
+def test_doubled_hints_of_one_try_do_not_multiply() -> None:
+    harbour = failing()
+    ((_, body, _),) = harbour.hints.take("promote")
+    for _ in range(3):
+        harbour.hints.send("promote", body)
+    harbour.work(until=timedelta(hours=2))
+    assert len(harbour.hints.to("promote")) <= 3  # each with its own next try at most: later ones are superseded
+    attempts = [f.detail["attempt"] for f in harbour.facts(Kind.DELAYED)]
+    assert attempts == sorted(attempts)
+
+
+class Askew(FakeClock):
+    """A worker's clock, which is not the true one."""
+
+    def __init__(self, true: FakeClock, seconds: float) -> None:
+        self.true, self.by = true, timedelta(seconds=seconds)
+
+    def __call__(self) -> datetime:
+        return self.true() + self.by
+
+    def advance(self, **by: float) -> datetime:
+        return self.true.advance(**by) + self.by
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_clocks_that_are_half_a_minute_askew_promote_and_release_once(seed: int) -> None:
+    chance = random.Random(seed)
+    harbour, digest = one()
+    true_clock = harbour.clock
+    bodies = [body for _, body, _ in harbour.hints.take("promote")] * 3
+    for body in bodies:
+        harbour.clock = Askew(true_clock, chance.choice([-30, 0, 30]))
+        worker = harbour.worker()
+        harbour.clock = true_clock
+        for _ in range(3):  # our own pushes come in meanwhile
+            place = chance.choice([PROD, PROD_SA])
+            if digest in harbour.registries.held(place).manifests:
+                tell(harbour, digest, place)
+        harbour.handle(body, worker)
+        true_clock.advance(seconds=chance.uniform(0, 10))
+    harbour.work(until=timedelta(minutes=30))
+    assert harbour.released() == digest
+    assert len(harbour.facts(Kind.PROMOTED)) == 1
+    assert len({d["id"] for _, d in harbour.announcements.emitted}) == 1
+
+
+def tell(harbour: Harbour, digest: Digest, place: Repository) -> None:
+    harbour.record().handle(json.dumps(push_event(place, digest, "v1.0.0", at=harbour.clock())))
+
+
+def test_a_policy_that_says_the_same_of_what_is_released_writes_nothing() -> None:
+    harbour, digest = one()
+    harbour.work()
+    decided = len(harbour.facts(Kind.DECIDED))
+    for n in range(3):
+        data = {
+            "environments": {"dev": {"registries": [str(DEV.registry)]},
+                             "prod": {"registries": [str(PROD.registry), str(PROD_SA.registry)]},
+                             f"other-{n}": {"registries": ["999999999999/us-east-2"]}},
+            "repositories": [{"match": "rocketseat/*", "create": {"immutable": True, "mutable_tags": ["latest"]},
+                              "tags": {"allow": ["semver", "semver-commit", "latest"]},
+                              "promotions": [{"from": "dev", "to": "prod", "tags": ["semver", "semver-commit"],
+                                              "gates": {"verified": True}}]}],
+        }  # fmt: skip
+        harbour.policy = Policy.parse(data)
+        harbour.clock.advance(hours=1)
+        harbour.evaluator.digest(digest)
+    assert len(harbour.facts(Kind.DECIDED)) == decided

@@ -1,0 +1,192 @@
+"""Chains of environments: an image goes from the first to the last by itself, each hop proven by the one before."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from support.fakes.promotion import Harbour
+from support.images.builders import Built, image, multi_arch, push_event, sbom, signature
+from tallyman.domain.decide import PROMOTED, Decision, decide_all
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.errors import Throttled
+from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman.services.verification.verify_digest import VerifyDigest
+from tallyman.state.releases import RELEASES
+from tallyman.state.releases import key as release_key
+
+NAME = "rocketseat/widget-server"
+PLAIN = {
+    "dev": {"registries": ["111111111111/us-east-2"]},
+    "staging": {"registries": ["333333333333/us-east-2"]},
+    "prod": {"registries": ["222222222222/us-east-2", "222222222222/sa-east-1"]},
+}
+RENAMED = {
+    "dev": {"registries": ["111111111111/us-east-2"]},
+    "staging": {"registries": ["111111111111/us-east-2"], "repository": "staging/{name}"},
+    "prod": {"registries": ["111111111111/us-east-2", "111111111111/sa-east-1"], "repository": "prod/{name}"},
+}
+FOUR = {
+    "dev": {"registries": ["111111111111/us-east-2"]},
+    "test": {"registries": ["111111111111/us-east-2"], "repository": "test/{name}"},
+    "staging": {"registries": ["333333333333/us-east-2", "333333333333/sa-east-1"]},
+    "prod": {"registries": ["222222222222/us-east-2"], "repository": "prod/{name}"},
+}
+CHAINS = {"three": PLAIN, "renamed": RENAMED, "four": FOUR}
+
+
+def chain(environments: Mapping[str, Any], **last: Any) -> Policy:
+    """Each environment promotes to the next, verified by content; the last hop asks for `last` besides."""
+    names = list(environments)
+    hops = [{"from": a, "to": b, "tags": ["semver"], "gates": {"verified": True}} for a, b in pairwise(names)]
+    hops[-1]["gates"] |= last  # type: ignore[operator]
+    rule = {"match": "rocketseat/*", "create": {"immutable": True}, "verify": {"layers": "content"}}
+    return Policy.parse({"environments": dict(environments), "repositories": [{**rule, "promotions": hops}]})
+
+
+class Chain(Harbour):
+    """Every push is told by its event, to record_push and to verify_digest, as the rules of the template do."""
+
+    told = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for environment in self.policy.environments:
+            for place in self.places(environment):
+                self.registries.add(place)
+
+    def places(self, environment: str) -> tuple[Repository, ...]:
+        return self.policy.environment(environment).repositories(NAME)
+
+    def pushed(self, built: Built, tag: str | None) -> Digest:
+        """A push to the first environment; all that follows from it, until nothing is due soon."""
+        first = next(iter(self.policy.environments))
+        self.registries.push(self.places(first)[0], built, tag)
+        self.run()
+        return built.digest
+
+    def run(self, until: timedelta = timedelta(seconds=20)) -> None:
+        self.tell()
+        while True:
+            self.work(until, meanwhile=self.tell)  # type: ignore[arg-type]
+            if not self.tell():
+                return
+
+    def tell(self) -> bool:
+        new = self.registries.pushes[self.told :]
+        self.told += len(new)
+        for place, digest, tag in new:
+            self.clock.advance(milliseconds=20)
+            body = json.dumps(push_event(place, digest, tag or "", at=self.clock()))
+            self.record().handle(body)
+            self.verifier().handle(body, lambda: 900.0)
+        return bool(new)
+
+    def verifier(self) -> VerifyDigest:
+        return VerifyDigest(self.policy, self.registries, self.ledger, self.state, self.evaluator, self.clock)
+
+    def runs(self, environment: str) -> Digest | None:
+        """What the environment releases."""
+        release = RELEASES.get(self.state, release_key(environment, NAME))
+        return release.digest if release else None
+
+    def decision(self, digest: Digest, to: str) -> Decision:
+        facts = load_image_facts(self.ledger, self.state, digest, self.policy)
+        return next(d for d in decide_all(self.policy, facts, self.clock()) if d.target == to)
+
+
+@pytest.mark.parametrize("environments", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("built", [image("a"), multi_arch("a", attested=True)], ids=["image", "index"])
+def test_an_image_goes_to_the_end_of_its_chain_by_itself(environments: Mapping[str, Any], built: Built) -> None:
+    world = Chain(policy=chain(environments))
+    digest = world.pushed(built, "v1.0.0")
+    for name in list(environments)[1:]:
+        assert [world.registries.tag_of(place, "v1.0.0") for place in world.places(name)] == [digest] * len(
+            world.places(name)
+        )
+        assert world.runs(name) == digest, name
+        assert world.decision(digest, name).verdict == PROMOTED
+    assert not world.refused
+    assert not world.facts(Kind.STOWAWAY)
+
+
+def test_referrers_go_along_and_open_the_last_gate() -> None:
+    world = Chain(policy=chain(PLAIN, signed=True, attested="sbom"))
+    built = image("a")
+    digest = world.pushed(built, "v1.0.0")
+    assert world.runs("staging") == digest
+    assert world.runs("prod") is None
+    staging = world.places("staging")[0]
+    for referrer in (signature(built), sbom(built)):
+        world.registries.push(staging, referrer, None)  # signed after it came to staging
+    world.run()
+    assert world.runs("prod") == digest
+    for place in world.places("prod"):
+        assert {signature(built).digest, sbom(built).digest} <= set(world.registries.held(place).manifests)
+
+
+def test_the_decision_says_what_the_content_rests_on() -> None:
+    world = Chain(policy=chain(PLAIN, soak="24h"))
+    digest = world.pushed(image("a"), "v1.0.0")
+    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
+    (promoted,) = [f for f in world.facts(Kind.PROMOTED) if f.detail["to"] == "staging"]
+    assert gate.verdict == "passed"
+    assert "when it was promoted from dev to staging" in gate.reason
+    assert gate.facts["content"]["promotion"] == promoted.id
+    assert gate.facts["content"]["from"] == "dev"
+
+
+def test_what_came_to_staging_another_way_is_read() -> None:
+    world = Chain(policy=chain(PLAIN))
+    staging = world.places("staging")[0]
+    world.registries.push(staging, image("a"), "v1.0.0")
+    world.run()
+    (verified,) = [f for f in world.facts(Kind.VERIFIED) if f.repository == staging]
+    assert verified.detail["level"] == "content"
+    assert world.runs("prod") == image("a").digest
+
+
+def test_what_was_removed_from_staging_and_came_back_is_read() -> None:
+    world = Chain(policy=chain(PLAIN, soak="24h"))
+    built = image("a")
+    digest = world.pushed(built, "v1.0.0")
+    staging = world.places("staging")[0]
+    world.registries.delete(staging, digest)
+    gone = push_event(staging, digest, None, action="DELETE", at=world.clock.advance(seconds=5))
+    world.record().handle(json.dumps(gone))
+    world.clock.advance(seconds=5)
+    world.registries.damage(staging, next(iter(built.blobs)), b"damaged")
+    world.registries.push(staging, Built(built.root, built.manifests, {}), "v1.0.0")
+    world.run()
+    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
+    assert gate.verdict == "failed"
+    world.clock.advance(hours=48)
+    world.evaluator.digest(digest)
+    world.run()
+    assert world.runs("prod") is None
+
+
+def test_a_half_done_promotion_is_no_proof_of_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Chain(policy=chain(FOUR))
+    put, second = world.registries.put_manifest, world.places("staging")[1]
+
+    def no_tags(place: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        if place == second and tag:
+            raise Throttled("Rate exceeded")
+        put(place, manifest, tag)
+
+    monkeypatch.setattr(world.registries, "put_manifest", no_tags)
+    digest = world.pushed(image("a"), "v1.0.0")
+    assert world.registries.tag_of(world.places("staging")[0], "v1.0.0") == digest
+    gate = next(g for g in world.decision(digest, "prod").gates if g.name == "verified")
+    assert gate.verdict == "waiting"
+    assert world.runs("prod") is None
+    monkeypatch.undo()
+    world.run(until=timedelta(hours=1))
+    assert world.runs("prod") == digest
