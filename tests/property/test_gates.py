@@ -24,7 +24,7 @@ from support.fakes.gate_cases import (
     said,
     target_seen,
 )
-from support.fakes.ports import FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
+from support.fakes.ports import FakeArchive, FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
 from support.images.builders import DEV, NOON, SBOM, SIGNATURE, digest_of, fact, pushed, scanned, verified
 from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, judge_all
 from tallyman.domain.gates.window import WindowGate
@@ -187,7 +187,9 @@ def test_a_gate_that_is_not_asked_for_says_nothing_and_each_that_is_says_why(
 def test_deciding_twice_changes_nothing(facts: list[Fact], names: list[str]) -> None:
     state, clock = FakeState(), FakeClock(LATER)
     ledger, hints, notices = FakeLedger(state), FakeHints(), FakeNotices()
-    evaluator = Evaluator(policy_of(chosen(names), overridable=["soak"]), ledger, state, hints, notices, clock)
+    evaluator = Evaluator(
+        policy_of(chosen(names), overridable=["soak"]), ledger, state, hints, notices, clock, FakeArchive()
+    )
     for each in image_of(*facts).facts:
         ledger.append(each)
     state.put(StateChange(tag_items.partition(DEV), "v1.0.0", 0, {"digest": APP, "at": "2026-11-16T00:00:00Z"}))

@@ -56,12 +56,14 @@ def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
 def evaluate(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
     """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
     if at is None:
-        image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy)
+        image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy, stack.archive)
         now = whole_millis(stack.clock())
     else:
         ledger = _PastLedger(stack.ledger, at)
         state = _PastState(stack.ledger, at, stack.state)
-        image = load_image_facts(cast("Ledger", ledger), cast("State", state), where.digest, where.policy)
+        image = load_image_facts(
+            cast("Ledger", ledger), cast("State", state), where.digest, where.policy, stack.archive
+        )
         now = at
     for decision in decide_all(where.policy, image, now):
         if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):

@@ -198,7 +198,8 @@ def test_an_enhanced_scan_with_its_findings(ecr: Stubbed) -> None:
     findings = [finding("CVE-1", "CRITICAL"), finding("CVE-2", "UNTRIAGED"), finding("CVE-3", "HIGH", "CLOSED")]
     counts = {"CRITICAL": 1, "UNTRIAGED": 1, "UNDEFINED": 1}
     ecr.stub.add_response(
-        "describe_image_scan_findings", answer("ACTIVE", enhancedFindings=findings, findingSeverityCounts=counts)
+        "describe_image_scan_findings",
+        answer("ACTIVE", enhancedFindings=findings, findingSeverityCounts=counts, imageScanCompletedAt=NOON),
     )
     found = ecr.view.scan(DEV, APP)
     assert found.status == "complete"
@@ -340,3 +341,121 @@ def test_a_repository_that_may_not_be_created_is_refused(ecr: Stubbed) -> None:
         ecr.stub.add_client_error("create_repository", code)
         with pytest.raises(expected, match="rocketseat/widget-server"):
             ecr.target.create(WANTED)
+
+
+# --- answers that lack what would prove them
+
+
+FINDING = {"name": "CVE-1", "severity": "CRITICAL"}
+
+
+@pytest.mark.parametrize(
+    ("status", "findings"),
+    [
+        ("COMPLETE", {}),
+        ("COMPLETE", {"findings": []}),  # before Inspector has looked: aws-sdk #289
+        ("ACTIVE", {"enhancedFindings": []}),
+        ("COMPLETE", {"findings": [], "findingSeverityCounts": {}}),
+        ("COMPLETE", {"findings": [FINDING], "findingSeverityCounts": {"CRITICAL": 1}}),
+        ("COMPLETE", {"imageScanCompletedAt": NOON}),
+        ("COMPLETE", {"findings": [], "imageScanCompletedAt": NOON}),
+        ("ACTIVE", {"enhancedFindings": [], "imageScanCompletedAt": NOON}),
+    ],
+)
+def test_a_scan_is_complete_only_with_its_time_and_what_it_found(
+    ecr: Stubbed, status: str, findings: dict[str, Any]
+) -> None:
+    ecr.stub.add_response("describe_image_scan_findings", answer(status, **findings))
+    found = ecr.view.scan(DEV, APP)
+    assert (found.status, found.completed_at, dict(found.counts)) == ("unknown", None, {})
+    assert found.reason is not None
+    assert "lacks" in found.reason
+
+
+def test_a_clean_scan_is_one_with_its_time_and_empty_counts(ecr: Stubbed) -> None:
+    clean = answer("COMPLETE", findings=[], findingSeverityCounts={}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", clean)
+    found = ecr.view.scan(DEV, APP)
+    assert (found.status, found.completed_at, dict(found.counts)) == ("complete", NOON, {})
+
+
+def test_pages_of_two_scans_are_no_scan(ecr: Stubbed) -> None:
+    whole = answer("COMPLETE", findings=[FINDING], findingSeverityCounts={"CRITICAL": 1}, imageScanCompletedAt=NOON)
+    later = answer(
+        "COMPLETE", findings=[], findingSeverityCounts={}, imageScanCompletedAt=datetime(2027, 1, 1, tzinfo=UTC)
+    )
+    ecr.stub.add_response("describe_image_scan_findings", {**whole, "nextToken": "t"})
+    ecr.stub.add_response("describe_image_scan_findings", later)
+    assert ecr.view.scan(DEV, APP).status == "unknown"
+
+
+def test_findings_count_by_the_list_where_ecr_counts_fewer_and_by_ecr_where_it_counts_more(ecr: Stubbed) -> None:
+    told = answer(
+        "COMPLETE",
+        findings=[FINDING, FINDING, {"name": "CVE-2", "severity": "MARS"}],
+        findingSeverityCounts={"CRITICAL": 1, "HIGH": 2, "TOTAL": 3},
+        imageScanCompletedAt=NOON,
+    )
+    ecr.stub.add_response("describe_image_scan_findings", told)
+    assert ecr.view.scan(DEV, APP).counts == {"critical": 3, "high": 2}
+
+
+def test_what_inspector_says_of_a_finding_is_kept_and_what_it_does_not_say_is_unknown(ecr: Stubbed) -> None:
+    packages = [{"name": "log4j", "version": "2"}, {"name": "log4j-api", "version": "2"}]
+    full = {
+        "severity": "HIGH",
+        "status": "ACTIVE",
+        "firstObservedAt": NOON,
+        "fixAvailable": "PARTIAL",
+        "exploitAvailable": "NO",
+        "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-1", "vulnerablePackages": packages},
+    }
+    bare = {"severity": "HIGH", "packageVulnerabilityDetails": {"vulnerabilityId": "CVE-2"}}
+    told = answer("ACTIVE", enhancedFindings=[full, bare], findingSeverityCounts={"HIGH": 2}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", told)
+    assert ecr.view.scan(DEV, APP).findings == (
+        Finding("CVE-1", "high", "log4j", ("log4j", "log4j-api"), True, False, None, NOON),
+        Finding("CVE-2", "high"),
+    )
+
+
+def test_a_registry_that_does_not_know_the_call_says_nothing_of_the_image(ecr: Stubbed) -> None:
+    ecr.stub.add_client_error("describe_image_scan_findings", "UnsupportedImageTypeException")
+    assert ecr.view.scan(DEV, APP).status == "unsupported"
+    ecr.stub.add_client_error("describe_image_scan_findings", "UnknownOperationException")
+    with pytest.raises(Unsupported):
+        ecr.view.scan(DEV, APP)
+
+
+def test_a_list_that_is_missing_is_no_empty_list(ecr: Stubbed) -> None:
+    ecr.stub.add_response("describe_images", {})
+    with pytest.raises(Unreachable, match="lacks 'imageDetails'"):
+        list(ecr.source.images(DEV))
+    ecr.stub.add_response("describe_repositories", {})
+    with pytest.raises(Unreachable, match="lacks 'repositories'"):
+        list(ecr.view.repositories(DEV.registry))
+    ecr.stub.add_response("describe_repositories", {"repositories": []})
+    with pytest.raises(Unreachable, match="neither"):
+        ecr.view.settings(DEV)
+    ecr.stub.add_response("list_image_referrers", {})
+    with pytest.raises(Unreachable, match="lacks 'referrers'"):
+        ecr.source.referrers(DEV, APP)
+
+
+def test_a_page_token_that_comes_again_ends_the_list_with_an_error(ecr: Stubbed) -> None:
+    for _ in range(2):
+        ecr.stub.add_response("describe_images", {"imageDetails": [], "nextToken": "same"})
+    with pytest.raises(Unreachable, match="same next page twice"):
+        list(ecr.source.images(DEV))
+
+
+def test_an_image_that_the_answer_does_not_name_is_not_taken_for_missing(ecr: Stubbed) -> None:
+    ecr.stub.add_response("batch_get_image", {"images": [], "failures": []})
+    with pytest.raises(Unreachable, match="says nothing of v1"):
+        ecr.source.manifest(DEV, "v1")
+    ecr.stub.add_response("describe_images", {"imageDetails": []})
+    with pytest.raises(Unreachable, match="says nothing of v1"):
+        ecr.source.describe(DEV, ["v1"])
+    missing = {"imageId": {"imageTag": "v1"}, "failureCode": "ImageNotFound", "failureReason": "x"}
+    ecr.stub.add_response("batch_get_image", {"images": [], "failures": [missing]})
+    assert ecr.source.manifest(DEV, "v1") is None

@@ -11,6 +11,7 @@ from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.errors import BadName, Unreachable
 
 PLACE = Repository(Registry("222222222222", "sa-east-1"), "rocketseat/widget-server")
 HOST = "222222222222.dkr.ecr.sa-east-1.amazonaws.com/rocketseat/widget-server"
@@ -119,4 +120,121 @@ def test_only_rules_with_delete_replication_carry_a_removal(clients: Any) -> Non
         {"destinations": [far], "repositoryFilters": [mine]},
     ]
     clients.stub("ecr").add_response("describe_registry", {"replicationConfiguration": {"rules": rules}})
+    assert EcrReplication(clients).removal_reaches(PLACE) == [Registry("222222222222", "us-east-2")]
+
+
+# --- answers that lack what would prove that nothing runs
+
+CLUSTER = "arn:aws:ecs:sa-east-1:222222222222:cluster/shop"
+TASK = "arn:aws:ecs:sa-east-1:222222222222:task/shop/0123456789abcdef"
+SERVICE = "arn:aws:ecs:sa-east-1:222222222222:service/shop/web"
+
+
+def ecs(clients: Any, tasks: dict[str, Any] | None = None, services: dict[str, Any] | None = None) -> str | None:
+    """Why ECS can't be read, where it answers this."""
+    stub = clients.stub("ecs")
+    stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
+    stub.add_response("list_tasks", {"taskArns": [TASK]})
+    stub.add_response("describe_tasks", tasks if tasks is not None else {"tasks": [], "failures": [MISSING]})
+    if services is not None:
+        stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
+        stub.add_response("list_services", {"serviceArns": [SERVICE]})
+        stub.add_response("describe_services", services)
+    return next(r.error for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == "ECS")
+
+
+MISSING = {"arn": TASK, "reason": "MISSING"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({}, "lacks 'tasks'"),
+        ({"tasks": []}, "says nothing of"),
+        ({"tasks": [], "failures": [{"arn": TASK, "reason": "ACCESS_DENIED"}]}, "ACCESS_DENIED"),
+        ({"tasks": [{"taskArn": TASK}]}, "lacks 'containers'"),
+        ({"tasks": [{"taskArn": TASK, "containers": [{"name": "web"}]}]}, "does not say which image"),
+    ],
+)
+def test_tasks_that_are_not_described_are_not_taken_for_none(clients: Any, answer: dict[str, Any], why: str) -> None:
+    assert why in (ecs(clients, answer) or "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({}, "lacks 'services'"),
+        ({"services": []}, "says nothing of"),
+        ({"services": [], "failures": [{"arn": SERVICE, "reason": "ODD"}]}, "ODD"),
+    ],
+)
+def test_services_that_are_not_described_are_not_taken_for_none(clients: Any, answer: dict[str, Any], why: str) -> None:
+    assert why in (ecs(clients, services=answer) or "")
+
+
+def test_a_task_and_a_service_that_ended_meanwhile_are_none(clients: Any) -> None:
+    gone = {"services": [], "failures": [{"arn": SERVICE, "reason": "MISSING"}]}
+    assert ecs(clients, services=gone) is None
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "source"),
+    [
+        ("ecs", "list_clusters", "ECS"),
+        ("lambda", "list_functions", "Lambda"),
+        ("batch", "describe_job_definitions", "Batch"),
+        ("inspector2", "list_coverage", "Inspector"),
+    ],
+)
+def test_an_answer_without_its_list_or_without_an_end_is_a_source_that_can_not_be_read(
+    clients: Any, service: str, call: str, source: str
+) -> None:
+    clients.stub(service).add_response(call, {})
+    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == source)
+    assert "lacks" in (found.error or "")
+    key = {"ECS": "clusterArns", "Lambda": "Functions", "Batch": "jobDefinitions", "Inspector": "coveredResources"}
+    token = "NextMarker" if service == "lambda" else "nextToken"
+    for _ in range(2):
+        clients.stub(service).add_response(call, {key[source]: [], token: "same"})
+    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == source)
+    assert "same next page twice" in (found.error or "")
+
+
+def test_a_function_that_is_gone_uses_nothing_and_one_whose_image_is_not_said_is_not_known(clients: Any) -> None:
+    stub = clients.stub("lambda")
+    function = {"FunctionName": "thumbs", "FunctionArn": "arn", "Version": "$LATEST", "PackageType": "Image"}
+    stub.add_response("list_functions", {"Functions": [function]})
+    stub.add_client_error("get_function", "ResourceNotFoundException")
+    assert list(LambdaVersions(clients).running(PLACE.registry)) == []
+    stub.add_response("list_functions", {"Functions": [function]})
+    stub.add_response("get_function", {"Code": {"RepositoryType": "ECR"}})
+    with pytest.raises(Unreachable, match="which image"):
+        list(LambdaVersions(clients).running(PLACE.registry))
+
+
+def test_what_inspector_covers_by_an_id_that_can_not_be_read_is_not_known(clients: Any) -> None:
+    covered = {
+        "resourceType": "AWS_ECR_CONTAINER_IMAGE",
+        "resourceId": "arn:of:something:new",
+        "accountId": "222222222222",
+        "scanType": "PACKAGE",
+    }
+    clients.stub("inspector2").add_response("list_coverage", {"coveredResources": [covered]})
+    with pytest.raises(BadName):
+        list(InspectorInUse(clients).running(PLACE.registry))
+
+
+def test_an_image_that_the_answer_to_a_removal_does_not_name_was_not_removed(clients: Any) -> None:
+    clients.stub("ecr").add_response("batch_delete_image", {"imageIds": [{"imageDigest": DIGEST}]})
+    assert set(EcrRemover(clients).remove(PLACE, [DIGEST, OTHER])) == {OTHER}
+
+
+def test_a_replication_that_is_not_said_is_not_taken_for_none(clients: Any) -> None:
+    to = {"region": "us-east-2", "registryId": "222222222222"}
+    rule = {"destinations": [to], "deleteReplication": {"enabled": True}}
+    clients.stub("ecr").add_response("describe_registry", {})
+    with pytest.raises(Unreachable, match="lacks 'rules'"):
+        EcrReplication(clients).removal_reaches(PLACE)
+    odd = {**rule, "repositoryFilters": [{"filter": "elsewhere/", "filterType": "SOMETHING_NEW"}]}
+    clients.stub("ecr").add_response("describe_registry", {"replicationConfiguration": {"rules": [odd]}})
     assert EcrReplication(clients).removal_reaches(PLACE) == [Registry("222222222222", "us-east-2")]

@@ -21,7 +21,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
-from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.records import Archive, Ledger, Objects, State
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
@@ -78,6 +78,11 @@ class FakePorts:
     def release_ledger(self) -> Ledger:
         """The same ledger."""
         return self.ledger
+
+    @property
+    def objects(self) -> Objects:
+        """The archive, read only."""
+        return self.archive
 
     def crashing(self, crash: CrashAfter | None) -> "FakePorts":
         """The same ports, whose calls `crash` counts and ends."""

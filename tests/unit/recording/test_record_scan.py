@@ -135,3 +135,46 @@ def test_more_findings_than_an_item_holds_are_named_in_part_and_archived_whole()
 def test_the_event_of_a_push_is_not_for_record_scan() -> None:
     with pytest.raises(BadMessage, match="event of a scan"):
         react(World(), push_event(DEV, image("a").digest))
+
+
+def test_a_fact_of_a_scan_is_bounded_however_long_the_names_of_its_findings_are() -> None:
+    app = image("a")
+    world = world_with(app)
+    findings = tuple(Finding("CVE-" + "9" * 1000 + str(n), "low", "p" * 500) for n in range(300))
+    world.registries.set_scan(DEV, app.digest, ScanReport("complete", {"low": 300}, findings, world.clock()))
+    react(world, scan_event(DEV, app.digest))
+    (scan,) = world.facts(Kind.SCANNED)
+    assert len(json.dumps(scan.detail)) < 70_000
+    assert scan.detail["listed"] == 300
+
+
+@pytest.mark.parametrize("number", [3, 500])
+def test_an_ignored_finding_does_not_count_however_often_it_occurs_and_however_long_the_list_is(number: int) -> None:
+    app = image("a")
+    ignored = {"id": "CVE-2026-1", "until": "2027-01-31"}
+    world = World(policy(scan={"max": {"critical": 0, "low": 1000}, "ignore": [ignored]}))
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    world.hints.sent.clear()
+    often = tuple(Finding("CVE-2026-1", "critical", f"package-{n}") for n in range(number))
+    others = tuple(Finding(f"CVE-2025-{n}", "low", "openssl") for n in range(number))
+    counts = {"critical": number, "low": number}
+    world.registries.set_scan(DEV, app.digest, ScanReport("complete", counts, (*others, *often), world.clock()))
+    react(world, scan_event(DEV, app.digest))
+    assert [h["digest"] for h in world.hints.to("promote")] == [app.digest]
+    world.hints.sent.clear()
+    world.clock.advance(hours=1)
+    counts = {"critical": number + 1, "low": number}
+    findings = (*others, *often, Finding("CVE-2026-2", "critical", "zlib"))
+    world.registries.set_scan(DEV, app.digest, ScanReport("complete", counts, findings, world.clock()))
+    react(world, scan_event(DEV, app.digest, at=world.clock()))
+    assert world.hints.to("promote") == []
+
+
+def test_a_scan_without_what_would_prove_it_is_no_fact_and_opens_nothing() -> None:
+    app = image("a")
+    world = world_with(app)
+    world.registries.set_scan(DEV, app.digest, ScanReport("unknown", reason="COMPLETE, but the answer lacks its time"))
+    assert react(world, scan_event(DEV, app.digest)) == ["scan unknown"]
+    assert world.facts(Kind.SCANNED) == []
+    assert world.hints.to("promote") == []

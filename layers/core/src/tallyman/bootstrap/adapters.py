@@ -69,6 +69,11 @@ class Adapters:
         return s3.S3Archive(self.clients.later("s3"), self.settings.require("archive_bucket"))
 
     @cached_property
+    def objects(self) -> s3.S3Objects:
+        """The archive, for those that only read it."""
+        return s3.S3Objects(self.clients.later("s3"), self.settings.require("archive_bucket"))
+
+    @cached_property
     def hints(self) -> sqs.SqsHints:
         return sqs.SqsHints(self.clients.later("sqs"), self.settings.queues)
 

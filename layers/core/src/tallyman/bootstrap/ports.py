@@ -6,7 +6,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
-from tallyman.ports.records import Archive, Ledger, State
+from tallyman.ports.records import Archive, Ledger, Objects, State
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
@@ -39,6 +39,8 @@ class Ports(Protocol):
     def state(self) -> State: ...
     @property
     def archive(self) -> Archive: ...
+    @property
+    def objects(self) -> Objects: ...
 
     # messages
     @property

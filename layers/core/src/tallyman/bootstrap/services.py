@@ -157,7 +157,7 @@ class Services:
         from tallyman.services.deciding.evaluator import Evaluator
 
         p = self._ports
-        return Evaluator(p.policy, p.ledger, p.state, p.hints, p.notices, p.clock)
+        return Evaluator(p.policy, p.ledger, p.state, p.hints, p.notices, p.clock, p.objects)
 
     @cached_property
     def read_signing(self) -> "ReadSigning":

@@ -62,11 +62,15 @@ class State(Protocol):
         """Raises RevisionConflict where the revision is another one."""
 
 
-class Archive(Protocol):
+class Objects(Protocol):
+    """Reading the archive: objects by the SHA-256 of their bytes."""
+
+    def get(self, folder: str, digest: Digest) -> bytes | None:
+        """The bytes, checked against the digest (DigestMismatch), or None."""
+
+
+class Archive(Objects, Protocol):
     """Objects by the SHA-256 of their bytes, kept for ever."""
 
     def put(self, folder: str, raw: bytes) -> Digest:
         """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""
-
-    def get(self, folder: str, digest: Digest) -> bytes | None:
-        """The bytes, checked against the digest (DigestMismatch), or None."""

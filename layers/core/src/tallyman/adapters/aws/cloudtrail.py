@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
@@ -63,19 +64,19 @@ class CloudTrail:
             "MaxResults": 50,
         }
         found: list[ApiCall] = []
-        while True:
-            answer = self._ask(client, registry, request)
-            for event in answer.get("Events", []):
-                if event.get("EventName") not in CHANGES:
-                    continue
-                try:
-                    found.extend(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
-                except (BadInput, ValueError) as error:
-                    # one odd record must not keep the others, and all that come later, from being read
-                    _log.warning("a record of CloudTrail is passed over: %s", error)
-            if not answer.get("NextToken"):
-                break
-            request["NextToken"] = answer["NextToken"]
+
+        def ask(**asked: Any) -> Mapping[str, Any]:
+            return self._ask(client, registry, asked)
+
+        what = f"look up ECR's events of {registry} in CloudTrail"
+        for event in items(ask, request, "Events", what, ("NextToken", "NextToken")):
+            if event.get("EventName") not in CHANGES:
+                continue
+            try:
+                found.extend(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
+            except (BadInput, ValueError, KeyError) as error:
+                # one odd record must not keep the others, and all that come later, from being read
+                _log.warning("a record of CloudTrail is passed over: %s", error)
         found.reverse()
         yield from sorted(found, key=lambda call: call.at)  # stable: equal seconds keep CloudTrail's order
 

@@ -65,7 +65,7 @@ class EcsRollOuts:
         """By the deployment of the revision: ECS says COMPLETED when the service is steady, FAILED when the circuit
         breaker has opened; a service that runs another one by then was put back."""
         found = self._describe(registry, service)
-        for deployment in found.get("deployments", []):
+        for deployment in found.get("deployments") or []:
             if deployment.get("taskDefinition") == moved:
                 state, reason = deployment.get("rolloutState"), deployment.get("rolloutStateReason", "")
                 if state == "FAILED":
@@ -146,11 +146,11 @@ class LambdaRollOuts:
         Where Lambda can't use the image, the alias stays where it was.
         """
         found = self._read(registry, service)
-        status = found["Configuration"].get("LastUpdateStatus", "Successful")
-        if status == "InProgress":
-            return Moving(None, "Lambda is preparing the image")
+        status = found["Configuration"].get("LastUpdateStatus")
         if status == "Failed":
             return Moving(False, found["Configuration"].get("LastUpdateStatusReason", "the update failed"))
+        if status != "Successful":
+            return Moving(None, "Lambda is preparing the image" if status else "Lambda does not say that it is done")
         if found.get("Code", {}).get("ImageUri") != moved:
             return Moving(False, "somebody else has changed the function's code meanwhile")
         client = self._client(registry)

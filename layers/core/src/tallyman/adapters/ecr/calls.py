@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
 from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
@@ -61,12 +62,14 @@ def read_manifests(client: Any, repository: Repository, references: Sequence[str
                 imageIds=[image_id(reference) for reference in batch],
                 acceptedMediaTypes=list(MANIFEST_TYPES),
             )
-        for failure in answer.get("failures", []):
+        missing: set[str] = set()
+        for failure in answer.get("failures") or []:
             code = str(failure.get("failureCode", ""))
+            missing.update(str(name) for name in (failure.get("imageId") or {}).values())
             if code not in ("ImageNotFound", "ImageTagDoesNotMatchDigest"):
                 kind = _FAILURES.get(code, Refused)
                 raise kind(f"{what}: {failure.get('failureReason', 'refused')} ({code})")
-        for image in answer.get("images", []):
+        for image in listed(answer, "images", what):
             raw = image["imageManifest"].encode()
             manifest = Manifest(raw, image.get("imageManifestMediaType") or _media_type(raw))
             if len(batch) == 1:
@@ -74,6 +77,8 @@ def read_manifests(client: Any, repository: Repository, references: Sequence[str
                 continue
             named = image.get("imageId", {})
             found.update((r, manifest) for r in (named.get("imageDigest"), named.get("imageTag")) if r in batch)
+        if silent := [r for r in batch if r not in found and r not in missing]:
+            raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
     return found
 
 
@@ -90,7 +95,7 @@ def describe_images(client: Any, repository: Repository, references: Sequence[st
 def _describe(client: Any, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
     request = {**names(repository), "imageIds": [image_id(r) for r in references]}
     try:
-        answer = describe_page(client, repository, request)
+        answer = describe_page(client, repository, **request)
     except NotFound as error:
         if "RepositoryNotFoundException" in str(error):
             raise
@@ -98,10 +103,15 @@ def _describe(client: Any, repository: Repository, references: Sequence[str]) ->
             return []
         half = len(references) // 2
         return _describe(client, repository, references[:half]) + _describe(client, repository, references[half:])
-    return [detail_of(repository, image) for image in answer.get("imageDetails", [])]
+    what = f"describe images of {repository}"
+    found = [detail_of(repository, image) for image in listed(answer, "imageDetails", what)]
+    named = {name for detail in found for name in (detail.digest, *detail.tags)}
+    if silent := [reference for reference in references if reference not in named]:
+        raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
+    return found
 
 
-def describe_page(client: Any, repository: Repository, request: Mapping[str, Any]) -> dict[str, Any]:
+def describe_page(client: Any, repository: Repository, **request: Any) -> dict[str, Any]:
     """One DescribeImages, archived images included; where the API does not know that filter, without it."""
     what = f"describe images of {repository}"
     try:
@@ -120,7 +130,7 @@ def missing_layers(client: Any, repository: Repository, digests: Iterable[Digest
             answer = client.batch_check_layer_availability(**names(repository), layerDigests=[str(d) for d in batch])
         there = {
             layer.get("layerDigest")
-            for layer in answer.get("layers", [])
+            for layer in answer.get("layers") or []
             if layer.get("layerAvailability") == "AVAILABLE"
         }
         missing.update(d for d in batch if d not in there)
@@ -128,7 +138,9 @@ def missing_layers(client: Any, repository: Repository, digests: Iterable[Digest
 
 
 def detail_of(repository: Repository, image: Mapping[str, Any]) -> ImageDetail:
-    """From DescribeImages' imageDetail."""
+    """From DescribeImages' imageDetail. Unreachable where it lacks the digest or the time of the push."""
+    if not image.get("imageDigest") or not image.get("imagePushedAt"):
+        raise Unreachable(f"describe images of {repository}: an image lacks its digest or the time of its push")
     subject = image.get("subjectManifestDigest")
     return ImageDetail(
         repository=repository,

@@ -20,17 +20,21 @@ class EcrRemover:
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
         """One BatchDeleteImage: at most 100 digests. It answers 200 whatever happened: `failures[]` says what did not
-        go. One that is gone already is no failure."""
+        go. One that is gone already is no failure; one that the answer does not name is."""
         with translated(f"remove {len(digests)} images of {repository}"):
             answer = self._client(repository).batch_delete_image(
                 **names(repository), imageIds=[{"imageDigest": digest} for digest in digests]
             )
+        gone = {image.get("imageDigest") for image in answer.get("imageIds") or []}
         failed: dict[Digest, str] = {}
-        for failure in answer.get("failures", []):
-            digest, code = failure.get("imageId", {}).get("imageDigest"), failure.get("failureCode", "")
-            if digest and code != "ImageNotFound":
+        for failure in answer.get("failures") or []:
+            digest, code = (failure.get("imageId") or {}).get("imageDigest"), failure.get("failureCode", "")
+            if code == "ImageNotFound":
+                gone.add(digest)
+            elif digest:
                 failed[Digest(digest)] = f"{failure.get('failureReason', 'refused')} ({code})"
-        return failed
+        silent = "the registry does not say what became of it"
+        return failed | {digest: silent for digest in digests if digest not in gone and digest not in failed}
 
     def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
         """One UpdateImageStorageClass: into the archive, or back from it."""

@@ -30,11 +30,13 @@ class EcrSigning:
             raise
         except (Refused, BadInput):
             return None
+        if answer.get("signingStatuses") is None:
+            return None
         return [
             SigningStatus(
                 profile=str(found.get("signingProfileArn", "")),
                 status=str(found.get("status", "")).lower(),
                 reason=": ".join(t for t in (found.get("failureCode"), found.get("failureReason")) if t) or None,
             )
-            for found in answer.get("signingStatuses") or []
+            for found in answer["signingStatuses"]
         ]

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import items
 from tallyman.adapters.ecr.calls import (
     describe_images,
     describe_page,
@@ -49,15 +51,10 @@ class EcrSource:
         return describe_images(self._client(repository), repository, references)
 
     def images(self, repository: Repository) -> Iterator[ImageDetail]:
-        client = self._client(repository)
-        request: dict[str, Any] = {**names(repository), "maxResults": 1000}
-        while True:
-            answer = describe_page(client, repository, request)
-            for image in answer.get("imageDetails", []):
-                yield detail_of(repository, image)
-            if not answer.get("nextToken"):
-                return
-            request["nextToken"] = answer["nextToken"]
+        client, what = self._client(repository), f"describe images of {repository}"
+        request = {**names(repository), "maxResults": 1000}
+        for image in items(partial(describe_page, client, repository), request, "imageDetails", what):
+            yield detail_of(repository, image)
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
         return missing_layers(self._client(repository), repository, digests)
@@ -80,23 +77,18 @@ class EcrSource:
     def referrers(self, repository: Repository, subject: Digest) -> Listing:
         """ListImageReferrers, 50 a page. A registry without that call is taken to hold no referrers: ECR had none
         before it had the call."""
-        client = self._client(repository)
-        request: dict[str, Any] = {**names(repository), "subjectId": {"imageDigest": subject}, "maxResults": 50}
+        what = f"list the referrers of {repository}@{subject}"
+        request = {**names(repository), "subjectId": {"imageDigest": subject}, "maxResults": 50}
         found = Listing()
-        while True:
-            try:
-                with translated(f"list the referrers of {repository}@{subject}"):
-                    answer = client.list_image_referrers(**request)
-            except Unsupported:
-                return found
-            for entry in answer.get("referrers", []):
+        try:
+            for entry in items(self._client(repository).list_image_referrers, request, "referrers", what):
                 try:
                     found.append(_referrer(entry))
                 except BadName as error:
                     found.odd[str(entry.get("digest"))] = str(error)
-            if not answer.get("nextToken"):
-                return found
-            request["nextToken"] = answer["nextToken"]
+        except Unsupported:
+            return Listing()
+        return found
 
     def _client(self, repository: Repository) -> Any:
         return self._clients.get("ecr", repository.registry)

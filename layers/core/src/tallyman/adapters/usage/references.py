@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import items, listed
 from tallyman.adapters.errors.translate import translated
-from tallyman.adapters.usage.running import EcsUsage, use
+from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.retention.known import Reading
 from tallyman.domain.usage import Use
-from tallyman.errors import BadName, TallymanError
+from tallyman.errors import TallymanError
 
 
 class Source(Protocol):
@@ -46,20 +47,23 @@ class EcsServices:
         yield from self._tasks.running(registry)
         client = self._clients.get("ecs", registry)
         used: dict[str, str] = {}
-        for cluster in _pages(client, registry, "list_clusters", "clusterArns"):
-            services = list(_pages(client, registry, "list_services", "serviceArns", cluster=cluster))
+        for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
+            what = f"list the services of {cluster}"
+            services = list(items(client.list_services, {"cluster": cluster}, "serviceArns", what))
             for start in range(0, len(services), 10):
-                with translated(f"describe the services of {cluster}"):
-                    answer = client.describe_services(cluster=cluster, services=services[start : start + 10])
-                for service in answer.get("services", []):
-                    revisions = [service, *service.get("deployments", []), *service.get("taskSets", [])]
+                what, asked = f"describe the services of {cluster}", services[start : start + 10]
+                with translated(what):
+                    answer = client.describe_services(cluster=cluster, services=asked)
+                for service in described(answer, "services", "serviceArn", asked, what):
+                    revisions = [service, *(service.get("deployments") or []), *(service.get("taskSets") or [])]
                     for definition in (r.get("taskDefinition") for r in revisions):
                         if definition:
                             used.setdefault(definition, service["serviceArn"])
         for definition, service in used.items():
-            with translated(f"read the task definition {definition}"):
+            what = f"read the task definition {definition}"
+            with translated(what):
                 found = client.describe_task_definition(taskDefinition=definition)["taskDefinition"]
-            for container in found.get("containerDefinitions", []):
+            for container in listed(found, "containerDefinitions", what):
                 name = f"{service.rpartition(':')[2]} ({definition.rpartition('/')[2]})"
                 yield use("ecs service", name, container.get("image", ""), registry)
 
@@ -77,19 +81,12 @@ class LambdaVersions:
     def running(self, registry: Registry) -> Iterator[Use]:
         """ListFunctions with all versions, and GetFunction for each that is an image."""
         client = self._clients.get("lambda", registry)
-        for function in _pages(
-            client, registry, "list_functions", "Functions", ("NextMarker", "Marker"), FunctionVersion="ALL"
-        ):
-            if function.get("PackageType") != "Image":
-                continue
+        for function in functions(client, registry, FunctionVersion="ALL"):
             request = {"FunctionName": function["FunctionName"]}
             if function.get("Version", "$LATEST") != "$LATEST":
                 request["Qualifier"] = function["Version"]
-            with translated(f"read the function {function['FunctionArn']}"):
-                code = client.get_function(**request).get("Code", {})
-            for image in dict.fromkeys((code.get("ResolvedImageUri"), code.get("ImageUri"))):
-                if image:
-                    yield use("lambda function", function["FunctionArn"], image, registry)
+            for image in images_of_function(client, request):
+                yield use("lambda function", function["FunctionArn"], image, registry)
 
 
 class BatchJobs:
@@ -104,7 +101,8 @@ class BatchJobs:
     def running(self, registry: Registry) -> Iterator[Use]:
         """DescribeJobDefinitions, a hundred a call."""
         client = self._clients.get("batch", registry)
-        for job in _pages(client, registry, "describe_job_definitions", "jobDefinitions", status="ACTIVE"):
+        what = f"describe the job definitions of {registry}"
+        for job in items(client.describe_job_definitions, {"status": "ACTIVE"}, "jobDefinitions", what):
             name = f"{job.get('jobDefinitionName', '')}:{job.get('revision', '')}"
             for image in dict.fromkeys(_images(job)):
                 yield use("batch job definition", name, image, registry)
@@ -126,8 +124,9 @@ class InspectorInUse:
             "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
             "ecrImageInUseCount": [{"lowerInclusive": 1}],
         }
-        for found in _pages(client, registry, "list_coverage", "coveredResources", filterCriteria=wanted):
-            image = found.get("resourceMetadata", {}).get("ecrImage", {})
+        what = f"list what Inspector covers in {registry}"
+        for found in items(client.list_coverage, {"filterCriteria": wanted}, "coveredResources", what):
+            image = (found.get("resourceMetadata") or {}).get("ecrImage") or {}
             if image.get("inUseCount", 1):
                 yield _covered(str(found.get("resourceId", "")), image.get("lastInUseAt"), registry)
 
@@ -169,26 +168,7 @@ def _images(value: Any) -> Iterator[str]:
 
 
 def _covered(arn: str, since: datetime | None, registry: Registry) -> Use:
-    """From `arn:aws:ecr:<region>:<account>:repository/<name>/sha256:…`."""
+    """From `arn:aws:ecr:<region>:<account>:repository/<name>/sha256:…`. BadName where it is anything else: what runs
+    then is not known."""
     head, _, digest = arn.rpartition("/")
-    try:
-        return Use("workload", arn, arn, registry, Repository.parse(head), None, Digest.parse(digest), since)
-    except BadName:
-        return Use("workload", arn, arn, registry)
-
-
-def _pages(
-    client: Any,
-    registry: Registry,
-    method: str,
-    key: str,
-    tokens: tuple[str, str] = ("nextToken", "nextToken"),
-    **more: Any,
-) -> Iterator[Any]:
-    while True:
-        with translated(f"{method} in {registry}"):
-            answer = getattr(client, method)(**more)
-        yield from answer.get(key, [])
-        if not answer.get(tokens[0]):
-            return
-        more[tokens[1]] = answer[tokens[0]]
+    return Use("workload", arn, arn, registry, Repository.parse(head), None, Digest.parse(digest), since)

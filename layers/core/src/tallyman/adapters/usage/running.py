@@ -3,16 +3,17 @@
 Each source is a class of its own with one method, `running`; `SOURCES` is all of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import Answer, items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Digest, ImageName, Registry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.usage import Use
-from tallyman.errors import BadName
+from tallyman.errors import BadName, NotFound, Unreachable
 
 
 class EcsUsage:
@@ -26,12 +27,13 @@ class EcsUsage:
     def running(self, registry: Registry) -> Iterator[Use]:
         """ListClusters, ListTasks for each, DescribeTasks for a hundred tasks each."""
         client = self._clients.get("ecs", registry)
-        for cluster in _pages(client, "list_clusters", "clusterArns", registry):
-            tasks = list(_pages(client, "list_tasks", "taskArns", registry, cluster=cluster))
+        for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
+            tasks = list(items(client.list_tasks, {"cluster": cluster}, "taskArns", f"list the tasks of {cluster}"))
             for start in range(0, len(tasks), 100):
-                with translated(f"describe the tasks of {cluster}"):
-                    answer = client.describe_tasks(cluster=cluster, tasks=tasks[start : start + 100])
-                for task in answer.get("tasks", []):
+                what, asked = f"describe the tasks of {cluster}", tasks[start : start + 100]
+                with translated(what):
+                    answer = client.describe_tasks(cluster=cluster, tasks=asked)
+                for task in described(answer, "tasks", "taskArn", asked, what):
                     yield from _of_task(registry, cluster, task)
 
 
@@ -46,14 +48,11 @@ class LambdaUsage:
     def running(self, registry: Registry) -> Iterator[Use]:
         """ListFunctions, and GetFunction for each that is an image."""
         client = self._clients.get("lambda", registry)
-        for function in _pages(client, "list_functions", "Functions", registry):
-            if function.get("PackageType") != "Image":
-                continue
-            with translated(f"read the function {function['FunctionName']}"):
-                code = client.get_function(FunctionName=function["FunctionArn"]).get("Code", {})
-            image = code.get("ResolvedImageUri") or code.get("ImageUri") or ""
-            since = function.get("LastModified")
-            yield use("lambda function", function["FunctionArn"], image, registry, since=_time(since))
+        for function in functions(client, registry):
+            images = images_of_function(client, {"FunctionName": function["FunctionArn"]})
+            if images:
+                since = _time(function.get("LastModified"))
+                yield use("lambda function", function["FunctionArn"], images[0], registry, since=since)
 
 
 SOURCES = (EcsUsage, LambdaUsage)
@@ -72,10 +71,49 @@ class EverySource:
             yield from source.running(registry)
 
 
+def described(answer: Answer, key: str, name: str, asked: Sequence[str], what: str) -> list[Any]:
+    """What ECS describes of what was asked. One that is missing has ended meanwhile; of any other failure, and of one
+    that the answer does not name, it is not known what it runs: Unreachable."""
+    found = listed(answer, key, what)
+    for failure in answer.get("failures") or []:
+        if failure.get("reason") != "MISSING":
+            raise Unreachable(f"{what}: {failure.get('arn')}: {failure.get('reason')} {failure.get('detail') or ''}")
+    named = {each.get(name) for each in found} | {failure.get("arn") for failure in answer.get("failures") or []}
+    if silent := [each for each in asked if each not in named]:
+        raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
+    return found
+
+
+def functions(client: Any, registry: Registry, **request: Any) -> Iterator[Any]:
+    """Lambda's functions that may be made of an image: all but those that are said not to be."""
+    what = f"list the functions of {registry}"
+    for function in items(client.list_functions, request, "Functions", what, ("NextMarker", "Marker")):
+        if function.get("PackageType", "Image") == "Image":
+            yield function
+
+
+def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
+    """GetFunction: the image that it was resolved to, then the one that it was given; none where the function is gone,
+    or its code is no image. Unreachable where the answer says neither."""
+    what = f"read the function {request['FunctionName']}"
+    try:
+        with translated(what):
+            code = client.get_function(**request).get("Code") or {}
+    except NotFound:
+        return []
+    images = [image for image in (code.get("ResolvedImageUri"), code.get("ImageUri")) if image]
+    if not images and code.get("RepositoryType") != "S3":
+        raise Unreachable(f"{what}: the answer does not say which image it is made of")
+    return list(dict.fromkeys(images))
+
+
 def use(
     kind: str, name: str, image: str, registry: Registry, digest: str | None = None, since: datetime | None = None
 ) -> Use:
-    """From an image's address as a service tells it; one that is no ECR address has no repository."""
+    """From an image's address as a service tells it; one that is no ECR address has no repository. Unreachable where
+    the service names neither an image nor a digest: what it uses is not known."""
+    if not image and not digest:
+        raise Unreachable(f"{kind} {name} in {registry}: the answer does not say which image it uses")
     try:
         named = ImageName.parse_any(image)
     except BadName:
@@ -88,21 +126,10 @@ def use(
 def _of_task(registry: Registry, cluster: str, task: dict[str, Any]) -> Iterator[Use]:
     service = str(task.get("group", "")).removeprefix("service:") if ":" in str(task.get("group", "")) else None
     where = f"{cluster.rpartition('/')[2]}/{service or task['taskArn'].rpartition('/')[2]}"
-    for container in task.get("containers", []):
+    for container in listed(task, "containers", f"describe the task {task['taskArn']}"):
         digest = container.get("imageDigest")
         name = f"{where}/{container.get('name', '')}"
         yield use("ecs task", name, container.get("image", ""), registry, digest, task.get("startedAt"))
-
-
-def _pages(client: Any, method: str, key: str, registry: Registry, **request: Any) -> Iterator[Any]:
-    token, asks = ("nextToken", "nextToken") if method != "list_functions" else ("NextMarker", "Marker")
-    while True:
-        with translated(f"{method} in {registry}"):
-            answer = getattr(client, method)(**request)
-        yield from answer.get(key, [])
-        if not answer.get(token):
-            return
-        request[asks] = answer[token]
 
 
 def _time(text: Any) -> datetime | None:

@@ -54,7 +54,8 @@ class ImageFacts:
 
     `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. An
     environment that is not among them was not asked, and a gate that needs the answer stays closed. `gone`: referrers
-    that were removed since, as (repository, digest).
+    that were removed since, as (repository, digest). `findings`: whole lists of findings from the archive (rows, see
+    `domain/images/findings.py`), by the digest of their object, where a fact holds only a part.
     """
 
     digest: Digest
@@ -65,6 +66,7 @@ class ImageFacts:
     freezes: Mapping[str, tuple[Freeze, ...]] = field(default_factory=dict)
     released: Mapping[tuple[str, str], Released | None] = field(default_factory=dict)
     gone: frozenset[tuple[str, str]] = frozenset()
+    findings: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
 
     def of(self, *kinds: Kind) -> Iterator[Fact]:
         """The facts of these kinds, oldest first."""

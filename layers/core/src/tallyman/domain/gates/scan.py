@@ -1,7 +1,7 @@
 """The gate `scan`: what the vulnerability scanner found stays within the policy's maxima."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -11,11 +11,13 @@ from typing import Any
 from tallyman.domain.gates import approvals
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.findings import Row, inline, packages_of
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, String
-from tallyman.domain.times import format_time
+from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, Share, String
+from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.times import format_time, parse_time
 from tallyman.values import value
 
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
@@ -30,6 +32,25 @@ class Unscannable(StrEnum):
     REFUSE = "refuse"
     APPROVE = "approve"
     PASS = "pass"
+
+
+class Fixable(StrEnum):
+    """Which findings count, by whether a fixed version exists."""
+
+    ONLY = "only"
+
+
+class Exploit(StrEnum):
+    """Which findings count, by whether an exploit is known."""
+
+    KNOWN = "known"
+
+
+@value
+class Packages:
+    """Findings that concern only packages of these names (globs) do not count."""
+
+    ignore: tuple[str, ...] = ()
 
 
 @value
@@ -49,25 +70,43 @@ class Ignore:
 class ScanGate(GateConfig):
     """A completed scan has at most `max` findings of each severity; one that is not named has no maximum.
 
-    `max_age`: how old a scan may be; None: any age.
+    `max_age`: how old a scan may be; None: any age. The others say which findings count at all: `fixable`: those with a
+    fix; `exploit`: those with a known exploit; `epss`: those at least so likely to be exploited; `packages`: not those
+    of these packages; `since`: those that have been known for so long. What the scanner does not say never excludes.
     """
 
     max: Mapping[str, int] = field(default_factory=dict)
     unscannable: Unscannable = Unscannable.REFUSE
     ignore: tuple[Ignore, ...] = ()
     max_age: timedelta | None = None
+    fixable: Fixable | None = None
+    exploit: Exploit | None = None
+    epss: float | None = None
+    packages: Packages | None = None
+    since: timedelta | None = None
 
     def __str__(self) -> str:
         maxima = " and ".join(f"at most {most} {severity}" for severity, most in self.max.items())
         parts = [maxima or "any findings"]
         parts += [f"not older than {format_duration(self.max_age)}"] if self.max_age is not None else []
         parts += [f"{entry.id} ignored until {entry.until}" for entry in self.ignore]
+        parts += ["only findings with a fix"] if self.fixable else []
+        parts += ["only findings with a known exploit"] if self.exploit else []
+        parts += [f"only findings of an EPSS of {self.epss:g} or more"] if self.epss is not None else []
+        parts += [f"packages {', '.join(self.packages.ignore)} ignored"] if self.packages else []
+        parts += [f"only findings known for {format_duration(self.since)}"] if self.since is not None else []
         parts += [f"unscannable: {self.unscannable}"] if self.unscannable is not Unscannable.REFUSE else []
         return f"scan ({'; '.join(parts)})"
 
     def ignored(self, now: datetime) -> frozenset[str]:
         """The ids of the findings that don't count now."""
         return frozenset(entry.id for entry in self.ignore if entry.holds(now))
+
+    @property
+    def asks_for_findings(self) -> bool:
+        """Whether the verdict needs the list of findings, not only their counts."""
+        asked = (self.fixable, self.exploit, self.epss, self.packages, self.since)
+        return bool(self.ignore) or any(key is not None for key in asked)
 
 
 _SCAN = Record(
@@ -100,6 +139,34 @@ _SCAN = Record(
             "Findings that do not count, each until a day.",
         ),
         "max_age": Key(Duration(), "How old the scan may be, such as 7d; without it, any age."),
+        "fixable": Key(
+            Choice(Fixable),
+            "only: findings without a fix do not count. A grace for those with one is `since`.",
+        ),
+        "exploit": Key(Choice(Exploit), "known: findings without a known exploit do not count."),
+        "epss": Key(
+            Share(),
+            "Findings whose EPSS (the probability, 0 to 1, that they are exploited) is lower do not count.",
+        ),
+        "packages": Key(
+            Record(
+                {
+                    "ignore": Key(
+                        ListOf(String(what='a package or a glob such as "linux-*"'), least=1),
+                        "Names, or globs of names, of packages whose findings do not count.",
+                        required=True,
+                    )
+                },
+                Packages,
+                expected="{ignore: [linux-libc-dev]}",
+            ),
+            "Packages whose findings do not count; a finding of several packages counts unless all of them are named.",
+        ),
+        "since": Key(
+            Duration(),
+            "New findings get time: one counts once it has been known for so long, such as 14d, by the vendor's "
+            "publication or Inspector's first observation, whichever is earlier.",
+        ),
     },
     ScanGate,
     expected="what a scan may show, as in {max: {critical: 0}}",
@@ -148,13 +215,17 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
         return GateResult(
             "scan", WAITING, f"{label}the scan of {format_time(scan.at)} is older than {age}", told, held=True
         )
-    counts, ignored = _counted(config, scan.detail, case.now)
-    told |= {"counts": dict(scan.detail["counts"]), "ignored": ignored, "max": dict(config.max)}
-    over = [f"{_findings(counts.get(s, 0), s)} (at most {m})" for s, m in config.max.items() if counts.get(s, 0) > m]
+    tally = _tally(config, scan.detail, case)
+    counts = tally.counts
+    told |= {"counts": dict(scan.detail["counts"]), "ignored": sorted(tally.ignored), "max": dict(config.max)}
+    over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
+    doubts = "".join(f"; {doubt}" for doubt in tally.doubts)
     if over:
-        return GateResult("scan", FAILED, label + ", ".join(over), told)
-    until = scan.at + config.max_age if config.max_age is not None else None
-    return GateResult("scan", PASSED, f"{label}scanned {format_time(scan.at)}: {_summary(counts)}", told, until)
+        return GateResult("scan", FAILED, label + ", ".join(over) + doubts, told, tally.until)
+    untils = [scan.at + config.max_age] if config.max_age is not None else []
+    untils += [tally.until] if tally.until is not None else []
+    reason = f"{label}scanned {format_time(scan.at)}: {_summary(counts)}{doubts}"
+    return GateResult("scan", PASSED, reason, told, min(untils, default=None))
 
 
 def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:
@@ -168,13 +239,94 @@ def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:
     return (FAILED, tally.denied) if tally.denied else (WAITING, f"it waits for an approval{tally.barred}")
 
 
-def _counted(config: ScanGate, detail: Mapping[str, Any], now: datetime) -> tuple[dict[str, int], list[str]]:
-    """Counts by severity without the ignored findings. A finding that is counted but not named can't be ignored."""
-    ignored = config.ignored(now)
-    named = {(f["id"], f["severity"]) for f in detail["findings"] if f["id"] in ignored}
-    without = Counter(severity for _, severity in named)
-    counts = {severity: max(0, number - without[severity]) for severity, number in detail["counts"].items()}
-    return counts, sorted({finding for finding, _ in named})
+class _Tally:
+    """Which findings of a scan count now: by the same list, whatever its length, each as often as it occurs.
+
+    What the scanner counts but does not name always counts. `until`: when time alone changes the counts.
+    """
+
+    def __init__(self, config: ScanGate, now: datetime) -> None:
+        self._config, self._now = config, now
+        self._ignored_now = config.ignored(now)
+        self.counts: Counter[str] = Counter()
+        self.ignored: set[str] = set()
+        self.until: datetime | None = None
+        self._unknown: Counter[str] = Counter()
+
+    def unnamed(self, severity: str, number: int) -> None:
+        """Findings of which nothing but the severity is known."""
+        self.counts[severity] += number
+        if number and self._config.asks_for_findings:
+            self._unknown["which they are"] += number
+
+    def add(self, row: Row) -> None:
+        """One finding."""
+        if row["id"] in self._ignored_now:
+            self.ignored.add(row["id"])
+            self._changes(
+                min(end_of_day(e.until) for e in self._config.ignore if e.id == row["id"] and e.holds(self._now))
+            )
+            return
+        doubts: list[str] = []
+        if self._is_excluded(row, doubts) or self._is_new(row, doubts):
+            return
+        self.counts[row["severity"]] += 1
+        self._unknown.update(doubts)
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the scanner does not say of findings that count, in words."""
+        return [f"of {n} that count{'s' if n == 1 else ''} it is not known {what}" for what, n in self._unknown.items()]
+
+    def _is_excluded(self, row: Row, doubts: list[str]) -> bool:
+        config = self._config
+        if config.packages is not None and (names := packages_of(row)):
+            if all(any(glob_matches(glob, name) for glob in config.packages.ignore) for name in names):
+                return True
+        elif config.packages is not None:
+            doubts.append("in which package")
+        if config.fixable is not None:
+            if row.get("fix") is False:
+                return True
+            doubts += ["whether there is a fix"] if row.get("fix") is None else []
+        if config.exploit is not None:
+            if row.get("exploit") is False:
+                return True
+            doubts += ["whether there is an exploit"] if row.get("exploit") is None else []
+        if config.epss is not None:
+            if row.get("epss") is None:
+                doubts.append("how likely an exploit is (EPSS)")
+            elif row["epss"] < config.epss:
+                return True
+        return False
+
+    def _is_new(self, row: Row, doubts: list[str]) -> bool:
+        if self._config.since is None:
+            return False
+        if row.get("since") is None:
+            doubts.append("since when it is known")
+            return False
+        counts_from = parse_time(row["since"]) + self._config.since
+        if counts_from <= self._now:
+            return False
+        self._changes(counts_from)
+        return True
+
+    def _changes(self, at: datetime) -> None:
+        self.until = at if self.until is None else min(self.until, at)
+
+
+def _tally(config: ScanGate, detail: Mapping[str, Any], case: Case) -> _Tally:
+    rows: Sequence[Row] | None = inline(detail)
+    if rows is None:
+        rows = case.image.findings.get(detail["archived"], ()) if config.asks_for_findings else ()
+    tally = _Tally(config, case.now)
+    for row in rows:
+        tally.add(row)
+    listed = Counter(row["severity"] for row in rows)
+    for severity, number in detail["counts"].items():
+        tally.unnamed(severity, max(0, number - listed[severity]))
+    return tally
 
 
 def _findings(number: int, severity: str) -> str:

@@ -30,7 +30,9 @@ class Kind(StrEnum):
     CHILD_OF = "child_of"  # in the child's partition: detail.index is the digest of the index that lists it
     REFERRED = "referred"  # in the subject's partition: detail.referrer, detail.artifact_type
     VERIFIED = "verified"  # detail: verdict, level, checks [{name, verdict, reason}], request, labels
-    SCANNED = "scanned"  # detail: status, counts, findings [{id, severity}], completed_at
+    SCANNED = (
+        "scanned"  # detail: status, counts, findings (the first rows), listed: of how many, archived, completed_at
+    )
     REQUESTED = "requested"  # a person asked; detail: command, to
     DECIDED = "decided"  # detail: to, verdict, policy, gates [{name, verdict, reason, facts}], until
     TARGET_SEEN = "target_seen"  # detail: to, registries {registry: {tags: {tag: digest|null}, mutable: [...], error}}

@@ -40,19 +40,31 @@ class RepositorySettings:
 
 @value
 class Finding:
-    """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`)."""
+    """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`).
+
+    `package` is the first vulnerable package, `packages` all of them where there are several (`?`: one without a
+    name). Of the others None means that the scanner does not say: `fix` whether a fixed version exists, `exploit`
+    whether an exploit is known, `epss` the probability (0 to 1) that it is exploited, `since` when the vulnerability
+    was first known.
+    """
 
     id: str
     severity: str
     package: str | None = None
+    packages: tuple[str, ...] = ()
+    fix: bool | None = None
+    exploit: bool | None = None
+    epss: float | None = None
+    since: datetime | None = None
 
 
 @value
 class ScanReport:
     """What a scanner says of one digest.
 
-    `status`: `complete`, `in_progress`, `failed`, `unsupported` (can't be scanned at all) or `none` (never asked).
-    `counts` by severity in lower case; `findings` may be empty although counts are not, if the scanner names none.
+    `status`: `complete`, `in_progress`, `failed`, `unsupported` (can't be scanned at all), `none` (never asked) or
+    `unknown` (called complete, without what would prove it). Only `complete` has a result, and its time.
+    `counts` by severity in lower case, every finding once for each time that it occurs; `findings` may be fewer.
     """
 
     status: str

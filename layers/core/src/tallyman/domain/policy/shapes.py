@@ -62,6 +62,19 @@ class Integer(NamedTuple):
         return {"type": "integer", "minimum": self.minimum}
 
 
+class Share:
+    """A number from 0 to 1."""
+
+    def read(self, node: Node) -> float:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise node.expected("a number from 0 to 1, such as 0.5")
+        return float(value)
+
+    def schema(self) -> Schema:
+        return {"type": "number", "minimum": 0, "maximum": 1}
+
+
 class String(NamedTuple):
     """A text, of a pattern if one is given; `build` makes a value of it and may raise ValueError with a message."""
 

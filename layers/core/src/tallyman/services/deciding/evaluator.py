@@ -20,7 +20,7 @@ from tallyman.domain.times import whole_millis
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
-from tallyman.ports.records import Appended, Ledger, State
+from tallyman.ports.records import Appended, Ledger, Objects, State
 from tallyman.services.deciding.image_facts import Once, above, load_image_facts
 from tallyman.services.deciding.noncompliant import Misfits
 from tallyman.state import pending
@@ -54,6 +54,7 @@ class Evaluator:
     hints: Hints
     notices: Notices
     clock: Clock
+    archive: Objects
 
     def digest(self, digest: Digest, correlation: str | None = None, again: bool = False) -> list[Decision]:
         """Decides anew about an image and every index above it. Safe to repeat: tells and writes only what is new.
@@ -110,7 +111,7 @@ class Evaluator:
         """
         for _ in range(_TRIES):
             now = whole_millis(self.clock())
-            image = load_image_facts(read or self.ledger, self.state, digest, self.policy)
+            image = load_image_facts(read or self.ledger, self.state, digest, self.policy, self.archive)
             read = None
             decisions = decide_all(self.policy, image, now)
             try:

@@ -5,12 +5,14 @@ from typing import Protocol
 
 from tallyman.domain.decide import doors
 from tallyman.domain.gates import Freeze, ImageFacts, Released
+from tallyman.domain.gates.scan import ScanGate
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.findings import FOLDER, Row, from_object, inline
 from tallyman.domain.images.referrers import is_gone, referrers
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.ports.records import State
+from tallyman.ports.records import Objects, State
 from tallyman.services.deciding.freezes import in_force
 from tallyman.state import tags
 from tallyman.state.releases import RELEASES
@@ -45,13 +47,16 @@ class Once:
         return self._read[digest]
 
 
-def load_image_facts(ledger: Facts, state: State, digest: Digest, policy: Policy | None = None) -> ImageFacts:
+def load_image_facts(
+    ledger: Facts, state: State, digest: Digest, policy: Policy | None = None, archive: Objects | None = None
+) -> ImageFacts:
     """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
 
     With the policy, also what is frozen and released where its promotions could take the digest: without it those
     gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
     image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
-    asks for `order`, a read and a Query more, and for `signed` or `attested` a Query for each referrer.
+    asks for `order`, a read and a Query more, for `signed` or `attested` a Query for each referrer, and for findings
+    by name a GetObject for each scan whose list its fact does not hold (without the archive, those count unnamed).
     """
     facts = tuple(ledger.of_digest(digest))
     platforms: dict[Digest, tuple[Fact, ...]] = {}
@@ -66,14 +71,35 @@ def load_image_facts(ledger: Facts, state: State, digest: Digest, policy: Policy
     freezes: dict[str, tuple[Freeze, ...]] = {}
     released: dict[tuple[str, str], Released | None] = {}
     gone: frozenset[tuple[str, str]] | None = None
+    findings: dict[str, tuple[Row, ...]] | None = None
     for name, promotion in doors(policy, facts) if policy else ():
         if gone is None and ("signed" in promotion.gates or "attested" in promotion.gates):
             gone = _gone(ledger, facts, platforms)
+        scan = promotion.gates.get("scan")
+        if archive is not None and findings is None and isinstance(scan, ScanGate) and scan.asks_for_findings:
+            findings = _findings(archive, facts, *platforms.values())
         if promotion.target not in freezes:
             freezes[promotion.target] = in_force(state, promotion.target)
         if "order" in promotion.gates:
             released[promotion.target, name] = _released(ledger, state, promotion.target, name)
-    return ImageFacts(digest, facts, platforms, pointing, indexes, freezes, released, gone or frozenset())
+    return ImageFacts(
+        digest, facts, platforms, pointing, indexes, freezes, released, gone or frozenset(), findings or {}
+    )
+
+
+def _findings(archive: Objects, *of: tuple[Fact, ...]) -> dict[str, tuple[Row, ...]]:
+    """The whole lists of the newest scan of each image in each repository, where the fact holds only a part."""
+    found: dict[str, tuple[Row, ...]] = {}
+    for facts in of:
+        newest = {
+            fact.repository: fact
+            for fact in sorted(facts, key=lambda f: (f.at, f.seen, f.id))
+            if fact.kind is Kind.SCANNED
+        }
+        for detail in (fact.detail for fact in newest.values()):
+            if inline(detail) is None and (raw := archive.get(FOLDER, Digest(detail["archived"]))) is not None:
+                found[detail["archived"]] = from_object(raw)
+    return found
 
 
 def _gone(

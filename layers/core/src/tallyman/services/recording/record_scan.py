@@ -1,12 +1,11 @@
 """A scan ended, or found something new: write down what the registry says of it now, and decide."""
 
-import json
-
 from tallyman.domain.events.eventbridge import ScanEnded, parse_event
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.details import ScanReport
+from tallyman.domain.images.findings import FOLDER, first_of, rows_of, to_object
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import whole_millis
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadMessage, NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Archive, Ledger
@@ -15,8 +14,6 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.values import value
 
 _ENDED = frozenset({"complete", "failed", "unsupported"})
-_NAMED = 400
-"""Findings that a fact names; a DynamoDB item holds 400 KB. The archive has them all, the counts too."""
 
 
 @value
@@ -40,7 +37,7 @@ class RecordScan:
             return "gone: the image was removed since"
         written = self.record(event.repository, event.digest, report, Via.EVENT)
         self.evaluator.digest(event.digest, event.id)
-        return f"scan {report.status}" + ("" if written else " (known)")
+        return f"scan {report.status}" + (" (known)" if report.status in _ENDED and not written else "")
 
     def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> bool:
         """Writes the scan down if it ended and says something new; whether it did."""
@@ -48,18 +45,16 @@ class RecordScan:
             return False
         now = whole_millis(self.clock())
         at = report.completed_at or now
-        findings = [{"id": f.id, "severity": f.severity, "package": f.package} for f in report.findings]
-        findings.sort(key=lambda f: (str(f["severity"]), str(f["id"]), str(f["package"])))
+        rows = rows_of(report.findings)
         counts = {severity: number for severity, number in sorted(report.counts.items()) if number}
-        said = json.dumps([report.status, counts, findings], sort_keys=True)
+        said = to_object(report.status, counts, rows)
         last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
-        if report.completed_at is None and last and last[-1].detail["said"] == Digest.of(said.encode()):
+        if report.completed_at is None and last and last[-1].detail["said"] == Digest.of(said):
             return False  # without a time of its own only a change is news
-        archived = self.archive.put("findings", said.encode()) if findings else None
-        named = {(f["id"], f["severity"]) for f in findings}
+        archived = self.archive.put(FOLDER, said) if rows else None
         fact = Fact(
             kind=Kind.SCANNED,
-            id=fact_id(Kind.SCANNED, repository, digest, report.completed_at, said),
+            id=fact_id(Kind.SCANNED, repository, digest, report.completed_at, said.decode()),
             at=whole_millis(at),
             seen=now,
             via=via,
@@ -68,9 +63,11 @@ class RecordScan:
             detail={
                 "status": report.status,
                 "counts": counts,
-                "findings": [{"id": i, "severity": s} for i, s in sorted(named)][:_NAMED],
+                "findings": first_of(rows),
+                "listed": len(rows),
                 "archived": archived,
-                "said": Digest.of(said.encode()),
+                "completed_at": format_time(report.completed_at) if report.completed_at else None,
+                "said": Digest.of(said),
                 "reason": report.reason,
             },
         )

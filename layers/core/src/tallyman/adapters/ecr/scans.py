@@ -1,0 +1,108 @@
+"""What DescribeImageScanFindings answers, as a ScanReport: of basic and of enhanced scanning."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tallyman.adapters.aws.paging import Answer
+from tallyman.adapters.ecr.calls import utc
+from tallyman.domain.images.details import Finding, ScanReport
+
+_STATUS = {
+    "COMPLETE": "complete",
+    "ACTIVE": "complete",  # enhanced scanning: found, and watched from now on
+    "IN_PROGRESS": "in_progress",
+    "PENDING": "in_progress",
+    "UNSUPPORTED_IMAGE": "unsupported",
+    "IMAGE_SIZE_EXCEEDED": "unsupported",
+}
+"""Every other status (FAILED, SCAN_ELIGIBILITY_EXPIRED, FINDINGS_UNAVAILABLE, LIMIT_EXCEEDED, IMAGE_ARCHIVED and what
+may be added) is `failed`: there is no result that could be trusted now."""
+
+_SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational", "undefined"})
+
+
+def report_of(answers: Sequence[Answer]) -> ScanReport:
+    """The report of all pages of one scan.
+
+    ECR says COMPLETE before Inspector has looked, with neither a time nor counts (aws-sdk #289). So a scan is complete
+    only with its time and with counts or findings; pages of two scans are no report either.
+    """
+    status = answers[0].get("imageScanStatus") or {}
+    code, words = str(status.get("status", "")), status.get("description")
+    known = _STATUS.get(code, "failed")
+    if known == "failed" and "UnsupportedImageError" in str(words):  # how basic scanning says so
+        known = "unsupported"
+    reason = f"{code}: {words}" if words else code or None
+    found = [answer.get("imageScanFindings") or {} for answer in answers]
+    times = {page["imageScanCompletedAt"] for page in found if page.get("imageScanCompletedAt") is not None}
+    completed = next(iter(times), None)
+    active, closed = _findings(found)
+    told = [page["findingSeverityCounts"] for page in found if page.get("findingSeverityCounts") is not None]
+    if known == "complete":
+        if len(times) > 1 or any((a.get("imageScanStatus") or {}).get("status", code) != code for a in answers):
+            return ScanReport("unknown", reason=f"{code}: the scan changed while its pages were read")
+        if completed is None or not (told or active):
+            lacks = "its time" if completed is None else "its counts"
+            return ScanReport("unknown", reason=f"{code}, but the answer lacks {lacks}")
+        reason = None
+    return ScanReport(
+        status=known,
+        counts=_counts(told[0] if told else {}, active, closed),
+        findings=tuple(active),
+        completed_at=utc(completed) if completed else None,
+        reason=reason,
+    )
+
+
+def _findings(pages: Iterable[Mapping[str, Any]]) -> tuple[list[Finding], list[Finding]]:
+    """The findings that are open, and those that were closed or suppressed."""
+    active: list[Finding] = []
+    closed: list[Finding] = []
+    for page in pages:
+        active += [_basic(found) for found in page.get("findings") or []]
+        for found in page.get("enhancedFindings") or []:
+            (active if found.get("status", "ACTIVE") == "ACTIVE" else closed).append(_enhanced(found))
+    return active, closed
+
+
+def _counts(told: Mapping[str, Any], active: Sequence[Finding], closed: Sequence[Finding]) -> dict[str, int]:
+    """By severity, as often as found: what is listed, and what ECR counts beyond that. Whether ECR's counts contain
+    closed findings is not documented: listed ones are never counted twice."""
+    listed = Counter(finding.severity for finding in active)
+    known = listed + Counter(finding.severity for finding in closed)
+    reported: Counter[str] = Counter()
+    for severity, count in told.items():
+        if severity != "TOTAL":
+            reported[_severity(severity)] += int(count)
+    return dict(listed + (reported - known))
+
+
+def _severity(text: Any) -> str:
+    """Lower case; Inspector's UNTRIAGED is what ECR calls UNDEFINED. One that is not known counts as the worst."""
+    severity = str(text or "undefined").lower()
+    if severity == "untriaged":
+        return "undefined"
+    return severity if severity in _SEVERITIES else "critical"
+
+
+def _basic(found: Mapping[str, Any]) -> Finding:
+    """Basic scanning says neither whether there is a fix or an exploit, nor since when a vulnerability is known."""
+    attributes = {a.get("key"): a.get("value") for a in found.get("attributes") or []}
+    return Finding(str(found.get("name", "")), _severity(found.get("severity")), attributes.get("package_name"))
+
+
+def _enhanced(found: Mapping[str, Any]) -> Finding:
+    details = found.get("packageVulnerabilityDetails") or {}
+    packages = details.get("vulnerablePackages") or []
+    names = tuple(dict.fromkeys(str(package.get("name") or "?") for package in packages))
+    known = [utc(t) for t in (details.get("vendorCreatedAt"), found.get("firstObservedAt")) if t is not None]
+    return Finding(
+        id=str(details.get("vulnerabilityId") or found.get("title") or found.get("findingArn") or ""),
+        severity=_severity(found.get("severity")),
+        package=names[0] if names else None,
+        packages=names if len(names) > 1 else (),
+        fix={"YES": True, "PARTIAL": True, "NO": False}.get(str(found.get("fixAvailable"))),
+        exploit={"YES": True, "NO": False}.get(str(found.get("exploitAvailable"))),
+        since=min(known, default=None),
+    )
