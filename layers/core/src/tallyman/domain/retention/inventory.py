@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES, MANIFEST_TYPES, Manifest
+from tallyman.domain.images.verification import CONFIG_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadManifest
 
@@ -154,12 +155,36 @@ class Inventory:
                 self.layers[row] = ()
             else:
                 self.hold(row, ((blob.digest, blob.size) for blob in manifest.blobs))
-                if manifest.artifact_type and "config" not in manifest.artifact_type:
+                if manifest.artifact_type and manifest.artifact_type not in CONFIG_TYPES:
                     self.artifacts.add(row)
         except BadManifest:
             self.unread.pop(row, None)
             named = sorted({found.decode() for found in _DIGEST.findall(manifest.raw)} - {digest})
             self.children[row] = tuple(named)
+
+    def emptied(self) -> "Inventory":
+        """An inventory of the same repository with no image yet, which `recall` fills with what this one has read of
+        manifests. It shares the table of layers."""
+        new = Inventory(self.repository, self.name, self.environment)
+        new.layer_sizes, new._layer_ids, new.attestations = self.layer_sizes, self._layer_ids, self.attestations
+        return new
+
+    def recall(self, row: int, before: "Inventory") -> bool:
+        """Takes what `before` knows of the manifest of the row's image; whether it knows it. A digest never changes."""
+        digest = self.digests[row]
+        was = before.rows.get(digest)
+        if was is None or was in before.unread or before.layers[was] is None:
+            return False
+        self.unread.pop(row, None)
+        self.indexes[row] = before.indexes[was]
+        self.layers[row] = before.layers[was]
+        if was in before.children:
+            self.children[row] = before.children[was]
+        if was in before.subjects:
+            self.subjects[row] = before.subjects[was]
+        if was in before.artifacts:
+            self.artifacts.add(row)
+        return True
 
     def link(self, row: int, children: Iterable[str]) -> None:
         """Says that the row lists these images."""

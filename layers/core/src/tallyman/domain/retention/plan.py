@@ -18,6 +18,8 @@ from tallyman.domain.retention.rules import named_by_rules
 from tallyman.values import value
 
 KEEP, REMOVE = "keep", "remove"
+_DEEPEST = 64
+"""Levels of a family that are told apart in the order of removals."""
 
 # Why an image stays or goes; those from GOES on go.
 _FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _WHOLE, _REFUSED, _STORED = range(10)
@@ -268,24 +270,24 @@ def _keep_below(links: Links, codes: bytearray) -> None:
 
 
 def _in_order(inventory: Inventory, links: Links, removed: list[int]) -> list[int]:
-    """Indexes before what they list, however nested, then what refers to others; each group by digest."""
-    going = set(removed)
+    """Indexes before what they list and subjects before what refers to them, however nested: what is left of a family
+    by a run that ends in the middle is never an image without its signature. Each group by digest."""
+    below, indexes, digests = links.below, inventory.indexes, inventory.digests
     depth = dict.fromkeys(removed, 0)
-    waiting = [row for row in removed if row in inventory.children]
+    waiting = [row for row in removed if row in below]
     rounds = 0
-    while waiting and rounds <= len(going):
+    while waiting and rounds <= len(removed):
         rounds += 1
         lower = set()
         for row in waiting:
-            for child in inventory.children.get(row, ()):
-                at = inventory.rows.get(child)
-                if at in going and at != row and depth[at] <= depth[row] and depth[row] < 64:
-                    depth[at] = depth[row] + 1
-                    if at in inventory.children:
+            under = depth[row] + 1
+            for at in below[row]:
+                if (known := depth.get(at)) is not None and known < under <= _DEEPEST:
+                    depth[at] = under
+                    if at in below:
                         lower.add(at)
         waiting = list(lower)
-    indexes = inventory.indexes
-    return sorted(removed, key=lambda row: (depth[row], not indexes[row], inventory.digests[row]))
+    return sorted(removed, key=lambda row: (depth[row], not indexes[row], digests[row]))
 
 
 def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:

@@ -8,7 +8,7 @@ from tallyman.domain.events.hints import RetentionHint
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.errors import NotFound
+from tallyman.errors import NotFound, OutOfTime
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.reactions import Outcome, OutcomeKind
@@ -17,7 +17,7 @@ from tallyman.ports.registries import ImageRemover, RegistryView
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.marks import Marks
-from tallyman.services.retention.plan_retention import planned
+from tallyman.services.retention.plan_retention import Look
 from tallyman.services.retention.remove_images import RemoveImages
 from tallyman.services.retention.runs import Run, Runs
 from tallyman.services.shared.lease import Leases
@@ -25,8 +25,9 @@ from tallyman.state.items import Entry
 from tallyman.state.marks import Mark
 from tallyman.values import value
 
-BATCH = 20
-"""Images whose leases are held at once, and that go in one call (ECR takes up to 100)."""
+BATCH, MOST = 20, 100
+"""Images whose leases are held at once, and that go in one call: few, as the last look is then a moment ago; more in a
+repository of over 20,000 images, which each look lists in pages of 1,000. ECR takes 100."""
 _RESERVE = 30.0
 MAX_ROUNDS = 100
 """Runs that one hint may take: a day and more of work. Lambda's own limit of rounds is off for this function, so that
@@ -68,13 +69,13 @@ class ApplyRetention:
         if not retention.enforce:
             return self._end(repository, request, "a plan only: the policy does not enforce retention here")
         try:
-            plan, _ = planned(self.needs, self.inventories, repository, left)
+            look = Look.first(self.needs, self.inventories, repository, left)
         except NotFound:
             return self._end(repository, request, "nothing to do: there is no such repository")
-        run = Run(repository, request, plan, hint.round)
-        if plan.refused:
+        run = Run(repository, request, look.plan, hint.round)
+        if look.plan.refused:
             return Outcome(OutcomeKind.REFUSED, self.runs.refuse(run))
-        return Outcome.handled(self._carry_out(run, left))
+        return Outcome.handled(self._carry_out(run, look, left))
 
     def _end(self, repository: Repository, request: str | None, text: str) -> Outcome:
         return Outcome.handled(self.runs.end(repository, request, text))
@@ -100,23 +101,30 @@ class ApplyRetention:
                     sent += 1
         return f"{sent} repositories to look at"
 
-    def _carry_out(self, run: Run, left: Deadline) -> str:
+    def _carry_out(self, run: Run, look: Look, left: Deadline) -> str:
         plan, now = run.plan, whole_millis(self.clock())
         digests = [plan.inventory.digest(row) for row in plan.removed]
         marks = self.marks
         there = marks.follow(run, now)
+        run.marks = {digest: entry.value for digest, entry in there.items() if digest in plan.inventory.rows}
         due: list[tuple[Digest, Entry[Mark]]] = []
         for digest in digests:
             known = there.get(digest)
             marked = known if known is not None else marks.mark(run, digest, now)
+            if marked is not None:
+                run.marks[digest] = marked.value
             if marked is not None and marked.value.marked_at + plan.retention.grace <= now:
                 due.append((digest, marked))
         run.counts["waiting"] = len(digests) - len(due)
-        removal = RemoveImages(self.inventories, self.needs, self.remover, self.archive, marks, self.leases, self.clock)
-        for start in range(0, len(due), BATCH):
+        source, batch = self.inventories.source, min(MOST, max(BATCH, len(plan.inventory) // 1000))
+        removal = RemoveImages(self.policy, source, self.remover, self.archive, marks, self.leases, self.clock)
+        for start in range(0, len(due), batch):
             if left() <= _RESERVE:
                 return self._go_on(run)
-            removal.remove(run, due[start : start + BATCH])
+            try:
+                look = removal.remove(run, look, due[start : start + batch], left)
+            except OutOfTime:
+                return self._go_on(run)
         outcome = (
             f"{len(run.removed)} {plan.retention.action}d, {run.counts['marked']} marked, {len(run.failed)} failed"
         )

@@ -1,6 +1,6 @@
 """What a retention plan goes by besides the registry: who uses what; what is released, waits, is frozen, elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from tallyman.domain.gates import FAILED
@@ -9,7 +9,7 @@ from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Known, Reading
-from tallyman.domain.retention.known import Release, wanted_tags
+from tallyman.domain.retention.known import wanted_tags
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.clocks import Clock
@@ -17,9 +17,9 @@ from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, Replication
 from tallyman.ports.running import UsageReadings
 from tallyman.services.deciding.freezes import in_force
-from tallyman.services.releases.pointer import releases
+from tallyman.services.retention.release_log import ReleaseLog, releases_needed
 from tallyman.state import marks, pending, tags
-from tallyman.state.marks import MARKS
+from tallyman.state.marks import MARKS, Mark
 from tallyman.state.pending import PENDING
 from tallyman.state.tags import TAGS
 from tallyman.values import value
@@ -43,53 +43,76 @@ class Needs:
             reading for registry in self.policy.registries() for reading in self.usage.readings(registry, self.clock())
         ]
 
-    def known(self, inventory: Inventory, readings: Sequence[Reading]) -> Known:
-        """What ledger and state tell of the repository. Cost: two Queries for each environment, one for the tags, two
-        or more for each tag that something was started from; a DescribeRegistry, and a listing of each region that
-        `deleteReplication` reaches. Consistent but for the history of tags."""
-        repository, name = inventory.repository, inventory.name
-        found: dict[Digest, list[Release]] = {}
+    def known(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> Known:
+        """What ledger and state tell of the repository now; `log` is brought up to date.
+
+        What waits is read before what is released: an image that is promoted meanwhile is seen in one of the two. Cost:
+        for each environment a Query for what waits, a GetItem and a Query for releases, and one for freezes; a
+        DescribeRegistry, and a listing of each region that `deleteReplication` reaches.
+        """
         waiting: dict[Digest, str] = {}
         for environment in self.policy.environments:
-            until: datetime | None = None
-            for fact in releases(self.ledger, environment, name):
-                if fact.digest is not None:
-                    found.setdefault(fact.digest, []).append(Release(environment, fact.at, until))
-                until = fact.at
-            for waits in PENDING.list(self.state, pending.partition(environment), pending.prefix(name)):
+            for waits in PENDING.list(self.state, pending.partition(environment), pending.prefix(inventory.name)):
                 if waits.value.verdict != FAILED:
                     waiting[waits.value.digest] = f"waits to get into {environment}"
-        moved: dict[Digest, datetime] = {}
-        for entry in TAGS.list(self.state, tags.partition(repository)):
-            if digest := entry.value.digest:
-                moved[digest] = max(entry.value.at, moved.get(digest, entry.value.at))
         return Known(
             moved=moved,
-            releases={digest: tuple(every) for digest, every in found.items()},
+            releases=log.read(self.ledger, self.state, tuple(self.policy.environments), self.clock()),
             waiting=waiting,
             elsewhere=self._elsewhere(inventory),
             frozen=self._frozen(inventory),
-            started={
-                (tag, since): self._digest_then(repository, tag, since)
-                for tag, since in wanted_tags(readings, repository.name, repository.registry)
-            },
         )
 
-    def begun(self, inventory: Inventory) -> frozenset[Digest]:
-        """Images that were marked to go with others, all of which retention has removed since: a run ended in the
-        middle of a family. One Query for the marks, and one for each holder that is gone while its mark is too."""
-        marked = {Digest(e.sk): e.value for e in MARKS.list(self.state, marks.partition(inventory.repository))}
-        removed: dict[Digest, bool] = {}
+    def log(self, inventory: Inventory) -> ReleaseLog:
+        """A log of the releases that the repository's retention needs, nothing of it read yet."""
+        return ReleaseLog(inventory.name, releases_needed(self.policy.repository(inventory.name).retention))
+
+    def started(self, inventory: Inventory, readings: Sequence[Reading]) -> dict[tuple[str, datetime], Digest | None]:
+        """What tags pointed to when somebody began to use them: two Queries or more for each; from an index that may
+        lag some milliseconds."""
+        repository = inventory.repository
+        return {
+            (tag, since): self._digest_then(repository, tag, since)
+            for tag, since in wanted_tags(readings, repository.name, repository.registry)
+        }
+
+    def moved(self, inventory: Inventory, rows: Iterable[int] | None = None) -> dict[Digest, datetime]:
+        """When a tag was last set to an image: of all, by one Query; of these rows, by a read for a hundred tags."""
+        repository = inventory.repository
+        if rows is None:
+            found_tags = [entry.value for entry in TAGS.list(self.state, tags.partition(repository))]
+        else:
+            keys = [tags.key(repository, tag) for row in rows for tag in inventory.tags[row]]
+            found_tags = list(TAGS.get_many(self.state, keys).values())
+        found: dict[Digest, datetime] = {}
+        for tag in found_tags:
+            if tag.digest:
+                found[tag.digest] = max(tag.at, found.get(tag.digest, tag.at))
+        return found
+
+    def marks(self, inventory: Inventory) -> dict[Digest, Mark]:
+        """The marks of the repository: one Query."""
+        entries = MARKS.list(self.state, marks.partition(inventory.repository))
+        return {Digest(entry.sk): entry.value for entry in entries}
+
+    def begun(
+        self, inventory: Inventory, marked: Mapping[Digest, Mark], removed: dict[Digest, bool]
+    ) -> frozenset[Digest]:
+        """Images that were marked to go with others, all of which retention has removed since: in this run, or in one
+        that ended in the middle of a family.
+
+        `removed`: of images that are gone, whether retention removed them; what is not known yet is added: one Query
+        for each holder that is gone while its mark is too.
+        """
         for digest, mark in marked.items():
-            if digest not in inventory.rows:  # by us, where its proof was written: the fact is yet to be
-                removed[digest] = mark.proof is not None
-        found, asked = set(), set()
+            if digest not in inventory.rows and mark.proof is not None:  # by us: its fact is yet to be written
+                removed[digest] = True
+        found = set()
         for digest, mark in marked.items():
             holders = mark.holders
             if holders and digest in inventory.rows and not any(holder in inventory.rows for holder in holders):
                 for holder in holders:
-                    if holder not in asked and not removed.get(holder):
-                        asked.add(holder)
+                    if holder not in removed:
                         removed[holder] = self._was_removed(inventory.repository, holder)
                 if all(removed[holder] for holder in holders):
                     found.add(digest)

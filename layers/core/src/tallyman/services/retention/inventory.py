@@ -13,7 +13,7 @@ from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
 from tallyman.values import value
 
-_BATCH = 100
+_BATCH, _PAGE = 100, 1000
 
 
 @value
@@ -31,10 +31,22 @@ class TakeInventory:
         """
         found = self.policy.environments_of(repository.registry, repository.name)
         environment, name = (found[0][0].name, found[0][1]) if found else (None, repository.name)
-        inventory = Inventory(repository, name, environment)
+        return self._filled(Inventory(repository, name, environment), None, left)
+
+    def again(self, before: Inventory, left: Deadline = lambda: float("inf")) -> Inventory:
+        """The same repository now. A call for each thousand images; manifests are read of those only that `before` does
+        not know. Raises as `of`."""
+        return self._filled(before.emptied(), before, left)
+
+    def _filled(self, inventory: Inventory, before: Inventory | None, left: Deadline) -> Inventory:
+        repository = inventory.repository
         batch: list[Digest] = []
-        for detail in self.source.images(repository):
-            inventory.add(detail)
+        for number, detail in enumerate(self.source.images(repository)):
+            if number and number % _PAGE == 0:
+                enough_time(left, f"the inventory of {repository}")
+            row = inventory.add(detail)
+            if before is not None and inventory.recall(row, before):
+                continue
             if detail.archived:
                 self._from_archive(inventory, detail.digest)
                 continue

@@ -1,43 +1,100 @@
-"""The plan of a repository, from what is so now; and again for a few of its images, right before these are removed."""
+"""The plan of a repository from what is so now; and again, all of it, right before each removal."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.retention import Plan, Reading, plan_retention
-from tallyman.domain.retention.inventory import NEVER, millis
+from tallyman.domain.retention import Inventory, Plan, Reading, plan_retention
 from tallyman.ports.clocks import Deadline
 from tallyman.services.retention.inputs import Needs
 from tallyman.services.retention.inventory import TakeInventory
+from tallyman.services.retention.release_log import ReleaseLog
+from tallyman.state.marks import Mark
 
 
 def planned(
     needs: Needs, inventories: TakeInventory, repository: Repository, left: Deadline
 ) -> tuple[Plan, list[Reading]]:
     """The plan of the repository as of now, and the readings of usage that it goes by. Writes nothing."""
-    inventory = inventories.of(repository, left)
+    look = Look.first(needs, inventories, repository, left)
+    return look.plan, look.readings
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at a repository and at everybody who could need its images: the plan, and what the next look goes on
+    from. The registry is read first, usage last.
+
+    `removed`: of images that are gone, whether retention removed them.
+    """
+
+    needs: Needs
+    inventories: TakeInventory
+    plan: Plan
+    readings: list[Reading]
+    log: ReleaseLog
+    moved: dict[Digest, datetime]
+    removed: dict[Digest, bool] = field(default_factory=dict)
+
+    @classmethod
+    def first(cls, needs: Needs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
+        """Reads everything. Raises NotFound, OutOfTime. Writes nothing."""
+        inventory = inventories.of(repository, left)
+        removed: dict[Digest, bool] = {}
+        log, moved = needs.log(inventory), needs.moved(inventory)
+        begun = needs.begun(inventory, needs.marks(inventory), removed)
+        plan, readings = _plan(needs, inventory, log, moved, begun)
+        return cls(needs, inventories, plan, readings, log, moved, removed)
+
+    def again(
+        self,
+        digests: Sequence[Digest],
+        marks: Mapping[Digest, Mark],
+        removed: Iterable[Digest],
+        left: Deadline,
+    ) -> "Look":
+        """The next look, for the removal of these images. `marks`: of the repository; `removed`: by this run.
+
+        The repository is listed anew and the plan made anew of all of it; only what never changes (what a digest's
+        manifest says) and what can't matter to these images is kept. Raises as `first`. Writes nothing.
+        """
+        before = self.plan.inventory
+        inventory = self.inventories.again(before, left)
+        self.removed.update(dict.fromkeys(removed, True))
+        for digest in [digest for digest in self.removed if digest in inventory.rows]:
+            del self.removed[digest]  # it was pushed again
+        moved = {**self.moved, **self.needs.moved(inventory, _near(inventory, before, digests))}
+        begun = self.needs.begun(inventory, marks, self.removed)
+        plan, readings = _plan(self.needs, inventory, self.log, moved, begun)
+        return replace(self, plan=plan, readings=readings, moved=moved)
+
+
+def _plan(
+    needs: Needs,
+    inventory: Inventory,
+    log: ReleaseLog,
+    moved: dict[Digest, datetime],
+    begun: frozenset[Digest],
+) -> tuple[Plan, list[Reading]]:
+    known = replace(needs.known(inventory, log, moved), begun=begun)
     readings = needs.readings()
-    known = replace(needs.known(inventory, readings), begun=needs.begun(inventory))
+    known = replace(known, started=needs.started(inventory, readings))
     return plan_retention(needs.policy, inventory, readings, known, needs.clock()), readings
 
 
-def planned_again(
-    needs: Needs, inventories: TakeInventory, plan: Plan, digests: Sequence[Digest]
-) -> tuple[Plan, list[Reading], list[Digest]]:
-    """The same inventory, with what these images are now (it is changed); then everybody who could need one is asked
-    anew. With the readings, and those of the images that are gone. Writes nothing."""
-    inventory = plan.inventory
-    there = {detail.digest: detail for detail in inventories.source.describe(inventory.repository, digests)}
-    gone = []
-    for digest in digests:
-        row, detail = inventory.rows[digest], there.get(digest)
-        if detail is None:
-            gone.append(digest)
-            continue
-        inventory.tags[row] = tuple(sorted(detail.tags))
-        inventory.pulled[row] = millis(detail.pulled_at) if detail.pulled_at else NEVER
-        inventory.pushed[row] = millis(detail.pushed_at)
-        inventory.archived[row] = detail.archived
-    readings = needs.readings()
-    known = replace(needs.known(inventory, readings), begun=plan.begun)
-    return plan_retention(needs.policy, inventory, readings, known, needs.clock()), readings, gone
+def _near(inventory: Inventory, before: Inventory, digests: Iterable[Digest]) -> set[int]:
+    """The rows whose tags matter to these images: their own, of what they hang on, and those whose tags changed."""
+    links = inventory.links()
+    waiting = [row for digest in digests if (row := inventory.rows.get(digest)) is not None]
+    near = set(waiting)
+    while waiting:
+        for holder in links.holders(waiting.pop()):
+            if holder not in near:
+                near.add(holder)
+                waiting.append(holder)
+    for row, digest in enumerate(inventory.digests):
+        was = before.rows.get(digest)
+        if was is None or before.tags[was] != inventory.tags[row]:
+            near.add(row)
+    return near

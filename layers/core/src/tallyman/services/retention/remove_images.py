@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from tallyman.domain.names import Digest
-from tallyman.domain.policy import Removal
+from tallyman.domain.policy import Policy, Removal
 from tallyman.domain.retention import Plan, Reading
 from tallyman.domain.retention.proof import FOLDER, proof
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadInput, LeaseHeld, Refused, RevisionConflict
-from tallyman.ports.clocks import Clock
+from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Archive
-from tallyman.ports.registries import ImageRemover
-from tallyman.services.retention.inputs import Needs
-from tallyman.services.retention.inventory import TakeInventory
+from tallyman.ports.registries import ImageRemover, ImageSource
 from tallyman.services.retention.marks import Marks
-from tallyman.services.retention.plan_retention import planned_again
+from tallyman.services.retention.plan_retention import Look
 from tallyman.services.retention.runs import Run
 from tallyman.services.shared.lease import Leases
 from tallyman.state import leases
@@ -32,21 +30,24 @@ from tallyman.values import value
 class RemoveImages:
     """Removes, or puts into ECR's archive, as the policy says."""
 
-    inventories: TakeInventory
-    needs: Needs
+    policy: Policy
+    source: ImageSource
     remover: ImageRemover
     archive: Archive
     marks: Marks
     leases: Leases
     clock: Clock
 
-    def remove(self, run: Run, due: Sequence[tuple[Digest, Entry[Mark]]]) -> None:
-        """Looks again under the leases of a few images, usage last, and removes those that still are to go.
+    def remove(
+        self, run: Run, look: Look, due: Sequence[tuple[Digest, Entry[Mark]]], left: Deadline = lambda: float("inf")
+    ) -> Look:
+        """Looks again under the leases of a few images, usage last, and removes those that still are to go. The look.
 
         What came of each is in the run: removed, failed or unmarked. Cost beside the look: a read of the manifests, an
-        object or two, and a write before the removal and two after it for each image.
+        object or two, and a write before the removal and two after it for each image. Raises OutOfTime before
+        anything is done.
         """
-        policy, inventory = self.needs.policy, run.plan.inventory
+        policy, inventory = self.policy, run.plan.inventory
         environments = dict.fromkeys(
             [p.target for p in policy.repository(inventory.name).promotions]
             + ([inventory.environment] if inventory.environment else [])
@@ -62,19 +63,22 @@ class RemoveImages:
                     run.failed[digest] = str(error)
                     continue
                 free.append((digest, item))
-            plan, readings, gone = planned_again(self.needs, self.inventories, run.plan, [d for d, _ in free])
+            look = look.again([d for d, _ in free], run.marks, run.removed, left)
+            plan = look.plan
+            gone = [digest for digest, _ in free if digest not in plan.inventory.rows]
             run.failed.update(dict.fromkeys(gone, "it is gone already"))
             if plan.refused:
                 run.failed.update(dict.fromkeys((digest for digest, _ in free), plan.refused[0]))
-                return
+                return look
             for digest, item in free:
                 if digest not in run.failed and not plan.goes(digest):  # something needs it since the plan
                     reason = plan.image(plan.inventory.rows[digest]).reason
                     self.marks.drop(run, item, reason, whole_millis(self.clock()))
-            proven = self._prove(run, plan, readings, [pair for pair in free if plan.goes(pair[0])])
+            proven = self._prove(run, plan, look.readings, [pair for pair in free if plan.goes(pair[0])])
             for check in checks:
                 check()
             self._send(run, plan, proven)
+        return look
 
     def _prove(
         self, run: Run, plan: Plan, readings: Sequence[Reading], going: Sequence[tuple[Digest, Entry[Mark]]]
@@ -84,7 +88,7 @@ class RemoveImages:
         wanted = sorted((d for d, _ in going if d not in run.failed), key=lambda d: order[d])
         items = dict(going)
         readable = [d for d in wanted if not plan.inventory.archived[plan.inventory.rows[d]]]
-        manifests = self.inventories.source.manifests(run.repository, readable) if readable else {}
+        manifests = self.source.manifests(run.repository, readable) if readable else {}
         proven = []
         for digest in wanted:
             manifest, item = manifests.get(digest), items[digest]

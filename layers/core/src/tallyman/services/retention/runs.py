@@ -10,6 +10,7 @@ from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
+from tallyman.state.marks import Mark
 from tallyman.state.retention import RUNS, RetentionRun, run_key
 from tallyman.values import value
 
@@ -18,7 +19,8 @@ _TRIES = 4
 
 @dataclass(slots=True)
 class Run:
-    """One run over one repository. `counts`: marked, unmarked, waiting; `failed`: why an image did not go."""
+    """One run over one repository. `counts`: marked, unmarked, waiting; `failed`: why an image did not go; `marks`: of
+    the repository, by digest."""
 
     repository: Repository
     request: Any
@@ -27,6 +29,7 @@ class Run:
     counts: Counter[str] = field(default_factory=Counter)
     failed: dict[Digest, str] = field(default_factory=dict)
     removed: list[Digest] = field(default_factory=list)
+    marks: dict[Digest, Mark] = field(default_factory=dict)
 
 
 @value

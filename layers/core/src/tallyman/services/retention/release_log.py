@@ -1,0 +1,72 @@
+"""Which images environments run and ran, as far back as a retention asks, read on from where the last look ended."""
+
+from datetime import datetime, timedelta
+
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import CountedFrom, KeepNewerThan, Retention
+from tallyman.domain.retention.known import Release
+from tallyman.ports.records import Ledger, State
+from tallyman.services.releases.pointer import releases
+from tallyman.state.releases import RELEASES, key
+
+_OVERLAP = timedelta(hours=1)
+"""A release is written down when it is announced, which may be after a later one: so much is read again."""
+
+Entry = tuple[datetime, str, Digest]
+"""When a release came into force, its id, its digest."""
+
+
+def releases_needed(retention: Retention) -> timedelta:
+    """How long after its end a release matters: to roll back, or to a rule that counts from releases."""
+    ages = [
+        rule.age
+        for rule in retention.keep or ()
+        if isinstance(rule, KeepNewerThan) and rule.counted_from is CountedFrom.RELEASE
+    ]
+    return max(retention.roll_back, *ages) if ages else retention.roll_back
+
+
+class ReleaseLog:
+    """The releases of one repository in every environment: those in force, and those that ended within `needed`.
+
+    The first `read` costs a Query a MiB of the entries since then, each further one those of the last hour; both a
+    GetItem for each environment.
+    """
+
+    def __init__(self, name: str, needed: timedelta) -> None:
+        self._name, self._needed = name, needed
+        self._entries: dict[str, list[Entry]] = {}  # by environment, the newest first
+
+    def read(
+        self, ledger: Ledger, state: State, environments: tuple[str, ...], now: datetime
+    ) -> dict[Digest, tuple[Release, ...]]:
+        """The releases by digest. The pointer of the state table counts before its fact is written: whoever moved a
+        release may have died before it was announced."""
+        found: dict[Digest, list[Release]] = {}
+        for environment in environments:
+            known = self._entries.get(environment, [])
+            entries = self._entries[environment] = self._newer(ledger, environment, known, now)
+            pointer = RELEASES.get(state, key(environment, self._name))
+            if pointer is not None and (not entries or pointer.digest != entries[0][2]):
+                entries = [(pointer.at, pointer.id, pointer.digest), *entries]
+            until: datetime | None = None
+            for at, _, digest in entries:
+                found.setdefault(digest, []).append(Release(environment, at, until))
+                until = at
+        return {digest: tuple(each) for digest, each in found.items()}
+
+    def _newer(self, ledger: Ledger, environment: str, known: list[Entry], now: datetime) -> list[Entry]:
+        """The entries, with those that were written since."""
+        stop = known[0][0] - _OVERLAP if known else None
+        fresh: dict[str, Entry] = {}
+        until: datetime | None = None
+        for fact in releases(ledger, environment, self._name):
+            if stop is not None and fact.at < stop:
+                break
+            if until is not None and now - until >= self._needed:
+                break  # it ended too long ago, and all before it
+            if fact.digest is not None:
+                fresh[fact.id] = (fact.at, fact.id, fact.digest)
+            until = fact.at
+        merged = {**{entry[1]: entry for entry in known}, **fresh}
+        return sorted(merged.values(), reverse=True)

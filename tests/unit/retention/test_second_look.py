@@ -1,0 +1,211 @@
+"""The look right before a removal: everything is read anew, whatever happened since the plan; and its cost."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.retention import ENFORCED, Retaining
+from support.images.builders import DEV, image, index, signature
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest
+from tallyman.domain.usage import Use
+from tallyman.state import pending, releases
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.releases import RELEASES, ReleaseState
+
+
+def task(digest: Digest) -> Use:
+    return Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest)
+
+
+def before_the_second_look(world: Retaining, happens: Callable[[], None]) -> None:
+    """Lets something happen when the plan is made and nothing is removed yet."""
+
+    def asked() -> None:
+        if world.usage.times == 1:
+            happens()
+
+    world.usage.asked = asked
+
+
+def removes(world: Retaining, digests: list[Digest]) -> None:
+    """A person removes these."""
+    for digest in digests:
+        world.registries.delete(DEV, digest)
+
+
+@pytest.mark.parametrize("rule", ["keep: [{newest: 2, of: semver}]", "keep: [{tag: nothing}], at_least: 2"])
+def test_who_removes_the_newest_meanwhile_leaves_the_next_newest_in_their_place(rule: str) -> None:
+    world = Retaining(f"{{{rule}, grace: 0s, at_most: 100%, enforce: true}}")
+    first, second, *newest = world.versions(4)
+    before_the_second_look(world, lambda: removes(world, newest))
+    world.run()
+    assert world.there() == {first, second}
+    assert {f.digest for f in world.facts(Kind.UNMARKED)} == {first, second}
+
+
+def test_an_image_that_is_pushed_again_and_runs_keeps_its_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
+    world = Retaining()
+    old = image("old")
+    world.push("v1.0.0", old)
+    signed = world.push(None, signature(old))
+    world.push("v2.0.0")
+    world.push("v2.1.0")
+    world.clock.advance(days=1)
+    remove = world.remover.remove
+
+    def remove_and_push_again(*given: Any) -> Any:
+        failed = remove(*given)
+        if old.digest not in world.there():
+            world.registries.push(DEV, old, "v1.0.1")
+            world.usage.uses.append(task(old.digest))
+        return failed
+
+    monkeypatch.setattr(world.remover, "remove", remove_and_push_again)
+    world.run()
+    assert {old.digest, signed} <= world.there()
+
+
+def test_an_image_that_an_index_lists_meanwhile_stays() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+    built = index(image("v1.0.0"))
+    assert old in built.manifests
+    before_the_second_look(world, lambda: world.registries.push(DEV, built, "v9.0.0") and None)
+    world.run()
+    assert old in world.there()
+
+
+def test_a_tag_that_is_set_meanwhile_keeps_the_image() -> None:
+    world = Retaining(ENFORCED.replace("keep: [", "keep: [{tag: stable}, "))
+    old, *_ = world.versions(3)
+    before_the_second_look(world, lambda: world.registries.push(DEV, image("v1.0.0"), "stable") and None)
+    world.run()
+    assert old in world.there()
+
+
+def test_what_is_pushed_meanwhile_counts_for_at_most_with_what_is_there_then() -> None:
+    world = Retaining(ENFORCED.replace("at_most: 100%", "at_most: 50%"))
+    _, old, *rest = world.versions(4)
+    before_the_second_look(world, lambda: removes(world, rest))
+    world.run()
+    assert old in world.there()  # what was the newest was removed by somebody
+
+
+def points(world: Retaining, digest: Digest, announced: bool) -> None:
+    """Moves prod's release."""
+    release = ReleaseState("a" * 32, digest, ("v1.0.0",), world.policy.digest, world.clock(), None, announced)
+    entry = RELEASES.read(world.state, releases.key("prod", DEV.name))
+    world.state.put(entry.write(release))
+
+
+def test_a_release_counts_before_it_is_announced() -> None:
+    """The worker died after it moved the release; what waited is no more."""
+    world = Retaining()
+    old, *_ = world.versions(3)
+    points(world, old, announced=False)
+    world.run()
+    assert old in world.there()
+    (image,) = [i for i in world.plan().images() if i.digest == old]
+    assert image.reason.startswith("released: prod runs it since")
+
+
+def test_an_image_that_is_promoted_between_two_reads_is_seen_in_one_of_them() -> None:
+    world = Retaining()
+    old, *_ = world.versions(3)
+    waits = Pending(old, DEV.name, "dev", "prod", ("v1",), "waiting", None, None, world.clock(), None, None, True)
+    key = pending.key("prod", DEV.name, old, "dev")
+    world.state.put(PENDING.read(world.state, key).write(waits))
+    read: list[str] = []
+
+    def promotes(what: str) -> None:
+        """Right after the first of the two reads the promotion ends."""
+        read.append(what)
+        if len(read) == 1:
+            world.state.put(PENDING.read(world.state, key).remove(world.clock()))
+            points(world, old, announced=True)
+            world.ledger.append(released(old, world.clock(), 0))
+
+    listed, entries = world.state.list, world.ledger.of_environment
+
+    def lists(pk: str, prefix: str = "") -> Iterator[Any]:
+        found = list(listed(pk, prefix))
+        if pk == key[0]:
+            promotes("waiting")
+        return iter(found)
+
+    def tells(environment: str, repository: str | None = None) -> Iterator[Fact]:
+        found = list(entries(environment, repository))
+        if environment == "prod":
+            promotes("released")
+        return iter(found)
+
+    world.state.list = lists  # type: ignore[method-assign]
+    world.ledger.of_environment = tells  # type: ignore[method-assign]
+    assert not world.plan().goes(old)
+    assert read == ["waiting", "released"]
+
+
+def released(digest: Digest, at: Any, number: int) -> Fact:
+    detail = {"repository": DEV.name, "tags": ["v1.0.0"], "previous": None}
+    return Fact(Kind.RELEASED, fact_id("r", number), at, at, Via.RECONCILED, digest, None, None, "prod", detail=detail)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_the_releases_of_all_time_are_read_once_or_not_at_all(old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts read of releases: a run of one batch and a run of ten, after one release and after 500."""
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
+
+    def run(releases: int, removals: int) -> int:
+        world = Retaining()
+        *_, running = world.versions(removals + 2)
+        since = world.clock() - timedelta(days=400 if old else 20)
+        for number in range(releases):
+            world.ledger.append(released(running, since + timedelta(minutes=number * 5), number))
+        entries, read = world.ledger.of_environment, [0]
+
+        def counted(environment: str, repository: str | None = None) -> Iterator[Fact]:
+            for fact in entries(environment, repository):
+                read[0] += 1
+                yield fact
+
+        world.ledger.of_environment = counted  # type: ignore[method-assign]
+        assert world.run().startswith(f"{removals} removed")
+        return read[0]
+
+    assert run(500, 1) - run(1, 1) <= (4 if old else 530)
+    assert run(500, 10) - run(500, 1) <= 10 * 14  # those of the last hour, for a release told late
+
+
+def test_a_release_that_ended_within_the_time_for_roll_backs_is_kept_whatever_came_after() -> None:
+    world = Retaining()
+    first, second, *_ = world.versions(4)
+    start = world.clock() - timedelta(days=300)
+    running = world.push("v3.0.0")
+    world.push("v3.1.0")
+    world.clock.advance(days=1)
+    for number, (digest, at) in enumerate(
+        [(first, start), (second, start + timedelta(days=1)), (running, world.clock() - timedelta(days=29))]
+    ):
+        world.ledger.append(released(digest, at, number))
+    world.run()
+    assert second in world.there()  # ran for 270 days, until 29 days ago
+    assert first not in world.there()
+
+
+def test_a_look_again_reads_no_manifest_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyman.services.retention.apply_retention.BATCH", 1)
+    world = Retaining()
+    world.versions(8)
+    manifests, asked = world.registries.manifests, [0]
+
+    def counted(repository: Any, references: Any) -> Any:
+        asked[0] += len(references)
+        return manifests(repository, references)
+
+    monkeypatch.setattr(world.registries, "manifests", counted)
+    assert world.run().startswith("6 removed")
+    assert asked[0] == 8 + 6  # each for the plan, and what goes for its proof
