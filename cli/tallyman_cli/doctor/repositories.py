@@ -44,7 +44,11 @@ class Repositories:
             if of_builds(place.name, names):
                 fine = "what builds keep, outside all rules"
             else:
-                problems = [*self._settings(found), *problems, *self._clean_up(place)]
+                settings, clean_up = self._settings(found), self._clean_up(place)
+                if settings:
+                    problems = [*settings, *problems, *clean_up]
+                else:  # as Tallyman creates it: that is well by our own check
+                    fine = "; ".join([fine, *clean_up])
             if problems:
                 yield Finding(TITLE, WARN, f"{place}: {'; '.join(problems)}", _MEND)
             else:
@@ -57,8 +61,12 @@ class Repositories:
         for environment, canonical in environments:
             wanted = settings_of(stack.policy.repository(canonical).create, place)
             for d in differences(wanted, found):
+                if d["setting"] == "mutable_tags" and not found.immutable:
+                    continue  # every tag can be moved, which is said already
                 problems.append(f"{d['setting']} is {d['found']}, {environment.name} wants {d['wanted']}")
         told = " ".join(problems)
+        if environments and not problems:
+            return problems  # as the policy says, whatever that is
         if not found.scan_on_push and "scan_on_push" not in told:
             problems.append("images are not scanned on push")
         if not found.immutable and "immutable" not in told:
@@ -70,8 +78,13 @@ class Repositories:
         return ["its policy lets everybody in"] if document is not None and open_to_all(document) else []
 
     def _clean_up(self, place: Repository) -> list[str]:
+        """Whether anything ever removes images: the policy's retention, or a lifecycle policy of the repository."""
+        policy = self.site.stack.policy
+        for _, canonical in policy.environments_of(place.registry, place.name):
+            if (retention := policy.repository(canonical).retention).removes and retention.enforce:
+                return []
         there = self.site.stack.lifecycle(place) is not None
-        return [] if there else ["no lifecycle policy cleans up what retention does not know"]
+        return [] if there else ["neither `retention` nor a lifecycle policy removes old images (no lifecycle policy)"]
 
 
 def open_to_all(document: str) -> bool:

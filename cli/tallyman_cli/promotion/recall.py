@@ -60,13 +60,16 @@ def _roll_back(
     for each in releases:
         environment, name = each["environment"], each["repository"]
         digest: Digest | None = None
+        tags: list[str] = []
         try:
             digest = release.target_of(opened, environment, name)
+            tags = release.tags_of(opened, environment, name, digest)
             asked = release.ask(opened, environment, name, digest, f"recalled: {because}", timeout=timeout)
             trouble = asked.trouble
         except TallymanError as error:
             trouble = str(error)
-        done.append({"environment": environment, "repository": name, "digest": digest, "refused": trouble})
+        back = {"environment": environment, "repository": name, "digest": digest, "tags": tags, "refused": trouble}
+        done.append(back)
     return done
 
 
@@ -80,5 +83,10 @@ def _tell(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     for where, why in found["unread"].items():
         output.trouble(f"{where} could not be asked what runs there: {why}")
     for each in back:
-        now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {each['digest']} again"
+        now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {named(each)} again"
         output.line(f"{each['environment']}/{each['repository']} {now}")
+
+
+def named(each: dict[str, Any]) -> str:
+    """An image as its tags and its digest."""
+    return f"{', '.join(each['tags'])} ({output.digest(each['digest'])})" if each["tags"] else str(each["digest"])

@@ -182,6 +182,12 @@ def target_of(opened: context.Stack, environment: str, name: str, to: str | None
     raise NotFound(what if to else f"{environment}: {what}, as far as is known")
 
 
+def tags_of(opened: context.Stack, environment: str, name: str, digest: Digest) -> list[str]:
+    """The tags by which the digest was last released there; none where it never was."""
+    newest = (fact for fact in releases(opened.ledger, environment, name) if fact.digest == digest)
+    return next((list(fact.detail["tags"]) for fact in newest), [])
+
+
 def ask(
     opened: context.Stack,
     environment: str,

@@ -6,6 +6,7 @@ import typer
 
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Repository
+from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.shared import context, naming, options, output, rows
 
 
@@ -29,12 +30,14 @@ def history(
 ) -> None:
     """Show what happened, newest first: who pushed what, which tag moved, what was removed.
 
-    With --at, what had happened until that moment: its first row says what a tag pointed to then.
+    With --at, what had happened until that moment: its first row says what a tag pointed to then. Exit status: 0
+    shown, also where nothing is recorded yet, 1 there is no such repository.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
     found: list[Row] = []
-    for named in naming.repositories(opened, image):
+    asked = naming.repositories(opened, image)
+    for named in asked:
         for place in named.repositories:
             if named.digest is not None:
                 found += rows.of_digest(opened.ledger, place, named.digest, moment)
@@ -43,12 +46,28 @@ def history(
             else:
                 found += rows.of_repository(opened.ledger, place, moment, limit)
     shown = rows.newest(found, limit)
+    if not shown:
+        _must_exist(opened, [place for named in asked for place in named.repositories])
+        output.say(f"nothing is recorded of {image}" + (f" until {at}" if at else ""))
     if as_json:
         output.data([as_data(row) for row in shown])
     elif shown:
         _table(shown)
-    if not shown:
-        output.say(f"nothing is recorded of {image}" + (f" until {at}" if at else ""))
+
+
+def _must_exist(stack: context.Stack, places: list[Repository]) -> None:
+    """Raises NotFound where no registry has such a repository and nothing was ever recorded of one. Where a registry
+    can't be read, there may be one."""
+    for place in places:
+        if next(iter(stack.ledger.of_repository(place)), None) is not None:
+            return
+        try:
+            if stack.registries.settings(place) is not None:
+                return
+        except TallymanError:
+            return
+    where = ", ".join(str(place.registry) for place in places)
+    raise NotFound(f"there is no repository {places[0].name} in {where}, and nothing was ever recorded of it")
 
 
 def as_data(row: Row) -> dict[str, Any]:

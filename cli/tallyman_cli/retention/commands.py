@@ -79,8 +79,9 @@ def apply(
 ) -> None:
     """Carry out the plan: mark, and remove what was marked longer ago than the grace period, each with a proof.
 
-    Shows the plan and asks, unless --yes is given. The stack's apply_retention does it, by the policy in force, which
-    has to enforce retention there; it plans again right before. Exit status: 0 done, 1 refused or not all could go.
+    Shows the plan and asks, unless --yes is given; where nothing is to go there is nothing to ask. The stack's
+    apply_retention does it, by the policy in force, which has to enforce retention there; it plans again right before.
+    Exit status: 0 done, or nothing to do, 1 refused or not all could go.
     """
     from tallyman_cli.retention.plan import make, show
 
@@ -88,13 +89,23 @@ def apply(
     places = addresses.anywhere(opened.policy, repository).repositories
     if not yes:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            for place in places:
-                show(make(opened, place)[0], Prices.load(None), opened.clock())
+            plans = [make(opened, place)[0] for place in places]
+            for made in plans:
+                show(made, Prices.load(None), opened.clock())
+            may = [made for made in plans if made.removed and not made.refused]
             output.hand_over()
-            agreed = typer.confirm("Carry this out?", err=True)
+            agreed = not may or typer.confirm("Carry this out?", err=True)
         if not agreed:
             raise Refused("nothing was asked for")
+        if not may and (reasons := [reason for made in plans for reason in made.refused]):
+            raise Refused("; ".join(reasons))
+        places = tuple(made.inventory.repository for made in plans if made.removed)
     runs = [ask(opened, place, timeout) for place in places]
+    if not runs:
+        output.say("there is nothing to remove: nothing was asked for")
+        if as_json:
+            output.data(None)
+        return
     if as_json:
         output.data(runs[0] if len(runs) == 1 else runs)
     else:
@@ -190,7 +201,8 @@ def replay(
 
     opened = context.connect(stack, policy)
     place = one(opened, repository)
-    found = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
+    past = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
+    found = past.gone
     if as_json:
         rows = [
             {
@@ -202,13 +214,19 @@ def replay(
             }
             for g in found
         ]
-        output.data({"repository": str(place), "policy": opened.policy.digest, "removed": rows})
+        refused = [{"at": format_time(day.at), "reason": day.reason} for day in past.refused]
+        told = {"repository": str(place), "policy": opened.policy.digest, "removed": rows, "refused": refused}
+        output.data(told)
     else:
         cells = [
             (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
         ]
         output.table(("at", "tags", "digest", "reason", "needed later"), cells)
         output.say(f"{len(found)} would have gone, {sum(bool(g.needed) for g in found)} of them were needed later")
+        if past.refused:
+            first, last = past.refused[0], past.refused[-1]
+            days = f"on {len(past.refused)} days" if len(past.refused) > 1 else "on one day"
+            output.say(f"nothing would have gone {days}, last at {format_time(last.at)}: {first.reason}")
     if any(g.needed for g in found):
         raise typer.Exit(1)
 

@@ -6,13 +6,13 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.known import Release
-from tallyman.domain.retention.replay import Gone, Past, replay
+from tallyman.domain.retention.replay import Past, Replayed, replay
 from tallyman.errors import NotFound
 from tallyman.services.releases.pointer import releases
 from tallyman_cli.shared.context import Stack
 
 
-def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> list[Gone]:
+def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> Replayed:
     """What the policy would have removed. Reads all facts of the repository, its releases, what is there and runs."""
     found = stack.policy.environments_of(place.registry, place.name)
     name = found[0][1] if found else place.name

@@ -102,6 +102,7 @@ def as_data(policy: Policy) -> dict[str, Any]:
                     for p in rule.promotions
                 ],
                 "retention": _plain(rule.retention),
+                "retention_in_words": rule.retention.in_words,
             }
             for rule in policy.repositories
         ],
@@ -163,6 +164,7 @@ def _rule(rule: RepositoryRule) -> list[str]:
             rows.append(("", f"  may be overridden: {', '.join(p.overridable)}"))
     if not rule.promotions:
         rows.append(("promoted", "never"))
-    if kept.keep is not None or kept.untagged_remove_after is not None:
-        rows.append(("retention", "enforced" if kept.enforce else "a plan only"))
+    rows += [
+        ("" if number else "retention", f"{'  ' if number else ''}{line}") for number, line in enumerate(kept.in_words)
+    ]
     return [f"  {rule.match}", *(f"    {name:<11}{text}" for name, text in rows)]

@@ -93,7 +93,7 @@ def removed(stack: Stack, place: Repository, most: int = 50) -> list[dict[str, A
 def replay(stack: Stack, place: Repository, since: datetime, until: datetime) -> dict[str, Any]:
     """The form of `retention replay --json`, with `points`: `{at, images, bytes, would_images, would_bytes}`, what the
     repository held, and what it would have held under the policy, over time."""
-    found = gone(stack, place, since, until)
+    past = gone(stack, place, since, until)
     return {
         "repository": str(place),
         "policy": stack.policy.digest,
@@ -107,9 +107,10 @@ def replay(stack: Stack, place: Repository, since: datetime, until: datetime) ->
                 "reason": g.reason,
                 "needed": list(g.needed),
             }
-            for g in found
+            for g in past.gone
         ],
-        "points": _points(stack, place, found, since, until),
+        "refused": [{"at": format_time(day.at), "reason": day.reason} for day in past.refused],
+        "points": _points(stack, place, past.gone, since, until),
     }
 
 

@@ -11,7 +11,7 @@ from support.fakes.ports import FakeLedger
 from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.history.fold import history
-from tallyman.domain.names import Digest
+from tallyman.domain.names import Digest, Repository
 from tallyman_cli.shared import rows
 
 NAME = "dev/rocketseat/widget-server"
@@ -175,3 +175,16 @@ def test_a_limit_keeps_most_facts_unread() -> None:
         ledger.append(pushed(digest_of(str(number)), f"v1.0.{number}", at=NOON + timedelta(minutes=number)))
     assert [r.tag for r in rows.of_repository(ledger, DEV, limit=3)] == ["v1.0.999", "v1.0.998", "v1.0.997"]
     assert Counting.read < 100
+
+
+def test_a_repository_that_does_not_exist_is_said_and_one_without_history_is_no_error(world: World) -> None:
+    result = world.run("history", "dev/rocketseat/nothing-here")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no repository rocketseat/nothing-here in 111111111111/us-east-2" in result.stderr
+    assert world.run("history", "dev/rocketseat/nothing-here:v1.0.0").exit_code == 1
+    assert "there is no repository" in world.json("history", "dev/rocketseat/nothing-here", status=1)["error"]
+    empty = Repository(DEV.registry, "rocketseat/empty")
+    world.registries.add(empty)
+    result = world.run("history", "dev/rocketseat/empty")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "nothing is recorded" in result.stderr

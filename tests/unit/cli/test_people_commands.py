@@ -1,16 +1,18 @@
 """approve, deny, freeze, thaw, recall, promote --override and pending: asked here, written down by record_command."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from support.fakes.cli_stack import POLICY, World
-from support.images.builders import DEV, NOON, PROD, PROD_SA, Built, image, multi_arch, referrer
+from support.images.builders import DEV, NOON, PROD, PROD_SA, Built, digest_of, fact, image, multi_arch, referrer
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
+from tallyman_cli.promotion import recall, release
 
 V1 = "dev/rocketseat/widget-server:v1.0.0"
 TO = ("--to", "prod")
@@ -304,3 +306,15 @@ def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: World) ->
     everywhere.work()
     assert everywhere.registries.tag_of(PROD, "v1.1.0") is None
     assert everywhere.registries.tag_of(PROD, "v1.2.0") == attested.digest
+
+
+def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywhere: World) -> None:
+    old, new = digest_of("old"), digest_of("new")
+    for number, (digest, tag) in enumerate([(old, "v1.0.0"), (new, "v1.1.0")]):
+        detail = {"repository": DEV.name, "tags": [tag], "previous": None}
+        at = NOON + timedelta(hours=number)
+        everywhere.ledger.append(replace(fact(Kind.RELEASED, digest, at=at, environment="prod"), detail=detail))
+    tags = release.tags_of(cast("Any", everywhere.stack), "prod", DEV.name, old)
+    assert tags == ["v1.0.0"]
+    assert recall.named({"tags": tags, "digest": old}) == f"v1.0.0 ({old})"
+    assert recall.named({"tags": [], "digest": old}) == old

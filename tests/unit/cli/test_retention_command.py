@@ -8,7 +8,7 @@ import pytest
 
 from support.fakes.cli_stack import World
 from support.fakes.retention_commands import REPOSITORY, Keeper
-from support.images.builders import DEV, PROD, multi_arch
+from support.images.builders import DEV, PROD, image, multi_arch
 
 IMAGE_KEYS = {"digest", "tags", "kind", "family", "pushed_at", "size", "action", "reason", "protections"}
 RUN_KEYS = {
@@ -173,11 +173,13 @@ def test_apply_keeps_stdout_pure_json_while_it_asks(keeper: Keeper) -> None:
     result = keeper.run("retention", "apply", REPOSITORY, "--json", typed="y\n")
     assert json.loads(result.stdout)["acted"] is True
     assert "1 of 3 images would go" in result.stderr
+    keeper.push("v2.0.0")
     declined = keeper.run("retention", "apply", REPOSITORY, "--json", typed="n\n")
     assert (declined.exit_code, json.loads(declined.stdout)) == (1, {"error": "nothing was asked for"})
 
 
 def test_apply_of_a_person_who_declines_as_a_table_says_so_on_stderr(keeper: Keeper) -> None:
+    keeper.versions(3)
     assert "nothing was asked for" in keeper.run("retention", "apply", REPOSITORY, typed="n\n").stderr
 
 
@@ -240,3 +242,37 @@ def test_a_policy_that_is_not_the_one_in_force_is_not_carried_out(keeper: Keeper
 def test_bad_input_asks_for_no_run(keeper: Keeper, arguments: tuple[str, ...]) -> None:
     assert keeper.world.run("retention", "apply", *arguments).exit_code == 2
     assert keeper.world.hints.take() == []
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_apply_does_not_ask_to_carry_out_nothing(keeper: Keeper, number: int) -> None:
+    keeper.versions(number)
+    result = keeper.run("retention", "apply", REPOSITORY, typed="")
+    assert (result.exit_code, "Carry this out" in result.output) == (0, False)
+    assert "there is nothing to remove" in result.stderr
+    assert keeper.world.hints.take() == []
+
+
+def test_apply_does_not_ask_for_what_would_be_refused(keeper: Keeper) -> None:
+    keeper.policy("{keep: [{newest: 1, of: semver}], grace: 0s, at_most: 20%, enforce: true}")
+    keeper.versions(3)
+    result = keeper.run("retention", "apply", REPOSITORY, typed="")
+    assert (result.exit_code, "Carry this out" in result.output) == (1, False)
+    assert "2 of 3 images would go" in result.stderr
+
+
+def test_rows_are_in_the_order_of_families_and_versions_where_pushes_are_of_one_moment(keeper: Keeper) -> None:
+    pushed = [keeper.world.registries.push(DEV, image(f"v1.{n}.0"), f"v1.{n}.0") for n in (9, 10, 2)]
+    built = multi_arch("indexed")
+    keeper.world.registries.push(DEV, built, "v0.1.0")
+    assert len(pushed) == 3
+    found = keeper.world.json("retention", "plan", REPOSITORY)["images"]
+    assert [row["tags"][0] for row in found if row["tags"]] == ["v1.10.0", "v1.9.0", "v1.2.0", "v0.1.0"]
+    assert [row["family"] for row in found[-3:]] == [built.digest] * 3
+    assert found[-3]["digest"] == built.digest
+
+
+def test_an_image_of_dockers_own_media_type_is_an_image(keeper: Keeper) -> None:
+    keeper.push("v1.0.0", image("docker", docker=True))
+    (row,) = keeper.world.json("retention", "plan", REPOSITORY)["images"]
+    assert row["kind"] == "image"

@@ -173,7 +173,7 @@ def since(keeper: Keeper) -> str:
 def test_replay_tells_what_would_have_gone_when_and_why(keeper: Keeper) -> None:
     old = past(keeper)
     found = keeper.json("replay", REPOSITORY, "--since", since(keeper))
-    assert set(found) == {"repository", "policy", "removed"}
+    assert set(found) == {"repository", "policy", "removed", "refused"}
     (row,) = found["removed"]
     assert set(row) == {"digest", "tags", "at", "reason", "needed"}
     assert (row["digest"], row["tags"], row["needed"]) == (old, ["v1.0.0"], [])

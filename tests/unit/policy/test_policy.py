@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.images.inventories import retention_policy
 from tallyman.adapters.files.policy_file import load, loads
 from tallyman.domain.gates.scan import Ignore, ScanGate
 from tallyman.domain.gates.soak import SoakGate
@@ -358,3 +359,31 @@ repositories:
 def test_plain_data_is_read_without_a_file() -> None:
     policy = Policy.parse({"environments": {"dev": {"registries": ["111111111111/us-east-2"]}}})
     assert policy.registries() == (DEV,)
+
+
+@pytest.mark.parametrize(
+    ("retention", "says"),
+    [
+        ("{keep: [{newest: 2}]}", "a plan only: nothing is removed until `enforce: true`"),
+        ("{keep: [{newest: 2}], enforce: true}", "enforced: removes images"),
+        ("{keep: [{newest: 2}], action: archive, enforce: true}", "archives every other tagged image"),
+        ("{keep: [], enforce: false}", "removes every tagged image"),
+        ("{untagged: {remove_after: 7d}}", "removes untagged images that belong to no index, 7d after their push"),
+        ("{untagged: {remove_after: 7d}}", "keeps every tagged image"),
+        ("{keep: [{newest: 2}]}", "keeps untagged images that belong to no index"),
+        ("{keep: [{newest: 2}], grace: 0s}", "grace 0s: removes an image in the run that marks it"),
+        ("{keep: [{newest: 2}], grace: 2d}", "leaves an image alone for 2d after its push"),
+        ("{keep: [{newest: 2}], at_most: 100%}", "at_most 100%: one run may take every image of a repository"),
+        ("{keep: [{newest: 2}], at_most: 5%}", "a run that would take more than 5% of a repository does nothing"),
+        ("{keep: [{newest: 2}], at_most_images: 9}", "more than 20% of a repository or 9 images does nothing"),
+        ("{keep: [{newest: 2}], at_least: 3}", "keeps at least the 3 newest tagged images"),
+        ("{keep: [{newest: 2}], roll_back: 0s}", "roll_back 0s: keeps nothing to roll back to"),
+    ],
+)
+def test_what_retention_would_do_is_said_in_words(retention: str, says: str) -> None:
+    words = retention_policy(retention).repositories[0].retention.in_words
+    assert any(says in line for line in words), words
+
+
+def test_a_retention_that_never_removes_anything_says_nothing() -> None:
+    assert retention_policy("{grace: 1d}").repositories[0].retention.in_words == []

@@ -8,7 +8,7 @@ from tallyman.domain.names import Digest
 from tallyman.domain.retention.known import Release
 from tallyman.domain.retention.replay import Past, replay
 
-POLICY = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d}")
+POLICY = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 100%}")
 
 
 def push(name: str, tag: str, days: float) -> object:
@@ -16,14 +16,14 @@ def push(name: str, tag: str, days: float) -> object:
 
 
 def gone(past: Past) -> dict[Digest, object]:
-    return {g.digest: g for g in replay(POLICY, DEV, DEV.name, past, NOW - timedelta(days=100), NOW)}
+    return {g.digest: g for g in replay(POLICY, DEV, DEV.name, past, NOW - timedelta(days=100), NOW).gone}
 
 
 def test_an_old_version_would_have_gone_when_its_grace_was_over() -> None:
     found = replay(
         POLICY, DEV, DEV.name, Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)]), NOW - timedelta(days=100), NOW
     )  # type: ignore[list-item]
-    (one,) = found
+    (one,) = found.gone
     assert (one.digest, one.tags) == (digest_of("a"), ("v1.0.0",))
     assert one.at == NOW - timedelta(days=53)  # marked when the newer one came, gone a week later
     assert one.needed == ()
@@ -38,7 +38,7 @@ def test_what_was_released_pulled_tagged_or_runs_later_is_told() -> None:
         pulled={digest_of("a"): later},
         in_use={digest_of("a"): "ecs task web"},
     )
-    (one,) = replay(POLICY, DEV, DEV.name, past, NOW - timedelta(days=100), NOW)
+    (one,) = replay(POLICY, DEV, DEV.name, past, NOW - timedelta(days=100), NOW).gone
     assert [word.split()[0] for word in one.needed] == ["released", "pulled", "in", "tagged"]
 
 
@@ -52,3 +52,12 @@ def test_children_go_with_their_index_and_deleted_images_are_no_matter() -> None
         children={digest_of("a"): (digest_of("c"),)},
     )
     assert set(gone(past)) == {digest_of("a"), digest_of("c")}
+
+
+def test_nothing_goes_on_days_on_which_a_run_would_be_refused() -> None:
+    policy = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 20%}")
+    past = Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)])  # type: ignore[list-item]
+    found = replay(policy, DEV, DEV.name, past, NOW - timedelta(days=100), NOW)
+    assert found.gone == ()
+    assert len(found.refused) == 61
+    assert found.refused[0].reason.startswith("1 of 2 images would go (50 %): more than at_most, 20%")

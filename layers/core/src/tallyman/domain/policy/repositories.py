@@ -58,11 +58,18 @@ _REPOSITORY = Record(
         "create": Key(CREATE, "How the repository is created, and what an existing one is compared with."),
         "tags": Key(
             Record(
-                {"allow": Key(TAGS, "Kinds, names and globs are alternatives; each range must hold too.")},
+                {
+                    "allow": Key(
+                        TAGS,
+                        "Tags that pass verification and may be promoted. ECR takes pushes of others all the same: "
+                        "they are recorded, and go nowhere. Kinds, names and globs are alternatives; each range must "
+                        "hold too.",
+                    )
+                },
                 lambda allow=None: ANY_TAG if allow is None else allow,
                 expected="{allow: [semver, latest]}",
             ),
-            "Which tags may be pushed; without it, all.",
+            "Which tags pass verification and may be promoted; without it, all. It holds no push back.",
         ),
         "verify": Key(
             Record(

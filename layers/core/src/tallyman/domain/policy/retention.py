@@ -4,7 +4,8 @@ from datetime import timedelta
 from enum import StrEnum
 
 from tallyman.domain.names import Digest
-from tallyman.domain.policy.keep import KEEP_RULE, Keep
+from tallyman.domain.policy.durations import format_duration
+from tallyman.domain.policy.keep import KEEP_RULE, Keep, KeepNewerThan
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Boolean, Choice, Duration, Integer, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import parse_entry
@@ -42,6 +43,48 @@ class Retention:
         """Whether there is anything that it could ever remove."""
         return self.keep is not None or self.untagged_remove_after is not None
 
+    @property
+    def in_words(self) -> list[str]:
+        """What it does, a sentence a line; empty where it never removes anything."""
+        if not self.removes:
+            return []
+        verb = "removes" if self.action is Removal.REMOVE else "archives"
+        lines = [
+            f"enforced: {verb} images" if self.enforce else "a plan only: nothing is removed until `enforce: true`"
+        ]
+        if self.keep is None:
+            lines.append("keeps every tagged image")
+        else:
+            lines += [f"keeps {'images ' * isinstance(rule, KeepNewerThan)}{rule}" for rule in self.keep]
+            lines.append(f"{verb} every other tagged image" if self.keep else f"{verb} every tagged image")
+        if self.at_least:
+            lines.append(f"keeps at least the {self.at_least} newest tagged images of each repository")
+        after = self.untagged_remove_after
+        lines.append(
+            "keeps untagged images that belong to no index"
+            if after is None
+            else f"{verb} untagged images that belong to no index, {_after(after, 'their push')}"
+        )
+        if self.pulled_within is not None:
+            lines.append(f"keeps what was pulled within {format_duration(self.pulled_within)}")
+        lines.append("keeps what runs, is released or waits for a promotion, whatever the rules say")
+        if self.roll_back:
+            lines.append(f"keeps what an environment ran until {format_duration(self.roll_back)} ago, to roll back to")
+        else:
+            lines.append("roll_back 0s: keeps nothing to roll back to")
+        if self.grace:
+            grace = format_duration(self.grace)
+            lines.append(f"leaves an image alone for {grace} after its push, marks it, and {verb} it {grace} later")
+        else:
+            lines.append(f"grace 0s: {verb} an image in the run that marks it, even right after its push")
+        if self.at_most >= 100 and self.at_most_images is None:
+            lines.append("at_most 100%: one run may take every image of a repository; nothing stops a wrong rule")
+        else:
+            limits = [f"{self.at_most}% of a repository"] if self.at_most < 100 else []
+            limits += [f"{self.at_most_images} images"] if self.at_most_images is not None else []
+            lines.append(f"a run that would take more than {' or '.join(limits)} does nothing, and tells people")
+        return lines
+
     def too_many(self, removed: int, total: int) -> str | None:
         """Why a run must not remove so many of `total` images; None: it may."""
         if self.at_most_images is not None and removed > self.at_most_images:
@@ -50,6 +93,10 @@ class Retention:
             share = f"{removed * 100 / total:.0f} %"
             return f"{removed} of {total} images would go ({share}): more than at_most, {self.at_most}% in one run"
         return None
+
+
+def _after(age: timedelta, what: str) -> str:
+    return f"{format_duration(age)} after {what}" if age else f"as soon as the grace period after {what} is over"
 
 
 class Percent:

@@ -8,7 +8,10 @@ above it, and what those hold. What is removed takes along the children and refe
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import total_ordering
+from typing import Any
 
+from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Removal, Retention, format_duration
 from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
@@ -72,9 +75,14 @@ class Plan:
         return frozenset(self.inventory.digest(row) for row in self.removed if self.codes[row] == _BEGUN)
 
     def images(self) -> Iterator[PlannedImage]:
-        """Every image, the newest push first."""
-        pushed, digests = self.inventory.pushed, self.inventory.digests
-        for row in sorted(range(len(digests)), key=lambda row: (-pushed[row], digests[row])):
+        """Every image: the newest family first, its head before its members; of one moment the newest version."""
+        inventory = self.inventory
+        pushed, digests = inventory.pushed, inventory.digests
+        heads = [self._head(row) for row in range(len(digests))]
+        order = {head: (-pushed[head], _newest_first(inventory.tags[head]), digests[head]) for head in set(heads)}
+        for row in sorted(
+            range(len(digests)), key=lambda row: (order[heads[row]], heads[row] != row, -pushed[row], digests[row])
+        ):
             yield self.image(row)
 
     def image(self, row: int) -> PlannedImage:
@@ -150,6 +158,31 @@ class Plan:
             row = min(holders, key=lambda h: (codes[h] >= _GOES, digests[h]))
             seen.add(row)
         return row
+
+
+def _newest_first(tags: tuple[str, ...]) -> tuple[Any, ...]:
+    """A key that sorts images by their newest version, the newest first, before those without a version, by tag."""
+    versions = [version.precedence for tag in tags if (version := parse_version(tag)) is not None]
+    return (0, _Backwards(max(versions)), tags) if versions else (1, tags)
+
+
+@total_ordering
+class _Backwards:
+    """A key that sorts the other way round."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def __lt__(self, other: "_Backwards") -> bool:
+        return bool(other._key < self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Backwards) and bool(other._key == self._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
 
 def plan_retention(policy: Policy, inventory: Inventory, usage: Iterable[Reading], facts: Known, now: datetime) -> Plan:

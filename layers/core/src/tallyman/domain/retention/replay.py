@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy, Retention
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.retention.known import Known, Release
-from tallyman.domain.retention.plan import plan_with
+from tallyman.domain.retention.plan import Plan, plan_with
 from tallyman.domain.times import format_time
 from tallyman.values import value
 
@@ -34,6 +34,22 @@ class Gone:
 
 
 @value
+class RefusedDay:
+    """A day on which a run would have done nothing, and why."""
+
+    at: datetime
+    reason: str
+
+
+@value
+class Replayed:
+    """What would have gone, oldest first, and the days on which nothing could have."""
+
+    gone: tuple[Gone, ...]
+    refused: tuple[RefusedDay, ...] = ()
+
+
+@value
 class Past:
     """What is recorded of a repository. `pulled`: the last pull of images that are still there; `in_use`: digests
     that run now, and what runs them."""
@@ -46,21 +62,24 @@ class Past:
     subjects: Mapping[Digest, Digest] = field(default_factory=dict)
 
 
-def replay(
-    policy: Policy, repository: Repository, name: str, past: Past, since: datetime, until: datetime
-) -> list[Gone]:
-    """What would have gone, oldest first. A plan a day: for a year of 10,000 images some half a minute."""
+def replay(policy: Policy, repository: Repository, name: str, past: Past, since: datetime, until: datetime) -> Replayed:
+    """What would have gone. A plan a day: for a year of 10,000 images some half a minute."""
     retention = policy.repository(name).retention
     facts = sorted((f for f in past.facts if f.repository == repository and f.digest), key=lambda f: (f.at, f.id))
     gone: dict[Digest, Gone] = {}
     marks: dict[Digest, datetime] = {}
+    refused: list[RefusedDay] = []
     for at in _days(since, until):
-        going = dict(_planned(policy, retention, repository, name, past, facts, at, gone))
+        plan = _planned(policy, retention, repository, name, past, facts, at, gone)
+        if plan.refused:  # as a real run: it marks nothing either
+            refused.append(RefusedDay(at, plan.refused[0]))
+            continue
+        going = {plan.inventory.digest(row): (plan.inventory.tags[row], plan.reason(row)) for row in plan.removed}
         marks = {digest: marks.get(digest, at) for digest in going}
         for digest, (tags, reason) in going.items():
             if marks[digest] + retention.grace <= at:
                 gone[digest] = Gone(digest, tags, at, reason, tuple(_needed(digest, past, facts, at)))
-    return sorted(gone.values(), key=lambda g: (g.at, g.digest))
+    return Replayed(tuple(sorted(gone.values(), key=lambda g: (g.at, g.digest))), tuple(refused))
 
 
 def _days(since: datetime, until: datetime) -> Iterator[datetime]:
@@ -80,17 +99,15 @@ def _planned(
     facts: Sequence[Fact],
     at: datetime,
     gone: Mapping[Digest, Gone],
-) -> Iterator[tuple[Digest, tuple[tuple[str, ...], str]]]:
-    """What the policy would have marked then. A limit on a run says nothing here: everything is told."""
+) -> Plan:
+    """The plan of then."""
     inventory, moved = _inventory(repository, name, past, facts, at, gone)
     releases = {
         digest: tuple(r if r.until is None or r.until <= at else Release(r.environment, r.since) for r in then)
         for digest, found in past.releases.items()
         if (then := [r for r in found if r.since <= at])
     }
-    plan = plan_with(retention, policy.digest, inventory, (), Known(moved=moved, releases=releases), at)
-    for row in plan.removed:
-        yield inventory.digest(row), (inventory.tags[row], plan.reason(row))
+    return plan_with(retention, policy.digest, inventory, (), Known(moved=moved, releases=releases), at)
 
 
 def _inventory(
