@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from tallyman.domain.names import Registry
+from tallyman_local.moto import imported as imported  # first: everything else imports moto
+
+# isort: split
 from tallyman_local.aws import rollouts
 from tallyman_local.aws.endpoint import Endpoint
 from tallyman_local.aws.permissions import Permissions

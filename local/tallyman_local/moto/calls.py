@@ -6,7 +6,6 @@ and is told whenever a queue may have changed. moto's state belongs to the proce
 """
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Callable
@@ -14,9 +13,10 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
-# Before moto is imported: it reads them then.
-os.environ.setdefault("MOTO_EVENTS_INVOKE_HTTP", "false")
+# isort: split
+from tallyman_local.moto import imported as imported  # before moto's own names
 
+# isort: split
 import moto.backends as moto_backends
 from moto.backend_index import backend_url_patterns
 from moto.core.base_backend import BackendDict
