@@ -6,7 +6,7 @@ import json
 import pytest
 from latest_image import latest_safe_image
 
-from tallyman_local.server.registries import Registries
+from tallyman_local.ecr.registries import Registries
 
 NAME = "team/app"
 IMAGE = "application/vnd.oci.image.manifest.v1+json"

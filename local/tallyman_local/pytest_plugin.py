@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tallyman_local.server.registries import Registries
+from tallyman_local.ecr.registries import Registries
 
 
 @pytest.fixture
 def local_ecr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
-    """An empty ECR for this test alone; see `tallyman_local.server.registries.Registries`."""
+    """An empty ECR for this test alone; see `tallyman_local.ecr.registries.Registries`."""
     with Registries() as ecr:
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
             monkeypatch.delenv(name, raising=False)

@@ -11,9 +11,9 @@ from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed, until
 from tallyman.domain.history.facts import Kind
 from tallyman.state import pending as pending_items
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.failures import Failure
 from tallyman_local.moto import calls as moto_calls
-from tallyman_local.server.failures import Failure
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from support.fakes.ports import stored
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
-from tallyman_local.aws import rollouts
+from tallyman_local.moto import rollouts
 
 ACCOUNT, REGIONS = "222222222222", ("us-east-2", "sa-east-1")
 ECS, FUNCTION = "rocketseat/shop", "rocketseat/resizer"

@@ -166,7 +166,7 @@ class Story:
         raise StepFailed(f"{tag} was overwritten")
 
     def _region_down(self, sample: "Sample", tag: str) -> Iterator[str]:
-        from tallyman_local.server.failures import Failure
+        from tallyman_local.ecr.failures import Failure
 
         list(self._push(sample, tag))
         self.cloud.failures.set(self.prod[1].registry, Failure(status=503))
@@ -189,7 +189,7 @@ class Story:
 
     def _is_tagged(self, place: Repository, tag: str) -> bool:
         """By what is in the store: a registry that is down can't be asked."""
-        from tallyman_local.ecr.rules.errors import EcrError
+        from tallyman_local.ecr.errors import EcrError
 
         try:
             self.cloud.ecr.resolve(place.registry, place.name, tag)

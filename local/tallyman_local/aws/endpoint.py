@@ -14,14 +14,15 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from tallyman.domain.names import Registry
-from tallyman_local.aws import answers, lambda_calls, lambda_images
-from tallyman_local.aws.answers import Answer, json_answer
+from tallyman_local.aws import lambda_calls, lambda_images
 from tallyman_local.aws.permissions import Permissions, needed
-from tallyman_local.aws.resource_policies import allows, statements
 from tallyman_local.aws.trail import BadLookup, Trail
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.events.bus import Bus
 from tallyman_local.moto import calls as moto_calls
+from tallyman_local.server import answers
+from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.server.http import Environ, StartResponse, read_body
 
 log = logging.getLogger("tallyman.local")

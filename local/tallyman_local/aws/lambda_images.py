@@ -14,8 +14,8 @@ from moto.awslambda.models import lambda_backends
 
 from tallyman.domain.names import Registry
 from tallyman_local.aws.permissions import Permissions
-from tallyman_local.aws.resource_policies import allows, statements
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.moto import calls as moto_calls
 
 DENIED = "Lambda does not have permission to access the ECR image. Check the ECR permissions."

@@ -13,8 +13,8 @@ from moto.iam.models import Role, iam_backends
 from moto.s3.models import s3_backends
 
 from tallyman_local.aws import lambda_calls
-from tallyman_local.aws.resource_policies import Statement, allows, statements
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.policies import Statement, allows, statements
 from tallyman_local.moto import calls as moto_calls
 
 Context = Mapping[str, str]  # condition keys of the call

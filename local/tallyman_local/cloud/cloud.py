@@ -13,7 +13,6 @@ from tallyman.domain.names import Registry
 from tallyman_local.moto import imported as imported  # first: everything else imports moto
 
 # isort: split
-from tallyman_local.aws import rollouts
 from tallyman_local.aws.endpoint import Endpoint
 from tallyman_local.aws.permissions import Permissions
 from tallyman_local.aws.trail import Trail
@@ -21,13 +20,14 @@ from tallyman_local.cloud import folders
 from tallyman_local.cloud.control import Control
 from tallyman_local.cloud.environments import Place, places
 from tallyman_local.ecr import LocalEcr
+from tallyman_local.ecr.failures import Failures
 from tallyman_local.events.bus import Bus
-from tallyman_local.events.pollers import Pollers
 from tallyman_local.events.schedules import Schedules
 from tallyman_local.moto import calls as moto_calls
+from tallyman_local.moto import rollouts
 from tallyman_local.runtime.functions import Functions
 from tallyman_local.runtime.lambdas import FunctionRunner, Outcome
-from tallyman_local.server.failures import Failures
+from tallyman_local.runtime.pollers import Pollers
 from tallyman_local.server.http import HOST, Listener, for_this_machine
 from tallyman_local.stack import deploy
 from tallyman_local.stack.deploy import HUB, Stack

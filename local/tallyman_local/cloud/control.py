@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import BadName
-from tallyman_local.aws import rollouts
-from tallyman_local.aws.answers import Answer, json_answer
 from tallyman_local.cloud.images import NoSuchImage, locate
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.failures import Failure
 from tallyman_local.events.chaos import Settings
-from tallyman_local.server.failures import Failure
+from tallyman_local.moto import rollouts
+from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.server.http import Environ, read_body
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tallyman.domain.names import Digest, ImageName, Registry
 from tallyman_local.cloud.environments import Place
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
 
 Api = Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]]
 

@@ -18,8 +18,8 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 `docs/local-ecr.md` says what is served and how true it is.
 """
 
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.rules.scanner import Scan, Scanner
 from tallyman_local.ecr.service import LocalEcr
 

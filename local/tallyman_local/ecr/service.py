@@ -10,10 +10,11 @@ from wsgiref.types import WSGIApplication
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Registry, Repository
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api import entry as api
 from tallyman_local.ecr.api.calls import Allow, Parts
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.events import Emit, Events, Identity, Trail
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.rules.events import Emit, Events, Trail
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.rules.quotas import Quotas
 from tallyman_local.ecr.rules.replication import Backfills, Replication

@@ -21,7 +21,7 @@ from typing import Any
 from moto.events.models import EventBus, EventTemplateParser, Rule, events_backends
 from moto.sqs.models import Queue, sqs_backends
 
-from tallyman_local.aws.resource_policies import allows, statements
+from tallyman_local.ecr.policies import allows, statements
 from tallyman_local.events.chaos import Chaos, Settings
 from tallyman_local.moto import calls as moto_calls
 

@@ -27,7 +27,7 @@ from moto.sqs.models import DEFAULT_SENDER_ID, Message, Queue, sqs_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
 
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.moto import dynamodb as moto_dynamodb  # noqa: F401 - for its effect on moto
 
 log = logging.getLogger("tallyman.local")

@@ -7,10 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tallyman_local.aws.answers import Answer, json_answer
-from tallyman_local.events.pollers import Pollers
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.runtime.pollers import Pollers
+from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.stack.deploy import HUB, Function, Stack
 
 log = logging.getLogger("tallyman.local")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tallyman_local.aws.resource_policies import allows
+from tallyman_local.ecr.policies import allows
 from tallyman_local.events.schedules import is_due
 
 ALLOW = {"Effect": "Allow", "Principal": {"AWS": "222222222222"}, "Action": "events:PutEvents", "Resource": "arn:bus"}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import tallyman_local
+from tallyman_local.ecr.registries import Registries
 from tallyman_local.server.http import Listener, for_this_machine
-from tallyman_local.server.registries import Registries
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 
 from support.servers.ecr import DEV, NAME, Served, identity
 from support.servers.ecr_answers import refusal
-from tallyman_local.ecr import Identity
-from tallyman_local.ecr.api import model
+from tallyman_local.ecr import Identity, model
 
 # -- the model
 

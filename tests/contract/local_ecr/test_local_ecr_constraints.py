@@ -13,8 +13,8 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from support.servers.ecr import DEV, Served, identity
 from support.servers.ecr_answers import value
-from tallyman_local.ecr.api import model
-from tallyman_local.ecr.rules.errors import OCI
+from tallyman_local.ecr import model
+from tallyman_local.ecr.errors import OCI
 
 SOURCES = Path(model.__file__).parent
 Way = tuple[str, ...]  # from a request's parameters down to one value

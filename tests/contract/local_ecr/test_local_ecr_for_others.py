@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from tallyman_cli.local.commands import app
-from tallyman_local.server.registries import Registries
+from tallyman_local.ecr.registries import Registries
 
 HERE = Path(__file__).resolve().parents[3]
 

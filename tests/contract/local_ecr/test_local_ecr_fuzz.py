@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 from support.images.builders import image
 from support.servers.ecr import DEV, NAME, Served, identity, serve
-from tallyman_local.ecr.api import model
+from tallyman_local.ecr import model
 from tallyman_local.ecr.api.calls import OPERATIONS
 
 DIGEST = "sha256:" + "0" * 64

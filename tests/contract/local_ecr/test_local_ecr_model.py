@@ -9,7 +9,7 @@ import pytest
 from support.images.builders import image
 from support.servers.ecr import DEV, Served, identity
 from support.servers.ecr_answers import value
-from tallyman_local.ecr.api import model
+from tallyman_local.ecr import model
 from tallyman_local.ecr.api.calls import OPERATIONS
 from tallyman_local.ecr.api.pull_through import REFUSED
 

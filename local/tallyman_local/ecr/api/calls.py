@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from tallyman.domain.names import Registry, Repository
 from tallyman.domain.permissions import CALLS, Need
-from tallyman_local.aws.resource_policies import allows, statements
-from tallyman_local.ecr.rules import creation, errors
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Events, Identity
+from tallyman_local.ecr import errors
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.policies import allows, statements
+from tallyman_local.ecr.rules import creation
+from tallyman_local.ecr.rules.events import Events
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.rules.quotas import Quotas
 from tallyman_local.ecr.rules.replication import Backfills, Replication

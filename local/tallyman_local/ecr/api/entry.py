@@ -6,11 +6,11 @@ import uuid
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
+from tallyman_local.ecr import errors, model
 from tallyman_local.ecr.api import (  # noqa: F401 (each enters its operations into OPERATIONS)
     images,
     layers,
     lifecycle,
-    model,
     pull_through,
     registry,
     replication,
@@ -18,9 +18,8 @@ from tallyman_local.ecr.api import (  # noqa: F401 (each enters its operations i
     templates,
 )
 from tallyman_local.ecr.api.calls import OPERATIONS, Call, Parts
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.blobs import is_full
 
 _LOG = logging.getLogger("tallyman.local.ecr")

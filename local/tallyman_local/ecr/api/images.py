@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import PAGE, Answer, Call, bad_token, serves
-from tallyman_local.ecr.api.model import moment
-from tallyman_local.ecr.rules import conversion, errors
+from tallyman_local.ecr.model import moment
+from tallyman_local.ecr.rules import conversion
 from tallyman_local.ecr.rules.images import Failure
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 

@@ -5,9 +5,9 @@ import uuid
 from typing import Any
 
 from tallyman.domain.names import Digest
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.images import DIGEST
 
 PART = 10 * 1024 * 1024

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from tallyman.domain.retention.lifecycle import LifecycleImage, Marked, evaluate, parse_lifecycle_policy
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.api.model import moment
 from tallyman_local.ecr.api.repositories import check_lifecycle
-from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr.model import moment
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 
 

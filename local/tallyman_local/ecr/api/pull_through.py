@@ -1,7 +1,7 @@
 """The JSON API: pull through cache rules. None can be made here, so none is ever there."""
 
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
 
 #: Operations that the local ECR refuses, and why.
 REFUSED = {"CreatePullThroughCacheRule": "The local ECR reaches no other registry, so it has no pull through cache"}

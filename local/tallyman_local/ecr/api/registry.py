@@ -1,11 +1,11 @@
 """The JSON API: the registry's policy, scanning, account settings, and whose pulls are not recorded."""
 
 from tallyman.domain.names import Repository
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.api.model import moment
 from tallyman_local.ecr.api.repositories import check_policy
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.model import moment
 from tallyman_local.ecr.store.settings import ACCOUNT_SETTINGS
 
 _EXCLUSIONS = 100

@@ -6,10 +6,10 @@ from typing import Any
 from botocore.session import Session
 
 from tallyman.domain.names import Registry
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.api.model import moment
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.model import moment
 
 _RULES, _DESTINATIONS, _FILTERS, _BACKFILLS = 10, 25, 100, 10
 

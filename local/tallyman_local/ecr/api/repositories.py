@@ -5,9 +5,10 @@ from typing import Any
 
 from tallyman.domain.names import Registry, Repository
 from tallyman.domain.retention.lifecycle import BadLifecyclePolicy, parse_lifecycle_policy
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.api.model import moment
-from tallyman_local.ecr.rules import creation, errors
+from tallyman_local.ecr.model import moment
+from tallyman_local.ecr.rules import creation
 from tallyman_local.ecr.store.rows import RepositoryRow
 
 

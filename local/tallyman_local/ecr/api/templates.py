@@ -3,10 +3,10 @@
 from typing import Any
 
 from tallyman_local.ecr.api.calls import Answer, Call, serves
-from tallyman_local.ecr.api.model import moment
 from tallyman_local.ecr.api.repositories import check_lifecycle, check_policy
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.model import moment
 from tallyman_local.ecr.rules import creation
-from tallyman_local.ecr.rules.errors import EcrError
 from tallyman_local.ecr.store.settings import Setting
 
 _MOST = 25

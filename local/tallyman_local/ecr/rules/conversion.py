@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallyman.domain.names import Digest
-from tallyman_local.ecr.rules.manifests import IMAGES
+from tallyman_local.ecr.manifests import IMAGES
 from tallyman_local.ecr.store.rows import ImageRow
 
 _OCI, _DOCKER = IMAGES

@@ -5,8 +5,8 @@ import uuid
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr import errors
+from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.quotas import REPOSITORIES, Quotas
 from tallyman_local.ecr.store.rows import RepositoryRow
 from tallyman_local.ecr.store.tables import Store

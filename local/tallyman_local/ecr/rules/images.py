@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from tallyman.domain.names import Digest, Repository
-from tallyman_local.ecr.rules import errors, manifests
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Events, Identity, rfc3339
-from tallyman_local.ecr.rules.manifests import ParsedManifest
+from tallyman_local.ecr import errors, manifests
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.manifests import ParsedManifest
+from tallyman_local.ecr.rules.events import Events, rfc3339
 from tallyman_local.ecr.rules.quotas import IMAGES, Quotas
 from tallyman_local.ecr.rules.scanner import Scanner
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow

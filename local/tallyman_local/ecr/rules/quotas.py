@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from tallyman.domain.names import Registry
-from tallyman_local.ecr.api import model
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr import errors, model
+from tallyman_local.ecr.errors import EcrError
 
 #: Counts rather than rates.
 IMAGES, REPOSITORIES = "ImagesPerRepository", "RepositoriesPerRegistry"

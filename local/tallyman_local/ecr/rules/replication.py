@@ -15,10 +15,12 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.aws.resource_policies import allows, statements
-from tallyman_local.ecr.rules import creation, manifests
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Events, Identity
+from tallyman_local.ecr import manifests
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.policies import allows, statements
+from tallyman_local.ecr.rules import creation
+from tallyman_local.ecr.rules.events import Events
 from tallyman_local.ecr.rules.images import Images, immutable
 from tallyman_local.ecr.rules.quotas import Quotas
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
+from tallyman_local.ecr import errors
+from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.events import Events
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 from tallyman_local.ecr.store.tables import Store

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman_local.ecr.rules import errors
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 from tallyman_local.ecr.store.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.manifests import ParsedManifest
+from tallyman_local.ecr import errors
+from tallyman_local.ecr.manifests import ParsedManifest
 from tallyman_local.ecr.store.blobs import Blobs, Upload
 from tallyman_local.ecr.store.database import Database
 from tallyman_local.ecr.store.rows import IMAGE, ImageRow, RepositoryRow, read_image, read_repository

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from tallyman.domain.names import Digest, Repository
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
 
 TOKEN_LIFE = timedelta(hours=12)
 URL_LIFE = timedelta(hours=1)

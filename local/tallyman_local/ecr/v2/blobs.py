@@ -10,10 +10,10 @@ import uuid
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Repository
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Parts
-from tallyman_local.ecr.rules import errors
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.blobs import Upload
 from tallyman_local.ecr.store.rows import RepositoryRow
 from tallyman_local.ecr.v2.http import SHA512, Body, OciError, base, content_range, other_name, reply

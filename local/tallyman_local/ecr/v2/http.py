@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman_local.ecr.rules.errors import OCI, EcrError
+from tallyman_local.ecr.errors import OCI, EcrError
 from tallyman_local.ecr.store.blobs import CHUNK, ShortBody
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}

@@ -7,12 +7,13 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Digest, Repository
+from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Parts
-from tallyman_local.ecr.rules import conversion, errors
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.manifests import INDEXES, MAXIMUM
+from tallyman_local.ecr.rules import conversion
 from tallyman_local.ecr.rules.images import TAG, Failure
-from tallyman_local.ecr.rules.manifests import INDEXES, MAXIMUM
 from tallyman_local.ecr.store.blobs import ShortBody
 from tallyman_local.ecr.store.rows import RepositoryRow
 from tallyman_local.ecr.v2.catalog import JSON, after, bad_last, next_page, page_size

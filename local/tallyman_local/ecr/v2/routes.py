@@ -7,10 +7,10 @@ from functools import cache
 from werkzeug.wrappers import Request, Response
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.ecr.api import model
+from tallyman_local.ecr import model
 from tallyman_local.ecr.api.calls import Parts
-from tallyman_local.ecr.rules.errors import EcrError
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.errors import EcrError
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.blobs import ShortBody, is_full
 from tallyman_local.ecr.store.tokens import BadToken, ExpiredToken
 from tallyman_local.ecr.v2.blobs import BlobRoutes

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
-from tallyman_local.ecr.rules.errors import EcrError, invalid
+from tallyman_local.ecr.errors import EcrError, invalid
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str, "integer": int, "long": int, "boolean": bool, "double": (int, float), "float": (int, float),

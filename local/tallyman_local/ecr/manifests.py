@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallyman.domain.names import Digest
-from tallyman_local.ecr.rules.errors import EcrError, invalid, unsupported_manifest
+from tallyman_local.ecr.errors import EcrError, invalid, unsupported_manifest
 
 MAXIMUM = 4 * 1024 * 1024
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")

@@ -13,7 +13,7 @@ from typing import Any
 
 from tallyman.domain.names import Registry
 from tallyman_local.cloud.environments import Place
-from tallyman_local.ecr.rules.events import Identity
+from tallyman_local.ecr.identity import Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
 PATIENCE = 120.0

@@ -1,0 +1,36 @@
+"""Who calls, as STS tells it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who calls: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS tells them."""
+
+    account: str
+    arn: str
+    principal_id: str
+
+    @property
+    def principal_arn(self) -> str:
+        """What `aws:PrincipalArn` is: of a role's session the role (its path is not known from the session)."""
+        kind, _, name = self.arn.split(":", 5)[-1].partition("/")
+        return f"arn:aws:iam::{self.account}:role/{name.rpartition('/')[0]}" if kind == "assumed-role" else self.arn
+
+    def user_identity(self) -> dict[str, Any]:
+        """As CloudTrail writes it."""
+        identity: dict[str, Any] = {"principalId": self.principal_id, "arn": self.arn, "accountId": self.account}
+        kind, _, name = self.arn.split(":", 5)[-1].partition("/")
+        if kind == "assumed-role":
+            issuer = {
+                "type": "Role",
+                "principalId": self.principal_id.partition(":")[0],
+                "arn": self.principal_arn,
+                "accountId": self.account,
+                "userName": name.rpartition("/")[0],
+            }
+            return {"type": "AssumedRole", **identity, "sessionContext": {"sessionIssuer": issuer}}
+        if kind == "root":
+            return {"type": "Root", **identity}
+        return {"type": "IAMUser", **identity, "userName": name.rpartition("/")[2]}
