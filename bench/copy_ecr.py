@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.ecr import Callbacks, Identity, LocalEcr
 from tallyman_local.server.http import Listener
 
 DEV, PROD = Registry("111111111111", "us-east-2"), Registry("222222222222", "us-east-2")
@@ -42,12 +42,13 @@ def main() -> None:
     ports: dict[Registry, int] = {}
     ecr = LocalEcr(
         Path(sys.argv[1]),
-        clock=lambda: datetime.now(UTC),
-        emit=lambda event, account, region: None,
-        trail=lambda record: None,
-        endpoint_of=lambda registry: f"http://localhost:{ports[registry]}",
-        identify=lambda key: WHO,
-        allow=None,
+        Callbacks(
+            clock=lambda: datetime.now(UTC),
+            emit=lambda event, account, region: None,
+            trail=lambda record: None,
+            endpoint_of=lambda registry: f"http://localhost:{ports[registry]}",
+            identify=lambda key: WHO,
+        ),
     )
     apps = {registry: Counted(ecr.v2(registry)) for registry in (DEV, PROD)}
     api = Counted(ecr.api_app(), PROD.account.encode())

@@ -16,7 +16,7 @@ from pathlib import Path
 from tallyman.domain.history.facts import Kind
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared.context import connect
-from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud, Options
 from tallyman_local.cloud.sample import widget_server
 
 NAME = "rocketseat/widget-server"
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=40, help="how many images count")
     images = parser.parse_args().images
-    with Cloud(root=Path(__file__).resolve().parents[1], scanner="clean") as cloud:
+    with Cloud(root=Path(__file__).resolve().parents[1], options=Options(scanner="clean")) as cloud:
         os.environ.update(cloud.environment())
         stack = connect()
         create_in(stack, NAME, "dev")

@@ -142,18 +142,20 @@ class Counting:
 def local_ecr(count: int) -> Iterator[Counting]:
     """A local ECR that holds so many images: families as in `fill`, an index of two platforms and an attestation, and
     a signature; with the manifests that a real build has."""
-    from tallyman_local.ecr import Identity, LocalEcr
+    from tallyman_local.ecr import Callbacks, Identity, LocalEcr
     from tallyman_local.server.http import Listener
 
     place, endpoint = PLACE.registry, "http://localhost"
     with tempfile.TemporaryDirectory() as folder:
         ecr = LocalEcr(
             Path(folder),
-            clock=lambda: NOW,
-            emit=lambda *_: None,
-            trail=lambda _: None,
-            endpoint_of=lambda _: endpoint,
-            identify=lambda key: Identity(key, f"arn:aws:iam::{key}:user/bench", "AIDABENCH"),
+            Callbacks(
+                clock=lambda: NOW,
+                emit=lambda *_: None,
+                trail=lambda _: None,
+                endpoint_of=lambda _: endpoint,
+                identify=lambda key: Identity(key, f"arn:aws:iam::{key}:user/bench", "AIDABENCH"),
+            ),
         )
         listener = Listener(ecr.api_app(), threads=2)
         listener.start()

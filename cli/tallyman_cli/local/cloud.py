@@ -40,7 +40,8 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     if not (root / "template.yaml").is_file():
         bad(f"{root}: no template.yaml: the local cloud runs the stack of a checkout")
     try:
-        return local.Cloud(policy or local.DEMO_POLICY, root=root, scanner=scanner.value, **options)
+        chosen = local.Options(scanner=scanner.value, **options)
+        return local.Cloud(policy or local.DEMO_POLICY, root=root, options=chosen)
     except BadPolicy as error:
         bad(str(error))
 

@@ -221,7 +221,7 @@ def _action(environ: Environ, body: bytes) -> str:
     """The operation of a query-protocol call, from its form or its query string."""
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
-    return parse_qs(environ["QUERY_STRING"]).get("Action", [""])[0]
+    return parse_qs(str(environ["QUERY_STRING"])).get("Action", [""])[0]
 
 
 def _moto(call: Call, body: bytes | None = None) -> Answer:

@@ -6,6 +6,9 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -19,7 +22,8 @@ from tallyman_local.aws.trail import Trail
 from tallyman_local.cloud import folders
 from tallyman_local.cloud.control import Control
 from tallyman_local.cloud.environments import Place, places
-from tallyman_local.ecr import LocalEcr
+from tallyman_local.ecr import Callbacks, LocalEcr
+from tallyman_local.ecr import Options as EcrOptions
 from tallyman_local.ecr.failures import Failures
 from tallyman_local.events.bus import Bus
 from tallyman_local.events.schedules import Schedules
@@ -29,54 +33,61 @@ from tallyman_local.runtime.functions import Functions
 from tallyman_local.runtime.lambdas import FunctionRunner, Outcome
 from tallyman_local.runtime.pollers import Pollers
 from tallyman_local.server.http import HOST, Listener, for_this_machine
-from tallyman_local.stack import deploy
-from tallyman_local.stack.deploy import HUB, Stack
+from tallyman_local.stack.deploy import HUB, Stack, deploy
 
 log = logging.getLogger("tallyman.local")
 
 STACK = "tallyman"
 DEVELOPER = f"arn:aws:iam::{HUB.account}:role/developer"
-_OF_SPOKES = ("RollOut", "People", "SigningProfile")
-"""Parameters of Cloud with these beginnings are the spokes' as well."""
 DEMO_POLICY = Path(__file__).with_name("demo.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a local cloud differs from the usual one.
+
+    Without `data_dir` everything on disk is in a temporary folder that goes with it. `real_time` keeps queues'
+    visibility timeouts for what failed; `schedules` fires scheduled rules; with `built`, functions run from
+    `.aws-sam/build`; `parameters` are the stacks'; `quotas` limits ECR's calls (see `ecr.rules.quotas`); `port` is the
+    API's, the next ones are the registries' (0: free ones).
+    """
+
+    data_dir: Path | None = None
+    scanner: Literal["manual", "clean"] = "manual"
+    real_time: bool = False
+    schedules: bool = False
+    built: bool = False
+    stack: str = STACK
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    quotas: Mapping[str, float] = field(default_factory=dict)
+    port: int = 0
 
 
 class Cloud:
     """All accounts and regions that a policy names, with the hub's stack and the spokes deployed.
 
-    One at a time in a process (moto's state is the process's); several processes don't meet. `root` is the
-    checkout: template.yaml, spoke.yaml and what they refer to; with `built`, functions run from
-    `.aws-sam/build`. Without `data_dir` everything on disk is in a temporary folder that goes with it.
-    `scanner` is `manual` or `clean`; `real_time` keeps queues' visibility timeouts for what failed;
-    `schedules` fires scheduled rules; `quotas` limits ECR's calls (see `ecr.rules.quotas`); `port` is the
-    API's, the next ones are the registries' (0: free ones). Starting costs about 2 s of CPU; the functions' workers
-    start behind it.
+    One at a time in a process (moto's state is the process's); several processes don't meet. `root` is the checkout:
+    template.yaml, spoke.yaml and what they refer to. Starting costs about 1 s of processor time, and as much for the
+    import of this module; the functions' workers start behind it.
     """
 
     _running: ClassVar["Cloud | None"] = None
 
-    def __init__(
-        self,
-        policy: Path = DEMO_POLICY,
-        *,
-        root: Path,
-        data_dir: Path | None = None,
-        scanner: Literal["manual", "clean"] = "manual",
-        real_time: bool = False,
-        schedules: bool = False,
-        built: bool = False,
-        stack: str = STACK,
-        parameters: dict[str, str] | None = None,
-        quotas: dict[str, float] | None = None,
-        port: int = 0,
-    ) -> None:
-        self.policy, self.root, self.stack = policy.resolve(), root.resolve(), stack
+    url: str
+    data_dir: Path
+    stacks: list[Stack]
+    trail: Trail
+    permissions: Permissions
+    failures: Failures
+    bus: Bus
+    ecr: LocalEcr
+    pollers: Pollers
+
+    def __init__(self, policy: Path = DEMO_POLICY, *, root: Path, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.policy, self.root, self.stack = policy.resolve(), root.resolve(), self.options.stack
         self.places: list[Place] = places(self.policy)
-        self.stacks: list[Stack] = []
-        self._scanner, self._real_time, self._with_schedules, self._built = scanner, real_time, schedules, built
-        self._data_dir, self._temporary = data_dir, data_dir is None
-        self._parameters, self._quotas, self._port = parameters or {}, quotas, port
-        self._lock: int | None = None
+        self._parts = ExitStack()
         self._listeners: dict[Registry, Listener] = {}
         self._listening = threading.Lock()
 
@@ -93,40 +104,74 @@ class Cloud:
         """Deploy, open the ports, begin to work. Raises BadTemplate; RuntimeError if one runs in this process."""
         if Cloud._running is not None:
             raise RuntimeError("one local cloud runs in this process already: moto's state is the process's")
-        Cloud._running = self
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+        with ExitStack() as parts:
+            self._start(parts)
+            self._parts = parts.pop_all()
 
-    def _start(self) -> None:
+    def stop(self) -> None:
+        """Close the ports, kill the workers, forget everything. Safe to call twice, and after a failed start."""
+        self._parts.close()
+
+    def _start(self, parts: ExitStack) -> None:
+        """Put the parts together; what each leaves behind is registered as soon as it is there."""
         began = time.monotonic()
-        moto_calls.reset()
-        moto_calls.STOPPING.clear()
-        if self._data_dir:
-            self._lock = folders.lock(self._data_dir)
-        self.data_dir = self._data_dir or folders.make()
-        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
-        self.trail = Trail()
-        self.permissions = Permissions()
-        self.pollers = Pollers(real_time=self._real_time)
-        self.failures = Failures(self.places)
+        self._claim_process(parts)
+        self._take_folder(parts)
+        self.trail, self.permissions = Trail(), Permissions()
+        self.pollers = Pollers(real_time=self.options.real_time)
+        self.failures = Failures({place.variable: place.registry for place in self.places})
         self.bus = Bus(invoke=lambda arn, payload: self._functions.invoke_later(arn, payload))
         self.ecr = LocalEcr(
             self.data_dir / "ecr",
-            clock=lambda: dt.datetime.now(dt.UTC),
-            emit=self.bus.emit,
-            trail=self.trail.record,
-            endpoint_of=self.endpoint_of,
-            identify=moto_calls.identify,
-            allow=self.permissions.allow,
-            scanner=self._scanner,
-            quotas=self._quotas,
+            Callbacks(
+                clock=lambda: dt.datetime.now(dt.UTC),
+                emit=self.bus.emit,
+                trail=self.trail.record,
+                endpoint_of=self.endpoint_of,
+                identify=moto_calls.identify,
+                allow=self.permissions.allow,
+            ),
+            EcrOptions(scanner=self.options.scanner, quotas=self.options.quotas),
         )
-        self._deploy()
-        for place in self.places:
-            self.endpoint_of(place.registry)
+        parts.callback(self.ecr.close)
+        self.stacks = deploy(
+            self.root,
+            self.stack,
+            [place.registry for place in self.places],
+            self.options.parameters,
+            built=self.options.built,
+        )
+        for account in {stack.registry.account for stack in self.stacks}:
+            self.permissions.hold(account)
+        self._open_ports(parts)
+        self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
+        parts.callback(self._functions.stop)
+        moto_calls.ensure_role(DEVELOPER)
+        self._developer = moto_calls.assume_role(DEVELOPER, "local", HUB.region)
+        self._begin(parts)
+        log.info("started in %.1f s: %s", time.monotonic() - began, self.url)
+
+    def _claim_process(self, parts: ExitStack) -> None:
+        def release() -> None:
+            moto_calls.reset()
+            rollouts.reset()
+            Cloud._running = None
+
+        Cloud._running = self
+        parts.callback(release)
+        moto_calls.reset()
+        moto_calls.STOPPING.clear()
+
+    def _take_folder(self, parts: ExitStack) -> None:
+        if self.options.data_dir:
+            parts.callback(os.close, folders.lock(self.options.data_dir))
+            self.data_dir = self.options.data_dir
+        else:
+            self.data_dir = folders.make()
+            parts.callback(shutil.rmtree, self.data_dir, ignore_errors=True)
+        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+
+    def _open_ports(self, parts: ExitStack) -> None:
         endpoint = Endpoint(
             ecr=self.failures.api(self.ecr.api),
             bus=self.bus,
@@ -136,86 +181,38 @@ class Cloud:
             now=lambda: dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             permissions=self.permissions,
         )
-        self._api = Listener(for_this_machine(endpoint), threads=64, port=self._port)
-        self.url = f"http://{HOST}:{self._api.port}"
-        self._api.start()
-        self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
-        moto_calls.ensure_role(DEVELOPER)
-        self._developer = moto_calls.assume_role(DEVELOPER, "local", HUB.region)
-        self.bus.start()
-        self.pollers.start()
+        api = Listener(for_this_machine(endpoint), threads=64, port=self.options.port)
+        parts.callback(lambda: Listener.stop_all([api, *self._listeners.values()]))
+        parts.callback(self.failures.end)  # before it: what hangs would keep its port open
+        self.url = f"http://{HOST}:{api.port}"
+        api.start()
+        for place in self.places:
+            self.endpoint_of(place.registry)
+
+    def _begin(self, parts: ExitStack) -> None:
+        def stopping() -> None:
+            with moto_calls.CHANGED:
+                moto_calls.STOPPING.set()
+                moto_calls.CHANGED.notify_all()
+
         self._schedules = Schedules(HUB.account, HUB.region, self._functions.invoke_later)
-        if self._with_schedules:
+        self.bus.start()
+        parts.callback(self.bus.stop)
+        self.pollers.start()
+        parts.callback(self.pollers.stop)
+        if self.options.schedules:
             self._schedules.start()
+            parts.callback(self._schedules.stop)
+        parts.callback(stopping)  # the first of all when it ends
         self._functions.start_workers()
         self.ecr.resume()
-        log.info("started in %.1f s: %s", time.monotonic() - began, self.url)
-
-    def stop(self) -> None:
-        """Close the ports, kill the workers, forget everything. Safe to call twice, and after a failed start."""
-        if Cloud._running is not self:
-            return
-        with moto_calls.CHANGED:
-            moto_calls.STOPPING.set()
-            moto_calls.CHANGED.notify_all()
-        for part in ("_schedules", "pollers", "bus"):
-            thing = getattr(self, part, None)
-            if thing is not None and _was_started(thing):
-                thing.stop()
-        for runner in self.functions.values():
-            runner.stop()
-        if failures := getattr(self, "failures", None):
-            failures.end()
-        listeners = list(self._listeners.values())
-        if api := getattr(self, "_api", None):
-            listeners.append(api)
-        Listener.stop_all(listeners)
-        if ecr := getattr(self, "ecr", None):
-            ecr.close()
-        moto_calls.reset()
-        rollouts.reset()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-        if self._temporary and hasattr(self, "data_dir"):
-            shutil.rmtree(self.data_dir, ignore_errors=True)
-        Cloud._running = None
-
-    def _deploy(self) -> None:
-        hub, spokes = self.stack, []
-        for place in self.places:
-            if place.registry != HUB and place.registry not in spokes:
-                spokes.append(place.registry)
-        accounts = sorted({registry.account for registry in spokes} - {HUB.account})
-        parameters = {"SpokeAccounts": ",".join(accounts), "DeletionProtection": "false", **self._parameters}
-        self.stacks.append(deploy.deploy_hub(self.root, hub, parameters=parameters, built=self._built))
-        seen: set[str] = set()
-        bus = self.stacks[0].outputs.get("BusArn", "")
-        for registry in spokes:
-            values = {
-                "HubAccount": HUB.account,
-                "HubRegion": HUB.region,
-                "HubStack": hub,
-                "HubBusArn": bus,
-                "CanPush": "true",
-                "CanRemove": "true",
-                "PeopleRoles": f"arn:aws:iam::{HUB.account}:role/*",
-                "PeopleChangeRoles": f"arn:aws:iam::{HUB.account}:role/*",
-                "CreateRoles": str(registry.account not in seen).lower(),
-            }
-            values |= {name: value for name, value in self._parameters.items() if name.startswith(_OF_SPOKES)}
-            seen.add(registry.account)
-            name = hub if registry.account != HUB.account else f"{hub}-spoke"
-            self.stacks.append(deploy.deploy_spoke(self.root, name, registry, values))
-        for account in {HUB.account, *accounts}:
-            self.permissions.hold(account)
 
     # ------------------------------------------------------------------ what others use
 
     @property
     def functions(self) -> dict[str, FunctionRunner]:
         """The deployed functions' runners by logical id."""
-        return self._functions.runners if hasattr(self, "_functions") else {}
+        return self._functions.runners
 
     @property
     def registries(self) -> dict[str, str]:
@@ -244,8 +241,8 @@ class Cloud:
         with self._listening:
             listener = self._listeners.get(registry)
             if listener is None:
-                fixed = self._port and any(place.registry == registry for place in self.places)
-                port = self._port + 1 + len(self._listeners) if fixed else 0
+                fixed = self.options.port and any(place.registry == registry for place in self.places)
+                port = self.options.port + 1 + len(self._listeners) if fixed else 0
                 listener = Listener(self.failures.v2(registry, self.ecr.v2(registry)), threads=48, port=port)
                 self._listeners[registry] = listener
                 listener.start()
@@ -289,10 +286,3 @@ class Cloud:
     def fire_schedules(self, minute: int = 0) -> int:
         """Fire the schedules due in this minute (0: all rates); returns how many invocations it started."""
         return self._schedules.fire(minute)
-
-    # ------------------------------------------------------------------ inside
-
-
-def _was_started(thing: Any) -> bool:
-    thread = getattr(thing, "_thread", None)
-    return bool(thread and thread.ident)

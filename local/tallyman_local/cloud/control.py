@@ -7,30 +7,63 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import BadName
+from tallyman_local.cloud.environments import Place
 from tallyman_local.cloud.images import NoSuchImage, locate
+from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.errors import EcrError
-from tallyman_local.ecr.failures import Failure
+from tallyman_local.ecr.failures import Failure, Failures
+from tallyman_local.events.bus import Bus
 from tallyman_local.events.chaos import Settings
 from tallyman_local.moto import rollouts
+from tallyman_local.runtime.lambdas import FunctionRunner
 from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.server.http import Environ, read_body
-
-if TYPE_CHECKING:
-    from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.stack.deploy import Stack
 
 Json = dict[str, Any]
 SEVERITIES = ("critical", "high", "medium", "low", "informational", "undefined")
 
 
+class Controlled(Protocol):
+    """What the control API asks of a cloud."""
+
+    url: str
+    policy: Path
+    stack: str
+    data_dir: Path
+    places: list[Place]
+    stacks: list[Stack]
+    failures: Failures
+    bus: Bus
+    ecr: LocalEcr
+
+    @property
+    def functions(self) -> dict[str, FunctionRunner]:
+        """The deployed functions' runners by logical id."""
+
+    def endpoint_of(self, registry: Registry) -> str:
+        """`http://localhost:PORT` of a registry."""
+
+    def left(self) -> Json:
+        """What is still under way."""
+
+    def settle(self, timeout: float, *, until_due: bool) -> Json:
+        """Wait; what is left."""
+
+    def kill(self, function: str) -> int:
+        """Kill the function's workers; how many."""
+
+
 class Control:
     """Answers control requests for one cloud."""
 
-    def __init__(self, cloud: "Cloud") -> None:
+    def __init__(self, cloud: Controlled) -> None:
         self._cloud = cloud
         self._gets: dict[str, Callable[[Json], Any]] = {
             "status": self._status,

@@ -5,7 +5,7 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 - every manifest of a push is one PUSH event, children by digest with an empty tag; an unchanged push is none;
 - what has a subject is told as "ECR Referrer Action" only, not as "ECR Image Action" too;
 - a removal is one DELETE event per tag, and one with an empty tag for an image that is gone;
-- an expired token is answered 403 (`LocalEcr(expired_status=401)` for the other way);
+- an expired token is answered 403 (`Options(expired_status=401)` for the other way);
 - missing layers and children are `MANIFEST_BLOB_UNKNOWN` with status 400;
 - removing the last tag of an image that an index names fails like removing the image;
 - refused management calls leave CloudTrail records with `errorCode`;
@@ -21,6 +21,6 @@ Where no source says what ECR does, this was chosen (to confirm on a real accoun
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.rules.scanner import Scan, Scanner
-from tallyman_local.ecr.service import LocalEcr
+from tallyman_local.ecr.service import Callbacks, LocalEcr, Options
 
-__all__ = ["EcrError", "Identity", "LocalEcr", "Scan", "Scanner"]
+__all__ = ["Callbacks", "EcrError", "Identity", "LocalEcr", "Options", "Scan", "Scanner"]

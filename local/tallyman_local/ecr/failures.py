@@ -7,12 +7,12 @@ import errno
 import json
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tallyman.domain.names import Registry
-from tallyman_local.cloud.environments import Place
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
@@ -60,8 +60,9 @@ class Failure:
 class Failures:
     """Which registries fail now, and how. Thread-safe."""
 
-    def __init__(self, places: Iterable[Place]) -> None:
-        self._names = {place.variable.removeprefix("TALLYMAN_REGISTRY_"): place.registry for place in places}
+    def __init__(self, variables: Mapping[str, Registry]) -> None:
+        """The registries by their `TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>`."""
+        self._names = {name.removeprefix("TALLYMAN_REGISTRY_"): registry for name, registry in variables.items()}
         self._failing: dict[Registry, Failure] = {}
         self._lock = threading.Lock()
 
@@ -165,6 +166,14 @@ def _concerned(payload: bytes, caller: Registry) -> Registry:
     return Registry(str(account), caller.region) if account else caller
 
 
+@runtime_checkable
+class Closeable(Protocol):
+    """An answer that wants to know when it has been sent."""
+
+    def close(self) -> object:
+        """It was sent, or its client is gone."""
+
+
 class _Input:
     """A request's body that breaks off."""
 
@@ -192,14 +201,12 @@ def _cut(app: WsgiApp, environ: Environ, start_response: StartResponse, after: i
 
 
 def _first(answer: Iterable[bytes], left: int) -> Iterator[bytes]:
-    try:
+    with ExitStack() as ended:
+        if isinstance(answer, Closeable):  # as WSGI asks for
+            ended.callback(answer.close)
         for chunk in answer:
             if len(chunk) > left:
                 yield chunk[:left]
                 raise broken()
             left -= len(chunk)
             yield chunk
-    finally:
-        close = getattr(answer, "close", None)
-        if close:
-            close()

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 import boto3
 
 from tallyman.domain.names import Registry
-from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.ecr import Callbacks, Identity, LocalEcr, Options
 from tallyman_local.ecr.rules.scanner import Finding
 from tallyman_local.server.http import HOST, Listener
 
@@ -46,13 +46,14 @@ class Registries:
         root = data_dir or Path(self._temporary.name if self._temporary else "")
         self.ecr = LocalEcr(
             root,
-            clock=clock,
-            emit=lambda event, account, region: self.events.append(event),
-            trail=self.records.append,
-            endpoint_of=self.endpoint_of,
-            identify=_identify,
-            scanner=scanner,
-            quotas=quotas,
+            Callbacks(
+                clock=clock,
+                emit=lambda event, account, region: self.events.append(event),
+                trail=self.records.append,
+                endpoint_of=self.endpoint_of,
+                identify=_identify,
+            ),
+            Options(scanner=scanner, quotas=quotas or {}),
         )
         self._listeners: dict[Registry, Listener] = {}
         self._lock = threading.Lock()

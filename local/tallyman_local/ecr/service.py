@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -30,36 +31,52 @@ from tallyman_local.server.http import for_this_machine, read_body
 _UNKNOWN_KEY = "The security token included in the request is invalid."
 
 
-class LocalEcr:
-    """One store, two faces: `api` (the JSON API) and `v2` (the registry of one port). Thread-safe.
+@dataclass(frozen=True, kw_only=True)
+class Callbacks:
+    """What the local ECR asks and tells.
 
-    `emit` and `trail` are called before the push or call is answered; what they raise is logged. `endpoint_of`
-    names the base URL of a registry (`http://localhost:5101`). Without `allow` everyone may do everything.
-    `quotas` maps operations to calls a second, and `ImagesPerRepository` or `RepositoriesPerRegistry` to counts.
-    `blob_mounting` is the account setting BLOB_MOUNTING where none was put: off, as in ECR.
-    `expired_status` is what `/v2/` answers to an expired token: no source says whether ECR's is 401 or 403.
+    `emit` and `trail` are called before the push or call is answered; what they raise is logged. `endpoint_of` names
+    the base URL of a registry (`http://localhost:5101`), `identify` who has an access key. Without `allow` everyone
+    may do everything.
     """
+
+    clock: Callable[[], datetime]
+    emit: Emit
+    trail: Trail
+    endpoint_of: Callable[[Registry], str]
+    identify: Callable[[str], Identity | None] = lambda key: None
+    allow: Allow | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """`quotas` maps operations to calls a second, and `ImagesPerRepository` or `RepositoriesPerRegistry` to counts.
+
+    `blob_mounting` is the account setting BLOB_MOUNTING where none was put: off, as in ECR. `expired_status` is what
+    `/v2/` answers to an expired token: no source says whether ECR's is 401 or 403.
+    """
+
+    scanner: Literal["manual", "clean"] = "manual"
+    blob_mounting: bool = False
+    quotas: Mapping[str, float] = field(default_factory=dict)
+    expired_status: int = 403
+
+
+class LocalEcr:
+    """One store, two faces: `api` (the JSON API) and `v2` (the registry of one port). Thread-safe."""
 
     def __init__(
         self,
         data_dir: Path,
-        *,
-        clock: Callable[[], datetime],
-        emit: Emit,
-        trail: Trail,
-        endpoint_of: Callable[[Registry], str],
-        identify: Callable[[str], Identity | None] = lambda key: None,
-        allow: Allow | None = None,
-        scanner: Literal["manual", "clean"] = "manual",
-        blob_mounting: bool = False,
-        quotas: Mapping[str, float] | None = None,
-        expired_status: int = 403,
+        callbacks: Callbacks,
+        options: Options | None = None,
     ) -> None:
-        limits = Quotas(quotas or {}, clock)  # the first, because it may refuse: nothing is open yet
+        options, clock = options or Options(), callbacks.clock
+        limits = Quotas(options.quotas, clock)  # the first, because it may refuse: nothing is open yet
         self.store = Store(data_dir)
-        events = Events(clock, emit, trail)
-        self.scanner = Scanner(self.store, events, clock, scanner)
-        settings = Settings(self.store.db, blob_mounting=blob_mounting)
+        events = Events(clock, callbacks.emit, callbacks.trail)
+        self.scanner = Scanner(self.store, events, clock, options.scanner)
+        settings = Settings(self.store.db, blob_mounting=options.blob_mounting)
         images = Images(self.store, events, self.scanner, settings, limits, clock)
         replication = Replication(self.store, settings, events, images, limits, clock)
         self.backfills = Backfills(replication, self.store, settings, clock)
@@ -77,10 +94,10 @@ class LocalEcr:
             backfills=self.backfills,
             signing=self.signing,
             clock=clock,
-            endpoint_of=endpoint_of,
-            allow=allow,
+            endpoint_of=callbacks.endpoint_of,
+            allow=callbacks.allow,
         )
-        self._identify, self._expired_status = identify, expired_status
+        self._identify, self._expired_status = callbacks.identify, options.expired_status
 
     def resume(self) -> None:
         """Finish the replication that a killed process left in progress, once events have somewhere to go."""

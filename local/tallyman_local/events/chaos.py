@@ -18,9 +18,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("lose", "double"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a probability from 0 to 1")
+        for name, probability in (("lose", self.lose), ("double", self.double)):
+            if not 0 <= probability <= 1:
+                raise ValueError(f"{name} {probability}: expected a probability from 0 to 1")
         if not 0 <= self.delay <= 3600:
             raise ValueError(f"delay {self.delay} s: expected 0 to 3600 s")
 

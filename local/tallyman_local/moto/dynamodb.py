@@ -103,7 +103,7 @@ def _items(table: Table) -> list[Item]:
 
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
     """A map of attributes as it is, unless there are bytes in it, which JSON needs encoded."""
-    if getattr(shape.value, "name", None) == "AttributeValue" and all(
+    if shape.value.name == "AttributeValue" and all(
         isinstance(attribute, dict) and attribute.keys() <= _PLAIN for attribute in value.values()
     ):
         serialized[serializer.get_serialized_name(shape, key)] = value

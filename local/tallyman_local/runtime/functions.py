@@ -44,6 +44,11 @@ class Functions:
 
         threading.Thread(target=start, name="start-workers", daemon=True).start()
 
+    def stop(self) -> None:
+        """Kill every worker; invocations under way end as failed."""
+        for runner in self.runners.values():
+            runner.stop()
+
     def runner(self, name: str) -> FunctionRunner:
         """By name, ARN (with or without `:$LATEST`) or logical id. Raises KeyError."""
         name = name.removesuffix(":$LATEST")

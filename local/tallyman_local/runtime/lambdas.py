@@ -233,18 +233,23 @@ class FunctionRunner:
             if self._stopped or len(self._busy) + len(self._idle) + self._starting >= self.limit:
                 return None
             self._starting += 1
+        worker = None
         try:
             worker = _Worker(self.function, self._environment(), self.logs)
         finally:
-            with self._free:
-                self._starting -= 1
+            kept = self._started(worker)
+        return worker if kept else None
+
+    def _started(self, worker: _Worker | None) -> bool:
+        """A worker that was to be started is there, or is not; False also where the cloud stopped meanwhile."""
         with self._free:
-            self._busy.add(worker)
-            stopped = self._stopped
-        if stopped:
-            self._discard(worker)
-            return None
-        return worker
+            self._starting -= 1
+            if worker is not None and not self._stopped:
+                self._busy.add(worker)
+                return True
+        if worker is not None:
+            worker.close()
+        return False
 
     def _release(self, worker: _Worker) -> None:
         with self._free:

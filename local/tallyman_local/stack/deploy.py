@@ -3,6 +3,8 @@
 import json
 import logging
 import warnings
+from collections.abc import Iterable
+from collections.abc import Mapping as TypeMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ HUB = Registry("111111111111", "us-east-2")
 _PSEUDO = "AWS::"
 
 
+TemplateParameters = TypeMapping[str, str]
 _moto_parse_template = MotoStack.parse_template
 
 
@@ -73,6 +76,36 @@ class Stack:
     skipped: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     mappings: list[Mapping] = field(default_factory=list)
+
+
+_OF_SPOKES = ("RollOut", "People", "SigningProfile")  # parameters with these beginnings are the spokes' as well
+
+
+def deploy(
+    root: Path, stack: str, registries: Iterable[Registry], parameters: TemplateParameters, *, built: bool
+) -> list[Stack]:
+    """The hub's stack, then a spoke's in every other registry of these. Raises BadTemplate."""
+    spokes = [registry for registry in dict.fromkeys(registries) if registry != HUB]
+    accounts = sorted({registry.account for registry in spokes} - {HUB.account})
+    own = {"SpokeAccounts": ",".join(accounts), "DeletionProtection": "false", **parameters}
+    stacks = [deploy_hub(root, stack, parameters=own, built=built)]
+    everywhere = {name: value for name, value in parameters.items() if name.startswith(_OF_SPOKES)}
+    for registry in spokes:
+        values = {
+            "HubAccount": HUB.account,
+            "HubRegion": HUB.region,
+            "HubStack": stack,
+            "HubBusArn": stacks[0].outputs.get("BusArn", ""),
+            "CanPush": "true",
+            "CanRemove": "true",
+            "PeopleRoles": f"arn:aws:iam::{HUB.account}:role/*",
+            "PeopleChangeRoles": f"arn:aws:iam::{HUB.account}:role/*",
+            "CreateRoles": str(all(done.registry.account != registry.account for done in stacks[1:])).lower(),
+            **everywhere,
+        }
+        name = stack if registry.account != HUB.account else f"{stack}-spoke"
+        stacks.append(deploy_spoke(root, name, registry, values))
+    return stacks
 
 
 def deploy_hub(root: Path, stack: str, *, parameters: dict[str, str] | None = None, built: bool = False) -> Stack:

@@ -132,9 +132,10 @@ def _sam(template: Json, region: str, parameters: dict[str, str]) -> Json:
     # A real session would read the user's own AWS set-up, and fail on a profile that is not there.
     translator = Translator({}, Parser(), boto_session=SimpleNamespace(region_name=region))
     try:
-        return translator.translate(template, values, get_managed_policy_map=dict)
+        translated: Json = translator.translate(template, values, get_managed_policy_map=dict)
     except InvalidDocumentException as error:
         raise BadTemplate("; ".join(cause.message for cause in error.causes)) from error
+    return translated
 
 
 def _without_aws_policies(properties: Json) -> None:

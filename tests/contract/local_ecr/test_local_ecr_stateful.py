@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.images.builders import Built, image, index
 from support.servers.ecr import DEV, Clock, identity
 from tallyman.domain.names import Digest, Repository
-from tallyman_local.ecr import EcrError, LocalEcr
+from tallyman_local.ecr import Callbacks, EcrError, LocalEcr
 
 PLAIN = [image(f"app {n}") for n in range(3)]
 INDEXES = [index(*PLAIN[:2]), index(*PLAIN[1:])]
@@ -41,10 +41,12 @@ class StoreAgainstAModel(RuleBasedStateMachine):
     def open(self) -> None:
         self.ecr = LocalEcr(
             self.folder,
-            clock=Clock(),
-            emit=lambda event, account, region: self.events.append(event),
-            trail=lambda record: None,
-            endpoint_of=lambda registry: "http://localhost:1",
+            Callbacks(
+                clock=Clock(),
+                emit=lambda event, account, region: self.events.append(event),
+                trail=lambda record: None,
+                endpoint_of=lambda registry: "http://localhost:1",
+            ),
         )
 
     def create(self, repository: Repository) -> None:

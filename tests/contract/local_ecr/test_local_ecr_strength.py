@@ -30,13 +30,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from tallyman.domain.names import Registry
-from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.ecr import Callbacks, Identity, LocalEcr
 from tallyman_local.server.http import Listener
 
 home = Registry("111111111111", "us-east-2")
 who = Identity(home.account, "arn:aws:iam::111111111111:user/dev", "AIDADEV")
-ecr = LocalEcr(Path(sys.argv[1]), clock=lambda: datetime.now(UTC), emit=lambda *event: None, trail=lambda record: None,
-               endpoint_of=lambda registry: "http://localhost", identify=lambda key: who)
+told = {"emit": lambda *event: None, "trail": lambda record: None}
+asked = {"endpoint_of": lambda registry: "http://localhost", "identify": lambda key: who}
+ecr = LocalEcr(Path(sys.argv[1]), Callbacks(clock=lambda: datetime.now(UTC), **told, **asked))
 ecr.api("CreateRepository", b'{"repositoryName": "rocketseat/widget-server"}', home, who)
 token = ecr.api("GetAuthorizationToken", b"{}", home, who)[2].split(b'authorizationToken": "')[1].split(b'"')[0]
 registry, api = Listener(ecr.v2(home), threads=6), Listener(ecr.api_app(), threads=4)

@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from support.images.builders import Built
 from tallyman.domain.names import Registry, Repository
-from tallyman_local.ecr import Identity, LocalEcr
+from tallyman_local.ecr import Callbacks, Identity, LocalEcr, Options
 from tallyman_local.server.http import Listener
 
 DEV = Registry("111111111111", "us-east-2")
@@ -156,13 +156,15 @@ def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options:
 
     ecr = LocalEcr(
         root,
-        clock=clock,
-        emit=lambda event, account, region: served.events.append(event),
-        trail=lambda record: served.trail.append(record),
-        endpoint_of=lambda registry: f"http://localhost:{ports[registry]}",
-        identify=lambda key: identity(key) if key.isdigit() else None,
-        allow=allow,
-        **options,
+        Callbacks(
+            clock=clock,
+            emit=lambda event, account, region: served.events.append(event),
+            trail=lambda record: served.trail.append(record),
+            endpoint_of=lambda registry: f"http://localhost:{ports[registry]}",
+            identify=lambda key: identity(key) if key.isdigit() else None,
+            allow=allow,
+        ),
+        Options(**options),
     )
     listeners = {registry: Listener(ecr.v2(registry), threads=6) for registry in registries}
     api = Listener(ecr.api_app(), threads=4)

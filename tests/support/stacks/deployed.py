@@ -21,7 +21,7 @@ from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared import context, rows
 from tallyman_cli.shared.chosen import Chosen
 from tallyman_cli.shared.context import Stack, connect
-from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud, Options
 from tallyman_local.events.chaos import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,7 +171,7 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
     if policy is not None:
         arguments.append(folder / "tallyman.yaml")
         arguments[0].write_text(policy)
-    with Cloud(*arguments, root=ROOT, **options) as cloud:
+    with Cloud(*arguments, root=ROOT, options=Options(**options)) as cloud:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "TALLYMAN_"))}
         with (
             mock.patch.dict(os.environ, environment | cloud.environment(), clear=True),

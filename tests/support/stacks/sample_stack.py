@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from tallyman_local.cloud.cloud import Cloud
+from tallyman_local.cloud.cloud import Cloud, Options
 
 ROOT = Path(__file__).parents[2] / "stack" / "fixtures" / "sample_stack"
 HUB = "111111111111"
@@ -25,7 +25,7 @@ def cloud(folder: Path, **options: Any) -> Cloud:
     """A cloud of the toy stack, not started; its functions note what they do in `folder`/notes.jsonl."""
     policy = folder / "tallyman.yaml"
     policy.write_text(POLICY)
-    return Cloud(policy, root=ROOT, stack="toy", parameters={"Folder": str(folder)}, **options)
+    return Cloud(policy, root=ROOT, options=Options(stack="toy", parameters={"Folder": str(folder)}, **options))
 
 
 def client(cloud: Cloud, service: str, *, role: str = "", region: str = "us-east-2") -> Any:
