@@ -24,6 +24,7 @@ ALARMED = {
     "stuck": "StuckPromotions",
     "would_not_pass": "WouldNotPass",
     "unguarded": "OpenToPushes",
+    "failing": "FailingSweeps",
 }
 """The counts in reconcile's report that have an alarm, and their metrics."""
 

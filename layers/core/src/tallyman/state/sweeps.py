@@ -17,7 +17,8 @@ class SweepState:
     full sweep that did it last; `open`: digests that are being worked on, which are judged again if this process dies;
     `missed`: how many events' worth of differences were found; `untold`: stowaways of the first sweep are not reported
     yet; `images`, and the `bytes` of them, indexes left out: each image's size, layers that images share counted each
-    time."""
+    time; `failures`: sweeps in a row that did not come to their end, or could not write down an image, and the last
+    one's `problem`."""
 
     swept: datetime | None = None
     tried: datetime | None = None
@@ -27,6 +28,8 @@ class SweepState:
     untold: bool = False
     images: int | None = None
     bytes: int | None = None
+    failures: int = 0
+    problem: str | None = None
 
 
 def key(repository: Repository) -> Key:
@@ -44,6 +47,8 @@ def _parse(data: Mapping[str, Any]) -> SweepState:
         untold=bool(data.get("untold")),
         images=data.get("images"),
         bytes=data.get("bytes"),
+        failures=int(data.get("failures", 0)),
+        problem=data.get("problem"),
     )
 
 
@@ -57,6 +62,8 @@ def _dump(sweep: SweepState) -> dict[str, Any]:
         "untold": sweep.untold,
         "images": sweep.images,
         "bytes": sweep.bytes,
+        "failures": sweep.failures,
+        "problem": sweep.problem,
     }
 
 

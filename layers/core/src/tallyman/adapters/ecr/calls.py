@@ -70,7 +70,7 @@ def read_manifests(client: Any, repository: Repository, references: Sequence[str
                 kind = _FAILURES.get(code, Refused)
                 raise kind(f"{what}: {failure.get('failureReason', 'refused')} ({code})")
         for image in listed(answer, "images", what):
-            raw = image["imageManifest"].encode()
+            raw = image["imageManifest"].encode("utf-8", "surrogatepass")
             manifest = Manifest(raw, image.get("imageManifestMediaType") or _media_type(raw))
             if len(batch) == 1:
                 found[batch[0]] = manifest
@@ -183,6 +183,6 @@ def _media_type(raw: bytes) -> str:
     """What the document says of itself; empty where it says nothing: reading it then says what is wrong."""
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(found.get("mediaType", "")) if isinstance(found, dict) else ""

@@ -42,6 +42,11 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
         if fact.repository in case.source_repositories
         and (wanted is Layers.PRESENCE or fact.detail["level"] == wanted or fact.repository in brought)
     ]
+    flaws = [f for f in case.image.of(Kind.UNREADABLE) if f.repository in case.source_repositories]
+    flaw = max(flaws, key=_order, default=None)
+    if flaw is not None and all(_order(fact) <= _order(flaw) for fact in found):
+        at = {"at": format_time(flaw.at), "repository": str(flaw.repository)}
+        return GateResult("verified", FAILED, f"its manifest can't be read: {flaw.detail['reason']}", at)
     if not found:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
     newest = max(found, key=_order)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SETTINGS_CHANGED = "settings_changed"
 
     CHILD_OF = "child_of"  # in the child's partition: detail.index is the digest of the index that lists it
+    UNREADABLE = "unreadable"  # detail.reason: why the image's manifest can't be read; it fails `verified`
     REFERRED = "referred"  # in the subject's partition: detail.referrer, detail.artifact_type
     VERIFIED = "verified"  # detail: verdict, level, checks [{name, verdict, reason}], request, labels
     SCANNED = (

@@ -15,13 +15,13 @@ from typing import Any
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
-from tallyman.errors import OutOfTime, TallymanError, TransientError
+from tallyman.errors import OutOfTime, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.rejudge import Released, Watched
-from tallyman.services.reconcile.sweep import Sweep
+from tallyman.services.reconcile.sweep import FAILING, Sweep
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
 from tallyman.services.recording.round_trip import RoundTrips
@@ -130,6 +130,7 @@ class Reconcile:
     def _look(self, run: _Run, left: Deadline) -> None:
         for repository in self._order(run):
             self._sweep(run, repository, left)
+        self._count_failing(run)
         if self.released is not None and run.watched is not None:
             takes = partial(run.scope.takes, self.policy)
             self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
@@ -142,6 +143,13 @@ class Reconcile:
         for registry in run.registries:
             if run.scope.token is None and run.trail.get(registry, "read") == "read":
                 self._read_trail(run, registry, self.trail.backward)
+
+    def _count_failing(self, run: _Run) -> None:
+        """Repositories whose sweeps keep failing, by environment: all that are known, for the alarm."""
+        for repository, sweep in run.swept.items():
+            if sweep.failures >= FAILING and run.watched is not None:
+                for environment, _ in self.policy.environments_of(repository.registry, repository.name):
+                    run.watched.failing[environment.name] += 1
 
     def _is_wanted(self, run: _Run, waits: Pending) -> bool:
         """A pending image is wanted if a repository that it comes from or goes to is."""
@@ -201,10 +209,11 @@ class Reconcile:
             raise
         except TallymanError as error:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
-            if isinstance(error, TransientError):
+            if isinstance(error, Unreachable | Throttled):
                 run.silent.add(repository.registry)  # what does not answer now is left for the next run
-            self.sweep.failed(repository, token)
+            run.swept[repository] = self.sweep.failed(repository, token, str(error))
             return
+        run.problems += swept.problems
         images = swept.state.images or 0
         run.swept[repository] = swept.state
         answer["repositories"] += 1

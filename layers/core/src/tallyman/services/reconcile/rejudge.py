@@ -49,10 +49,11 @@ class Watched:
     stuck: Counter[str] = field(default_factory=Counter)
     would_not_pass: Counter[str] = field(default_factory=Counter)
     unguarded: Counter[str] = field(default_factory=Counter)
+    failing: Counter[str] = field(default_factory=Counter)
 
     def as_json(self, environments: tuple[str, ...]) -> dict[str, dict[str, int]]:
         """Each with a number for every environment, so that an alarm ends when there is nothing any more."""
-        names = ("parked", "stuck", "would_not_pass", "unguarded")
+        names = ("parked", "stuck", "would_not_pass", "unguarded", "failing")
         return {name: {e: getattr(self, name)[e] for e in environments} for name in names}
 
 

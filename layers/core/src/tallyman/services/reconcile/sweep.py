@@ -7,7 +7,7 @@ question to the registry for the image's details.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -19,7 +19,7 @@ from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.errors import NotFound, RevisionConflict
+from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Ledger, State
@@ -42,7 +42,15 @@ from tallyman.values import value
 _FIRST_RUN = timedelta(minutes=15)
 """From a deployment, when events begin to come, until some function first runs and names the policy: the schedule."""
 _CHUNK = 25
+"""Images that are worked on between two writes of the position: as many as it names."""
+_TRAILED = 200
+"""Digests with a difference up to which CloudTrail's history is read first: more are a repository that is new to us,
+or a long outage, and the position can't name them all. The history is read afterwards then."""
+FAILING = 2
+"""Sweeps in a row that fail before people are told."""
 _TRIES = 8
+_LONGEST = 500
+"""Characters of a problem that the position keeps."""
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ class Swept:
 
     state: SweepState
     missed: int
+    problems: list[str]
 
 
 @value
@@ -73,11 +82,13 @@ class Sweep:
         """Writes down what is missing; may be repeated after a crash at any point, and changes nothing twice.
 
         `read_trail` is asked once there is a difference; True: calls were written down, look again. Raises OutOfTime
-        where the run ends first: the next sweep skips what is written. `found` counts along, by kind.
+        where the run ends first: the next sweep skips what is written. `found` counts along, by kind. An image that
+        can't be written down ends no sweep: it is among the `problems`, and the next sweep tries again.
         """
         sweep = self._state(repository)
         first = sweep.swept is None
         now = whole_millis(self.clock())
+        problems: list[str] = []
         known, listed = self._look(repository, left)
         work = self._work(repository, known, listed, now)
         missed = sweep.missed
@@ -85,9 +96,9 @@ class Sweep:
             missed = len(self._since_known(work, known) if first else work)
         if work:
             mark_active(self.state, repository, now)  # CloudTrail may tell of it only in some minutes
-        if work:
+        found_out = list(dict.fromkeys(seen.digest for seen in work))
+        if found_out and len(found_out) + len(sweep.open) <= _TRAILED:
             # what the trail tells is written down by its call, but what the lost event would have set off is not
-            found_out = list(dict.fromkeys(seen.digest for seen in work))
             sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
             self._save(repository, sweep)
             if read_trail():
@@ -97,8 +108,10 @@ class Sweep:
                 found.update(s.kind for s in before if (s.kind, s.digest, s.tag) not in still)
         undone = {seen.digest for seen in work}
         for digest in (d for d in sweep.open if d not in undone):
-            self._stowaways(repository, digest, first, found)
-            self._after(repository, digest, listed.get(digest), first, found)
+            enough_time(left, f"the sweep of {repository}")
+            with _apart(repository, digest, problems):
+                self._stowaways(repository, digest, first, found)
+                self._after(repository, digest, listed.get(digest), first, found)
         self._tidy(repository, known, listed)
         for chunk in _chunks(work):
             digests = list(dict.fromkeys(seen.digest for seen in chunk))
@@ -107,19 +120,42 @@ class Sweep:
             self._save(repository, sweep)
             for digest, group in groupby(chunk, key=lambda seen: seen.digest):
                 enough_time(left, f"the sweep of {repository}")
-                for seen in group:
-                    self._write(seen, first, found)
-                self._after(repository, digest, listed.get(digest), first, found)
+                with _apart(repository, digest, problems):
+                    for seen in group:
+                        self._write(seen, first, found)
+                    self._after(repository, digest, listed.get(digest), first, found)
         if sweep.untold:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
+        failures = sweep.failures + 1 if problems else 0
         sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes))
+        if problems:
+            sweep = replace(sweep, failures=failures, problem=problems[0][:_LONGEST])
+            self._tell(repository, sweep)
         self._save(repository, sweep, missed, now)
-        return Swept(sweep, missed)
+        return Swept(sweep, missed, problems)
 
-    def failed(self, repository: Repository, run: str) -> None:
-        """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting."""
-        self._save(repository, replace(self._state(repository), tried=self.clock(), run=run))
+    def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
+        """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting. The
+        second failure in a row is told."""
+        sweep = self._state(repository)
+        sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
+        self._tell(repository, sweep)
+        self._save(repository, sweep)
+        return sweep
+
+    def _tell(self, repository: Repository, sweep: SweepState) -> None:
+        """Once for each row of failures, before it is written down: after a crash in between it is told twice."""
+        if sweep.failures != FAILING:
+            return
+        found = self.policy.environments_of(repository.registry, repository.name)
+        self.notices.publish(
+            f"{repository.name} can't be swept",
+            f"Reconcile failed to compare {repository} with the ledger {FAILING} times in a row: {sweep.problem}.\n"
+            "Until this is mended, images that no event told of stay unknown there. "
+            f"`tallyman reconcile` of this repository tries again at once and names what is wrong.",
+            {"kind": "sweep_failed", "environment": found[0][0].name if found else "-", "repository": repository.name},
+        )
 
     def forget(self, repository: Repository) -> None:
         """The repository is gone, and all of it written down as removed."""
@@ -254,6 +290,17 @@ class Sweep:
             environment=found[0][0].name if found else None,
             detail={"count": missed, "repository": str(repository)},
         )
+
+
+@contextmanager
+def _apart(repository: Repository, digest: Digest, problems: list[str]) -> Iterator[None]:
+    """What goes wrong with one image stops no other; a registry or table that does not answer ends the sweep."""
+    try:
+        yield
+    except (Unreachable, Throttled, OutOfTime):
+        raise
+    except TallymanError as error:
+        problems.append(f"{repository}@{digest}: {error}")
 
 
 def _chunks(work: list[Seen]) -> Iterator[list[Seen]]:

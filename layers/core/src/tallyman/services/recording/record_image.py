@@ -4,18 +4,19 @@ Events, CloudTrail's calls and sweeps all write through here: what tells of the 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.details import ImageDetail
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.images.provenance import built
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.errors import NotFound, RevisionConflict
+from tallyman.errors import BadManifest, NotFound, RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import Appended, Archive, Ledger, State
@@ -32,6 +33,8 @@ from tallyman.values import value
 _TRIES = 8
 _RETOLD = timedelta(seconds=1)
 """An event's time is the push's, cut to whole seconds."""
+_LONGEST_REASON = 500
+"""Characters of the reason why a manifest can't be read: it may quote the manifest."""
 _STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
 
@@ -90,12 +93,13 @@ class RecordImage:
             details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
             listed = None
             detail = next((d for d in details if d.digest == seen.digest), None)
-            manifest = self.source.manifest(seen.repository, seen.digest) if detail else None
+            manifest, flaw = self._read(seen, detail)
             current = _current(details, seen.tag)
             if manifest is not None:
-                self.archive.put("manifests", manifest.raw)
                 self.relations.write(seen.repository, seen.digest, manifest, seen.via)
             fact = self._fact(seen, detail, manifest, current)
+            if flaw is not None:
+                self.ledger.append(_unreadable(fact, flaw))
             told = seen.digest if seen.kind in PUSHES else current
             if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
                 told = None  # it was removed since, and pushed again: this push's time is past
@@ -146,6 +150,18 @@ class RecordImage:
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
+    def _read(self, seen: Seen, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
+        """The image's manifest, archived, or why it can't be read: an image is recorded by what its registry says of
+        it, whatever its bytes are. Neither, where it is gone."""
+        try:
+            found = self.source.manifest(seen.repository, seen.digest) if detail else None
+            if found is None:
+                return None, None
+            self.archive.put("manifests", found.raw)
+            return Manifest.parse(found.raw, found.media_type), None
+        except BadManifest as error:
+            return None, str(error)
+
     def _vanished(self, seen: Seen) -> ImageDetail | None:
         """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
         RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
@@ -185,8 +201,10 @@ class RecordImage:
                         "platform": str(c.platform) if c.platform else None,
                         "index": "index" in c.media_type or "manifest.list" in c.media_type,
                     }
-                    for c in manifest.platform_children
+                    for c in {c.digest: c for c in manifest.platform_children}.values()
                 ]
+        elif detail is not None and detail.media_type:
+            more["index"] = detail.media_type in INDEX_TYPES
         return Fact(
             kind=seen.kind,
             id=fact_id(seen.kind, seen.repository, seen.tag, seen.digest, seen.key),
@@ -196,11 +214,22 @@ class RecordImage:
             digest=seen.digest,
             repository=seen.repository,
             tag=seen.tag,
-            media_type=manifest.media_type if manifest else None,
+            media_type=manifest.media_type if manifest else detail.media_type if detail else None,
             size=detail.size if detail else None,
             actor=seen.actor,
             detail=more,
         )
+
+
+def _unreadable(push: Fact, flaw: str) -> Fact:
+    """That the image of a push can't be read, once for each repository and reason."""
+    return replace(
+        push,
+        kind=Kind.UNREADABLE,
+        id=fact_id(Kind.UNREADABLE, push.repository, push.digest, flaw),
+        tag=None,
+        detail={"reason": flaw[:_LONGEST_REASON]},
+    )
 
 
 def _current(details: Sequence[ImageDetail], tag: str | None) -> Digest | None:

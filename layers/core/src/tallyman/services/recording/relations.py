@@ -34,13 +34,16 @@ class Relations:
 
         What buildx puts into an index about one of its images (`unknown/unknown`) refers to that image.
         """
-        for child in manifest.children:
-            self._append(Kind.CHILD_OF, child.digest, via, digest, {"index": digest})
-            if child.is_attestation:
-                about = child.annotations.get("vnd.docker.reference.digest", "")
-                statement = self.source.manifest(repository, child.digest)
-                if statement is not None and any(str(c.digest) == about for c in manifest.children):
-                    self._refer(Digest.parse(about), repository, statement, via)
+        children = {child.digest: child for child in manifest.children}
+        for child in children:
+            self._append(Kind.CHILD_OF, child, via, digest, {"index": digest})
+        statements = [each.digest for each in children.values() if each.is_attestation]
+        read = self.source.manifests(repository, statements) if statements else {}
+        for statement in statements:
+            about = children[statement].annotations.get("vnd.docker.reference.digest", "")
+            found = _readable(read.get(statement))
+            if found is not None and about in children:
+                self._refer(Digest(about), repository, found, via)
         if manifest.subject is not None:
             self._refer(manifest.subject.digest, repository, manifest, via)
 
@@ -82,11 +85,16 @@ class Relations:
         raw = self.archive.get("manifests", digest)
         if raw is None:
             return  # it was never read: no fact says that it refers to anything
-        try:
-            subject = Manifest.parse(raw).subject
-        except BadManifest:
-            return
-        if subject is not None:
+        manifest = _readable(Manifest(raw, ""))
+        if manifest is not None and manifest.subject is not None:
             if self.signing is not None:
-                self.signing.refresh(subject.digest)
-            self.evaluator.digest(subject.digest)
+                self.signing.refresh(manifest.subject.digest)
+            self.evaluator.digest(manifest.subject.digest)
+
+
+def _readable(manifest: Manifest | None) -> Manifest | None:
+    """The manifest, parsed; None where it is none: of what can't be read nothing is known."""
+    try:
+        return Manifest.parse(manifest.raw, manifest.media_type) if manifest else None
+    except BadManifest:
+        return None
