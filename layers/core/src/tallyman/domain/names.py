@@ -27,7 +27,7 @@ class Digest(str):
     def parse(cls, text: object) -> Self:
         """Raises BadName unless it is the text of a whole SHA-256 digest (ECR knows no other algorithm)."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
-            raise BadName(f"'{text}' is no digest: expected sha256: and 64 hexadecimal digits")
+            raise BadName(f"{_shown(text)} is no digest: expected sha256: and 64 hexadecimal digits")
         return cls(text)
 
     @classmethod
@@ -46,19 +46,26 @@ class Digest(str):
         return self[:19]
 
 
+def _shown(text: object) -> str:
+    """Text from anywhere, for a message: one line, without control characters, cut at 200 characters."""
+    shown = f"'{text}'" if str(text).isprintable() else ascii(str(text))
+    return shown if len(shown) <= 200 else f"{shown[:199]}…"
+
+
 def parse_tag(text: str) -> str:
     """The tag, or BadName (OCI: 1 to 128 of letters, digits, `_`, `.`, `-`; not starting with `.` or `-`)."""
     if not _TAG.fullmatch(text):
-        raise BadName(f"'{text}' is no tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -")
+        raise BadName(
+            f"{_shown(text)} is no tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -"
+        )
     return text
 
 
 def parse_repository_name(text: str) -> str:
     """The repository's name, or BadName (ECR: 2 to 256 characters, lower case, parts joined by `/`)."""
     if not 2 <= len(text) <= 256 or not _REPOSITORY.fullmatch(text):
-        raise BadName(
-            f"'{text}' is no repository: expected 2 to 256 lower-case letters, digits and . _ - / as in team/service"
-        )
+        expected = "expected 2 to 256 lower-case letters, digits and . _ - / as in team/service"
+        raise BadName(f"{_shown(text)} is no repository: {expected}")
     return text
 
 

@@ -37,6 +37,7 @@ class OciLayout:
         self._lock = threading.Lock()
         self._indexes: dict[Repository, tuple[object, LayoutIndex]] = {}
         self._subjects: dict[tuple[Repository, Digest], Digest | None] = {}
+        self._waiting: dict[Repository, list[tuple[Manifest, str | None]]] = {}  # to be entered into the index
 
     # --- Origin
 
@@ -113,24 +114,36 @@ class OciLayout:
             if not self._path(repository, needed.digest).exists():
                 raise Unreachable(f"{repository} lacks {needed.digest}, which {manifest.digest} needs")
         _write(self._path(repository, manifest.digest), [manifest.raw])
-        with self._locked(repository):
-            index = self._index(repository)
-            if not tag and manifest.digest in index.types:
-                return
-            entry = listed(manifest)
-            entry.pop("annotations", None)
-            gone = {c.digest for c in manifest.children}
-            if tag:
-                entry["annotations"] = {REF_NAME: tag}
-                gone.add(manifest.digest)
-            kept = [d for d in index.entries if name_of(d) != tag or not tag]
-            kept = [d for d in kept if d.get("digest") not in gone or d.get("annotations")]
-            path = Path(layout_path(repository))
-            if not (path / "oci-layout").exists():
-                _write(path / "oci-layout", [_LAYOUT.encode()])
-            document = {"schemaVersion": 2, "manifests": [*kept, entry]}
-            _write(path / "index.json", [json.dumps(document).encode()])
-            self._indexes[repository] = _version(path / "index.json"), LayoutIndex.of([*kept, entry])
+        if not tag and manifest.digest in self._index(repository).types:
+            return
+        mine = (manifest, tag)
+        self._waiting.setdefault(repository, []).append(mine)
+        with self._locked(repository):  # whoever gets in enters all who wait: else each would write the whole index
+            waiting = self._waiting[repository]
+            if any(change is mine for change in waiting):
+                count = len(waiting)
+                try:
+                    self._enter(repository, waiting[:count])
+                except BaseException:
+                    waiting.remove(mine)
+                    raise
+                del waiting[:count]
+
+    def _enter(self, repository: Repository, changes: Sequence[tuple[Manifest, str | None]]) -> None:
+        tags = {tag for _, tag in changes if tag}
+        gone = {m.digest for m, tag in changes if tag} | {c.digest for m, _ in changes for c in m.children}
+        kept = [d for d in self._index(repository).entries if name_of(d) not in tags]
+        kept = [d for d in kept if d.get("digest") not in gone or d.get("annotations")]
+        named = {tag: manifest for manifest, tag in changes if tag}
+        there = {d.get("digest") for d in kept} | gone
+        for manifest in {m.digest: m for m, tag in changes if not tag and m.digest not in there}.values():
+            kept.append(_entry(manifest))
+        kept += [{**_entry(manifest), "annotations": {REF_NAME: tag}} for tag, manifest in named.items()]
+        path = Path(layout_path(repository))
+        if not (path / "oci-layout").exists():
+            _write(path / "oci-layout", [_LAYOUT.encode()])
+        _write(path / "index.json", [json.dumps({"schemaVersion": 2, "manifests": kept}).encode()])
+        self._indexes[repository] = _version(path / "index.json"), LayoutIndex(kept)
 
     def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
         """Those that `index.json` does not name."""
@@ -148,9 +161,9 @@ class OciLayout:
         """`index.json` as it stands there now; empty where there is no layout yet."""
         path = Path(layout_path(repository)) / "index.json"
         version = _version(path)
-        known, index = self._indexes.get(repository, (None, LayoutIndex.of([])))
+        known, index = self._indexes.get(repository, (None, LayoutIndex([])))
         if version is None or version == known:
-            return index if version else LayoutIndex.of([])
+            return index if version else LayoutIndex([])
         try:
             document = loads(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -158,7 +171,7 @@ class OciLayout:
         entries = document.get("manifests") if isinstance(document, dict) else None
         if not isinstance(entries, list) or not all(isinstance(d, dict) for d in entries):
             raise BadManifest(f"{path}: manifests: expected a list of descriptors")
-        index = LayoutIndex.of(entries)
+        index = LayoutIndex(entries)
         self._indexes[repository] = version, index
         return index
 
@@ -231,6 +244,12 @@ def _write(path: Path, chunks: Iterable[bytes], check: Any = lambda: None) -> No
                 raise
     except OSError as error:
         raise Refused(f"write {path}: {error.strerror or error}") from error
+
+
+def _entry(manifest: Manifest) -> dict[str, Any]:
+    entry = listed(manifest)
+    entry.pop("annotations", None)
+    return entry
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:

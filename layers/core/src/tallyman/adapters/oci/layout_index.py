@@ -6,8 +6,8 @@ Tools write `org.opencontainers.image.ref.name` as a tag (the specification's wa
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from functools import cached_property
+from typing import Any
 
 from tallyman.domain.images.documents import show
 from tallyman.domain.images.manifest import Descriptor
@@ -18,26 +18,37 @@ REF_NAME = "org.opencontainers.image.ref.name"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]*")
 
 
-@dataclass(slots=True)
 class LayoutIndex:
-    """`types`: the media type of each digest. `tags`: what each points to. `odd`: other names, with why they are no
-    tags. `pointing`: manifests by their subject, once they were read for it."""
+    """The entries of `index.json`. What they name is worked out when it is first asked for: a copy that enters many
+    images asks for none of it. `pointing`: manifests by their subject, once they were read for it."""
 
-    entries: list[dict[str, Any]]
-    types: Mapping[Digest, str]
-    tags: Mapping[str, Digest]
-    odd: Mapping[str, str]
-    pointing: dict[Digest, list[Descriptor]] | None = None
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        self.entries = entries
+        self.pointing: dict[Digest, list[Descriptor]] | None = None
 
-    @classmethod
-    def of(cls, entries: list[dict[str, Any]]) -> Self:
-        """A tag alone goes before full names that end with it; where only full names do, and these name different
-        images, the tag is none's."""
+    @property
+    def types(self) -> Mapping[Digest, str]:
+        """The media type of each digest; empty where an entry has none."""
+        return self._found[0]
+
+    @property
+    def tags(self) -> Mapping[str, Digest]:
+        """What each tag points to. A tag alone goes before full names that end with it; where only full names do, and
+        these name different images, the tag is none's."""
+        return self._found[1]
+
+    @property
+    def odd(self) -> Mapping[str, str]:
+        """Other names, with why they are no tags."""
+        return self._found[2]
+
+    @cached_property
+    def _found(self) -> tuple[dict[Digest, str], dict[str, Digest], dict[str, str]]:
         types: dict[Digest, str] = {}
         exact: dict[str, Digest] = {}
         ends: dict[str, dict[Digest, str]] = {}
         odd: dict[str, str] = {}
-        for entry in entries:
+        for entry in self.entries:
             name = name_of(entry)
             try:
                 digest = Digest.parse(entry.get("digest"))
@@ -56,7 +67,7 @@ class LayoutIndex:
             if tag not in exact and len(found) > 1:
                 odd[tag] = f"is the tag of several images there: {', '.join(found.values())}"
         alone = {tag: next(iter(found)) for tag, found in ends.items() if len(found) == 1}
-        return cls(entries, types, {**alone, **exact}, odd)
+        return types, {**alone, **exact}, odd
 
     def tagged(self, tag: str) -> Digest | None:
         """What a tag points to. BadInput where that is not sure."""

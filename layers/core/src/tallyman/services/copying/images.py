@@ -15,6 +15,7 @@ from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.stage import Family, Held, InParts, Staged, Watch, ask_ahead, families, stage
 from tallyman.services.copying.survey import Survey, survey
+from tallyman.services.copying.target_copy import PUTS
 from tallyman.values import value
 
 NOBODY: Mapping[Repository, TallymanError] = {}
@@ -227,16 +228,22 @@ class CopyImages:
         place = report.repository
         now = self.target.manifests(place, list(wanted))
         moves = {tag: digest for tag, digest in wanted.items() if tag not in now or now[tag].digest != digest}
-        for tag, digest in list(moves.items()):
-            try:
-                if self.keep_tags and tag in now:
-                    raise TagTaken(f"{place}:{tag} names {now[tag].digest}, and is to be kept: {digest} gets no tag")
-                self.target.put_manifest(place, roots[digest], tag)
-            except TallymanError as error:
-                if error.retryable:
-                    raise
-                report.failed[tag] = error
-                del moves[tag]
+
+        def move(tag: str, digest: Digest) -> None:
+            if self.keep_tags and tag in now:
+                raise TagTaken(f"{place}:{tag} names {now[tag].digest}, and is to be kept: {digest} gets no tag")
+            self.target.put_manifest(place, roots[digest], tag)
+
+        with ThreadPoolExecutor(PUTS, thread_name_prefix="tag") as pool:
+            setting = {tag: pool.submit(move, tag, digest) for tag, digest in moves.items()}
+        for tag, done in setting.items():
+            error = done.exception()
+            if error is None:
+                continue
+            if not isinstance(error, TallymanError) or error.retryable:
+                raise error
+            report.failed[tag] = error
+            del moves[tag]
         then = self.target.manifests(place, list(moves)) if moves else {}
         for tag, digest in moves.items():
             if tag not in then or then[tag].digest != digest:

@@ -1,0 +1,138 @@
+"""OCI layouts as other tools write them, and what a large one costs to read."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.images.builders import Built, image, signature
+from support.servers.copy_cli import copied, holds
+from support.servers.oci import OciServer
+from tallyman.adapters.oci.layout import OciLayout
+from tallyman.domain.locations import layout_at
+from tallyman.domain.names import Digest
+
+pytestmark = pytest.mark.usefixtures("home")
+REF_NAME = "org.opencontainers.image.ref.name"
+ONE, TWO = image("one"), image("two")
+
+
+def layout(folder: Path, *named: tuple[Built, object]) -> str:
+    """A layout with these images under these names; without a name where it is None."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    entries: list[dict[str, Any]] = []
+    for built, name in named:
+        for digest, raw in (*built.blobs.items(), *((d, m.raw) for d, m in built.manifests.items())):
+            (blobs / digest.hex).write_bytes(raw)
+        found: dict[str, Any] = {"mediaType": built.root.media_type, "digest": str(built.digest), "size": 1}
+        entries.append({**found, **({"annotations": {REF_NAME: name}} if name is not None else {})})
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    return f"oci:{folder}"
+
+
+@pytest.mark.parametrize(
+    "name", ["v1", "docker.io/library/app:v1", "localhost:5000/team/app:v1", "app:v1", f"quay.io/a/b:v1@{ONE.digest}"]
+)
+def test_full_names_give_their_tag(
+    name: str, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / "images", (ONE, name))
+    copied(capsys, f"{place}:v1", f"{target.host}/one")
+    copied(capsys, "--all-tags", place, f"{target.host}/all")
+    assert holds(target, "one", ONE, "v1")
+    assert holds(target, "all", ONE, "v1")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "v1?x=y",
+        "v1#x",
+        "docker.io/app:v1?x",
+        "a b:v1",
+        "../../x/y",
+        "docker.io/library/app",
+        "",
+        5,
+        "\x1b[31mred",
+        "x" * 200,
+    ],
+)
+def test_names_that_give_no_tag_are_named_and_the_others_copied(
+    name: object, tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / "images", (ONE, "v1"), (TWO, name))
+    done = copied(capsys, "--all-tags", place, f"{target.host}/all", status=1)
+    assert done["targets"][0]["tags"] == {"v1": ONE.digest}
+    [(shown, why)] = done["targets"][0]["failed"].items()
+    assert (shown + why).isprintable()
+    assert not [path for _, path in target.requests if "?x" in path or ".." in path]
+
+
+def test_a_tag_of_several_full_names_is_nobodys(
+    tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / "images", (ONE, "a/x:v1"), (TWO, "b/y:v1"))
+    done = copied(capsys, f"{place}:v1", f"{target.host}/one", status=2)
+    assert "a/x:v1, b/y:v1" in done["error"]
+    done = copied(capsys, "--all-tags", place, f"{target.host}/all", status=1)
+    assert list(done["targets"][0]["failed"]) == ["v1"]
+    copied(capsys, f"{place}@{TWO.digest}", f"{target.host}/one")
+
+
+def test_a_tag_alone_goes_before_full_names(
+    tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / "images", (ONE, "a/x:v1"), (TWO, "v1"))
+    copied(capsys, f"{place}:v1", f"{target.host}/one")
+    assert holds(target, "one", TWO, "v1")
+
+
+def test_a_digest_of_another_algorithm_stops_no_other(
+    tmp_path: Path, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout(tmp_path / "images", (ONE, "v1"), (TWO, "v2"))
+    path = tmp_path / "images/index.json"
+    path.write_text(path.read_text().replace(str(TWO.digest), "sha512:" + "0" * 128))
+    done = copied(capsys, "--all-tags", place, f"{target.host}/all", status=1)
+    assert done["targets"][0]["tags"] == {"v1": ONE.digest}
+    assert list(done["targets"][0]["failed"]) == ["v2"]
+
+
+def test_an_index_too_deep_to_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "index.json").write_text("[" * 100_000)
+    done = copied(capsys, f"oci:{tmp_path}:v1", "localhost:1/a/b", status=1)
+    assert "too deep" in done["error"]
+
+
+@pytest.mark.parametrize("tags", [100, 1000])
+def test_what_a_whole_layout_costs_is_linear(
+    tags: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = [image(f"image {n}") for n in range(20)]
+    named: list[tuple[Built, object]] = [(base[n % 20], None) for n in range(20)]
+    named += [(signature(base[n % 20], f"signer {n}"), f"v{n}") for n in range(tags)]
+    place = layout(tmp_path / "images", *named)
+    reads: Counter[str] = Counter()
+    plain, whole = OciLayout._read, Path.read_bytes
+
+    def read(self: OciLayout, repository: Any, digest: Digest) -> bytes | None:
+        reads["manifests"] += 1
+        return plain(self, repository, digest)
+
+    def read_bytes(self: Path) -> bytes:
+        reads[self.name] += 1
+        return whole(self)
+
+    monkeypatch.setattr(OciLayout, "_read", read)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    done = copied(capsys, "--all-tags", "--dry-run", place, f"oci:{tmp_path}/mirror")
+    assert len(done["targets"][0]["would_push"]) == tags
+    assert reads["manifests"] <= 3 * tags + 20  # for what it points at, to be copied, and at the target
+    assert reads["index.json"] == 1
+    if tags == 100:
+        copied(capsys, "--all-tags", place, f"oci:{tmp_path}/mirror")
+        assert OciLayout().tags(layout_at(f"{tmp_path}/mirror")) == OciLayout().tags(layout_at(f"{tmp_path}/images"))
