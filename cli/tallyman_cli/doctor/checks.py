@@ -13,6 +13,8 @@ from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.doctor.quotas import Quotas
 from tallyman_cli.doctor.repositories import Repositories
+from tallyman_cli.doctor.rollouts import TITLE as ROLLOUTS
+from tallyman_cli.doctor.rollouts import Rollouts
 from tallyman_cli.doctor.round_trip import Trip, ways
 from tallyman_cli.shared import rows
 
@@ -40,6 +42,8 @@ class Checkup:
             (BASES, contents.base_images),
             ("trail", self.trail),
             ("quotas", Quotas(self.site).findings),
+            ("quotas", Quotas(self.site).concurrency),
+            (ROLLOUTS, Rollouts(self.site).findings),
         ):
             try:
                 yield from check()

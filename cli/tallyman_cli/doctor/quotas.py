@@ -14,6 +14,10 @@ TITLE = "quotas"
 PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository", "Registered repositories"
 """As Service Quotas names them."""
 NEAR = 0.8
+CONCURRENCY = "Concurrent executions of Lambda"
+OWN_CONCURRENCY = 20
+"""What the functions take at once in busy minutes: 4 verifications, 2 to 10 promotions, 2 runs of retention and two of
+roll-outs, one reconcile, and the recording of pushes, scans and commands. A new account has 10 for everything."""
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
 
 
@@ -24,7 +28,7 @@ class Quotas:
     site: Site
 
     def findings(self) -> Iterator[Finding]:
-        """One for each of three quotas. Counts are those of the last sweep."""
+        """One for each of three quotas of ECR. Counts are those of the last sweep."""
         found = self._values()
         hub = self.site.stack.hub
         counts = {
@@ -45,6 +49,22 @@ class Quotas:
                 yield _judged(name, len(counts), value, str(hub))
             elif largest is not None:
                 yield _judged(name, counts[largest], value, str(largest))
+
+    def concurrency(self) -> Iterator[Finding]:
+        """Whether the functions fit into what the account may run at once; one finding."""
+        with translated("read Lambda's limits of the account"):
+            limits = self.site.hub("lambda").get_account_settings()["AccountLimit"]
+        left = int(limits["UnreservedConcurrentExecutions"])
+        told = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
+        if left >= OWN_CONCURRENCY:
+            yield Finding(TITLE, OK, told)
+            return
+        todo = (
+            f"Tallyman takes up to {OWN_CONCURRENCY}: what is throttled waits and is tried again, and may become a "
+            "dead letter; ask for more: aws service-quotas request-service-quota-increase --service-code lambda "
+            "--quota-code L-B99A9384 --desired-value 1000"
+        )
+        yield Finding(TITLE, WARN, told, todo)
 
     def _values(self) -> dict[str, float]:
         client, request = self.site.hub("service-quotas"), {"ServiceCode": "ecr"}

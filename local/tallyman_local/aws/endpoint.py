@@ -33,6 +33,10 @@ _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 # Sources of usage, and what else is asked, that moto lacks: here nothing runs, nothing is found, and ECR allows what it
 # allows a new account.
 EMPTY: dict[tuple[str, str], dict[str, Any]] = {
+    ("lambda", "/2016-08-19/account-settings"): {
+        "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000},
+        "AccountUsage": {},
+    },
     ("inspector2", "/coverage/list"): {"coveredResources": []},
     ("inspector2", "/coverage/statistics/list"): {"totalCounts": 0, "countsByGroup": []},
     ("apprunner", "AppRunner.ListServices"): {"ServiceSummaryList": []},

@@ -13,6 +13,7 @@ _FUNCTION = r"/[^/]+/functions/(?P<name>[^/]+)"
 _CALLS = [
     (re.compile(pattern), names)
     for pattern, names in (
+        (r"/[^/]+/account-settings/?", {"GET": "GetAccountSettings"}),
         (r"/[^/]+/functions/?", {"GET": "ListFunctions", "POST": "CreateFunction"}),
         (_FUNCTION + r"/?", {"GET": "GetFunction", "DELETE": "DeleteFunction"}),
         (
@@ -28,7 +29,7 @@ _CALLS = [
         (_FUNCTION + r"/policy/[^/]+/?", {"DELETE": "RemovePermission"}),
     )
 ]
-_ON_ALL = {"ListFunctions"}
+_ON_ALL = {"GetAccountSettings", "ListFunctions"}
 
 
 def named(environ: Environ, body: bytes, account: str, region: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.errors import BadName, Unreachable
+from tallyman.errors import BadName, NotAllowed, Unreachable
 
 PLACE = Repository(Registry("222222222222", "sa-east-1"), "rocketseat/widget-server")
 HOST = "222222222222.dkr.ecr.sa-east-1.amazonaws.com/rocketseat/widget-server"
@@ -89,6 +89,23 @@ def test_what_inspector_sees_in_use_is_a_use_by_digest(clients: Any) -> None:
     clients.stub("inspector2").add_response("list_coverage", {"coveredResources": [covered]})
     (found,) = InspectorInUse(clients).running(PLACE.registry)
     assert (found.repository, found.digest) == (PLACE, DIGEST)
+
+
+@pytest.mark.parametrize(("status", "refuses"), [("DISABLED", False), ("ENABLED", True), ("SUSPENDED", True)])
+def test_an_account_without_inspector_has_nothing_in_use_and_a_refusal_stays_one(
+    clients: Any, status: str, refuses: bool
+) -> None:
+    stub = clients.stub("inspector2")
+    stub.add_client_error("list_coverage", "AccessDeniedException", "no access", http_status_code=403)
+    state = {"status": status, "errorCode": "OK", "errorMessage": "-"}
+    found = {"accountId": "222222222222", "state": state, "resourceState": {"ec2": state, "ecr": state}}
+    answer = {"accounts": [found]}
+    stub.add_response("batch_get_account_status", answer, {"accountIds": ["222222222222"]})
+    if refuses:
+        with pytest.raises(NotAllowed):
+            list(InspectorInUse(clients).running(PLACE.registry))
+    else:
+        assert list(InspectorInUse(clients).running(PLACE.registry)) == []
 
 
 def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None:

@@ -45,6 +45,7 @@ EVERYWHERE = {
     "ecr:DescribeRegistry",
     "ecs:DescribeTaskDefinition",
     "ecs:ListServices",  # takes a cluster as condition only
+    "inspector2:BatchGetAccountStatus",
     "inspector2:ListCoverage",
     "inspector2:ListFindings",
 }

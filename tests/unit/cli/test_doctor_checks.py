@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from support.fakes.cli_stack import World
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
+from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
 from tallyman.errors import NotAllowed
@@ -20,6 +21,7 @@ from tallyman_cli.doctor.checks import Checkup
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
 from tallyman_cli.doctor.repositories import open_to_all
+from tallyman_cli.doctor.rollouts import Rollouts
 from tallyman_cli.doctor.round_trip import Trip
 
 SPOKE = PROD.registry.account
@@ -41,6 +43,7 @@ class Hub:
             "get_queue_attributes": {
                 "Attributes": {"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"}
             },
+            "get_account_settings": {"AccountLimit": {"UnreservedConcurrentExecutions": 1000}},
             **answers,
         }
 
@@ -234,6 +237,52 @@ def test_a_quota_that_is_not_told_gets_no_tick(world: World) -> None:
     assert {f.verdict for f in found} == {"unknown"}
 
 
+@pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (20, "ok"), (10, "warning")])
+def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: World, left: int, verdict: str) -> None:
+    limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
+    (finding,) = Quotas(site(world, get_account_settings=limit)).concurrency()
+    assert finding.verdict == verdict
+    assert (finding.todo is None) == (verdict == "ok")
+    assert finding.todo is None or "L-B99A9384" in finding.todo
+
+
+SERVICES = """
+environments:
+  dev: {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2], rollout: {services: [{ecs: shop/app, repository: shop/app}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("services", "verdict", "word"),
+    [
+        ([{"status": "ACTIVE"}], "ok", "rolls"),
+        ([{"status": "ACTIVE", "deploymentController": {"type": "CODE_DEPLOY"}}], "failed", "CODE_DEPLOY"),
+        ([{"status": "INACTIVE"}], "failed", "there is no"),
+        (None, "unknown", "shop/app"),
+    ],
+)
+def test_a_service_that_a_release_can_not_move_is_told(world: World, services: Any, verdict: str, word: str) -> None:
+    answer = denied("describe_services") if services is None else {"services": services}
+    here = Site(world.stack, "tallyman", Hub(describe_services=answer))
+    policy = policy_file.loads(SERVICES.encode(), "tallyman.yaml")
+    stack = replace(world.stack, given=policy, clients=lambda: ByService(here))
+    (finding,) = Rollouts(replace(here, stack=stack)).findings()
+    assert finding.verdict == verdict
+    assert word in finding.found
+
+
+class ByService:
+    """`Clients`, of which only ECS is asked."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def get(self, service: str, registry: Registry) -> Any:
+        assert service == "ecs"
+        return self.site.client(service, registry.region)
+
+
 def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: World) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
     (finding,) = Checkup(site(world, list_rules={"Rules": rules})).rules()
@@ -289,7 +338,7 @@ def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: Wo
 
 
 def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: World) -> None:
-    operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas")
+    operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
     world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
     found = {f.check: f.verdict for f in Checkup(Site(world.stack, "tallyman", hub)).findings()}

@@ -99,8 +99,8 @@ CALLS: dict[str, tuple[Need, ...]] = {
     "events:PutEvents": (Need("events:PutEvents", "event-bus", keys=("events:source", "events:detail-type")),),
     **_own("iam", "role", "GetRole"),
     **_own("iam", "user", "GetUser"),
-    **_own("inspector2", "", "ListCoverage"),
-    **_own("lambda", "", "ListFunctions"),
+    **_own("inspector2", "", "BatchGetAccountStatus", "ListCoverage"),
+    **_own("lambda", "", "GetAccountSettings", "ListFunctions"),
     **_own("lambda", "function", "GetAlias", "GetFunction", "PublishVersion", "UpdateAlias"),
     "lambda:Invoke": (Need("lambda:InvokeFunction", "function"),),
     "lambda:UpdateFunctionCode": (

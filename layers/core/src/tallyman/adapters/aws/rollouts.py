@@ -1,5 +1,6 @@
 """Moving what runs: ECS services and Lambda functions, by digest."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
@@ -20,8 +21,23 @@ _KEPT = (
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 
+def not_rolling(service: Mapping[str, Any]) -> str | None:
+    """Why a service of DescribeServices is deployed in another way than by a rolling update; None: it rolls."""
+    controller = (service.get("deploymentController") or {}).get("type") or "ECS"
+    strategy = (service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
+    if controller != "ECS":
+        return f"its deployment controller is {controller}; releases move services with rolling updates (ECS) alone"
+    if strategy != "ROLLING":
+        return f"its deployment strategy is {strategy}; releases move services with ROLLING alone"
+    return None
+
+
 class EcsRollOuts:
-    """A new revision of the task definition, the service's circuit breaker on, and its word that it is steady."""
+    """Register a revision of the task definition and let the service roll to it, its circuit breaker on.
+
+    Only rolling updates: CodeDeploy, external controllers, blue/green, linear and canary deployments shift traffic by
+    rules of their own, know no circuit breaker and say differently when they are done.
+    """
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "ecs:DescribeServices",
@@ -34,8 +50,8 @@ class EcsRollOuts:
         self._clients = clients
 
     def current(self, registry: Registry, service: Service) -> str:
-        """The ARN of the task definition."""
-        return str(self._describe(registry, service)["taskDefinition"])
+        """The ARN of the task definition. Raises BadInput for a service that does not roll."""
+        return str(self._rolling(registry, service)["taskDefinition"])
 
     def architecture(self, registry: Registry, service: Service) -> str | None:
         """ECS takes an index."""
@@ -82,12 +98,23 @@ class EcsRollOuts:
             self._update(registry, service, before)
 
     def _update(self, registry: Registry, service: Service, revision: str) -> None:
+        """UpdateService with the revision alone where the circuit breaker is on already. Where it is off, with the
+        service's whole deployment configuration, so that percentages and alarms stay as they are."""
         cluster, _, name = service.name.partition("/")
-        breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+        current = self._rolling(registry, service).get("deploymentConfiguration") or {}
+        breaker = current.get("deploymentCircuitBreaker") or {}
+        change: dict[str, Any] = {}
+        if not (breaker.get("enable") and breaker.get("rollback")):
+            on = {**breaker, "enable": True, "rollback": True}
+            change["deploymentConfiguration"] = {**current, "deploymentCircuitBreaker": on}
         with translated(f"update {service} in {registry}"):
-            self._client(registry).update_service(
-                cluster=cluster, service=name, taskDefinition=revision, deploymentConfiguration=breaker
-            )
+            self._client(registry).update_service(cluster=cluster, service=name, taskDefinition=revision, **change)
+
+    def _rolling(self, registry: Registry, service: Service) -> dict[str, Any]:
+        found = self._describe(registry, service)
+        if why := not_rolling(found):
+            raise BadInput(f"{service} in {registry} can't be moved by a release: {why}")
+        return found
 
     def _describe(self, registry: Registry, service: Service) -> dict[str, Any]:
         cluster, _, name = service.name.partition("/")

@@ -16,7 +16,7 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.retention.known import Reading
 from tallyman.domain.usage import Use
-from tallyman.errors import TallymanError
+from tallyman.errors import NotAllowed, TallymanError
 
 
 class Source(Protocol):
@@ -111,21 +111,30 @@ class BatchJobs:
 class InspectorInUse:
     """Images that Inspector sees in use on EKS and ECS: by digest, from ListCoverage."""
 
-    PERMISSIONS: tuple[str, ...] = permissions("inspector2:ListCoverage")
+    PERMISSIONS: tuple[str, ...] = permissions("inspector2:BatchGetAccountStatus", "inspector2:ListCoverage")
     name, regional = "Inspector", False
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
     def running(self, registry: Registry) -> Iterator[Use]:
-        """ListCoverage of images with a use count from one on, two hundred a call."""
+        """ListCoverage of images with a use count from one on, two hundred a call. Where Inspector refuses, one
+        BatchGetAccountStatus: where it is off it sees nothing, and that is no failure."""
         client = self._clients.get("inspector2", registry)
         wanted = {
             "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
             "ecrImageInUseCount": [{"lowerInclusive": 1}],
         }
         what = f"list what Inspector covers in {registry}"
-        for found in items(client.list_coverage, {"filterCriteria": wanted}, "coveredResources", what):
+        try:
+            covered = list(items(client.list_coverage, {"filterCriteria": wanted}, "coveredResources", what))
+        except NotAllowed:
+            with translated(f"ask whether Inspector is on in {registry}"):
+                answer = client.batch_get_account_status(accountIds=[registry.account])
+            if [a["state"]["status"] for a in answer.get("accounts", [])] != ["DISABLED"]:
+                raise
+            return
+        for found in covered:
             image = (found.get("resourceMetadata") or {}).get("ecrImage") or {}
             if image.get("inUseCount", 1):
                 yield _covered(str(found.get("resourceId", "")), image.get("lastInUseAt"), registry)

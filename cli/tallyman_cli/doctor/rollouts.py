@@ -1,0 +1,47 @@
+"""Whether releases can move the ECS services that the policy names: only those with rolling updates."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tallyman.adapters.aws.rollouts import not_rolling
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Runs, Service
+from tallyman.errors import TallymanError
+from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
+
+TITLE = "rollouts"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """One DescribeServices for each service and registry."""
+
+    site: Site
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each service and registry; none where the policy rolls nothing out to ECS."""
+        for environment in self.site.stack.policy.environments.values():
+            for service in environment.rollout.services if environment.rollout else ():
+                if service.runs is Runs.ECS:
+                    for registry in environment.registries:
+                        yield self._finding(registry, service)
+
+    def _finding(self, registry: Registry, service: Service) -> Finding:
+        named = f"{service} in {registry}"
+        cluster, _, name = service.name.partition("/")
+        if self.site.stack.clients is None:
+            return Finding(TITLE, UNKNOWN, f"{named} can't be looked at")
+        try:
+            with translated(f"describe {named}"):
+                client = self.site.stack.clients().get("ecs", registry)
+                answer = client.describe_services(cluster=cluster, services=[name])
+        except TallymanError as error:
+            return Finding(TITLE, UNKNOWN, str(error), "look with credentials that may")
+        found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
+        if not found:
+            return Finding(TITLE, BAD, f"there is no {named}", "create it, or take it out of `rollout` in the policy")
+        if why := not_rolling(found[0]):
+            todo = "let its own controller take the event Image Released, or change the service to rolling updates"
+            return Finding(TITLE, BAD, f"{named} can't be moved by a release: {why}", todo)
+        return Finding(TITLE, OK, f"{named} rolls")

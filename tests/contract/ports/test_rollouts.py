@@ -1,0 +1,97 @@
+"""Moving ECS services, with requests and answers in AWS's own shapes."""
+
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.stub import Stubber
+
+from tallyman.adapters.aws.rollouts import EcsRollOuts
+from tallyman.domain.names import Registry
+from tallyman.domain.policy import Runs, Service
+from tallyman.errors import BadInput
+
+PROD = Registry("222222222222", "sa-east-1")
+SERVICE = Service(Runs.ECS, "shop/app", "rocketseat/app")
+OLD, NEW = (f"arn:aws:ecs:sa-east-1:222222222222:task-definition/app:{n}" for n in (1, 2))
+TAGS = [{"key": "team", "value": "shop"}]
+PERCENTAGES = {"maximumPercent": 150, "minimumHealthyPercent": 80}
+ALARMS = {"alarms": {"alarmNames": ["errors"], "enable": True, "rollback": True}}
+OFF = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}}
+ON = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+
+
+class Clients:
+    """One stubbed client of ECS."""
+
+    def __init__(self) -> None:
+        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        self.client: Any = botocore.session.get_session().create_client("ecs", region_name="sa-east-1", **keys)
+        self.stub = Stubber(self.client)
+        self.stub.activate()
+
+    def get(self, service: str, registry: Registry, power: str) -> Any:
+        assert (service, registry, power) == ("ecs", PROD, "roll-out")
+        return self.client
+
+    def runs(self, **service: Any) -> None:
+        """DescribeServices answers with the service."""
+        found = {"serviceName": "app", "status": "ACTIVE", "taskDefinition": OLD, **service}
+        self.stub.add_response("describe_services", {"services": [found]}, {"cluster": "shop", "services": ["app"]})
+
+    def registers(self) -> None:
+        definition = {"family": "app", "containerDefinitions": [{"name": "app", "image": "old"}]}
+        asked = {"taskDefinition": OLD, "include": ["TAGS"]}
+        answer = {"taskDefinition": definition, "tags": TAGS}
+        self.stub.add_response("describe_task_definition", answer, asked)
+        wanted = {"family": "app", "containerDefinitions": [{"name": "app", "image": "new"}], "tags": TAGS}
+        self.stub.add_response("register_task_definition", {"taskDefinition": {"taskDefinitionArn": NEW}}, wanted)
+
+
+@pytest.fixture
+def ecs() -> Clients:
+    return Clients()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "sent"),
+    [
+        ({**PERCENTAGES, **ALARMS, **ON}, None),
+        ({**PERCENTAGES, **ALARMS, **OFF}, {**PERCENTAGES, **ALARMS, **ON}),
+        ({**PERCENTAGES, "strategy": "ROLLING"}, {**PERCENTAGES, "strategy": "ROLLING", **ON}),
+    ],
+    ids=["on already", "off", "never set"],
+)
+def test_an_update_changes_the_revision_and_the_breaker_and_resets_nothing(
+    ecs: Clients, configuration: dict[str, Any], sent: dict[str, Any] | None
+) -> None:
+    ecs.runs(deploymentConfiguration=configuration)
+    ecs.registers()
+    ecs.runs(deploymentConfiguration=configuration)
+    wanted = {"cluster": "shop", "service": "app", "taskDefinition": NEW}
+    if sent is not None:
+        wanted["deploymentConfiguration"] = sent  # type: ignore[assignment]
+    ecs.stub.add_response("update_service", {"service": {}}, wanted)
+    assert EcsRollOuts(ecs).move(PROD, SERVICE, "new") == NEW  # type: ignore[arg-type]
+    ecs.stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    ("service", "word"),
+    [
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, "CODE_DEPLOY"),
+        ({"deploymentController": {"type": "EXTERNAL"}}, "EXTERNAL"),
+        ({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}, "BLUE_GREEN"),
+        ({"deploymentConfiguration": {"strategy": "LINEAR"}}, "LINEAR"),
+        ({"deploymentConfiguration": {"strategy": "CANARY"}}, "CANARY"),
+    ],
+)
+def test_a_service_that_does_not_roll_is_refused_before_anything_is_changed(
+    ecs: Clients, service: dict[str, Any], word: str
+) -> None:
+    for act in ("current", "move", "back"):
+        ecs.runs(**service)
+        arguments = () if act == "current" else ("new",)
+        with pytest.raises(BadInput, match=f"{SERVICE} in {PROD} can't be moved by a release.*{word}"):
+            getattr(EcsRollOuts(ecs), act)(PROD, SERVICE, *arguments)  # type: ignore[arg-type]
+        ecs.stub.assert_no_pending_responses()
