@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, Registry, Repository
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.sample import Sample
@@ -65,7 +65,7 @@ class Subject:
     @property
     def arn(self) -> str:
         """The repository's."""
-        return f"arn:aws:ecr:{self.registry.region}:{self.registry.account}:repository/{self.name}"
+        return Repository(self.registry, self.name).arn
 
 
 def subject() -> Subject:

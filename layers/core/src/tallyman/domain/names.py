@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from tallyman.domain.partitions import partition_of
 from tallyman.errors import BadName
 from tallyman.values import value
 
@@ -13,8 +14,9 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"(?:{_PART}/)*{_PART}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
-_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
-_HOST = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
+REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
+_REGION = re.compile(REGION)
+_HOST = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.([a-z0-9.-]+)")
 _ENVIRONMENT = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\[([1-9][0-9]*)\])?")
 
 
@@ -52,6 +54,15 @@ def _shown(text: object) -> str:
     return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
+def _of_host(text: str) -> tuple[str, str] | None:
+    """Account and region of the host of an ECR registry, by the suffixes of the region's partition; None: no such."""
+    found = _HOST.fullmatch(text)
+    if not found:
+        return None
+    partition = partition_of(found[2])
+    return (found[1], found[2]) if found[3] in (partition.suffix, partition.dual_stack) else None
+
+
 def parse_tag(text: str) -> str:
     """The tag, or BadName (OCI: 1 to 128 of letters, digits, `_`, `.`, `-`; not starting with `.` or `-`)."""
     if not _TAG.fullmatch(text):
@@ -79,17 +90,15 @@ class Registry:
     @classmethod
     def parse(cls, text: str) -> Self:
         """From `account/region` or from an ECR host name; raises BadName."""
-        host = _HOST.fullmatch(text)
-        account, _, region = text.partition("/") if not host else (host[1], "", host[2])
+        account, region = _of_host(text) or text.partition("/")[::2]
         if not _ACCOUNT.fullmatch(account) or not _REGION.fullmatch(region):
             raise BadName(f"'{text}' is no registry: expected account/region such as 111111111111/us-east-2")
         return cls(account, region)
 
     @property
     def host(self) -> str:
-        """The registry's host name on AWS (China's partition has a suffix of its own)."""
-        suffix = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
-        return f"{self.account}.dkr.ecr.{self.region}.{suffix}"
+        """The registry's host name on AWS, whose suffix is that of the region's partition."""
+        return f"{self.account}.dkr.ecr.{self.region}.{partition_of(self.region).suffix}"
 
     def __str__(self) -> str:
         return f"{self.account}/{self.region}"
@@ -117,10 +126,8 @@ class Repository:
     @property
     def arn(self) -> str:
         """The repository's ARN."""
-        partition = "aws-cn" if self.registry.region.startswith("cn-") else "aws"
-        if self.registry.region.startswith("us-gov-"):
-            partition = "aws-us-gov"
-        return f"arn:{partition}:ecr:{self.registry.region}:{self.registry.account}:repository/{self.name}"
+        partition = partition_of(self.registry.region)
+        return f"arn:{partition.name}:ecr:{self.registry.region}:{self.registry.account}:repository/{self.name}"
 
     def at(self, reference: str) -> str:
         """The address of an image in this repository: `host/name@sha256:…` or `host/name:tag`."""
@@ -166,7 +173,7 @@ class ImageName:
                 f"'{text}' is no image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
                 "(such as dev/rocketseat/widget-server:v1), or a full ECR address"
             )
-        host, environment = _HOST.fullmatch(where), _ENVIRONMENT.fullmatch(where)
+        host, environment = _of_host(where), _ENVIRONMENT.fullmatch(where)
         if not host and not environment:
             raise BadName(
                 f"'{text}': '{where}' is neither an environment (dev, prod[2]) nor an ECR host "

@@ -20,6 +20,7 @@ from botocore.utils import parse_timestamp
 from tallyman import __version__
 from tallyman.adapters.errors.translate import translate
 from tallyman.domain.names import Registry
+from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
 from tallyman.errors import TallymanError
 
@@ -101,11 +102,7 @@ class Clients:
 
     def role(self, account: str, power: str) -> str:
         """The ARN of the spoke's role of that name: `<stack>-spoke-<power>`."""
-        partition = "aws"
-        if self._hub.region.startswith("cn-"):
-            partition = "aws-cn"
-        elif self._hub.region.startswith("us-gov-"):
-            partition = "aws-us-gov"
+        partition = partition_of(self._hub.region).name
         return f"arn:{partition}:iam::{account}:role/{self._stack}-spoke-{power}"
 
     def assumed(self, account: str, power: RoleKind) -> str:

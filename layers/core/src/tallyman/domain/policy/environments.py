@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import REGION, Registry, Repository
+from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.rollout import ROLL_OUT, RollOut
 from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, String
+from tallyman.errors import BadName
 from tallyman.values import value
 
 NAME = "{name}"  # stands for the canonical name in an environment's `repository`
@@ -47,10 +49,22 @@ class Environment:
 
 
 _ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
+
+
+def _registry(text: str) -> Registry:
+    """The registry; ValueError where no partition of AWS has the region."""
+    registry = Registry.parse(text)
+    if registry.region not in partition_of(registry.region).regions:
+        meant = nearest(registry.region)
+        hint = f" (did you mean '{meant}'?)" if meant else ""
+        raise BadName(f"{text}: AWS has no region {registry.region}{hint}")
+    return registry
+
+
 _REGISTRY = String(
-    r"[0-9]{12}/[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}",
+    rf"[0-9]{{12}}/{REGION}",
     "a registry: account/region, such as 111111111111/us-east-2",
-    Registry.parse,
+    _registry,
 )
 _ENVIRONMENT = Record(
     {
