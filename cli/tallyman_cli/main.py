@@ -10,7 +10,7 @@ import typer
 from tallyman import __version__
 from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.shared import completing, output
-from tallyman_cli.shared.chosen import chosen, read_files
+from tallyman_cli.shared.chosen import choose_region, chosen, read_files
 from tallyman_cli.shared.lazy import Entry, LazyGroup
 
 NO, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -122,6 +122,15 @@ def options(
             show_default="the one in force",
         ),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region",
+            metavar="REGION",
+            help="The stack's region (or AWS_REGION, AWS_DEFAULT_REGION).",
+            show_default="the profile's",
+        ),
+    ] = None,
     utc: Annotated[bool, typer.Option("--utc", help="Show times in UTC on a terminal, as elsewhere.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress: results and errors.")] = False,
     no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables at once.")] = False,
@@ -130,6 +139,7 @@ def options(
     chosen.stack, chosen.policy = stack, policy
     chosen.utc, chosen.quiet, chosen.paged = utc, quiet, not no_pager
     read_files()
+    choose_region(region)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from botocore.config import Config
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import Registry
+from tallyman.domain.partitions import nearest, partition_of
 from tallyman.errors import BadInput, NotFound, Refused, TallymanError
 
 PERMISSIONS: tuple[str, ...] = ("cloudformation:DescribeStacks", "lambda:InvokeFunction", "sts:GetCallerIdentity")
@@ -29,7 +30,12 @@ def find_stack(name: str) -> tuple[dict[str, str], Registry]:
     with translated("read the configuration of AWS"):
         region = session.get_config_variable("region")
     if not region:
-        raise BadInput("no region: set AWS_REGION (or the region of your profile) to the one of Tallyman's stack")
+        raise BadInput(
+            "no region: say --region, or set AWS_REGION (or the region of your profile), to the one of Tallyman's stack"
+        )
+    if region not in partition_of(region).regions:
+        meant = nearest(region)
+        raise BadInput(f"the botocore that is installed knows no region {region}" + (f": {meant}?" if meant else ""))
     with translated("ask who we are"):
         account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
     hub = Registry.parse(f"{account}/{region}")

@@ -58,6 +58,13 @@ def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
         environ["AWS_PROFILE"] = profile
 
 
+def choose_region(option: str | None = None, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Makes the region of `option`, else of AWS_REGION, the one of every client. botocore reads AWS_DEFAULT_REGION,
+    else the profile's; AWS's own command line takes AWS_REGION first, and so does this one."""
+    if region := option or environ.get("AWS_REGION"):
+        environ.update(dict.fromkeys(_REGION, region))
+
+
 def _existing(environ: Mapping[str, str]) -> Iterator[Path]:
     """The files that are there, the one that wins first."""
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tallyman.errors import BadInput
-from tallyman_cli.shared.chosen import Chosen, read_files
+from tallyman_cli.shared.chosen import Chosen, choose_region, read_files
 
 
 @pytest.fixture
@@ -73,3 +73,21 @@ def test_a_mistake_is_told_with_its_file(home: Path, text: str, words: str) -> N
     (home / "work/.tallyman.toml").write_text(text)
     with pytest.raises(BadInput, match=r"\.tallyman\.toml.*" + words):
         read(home)
+
+
+@pytest.mark.parametrize(
+    ("option", "environment", "wanted"),
+    [
+        (None, {"AWS_REGION": "us-east-2"}, "us-east-2"),
+        (None, {"AWS_REGION": "us-east-2", "AWS_DEFAULT_REGION": "sa-east-1"}, "us-east-2"),
+        (None, {"AWS_DEFAULT_REGION": "sa-east-1"}, "sa-east-1"),
+        ("eu-west-1", {"AWS_REGION": "us-east-2", "AWS_DEFAULT_REGION": "sa-east-1"}, "eu-west-1"),
+        (None, {"AWS_REGION": "", "AWS_DEFAULT_REGION": "sa-east-1"}, "sa-east-1"),
+        (None, {}, None),
+    ],
+)
+def test_the_region_is_the_options_then_that_of_each_variable(
+    option: str | None, environment: dict[str, str], wanted: str | None
+) -> None:
+    choose_region(option, environment)
+    assert environment.get("AWS_DEFAULT_REGION") == wanted  # what botocore reads
