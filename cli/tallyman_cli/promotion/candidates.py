@@ -1,7 +1,7 @@
 """The door of an environment, with an image before it: which promotion, and what policy and facts say."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from tallyman.errors import BadInput
 from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.freezes import folded
 from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman.services.releases import pointer
 from tallyman.state import freezes, releases, tags
 from tallyman.state.freezes import FREEZES
 from tallyman.state.items import Key, StateItem
@@ -67,6 +68,9 @@ def evaluate(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
         now = at
     for decision in decide_all(where.policy, image, now):
         if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):
+            if at is None and decision.verdict != PROMOTED and decision.is_candidate:
+                of = where.target, where.canonical, where.digest, decision.tags
+                return replace(decision, stays=pointer.stays(stack.ledger, stack.state, *of))
             return decision
     # nothing tells that the image was pushed there: the gates say so
     promotions = where.policy.promotions_from(where.source, where.canonical)
@@ -92,6 +96,7 @@ def as_json(where: Door, decision: Decision) -> dict[str, Any]:
         "verdict": decision.verdict,
         "policy": decision.policy,
         "until": detail["until"],
+        "stays": decision.stays,
         "gates": detail["gates"],
     }
 
@@ -106,7 +111,7 @@ def sentence(where: Door, decision: Decision) -> str:
     name, to, gate = where.text, where.target, decision.deciding
     because = f": {gate.name}: {gate.reason}" if gate else ""
     if decision.verdict == PROMOTED:
-        now = f"; today it would not pass{because}" if gate is not None and gate.verdict == FAILED else ""
+        now = f"; today it would not pass{because}" if gate is not None else ""
         return f"{name} is promoted to {to} as {', '.join(decision.tags)}{now}"
     words = {
         PASSED: f"{name} may go to {to}: every gate is passed",
@@ -128,12 +133,24 @@ def only_target(decision: Decision) -> bool:
 def show(where: Door, decision: Decision) -> None:
     """The decision for people: the sentence, the gate that decides first, then the others."""
     output.line(sentence(where, decision))
+    for line in _stays(where, decision):
+        output.line(line)
     output.line()
     first = decision.deciding if decision.verdict != PROMOTED else None
     ordered = sorted(decision.gates, key=lambda g: g is not first)
     output.table(("gate", "verdict", "reason"), [(g.name, output.mark(g.verdict), g.reason) for g in ordered])
     output.line()
     output.table(("", ""), _about(decision))
+
+
+def _stays(where: Door, decision: Decision) -> Iterator[str]:
+    """That the release does not move to it, and how it does all the same."""
+    if decision.stays is None:
+        return
+    is_in = decision.verdict == PROMOTED
+    yield f"It {'was not' if is_in else 'will be brought and tagged, but not'} released: {decision.stays}."
+    command = f"tallyman release roll-back {where.target}/{where.canonical} --to {decision.tags[0]}"
+    yield f"To release it all the same{'' if is_in else ', once it is in'}: {command}"
 
 
 def _about(decision: Decision) -> list[tuple[str, str]]:

@@ -1,12 +1,16 @@
 """`tallyman pending`: what wants into an environment and is not in: for what it waits, since when, until when."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, target
+from tallyman.domain.times import format_time
 from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.releases.pointer import stays
 from tallyman.state import pending as pending_items
 from tallyman.state.items import text_or_none
 from tallyman.state.pending import PENDING, Pending
@@ -52,16 +56,16 @@ def pending(
         output.line(f"nothing waits for {environment or 'any environment'}")
         return
     output.table(
-        ("image", "to", "verdict", "gate", "reason", "since", "until", "digest"),
+        ("image", "to", "verdict", "gate", "reason", "since", "next", "digest"),
         [
             (
                 f"{row['from']}/{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"],
                 row["to"],
                 output.mark("parked" if row["parked"] else row["verdict"]),
                 row["gate"] or "",
-                row["reason"] or "",
+                "; ".join(filter(None, (row["reason"], row["stays"] and f"will not be released: {row['stays']}"))),
                 row["since"],
-                row["until"] or "",
+                row["next"],
                 output.digest(row["digest"]),
             )
             for row in found
@@ -123,10 +127,27 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
 
 
 def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
-    """One for each pending item of these environments. One Query an environment."""
+    """One for each pending item of these environments. One Query an environment, and a read a row."""
+    now = opened.clock()
     for name in environments:
         for entry in PENDING.list(opened.state, pending_items.partition(name)):
-            yield _row(entry.value)
+            waits = entry.value
+            kept = stays(opened.ledger, opened.state, name, waits.name, waits.digest, waits.tags)
+            yield _row(waits) | {"next": _next(waits, now), "stays": kept}
+
+
+def _next(waits: Pending, now: datetime) -> str:
+    """What happens next, and when; a moment that has passed never stands alone."""
+    due = waits.until or waits.next_at
+    if waits.tagging_since is not None and waits.verdict == FAILED:
+        return "its tags are in part of the environment: a person ends it by removing them"
+    if waits.verdict in (FAILED, CONFLICT):
+        return "a person, or a new fact"
+    if due is None:
+        return "a fact that is missing, or a person"
+    if due > now:
+        return format_time(due)
+    return f"due since {format_time(due)}: looked at within seconds, at the latest by the next reconcile"
 
 
 def _row(waits: Pending) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.releases.pointer import is_recalled, releases
 from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
+from tallyman.state import tags
 from tallyman.state.releases import RELEASES, key
+from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
@@ -133,7 +135,10 @@ def roll_back(
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="TAG|DIGEST", help="To what was released as this.", show_default="what was good before"
+            "--to",
+            metavar="TAG|DIGEST",
+            help="To what was released or promoted as this.",
+            show_default="what was good before",
         ),
     ] = None,
     because: Annotated[
@@ -147,6 +152,7 @@ def roll_back(
 ) -> None:
     """Set a release back to what was released before: the pointer moves and `Image Released` is sent; tags stay.
 
+    With --to also to what a promotion brought without releasing it, because the environment ran a newer version.
     The image must still be in every registry of the environment, and must not be recalled.
     Exit status: 0 rolled back (--no-wait: asked for), 1 refused, 2 bad input.
     """
@@ -162,8 +168,8 @@ def roll_back(
 
 
 def target_of(opened: context.Stack, environment: str, name: str, to: str | None = None) -> Digest:
-    """The digest that is meant: what was released as `to`, or without it what was good before what runs now. Raises
-    NotFound, Refused where it was recalled."""
+    """The digest that is meant: what was released or promoted as `to`, or without it what was good before. Raises
+    NotFound, Refused where the environment runs it already."""
     in_force = RELEASES.get(opened.state, key(environment, name))
     if in_force is None:
         raise NotFound(f"{environment} runs nothing of {name}: there is nothing to roll back")
@@ -178,7 +184,10 @@ def target_of(opened: context.Stack, environment: str, name: str, to: str | None
             return digest
         if not to and digest != now and not _is_recalled(opened, digest):
             return digest
-    what = f"{to} of {name} was never released to {environment}" if to else f"nothing else of {name} is good in it"
+    for brought in {found} if found else _tagged(opened, environment, name, tag):
+        if brought != now and _was_promoted(opened, brought, environment, name):
+            return brought
+    what = f"{to} of {name} was never promoted to {environment}" if to else f"nothing else of {name} is good in it"
     raise NotFound(what if to else f"{environment}: {what}, as far as is known")
 
 
@@ -186,6 +195,18 @@ def tags_of(opened: context.Stack, environment: str, name: str, digest: Digest) 
     """The tags by which the digest was last released there; none where it never was."""
     newest = (fact for fact in releases(opened.ledger, environment, name) if fact.digest == digest)
     return next((list(fact.detail["tags"]) for fact in newest), [])
+
+
+def _tagged(opened: context.Stack, environment: str, name: str, tag: str | None) -> set[Digest]:
+    """What the tag names in the registries of the environment, as far as is known."""
+    places = opened.policy.environment(environment).repositories(name) if tag else ()
+    found = (TAGS.get(opened.state, tags.key(place, str(tag))) for place in places)
+    return {there.digest for there in found if there is not None and there.digest is not None}
+
+
+def _was_promoted(opened: context.Stack, digest: Digest, environment: str, name: str) -> bool:
+    facts = opened.ledger.of_digest(digest)
+    return any(f.kind is Kind.PROMOTED and (f.detail["to"], f.detail["name"]) == (environment, name) for f in facts)
 
 
 def ask(

@@ -34,7 +34,7 @@ class Decision:
 
     `repository` is the canonical name; `tags` those that go. `policy` is the digest of the policy that it rests on.
     `tagging`: the promotion of which tags may be set in the target already, and which is not finished. `stays`: why
-    the release did not move when it was promoted (None: it did, or it is not promoted).
+    the release did not move to it (None: it did, or it is not promoted).
     """
 
     digest: Digest

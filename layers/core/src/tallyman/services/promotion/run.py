@@ -37,7 +37,7 @@ from tallyman.services.promotion.attempts import Attempts
 from tallyman.services.promotion.intents import intend
 from tallyman.services.promotion.tag_everywhere import tag_everywhere
 from tallyman.services.promotion.targets import Targets, worst
-from tallyman.services.releases.pointer import Releases
+from tallyman.services.releases.pointer import Releases, stays
 from tallyman.services.shared.lease import Lease, Leases
 from tallyman.state import freezes, leases, pending, stops
 from tallyman.state.items import StateCheck, checks
@@ -244,10 +244,11 @@ class PromotionRun:
             raise Ended(decision.verdict, decision)
         left_out = {str(p.registry): s.refused_referrers for p, s in self.staged.items() if isinstance(s, Staged)}
         left_out = {registry: reasons for registry, reasons in left_out.items() if reasons}
-        stays = using.releases.stays(decision)
-        self._tell(left_out, stays)
+        of = decision.target, decision.repository, decision.digest, decision.tags
+        kept = stays(using.ledger, using.state, *of)
+        self._tell(left_out, kept)
         try:
-            using.releases.promoted(decision, lease, self.stops, left_out, stays)
+            using.releases.promoted(decision, lease, self.stops, left_out, kept)
         except RevisionConflict:
             self._check_newer(decision.tags)  # whoever took over while we set tags looks at them again after us
             raise
@@ -289,7 +290,7 @@ class PromotionRun:
         image = load_image_facts(using.ledger, using.state, decision.digest)
         return {tag for (place, tag), digest in image.pointing.items() if place in places and digest == image.digest}
 
-    def _tell(self, left_out: Mapping[str, Mapping[str, str]], stays: str | None) -> None:
+    def _tell(self, left_out: Mapping[str, Mapping[str, str]], kept: str | None) -> None:
         """What people are to know of it, told before it is promoted: at least once."""
         decision, publish = self.decision, self.using.evaluator.notices.publish
         image, to, repository = f"{decision.repository}:{decision.tags[0]}", decision.target, decision.repository
@@ -302,10 +303,10 @@ class PromotionRun:
                 "\n".join([f"{image} ({decision.digest}) is in {to}, but these referrers are not:", *lines]),
                 {"kind": "left_out", **attributes},
             )
-        if stays is not None:
+        if kept is not None:
             publish(
                 f"{image} is in {to}, but not released",
-                f"{image} is promoted to {to} and tagged there; the release stays: {stays}.\n"
+                f"{image} is promoted to {to} and tagged there; the release stays: {kept}.\n"
                 f"Digest: {decision.digest}\n"
                 f"To release it all the same: tallyman release roll-back {to}/{repository} --to {decision.tags[0]}",
                 {"kind": "not_released", **attributes},

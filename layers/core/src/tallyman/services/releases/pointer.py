@@ -33,29 +33,6 @@ class Releases:
     announcements: Announcements
     clock: Clock
 
-    def stays(self, decision: Decision) -> str | None:
-        """Why the release does not move to what is promoted: the environment runs a newer version. None: it moves.
-
-        By itself a release never moves to an older semantic version; of equal ones the first that was pushed is the
-        older. Going back is a person's `release roll-back`. One read, and a Query where the versions are equal.
-        """
-        runs = RELEASES.get(self.state, key(decision.target, decision.repository))
-        if runs is None or runs.digest == decision.digest:
-            return None
-        mine, theirs = highest_version(decision.tags), highest_version(runs.tags)
-        if mine is None or theirs is None:
-            return None
-        if mine.precedence != theirs.precedence:
-            older = theirs > mine
-            return f"{mine} is older than {theirs}, which {decision.target} runs" if older else None
-        pushed, released = (self._first_push(d) for d in (decision.digest, runs.digest))
-        if pushed is None or released is None or pushed >= released:
-            return None
-        return f"{decision.tags[0]} was first pushed before {runs.tags[0]}, which {decision.target} runs"
-
-    def _first_push(self, digest: Digest) -> datetime | None:
-        return min((f.at for f in self.ledger.of_digest(digest) if f.kind in PUSHES), default=None)
-
     def promoted(
         self,
         decision: Decision,
@@ -103,7 +80,9 @@ class Releases:
                 "stays": stays,
             },
         )
-        if stays is not None:
+        runs = RELEASES.get(self.state, key(decision.target, decision.repository))
+        same = runs is not None and runs.digest == decision.digest and set(decision.tags) <= set(runs.tags)
+        if stays is not None or same:
             lease.guard(lambda fence: self.ledger.append(fact, fence, *stops) is Appended.WRITTEN)
             return
         decided = [f for f in facts if f.kind is Kind.DECIDED and _at_door(f, decision)]
@@ -214,6 +193,30 @@ class Releases:
         self.ledger.append(fact)
         self.announcements.emit(RELEASED, detail)
         self.state.put(entry.write(replace(release, announced=True)))
+
+
+def stays(
+    ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
+) -> str | None:
+    """Why the release does not move to what is promoted: the environment runs a newer version. None: it moves.
+
+    By itself a release never moves to an older semantic version; of equal ones that which was pushed first is the
+    older. Going back is a person's `release roll-back`. One read, and two Queries where the versions are equal.
+    """
+    runs = RELEASES.get(state, key(environment, repository))
+    if runs is None or runs.digest == digest:
+        return None
+    mine, theirs = highest_version(tags), highest_version(runs.tags)
+    if mine is None or theirs is None:
+        return None
+    if mine.precedence != theirs.precedence:
+        return f"{mine} is older than {theirs}, which {environment} runs" if theirs > mine else None
+    pushed, released = (
+        min((f.at for f in ledger.of_digest(each) if f.kind in PUSHES), default=None) for each in (digest, runs.digest)
+    )
+    if pushed is None or released is None or pushed >= released:
+        return None
+    return f"{tags[0]} was first pushed before {runs.tags[0]}, which {environment} runs"
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:

@@ -1,0 +1,63 @@
+"""Registries are staged each by itself: one that does not answer or refuses keeps no other from being staged."""
+
+from datetime import timedelta
+
+import pytest
+
+from support.fakes.promotion import PLACES, Harbour, one
+from support.images.builders import image
+from tallyman.domain.decide import decide_all
+from tallyman.domain.gates import WAITING
+from tallyman.domain.names import Repository
+from tallyman.errors import NotAllowed, OutOfTime, Throttled, Unreachable
+from tallyman.services.deciding.image_facts import load_image_facts
+from tallyman.services.promotion.targets import worst
+
+ERRORS = [Unreachable("no answer"), Throttled("Rate exceeded"), NotAllowed("not authorized: ecr:DescribeRepositories")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("method", ["settings", "describe", "missing_blobs", "upload", "put_manifest"])
+@pytest.mark.parametrize("silent", PLACES, ids=["first", "second"])
+def test_the_others_are_staged_and_no_tag_is_set(silent: Repository, method: str, error: Exception) -> None:
+    harbour, digest = one()
+    harbour.registries.fail(silent.registry, error, methods={method})
+    harbour.work(until=timedelta(seconds=1))
+    (other,) = [place for place in PLACES if place != silent]
+    assert digest in harbour.registries.held(other).manifests
+    assert harbour.tags("v1.0.0") == [None, None]
+    assert harbour.released() is None
+
+
+def test_until_it_answers_the_gate_target_waits_and_names_it() -> None:
+    harbour, digest = one()
+    silent = PLACES[1]
+    harbour.registries.fail(silent.registry, methods={"settings"})
+    harbour.work(until=timedelta(seconds=1))
+    facts = load_image_facts(harbour.ledger, harbour.state, digest, harbour.policy)
+    (decision,) = decide_all(harbour.policy, facts, harbour.clock())
+    gate = next(g for g in decision.gates if g.name == "target")
+    assert gate.verdict == WAITING
+    assert str(silent.registry) in gate.reason
+    assert decision.may_stage
+    assert not decision.may_tag
+    harbour.registries.heal()
+    harbour.work(until=timedelta(hours=1))
+    assert harbour.released() == digest
+
+
+def test_content_that_did_not_fit_goes_on_at_once_though_another_registry_is_silent() -> None:
+    failures = {PLACES[0]: OutOfTime("the rest goes on"), PLACES[1]: Unreachable("no answer")}
+    assert isinstance(worst(failures), OutOfTime)  # a continuation, and no growing pause
+    assert "no answer" in str(worst(failures))
+
+
+def test_a_registry_that_refuses_is_told_and_the_others_have_the_content_when_it_does_no_more() -> None:
+    harbour = Harbour()
+    harbour.registries.fail(PLACES[1].registry, NotAllowed("not authorized"), methods={"settings"})
+    digest = harbour.push(image("a"), "v1.0.0")
+    harbour.work()
+    (pending,) = harbour.pending()
+    assert pending["verdict"] == "failed"
+    assert "not authorized" in str(pending["reason"])
+    assert digest in harbour.registries.held(PLACES[0]).manifests
