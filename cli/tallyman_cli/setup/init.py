@@ -26,7 +26,7 @@ repositories:
     create: {{immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true{pull}}}
     tags: {{allow: [semver, semver-commit, "main-*", latest]}}
     verify: {{layers: content}}
-    promotions:
+    promotions:   # an older version is brought and tagged, but no release moves to it by itself (gate `order`: refused)
       - {{from: dev, to: prod, tags: [{tags}], gates: {{verified: true, scan: {{max: {{critical: 0}}}}}}}}
 """
 _SAM = """\

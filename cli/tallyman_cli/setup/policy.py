@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.adapters.files.policy_file import load
+from tallyman.domain.gates.order import OrderGate
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import (
     GateConfig,
@@ -160,6 +161,8 @@ def _rule(rule: RepositoryRule) -> list[str]:
     for p in rule.promotions:
         rows.append(("promoted", f"{p.source} → {p.target}: {p.tags}"))
         rows += [("", f"  gate {gate}") for gate in p.gates.values()] or [("", "  no gate")]
+        if str(p.gates.get("order")) != str(OrderGate()):
+            rows.append(("", "  an older version is brought and tagged, and no release moves to it"))
         if p.overridable:
             rows.append(("", f"  may be overridden: {', '.join(p.overridable)}"))
     if not rule.promotions:

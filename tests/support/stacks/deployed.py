@@ -124,7 +124,7 @@ class Deployed:
 
     def why(self, name: str, tag: str, to: str = "prod", source: str = "dev") -> Decision:
         """What policy and facts say now."""
-        return doors.evaluator(self.stack, doors.door(self.stack, f"{source}/{name}:{tag}", to))
+        return doors.evaluate(self.stack, doors.door(self.stack, f"{source}/{name}:{tag}", to))
 
     def there(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
         """The digest that each registry of the environment has under this tag or digest."""

@@ -1,4 +1,4 @@
-"""What time alone opens is looked at within seconds of its moment, by a hint that is sent for it; sweeps are the net."""
+"""What time alone opens is looked at within seconds of its moment, by a hint sent for it; sweeps are the net."""
 
 from datetime import timedelta
 
