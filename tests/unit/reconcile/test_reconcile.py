@@ -379,6 +379,14 @@ def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour
     assert len(world.hints.to("promote")) == 1
 
 
+def test_a_verification_that_was_lost_is_asked_for_at_once_by_a_person() -> None:
+    world = World(policy(verified=True))
+    digest = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+    world.reconcile()
+    assert [h["verify"]["digest"] for h in world.hints.to("verify")] == [digest]
+
+
 def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(policy(scan={"max": {"critical": 0}}))
     digests = [world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(3)]

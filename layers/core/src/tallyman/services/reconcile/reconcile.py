@@ -120,12 +120,12 @@ class Reconcile:
                 run.more = True
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
+        asked = run.scope.token is not None
         self.waiting.creations(partial(run.scope.takes, self.policy))
         if self.released is not None and run.scope.token in (None, run.request):  # not in the runs that only go on
             takes = partial(run.scope.takes, self.policy)
-            asked = run.scope.token is not None
             run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
-        self.waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left)
+        self.waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, asked)
 
     def _look(self, run: _Run, left: Deadline) -> None:
         for repository in self._order(run):

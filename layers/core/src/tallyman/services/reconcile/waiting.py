@@ -21,11 +21,12 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.recording.record_scan import RecordScan
-from tallyman.state import asked, creations, pending, positions
+from tallyman.state import asked, creations, pending, positions, tags
 from tallyman.state.asked import ASKED, Asked
 from tallyman.state.creations import CREATIONS
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.positions import POSITIONS, Position
+from tallyman.state.tags import TAGS
 from tallyman.values import value
 
 SCAN_AGAIN = timedelta(hours=24)
@@ -51,8 +52,16 @@ class Waiting:
     clock: Clock
     signing: ReadSigning | None = None
 
-    def all(self, wanted: Callable[[Pending], bool], counts: Counter[str], problems: list[str], left: Deadline) -> None:
+    def all(
+        self,
+        wanted: Callable[[Pending], bool],
+        counts: Counter[str],
+        problems: list[str],
+        left: Deadline,
+        by_person: bool = False,
+    ) -> None:
         """Every pending image that is wanted. One that fails never stops the others: its reason goes to problems.
+        `by_person`: asked for by a person, for whom what may be lost is asked for at once.
 
         Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
         beneath it for scans.
@@ -71,7 +80,7 @@ class Waiting:
             for key, waits in items:
                 enough_time(left, "what waits")
                 try:
-                    self.look(waits.digest, counts, since=waits.since)
+                    self.look(waits.digest, counts, waits.since, by_person)
                 except OutOfTime:
                     raise
                 except TallymanError as error:
@@ -95,25 +104,35 @@ class Waiting:
                 hinted += 1
         return hinted
 
-    def look(self, digest: Digest, counts: Counter[str], since: datetime | None = None) -> None:
+    def look(
+        self, digest: Digest, counts: Counter[str], since: datetime | None = None, by_person: bool = False
+    ) -> None:
         """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
-        waiting from then on, so that a verification that nobody carries out is asked for again."""
+        waiting from then on, so that a verification that nobody carries out is asked for again; `by_person`: now."""
         for decision in self.evaluator.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
                 self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
-            if "verified" in waits and since is not None and self.clock() - since >= VERIFY_AGAIN:
-                place = self.policy.environment(decision.source).repositories(decision.repository)[0]
-                self.verify(place, digest, decision.tags[0], counts)
+            if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
+                self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)
         decisions = self.evaluator.digest(digest, again=True)
         counts["retried"] += sum(d.may_go for d in decisions)
 
-    def verify(self, repository: Repository, digest: Digest, tag: str, counts: Counter[str]) -> None:
-        """Asks for a verification, unless that was done within the hour."""
+    def _place(self, decision: Decision) -> Repository:
+        """Where the source has the image by the first of its tags."""
+        places = self.policy.environment(decision.source).repositories(decision.repository)
+        there = TAGS.get_many(self.state, [tags.key(place, decision.tags[0]) for place in places])
+        found = (p for p in places if (t := there.get(tags.key(p, decision.tags[0]))) and t.digest == decision.digest)
+        return next(found, places[0])
+
+    def verify(
+        self, repository: Repository, digest: Digest, tag: str, counts: Counter[str], by_person: bool = False
+    ) -> None:
+        """Asks for a verification, unless that was done within the hour; `by_person`: all the same."""
         key = f"verify {repository}@{digest}:{tag}"
-        if counts["verified"] >= MOST_VERIFIED or not self.is_due(key, VERIFY_AGAIN):
+        if counts["verified"] >= MOST_VERIFIED or not (by_person or self.is_due(key, VERIFY_AGAIN)):
             return
         hint = {"repository": str(repository), "digest": digest, "tag": tag, "request": None}
         self.hints.send("verify", {"verify": hint})
