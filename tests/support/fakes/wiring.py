@@ -33,6 +33,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.services.shared.long_details import LongDetails
 
 
 class _Absent:
@@ -98,4 +99,6 @@ def registry_ports(registries: FakeRegistries) -> dict[str, Any]:
 
 def services(ports: FakePorts, sleep: Callable[[float], None] | None = None) -> Services:
     """The real services over these ports, as one process has them."""
+    if ports.ledger is not _ABSENT:
+        ports = replace(ports, ledger=LongDetails(ports.ledger, ports.archive))
     return Services(ports, sleep or (lambda seconds: None))

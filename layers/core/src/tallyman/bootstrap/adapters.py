@@ -25,6 +25,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.services.shared.long_details import LongDetails
 from tallyman.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,9 +52,14 @@ class Adapters:
         return policy_file.load(self.settings.require("policy")).for_hub(self.settings.require("hub"))
 
     @cached_property
-    def ledger(self) -> dynamodb.DynamoLedger:
+    def facts(self) -> dynamodb.DynamoLedger:
+        """The table of facts, whose items hold no more than DynamoDB's."""
         tables = self.settings.require("ledger_table"), self.settings.require("state_table")
         return dynamodb.DynamoLedger(self.clients.later("dynamodb"), *tables)
+
+    @cached_property
+    def ledger(self) -> LongDetails:
+        return LongDetails(self.facts, self.archive)
 
     @cached_property
     def release_ledger(self) -> dynamodb.DynamoReleaseLedger:

@@ -31,6 +31,12 @@ def sort_time(moment: datetime) -> str:
     return f"{moment.strftime('%Y-%m-%dT%H:%M:%S')}.{moment.microsecond // 1000:03d}Z"
 
 
+def second_of(moment: datetime) -> datetime:
+    """The whole second that holds the moment. Events have whole seconds, what we write down ourselves milliseconds:
+    of two facts within one second their times don't say which came first."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
 def whole_millis(moment: datetime) -> datetime:
     """The moment cut to milliseconds, the precision that is stored, so that a stored and a live one compare equal."""
     return moment.astimezone(UTC).replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -16,6 +16,8 @@ from tallyman.values import value
 V = TypeVar("V")
 Key = tuple[str, str]
 """Partition and sort key."""
+LONGEST_REASON = 2000
+"""Characters of a reason that an item keeps."""
 MARKER_KEPT = timedelta(days=1)
 """How long the marker of a removed item stays. No worker lives for longer: a function ends after 15 minutes."""
 
@@ -153,6 +155,11 @@ def checks(state: ReadsItems, keys: Sequence[Key]) -> tuple[StateCheck, ...]:
     """That none of these items is changed from now on. One BatchGetItem for a hundred."""
     items = state.get_many(keys)
     return tuple(StateCheck(*key, items[key].revision if key in items else 0) for key in keys)
+
+
+def brief(text: str | None) -> str | None:
+    """A reason, cut: an item must not grow with what it tells of. The fact beneath it has it whole."""
+    return text if text is None or len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def time_or_none(text: object) -> datetime | None:

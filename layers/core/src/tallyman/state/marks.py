@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
-from tallyman.state.items import ItemKind, Key
+from tallyman.state.items import ItemKind, Key, brief
 from tallyman.values import value
 
 
@@ -50,11 +50,11 @@ def _parse(data: Mapping[str, Any]) -> Mark:
 def _dump(mark: Mark) -> dict[str, Any]:
     return {
         "marked_at": format_time(mark.marked_at),
-        "reason": mark.reason,
+        "reason": brief(mark.reason),
         "id": mark.id,
         "with": list(mark.holders),
         "proof": mark.proof,
-        "failed": mark.failed,
+        "failed": brief(mark.failed),
     } | ({"over": True} if mark.over else {})
 
 

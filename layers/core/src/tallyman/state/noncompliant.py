@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
-from tallyman.state.items import ItemKind, Key
+from tallyman.state.items import ItemKind, Key, brief
 from tallyman.values import value
 
 
@@ -61,7 +61,7 @@ def _dump(image: NoncompliantImage) -> dict[str, Any]:
         "from": image.source,
         "to": image.target,
         "tags": list(image.tags),
-        "gates": [dict(gate) for gate in image.gates],
+        "gates": [{**gate, "reason": brief(gate["reason"])} for gate in image.gates],
         "policy": image.policy,
         "since": format_time(image.since),
         "told": image.told,

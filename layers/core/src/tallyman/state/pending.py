@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
-from tallyman.state.items import ItemKind, Key, text_or_none, time_or_none
+from tallyman.state.items import ItemKind, Key, brief, text_or_none, time_or_none
 from tallyman.values import value
 
 
@@ -85,7 +85,7 @@ def _dump(pending: Pending) -> dict[str, Any]:
         "tags": list(pending.tags),
         "verdict": pending.verdict,
         "gate": pending.gate,
-        "reason": pending.reason,
+        "reason": brief(pending.reason),
         "since": format_time(pending.since),
         "until": text_or_none(pending.until),
         "decided": pending.decided,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
-from tallyman.state.items import ItemKind, Key, text_or_none, time_or_none
+from tallyman.state.items import ItemKind, Key, brief, text_or_none, time_or_none
 from tallyman.values import value
 
 
@@ -117,8 +117,8 @@ def _dump(rollout: RolloutState) -> dict[str, Any]:
         "moving": _dump_service(rollout.moving) if rollout.moving else None,
         "moved": [_dump_service(each) for each in rollout.moved],
         "not_before": text_or_none(rollout.not_before),
-        "reason": rollout.reason,
-        "said": rollout.said,
+        "reason": brief(rollout.reason),
+        "said": brief(rollout.said),
         "at": text_or_none(rollout.at),
         "next_at": text_or_none(rollout.next_at),
     }

@@ -5,13 +5,14 @@ joined. That a push moved a tag is derived here, from its neighbour, and so need
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import second_of
 from tallyman.values import value
 
 TAG_MOVED = "tag_moved"
@@ -137,10 +138,10 @@ def _tell_of_one(event: _Told, told: _Told, stream: list[_Told]) -> bool:
 
 
 def _in_order(stream: list[_Told]) -> list[_Told]:
-    """Oldest first. Event times have whole seconds: within one, what the registry showed last comes last."""
+    """Oldest first. Event times have whole seconds, finds of a sweep milliseconds: within one second, where the time
+    of any is cut, what the registry showed last comes last."""
     ordered: list[_Told] = []
-    for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: t.row.at):
-        tie = list(group)
+    for tie in _ties(stream):
         asked = [t for t in tie if t.current != ""]
         final = max(asked, key=lambda t: (t.row.seen, t.row.digest)).current if asked else ""
         before = ordered[-1].row.digest if ordered else None
@@ -152,6 +153,16 @@ def _in_order(stream: list[_Told]) -> list[_Told]:
 
         ordered.extend(sorted(tie, key=rank))
     return ordered
+
+
+def _ties(stream: list[_Told]) -> Iterator[list[_Told]]:
+    """What the times alone don't order: all of a second in which one has no fraction, else what has the same time."""
+    for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: second_of(t.row.at)):
+        second = list(group)
+        if second[0].row.at == second_of(second[0].row.at):
+            yield second
+        else:
+            yield from (list(same) for _, same in groupby(second, key=lambda t: t.row.at))
 
 
 def _fold_tag(stream: list[_Told]) -> tuple[list[Row], Digest | None]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.times import second_of
 
 
 def is_gone(facts: Iterable[Fact], repository: str) -> bool:
@@ -15,12 +16,12 @@ def is_gone(facts: Iterable[Fact], repository: str) -> bool:
     """
     here = [f for f in facts if str(f.repository) == repository]
     removals = [f for f in here if f.detail.get("gone") or f.detail.get("absent")]
-    last = max(removals, key=lambda f: (f.at, f.seen), default=None)
+    last = max(removals, key=lambda f: (second_of(f.at), f.seen), default=None)
     if last is None:
         return False
-    second = last.at.replace(microsecond=0)
-    pushes = (f for f in here if f.kind in PUSHES and "index" in f.detail)
-    return not any(f.at > last.at or (f.at >= second and f.seen > last.seen) for f in pushes)
+    second = second_of(last.at)
+    pushes = [f for f in here if f.kind in PUSHES and "index" in f.detail]
+    return not any(second_of(f.at) > second or (second_of(f.at) == second and f.seen > last.seen) for f in pushes)
 
 
 def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import second_of
 from tallyman.services.recording.record_image import Seen
 from tallyman.state.images import HeldImage
 from tallyman.state.items import Entry
@@ -37,7 +38,7 @@ def differences(
     A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
     """
     pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
-    base = Seen(Kind.PUSHED, repository, Digest(""), None, _second(now), Via.RECONCILED, None)
+    base = Seen(Kind.PUSHED, repository, Digest(""), None, second_of(now), Via.RECONCILED, None)
     for detail in sorted(listed.values(), key=lambda d: (d.pushed_at, bool(d.tags), d.digest)):
         item = known.images.get(detail.digest)
         revision = item.revision if item else 0
@@ -51,7 +52,7 @@ def differences(
                 here, tag=tag, at=at, key=f"sweep {of.revision if of else 0}", revision=of.revision if of else 0
             )
         if new and not detail.tags:
-            yield replace(here, at=_second(detail.pushed_at), key=f"sweep {revision}")
+            yield replace(here, at=second_of(detail.pushed_at), key=f"sweep {revision}")
         if detail.archived != bool(item and item.value.archived):
             kind = Kind.ARCHIVED if detail.archived else Kind.RESTORED
             yield replace(here, kind=kind, key=f"sweep {revision} {kind}")
@@ -69,10 +70,5 @@ def _time(entry: Entry[Tag] | None, own: datetime | None, now: datetime) -> date
     """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
     last = entry.value.told_at if entry else None
     if last is None:
-        return _second(own or now)
-    return _second(own) if own and _second(own) > last else max(_second(now), last + timedelta(milliseconds=1))
-
-
-def _second(moment: datetime) -> datetime:
-    """Cut to whole seconds, as events are: within one second the registry's word decides about the order."""
-    return moment.astimezone(UTC).replace(microsecond=0)
+        return second_of(own or now)
+    return second_of(own) if own and second_of(own) > last else max(second_of(now), last + timedelta(milliseconds=1))

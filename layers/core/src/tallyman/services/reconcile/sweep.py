@@ -18,7 +18,7 @@ from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
+from tallyman.domain.times import second_of, whole_millis
 from tallyman.errors import NotFound, OutOfTime, RevisionConflict, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -211,7 +211,7 @@ class Sweep:
         facts = self.ledger.of_digest(seen.digest)
         mine = [f for f in facts if f.repository == seen.repository]
         last = max((f.at for f in mine if f.kind in PUSHES and f.tag == seen.tag), default=None)
-        return last is not None and any(f.kind is Kind.DELETED and f.at >= last for f in mine)
+        return last is not None and any(f.kind is Kind.DELETED and second_of(f.at) >= second_of(last) for f in mine)
 
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.times import second_of
 from tallyman.errors import RevisionConflict
 from tallyman.ports.records import State
 from tallyman.state import active as active_items
@@ -23,14 +24,15 @@ _ACTIVE_FOR = timedelta(hours=6)
 
 def tag_change(entry: Entry[Tag], current: Digest | None, told: Digest | None, at: datetime) -> StateChange | None:
     """The tag's item after a fact that says that it pointed to `told` from `at` on, while the registry says
-    `current`; None if that is no news."""
+    `current`; None if that is no news. Of two facts within one second the registry knows which came last."""
     old = entry.found
     pointed = old.digest if old else None
     newest = old.told_at if old else None
     latest, unsure, lost = (old.told, old.unsure, old.lost) if old else (None, None, None)
-    if newest is None or at > newest or (at == newest and told == current):
-        newest, latest, unsure, lost = at, told, None, None
-    elif at == newest and current is None and told not in (latest, lost):
+    same = newest is not None and second_of(at) == second_of(newest)
+    if newest is None or (at > newest and not same) or (same and told == current):
+        newest, latest, unsure, lost = max(at, newest or at), told, None, None
+    elif same and current is None and told not in (latest, lost):
         unsure = told or latest  # within one second the registry knows what came last, but it holds neither any more
     # verification asks whether an immutable tag ever moved
     moved_from = pointed if pointed and pointed != current else old.moved_from if old else None
@@ -54,7 +56,8 @@ def lost_change(
     old = entry.value
     moved_from = old.digest or old.moved_from
     tag = replace(old, digest=current, moved_from=moved_from if moved_from != current else None)
-    if deleted is not None and old.told == digest and (old.told_at is None or old.told_at <= deleted):
+    before = old.told_at is None or deleted is None or second_of(old.told_at) <= second_of(deleted)
+    if deleted is not None and old.told == digest and before and current != digest:
         tag = replace(tag, told=None, lost=digest)
     return None if tag == old else entry.write(tag)
 
