@@ -8,7 +8,9 @@ MAKEFLAGS += --no-builtin-rules
 VENV := .venv
 SAM_VENV := .venv-sam
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
-PIP := bin/python -m pip install -qq --disable-pip-version-check --no-input --no-deps
+PIP := bin/python -m pip install --disable-pip-version-check --no-input --no-deps --progress-bar off
+# Of what pip says, one line for each package that it fetches, so that nobody waits without a word.
+told = sed -un -e 's/^Collecting \([^ ;]*\).*/  \1/p' -e 's/^Installing collected packages.*/  installing/p' >&2
 NATIVE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 # What `make build` builds for: what template.yaml deploys by default. `make invoke` builds for this machine.
 ARCHITECTURE ?= arm64
@@ -20,7 +22,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: help demo test check format build build-native invoke deploy requirements clean bench-copy bench-retention
+.PHONY: help demo test coverage check format build build-native invoke deploy requirements clean bench-copy bench-retention
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -30,6 +32,9 @@ demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
 
 test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 $(ARGS)
+
+coverage: $(VENV)/.ready ## The tests with their coverage by file (ARGS as for test); slower by a third
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
@@ -83,17 +88,17 @@ clean: ## Remove what the targets made
 
 # One recipe makes .venv for every target; the stamp is newer than what it was made from.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
-	@echo "setting up $(VENV) (once)" >&2
+	@echo "setting up $(VENV), once: one to five minutes" >&2
 	python=$$(tests/tools/python311.sh)
 	test -x $(VENV)/bin/python || "$$python" -m venv $(VENV)
-	$(VENV)/$(PIP) --require-hashes -r requirements/dev.txt
-	$(VENV)/$(PIP) --no-build-isolation -e .
+	$(VENV)/$(PIP) --require-hashes -r requirements/dev.txt | $(told)
+	$(VENV)/$(PIP) --no-build-isolation -e . | $(told)
 	touch $@
 
 $(SAM_VENV)/.ready: requirements/sam.txt
-	@echo "setting up $(SAM_VENV) (once)" >&2
+	@echo "setting up $(SAM_VENV), once: about a minute" >&2
 	python=$$(tests/tools/python311.sh)
 	test -x $(SAM_VENV)/bin/python || "$$python" -m venv $(SAM_VENV)
-	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt
+	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt | $(told)
 	touch $@
 .ONESHELL:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tallyman_local.ecr.registries import Registries
+try:
+    from tallyman_local.ecr.registries import Registries
+except ModuleNotFoundError as error:
+    raise pytest.UsageError(f"{error.name} is missing: pip install 'tallyman-ecr[local]'") from error
 
 
 @pytest.fixture

@@ -138,12 +138,12 @@ def _push(
         manifest = opened.source.manifest(place, found)
         assert manifest is not None  # it was read a moment ago
         building.tag(opened, place, manifest, wanted.suggestion.tags)
-        return _answer(wanted, manifest, place, "there")
+        return _answer(wanted, manifest, place, "there", opened)
     waiting = Repository(place.registry, parse_repository_name(parts)) if parts else None
     if join and waiting:
         root = building.join(opened, place, waiting, wanted, join.split(","))
         on = bases(dockerfile_of(wanted.checkout))
-        return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed")
+        return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed", opened)
     kept = address(opened.policy, Repository(place.registry, parse_repository_name(cache))) if cache else None
     with building.scratch_folder() as scratch:
         images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms, kept)
@@ -155,9 +155,9 @@ def _push(
                 output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")
     root = building.together(images, wanted)
     if waiting:
-        return _answer(wanted, root, place, "part")
+        return _answer(wanted, root, place, "part", opened)
     on = tuple(dict.fromkeys(base for image in images for base in image.bases))
-    return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed")
+    return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed", opened)
 
 
 def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest, on: Sequence[Base]) -> Manifest:
@@ -174,7 +174,10 @@ def _told(referrers: list[Digest]) -> None:
         output.say(f"attached {referrer}")
 
 
-def _answer(wanted: Wanted, manifest: Manifest, place: Repository | None, state: str) -> dict[str, Any]:
+def _answer(
+    wanted: Wanted, manifest: Manifest, place: Repository | None, state: str, opened: Stack | None = None
+) -> dict[str, Any]:
+    """What `--json` prints. `images`: what a client can pull, inside a local cloud from there."""
     tags = list(wanted.suggestion.tags) if state in ("pushed", "there") else []
     registry: Registry | None = place.registry if place else None
     return {
@@ -185,5 +188,5 @@ def _answer(wanted: Wanted, manifest: Manifest, place: Repository | None, state:
         "version": wanted.suggestion.version,
         "tags": tags,
         "digest": manifest.digest,
-        "images": [place.at(manifest.digest)] if place else [],
+        "images": [f"{address(opened.policy, place)}@{manifest.digest}"] if place and opened else [],
     }

@@ -35,7 +35,10 @@ class Recipe:
         # From scratch a builder may name its own platform, whatever was asked for; a base image names the right one.
         platform = None if alone else self.platform
         labels = [word for name, value in self.labels.items() for word in ("--label", f"{name}={value}")]
-        made = self._run(archive(self.checkout), scratch / "image", labels, say)
+        try:
+            made = self._run(archive(self.checkout), scratch / "image", labels, say)
+        except Refused as error:
+            raise Refused(f"{error}{_absent_base(str(error), dockerfile)}") from None
         base = self._layers(self._run(alone.encode(), scratch / "base", [], None)) if alone else ()
         finish = Finish(self.checkout.at, self.labels, scratch, base, platform)
         if self.builder.apart:
@@ -103,3 +106,16 @@ def platform_arguments(platform: Mapping[str, str]) -> dict[str, str]:
     named = {"TARGETOS": "os", "TARGETARCH": "architecture", "TARGETVARIANT": "variant"}
     found = {variable: platform[key] for variable, key in named.items() if platform.get(key)}
     return found | {"TARGETPLATFORM": "/".join(found.values())}
+
+
+_ABSENT = re.compile(r"pull access denied|failed to resolve source metadata|manifest unknown|not found: does not exist")
+
+
+def _absent_base(words: str, dockerfile: str) -> str:
+    """What to do where a builder did not get a base image: its own words speak of access."""
+    if not _ABSENT.search(words):
+        return ""
+    used = bases(dockerfile)
+    named = ", ".join([base.image for base in used if base.image in words] or [base.image for base in used])
+    todo = "log in there, or make it first; the Dockerfile's comments may say how"
+    return f"\nthe base image {named} is neither on this machine nor to be had from its registry: {todo}"

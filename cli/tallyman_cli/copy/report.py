@@ -68,6 +68,18 @@ class Done:
             print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
         if report.error:
             print(f"tallyman: {report.repository}: {report.error}", file=sys.stderr)
+        if any(_NO_REPOSITORY in str(error) for error in (report.error, *report.failed.values())):
+            print(f"tallyman: {report.repository} is not there: {self._creation(report)}", file=sys.stderr)
+
+    def _creation(self, report: Report) -> str:
+        """The command that creates a repository of ECR, in the environment that the target names."""
+        name = report.repository.name
+        named = (text.partition("/")[0].partition("[")[0] for text in self.options.targets if text.endswith(f"/{name}"))
+        environment = next((word for word in named if not {".", ":"} & set(word)), "ENVIRONMENT")
+        return f"tallyman repository create {name} --in {environment}"
+
+
+_NO_REPOSITORY = "RepositoryNotFoundException"
 
 
 def _target(report: Report, counting: Counting) -> dict[str, Any]:

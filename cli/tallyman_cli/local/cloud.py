@@ -33,16 +33,14 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     try:
         import tallyman_local.cloud.cloud as local
     except ModuleNotFoundError as error:
-        bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman[local]'")
+        bad(f"the local cloud is not installed ({error.name} is missing): pip install 'tallyman-ecr[local]'")
     from tallyman_local.cloud.environments import BadPolicy
+    from tallyman_local.stack import source
 
-    root = Path(local.__file__).resolve().parents[3]
-    if not (root / "template.yaml").is_file():
-        bad(f"{root}: no template.yaml: the local cloud runs the stack of a checkout")
     try:
         chosen = local.Options(scanner=scanner.value, **options)
-        return local.Cloud(policy or local.DEMO_POLICY, root=root, options=chosen)
-    except BadPolicy as error:
+        return local.Cloud(policy or local.DEMO_POLICY, root=source.root(), options=chosen)
+    except (BadPolicy, FileNotFoundError) as error:
         bad(str(error))
 
 

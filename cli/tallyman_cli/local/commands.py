@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman_cli.local.cloud import new_cloud, start_cloud
+from tallyman_cli.local.docker_config import docker_config, token
 from tallyman_cli.local.exec_command import Command, Interrupted, environment
 from tallyman_cli.local.options import (
     BuiltOption,
@@ -23,6 +24,7 @@ from tallyman_cli.local.options import (
     parse_quotas,
 )
 from tallyman_cli.local.running import ask, describe
+from tallyman_cli.local.sample import sample
 
 app = typer.Typer(
     name="local",
@@ -57,10 +59,11 @@ def start(
             for place in cloud.places:
                 address = cloud.registries[place.variable]
                 print(f"# {place.environment}[{place.number}] {place.registry} at {address}")
-            for name, value in cloud.environment().items():
-                print(f"export {name}={value}")
-            print("unset AWS_PROFILE", flush=True)
-            stopped.wait()
+            with docker_config(cloud.registries.values(), token(cloud.environment())) as folder:
+                for name, value in (cloud.environment() | {"DOCKER_CONFIG": str(folder)}).items():
+                    print(f"export {name}={value}")
+                print("unset AWS_PROFILE", flush=True)
+                stopped.wait()
         finally:
             cloud.stop()
     except Interrupted:
@@ -84,13 +87,17 @@ def execute(
     try:
         start_cloud(cloud)
         try:
-            status = runner.run(environment(cloud), stdout)
+            with docker_config(cloud.registries.values(), token(cloud.environment())) as folder:
+                status = runner.run(environment(cloud) | {"DOCKER_CONFIG": str(folder)}, stdout)
         finally:
             cloud.stop()
     except Interrupted as interrupted:
         status = 128 + interrupted.number
     sys.stderr.flush()
     raise typer.Exit(status)
+
+
+app.command("sample")(sample)
 
 
 @app.command("settle")

@@ -48,7 +48,10 @@ def demo() -> None:
     console = Console(highlight=False)
     began = time.monotonic()
     try:
-        with console.status("starting a local cloud: two accounts, two regions, the stack of template.yaml …"):
+        starting = "starting a local cloud: two accounts, two regions, the stack of template.yaml …"
+        if not console.is_terminal:
+            output.say(starting)
+        with console.status(starting):
             cloud = new_cloud(None, ScannerMode.manual)
             cloud.start()
         try:
@@ -62,7 +65,7 @@ def demo() -> None:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         raise typer.Exit(1) from None
     output.line(f"\nAll of it happened, in {time.monotonic() - began:.0f} s. What to try next:")
-    for command, what in NEXT:
+    for command, what in (*NEXT, *(IN_CHECKOUT if Path("template.yaml").exists() else ())):
         output.line(f"  {command:<58} {what}")
 
 
@@ -70,9 +73,9 @@ NEXT = (
     ("tallyman local exec -- bash", "a shell inside such a cloud; then, for example:"),
     ("  docker push $TALLYMAN_REGISTRY_DEV_1/…", "any OCI client works; `aws ecr …` too"),
     (f"  tallyman history dev/{NAME}", "what the ledger knows"),
-    ("tallyman policy check examples/policies/one-account.yaml", "write a policy of your own"),
-    ("make test", "prove all of it"),
+    ("tallyman init", "write a policy of your own"),
 )
+IN_CHECKOUT = (("make test", "prove all of it"),)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from support.images.builders import image, multi_arch, signature
 from support.servers.copy_cli import copied, holding, holds
 from support.servers.ecr import DEV, PROD, Served
 from support.servers.oci import OciServer
+from tallyman_cli.copy.copy import run
 
 BUILT = multi_arch(attested=True)
 
@@ -81,6 +82,8 @@ def test_a_repository_that_ecr_does_not_have_is_said(
 ) -> None:
     done = copied(capsys, f"{source.host}/team/app:v1", "prod/nobody/knows", status=1)
     assert "does not exist" in json.dumps(done["targets"])
+    assert run([f"{source.host}/team/app:v1", "prod/nobody/knows"]) == 1
+    assert "is not there: tallyman repository create nobody/knows --in prod" in capsys.readouterr().err
 
 
 @pytest.mark.skopeo

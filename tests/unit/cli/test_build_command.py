@@ -281,3 +281,19 @@ def test_a_dockerfile_that_was_not_committed_is_bad_input(builds: Builds) -> Non
     builds.docker(APART)
     builds(status=2)
     assert "Dockerfile is not committed: git add Dockerfile" in builds.said
+
+
+def test_a_base_image_that_nobody_has_is_told_with_what_to_do(builds: Builds) -> None:
+    builds.docker(
+        APART, fail={"options": ["--label"], "words": "debian:13: pull access denied, repository does not exist"}
+    )
+    builds("--push", status=1)
+    assert "the base image debian:13 is neither on this machine nor to be had from its registry" in builds.said
+
+
+def test_what_is_printed_can_be_pulled_where_it_is_printed(builds: Builds) -> None:
+    builds.docker(APART)
+    told = builds("--push")
+    assert told["images"] == [f"{DEV.registry.host}/{DEV.name}@{told['digest']}"]
+    builds.environment = {"TALLYMAN_REGISTRY_DEV_1": "localhost:5001"}
+    assert builds("--push")["images"] == [f"localhost:5001/{DEV.name}@{told['digest']}"]

@@ -1,0 +1,75 @@
+"""A Docker configuration for the clients of a local cloud: a copy of the person's, gone with the cloud.
+
+It is logged in at the local registries; and `docker login` there leaves nothing behind, neither in config.json nor with
+a credential helper.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.json"
+
+
+@contextmanager
+def docker_config(hosts: Iterable[str], auth: str, environ: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """The folder for DOCKER_CONFIG. What else lies in the person's folder (plug-ins, contexts, builders) is linked.
+
+    `hosts`: registries whose logins are in the copy's file, whatever helper the person uses; `auth`: the login there,
+    as Docker writes it.
+    """
+    own = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or "~").expanduser() / ".docker")
+    with tempfile.TemporaryDirectory(prefix="tallyman-docker-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        for entry in _entries(own):
+            if entry.name != CONFIG:
+                (folder / entry.name).symlink_to(entry.absolute())
+        config = _read(own / CONFIG)
+        places = list(hosts)
+        config["auths"] = _object(config, "auths") | {host: {"auth": auth} for host in places}
+        config["credHelpers"] = _object(config, "credHelpers") | dict.fromkeys(places, "")  # "": this file
+        file = folder / CONFIG
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(config, indent=2))
+        yield folder
+
+
+def token(environment: Mapping[str, str]) -> str:
+    """A token of the local cloud, good for all its registries for 12 hours: base64 of `AWS:…`."""
+    import botocore.session
+
+    session: Any = botocore.session.get_session()
+    client = session.create_client(
+        "ecr",
+        region_name=environment["AWS_REGION"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+    )
+    return str(client.get_authorization_token()["authorizationData"][0]["authorizationToken"])
+
+
+def _object(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = config.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # there is none, or it is not ours to read
+        return []
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The configuration; empty where there is none that Docker could read either."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

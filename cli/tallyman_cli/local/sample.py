@@ -1,0 +1,37 @@
+"""`tallyman local sample`: an image in a registry of the local cloud, without Docker and without a network."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from tallyman.errors import BadInput
+from tallyman_cli.local.options import bad
+from tallyman_cli.local.running import NOT_INSIDE
+
+
+def sample(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Where: ENVIRONMENT/REPOSITORY:TAG.")
+    ] = "dev/rocketseat/widget-server:v1.0.0",
+) -> None:
+    """Push a small image for two platforms; the same tag gives the same digest.
+
+    The repository has to be there. Exit status: 0 pushed, 1 refused, 2 bad input.
+    """
+    from tallyman_cli.shared import addresses, context, output
+    from tallyman_local.cloud.sample import widget_server
+
+    if not os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://127.0.0.1:"):
+        bad(NOT_INSIDE)
+    stack = context.connect()
+    named = addresses.image(stack.policy, image)
+    if named.tag is None:
+        raise BadInput(f"{image} has no tag: expected ENVIRONMENT/REPOSITORY:TAG")
+    made, place = widget_server(named.tag.removeprefix("v")), named.place
+    for digest in stack.target.missing_blobs(place, made.blobs):
+        stack.target.upload(place, digest, len(made.blobs[digest]), [made.blobs[digest]])
+    for child in made.children:
+        stack.target.put_manifest(place, child)
+    stack.target.put_manifest(place, made.root, named.tag)
+    output.line(f"{addresses.address(stack.policy, place)}:{named.tag}")
