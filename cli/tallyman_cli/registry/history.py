@@ -7,6 +7,7 @@ import typer
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Repository
 from tallyman.errors import NotFound, TallymanError
+from tallyman_cli.registry import lanes
 from tallyman_cli.shared import context, naming, options, output, rows
 
 
@@ -52,6 +53,8 @@ def history(
     if as_json:
         output.data([as_data(row) for row in shown])
     elif shown:
+        for line in lanes.picture(shown, moment or opened.clock(), output.columns()):
+            output.line(line)
         _table(shown)
 
 

@@ -225,6 +225,15 @@ def _write(what: Any, width: int = 0) -> None:
     sys.stdout.flush()
 
 
+def columns() -> int:
+    """How wide a terminal is that can show pictures; 0 where there is none."""
+    import os
+    import shutil
+
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() and not dumb else 0
+
+
 def _unpadded(text: str) -> str:
     """Without the blanks that fill up columns: a terminal would wrap them too."""
     return "".join(part.rstrip() + "\n" for part in text.splitlines())

@@ -174,3 +174,17 @@ def test_the_newest_push_is_not_what_makes_an_image_old() -> None:
     again = pushed(APP, "v1.0.0", at=LATER + timedelta(days=3))
     image = image_of(again, tag="stable", released=released(RUNS, "stable", first_push=NOON))
     assert judged("order", case_of(image=image, gates={"order": True}, tags=("stable",))).verdict == PASSED
+
+
+def test_an_sbom_without_a_package_is_none_and_is_named() -> None:
+    def sbom(packages: int | None) -> Fact:
+        found = refers(SBOM)
+        return found if packages is None else replace(found, detail={**found.detail, "packages": packages})
+
+    gates = {"attested": ["sbom"]}
+    empty = judged("attested", case_of(sbom(0), gates=gates))
+    assert (empty.verdict, empty.reason) == (WAITING, "the SBOM names no package")
+    assert judged("attested", case_of(sbom(None), gates=gates)).verdict == PASSED
+    assert judged("attested", case_of(sbom(3), gates=gates)).verdict == PASSED
+    by_type = judged("attested", case_of(sbom(0), gates={"attested": [SBOM]}))
+    assert by_type.verdict == PASSED  # asked for by its type, it is what was asked for

@@ -22,6 +22,7 @@ from support.images.builders import (
     referrer,
     referrer_event,
     replication_event,
+    sbom,
     scan_event,
     signature,
     storage_event,
@@ -295,3 +296,23 @@ def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_
     assert facts[made.digest].digest == app.digest
     assert facts[made.digest].detail["build"] == {"id": "b:1", "url": ("https://ci.example/" + "1" * 900)[:500]}
     assert "build" not in facts[nameless.digest].detail
+
+
+@pytest.mark.parametrize(
+    ("document", "packages"),
+    [
+        ('{"spdxVersion": "SPDX-2.3", "packages": []}', 0),
+        ('{"bomFormat": "CycloneDX", "components": [{"type": "library"}]}', 1),
+        ("no SBOM that is known", None),
+        ('{"spdxVersion": "SPDX-2.3", "packages": []}' + " " * 256 * 1024, None),  # too large to be read
+    ],
+)
+def test_of_an_sbom_it_is_written_down_how_many_packages_it_names(document: str, packages: int | None) -> None:
+    world = World()
+    app = image("a")
+    told = sbom(app, document)
+    world.registries.push(DEV, app, "v1.0.0")
+    world.registries.push(DEV, told, None)
+    world.told(referrer_event(DEV, told.digest, "application/spdx+json"))
+    (referred,) = world.facts(Kind.REFERRED)
+    assert referred.detail.get("packages") == packages

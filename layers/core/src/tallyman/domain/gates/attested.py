@@ -1,13 +1,14 @@
 """The gate `attested`: an SBOM, a provenance or another statement about the image is there.
 
-It may be a referrer of the image, or what buildx puts into an index (`unknown/unknown`). Only that it is there is read,
-not what it states.
+It may be a referrer of the image, or what buildx puts into an index (`unknown/unknown`). Of an SBOM it counts whether
+it names any package; what a statement says besides is not read.
 """
 
 from typing import Any
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images import sboms
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import ListOf, Schema, String
@@ -15,14 +16,7 @@ from tallyman.domain.policy.tags import glob_matches
 from tallyman.values import value
 
 TYPES = {
-    "sbom": (
-        "application/spdx*",
-        "text/spdx*",
-        "application/vnd.cyclonedx*",
-        "application/vnd.syft*",
-        "https://spdx.dev/*",
-        "https://cyclonedx.org/*",
-    ),
+    "sbom": tuple(f"{beginning}*" for beginning in sboms.BEGINNINGS),
     "provenance": ("https://slsa.dev/provenance/*", "application/vnd.slsa.provenance*"),
 }
 """What the two words stand for: globs of artifact types and of in-toto predicate types."""
@@ -65,7 +59,9 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
         names = case.image.platform_names
         lacking = sorted(names.get(digest, digest.short) for digest, found in beneath.items() if not found)
         some = len(lacking) < len(beneath)
-        missing.append(f"no {wanted} yet" + (f" of {', '.join(lacking)}" if beneath and some else ""))
+        empty = wanted == "sbom" and any(fact.detail.get("packages") == 0 for fact in case.image.facts)
+        lacks = "the SBOM names no package" if empty else f"no {wanted} yet"
+        missing.append(lacks + (f" of {', '.join(lacking)}" if beneath and some else ""))
     if missing:
         return GateResult("attested", WAITING, "; ".join(missing), facts)
     return GateResult("attested", PASSED, f"{', '.join(config.types)} is there", facts)
@@ -81,6 +77,7 @@ def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -
             if fact.kind is Kind.REFERRED
             and fact.detail.get("repository") in places
             and case.image.still_refers(fact)
+            and not (wanted == "sbom" and fact.detail.get("packages") == 0)
             and any(glob_matches(g, text) for g in globs for text in _types_of(fact))
         }
     )

@@ -43,6 +43,11 @@ def predicates(manifest: Manifest) -> list[str]:
     return sorted({notes[key] for notes in noted for key in _PREDICATES if notes.get(key)})
 
 
+def predicate_of(annotations: Mapping[str, str]) -> str:
+    """The type of the in-toto statement that annotations name; empty where they name none."""
+    return next((annotations[key] for key in _PREDICATES if annotations.get(key)), "")
+
+
 def _named(annotations: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:
     told = {name: annotations.get(prefix + name) for name in names}
     return {name: text[:LONGEST] for name, text in told.items() if text}

@@ -1,12 +1,48 @@
-"""What an SBOM names: SPDX, CycloneDX or Syft's own, as JSON, bare or in an in-toto statement."""
+"""What an SBOM names: SPDX, CycloneDX or Syft's own, as JSON, bare, in an in-toto statement, signed or not."""
 
+import binascii
+import json
 from collections.abc import Mapping
 from typing import Any
+
+from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.images.provenance import predicate_of
 
 SPDX = "application/spdx+json"
 CYCLONEDX = "application/vnd.cyclonedx+json"
 
+BEGINNINGS = (
+    "application/spdx",
+    "text/spdx",
+    "application/vnd.cyclonedx",
+    "application/vnd.syft",
+    "https://spdx.dev/",
+    "https://cyclonedx.org/",
+)
+"""How the artifact types and predicate types of SBOMs begin."""
+
+MAX_BYTES = 256 * 1024
+"""Larger documents are not read: one without a package is small."""
+
 _NO_COMPONENTS = ("operating-system", "file")
+
+
+def documents(referrer: Manifest) -> list[Descriptor]:
+    """The SBOMs that a referrer holds."""
+    whole = (referrer.artifact_type or "").startswith(BEGINNINGS)
+    return [
+        layer
+        for layer in referrer.layers
+        if whole or layer.media_type.startswith(BEGINNINGS) or predicate_of(layer.annotations).startswith(BEGINNINGS)
+    ]
+
+
+def packages_in(raw: bytes) -> int | None:
+    """How many packages a document names; None: it is not one that is known here."""
+    try:
+        return package_count(json.loads(raw))
+    except (ValueError, RecursionError):
+        return None
 
 
 def package_count(document: Any) -> int | None:
@@ -14,6 +50,13 @@ def package_count(document: Any) -> int | None:
     known here, so nothing can be said."""
     if not isinstance(document, Mapping):
         return None
+    if isinstance(document.get("dsseEnvelope"), Mapping):  # a Sigstore bundle
+        return package_count(document["dsseEnvelope"])
+    if isinstance(document.get("payload"), str) and "payloadType" in document:
+        try:
+            return packages_in(binascii.a2b_base64(document["payload"]))
+        except ValueError:
+            return None
     if "predicateType" in document or "predicate" in document:
         return package_count(document.get("predicate"))
     if "spdxVersion" in document:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images import sboms
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import build_of, predicates
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadManifest
+from tallyman.errors import BadManifest, NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, Ledger
 from tallyman.ports.registries import ImageSource
@@ -57,7 +58,28 @@ class Relations:
         }
         if build := build_of(referrer):
             told["build"] = build
+        packages = self._packages(repository, referrer)
+        if packages is not None:
+            told["packages"] = packages
         self._append(Kind.REFERRED, subject, via, referrer.digest, told)
+
+    def _packages(self, repository: Repository, referrer: Manifest) -> int | None:
+        """How many packages the SBOMs in a referrer name; None: it holds none, or that can't be said.
+
+        Cost: a read of each SBOM that is small enough to be without one.
+        """
+        documents = sboms.documents(referrer)
+        if not documents or any(document.size > sboms.MAX_BYTES for document in documents):
+            return None
+        found: list[int | None] = []
+        for document in documents:
+            try:
+                with self.source.open_blob(repository, document.digest) as stream:
+                    found.append(sboms.packages_in(b"".join(stream)))
+            except NotFound:
+                return None
+        known = [count for count in found if count is not None]
+        return sum(known) if len(known) == len(found) else None
 
     def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, detail: Mapping[str, Any]) -> None:
         # no time of its own: bytes that name other bytes have always done so; a fixed key makes the fact one for ever
