@@ -21,6 +21,7 @@ from tallyman_cli.copy.places import Place, parse
 from tallyman_cli.copy.progress import Counting, Shown
 from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Ways
+from tallyman_cli.shared.examples import EXAMPLES
 
 DONE, NO, BAD = 0, 1, 2
 
@@ -37,7 +38,13 @@ Other registries are entered with what `docker login` left, ECR with your AWS cr
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    made = argparse.ArgumentParser(prog="tallyman copy", description=HELP, formatter_class=_formatter)
+    examples = "\n".join(f"    {line}" for line in EXAMPLES["copy"])
+    made = argparse.ArgumentParser(
+        prog="tallyman copy",
+        description=HELP,
+        epilog=f"Exit status: 0 everything is there, 1 something is not, 2 bad input.\n\nExamples:\n{examples}",
+        formatter_class=_formatter,
+    )
     made.add_argument("source", metavar="SOURCE", help="the image; with --all-tags the repository")
     made.add_argument(
         "targets", metavar="TARGET", nargs="+", help="where it is to be; an environment is all its registries"
