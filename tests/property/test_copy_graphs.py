@@ -12,7 +12,7 @@ from support.images.builders import DEV, PROD, PROD_SA, Built, attestation, imag
 from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest
 from tallyman.errors import BadManifest, NotFound, TallymanError
-from tallyman.services.copying.stage import Staged, families, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, families, family, stage
 
 LAYERS = [layer(f"layer {n}") for n in range(5)]
 
@@ -69,7 +69,7 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
         members = family(registries, DEV, root.digest)
     except BadManifest:
         reject()  # nested deeper than is allowed
-    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=lambda: math.inf)
+    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
     assert all(isinstance(found, Staged) for found in done.values())
     for target in (PROD, PROD_SA):
         held = registries.held(target)
@@ -100,7 +100,7 @@ def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], lis
     except BadManifest:
         reject()  # nested deeper than is allowed
     assert len(members.digests) == len(set(members.digests))
-    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=lambda: math.inf)
+    done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
     assert all(isinstance(found, Staged) for found in done.values())
     whole(registries)
     for target in (PROD, PROD_SA):
@@ -125,7 +125,7 @@ def test_what_is_missing_stops_only_what_needs_it(graph: tuple[list[Built], list
         assert isinstance(errors[gone.digest], NotFound)
     failed: dict[Digest, TallymanError] = dict(errors)
     if members:
-        done = stage(registries, DEV, registries, [PROD], members, deadline=lambda: math.inf)[PROD]
+        done = stage(registries, DEV, registries, [PROD], members, CopyOptions(lambda: math.inf))[PROD]
         if isinstance(done, Staged):
             failed.update(done.failed)
         else:

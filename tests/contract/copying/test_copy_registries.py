@@ -17,7 +17,7 @@ from tallyman.domain.locations import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
 from tallyman.services.copying import stage as copy
-from tallyman.services.copying.stage import Staged, families, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, families, family, stage
 
 NAME = "team/app"
 
@@ -41,7 +41,7 @@ class World:
         source = self.way()
         places = [repository_at(t.host, NAME) for t in targets or (self.target,)]
         members = family(source, origin, built.digest)
-        done = stage(source, origin, self.way("pull,push"), places, members, deadline=lambda: math.inf, **more)
+        done = stage(source, origin, self.way("pull,push"), places, members, CopyOptions(lambda: math.inf, **more))
         return [done[place] for place in places]
 
     def holds(self, built: Built, target: OciServer | None = None) -> bool:
@@ -314,7 +314,7 @@ def test_what_images_share_travels_once(world: World) -> None:
     members, errors = families(world.way(), origin, [b.digest for b in builts])
     assert members is not None
     assert errors == {}
-    done = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)
+    done = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))
     assert isinstance(done[place], Staged)
     assert all(world.holds(built) for built in builts)
     assert world.source.count("GET", f"/blobs/{base.digest}") == 1
@@ -329,7 +329,7 @@ def test_one_damaged_image_stops_no_other(world: World) -> None:
     origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
     members, _ = families(world.way(), origin, [b.digest for b in builts])
     assert members is not None
-    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)[place]
+    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
     assert isinstance(outcome, Staged)
     assert list(outcome.failed) == [builts[1].digest]
     assert isinstance(outcome.failed[builts[1].digest], NotFound)
@@ -342,7 +342,7 @@ def test_blobs_are_mounted_within_a_registry(world: World) -> None:
     origin = repository_at(world.source.host, NAME)
     place = Repository(origin.registry, "team/other")
     members = family(world.way(), origin, BUILT.digest)
-    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, deadline=lambda: math.inf)[place]
+    outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
     assert isinstance(outcome, Staged)
     assert set(outcome.mounted) == set(BUILT.blobs)
     assert world.source.count("GET", "/blobs/") == 0

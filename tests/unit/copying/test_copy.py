@@ -37,7 +37,7 @@ from tallyman.errors import (
     Unsupported,
 )
 from tallyman.services.copying import tee
-from tallyman.services.copying.stage import Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
 
 SAME_REGISTRY = Repository(DEV.registry, "prod/widget-server")
 
@@ -58,7 +58,7 @@ def copy(
     registries: FakeRegistries, built: Built, *targets: Repository, **more: Any
 ) -> dict[Repository, Staged | TallymanError]:
     members = family(registries, DEV, built.digest)
-    return stage(registries, DEV, registries, targets, members, **{"deadline": forever, **more})
+    return stage(registries, DEV, registries, targets, members, CopyOptions(**{"deadline": forever, **more}))
 
 
 def calls(registries: FakeRegistries, repository: Repository) -> list[str]:
@@ -528,7 +528,7 @@ def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
     def run(registries: FakeRegistries, crash: CrashAfter) -> None:
         port = crash.wrap(registries)
         members = family(port, DEV, built.digest)
-        outcome = stage(port, DEV, port, [PROD, PROD_SA], members, deadline=forever)
+        outcome = stage(port, DEV, port, [PROD, PROD_SA], members, CopyOptions(forever))
         assert all(isinstance(found, Staged) for found in outcome.values()), outcome
 
     counted = CrashAfter(0)

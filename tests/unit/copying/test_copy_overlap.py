@@ -19,7 +19,7 @@ from tallyman.ports.copying import BlobStream
 from tallyman.services.copying.blobs import ahead
 from tallyman.services.copying.images import CopyImages, Image
 from tallyman.services.copying.manifest_order import Order
-from tallyman.services.copying.stage import FAR, Staged, Watch, family, stage
+from tallyman.services.copying.stage import FAR, CopyOptions, Staged, Watch, family, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
@@ -79,7 +79,7 @@ def registries() -> Meeting:
 
 def staged(registries: Meeting, built: Built, **more: Any) -> Staged:
     members = family(registries, DEV, built.digest)
-    found = stage(registries, DEV, registries, [PROD], members, deadline=forever, **more)[PROD]
+    found = stage(registries, DEV, registries, [PROD], members, CopyOptions(forever, **more))[PROD]
     assert isinstance(found, Staged), found
     return found
 

@@ -12,7 +12,7 @@ from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer,
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, Unreachable, UploadExpired
 from tallyman.services.copying.parts import Parts
-from tallyman.services.copying.stage import Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
 from tallyman.state.items import StateChange
 
 PART = 5_000
@@ -89,7 +89,7 @@ class World:
         port = crash.wrap(self.registries)
         parts = Parts(crash.wrap(self.uploads), crash.wrap(self.state), FakeClock(), large=20_000, part=PART)
         members = family(port, DEV, self.built.digest)
-        return stage(port, DEV, port, targets or (PROD,), members, deadline=deadline, parts=parts)
+        return stage(port, DEV, port, targets or (PROD,), members, CopyOptions(deadline, parts=parts))
 
     def whole(self, *targets: Repository) -> bool:
         return all(self.registries.held(t).blobs == dict(self.built.blobs) for t in targets or (PROD,))
@@ -226,7 +226,14 @@ def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
 def test_only_repositories_with_such_uploads_get_parts(world: World) -> None:
     parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
     members = family(world.registries, DEV, world.built.digest)
-    stage(world.registries, DEV, world.registries, [PROD, PROD_SA], members, deadline=lambda: float("inf"), parts=parts)
+    stage(
+        world.registries,
+        DEV,
+        world.registries,
+        [PROD, PROD_SA],
+        members,
+        CopyOptions(lambda: float("inf"), parts=parts),
+    )
     assert world.whole(PROD, PROD_SA)
     assert ("upload", PROD, world.layer.digest) in world.registries.requests
     assert ("upload", PROD_SA, world.layer.digest) not in world.registries.requests

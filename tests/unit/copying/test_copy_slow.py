@@ -17,7 +17,7 @@ from tallyman.services.copying import images as copy_images
 from tallyman.services.copying import tee
 from tallyman.services.copying.images import CopyImages, Image
 from tallyman.services.copying.progress import Watch
-from tallyman.services.copying.stage import Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
@@ -79,7 +79,7 @@ def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: i
     built = images(size)
     registries = OneHangs(method, built)
     members = family(registries, DEV, built.digest)
-    outcome = stage(registries, DEV, registries, [PROD, PROD_SA], members, deadline=forever, parallel=2)
+    outcome = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(forever, parallel=2))
     assert all(isinstance(found, Staged) for found in outcome.values()), outcome
     for target in (PROD, PROD_SA):
         assert registries.held(target).blobs == built.blobs
@@ -217,7 +217,7 @@ def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            stage(registries, DEV, registries, [PROD], members, deadline=forever, parallel=1)
+            stage(registries, DEV, registries, [PROD], members, CopyOptions(forever, parallel=1))
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(registries.held(PROD).blobs) == 2

@@ -80,3 +80,16 @@ class LayerUploads(Protocol):
     def complete(self, repository: Repository, session: str, digest: Digest) -> None:
         """Ends the upload; the registry compares the digest. UploadExpired as above; DigestMismatch: nothing
         is kept."""
+
+
+class InParts(Protocol):
+    """How large blobs go, if their uploads are to outlive the run."""
+
+    def suits(self, repository: Repository, size: int) -> bool:
+        """Whether a blob of this size goes so."""
+
+    def offset(self, repository: Repository, digest: Digest) -> int:
+        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+
+    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+        """Sends the blob's bytes, of which `chunks` are those from `start` on."""

@@ -12,8 +12,8 @@ from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import NotFound, TagTaken, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
-from tallyman.ports.copying import Destination, Origin
-from tallyman.services.copying.stage import Family, Held, InParts, Staged, Watch, ask_ahead, families, stage
+from tallyman.ports.copying import Destination, InParts, Origin
+from tallyman.services.copying.stage import CopyOptions, Family, Held, Staged, Watch, ask_ahead, families, stage
 from tallyman.services.copying.survey import Survey, survey
 from tallyman.services.copying.target_copy import PUTS
 from tallyman.values import value
@@ -157,22 +157,18 @@ class CopyImages:
         if members is None:
             return
         whole = [image for image in batch if image.digest not in errors]
-        staged = stage(
-            self.source,
-            origin,
-            self.target,
-            alive,
-            members,
-            deadline=self.deadline,
-            parallel=self.parallel,
-            parts=self.parts,
-            watch=self.watch,
+        options = CopyOptions(
+            self.deadline,
+            self.parallel,
+            self.parts,
+            self.watch,
             tags=self._at_once(alive, targets, whole),
             unseen={image.digest for image in whole if image.unseen},
             empty=[target for target in alive if target in self.empty],
             held={target: held for target, (held, _) in asked.items()},
             seconds=min((seconds for _, seconds in asked.values()), default=self.seconds),
         )
+        staged = stage(self.source, origin, self.target, alive, members, options)
         ready = [target for target, outcome in staged.items() if isinstance(outcome, Staged)]
         for target, outcome in staged.items():
             report = reports[target]

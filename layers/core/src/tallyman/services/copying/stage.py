@@ -1,7 +1,7 @@
 """Stages an image family in several repositories: everything but the tag.
 
     members = family(source, DEV, digest)
-    staged = stage(source, DEV, target, [PROD, PROD_SA], members, deadline=deadline)
+    staged = stage(source, DEV, target, [PROD, PROD_SA], members, CopyOptions(deadline))
 
 Cost for a target that has it: one question for the image and its referrers together (a hundred manifests a call where
 a registry answers for many at once, else one call each). For one that lacks it: that, ⌈B/100⌉ questions for the B
@@ -12,43 +12,29 @@ times the streams in use.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import OutOfTime, TallymanError, TransientError
-from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import ahead, chunks, patience
 from tallyman.services.copying.image_graph import Family, families, family, join
 from tallyman.services.copying.progress import Watch
 from tallyman.services.copying.streams import MOST, Streams, beginning
-from tallyman.services.copying.target_copy import Held, Staged, Work
+from tallyman.services.copying.target_copy import Staged, TargetCopy
+from tallyman.services.copying.target_plan import CopyOptions, Held
 from tallyman.services.copying.tee import Teed, stragglers, tee
 
-__all__ = ["Family", "Held", "InParts", "Staged", "Watch", "families", "family", "join", "stage"]
+__all__ = ["CopyOptions", "Family", "Held", "Staged", "Watch", "families", "family", "join", "stage"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
 nobody waits for one side where both can be asked."""
-
-
-class InParts(Protocol):
-    """How large blobs go, if their uploads are to outlive the run."""
-
-    def suits(self, repository: Repository, size: int) -> bool:
-        """Whether a blob of this size goes so."""
-
-    def offset(self, repository: Repository, digest: Digest) -> int:
-        """Bytes that the registry has of an upload that was begun; 0: there is none."""
-
-    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """Sends the blob's bytes, of which `chunks` are those from `start` on."""
 
 
 def ask_ahead(target: Destination, place: Repository, name: str) -> tuple[Held, float]:
@@ -67,56 +53,27 @@ def stage(
     target: Destination,
     targets: Sequence[Repository],
     family: Family,
-    *,
-    deadline: Deadline,
-    parallel: int | None = None,
-    parts: InParts | None = None,
-    watch: Watch | None = None,
-    tags: Mapping[Digest, str] | None = None,
-    unseen: Collection[Digest] = (),
-    empty: Collection[Repository] = (),
-    held: Mapping[Repository, Held] | None = None,
-    seconds: float = 0.0,
+    options: CopyOptions,
 ) -> dict[Repository, Staged | TallymanError]:
     """Brings the family into every target that lacks it; for each what came of it, in their order.
 
-    The targets are independent: one that fails or is slow keeps no other from being staged. `parallel`: blobs on
-    their way at once; None: found out by measuring. `parts`: where the progress of large blobs is kept, if they are
-    to go on in another run. `tags`: roots that may be put by this tag at once, because nothing has to wait for them:
-    only for one target. `unseen`: roots that no target is asked for first, because it is known not to have them.
-    `empty`: targets without any tag, asked for the largest blobs only unless one of these is there. `held`: what
-    targets answered a moment ago; `seconds`: how long the nearest took for that.
+    The targets are independent: one that fails or is slow keeps no other from being staged.
 
     Doing it again changes nothing, and goes on where it broke off, blob by blob. An error is OutOfTime for what did
     not fit, DigestMismatch where the source is damaged (nothing of that blob was completed) or the target does not
     give back what was put, or what the target answered; of several roots each has its own, in `Staged.failed`.
     """
-    watch = watch or Watch()
     stopped = threading.Event()
 
     def left() -> float:
-        return 0.0 if stopped.is_set() else deadline()
+        return 0.0 if stopped.is_set() else options.deadline()
 
     places = list(dict.fromkeys(targets))
-    held = held or {}
-    works = [
-        Work(
-            source_repository,
-            target,
-            place,
-            family,
-            left,
-            watch,
-            tags or {},
-            unseen,
-            place in empty,
-            held.get(place, {}),
-        )
-        for place in places
-    ]
+    ours = replace(options, deadline=left)
+    works = [TargetCopy(source_repository, target, place, family, ours) for place in places]
     if not works:
         return {}
-    most = parallel or MOST
+    most = options.parallel or MOST
     uploads = ThreadPoolExecutor((most + 1) * (len(works) + 1), thread_name_prefix="upload")
     with (
         _unjoined(uploads),
@@ -130,11 +87,11 @@ def stage(
             work.behind = True
         present = [work for work in works if work not in late]
         _all(begun[work] for work in present)
-        far = max([seconds, *(work.seconds for work in present)]) > FAR
+        far = max([options.seconds, *(work.seconds for work in present)]) > FAR
         lacking = {d for work in present for d in work.lacking if not work.error}
         sizes = [family.blobs[d].size for d in lacking]
-        streams = Streams(start=parallel or (MOST if far else beginning(sizes)), most=most)
-        copier = _Copier(source, source_repository, family, left, uploads, streams, watch, parts, far)
+        streams = Streams(start=options.parallel or (MOST if far else beginning(sizes)), most=most)
+        copier = _Copier(source, source_repository, family, ours, uploads, streams, far)
         largest_first = sorted(lacking, key=family.order)
         _all(readers.submit(copier.spread, digest, present) for digest in largest_first)
         _all(alone.submit(copier.end, work, begun[work]) for work in works)
@@ -148,14 +105,12 @@ class _Copier:
     source: Origin
     repository: Repository
     family: Family
-    deadline: Deadline
+    options: CopyOptions
     uploads: ThreadPoolExecutor
     streams: Streams
-    watch: Watch
-    parts: InParts | None
     far: bool
 
-    def spread(self, digest: Digest, works: Sequence[Work]) -> None:
+    def spread(self, digest: Digest, works: Sequence[TargetCopy]) -> None:
         """To all that lack it and keep up, in one go. Who only failed for now tries again alone in the end."""
         with self.streams.one():
             takers = [w for w in works if digest in w.lacking and not (w.error or w.behind)]
@@ -176,15 +131,15 @@ class _Copier:
             if digest not in work.lacking:
                 work.settle(digest)
 
-    def end(self, work: Work, begun: "Future[None]") -> None:
+    def end(self, work: TargetCopy, begun: "Future[None]") -> None:
         """What is left to do for a target, also for one that was slow to begin."""
-        if wait([begun], patience(self.deadline)).not_done:
+        if wait([begun], patience(self.options.deadline)).not_done:
             work.error = OutOfTime(f"{work.repository} has not answered in this run")
             return
         begun.result()
         work.guard(partial(work.finish, self.alone))
 
-    def alone(self, digest: Digest, work: Work) -> None:
+    def alone(self, digest: Digest, work: TargetCopy) -> None:
         """To one; raises what goes wrong there, and writes down what the source lacks."""
         teed = self._tee(digest, [work])
         for error in teed.failed.values():
@@ -192,30 +147,30 @@ class _Copier:
                 raise error
             work.broken[digest] = error
 
-    def _tee(self, digest: Digest, takers: Sequence[Work]) -> Teed[Work]:
+    def _tee(self, digest: Digest, takers: Sequence[TargetCopy]) -> Teed[TargetCopy]:
         size = self.family.blobs[digest].size
-        parts = self.parts
+        parts = self.options.parts
         in_parts = [work for work in takers if parts and parts.suits(work.repository, size)]
         offsets = {work: parts.offset(work.repository, digest) for work in in_parts if parts}
         start = min((offsets.get(work, 0) for work in takers), default=0)
-        writers: dict[Work, Callable[[Iterator[bytes]], None]] = {}
+        writers: dict[TargetCopy, Callable[[Iterator[bytes]], None]] = {}
         for work in takers:
             if parts and work in offsets:
                 send = partial(parts.upload, work.repository, digest, size, start)
             else:
                 send = partial(work.port.upload, work.repository, digest, size)
             writers[work] = partial(work.upload, digest, size, send)
-        read = chunks(self.source, self.repository, digest, self.deadline, start, size)
+        read = chunks(self.source, self.repository, digest, self.options.deadline, start, size)
         content = self._counted(read, digest)
         if self.far and len(takers) == 1:  # several targets are asked by threads of their own already
             content = ahead(content, self.uploads)
-        return tee(content, digest, size, writers, self.uploads, self.deadline, start)
+        return tee(content, digest, size, writers, self.uploads, self.options.deadline, start)
 
     def _counted(self, content: Generator[bytes, None, None], digest: Digest) -> Generator[bytes, None, None]:
         with closing(content):  # at once, and not when its frames are collected: it holds a connection
             for chunk in content:
                 self.streams.count(len(chunk))
-                self.watch.read(digest, len(chunk))
+                self.options.watch.read(digest, len(chunk))
                 yield chunk
 
 

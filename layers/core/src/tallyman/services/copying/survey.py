@@ -8,8 +8,7 @@ from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.image_graph import Family
-from tallyman.services.copying.progress import Watch
-from tallyman.services.copying.target_copy import Work
+from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 
 
 @dataclass(slots=True)
@@ -37,12 +36,12 @@ def survey(
     """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
     found: dict[Repository, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
-        work = Work(origin, target, place, family, deadline, Watch(), {})
-        work.guard(work.look)
-        work.guard(work.prepare)
-        found[place] = work.error or Survey(
-            dict.fromkeys(m.digest for m in work.needed),
-            {digest: family.blobs[digest].size for digest in sorted(work.lacking)},
+        plan = TargetPlan(origin, target, place, family, CopyOptions(deadline))
+        plan.guard(plan.look)
+        plan.guard(plan.prepare)
+        found[place] = plan.error or Survey(
+            dict.fromkeys(m.digest for m in plan.needed),
+            {digest: family.blobs[digest].size for digest in sorted(plan.lacking)},
             place.registry == origin.registry,
         )
     return found

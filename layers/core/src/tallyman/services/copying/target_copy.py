@@ -1,27 +1,22 @@
 """What is done, and still to do, in one target of a copy."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
-from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.blobs import enough_time, patience
 from tallyman.services.copying.image_graph import Family
 from tallyman.services.copying.manifest_order import Order
-from tallyman.services.copying.progress import Watch
-from tallyman.services.copying.streams import MOST
+from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 from tallyman.values import value
 
 PUTS = 16
 """Manifests on their way at once: those that do not need each other."""
-
-Held = Mapping[str, Manifest | None]
-"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
 
 
 @value
@@ -46,39 +41,19 @@ class Staged:
         return not (self.pushed or self.uploaded or self.mounted or self.refused_referrers or self.failed)
 
 
-class Work:
-    """One target. `error` ends it; `broken` ends what needs that blob or manifest, and nothing else."""
+class TargetCopy(TargetPlan):
+    """Brings to one target what it lacks."""
 
     def __init__(
-        self,
-        origin: Repository,
-        port: Destination,
-        repository: Repository,
-        family: Family,
-        deadline: Deadline,
-        watch: Watch,
-        tags: Mapping[Digest, str],
-        unseen: Collection[Digest] = (),
-        empty: bool = False,
-        held: Held | None = None,
+        self, origin: Repository, port: Destination, repository: Repository, family: Family, options: CopyOptions
     ) -> None:
-        """`held`: what it answered a moment ago."""
-        self.origin, self.port, self.repository, self.family, self.deadline = origin, port, repository, family, deadline
-        self.watch, self.unseen, self.empty, self.held = watch, unseen, empty, held or {}
-        self.tags = {} if family.referrers else tags  # a referrer comes after its subject, a tag after both
-        self.error: TallymanError | None = None
-        self.broken: dict[Digest, TallymanError] = {}
+        super().__init__(origin, port, repository, family, options)
         self.behind = False  # gets what it still lacks alone, after the others
         self.seconds = 0.0  # that the first question took
         self.hanging: list[Future[TallymanError | None]] = []
-        self.needed: list[Manifest] = []
-        self.lacking: set[Digest] = set()
         self.pushed: list[Digest] = []
-        self.tagged: set[Digest] = set()
         self.uploaded: list[Digest] = []
         self.mounted: list[Digest] = []
-        self.refused: dict[str, str] = dict(family.unreadable)
-        self._referrers = {m.digest for m in family.referrers}
         self._order = Order((), {})
         self._unsettled: TallymanError | None = None
 
@@ -98,14 +73,6 @@ class Work:
             {digest: tag for digest, tag in self.tags.items() if digest in (pushed | self.tagged) & roots},
         )
 
-    def guard(self, step: Callable[[], None]) -> None:
-        """Runs a step unless one before failed; what it raises is this target's outcome, and nobody else's."""
-        if not self.error:
-            try:
-                step()
-            except TallymanError as error:
-                self.error = error
-
     def begin(self) -> None:
         """All that is asked, and mounted, before blobs are read."""
         began = time.monotonic()
@@ -114,51 +81,6 @@ class Work:
         self.guard(self.prepare)
         self.guard(self.mount)
         self.await_blobs()
-
-    def look(self) -> None:
-        """Finds out which manifests are missing.
-
-        An image that is there has all that it needs: a registry takes no manifest before its blobs and children,
-        and ECR removes no image that an index lists.
-        """
-        named = set(self.family.roots)
-        roots = [m for m in self.family.images if m.digest in named]
-        asked = [*(m for m in roots if m.digest not in self.unseen), *self.family.referrers]
-        there = self._there(asked, self.tags, self.held)
-        self.tagged = there & self.tags.keys()
-        wanted = self._beneath([m for m in roots if m.digest not in there])
-        untagged = [m for m in roots if m.digest not in self.tags]
-        unlisted = self._unlisted([*untagged, *self.family.referrers], there)
-        self.needed = [m for m in self.family.images if m.digest in wanted | unlisted]
-        self.needed += [m for m in self.family.referrers if m.digest not in there or m.digest in unlisted]
-
-    def prepare(self) -> None:
-        """Finds out which blobs are missing, and leaves out children that are there."""
-        wanted = {d for m in self.needed for d in self.family.blobs_of(m)}
-        if wanted:
-            enough_time(self.deadline, f"asking {self.repository} for blobs")
-            self.lacking = self._missing(wanted)
-        sizes = {d: self.family.blobs[d].size for d in self.lacking}
-        self.watch.lacking(self.repository, sizes, len(self.family.blobs) - len(sizes))
-        known = {*self.family.roots, *self._referrers}
-        unknown = [m for m in self.needed if m.digest not in known and not self.family.blobs_of(m) & self.lacking]
-        if unknown:
-            there = self._there(unknown)
-            there -= self._unlisted([m for m in unknown if m.subject], there)
-            self.needed = [m for m in self.needed if m.digest not in there]
-
-    def _unlisted(self, manifests: Sequence[Manifest], there: Collection[Digest]) -> set[Digest]:
-        held = [m for m in manifests if m.digest in there and m.digest not in self.refused.keys() | self.broken.keys()]
-        return self.port.unlisted(self.repository, held) if held else set()
-
-    def _missing(self, wanted: set[Digest]) -> set[Digest]:
-        """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
-        broke off has brought any other."""
-        if self.empty and len(wanted) > MOST:
-            largest = sorted(wanted, key=self.family.order)[:MOST]
-            if self.port.missing_blobs(self.repository, largest) >= set(largest):
-                return set(wanted)
-        return self.port.missing_blobs(self.repository, sorted(wanted)) & wanted
 
     def mount(self) -> None:
         """Takes over what lies in the same registry."""
@@ -186,7 +108,7 @@ class Work:
             except TallymanError as error:
                 self._unsettled = error
 
-    def finish(self, alone: "Callable[[Digest, Work], None]") -> None:
+    def finish(self, alone: "Callable[[Digest, TargetCopy], None]") -> None:
         """Catches up with blobs alone, then puts the other manifests bottom-up and reads all back."""
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
@@ -254,51 +176,8 @@ class Work:
     def _read_back(self) -> None:
         pushed = set(self.pushed)
         manifests = [m for m in self.family.manifests if m.digest in pushed]
-        there = self._there(manifests, self.tags)
+        there = self._there(manifests, self.tags, ours=pushed)
         for manifest in manifests:
             if manifest.digest not in there and manifest.digest not in self.broken:
                 text = f"{self.repository.at(manifest.digest)} was put, and is not there when it is read back"
                 raise Unreachable(text)
-
-    def _there(
-        self,
-        manifests: Sequence[Manifest],
-        tags: Mapping[Digest, str] | None = None,
-        held: Held | None = None,
-    ) -> set[Digest]:
-        """Those of which the repository gives back exactly these bytes; where it gives others, that is an error."""
-        if not manifests:
-            return set()
-        enough_time(self.deadline, f"asking {self.repository} for {manifests[0].digest}")
-        names = {m.digest: (tags or {}).get(m.digest, m.digest) for m in manifests}
-        found: dict[str, Manifest | None] = dict(held or {})
-        asked = [name for name in names.values() if name not in found]
-        if asked:
-            found.update(self.port.manifests(self.repository, asked))
-        there = set()
-        for manifest in manifests:
-            answer = found.get(names[manifest.digest])
-            if answer is None:
-                continue
-            if answer.raw == manifest.raw:
-                there.add(manifest.digest)
-                continue
-            if manifest.digest in (tags or {}) and manifest.digest not in self.pushed:
-                continue  # the tag names another image
-            what = f"{self.repository} answers {answer.digest} when asked for {names[manifest.digest]}"
-            if manifest.digest in self._referrers:
-                self.refused[manifest.digest] = what
-                there.add(manifest.digest)
-            else:
-                self.broken[manifest.digest] = DigestMismatch(f"{what}: remove it there")
-        return there
-
-    def _beneath(self, roots: Sequence[Manifest]) -> set[Digest]:
-        """The roots and all that they list."""
-        known = {m.digest: m for m in self.family.images}
-        found: set[Digest] = set()
-        level = [m.digest for m in roots if m.digest not in self.broken]
-        while level:
-            found.update(level)
-            level = [c.digest for d in level for c in known[d].children if c.digest in known and c.digest not in found]
-        return found

@@ -26,10 +26,11 @@ from tallyman.domain.names import Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotFound, RevisionConflict, TallymanError, TransientError
 from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.copying import InParts
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
-from tallyman.services.copying.stage import Family, InParts, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Family, Staged, family, stage
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
@@ -205,9 +206,8 @@ class PromotionRun:
         """Brings the content to every registry that answered, each by itself, without any tag."""
         using, origin = self.using, self.tree.repository
         answering = [p for p in self.places if p not in self.silent]  # to ask the others again takes their time-outs
-        self.staged = stage(
-            using.source, origin, using.target, answering, self.tree, deadline=self.deadline, parts=using.parts
-        )
+        options = CopyOptions(self.deadline, parts=using.parts)
+        self.staged = stage(using.source, origin, using.target, answering, self.tree, options)
         failures = {**self.silent, **{p: s for p, s in self.staged.items() if isinstance(s, TallymanError)}}
         if failures:
             raise worst(failures)
