@@ -6,6 +6,7 @@ from datetime import datetime
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
@@ -19,6 +20,15 @@ def is_intended(facts: list[Fact], repository: Repository) -> bool:
         and f.detail["repository"] == repository.name
         for f in facts
     )
+
+
+def changes_no_decision(policy: Policy, facts: list[Fact], repository: Repository) -> bool:
+    """Whether a push of the digest of these facts to this repository decides nothing: it is our own, to an environment
+    that no promotion leads out of."""
+    places = policy.environments_of(repository.registry, repository.name)
+    if any(policy.promotions_from(environment.name, name) for environment, name in places):
+        return False
+    return is_intended(facts, repository)
 
 
 def intend(

@@ -13,6 +13,7 @@ from tallyman.errors import BadMessage
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State
 from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.promotion.intents import changes_no_decision
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.record_image import RecordImage, Seen
 from tallyman.services.recording.registry_state import mark_active
@@ -66,7 +67,14 @@ class RecordPush:
             kind = _KINDS[event.action]
             seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra=extra)
             self.images.pushed(seen)
-        self.evaluator.digest(event.digest, event.id)
+        if not self._is_our_last(event):
+            self.evaluator.digest(event.digest, event.id)
         if event.action in ("push", "replicate"):
             hint_after_push(self.policy, self.state, self.evaluator.hints, event.repository, self.clock())
         return f"{event.action} recorded"
+
+    def _is_our_last(self, event: ImageAction) -> bool:
+        """Whether it is our own push to where nothing leads on from: most of what a promotion causes. One Query."""
+        if event.action != "push":
+            return False
+        return changes_no_decision(self.policy, self.images.ledger.of_digest(event.digest), event.repository)

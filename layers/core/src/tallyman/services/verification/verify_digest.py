@@ -17,7 +17,7 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.promotion.intents import is_intended
+from tallyman.services.promotion.intents import changes_no_decision, is_intended
 from tallyman.services.verification.verify_image import Level, VerifiedImage, verify
 from tallyman.state import tags
 from tallyman.state.stops import failed_verification, stop_change
@@ -59,7 +59,11 @@ class VerifyDigest:
         wanted = self._wanted(body)
         if wanted is None:
             return "ignored: no successful push"
-        rule, level = self._level(wanted)
+        facts = self.ledger.of_digest(wanted.digest) if wanted.request is None else []
+        own = is_intended(facts, wanted.repository) and not was_removed(facts, wanted.repository)
+        if own and wanted.tag is None:
+            return "our own: it is looked at when it gets its tag, with all that belongs to it"
+        rule, level = self._level(wanted, own)
         if wanted.request is None and not self._is_there(wanted):
             return "gone: the image was removed since"
         found = verify(
@@ -74,7 +78,8 @@ class VerifyDigest:
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
         self._write(wanted, level, verdict, checks, found)
-        self.evaluator.digest(wanted.digest, wanted.correlation)
+        if not (own and verdict == "passed" and changes_no_decision(self.policy, facts, wanted.repository)):
+            self.evaluator.digest(wanted.digest, wanted.correlation)
         if verdict == "unknown" and wanted.request is None:
             reasons = "; ".join(str(c["reason"]) for c in checks if c["verdict"] == "unknown")
             raise Unreachable(f"{wanted.repository}@{wanted.digest} could not be verified: {reasons}")
@@ -102,14 +107,12 @@ class VerifyDigest:
             return None
         return _Wanted(event.repository, event.digest, event.tag, event.at, None, event.id)
 
-    def _level(self, wanted: _Wanted) -> tuple[RepositoryRule, Level]:
+    def _level(self, wanted: _Wanted, own: bool) -> tuple[RepositoryRule, Level]:
         """As the policy says. Only presence where our own promotion brings the image: its content is hashed while it is
         copied (the gate `verified` counts that). What was removed since may have come back another way: it is read."""
         environments = self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
         name = environments[0][1] if environments else wanted.repository.name
         rule = self.policy.repository(name)
-        facts = self.ledger.of_digest(wanted.digest) if wanted.request is None else []
-        own = is_intended(facts, wanted.repository) and not was_removed(facts, wanted.repository)
         return rule, "presence" if own or rule.verify.layers is Layers.PRESENCE else "content"
 
     def _is_there(self, wanted: _Wanted) -> bool:
