@@ -45,7 +45,9 @@ class World(Harbour):
         made = services(replace(self.ports(), guards=self, usage=self))
         released = made.released
         self.troubles = []
-        found = released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0)
+        watched: list[Watched] = []
+        released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0, watched=watched.append)
+        (found,) = watched
         released.guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
         return found
 

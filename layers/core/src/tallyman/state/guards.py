@@ -19,9 +19,12 @@ class GuardState:
     told: bool
 
 
+PARTITION = "S#guard"
+
+
 def key(place: Repository) -> Key:
     """The key of one repository."""
-    return "S#guard", str(place)
+    return PARTITION, str(place)
 
 
 def _parse(data: Mapping[str, Any]) -> GuardState:

@@ -8,6 +8,10 @@ from tallyman.values import value
 
 WAITING: Key = ("S#waiting", "position")
 """The part that takes up pending images."""
+RELEASED: Key = ("S#waiting", "released")
+"""The part that looks after what is released."""
+GUARDED: Key = ("S#waiting", "guarded")
+"""The part that looks at the policies of repositories."""
 
 
 @value
@@ -25,4 +29,6 @@ def _dump(position: Position) -> dict[str, Any]:
     return {"after": list(position.after)}
 
 
-POSITIONS = ItemKind("S#waiting", "`position`", "where a run over what waits stopped", _parse, _dump)
+POSITIONS = ItemKind(
+    "S#waiting", "`position`, `released`, `guarded`", "where a part of reconcile stopped", _parse, _dump
+)

@@ -12,11 +12,10 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
 from tallyman.ports.registries import Guards
-from tallyman.services.copying.blobs import enough_time
 from tallyman.services.promotion.creations import pushers_of
-from tallyman.state import guards, sweeps
+from tallyman.services.reconcile.turns import Turns
+from tallyman.state import guards, positions, sweeps
 from tallyman.state.guards import GUARDS, GuardState
-from tallyman.state.sweeps import SWEEPS
 from tallyman.values import value
 
 
@@ -33,27 +32,35 @@ class Guarded:
     def all(
         self, takes: Callable[[Repository], bool], found: Counter[str], problems: list[str], left: Deadline
     ) -> None:
-        """`found`: repositories that others could push to, by environment. One call for each that is guarded, none for
-        the others; a change is told once."""
-        for position in SWEEPS.list(self.state, sweeps.PARTITION):
-            place = Repository.parse(position.sk)
-            if not takes(place):
-                continue
-            for environment, name in self.policy.environments_of(place.registry, place.name):
+        """`found`: repositories that others could push to, by environment; of those that this run does not come to,
+        what was found last. One call for each that is guarded, none for the others; a change is told once."""
+        guarded = []
+        for place in sweeps.repositories(self.state):
+            for environment, name in self.policy.environments_of(place.registry, place.name) if takes(place) else ():
                 others = pushers_of(self.policy, environment.name, name)
-                if others is None:
-                    continue
-                enough_time(left, "the repositories that only promotions fill")
-                try:
-                    problem = self.guards.problem(place, others)
-                except NotFound:
-                    problem = None  # it is gone
-                except TallymanError as error:
-                    problems.append(f"the policy of {place}: {error}")
-                    continue
-                found[environment.name] += bool(problem)
-                with suppress(RevisionConflict):  # another run looks after the same just now, and tells
-                    self._note(place, environment.name, problem)
+                if others is not None:
+                    guarded.append(((str(place), environment.name), (place, environment.name, others)))
+
+        def step(item: tuple[Repository, str, tuple[str, ...]]) -> None:
+            place, environment, others = item
+            try:
+                problem = self.guards.problem(place, others)
+            except NotFound:
+                problem = None  # it is gone
+            except TallymanError as error:
+                problems.append(f"the policy of {place}: {error}")
+                return
+            with suppress(RevisionConflict):  # another run looks after the same just now, and tells
+                self._note(place, environment, problem)
+
+        try:
+            what = "the repositories that only promotions fill"
+            Turns(self.state, self.clock).each(positions.GUARDED, guarded, step, left, what)
+        finally:
+            asked = {place: environment for _, (place, environment, _) in guarded}
+            for entry in GUARDS.list(self.state, guards.PARTITION):
+                if (environment_name := asked.get(Repository.parse(entry.sk))) is not None:
+                    found[environment_name] += 1
 
     def _note(self, place: Repository, environment: str, problem: str | None) -> None:
         entry = GUARDS.read(self.state, guards.key(place))

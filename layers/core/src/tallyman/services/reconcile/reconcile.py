@@ -4,7 +4,7 @@ By the clock it has two speeds: repositories with recent events, pending or rele
 the SLOW that were longest not looked at. A person's run sweeps all that were asked for, over several runs if need be.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,20 +15,24 @@ from typing import Any
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
+from tallyman.domain.times import format_time
 from tallyman.errors import OutOfTime, TallymanError, Throttled, Unreachable
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
+from tallyman.services.copying.blobs import enough_time
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.rejudge import Released, Watched
 from tallyman.services.reconcile.sweep import FAILING, Sweep
+from tallyman.services.reconcile.turns import share
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
 from tallyman.services.recording.round_trip import RoundTrips
-from tallyman.state import pending, releases, sweeps
+from tallyman.state import pending, releases, sweeps, trails
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.releases import RELEASES
 from tallyman.state.sweeps import SWEEPS, SweepState
+from tallyman.state.trails import TRAILS
 from tallyman.values import value
 
 SLOW = 50
@@ -112,37 +116,74 @@ class Reconcile:
         return self.released.consequences.of(Digest.parse(event["recalled"]))
 
     def _do(self, run: _Run) -> None:
-        half = run.left() / 2  # so that neither keeps the other from ever being done
-        for part, left in ((self._take_up, lambda: run.left() - half), (self._look, run.left)):
+        """Each part has a share of the time that is left when it begins, and goes on in the next run where this one
+        stopped, so that none keeps another from ever being done."""
+        parts = ((1 / 4, self._look_after), (1 / 3, self._take_up), (3 / 4, self._look), (1 / 2, self._guard))
+        for part, do in (*parts, (1.0, self._follow_trails)):
             try:
-                part(run, left)
+                do(run, share(run.left, part))
             except OutOfTime:
                 run.more = True
 
-    def _take_up(self, run: _Run, left: Deadline) -> None:
-        asked = run.scope.token is not None
-        self.waiting.creations(partial(run.scope.takes, self.policy))
+    def _look_after(self, run: _Run, left: Deadline) -> None:
         if self.released is not None and run.scope.token in (None, run.request):  # not in the runs that only go on
             takes = partial(run.scope.takes, self.policy)
-            run.watched = self.released.all(takes, run.counts, run.problems, left, asked)
-        self.waiting.all(lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, asked)
+            asked = run.scope.token is not None
+
+            def watched(found: Watched) -> None:
+                run.watched = found
+
+            self.released.all(takes, run.counts, run.problems, left, asked, watched)
+
+    def _take_up(self, run: _Run, left: Deadline) -> None:
+        self.waiting.creations(partial(run.scope.takes, self.policy))
+        self.waiting.all(
+            lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, run.scope.token is not None
+        )
 
     def _look(self, run: _Run, left: Deadline) -> None:
-        for repository in self._order(run):
-            self._sweep(run, repository, left)
-        self._count_failing(run)
-        if self.released is not None and run.watched is not None:
+        """A repository may use half of the time that is left; one that needs more is gone on with when the others had
+        their turn."""
+        queue = deque(self._order(run))
+        again: set[Repository] = set()
+        try:
+            while queue:
+                repository = queue.popleft()
+                enough_time(left, f"the sweep of {repository}")
+                try:
+                    self._sweep(run, repository, share(left, 1 / 2) if queue else left)
+                except OutOfTime:
+                    if repository in again:
+                        run.more = True
+                    else:
+                        again.add(repository)
+                        queue.append(repository)
+        finally:
+            self._count_failing(run)
+
+    def _guard(self, run: _Run, left: Deadline) -> None:
+        if self.released is None or run.watched is None:
+            return
+        try:
             takes = partial(run.scope.takes, self.policy)
             self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
+        finally:
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes
+
+    def _follow_trails(self, run: _Run, left: Deadline) -> None:
+        """The registry whose history was read the longest ago comes first."""
         lively = {r.registry for r in active(self.state, self.clock()) if r in run.swept}
-        for registry in run.registries:
+        read = {registry: TRAILS.get(self.state, trails.key(registry)) for registry in run.registries}
+        order = sorted(
+            run.registries, key=lambda r: (read[r] is not None, format_time(it.until) if (it := read[r]) else "")
+        )
+        for registry in order:
             if registry in lively and registry not in run.trail:
-                self._read_trail(run, registry, self.trail.forward)
-        for registry in run.registries:
+                self._read_trail(run, registry, self.trail.forward, left)
+        for registry in order:
             if run.scope.token is None and run.trail.get(registry, "read") == "read":
-                self._read_trail(run, registry, self.trail.backward)
+                self._read_trail(run, registry, self.trail.backward, left)
 
     def _count_failing(self, run: _Run) -> None:
         """Repositories whose sweeps keep failing, by environment: all that are known, for the alarm."""
@@ -200,7 +241,7 @@ class Reconcile:
 
         def read_trail() -> bool:
             registry = repository.registry
-            return registry not in run.trail and self._read_trail(run, registry, self.trail.forward)
+            return registry not in run.trail and self._read_trail(run, registry, self.trail.forward, left)
 
         token = run.scope.token or run.request
         try:
@@ -225,10 +266,12 @@ class Reconcile:
             self.sweep.forget(repository)
             del run.swept[repository]
 
-    def _read_trail(self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]]) -> bool:
+    def _read_trail(
+        self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]], left: Deadline
+    ) -> bool:
         """Whether it could be read; where not, the reason stands in the outcome, and sweeps go on without."""
         try:
-            run.problems += read(registry, run.left)
+            run.problems += read(registry, left)
         except OutOfTime:
             raise
         except TallymanError as error:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import FAILED, target
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.errors import OutOfTime, RevisionConflict, TallymanError
@@ -21,13 +22,14 @@ from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.noncompliant import Misfits, is_released
+from tallyman.services.deciding.noncompliant import Misfits
 from tallyman.services.deciding.recall_impact import Consequences
 from tallyman.services.reconcile.push_protection import Guarded
+from tallyman.services.reconcile.turns import Turns
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
 from tallyman.services.releases.pointer import Releases
-from tallyman.state import noncompliant, pending
+from tallyman.state import noncompliant, pending, positions
 from tallyman.state import releases as release_items
 from tallyman.state.items import Entry
 from tallyman.state.noncompliant import NONCOMPLIANT, NoncompliantImage
@@ -79,27 +81,32 @@ class Released:
         problems: list[str],
         left: Deadline,
         asked: bool = False,
-    ) -> Watched:
+        watched: Callable[[Watched], None] = lambda found: None,
+    ) -> None:
         """What is in the repositories that `takes` wants. One that fails never stops the others: its reason goes to
-        problems. `asked`: by a person, for whom roll-outs are taken up at once. Raises OutOfTime.
+        problems. `asked`: by a person, for whom roll-outs are taken up at once. `watched` gets the counts, which are
+        complete in each run. Raises OutOfTime: the next run goes on with what this one did not come to.
 
         Cost: a Query an environment for each of three partitions; for each release the facts of its image, and once
         a day a call for each platform of it.
         """
         found = Watched()
         overtaken: list[Entry[NoncompliantImage]] = []
+        todo: list[tuple[tuple[str, ...], tuple[str, Callable[[], None]]]] = []
         for environment in self.policy.environments:
 
             def wanted(name: str, environment: str = environment) -> bool:
                 return any(takes(place) for place in self.policy.environment(environment).repositories(name))
 
+            released: dict[str, Digest] = {}
             for release in RELEASES.list(self.state, release_items.partition(environment)):
-                if not wanted(release.sk):
-                    continue
-                enough_time(left, "what is released")
-                what = f"{environment}/{release.sk}"
-                self._guard(problems, what, lambda e=environment, r=release: self._look(e, r, counts))
-                self._guard(problems, what, lambda e=environment, r=release: self._roll_out(e, r, counts, asked))
+                released[release.sk] = release.value.digest
+                if wanted(release.sk):
+                    look = partial(self._look, environment, release, counts)
+                    roll_out = partial(self._roll_out, environment, release, counts, asked)
+                    what = f"{environment}/{release.sk}"
+                    todo.append(((environment, release.sk, "1"), (what, look)))
+                    todo.append(((environment, release.sk, "2"), (what, roll_out)))
             for waits in PENDING.list(self.state, pending.partition(environment)):
                 if not wanted(waits.value.name):
                     continue
@@ -108,22 +115,24 @@ class Released:
                     found.stuck[environment] += 1
                     self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
             for entry in NONCOMPLIANT.list(self.state, noncompliant.partition(environment)):
-                enough_time(left, "what would not get in today")
                 image = entry.value
                 if not wanted(image.name):
                     continue
-                released = is_released(self.state, environment, image.name, image.digest)
-                found.would_not_pass[environment] += released or bool(image.runs)
-                if not released:
+                is_current = released.get(image.name) == image.digest
+                found.would_not_pass[environment] += is_current or bool(image.runs)
+                if not is_current:
                     overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_told:
-                    self._guard(problems, f"{environment}/{image.name}", lambda e=entry: self._tell_uses(e))
+                    tell = partial(self._tell_uses, entry)
+                    todo.append(((environment, image.name, "3", image.digest), (f"{environment}/{image.name}", tell)))
+        watched(found)
+        turns = Turns(self.state, self.clock)
+        turns.each(positions.RELEASED, todo, lambda item: self._guard(problems, *item), left, "what is released")
         if overtaken and self.waiting.is_due("what runs", RUNS_AGAIN):
             enough_time(left, "what runs")
             self._look_for_users(overtaken, problems)
             self.waiting.note("what runs", RUNS_AGAIN)
-        return found
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
         """Of images that would not get in today and are not released: what runs them all the same is told."""

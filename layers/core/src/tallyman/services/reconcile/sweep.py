@@ -107,23 +107,31 @@ class Sweep:
                 still = {(seen.kind, seen.digest, seen.tag) for seen in work}
                 found.update(s.kind for s in before if (s.kind, s.digest, s.tag) not in still)
         undone = {seen.digest for seen in work}
-        for digest in (d for d in sweep.open if d not in undone):
-            enough_time(left, f"the sweep of {repository}")
-            with _apart(repository, digest, problems):
-                self._stowaways(repository, digest, first, found)
-                self._after(repository, digest, listed.get(digest), first, found)
-        self._tidy(repository, known, listed)
-        for chunk in _chunks(work):
-            digests = list(dict.fromkeys(seen.digest for seen in chunk))
-            untold = sweep.untold or (first and self._is_target(repository))
-            sweep = replace(sweep, open=tuple(digests), missed=missed, untold=untold)
-            self._save(repository, sweep)
-            for digest, group in groupby(chunk, key=lambda seen: seen.digest):
+        open_digests = [digest for digest in sweep.open if digest not in undone]
+        try:
+            while open_digests:
                 enough_time(left, f"the sweep of {repository}")
-                with _apart(repository, digest, problems):
-                    for seen in group:
-                        self._write(seen, first, found)
-                    self._after(repository, digest, listed.get(digest), first, found)
+                with _apart(repository, open_digests[0], problems):
+                    self._stowaways(repository, open_digests[0], first, found)
+                    self._after(repository, open_digests[0], listed.get(open_digests[0]), first, found)
+                del open_digests[0]
+            self._tidy(repository, known, listed)
+            for chunk in _chunks(work):
+                open_digests = list(dict.fromkeys(seen.digest for seen in chunk))
+                untold = sweep.untold or (first and self._is_target(repository))
+                sweep = replace(sweep, open=tuple(open_digests), missed=missed, untold=untold)
+                self._save(repository, sweep)
+                for digest, group in groupby(chunk, key=lambda seen: seen.digest):
+                    enough_time(left, f"the sweep of {repository}")
+                    with _apart(repository, digest, problems):
+                        for seen in group:
+                            self._write(seen, first, found)
+                        self._after(repository, digest, listed.get(digest), first, found)
+                    open_digests = [each for each in open_digests if each != digest]
+        except OutOfTime:
+            # the next run begins with another repository, and goes on here with what is left
+            self._save(repository, replace(sweep, open=tuple(open_digests), missed=missed, tried=self.clock()))
+            raise
         if sweep.untold:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
@@ -175,6 +183,9 @@ class Sweep:
                 listed[detail.digest] = detail
         except NotFound:
             listed = {}  # the repository was removed
+        except OutOfTime:
+            self._save(repository, replace(self._state(repository), tried=self.clock()))  # others come first then
+            raise
         return Known(known_tags, known_images), listed
 
     def _work(

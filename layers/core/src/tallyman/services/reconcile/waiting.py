@@ -16,16 +16,15 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import RegistryView
-from tallyman.services.copying.blobs import enough_time
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.reconcile.turns import Turns
 from tallyman.services.recording.record_scan import RecordScan
 from tallyman.state import asked, creations, pending, positions, tags
 from tallyman.state.asked import ASKED, Asked
 from tallyman.state.creations import CREATIONS
 from tallyman.state.pending import PENDING, Pending
-from tallyman.state.positions import POSITIONS, Position
 from tallyman.state.tags import TAGS
 from tallyman.values import value
 
@@ -66,31 +65,23 @@ class Waiting:
         Raises OutOfTime where not all fit; the next call takes up the rest. Cost: an image's facts; one call an image
         beneath it for scans.
         """
-        position = POSITIONS.get(self.state, positions.WAITING)
-        after = position.after if position else ()
         items = [
-            ((environment, format_time(entry.value.since), entry.sk), entry.value)
+            ((environment, format_time(entry.value.since), entry.sk), (environment, entry.value))
             for environment in self.policy.environments
             for entry in PENDING.list(self.state, pending.partition(environment))
             if wanted(entry.value)
         ]
-        items = sorted((pair for pair in items if pair[0] > after), key=lambda pair: pair[0])
-        last: tuple[str, ...] = after
-        try:
-            for key, waits in items:
-                enough_time(left, "what waits")
-                try:
-                    self.look(waits.digest, counts, waits.since, by_person)
-                except OutOfTime:
-                    raise
-                except TallymanError as error:
-                    problems.append(f"{waits.name}@{waits.digest} for {key[0]}: {error}")
-                last = key
-        except OutOfTime:
-            self._remember(last)
-            raise
-        if position is not None:
-            self._remember(None)
+
+        def step(item: tuple[str, Pending]) -> None:
+            environment, waits = item
+            try:
+                self.look(waits.digest, counts, waits.since, by_person)
+            except OutOfTime:
+                raise
+            except TallymanError as error:
+                problems.append(f"{waits.name}@{waits.digest} for {environment}: {error}")
+
+        Turns(self.state, self.clock).each(positions.WAITING, items, step, left, "what waits")
 
     def creations(self, takes: Callable[[Repository], bool]) -> int:
         """Hints `promote_image`, which alone may, of repositories of targets whose creation nobody ended; how many."""
@@ -165,16 +156,6 @@ class Waiting:
             except Unsupported:
                 pass  # the registry scans by itself, or can't scan it: its report says which
             self.note(key, SCAN_AGAIN)
-
-    def _remember(self, after: tuple[str, ...] | None) -> None:
-        entry = POSITIONS.read(self.state, positions.WAITING)
-        try:
-            if after is not None:
-                self.state.put(entry.write(Position(after)))
-            elif entry.found is not None:
-                self.state.put(entry.remove(self.clock()))
-        except RevisionConflict:
-            return  # another run goes through the same images
 
     def is_due(self, key: str, pause: timedelta) -> bool:
         """Whether this was last noted longer ago than the pause."""

@@ -1,0 +1,64 @@
+"""Goes through long lists over several runs: where the time of one run ends, the next goes on behind it."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from tallyman.errors import OutOfTime, RevisionConflict
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import State
+from tallyman.services.copying.blobs import enough_time
+from tallyman.state.items import Key
+from tallyman.state.positions import POSITIONS, Position
+from tallyman.values import value
+
+T = TypeVar("T")
+
+
+def share(left: Deadline, part: float) -> Deadline:
+    """The deadline of one part of a run, which may use this part (0 to 1) of the time that is left now."""
+    kept = left() * (1 - part)
+    return lambda: left() - kept
+
+
+@value
+class Turns:
+    """The position of each list lies in the state table."""
+
+    state: State
+    clock: Clock
+
+    def each(
+        self,
+        position: Key,
+        items: Iterable[tuple[tuple[str, ...], T]],
+        step: Callable[[T], None],
+        left: Deadline,
+        what: str,
+    ) -> None:
+        """Does the step for each item, in the order of their keys, from where the last run stopped to the end of the
+        list. Raises OutOfTime, which `step` may raise too, after the position is written. Cost: a read; a write where
+        the list does not fit, and one when its end is reached."""
+        found = POSITIONS.get(self.state, position)
+        last = found.after if found else ()
+        begun = last
+        try:
+            for key, item in sorted(((k, i) for k, i in items if k > last), key=lambda pair: pair[0]):
+                enough_time(left, what)
+                step(item)
+                last = key
+        except OutOfTime:
+            if last != begun:
+                self._remember(position, last)
+            raise
+        if found is not None:
+            self._remember(position, None)
+
+    def _remember(self, position: Key, after: tuple[str, ...] | None) -> None:
+        entry = POSITIONS.read(self.state, position)
+        try:
+            if after is not None:
+                self.state.put(entry.write(Position(after)))
+            elif entry.found is not None:
+                self.state.put(entry.remove(self.clock()))
+        except RevisionConflict:
+            return  # another run goes through the same list

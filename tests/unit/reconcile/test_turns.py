@@ -1,0 +1,115 @@
+"""Every part of a reconcile run has a share of its time and a position: none keeps another from ever being done."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+
+from support.fakes.ports import FakeClock, FakeState
+from support.fakes.recording import SCHEDULE, World, policy
+from support.images.builders import DEV, PROD, image, push_event
+from tallyman.errors import OutOfTime
+from tallyman.services.copying.blobs import enough_time
+from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.reconcile.rejudge import Watched
+from tallyman.services.reconcile.turns import Turns, share
+from tallyman.state.positions import RELEASED
+
+
+def countdown(looks: int) -> Callable[[], float]:
+    times = count(looks * 10.0, -10.0)
+    return lambda: next(times)
+
+
+def test_a_list_that_does_not_fit_goes_on_behind_what_was_done_and_begins_anew_at_its_end() -> None:
+    turns, done = Turns(FakeState(), FakeClock()), list[int]()
+    items = [((f"{n:03d}",), n) for n in range(10)]
+    runs = 0
+    while len(done) < 20:
+        runs += 1
+        try:
+            turns.each(RELEASED, items, done.append, countdown(4), "numbers")
+        except OutOfTime:
+            continue
+    assert done == [*range(10), *range(10)]
+    assert runs > 4
+
+
+def test_what_fails_for_lack_of_time_is_first_in_the_next_run() -> None:
+    turns, done = Turns(FakeState(), FakeClock()), list[int]()
+
+    def step(number: int) -> None:
+        if number == 3 and 3 not in done:
+            done.append(3)
+            raise OutOfTime("in the middle of it")
+        done.append(number)
+
+    items = [((f"{n}",), n) for n in range(5)]
+    with pytest.raises(OutOfTime):
+        turns.each(RELEASED, items, step, lambda: 900.0, "numbers")
+    turns.each(RELEASED, items, step, lambda: 900.0, "numbers")
+    assert done == [0, 1, 2, 3, 3, 4]
+
+
+def test_a_share_is_of_what_is_left_when_it_begins() -> None:
+    left = [100.0]
+    part = share(lambda: left[0], 0.25)
+    assert part() == 25
+    left[0] = 80.0
+    assert part() == 5
+
+
+class Endless:
+    """What looks after releases, with so many of them that no run comes to an end."""
+
+    def __init__(self) -> None:
+        self.guarded = self
+
+    def all(self, takes: Any, counts: Any, problems: Any, left: Callable[[], float], *rest: Any) -> None:
+        for each in rest:
+            if callable(each):
+                each(Watched())
+        while True:
+            enough_time(left, "releases without end")
+
+
+class Burning:
+    """A deadline that comes a second nearer with each look at it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+    def __call__(self) -> float:
+        self.left -= 1.0
+        return self.left
+
+
+def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done() -> None:
+    world = World(policy(soak="1h"))
+    waits = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, waits, "v1.0.0", at=world.clock()))
+    world.clock.advance(hours=2)
+    stowaway = world.registries.push(PROD, image("b"), "v1.0.0")
+    world.hints.take()
+    made = world.at_work().reconcile
+    endless: Any = Endless()
+    reconcile = Reconcile(
+        made.policy, made.registries, made.state, made.sweep, made.waiting, made.trail, made.clock, endless
+    )
+
+    report = reconcile.run(SCHEDULE, "one", Burning(900.0))
+    assert report["more"]
+    assert [hint["digest"] for hint in world.hints.to("promote")] == [waits]
+    assert stowaway in {fact.digest for fact in world.ledger.facts}
+
+
+def test_a_repository_that_never_fits_keeps_no_other_from_being_swept() -> None:
+    world = World(policy(soak="1h"))
+    for number in range(300):
+        world.registries.push(DEV, image(str(number)))
+    small = world.registries.push(PROD, image("small"), "v1.0.0")
+    for _ in range(3):
+        world.reconcile(SCHEDULE, left=countdown(40))
+        world.clock.advance(minutes=15)
+    assert small in {fact.digest for fact in world.ledger.facts}
