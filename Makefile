@@ -22,13 +22,18 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: help demo test coverage check format build build-native invoke deploy requirements clean bench-copy bench-retention
+.PHONY: least-privilege help demo test coverage check format build build-native invoke deploy requirements clean bench-copy bench-retention
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 demo: $(VENV)/.ready ## The story, each step checked, on the local cloud
 	@$(VENV)/bin/tallyman demo
+
+least-privilege: $(VENV)/.ready ## The stack's tests, and then: does something need each statement of each role?
+	@rm -rf .least-privilege && mkdir .least-privilege
+	@LEAST_PRIVILEGE=$(CURDIR)/.least-privilege $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/stack
+	@PYTHONPATH=tests $(VENV)/bin/python -m support.stacks.evidence .least-privilege
 
 test: $(VENV)/.ready ## All tests (ARGS='-k name' narrows them)
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 $(ARGS)

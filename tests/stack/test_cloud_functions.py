@@ -11,6 +11,9 @@ import pytest
 from support.stacks import sample_stack as toy
 from tallyman_local.cloud.cloud import Cloud
 from tallyman_local.moto import calls as moto_calls
+from tallyman_local.runtime.functions import Functions
+from tallyman_local.runtime.pollers import Pollers
+from tallyman_local.stack.template import BadTemplate
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +238,29 @@ def depth(cloud: Cloud, queue: str) -> int:
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     return sum(map(int, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()))
+
+
+def test_a_statement_is_needed_if_it_alone_allowed_a_call(cloud: Cloud) -> None:
+    role = next(runner.function.role for runner in cloud.functions.values() if runner.function.name == "toy-work")
+    cloud.permissions.needed.clear()
+    queue = "arn:aws:sqs:us-east-2:111111111111:toy-work"
+    assert cloud.permissions.role_may(role, "sqs:ReceiveMessage", queue)
+    assert not cloud.permissions.role_may(role, "sqs:PurgeQueue", queue)
+    assert {arn for arn, _ in cloud.permissions.needed} == {role}
+    assert cloud.permissions.needed <= cloud.permissions.statements()
+
+
+@pytest.mark.parametrize("action", ["sqs:ReceiveMessage", "logs:PutLogEvents"])
+def test_lambda_itself_needs_the_functions_role(cloud: Cloud, tmp_path: Path, action: str) -> None:
+    """A queue that the role may not take from fails the mapping; a log that it may not write is nowhere."""
+
+    def role_may(role: str, asked: str, resource: str) -> bool:
+        return asked != action
+
+    options = {"url": cloud.url, "policy": cloud.policy, "logs": tmp_path}
+    if action.startswith("sqs:"):
+        with pytest.raises(BadTemplate, match=r"may not call sqs:ReceiveMessage on arn:aws:sqs:.*:toy-work"):
+            Functions(cloud.stacks[0], Pollers(), role_may, **options)
+        return
+    functions = Functions(cloud.stacks[0], Pollers(), role_may, **options)
+    assert {str(runner.logs) for runner in functions.runners.values()} == {os.devnull}

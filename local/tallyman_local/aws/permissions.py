@@ -39,10 +39,14 @@ _TRANSACTION = {
 
 
 class Permissions:
-    """Checks calls of the roles in `held`, by ARN; the set may grow."""
+    """Checks calls of the roles in `held`, by ARN; the set may grow.
+
+    `needed` grows by each statement (role ARN, Sid) that alone allowed a call: without it the call would have failed.
+    """
 
     def __init__(self) -> None:
         self.held: set[str] = set()
+        self.needed: set[tuple[str, str]] = set()
 
     def hold(self, account: str) -> None:
         """From now on hold every role that the account's IAM has."""
@@ -55,14 +59,32 @@ class Permissions:
         if role is None or action in _FREE:
             return True
         context = {"aws:PrincipalArn": role.arn, "aws:PrincipalAccount": identity.account, **(call or {})}
-        return allows(_statements(role), action=action, resource=resource, context=context)
+        return self._allowed(role, action, resource, context)
 
     def role_may(self, arn: str, action: str, resource: str) -> bool:
-        """Whether a role's own policies allow this, whoever made it."""
+        """Whether a role's own policies allow this, whoever made it: what a service does with a role given to it."""
         with moto_calls.LOCK:
             roles = list(iam_backends[arn.split(":")[4]][moto_calls.PARTITION].roles.values())
-        found = [statement for role in roles if role.arn == arn for statement in _statements(role)]
-        return allows(found, action=action, resource=resource)
+        return any(self._allowed(role, action, resource, {}) for role in roles if role.arn == arn)
+
+    def statements(self) -> set[tuple[str, str]]:
+        """Every statement of the roles that are held, as (role ARN, Sid)."""
+        found = set()
+        with moto_calls.LOCK:
+            for account in {arn.split(":")[4] for arn in self.held}:
+                for role in iam_backends[account][moto_calls.PARTITION].roles.values():
+                    if role.arn in self.held:
+                        found |= {(str(role.arn), str(statement.get("Sid"))) for statement in _statements(role)}
+        return found
+
+    def _allowed(self, role: Role, action: str, resource: str, context: Context) -> bool:
+        every = _statements(role)
+        allowing = [one for one in every if allows([one], action=action, resource=resource, context=context)]
+        if not allowing or not allows(every, action=action, resource=resource, context=context):
+            return False
+        if len(allowing) == 1 and role.arn in self.held:
+            self.needed.add((str(role.arn), str(allowing[0].get("Sid"))))
+        return True
 
     def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
         """The first permission that the identity lacks."""

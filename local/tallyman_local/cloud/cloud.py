@@ -120,7 +120,9 @@ class Cloud:
         self.trail, self.permissions = Trail(), Permissions()
         self.pollers = Pollers(real_time=self.options.real_time)
         self.failures = Failures({place.variable: place.registry for place in self.places})
-        self.bus = Bus(invoke=lambda arn, payload: self._functions.invoke_later(arn, payload))
+        self.bus = Bus(
+            invoke=lambda arn, payload: self._functions.invoke_later(arn, payload), role_may=self.permissions.role_may
+        )
         self.ecr = LocalEcr(
             self.data_dir / "ecr",
             Callbacks(
@@ -144,7 +146,14 @@ class Cloud:
         for account in {stack.registry.account for stack in self.stacks}:
             self.permissions.hold(account)
         self._open_ports(parts)
-        self._functions = Functions(self.stacks[0], self.pollers, self.url, self.policy, self.data_dir / "logs")
+        self._functions = Functions(
+            self.stacks[0],
+            self.pollers,
+            self.permissions.role_may,
+            url=self.url,
+            policy=self.policy,
+            logs=self.data_dir / "logs",
+        )
         parts.callback(self._functions.stop)
         moto_calls.ensure_role(DEVELOPER)
         self._developer = moto_calls.assume_role(DEVELOPER, "local", HUB.region)

@@ -45,12 +45,19 @@ class Undeliverable(Exception):
 class Bus:
     """All buses of all accounts and regions.
 
-    `invoke(function_arn, payload)` hands an event to a function. `counts` holds what happened: emitted,
+    `invoke(function_arn, payload)` hands an event to a function; `role_may(role, action, resource)` says whether a role
+    that a target names allows a call. `counts` holds what happened: emitted,
     delivered, forwarded, unmatched, lost, doubled, failed (to a dead-letter queue) and dropped.
     """
 
-    def __init__(self, *, invoke: Callable[[str, Any], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._invoke, self._clock = invoke, clock
+    def __init__(
+        self,
+        *,
+        invoke: Callable[[str, Any], None],
+        role_may: Callable[[str, str, str], bool] = lambda role, action, resource: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._invoke, self._role_may, self._clock = invoke, role_may, clock
         self._chaos: Chaos | None = None
         self._held: list[tuple[float, int, Event, str, str, str]] = []
         self._order = itertools.count()
@@ -168,7 +175,7 @@ class Bus:
             if service == "events":
                 if forwarded:
                     return  # "an event that was forwarded is not forwarded again"
-                self._forward(rule, arn, event)
+                self._forward(rule, target, event)
             elif service == "sqs":
                 send(arn, _input(target, event), rule)
             elif service == "lambda":
@@ -182,7 +189,10 @@ class Bus:
             log.exception("rule %s: %s", rule.name, arn)
             self._dead_letter(rule, target, event, Undeliverable("INTERNAL_ERROR", repr(failure)))
 
-    def _forward(self, rule: Rule, arn: str, event: Event) -> None:
+    def _forward(self, rule: Rule, target: Json, event: Event) -> None:
+        arn, role = target["Arn"], target.get("RoleArn")
+        if role and not self._role_may(role, "events:PutEvents", arn):
+            raise Undeliverable("NO_PERMISSIONS", f"{role} may not put events on {arn}.")
         _, _, _, region, account, name = arn.split(":", 5)
         bus = events_backends[account][region].event_buses.get(name.removeprefix("event-bus/"))
         if bus is None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,31 @@ from tallyman_local.runtime.lambdas import FunctionRunner
 from tallyman_local.runtime.pollers import Pollers
 from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.stack.deploy import HUB, Function, Stack
+from tallyman_local.stack.template import BadTemplate
 
 log = logging.getLogger("tallyman.local")
 
 UNFED = 2  # workers at most of a function that no queue feeds
 
 
-class Functions:
-    """The functions of the hub's stack. `url` is the AWS endpoint they see, `policy` the file in force."""
+RoleMay = Callable[[str, str, str], bool]
+_TAKING = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
-    def __init__(self, hub: Stack, pollers: Pollers, url: str, policy: Path, logs: Path) -> None:
+
+def _may_log(function: Function, role_may: RoleMay) -> bool:
+    group = f"arn:aws:logs:{HUB.region}:{HUB.account}:log-group:/aws/lambda/{function.name}:log-stream:local"
+    return all(role_may(function.role, action, group) for action in ("logs:CreateLogStream", "logs:PutLogEvents"))
+
+
+class Functions:
+    """The functions of the hub's stack. `url` is the AWS endpoint they see, `policy` the file in force.
+
+    What Lambda itself does with a function's role needs that role's permission (`role_may`): it writes the log, and
+    takes messages from the queue. Raises BadTemplate for a queue that the role may not take from, as the creation of
+    the mapping fails on AWS.
+    """
+
+    def __init__(self, hub: Stack, pollers: Pollers, role_may: RoleMay, *, url: str, policy: Path, logs: Path) -> None:
         self._pollers, self._url, self._policy = pollers, url, policy
         self.runners: dict[str, FunctionRunner] = {}
         for function in hub.functions.values():
@@ -30,9 +46,13 @@ class Functions:
                 function,
                 limit=fed or UNFED,
                 environment=lambda function=function: self._environment(function),  # type: ignore[misc]
-                logs=logs / f"{function.name}.log",
+                logs=logs / f"{function.name}.log" if _may_log(function, role_may) else Path(os.devnull),
             )
         for mapping in hub.mappings:
+            role = hub.functions[mapping.function].role
+            for action in _TAKING:
+                if not role_may(role, action, mapping.queue_arn):
+                    raise BadTemplate(f"{role} may not call {action} on {mapping.queue_arn}")
             pollers.add(mapping, self.runners[mapping.function])
 
     def start_workers(self) -> None:

@@ -14,6 +14,7 @@ from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.parsing import ResourceMap, clean_json, get_model_map
 from moto.events.models import events_backends
 from moto.iam.models import iam_backends
+from moto.logs.models import LogGroup
 from moto.sqs.models import sqs_backends
 
 from tallyman.domain.names import Registry
@@ -37,6 +38,15 @@ def _parse_template(text: str) -> Json:
     return parsed
 
 
+def _log_group_attribute(group: LogGroup, name: str) -> str:
+    """moto's; CloudFormation's `Arn` of a log group ends with `:*`, which takes its streams in."""
+    found = str(_moto_log_group_attribute(group, name))
+    return f"{found}:*" if name == "Arn" and not found.endswith(":*") else found
+
+
+if LogGroup.get_cfn_attribute is not _log_group_attribute:
+    _moto_log_group_attribute = LogGroup.get_cfn_attribute
+    LogGroup.get_cfn_attribute = _log_group_attribute
 MotoStack.parse_template = staticmethod(_parse_template)
 
 

@@ -186,3 +186,23 @@ def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:
     )
     with pytest.raises(deploy.BadTemplate, match="F"):
         deploy_hub(tmp_path, "toy")
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_an_event_crosses_accounts_only_as_the_role_of_the_target_may(bus: Bus, may: bool) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def role_may(*what: str) -> bool:
+        asked.append((what[0], what[1], what[2]))
+        return may
+
+    forward = f"arn:aws:iam::{SPOKE.account}:role/forward"
+    rules = events_backends[SPOKE.account][SPOKE.region].event_buses["default"].rules.values()
+    targets = [t for rule in rules for t in rule.targets if ":event-bus/" in t["Arn"]]
+    for target in targets:
+        target["RoleArn"] = forward
+    strict = Bus(invoke=lambda arn, payload: None, role_may=role_may)
+    strict.emit(toy.push_event(SPOKE.account, SPOKE.region), SPOKE.account, SPOKE.region)
+    assert asked
+    assert {(role, action) for role, action, _ in asked} == {(forward, "events:PutEvents")}
+    assert bool(bodies("toy-work")) is may

@@ -12,6 +12,7 @@ import boto3
 import urllib3
 
 from support.images.builders import Built
+from support.stacks import evidence
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row
@@ -177,7 +178,10 @@ def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterato
             mock.patch.dict(os.environ, environment | cloud.environment(), clear=True),
             mock.patch.object(context, "chosen", Chosen()),  # what a test of the command line left
         ):
-            yield Deployed(cloud, connect())
+            try:
+                yield Deployed(cloud, connect())
+            finally:
+                evidence.write(cloud)
 
 
 def until(true: Callable[[], Any], what: str, cloud: Cloud) -> Any:

@@ -1,0 +1,55 @@
+"""Which statements of the stack's roles something needs: written down while the stack's tests run, and added up.
+
+    make least-privilege          # runs tests/stack with LEAST_PRIVILEGE=FOLDER, then this module on the folder
+
+A statement is needed if it alone allowed a call (`Permissions.needed`): without it that call is refused.
+"""
+
+import json
+import os
+import re
+import sys
+import uuid
+from pathlib import Path
+
+from tallyman_local.cloud.cloud import Cloud
+
+#: Statements that no call to the local cloud can need, and why.
+ELSEWHERE = {"Trace": "Lambda sends its traces itself, and the local cloud has no X-Ray"}
+_REGION = re.compile(r"-[a-z]{2}(?:-[a-z]+)+-\d$")
+
+
+def _names(cloud: Cloud, statements: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(role, Sid) without stack and region, so that those of several clouds can be added up."""
+    return sorted(
+        (_REGION.sub("", arn.rpartition("/")[2]).removeprefix(f"{cloud.stack}-"), sid) for arn, sid in statements
+    )
+
+
+def write(cloud: Cloud) -> None:
+    """One file for one cloud, where LEAST_PRIVILEGE names a folder."""
+    if folder := os.environ.get("LEAST_PRIVILEGE"):
+        found = {
+            "all": _names(cloud, cloud.permissions.statements()),
+            "needed": _names(cloud, cloud.permissions.needed),
+        }
+        (Path(folder) / f"{uuid.uuid4()}.json").write_text(json.dumps(found))
+
+
+def needless(folder: Path) -> tuple[int, list[tuple[str, str]]]:
+    """How many statements there are, and those that no call needed."""
+    every: set[tuple[str, str]] = set()
+    needed: set[tuple[str, str]] = set()
+    for path in folder.glob("*.json"):
+        found = json.loads(path.read_text())
+        every |= {(role, sid) for role, sid in found["all"]}
+        needed |= {(role, sid) for role, sid in found["needed"]}
+    return len(every), sorted((role, sid) for role, sid in every - needed if sid not in ELSEWHERE)
+
+
+if __name__ == "__main__":
+    count, left = needless(Path(sys.argv[1]))
+    for role, sid in left:
+        print(f"{role}: no call needed the statement {sid}")
+    print(f"{count} statements, {count - len(left)} needed")
+    sys.exit(1 if left or not count else 0)
