@@ -19,8 +19,8 @@ from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy.docker_logins import DockerLogins
 from tallyman_cli.copy.places import Place, parse
 from tallyman_cli.copy.progress import Counting, Shown
-from tallyman_cli.copy.report import Done
-from tallyman_cli.copy.transports import Large, Ways
+from tallyman_cli.copy.report import Done, shown
+from tallyman_cli.copy.transports import Large, Transports
 from tallyman_cli.shared.examples import EXAMPLES
 
 DONE, NO, BAD = 0, 1, 2
@@ -87,20 +87,22 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     except TallymanError as error:
         if options.json:
             _print({"error": str(error)})
-        print(f"tallyman: {error}", file=sys.stderr)
+        print(shown(f"tallyman: {error}"), file=sys.stderr)
         return BAD if isinstance(error, BadInput) else NO
     except KeyboardInterrupt:
         print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
         return 130
     finally:
         if copying:
-            copying.ways.close()
+            copying.transports.close()
 
 
 class _Copy:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.ways = Ways(DockerLogins(), options.clients, options.plain_http, private=options.private_redirects)
+        self.transports = Transports(
+            DockerLogins(), options.clients, options.plain_http, private=options.private_redirects
+        )
         self._policy: Any = None
 
     def run(self) -> int:
@@ -110,16 +112,16 @@ class _Copy:
         targets = [parse(text, self.in_policy) for text in options.targets]
         origin = source.repositories[0]
         places = self._places(source, targets, origin)
-        self.ways.expect([origin, *places])
+        self.transports.expect([origin, *places])
         counting = Counting()
         service = CopyImages(
-            self.ways.reads(origin),
-            self.ways,
+            self.transports.reads(origin),
+            self.transports,
             lambda: float("inf"),
             counting,
             options.keep_tags,
             options.parallel,
-            parts=Large(self.ways),
+            parts=Large(self.transports),
         )
         began = time.monotonic()
         odd: Mapping[str, str] = {}
@@ -127,12 +129,12 @@ class _Copy:
             if options.all_tags:
                 from tallyman.services.copying.changes import changed
 
-                found = changed(self.ways, service.source, origin, list(places), every=options.referrers)
+                found = changed(self.transports, service.source, origin, list(places), every=options.referrers)
                 images, listed, failed, service = (
                     found.images,
                     found.listed,
                     found.failed,
-                    replace(service, source=self.ways.reads(origin), empty=found.empty, seconds=found.seconds),
+                    replace(service, source=self.transports.reads(origin), empty=found.empty, seconds=found.seconds),
                 )
                 odd = found.odd
             else:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import RevisionConflict
 from tallyman.state import uploads
@@ -113,7 +114,7 @@ class KeptUploads:
 
 def _read(path: Path) -> StateItem | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = loads(path.read_bytes())
         if document["expires"] < time.time():
             return None
         until = datetime.fromtimestamp(document["expires"], UTC)

@@ -24,10 +24,10 @@ _KEPT = timedelta(days=1)
 
 
 class LargeUploads:
-    """`ways`: what writes everywhere (transports.Ways)."""
+    """`transports`: what writes everywhere (transports.Transports)."""
 
-    def __init__(self, ways: Any) -> None:
-        self._ways = ways
+    def __init__(self, transports: Any) -> None:
+        self._transports = transports
         self._kept = KeptUploads(folder())
         self._whole: set[Registry] = set()
         self._making = threading.Lock()
@@ -59,7 +59,7 @@ class LargeUploads:
     def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """As `Parts.upload`; whole, where another run sends this blob there."""
         if not self._kept.holds(repository, digest):
-            self._ways.upload(repository, digest, size, chunks)
+            self._transports.upload(repository, digest, size, chunks)
             return
         try:
             if isinstance(repository.registry, Host):
@@ -102,7 +102,7 @@ class LargeUploads:
 
     @property
     def _oci(self) -> OciUploads:
-        return OciUploads(self._ways.push_client)
+        return OciUploads(self._transports.push_client)
 
     @property
     def _ecr(self) -> Parts:
@@ -110,7 +110,7 @@ class LargeUploads:
         from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         with self._making:
-            self._parts = self._parts or Parts(EcrLayerUploads(self._ways.own), self._kept, _now)
+            self._parts = self._parts or Parts(EcrLayerUploads(self._transports.own), self._kept, _now)
             return self._parts
 
     def _save(self, repository: Repository, digest: Digest, session: str, offset: int, size: int) -> None:

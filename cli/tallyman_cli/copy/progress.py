@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from tallyman.domain.names import Digest, Repository
-from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.progress import CopyProgress
 
 _FRAME = 0.2  # seconds
 _LAYERS = 6  # lines of layers on their way, for each target
@@ -31,7 +31,7 @@ class Count:
     sizes: dict[Digest, int] = field(default_factory=dict)
 
 
-class Counting(Watch):
+class Counting(CopyProgress):
     """Counts by target; `bytes_read` from the source."""
 
     def __init__(self) -> None:

@@ -63,11 +63,11 @@ class Done:
         for tag, digest in report.tagged.items():
             print(f"  {tag} {digest}")
         for referrer, why in report.refused_referrers.items():
-            print(f"  referrer {referrer} is not there: {why}")
+            print(shown(f"  referrer {referrer} is not there: {why}"))
         for name, error in report.failed.items():
-            print(f"tallyman: {report.repository}: {name}: {error}", file=sys.stderr)
+            print(shown(f"tallyman: {report.repository}: {name}: {error}"), file=sys.stderr)
         if report.error:
-            print(f"tallyman: {report.repository}: {report.error}", file=sys.stderr)
+            print(shown(f"tallyman: {report.repository}: {report.error}"), file=sys.stderr)
         if any(_NO_REPOSITORY in str(error) for error in (report.error, *report.failed.values())):
             print(f"tallyman: {report.repository} is not there: {self._creation(report)}", file=sys.stderr)
 
@@ -80,6 +80,11 @@ class Done:
 
 
 _NO_REPOSITORY = "RepositoryNotFoundException"
+
+
+def shown(text: str) -> str:
+    """Text that a registry had a part in, for a terminal: control characters are written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _target(report: Report, counting: Counting) -> dict[str, Any]:

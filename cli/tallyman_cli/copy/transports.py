@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.locations import Folder, Host
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.errors import BadName
+from tallyman.ports.copying import BlobStream, Origin
 from tallyman.services.copying.streams import MOST
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class Listed:
     """A repository of ECR whose images were all listed: the list says which of them point at which, so that nobody
     has to be asked for the referrers of each."""
 
-    def __init__(self, origin: Any, details: "Iterable[ImageDetail]") -> None:
+    def __init__(self, origin: Origin, details: "Iterable[ImageDetail]") -> None:
         self._origin = origin
         self._pointing: dict[Digest, list[Descriptor]] = {}
         for detail in details:
@@ -43,11 +45,17 @@ class Listed:
         """By subject."""
         return {subject: frozenset(d.digest for d in found) for subject, found in self._pointing.items()}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._origin, name)
+    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+        return self._origin.manifests(repository, references)
+
+    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+        return self._origin.missing_blobs(repository, digests)
+
+    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
+        return self._origin.open_blob(repository, digest, start)
 
 
-class Ways:
+class Transports:
     """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
 
     def __init__(
@@ -230,8 +238,8 @@ class Ways:
 class Large:
     """`InParts` of the command: what it takes is loaded with the first layer that is so large."""
 
-    def __init__(self, ways: Ways) -> None:
-        self._ways, self._making = ways, threading.Lock()
+    def __init__(self, transports: Transports) -> None:
+        self._transports, self._making = transports, threading.Lock()
         self._made: Any = None
 
     def suits(self, repository: Repository, size: int) -> bool:
@@ -249,5 +257,5 @@ class Large:
         from tallyman_cli.copy.large_uploads import LargeUploads
 
         with self._making:
-            self._made = self._made or LargeUploads(self._ways)
+            self._made = self._made or LargeUploads(self._transports)
             return self._made

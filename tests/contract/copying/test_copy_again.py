@@ -18,7 +18,7 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
 from tallyman.domain.locations import repository_at
 from tallyman.services.copying.images import CopyImages, Image, Report
-from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.progress import CopyProgress
 
 NAME = "team/app"
 PART = image("a")
@@ -74,7 +74,7 @@ class World:
         auth = OciAuth(wire, {}.get, power="pull,push")
         way = OciRegistry(RegistryClient(wire, auth, attempts=2, sleep=lambda seconds: None))
         places = {repository_at(server.host, NAME): None for server in self.targets}
-        service = CopyImages(way, way, lambda: math.inf, Watch())
+        service = CopyImages(way, way, lambda: math.inf, CopyProgress())
         try:
             return list(
                 service.copy(repository_at(self.source.host, NAME), places, [Image(BUILT.digest, "v1")]).values()

@@ -13,6 +13,7 @@ from support.servers.copy_cli import copied, holding, holds
 from support.servers.oci import OciServer, Trouble, oci_server
 from support.servers.secured import proxying
 from tallyman.domain.names import Digest
+from tallyman_cli.copy.copy import run
 
 BUILT = index(image("a"), image("b", architecture="arm64"))
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -431,3 +432,15 @@ def test_a_tag_that_is_listed_and_not_there_is_named(
     done = copied(capsys, "--all-tags", f"{source.host}/team/app", f"{target.host}/team/app", status=1)
     assert "gives no image" in done["targets"][0]["failed"]["gone"]
     assert done["targets"][0]["tags"] == {"v1": BUILT.digest}
+
+
+def test_what_a_registry_says_reaches_no_terminal_as_escape_sequences(
+    source: OciServer, target: OciServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.pages["/tags/list"] = (["v1", "\x1b[31mred"], "")
+    message = (("Retry-After", "0"),)
+    target.on("POST", "/blobs/uploads/", Trouble(status=403, headers=message, body=b"\x1b]0;title\x07no"), times=99)
+    assert run(["--all-tags", f"{source.host}/team/app", f"{target.host}/team/app"]) == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "title" in said.err

@@ -39,6 +39,7 @@ class Trouble:
     gently: bool = False
     flip: bool = False
     more: bytes = b""
+    body: bytes = b"{}"  # with `status`
 
 
 @dataclass
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             registry.authorizations.append(self.headers.get("Authorization"))
         trouble = registry.trouble(self.command, self.path)
         if trouble.status:
-            self._answer(trouble.status, trouble.headers, b"{}")
+            self._answer(trouble.status, trouble.headers, trouble.body)
             return
         for part, body in registry.raw.items():
             if part in self.path and (part == "/token" or not registry.token or self.headers.get("Authorization")):

@@ -19,7 +19,7 @@ from tallyman.ports.copying import BlobStream
 from tallyman.services.copying.blobs import ahead
 from tallyman.services.copying.images import CopyImages, Image
 from tallyman.services.copying.manifest_order import Order
-from tallyman.services.copying.stage import FAR, CopyOptions, Staged, Watch, family, stage
+from tallyman.services.copying.stage import FAR, CopyOptions, CopyProgress, Staged, family, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
@@ -129,7 +129,7 @@ def test_targets_are_asked_while_the_source_is_read(
         name = "v1" if len(targets) == 1 else built.digest  # with several nothing is tagged before all have it
         registries.on["manifests", target, name] = asked.set
         registries.on["manifests", DEV, child.digest] = asked.awaited
-    service = CopyImages(registries, registries, forever, Watch())
+    service = CopyImages(registries, registries, forever, CopyProgress())
     found = service.copy(DEV, targets, [Image(built.digest, "v1", registries.held(DEV).manifests[built.digest])])
     assert all(report.ok and report.tagged == {"v1": built.digest} for report in found.values()), found
 
@@ -138,7 +138,7 @@ def test_what_was_asked_ahead_is_not_asked_again(registries: Meeting) -> None:
     built = image("a")
     registries.push(DEV, built, "v1")
     registries.push(PROD, built, "v1")
-    service = CopyImages(registries, registries, forever, Watch())
+    service = CopyImages(registries, registries, forever, CopyProgress())
     service.copy(DEV, {PROD: None}, [Image(built.digest, "v1", built.root)])
     assert [method for method, where, _ in registries.requests if where == PROD] == ["manifests"]
 

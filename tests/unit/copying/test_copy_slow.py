@@ -16,7 +16,7 @@ from tallyman.errors import DigestMismatch
 from tallyman.services.copying import images as copy_images
 from tallyman.services.copying import tee
 from tallyman.services.copying.images import CopyImages, Image
-from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
 
 LONG = 30
@@ -92,7 +92,7 @@ def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: i
 def test_a_target_that_hangs_while_the_source_is_read_holds_nobody_up() -> None:
     built = images(500)
     registries = OneHangs("manifests", built)
-    service = CopyImages(registries, registries, forever, Watch())
+    service = CopyImages(registries, registries, forever, CopyProgress())
     reports = service.copy(DEV, {PROD: None, PROD_SA: None}, [Image(built.digest, "v1")])
     assert all(report.ok for report in reports.values()), reports
     assert registries.held(PROD_SA).blobs == built.blobs

@@ -13,7 +13,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import NotFound, TagTaken, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts, Origin
-from tallyman.services.copying.stage import CopyOptions, Family, Held, Staged, Watch, ask_ahead, families, stage
+from tallyman.services.copying.stage import CopyOptions, CopyProgress, Family, Held, Staged, ask_ahead, families, stage
 from tallyman.services.copying.survey import Survey, survey
 from tallyman.services.copying.target_copy import PUTS
 from tallyman.values import value
@@ -69,7 +69,7 @@ class CopyImages:
     source: Origin
     target: Destination
     deadline: Deadline
-    watch: Watch
+    watch: CopyProgress
     keep_tags: bool = False
     parallel: int | None = None
     empty: Collection[Repository] = ()

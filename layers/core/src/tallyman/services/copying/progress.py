@@ -3,7 +3,7 @@
 from tallyman.domain.names import Digest, Repository
 
 
-class Watch:
+class CopyProgress:
     """Hears nothing; subclasses do."""
 
     def lacking(self, repository: Repository, blobs: dict[Digest, int], held: int) -> None:

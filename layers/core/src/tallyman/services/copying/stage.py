@@ -24,13 +24,13 @@ from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import ahead, chunks, patience
 from tallyman.services.copying.image_graph import Family, families, family, join
-from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.streams import MOST, Streams, beginning
 from tallyman.services.copying.target_copy import Staged, TargetCopy
 from tallyman.services.copying.target_plan import CopyOptions, Held
 from tallyman.services.copying.tee import Teed, stragglers, tee
 
-__all__ = ["CopyOptions", "Family", "Held", "Staged", "Watch", "families", "family", "join", "stage"]
+__all__ = ["CopyOptions", "CopyProgress", "Family", "Held", "Staged", "families", "family", "join", "stage"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and

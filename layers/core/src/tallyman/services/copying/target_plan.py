@@ -10,7 +10,7 @@ from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.copying.image_graph import Family
-from tallyman.services.copying.progress import Watch
+from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.streams import MOST
 from tallyman.values import value
 
@@ -32,7 +32,7 @@ class CopyOptions:
     deadline: Deadline
     parallel: int | None = None
     parts: InParts | None = None
-    watch: Watch = field(default_factory=Watch)
+    watch: CopyProgress = field(default_factory=CopyProgress)
     tags: Mapping[Digest, str] = field(default_factory=dict)
     unseen: Collection[Digest] = ()
     empty: Collection[Repository] = ()
