@@ -87,23 +87,7 @@ def _rollouts(opened: context.Stack, environments: list[str]) -> None:
 
 
 def _released(opened: context.Stack, environments: list[str]) -> None:
-    found: list[dict[str, Any]] = [
-        {
-            "image": f"{image.target}/{image.name}{':' + image.tags[0] if image.tags else '@' + image.digest}",
-            "digest": image.digest,
-            "repository": image.name,
-            "from": image.source,
-            "to": image.target,
-            "tags": list(image.tags),
-            "gates": [dict(gate) for gate in image.gates],
-            "since": text_or_none(image.since),
-            "policy": image.policy,
-            "released": released,
-            "runs": list(image.runs),
-        }
-        for name in environments
-        for image, released in would_not_pass(opened.state, name)
-    ]
+    found = noncompliant(opened, environments)
     if output.is_json():
         output.data(found)
     elif not found:
@@ -124,6 +108,27 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
                 for gate in row["gates"]
             ],
         )
+
+
+def noncompliant(opened: context.Stack, environments: list[str]) -> list[dict[str, Any]]:
+    """What is in these environments, but would not get in today: the form of `pending --released --json`."""
+    return [
+        {
+            "image": f"{image.target}/{image.name}{':' + image.tags[0] if image.tags else '@' + image.digest}",
+            "digest": image.digest,
+            "repository": image.name,
+            "from": image.source,
+            "to": image.target,
+            "tags": list(image.tags),
+            "gates": [dict(gate) for gate in image.gates],
+            "since": text_or_none(image.since),
+            "policy": image.policy,
+            "released": released,
+            "runs": list(image.runs),
+        }
+        for name in environments
+        for image, released in would_not_pass(opened.state, name)
+    ]
 
 
 def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:

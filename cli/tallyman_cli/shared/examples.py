@@ -4,7 +4,7 @@ _APP = "rocketseat/widget-server"
 _DIGEST = "sha256:9d1475d3a210ad39c4a2be5aa91220c7d8d912ed01ae0bc9fa23671d8f22f62d"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "demo": ("tallyman demo",),
+    "demo": ("tallyman demo", "tallyman demo --ui"),
     "history": (
         f"tallyman history dev/{_APP}:latest",
         f"tallyman history dev/{_APP} --limit 20",
@@ -40,6 +40,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tallyman copy docker.io/library/alpine:3.19 localhost:5000/base/alpine oci:backup/alpine",
         f"tallyman copy --all-tags --dry-run dev/{_APP} prod/{_APP}",
     ),
+    "list": ("tallyman list", "tallyman list prod", f"tallyman list dev/{_APP}"),
+    "find": ("tallyman find CVE-2026-1234", "tallyman find openssl", "tallyman find 9fceb02"),
+    "tree": (f"tallyman tree dev/{_APP}:v1.0.0",),
+    "diff": (f"tallyman diff prod/{_APP}:v1.0.0 dev/{_APP}:v1.1.0",),
+    "watch": ("tallyman watch", "tallyman watch widget --since 2026-11-16T00:00:00Z --json"),
+    "cost": ("tallyman cost", "tallyman cost widget --months 6"),
+    "ui": ("tallyman ui", "tallyman ui --allow-changes --port 8080", "tallyman ui --export site"),
     "completion": (
         'eval "$(tallyman completion bash)"',
         "tallyman completion zsh > ~/.zfunc/_tallyman",

@@ -109,6 +109,13 @@ def data(value: Any) -> None:
     sys.stdout.flush()
 
 
+def json_line(value: Any) -> None:
+    """One of many results as a line of JSON on stdout."""
+    pause()
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
 def line(text: "Cell" = "") -> None:
     """A line of a result."""
     _write(text)

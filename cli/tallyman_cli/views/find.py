@@ -26,6 +26,7 @@ from tallyman_cli.views.reading import each
 SHORTEST = 6
 """Digits of a commit or a digest that are looked for at least; fewer are a tag, a package or a person."""
 
+_BARE = re.compile(r"[\s@]")  # between a package's name and its version
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 _THERE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
 _SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK)
@@ -152,7 +153,7 @@ def _pushed(fact: Fact, query: str, digits: str | None, hits: Hits) -> None:
 
 def _finding(digest: Digest, finding: Mapping[str, Any], low: str, hits: Hits) -> None:
     package = str(finding.get("package") or "")
-    if str(finding["id"]).lower() == low or (package and low in (package.lower(), package.lower().partition("@")[0])):
+    if str(finding["id"]).lower() == low or (package and low in (package.lower(), _BARE.split(package.lower())[0])):
         where = f" in {package}" if package else ""
         hits.add(digest, f"{finding['id']} ({finding['severity']}){where}")
 

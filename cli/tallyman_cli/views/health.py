@@ -9,9 +9,9 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TallymanError
-from tallyman.services.deciding.noncompliant import would_not_pass
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.promotion import rollouts as roll_outs
+from tallyman_cli.promotion.pending import noncompliant
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
@@ -34,7 +34,7 @@ def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
         "missed": _missed(stack, environments),
         "stowaways": _stowaways(stack),
         "letters": letters(stack, name),
-        "noncompliant": [row for e in environments for row in would_not_pass(stack.state, e)],
+        "noncompliant": noncompliant(stack, environments),
         "rollouts": list(roll_outs.unfinished(stack, environments)),
         "cost": cost(stack, prices),
     }

@@ -26,6 +26,7 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import contents as read_contents
 from tallyman_cli.views import findings as all_findings
 from tallyman_cli.views import window
+from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.contents import Contents, listed, mapping, text
 
 NEIGHBOURS = 12
@@ -49,6 +50,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
         if not view.image.facts:
             raise
         found = _recorded(view, str(error))
+    found["tags"] = versions_first(found["tags"])
     shared = _shared(stack, named, inside) if inside.root else {}
     size = found["size"] or 0
     costs = [prices.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
@@ -71,7 +73,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
         "recalled": is_recalled(list(view.image.facts)),
         "said": said(view.image.facts),
         "history": [history_row(row) for row in rows.of_digest(stack.ledger, place, digest)][:50],
-        "proofs": _proofs(stack, place, digest),
+        "proofs": _proofs(stack, place, view.image.facts),
     }
 
 
@@ -178,16 +180,17 @@ def _node(
         "size": manifest.size if manifest else None,
         "missing": inside.missing.get(digest),
         "children": [_node(view, inside, c.digest, c, depth - 1) for c in children],
-        "referrers": _referrers(view, digest),
+        "referrers": _referrers(view, inside, digest),
     }
 
 
-def _referrers(view: ImageView, digest: Digest) -> list[dict[str, Any]]:
+def _referrers(view: ImageView, inside: Contents, digest: Digest) -> list[dict[str, Any]]:
     """What points at it in this repository, as recorded; statements inside its index are children there."""
     facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
     found = {}
     for fact in facts:
-        if fact.kind is Kind.REFERRED and fact.detail.get("repository") == str(view.place):
+        here = fact.kind is Kind.REFERRED and fact.detail.get("repository") == str(view.place)
+        if here and fact.detail["referrer"] not in inside.manifests:
             kind = fact.detail.get("artifact_type") or ""
             found[fact.detail["referrer"]] = {
                 "digest": fact.detail["referrer"],
@@ -252,11 +255,9 @@ def _released(stack: Stack, name: str, digest: Digest) -> list[str]:
     return [e for e, key in keys.items() if (release := found.get(key)) and release.digest == digest]
 
 
-def _proofs(stack: Stack, place: Repository, digest: Digest) -> list[dict[str, Any]]:
-    try:
-        return proofs(stack, place.at(digest))
-    except TallymanError:
-        return []
+def _proofs(stack: Stack, place: Repository, facts: Sequence[Fact]) -> list[dict[str, Any]]:
+    removed = [f for f in facts if f.kind is Kind.REMOVED and f.repository == place and f.digest]
+    return proofs(stack, place.at(removed[0].digest)) if removed and removed[0].digest else []
 
 
 def _runs(use: Use, place: Repository, digests: set[str], tags: set[str]) -> bool:

@@ -1,7 +1,8 @@
 """A repository of one environment: its images, newest push first, and its tags over time; now or as of a moment."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind
@@ -32,12 +33,29 @@ SIZE = 25
 """Images of a page."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page ended: the last image, and when it was pushed last. Several may be pushed within one second."""
+
+    at: datetime
+    digest: Digest
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """From `TIME~DIGEST`; raises BadInput."""
+        time, _, digest = text.partition("~")
+        return cls(parse_time(time), Digest.parse(digest))
+
+    def __str__(self) -> str:
+        return f"{format_time(self.at)}~{self.digest}"
+
+
 def repository(
-    stack: Stack, named: Named, at: datetime | None = None, before: datetime | None = None, size: int = SIZE
+    stack: Stack, named: Named, at: datetime | None = None, before: Cursor | None = None, size: int = SIZE
 ) -> dict[str, Any]:
     """A page of images with what is known of each, the picture of the tags, what every environment runs.
 
-    `at`: everything as it was known then; `before`: the page of images that were pushed at or before that moment.
+    `at`: everything as it was known then; `before`: where the page before this one ended.
     Cost: a Query for 250 facts (about 25 images), one for each image shown, one for each environment, two BatchGetItem
     for its tags; of pages after the first a Query more for each platform image. The number does not grow with what the
     repository holds.
@@ -49,19 +67,21 @@ def repository(
     def known(fact: Fact) -> bool:
         return at is None or (fact.seen <= at and fact.at <= at)
 
-    until = min((m for m in (at, before) if m is not None), default=None)
-    read = window.read(stack.ledger, place, until, size, keep=known)
-    digests = list(read.images)[:size]
-    facts = {
-        d: [f for f in found if known(f)]
-        for d, found in zip(digests, each(stack.ledger.of_digest, digests), strict=True)
-    }
+    until = min((m for m in (at, before.at if before else None) if m is not None), default=None)
+    beyond = _within(stack, place, before) if before else 0
+    read = window.read(stack.ledger, place, until, size + beyond, keep=known)
+    listed = list(read.images)
+    first = listed.index(before.digest) + 1 if before and before.digest in read.images else 0
+    page = listed[first : first + size]
+    told = dict(zip(page, each(stack.ledger.of_digest, page), strict=True))
+    facts = {digest: [f for f in found if known(f)] for digest, found in told.items()}
+    digests = [d for d in page if before is None or _last_push(facts[d], place) <= before.at]
     tags = _tags(stack, place, read, facts, at, whole=before is None)
     children = _children(stack, read, facts, known, whole=before is None)
     running = _running(stack, name, at)
     marks = {} if at else {e.sk: MARKS.dump(e.value) for e in MARKS.list(stack.state, mark_items.partition(place))}
-    older = len(read.images) > size or read.oldest is not None
-    last = read.images[digests[-1]][-1].at if digests else None
+    older = len(listed) > first + size or read.oldest is not None
+    end = Cursor(read.images[page[-1]][0].at, page[-1]) if page else None
     sweep = SWEEPS.get(stack.state, sweep_items.key(place))
     held = SWEEPS.dump(sweep) if sweep else {}
     return {
@@ -75,11 +95,26 @@ def repository(
             _image(place, digest, facts[digest], tags, children, running, marks.get(digest), stack)
             for digest in digests
         ],
-        "before": format_time(last - timedelta(milliseconds=1)) if older and last else None,
+        "before": str(end) if older and end else None,
         "held": {key: held.get(key) for key in ("images", "bytes", "swept")},
         "environments": list(running.values()),
         "timeline": timeline(read.facts, now),
     }
+
+
+def _within(stack: Stack, place: Repository, before: Cursor) -> int:
+    """How many images were pushed at the very moment at which the page before ended, and may come before its end."""
+    count = 0
+    for fact in stack.ledger.of_repository(place, before.at, page=window.PAGE):
+        if fact.at < before.at or fact.digest == before.digest:
+            break
+        count += 1
+    return count + 1
+
+
+def _last_push(facts: Iterable[Fact], place: Repository) -> datetime:
+    """Of an image that was pushed again later only the page of its last push shows it."""
+    return max(f.at for f in facts if f.kind in PUSHES and f.tag and f.repository == place)
 
 
 def _tags(

@@ -1,0 +1,1 @@
+"""Commands that look: list, find, tree, diff, watch, cost. What they show is in `views`."""

@@ -1,0 +1,67 @@
+"""`tallyman cost`: what storage costs, by repository, environment, region and month."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tallyman_cli.retention.money import PriceFile, Prices
+from tallyman_cli.shared import context, options, output
+from tallyman_cli.views.cost import cost as view
+
+
+def cost(
+    match: Annotated[
+        str | None,
+        typer.Argument(metavar="[REPOSITORY]", help="Part of a name, or a pattern (team/*).", show_default="all"),
+    ] = None,
+    months: Annotated[
+        int,
+        typer.Option("--months", metavar="N", min=0, max=36, help="With the ends of the N months before, as recorded."),
+    ] = 0,
+    prices: PriceFile = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Show what storage costs a month: by environment, by registry, and each repository, the dearest first.
+
+    Counted by the last sweeps, each image with all its layers: the bill can only be lower, since ECR counts a layer
+    that images of a repository share once. --months reads all that is recorded of each repository. Exit status: 0.
+    """
+    opened = context.connect(stack, policy)
+    found = view(opened, Prices.load(prices), match, months)
+    if as_json:
+        output.data(found)
+        return
+    for key in ("environments", "registries"):
+        name = {"environments": "environment", "registries": "registry"}[key]
+        output.table((name, "repositories", "images", "stored", "USD a month"), [_total(r, name) for r in found[key]])
+        output.line()
+    ends = [month["at"] for month in found["repositories"][0]["months"][:-1]] if found["repositories"] else []
+    output.table(
+        ("repository", "environment", "registry", "images", "stored", "USD a month", *ends),
+        [
+            (
+                row["repository"],
+                row["environment"] or "",
+                row["registry"],
+                str(row["images"]),
+                output.size(row["bytes"]),
+                _usd(row["usd_per_month"]),
+                *(_usd(month["usd_per_month"]) for month in row["months"][:-1]),
+            )
+            for row in found["repositories"]
+        ],
+    )
+    output.line(f"{_usd(found['usd_per_month'])} USD a month in all. {found['note']}")
+    if found["unknown"]:
+        output.say(f"not counted by a sweep yet: {', '.join(found['unknown'][:5])}")
+
+
+def _total(row: dict[str, Any], name: str) -> tuple[str, ...]:
+    stored = output.size(row["bytes"])
+    return row[name], str(row["repositories"]), str(row["images"]), stored, _usd(row["usd_per_month"])
+
+
+def _usd(amount: float | None) -> str:
+    return "?" if amount is None else f"{amount:.2f}" if amount >= 0.01 or amount == 0 else "<0.01"

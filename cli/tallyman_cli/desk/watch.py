@@ -1,0 +1,130 @@
+"""`tallyman watch`: what happens, as it is written down."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.people import person_of_arn, person_of_sender
+from tallyman.domain.times import format_time
+from tallyman_cli.shared import context, options, output
+from tallyman_cli.views.places import canonical, chosen
+
+LATE = timedelta(seconds=30)
+"""Facts become visible this late at most: clocks of functions differ, and the index lags."""
+PAUSE = 1.0
+"""Seconds between two looks."""
+
+QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN, Kind.SIGNING})
+"""Kinds that say how things hang together, or what we are about to do: shown with --all."""
+
+
+def watch(
+    match: Annotated[
+        str | None,
+        typer.Argument(metavar="[REPOSITORY]", help="Only of these: part of a name, or team/*.", show_default="all"),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Begin with what was written then.", show_default="now"),
+    ] = None,
+    for_: Annotated[
+        float | None,
+        typer.Option("--for", metavar="SECONDS", min=0, help="End after so many seconds.", show_default="never"),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every kind of fact, pushes of platforms too.")] = False,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
+
+    A line a fact, as it is written down, until Ctrl-C; with --json a JSON object a line. One Query a second.
+    Exit status: 0.
+    """
+    opened = context.connect(stack, policy)
+    begin = options.moment(since)
+    with suppress(KeyboardInterrupt):
+        for fact in follow(opened, begin or opened.clock(), for_):
+            row = as_data(opened, fact)
+            if (not every and is_quiet(fact)) or not chosen([row["repository"] or ""], match):
+                continue
+            if as_json:
+                output.json_line(row)
+            else:
+                output.line(sentence(row))
+
+
+def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Iterator[Fact]:
+    """Facts in the order of their writing, each once. Looks again every second; ends after `seconds`."""
+    ends = None if seconds is None else opened.monotonic() + seconds
+    known: dict[tuple[str, str], datetime] = {}
+    mark = since
+    while True:
+        for fact in opened.ledger.written_since(mark):
+            key = fact.partition, fact.id
+            if key not in known and fact.seen >= since:
+                known[key] = fact.seen
+                yield fact
+        mark = max(since, opened.clock() - LATE)
+        known = {key: seen for key, seen in known.items() if seen >= mark}
+        if ends is not None and opened.monotonic() >= ends:
+            return
+        opened.sleep(PAUSE)
+
+
+def is_quiet(fact: Fact) -> bool:
+    """Whether it is shown only with --all."""
+    return fact.kind in QUIET or (fact.kind in PUSHES and not fact.tag)
+
+
+def as_data(opened: context.Stack, fact: Fact) -> dict[str, Any]:
+    """`{at, seen, kind, environment, registry, repository, tag, digest, who, via, what}`."""
+    environment, name = canonical(opened.policy, fact.repository) if fact.repository else (None, None)
+    detail = fact.detail
+    actor = fact.actor or ""
+    who = person_of_arn(actor) if actor.startswith("arn:") else person_of_sender(actor)
+    return {
+        "at": format_time(fact.at),
+        "seen": format_time(fact.seen),
+        "kind": str(fact.kind),
+        "environment": environment or detail.get("to") or detail.get("environment") or fact.environment,
+        "registry": str(fact.repository.registry) if fact.repository else None,
+        "repository": name or detail.get("name") or detail.get("repository"),
+        "tag": fact.tag or next(iter(detail.get("tags") or ()), None),
+        "digest": fact.digest,
+        "who": who or None,
+        "via": str(fact.via),
+        "what": _what(fact),
+    }
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """A fact as a line."""
+    image = row["repository"] or ""
+    if row["tag"]:
+        image += f":{row['tag']}"
+    elif row["digest"]:
+        image += f"@{output.digest(row['digest'])}"
+    where = f"{row['environment']}/" if row["environment"] else ""
+    by = f" by {row['who']}" if row["who"] else ""
+    what = f": {row['what']}" if row["what"] else ""
+    return f"{output.when(row['at'])}  {row['kind'].replace('_', ' '):<12}  {where}{image}{by}{what}"
+
+
+def _what(fact: Fact) -> str:
+    """What a fact says besides, in a few words."""
+    detail = fact.detail
+    if fact.kind in (Kind.VERIFIED, Kind.DECIDED):
+        bad = [g for v in ("failed", "waiting") for g in detail.get("gates") or () if g["verdict"] == v]
+        return str(detail["verdict"]) + (f" ({bad[0]['name']}: {bad[0]['reason']})" if bad else "")
+    if fact.kind is Kind.SCANNED:
+        found = ", ".join(f"{number} {severity}" for severity, number in detail["counts"].items())
+        return found or str(detail["status"]).replace("_", " ")
+    if fact.kind is Kind.MISSED:
+        return f"{detail['count']} events"
+    return str(detail.get("refused") or detail.get("because") or detail.get("reason") or detail.get("outcome") or "")

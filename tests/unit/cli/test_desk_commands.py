@@ -1,0 +1,128 @@
+"""`tallyman list`, `find`, `tree`, `diff`, `watch`, `cost`."""
+
+import json
+
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, image, multi_arch, signature
+from tallyman.state import sweeps
+from tallyman.state.items import StateChange
+
+NAME = "rocketseat/widget-server"
+PLACE = f"dev/{NAME}"
+
+
+def released(world: World) -> None:
+    """v1.0.0 in prod; v1.1.0, with findings, not."""
+    first, second = multi_arch("one"), multi_arch("two")
+    world.push(first, "v1.0.0")
+    world.scan(first)
+    world.work()
+    world.clock.advance(minutes=1)
+    world.push(second, "v1.1.0")
+    world.scan(second, {"critical": 2})
+    data = {"swept": "2026-11-16T00:00:00Z", "images": 6, "bytes": 5_000_000_000}
+    world.state.put(StateChange(*sweeps.key(DEV), 0, data))
+
+
+def test_list_names_environments_repositories_and_images(everywhere: World) -> None:
+    released(everywhere)
+    environments = everywhere.json("list")
+    assert [(e["environment"], e["released"], e["waiting"]) for e in environments] == [("dev", 0, 0), ("prod", 1, 1)]
+    (repository,) = everywhere.json("list", "prod")
+    assert (repository["repository"], repository["release"]["tags"]) == (NAME, ["v1.0.0"])
+    assert [row["tags"] for row in everywhere.json("list", PLACE)] == [["v1.1.0"], ["v1.0.0"]]
+    assert len(everywhere.json("list", PLACE, "--untagged")) == 6
+    assert "5.0 GB" in everywhere.run("list", "dev").stdout
+    assert "v1.1.0" in everywhere.run("list", PLACE).stdout
+    assert everywhere.run("list", "dev/rocketseat/other").exit_code == 1
+    assert everywhere.run("list", "nowhere").exit_code == 2
+
+
+def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: World) -> None:
+    released(everywhere)
+    found = everywhere.json("find", "v1.0.0")
+    assert set(found) >= {"query", "images"}
+    keys = {"digest", "repository", "environment", "registries", "tags", "released", "running", "because"}
+    assert all(set(row) == keys for row in found["images"])
+    assert [(row["environment"], row["released"]) for row in found["images"]] == [("prod", True), ("dev", False)]
+    text = everywhere.run("find", "v1.0.0")
+    assert text.exit_code == 0
+    assert "its tag v1.0.0" in text.stdout
+    assert everywhere.json("find", "CVE-1999-1", status=1)["images"] == []
+    assert everywhere.run("find", " ").exit_code == 2
+
+
+def test_tree_draws_index_platforms_and_referrers(everywhere: World) -> None:
+    app = multi_arch(attested=True)
+    everywhere.push(app, "v1.0.0")
+    everywhere.push(signature(app), None)
+    text = everywhere.run("tree", f"{PLACE}:v1.0.0")
+    assert text.exit_code == 0, text.output
+    lines = text.stdout.splitlines()
+    assert lines[0].startswith(f"index  {app.digest}")
+    words = [line.lstrip("│├└─ ").split()[0] for line in lines[1:]]
+    assert words == ["image", "image", "attestation", "attestation", "signature"]
+    assert lines[1].startswith("├─ image linux/amd64")
+    assert lines[-1].startswith("└─ signature")
+    assert everywhere.json("tree", f"{PLACE}:v1.0.0")["kind"] == "index"
+    assert everywhere.run("tree", f"{PLACE}@sha256:{'0' * 64}").exit_code == 1
+
+
+def test_diff_shows_what_changed_and_exits_1_then(world: World) -> None:
+    world.push(image("base", "one", labels={"version": "1"}), "v1.0.0")
+    world.push(image("base", "two", labels={"version": "2"}), "v1.1.0")
+    text = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0")
+    assert text.exit_code == 1
+    assert "layers: 1 kept" in text.stdout
+    assert [line.split() for line in text.stdout.splitlines() if "label version" in line] == [
+        ["-", "setting", "label", "version", "1"],
+        ["+", "setting", "label", "version", "2"],
+    ]
+    assert world.json("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0", status=1)["same"] is False
+    same = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.0.0")
+    assert same.exit_code == 0
+    assert "the same image" in same.stdout
+
+
+def test_watch_follows_what_is_written_down(everywhere: World) -> None:
+    began = everywhere.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    released(everywhere)
+    text = everywhere.run("watch", "--since", began, "--for", "2")
+    assert text.exit_code == 0, text.output
+    lines = text.stdout.splitlines()
+    assert any("pushed" in line and f"{PLACE}:v1.0.0" in line for line in lines)
+    assert any("decided" in line and "failed (scan: " in line for line in lines)
+    assert any("released" in line and f"prod/{NAME}:v1.0.0" in line for line in lines)
+    assert len(lines) == len(set(lines))
+    told = everywhere.run("watch", "--since", began, "--for", "0", "--json").stdout.splitlines()
+    assert all(json.loads(line)["kind"] for line in told)
+    assert len(told) == len(lines)
+    every = everywhere.run("watch", "--since", began, "--for", "0", "--all").stdout.splitlines()
+    assert len(every) > len(lines)
+    assert everywhere.run("watch", "other", "--since", began, "--for", "0").stdout == ""
+
+
+def test_watch_shows_what_comes_while_it_looks(everywhere: World) -> None:
+    app = multi_arch()
+    sleep = everywhere.stack.sleep
+
+    def push_then_sleep(seconds: float) -> None:
+        if not everywhere.registries.held(DEV).tags:
+            everywhere.push(app, "v1.0.0")
+        sleep(seconds)
+
+    everywhere.stack.sleep = push_then_sleep
+    lines = everywhere.run("watch", "--for", "3").stdout.splitlines()
+    assert [line for line in lines if "pushed" in line and "v1.0.0" in line]
+    assert len(lines) == len(set(lines))
+
+
+def test_cost_counts_by_environment_registry_and_repository(everywhere: World) -> None:
+    released(everywhere)
+    found = everywhere.json("cost", "--months", "1")
+    assert found["usd_per_month"] == 0.45
+    assert len(found["repositories"][0]["months"]) == 2
+    text = everywhere.run("cost", "--months", "1")
+    assert "0.45 USD a month in all" in text.stdout
+    assert "2026-11-01" in text.stdout
+    assert everywhere.json("cost", "nothing")["repositories"] == []

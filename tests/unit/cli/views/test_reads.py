@@ -1,0 +1,110 @@
+"""How much a first view reads: as much of 5,000 images as of 50, of 500 repositories as of 50."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from support.fakes.cli_stack import World
+from support.fakes.ports import CrashAfter
+from support.images.builders import DEV, digest_of, pushed
+from tallyman.domain.names import Repository
+from tallyman.domain.times import format_time
+from tallyman.state import releases, sweeps, tags
+from tallyman.state.items import StateChange
+from tallyman_cli.shared import addresses
+from tallyman_cli.views.board import board
+from tallyman_cli.views.repository import Cursor, repository
+
+
+class Counted:
+    """The stack of a world with every read counted: calls of a port, and items that were taken from iterators."""
+
+    def __init__(self, world: World) -> None:
+        self.counter = CrashAfter()
+        ledger, state = self.counter.wrap(world.ledger), self.counter.wrap(world.state)
+        self.stack = replace(world.stack, ledger=ledger, state=state)
+
+    def take(self) -> tuple[int, int]:
+        """Calls and items since it was last asked."""
+        calls = Counter("item" if name.endswith(": next") else "call" for name in self.counter.calls)
+        self.counter.calls.clear()
+        return calls["call"], calls["item"]
+
+
+def images(world: World, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
+    """So many pushes, one after the other."""
+    for number in range(count):
+        at = world.clock() - apart * (count - number)
+        digest = digest_of(str(number))
+        fact = replace(
+            pushed(digest, f"v1.{number}.0"), at=at, seen=at, id=f"{number:032x}", detail={"current": digest}
+        )
+        world.ledger.append(
+            fact, StateChange(*tags.key(DEV, f"v1.{number}.0"), 0, {"digest": digest, "at": format_time(at)})
+        )
+
+
+def repositories(world: World, count: int) -> None:
+    """So many repositories, each released, and one image of each waiting."""
+    for number in range(count):
+        name, digest = f"rocketseat/app-{number:03}", digest_of(str(number))
+        place = Repository(DEV.registry, name)
+        at = format_time(world.clock())
+        world.state.put(StateChange(*sweeps.key(place), 0, {"swept": at, "images": 9, "bytes": 10_000}))
+        released = {"digest": digest, "tags": ["v1.0.0"], "at": at, "id": "x", "previous": None, "announced": True}
+        world.state.put(StateChange(*releases.key("prod", name), 0, {**released, "policy": digest}))
+        fact = pushed(digest, "v1.0.0", place)
+        world.ledger.append(replace(fact, at=world.clock(), seen=world.clock(), id=f"{number:032x}"))
+
+
+@pytest.mark.parametrize("at", [None, timedelta(minutes=1)])
+def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: World, at: timedelta | None) -> None:
+    moment = world.clock() - at if at else None
+    read = {}
+    for count in (400, 5_000):
+        world.ledger.items.clear()
+        world.state.items.clear()
+        images(world, count)
+        counted = Counted(world)
+        found = repository(counted.stack, addresses.anywhere(world.policy, f"dev/{DEV.name}"), moment)
+        assert len(found["images"]) == 25
+        assert found["before"] is not None
+        read[count] = counted.take()
+    assert read[5_000] == read[400]
+    calls, items = read[5_000]
+    assert calls < 60
+    assert items < 400
+
+
+@pytest.mark.parametrize("within", [timedelta(minutes=1), timedelta(0)], ids=["apart", "in one second"])
+def test_pages_go_on_where_the_one_before_ended(world: World, within: timedelta) -> None:
+    images(world, 60, within)
+    again = replace(pushed(digest_of("3"), "again"), at=world.clock(), seen=world.clock(), id="f" * 32)
+    world.ledger.append(
+        again, StateChange(*tags.key(DEV, "again"), 0, {"digest": digest_of("3"), "at": "2026-11-16T00:00:00Z"})
+    )
+    named = addresses.anywhere(world.policy, f"dev/{DEV.name}")
+    shown, before = [], None
+    while True:
+        found = repository(world.stack, named, before=before)
+        shown += [image["tags"][0] for image in found["images"]]
+        if found["before"] is None:
+            break
+        before = Cursor.parse(found["before"])
+    assert shown == ["v1.3.0", *(f"v1.{number}.0" for number in reversed(range(60)) if number != 3)]
+
+
+def test_a_board_of_500_repositories_reads_no_more_calls_than_one_of_50(world: World) -> None:
+    read = {}
+    for count in (50, 500):
+        world.ledger.items.clear()
+        world.state.items.clear()
+        repositories(world, count)
+        counted = Counted(world)
+        found = board(counted.stack)
+        assert (len(found["rows"]), found["total"]) == (24, count)
+        read[count] = counted.take()
+    assert read[500][0] == read[50][0] < 60
+    assert read[500][1] < 3 * 500 + 200  # two short items of each repository: a Query for some thousands
