@@ -83,10 +83,18 @@ bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: 
 bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000,000 images: seconds, and memory at its peak
 	@$(VENV)/bin/python bench/retention.py $(ARGS)
 
+.PHONY: bench-page pictures
+bench-page: $(VENV)/.ready ## The first view of 5,000 images and of 500 repositories, on a local cloud: milliseconds
+	@$(VENV)/bin/python bench/page.py $(ARGS)
+
+pictures: $(VENV)/.ready ## The pictures of docs/, made by the browser tests (needs Chromium and requirements/browser.txt)
+	@PICTURES=docs/images $(VENV)/bin/python -m pytest -q tests/browser -k pictures
+
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
 	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/sam.in -o requirements/sam.txt
+	$(COMPILE) requirements/browser.in -o requirements/browser.txt
 
 clean: ## Remove what the targets made
 	@rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +28,9 @@ from tallyman_cli.local.options import (
 from tallyman_cli.local.running import ask, describe
 from tallyman_cli.local.sample import sample
 
+if TYPE_CHECKING:
+    from tallyman_local.cloud.cloud import Cloud
+
 app = typer.Typer(
     name="local",
     help="A whole cloud in one process: ECR, events, functions; no account and no Docker needed.",
@@ -46,6 +51,7 @@ def start(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65000, help="The API's port; the registries have the next ones.")
     ] = 0,
+    ui: Annotated[bool, typer.Option("--ui", help="Serve the page of this cloud too, with buttons.")] = False,
 ) -> None:
     """Run in the foreground until Ctrl-C; print the ports and what to export."""
     options: dict[str, Any] = {"quotas": parse_quotas(quota), "data_dir": data, "port": port}
@@ -63,7 +69,8 @@ def start(
                 for name, value in (cloud.environment() | {"DOCKER_CONFIG": str(folder)}).items():
                     print(f"export {name}={value}")
                 print("unset AWS_PROFILE", flush=True)
-                stopped.wait()
+                with _page(cloud) if ui else nullcontext():
+                    stopped.wait()
         finally:
             cloud.stop()
     except Interrupted:
@@ -195,6 +202,18 @@ def fail(
     request = {"name": registry, "status": status, "throttle": throttle, "hang": hang, "after_bytes": after_bytes}
     for failing, word in ask("fail", request)["failing"].items():
         print(f"{failing} {word}", file=sys.stderr)
+
+
+@contextmanager
+def _page(cloud: "Cloud") -> Iterator[None]:
+    """The page of this cloud, with its credentials."""
+    from tallyman_cli.shared.context import connect
+    from tallyman_cli.ui.command import desk_of, served
+
+    os.environ.update(cloud.environment())
+    with served(desk_of(connect(), cloud.stack, str(cloud.policy), allow_changes=True)) as address:
+        print(f"# the page: {address}", flush=True)
+        yield
 
 
 class _Stopped:

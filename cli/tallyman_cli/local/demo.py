@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -37,7 +37,9 @@ class StepFailed(Exception):
     """A step did not do what it says."""
 
 
-def demo() -> None:
+def demo(
+    ui: Annotated[bool, typer.Option("--ui", help="Leave the page open with the demo's images, until Ctrl-C.")] = False,
+) -> None:
     """Tell the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
 
     Exit status: 0 each step did what it says; 1 one did not.
@@ -59,6 +61,8 @@ def demo() -> None:
             os.environ.pop("AWS_PROFILE", None)
             story = Story(cloud, connect(), console)
             story.tell()
+            if ui:
+                _show(story.stack, cloud)
         finally:
             cloud.stop()
     except StepFailed as failure:
@@ -69,7 +73,18 @@ def demo() -> None:
         output.line(f"  {command:<58} {what}")
 
 
+def _show(stack: Stack, cloud: "Cloud") -> None:
+    from tallyman_cli.ui.command import desk_of, served, wait
+
+    stack.reconcile({})  # a sweep counts what the registries hold
+    with served(desk_of(stack, cloud.stack, str(cloud.policy), allow_changes=True)) as address:
+        output.line(f"\nThe demo's images, to look at and to change: {address}\nCtrl-C ends it.")
+        wait()
+
+
 NEXT = (
+    ("tallyman demo --ui", "the same, and a page that shows it"),
+    ("tallyman ui", "that page for your own stack: read-only, on localhost"),
     ("tallyman local exec -- bash", "a shell inside such a cloud; then, for example:"),
     ("  docker push $TALLYMAN_REGISTRY_DEV_1/…", "any OCI client works; `aws ecr …` too"),
     (f"  tallyman history dev/{NAME}", "what the ledger knows"),

@@ -1,0 +1,99 @@
+"""The buttons: each is a command of `tallyman`, asked for once more, and run as it would be typed."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tallyman.domain.names import Digest, ImageName
+from tallyman.errors import BadInput, TallymanError
+from tallyman_cli.ui.desk import Outcome
+
+LONGEST = 180
+"""Seconds that a command is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`fields`: what the form has to give; `because`: whether it asks for a reason; `grave`: there is no way back."""
+
+    title: str
+    fields: tuple[str, ...]
+    because: bool
+    says: str
+    grave: bool = False
+
+
+ACTIONS: Mapping[str, Action] = {
+    "approve": Action("Approve", ("image", "to"), True, "Your approval of this digest is written down for ever."),
+    "deny": Action("Deny", ("image", "to"), True, "Its gate stays failed until enough people approve anew."),
+    "promote": Action("Promote", ("image", "to"), False, "Every gate still holds; the promotion waits for them."),
+    "freeze": Action("Freeze", ("place",), True, "Nothing is promoted there until somebody thaws it."),
+    "thaw": Action("Thaw", ("place",), True, "What waited for this freeze goes on by itself."),
+    "roll-back": Action("Roll back", ("place",), True, "The release moves to what was good before; tags stay."),
+    "recall": Action("Recall", ("image",), True, "Every environment refuses this digest from now on.", grave=True),
+}
+
+
+def arguments(command: str, given: Mapping[str, str]) -> list[str]:
+    """The command line, without the program. Raises BadInput where a field is missing or is none of its kind."""
+    action = ACTIONS.get(command)
+    if action is None:
+        raise BadInput(f"'{command}' is no command of this page: expected one of {', '.join(ACTIONS)}")
+    values = {name: given.get(name, "").strip() for name in action.fields}
+    for name, value in values.items():
+        if not value or value.startswith("-"):
+            raise BadInput(f"'{value}' is no {name} to {command}")
+    if "image" in values:
+        if ImageName.parse(values["image"]).digest is None and action.grave:
+            raise BadInput("a recall is of a digest, for good: name it as …@sha256:…")
+        line = [command, values["image"], *(["--to", values["to"]] if "to" in values else [])]
+    else:
+        line = ["release", "roll-back", values["place"]] if command == "roll-back" else [command, values["place"]]
+    if action.because:
+        because = given.get("because", "").strip()
+        line += ["--because", because] if because else []
+    return line
+
+
+def check(command: str, given: Mapping[str, str]) -> None:
+    """What is asked for besides, before it is done: a reason; and, where there is no way back, the first digits of the
+    digest."""
+    action = ACTIONS[command]
+    if action.because and not given.get("because", "").strip():
+        raise BadInput("a reason is needed: it is written down for ever")
+    if action.grave:
+        digest = ImageName.parse(given["image"]).digest or Digest("")
+        if given.get("typed", "").strip().lower() != digest.hex[:8]:
+            raise BadInput(f"there is no way back: type the digest's first eight digits, {digest.hex[:8]}, to go on")
+
+
+def shown(line: Sequence[str]) -> str:
+    """The command as a person would type it."""
+    return shlex.join(["tallyman", *line])
+
+
+def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]:
+    """Runs commands as a process of its own, with this process' credentials: the same path as on the command line."""
+
+    def run(line: Sequence[str]) -> Outcome:
+        more = ["--stack", stack, *(["--policy", policy] if policy else [])]
+        command = [sys.executable, "-m", "tallyman_cli.start", *line, *more]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
+        except subprocess.TimeoutExpired:
+            return Outcome(1, "", f"no outcome within {LONGEST} s: it may still come")
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def perform(run: Callable[[Sequence[str]], Outcome], command: str, given: Mapping[str, str]) -> Outcome:
+    """Runs it; what is wrong with the form is an outcome too."""
+    try:
+        line = arguments(command, given)
+        check(command, given)
+    except TallymanError as error:
+        return Outcome(2, "", str(error))
+    return run(line)

@@ -1,0 +1,111 @@
+"""`tallyman ui`: the page on localhost."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tallyman.errors import BadInput
+from tallyman_cli.shared import context, options, output
+from tallyman_cli.shared.chosen import chosen
+
+if TYPE_CHECKING:
+    from tallyman_cli.ui.desk import Desk
+
+NEEDED = ("cheroot", "jinja2", "werkzeug")
+"""Packages that the page takes beside the command's own."""
+
+AllowChanges = Annotated[
+    bool, typer.Option("--allow-changes", help="Add buttons: approve, deny, freeze, thaw, promote, roll back, recall.")
+]
+
+
+Port = Annotated[
+    int,
+    typer.Option("--port", min=0, max=65535, metavar="N", help="The port on 127.0.0.1.", show_default="a free one"),
+]
+
+
+def ui(
+    port: Port = 0,
+    allow_changes: AllowChanges = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="DIR", help="Write the pages as files instead, and end.", show_default=False),
+    ] = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
+
+    Read-only, to this machine only, behind a random token in the address; nothing is deployed, and no other host is
+    asked for anything. With --allow-changes each button runs the command of its name, and asks once more before.
+    Exit status: 0 stopped by Ctrl-C, or exported; 1 a page could not be exported; 2 bad input, or the port is taken.
+    """
+    if export is not None and allow_changes:
+        raise BadInput("--export writes files, which have no buttons: leave --allow-changes out")
+    if as_json and export is None:
+        raise BadInput("--json is for --export: each page has a JSON twin at its own address, with .json after it")
+    opened = context.connect(stack, policy)
+    file = chosen.policy_file(policy)
+    desk = desk_of(opened, chosen.stack_name(stack), str(file) if file else None, allow_changes)
+    if export is not None:
+        _export(desk, export, as_json)
+        return
+    with served(desk, port) as address:
+        output.line(address)
+        output.say("open it in a browser on this machine; Ctrl-C ends it")
+        wait()
+
+
+@contextmanager
+def served(desk: "Desk", port: int = 0) -> Iterator[str]:
+    """The page while the block runs; its address, with the token. Raises BadInput where the port is taken."""
+    from tallyman_cli.ui.server import PageServer
+
+    try:
+        server = PageServer(desk, port)
+    except OSError as error:
+        raise BadInput(f"port {port} can't be used: {error}") from None
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+def wait() -> None:
+    """Until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(0.5)
+
+
+def desk_of(opened: context.Stack, name: str, policy_file: str | None, allow_changes: bool = False) -> "Desk":
+    """What the pages are made of; BadInput where the packages for it are missing."""
+    for package in NEEDED:
+        if find_spec(package) is None:
+            raise BadInput(f"the page is not installed ({package} is missing): pip install 'tallyman[ui]'")
+    from tallyman_cli.ui.actions import runner
+    from tallyman_cli.ui.desk import Desk
+
+    return Desk(opened, name, run=runner(name, policy_file) if allow_changes else None)
+
+
+def _export(desk: "Desk", folder: Path, as_json: bool) -> None:
+    from tallyman_cli.ui.export import export
+
+    done = export(desk, folder, output.say)
+    if as_json:
+        output.data(done)
+    else:
+        output.line(f"{done['pages']} pages in {folder}: open {folder / 'index.html'}")
+    for each in done["failed"]:
+        output.say(f"not exported: {each['page']}: {each['error']}")
+    if done["failed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,63 @@
+"""What the pages are made of: the stack, prices, what may be done, and readings of usage that pages share."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tallyman.domain.retention import Reading
+from tallyman_cli.retention.money import Prices
+from tallyman_cli.shared.context import Stack
+from tallyman_cli.views.find import read_usage
+
+FRESH = 30.0
+"""Seconds that readings of usage are shown for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended: its exit status, and what it printed."""
+
+    status: int
+    output: str
+    messages: str
+
+
+@dataclass
+class Desk:
+    """One for a server. `run`: runs a `tallyman` command with these arguments; None: the page changes nothing.
+
+    `name`: the stack's.
+    """
+
+    stack: Stack
+    name: str = "tallyman"
+    prices: Prices = field(default_factory=Prices.load)
+    run: Callable[[Sequence[str]], Outcome] | None = None
+    monotonic: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readings: tuple[float, list[Reading]] | None = None
+
+    @property
+    def allows_changes(self) -> bool:
+        """Whether the page has buttons."""
+        return self.run is not None
+
+    def now(self) -> datetime:
+        """The stack's clock."""
+        return self.stack.clock()
+
+    def readings(self) -> list[Reading]:
+        """Every source of usage, asked in the last half minute."""
+        with self._lock:
+            now = self.monotonic()
+            if self._readings is None or now - self._readings[0] > FRESH:
+                self._readings = now, read_usage(self.stack)
+            return self._readings[1]
+
+    def about(self) -> Mapping[str, str]:
+        """What the head of every page names."""
+        return {"stack": self.name, "hub": str(self.stack.hub)}

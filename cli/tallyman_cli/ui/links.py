@@ -1,0 +1,116 @@
+"""Addresses of the pages, in the server and in an export."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+Arguments = Mapping[str, str | int | None]
+
+
+def path(*parts: str) -> str:
+    """The parts as one path; characters that mean something in an address are escaped."""
+    return "/".join(quote(part, safe="/@:-._~[]") for part in parts)
+
+
+class Links(Protocol):
+    """Where each page is; None: there is no such page here."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a server answers."""
+
+    def page(self, where: str, **arguments: str | int | None) -> str | None: ...
+
+    def static(self, name: str) -> str: ...
+
+    def twin(self, here: str, given: Arguments) -> str | None:
+        """The JSON twin of the page at `here`."""
+
+
+class Pages:
+    """Names of the pages, over whatever tells where they are."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    @property
+    def live(self) -> bool:
+        """Whether a server answers."""
+        return self._links.live
+
+    def static(self, name: str) -> str:
+        """A file that comes along."""
+        return self._links.static(name)
+
+    def board(self, **arguments: str | int | None) -> str | None:
+        return self._links.page("", **arguments)
+
+    def repository(self, environment: str | None, name: str, **arguments: str | int | None) -> str | None:
+        return self._links.page(path("repository", environment, name), **arguments) if environment else None
+
+    def image(self, environment: str | None, name: str, digest: str, **arguments: str | int | None) -> str | None:
+        return self._links.page(path("image", environment, name, digest), **arguments) if environment else None
+
+    def why(
+        self, environment: str | None, name: str, digest: str, to: str, **arguments: str | int | None
+    ) -> str | None:
+        return self._links.page(path("why", environment, name, digest, to), **arguments) if environment else None
+
+    def find(self, **arguments: str | int | None) -> str | None:
+        return self._links.page("find", **arguments)
+
+    def compare(self, **arguments: str | int | None) -> str | None:
+        return self._links.page("compare", **arguments)
+
+    def retention(self, environment: str | None = None, name: str = "", **arguments: str | int | None) -> str | None:
+        return self._links.page(path("retention", environment, name) if environment else "retention", **arguments)
+
+    def health(self, **arguments: str | int | None) -> str | None:
+        return self._links.page("health", **arguments)
+
+    def do(self, command: str, **arguments: str | int | None) -> str | None:
+        return self._links.page(path("do", command), **arguments)
+
+
+def query(arguments: Arguments) -> str:
+    """`?a=b`, without what is None or empty."""
+    given = {key: value for key, value in arguments.items() if value not in (None, "")}
+    return f"?{urlencode(given)}" if given else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLinks:
+    """Paths of the server."""
+
+    live: bool = True
+
+    def page(self, where: str, **arguments: str | int | None) -> str | None:
+        if where.endswith(".json"):
+            arguments["format"] = "html"  # a repository may be called so
+        return f"/{where}{query(arguments)}"
+
+    def static(self, name: str) -> str:
+        return f"/static/{name}"
+
+    def twin(self, here: str, given: Arguments) -> str | None:
+        return f"{'/board' if here == '/' else here}.json{query(given)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileLinks:
+    """Paths of an export, relative to the page at `here`; only what is exported has one."""
+
+    here: str
+    exported: Mapping[str, str] = field(default_factory=dict)
+    live: bool = False
+
+    def page(self, where: str, **arguments: str | int | None) -> str | None:
+        target = self.exported.get(f"{where}{query(arguments)}")
+        return f"{'../' * self.here.count('/')}{quote(target)}" if target else None
+
+    def static(self, name: str) -> str:
+        return f"{'../' * self.here.count('/')}static/{name}"
+
+    def twin(self, here: str, given: Arguments) -> str | None:
+        return quote(self.here.rpartition("/")[2].removesuffix(".html") + ".json")

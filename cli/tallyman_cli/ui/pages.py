@@ -1,0 +1,254 @@
+"""The views as pages: what each shows, its JSON twin, and whether it follows what happens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time, parse_time
+from tallyman.errors import BadInput, TallymanError
+from tallyman.state import releases as release_items
+from tallyman.state.releases import RELEASES, ReleaseState
+from tallyman_cli.shared import addresses, naming
+from tallyman_cli.shared.addresses import Named
+from tallyman_cli.ui import charts
+from tallyman_cli.ui.desk import Desk
+from tallyman_cli.ui.links import Pages
+from tallyman_cli.views import board as board_view
+from tallyman_cli.views import diff as diff_view
+from tallyman_cli.views import find as find_view
+from tallyman_cli.views import health as health_view
+from tallyman_cli.views import image as image_view
+from tallyman_cli.views import repository as repository_view
+from tallyman_cli.views import retention as retention_view
+from tallyman_cli.views import timeline as timeline_view
+from tallyman_cli.views import why as why_view
+
+Arguments = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`data` is the JSON twin; `context`: what only the template needs. `live`: it is made anew when something
+    happened."""
+
+    template: str
+    title: str
+    data: Any
+    context: Mapping[str, Any] = field(default_factory=dict)
+    live: bool = False
+
+
+def board(desk: Desk, to: Pages, given: Arguments) -> Page:
+    """Environments as columns, repositories as rows."""
+    data = board_view.board(
+        desk.stack, given.get("q"), number(given, "page", 1), attention=given.get("show") == "attention"
+    )
+    targets = {p.target for rule in desk.stack.policy.repositories for p in rule.promotions}
+    return Page("board.html", "Board", data, {"targets": targets}, live=True)
+
+
+def repository(desk: Desk, to: Pages, given: Arguments, environment: str, name: str) -> Page:
+    """Images and the tags over time; as of a moment with `at` (or `t`, in seconds since 1970)."""
+    at, before = moment(given), repository_view.Cursor.parse(given["before"]) if given.get("before") else None
+    data = repository_view.repository(desk.stack, _place(desk, environment, name), at, before)
+    timeline = data["timeline"]
+    chart = (
+        charts.tag_timeline(timeline, lambda digest: to.image(environment, name, digest)) if timeline["lanes"] else None
+    )
+    context = {
+        "chart": chart,
+        "moves": timeline_view.moves(timeline)[:60],
+        "slider": _slider(parse_time(timeline["from"]), desk.now(), at),
+        "targets": {p.target for p in desk.stack.policy.repository(data["repository"]).promotions},
+        "address": environment,
+    }
+    return Page("repository.html", f"{environment}/{name}", data, context, live=at is None and before is None)
+
+
+def image(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str) -> Page:
+    """Everything about one image."""
+    named = _place(desk, environment, name)
+    found = Digest.parse(digest)
+    data = image_view.image(desk.stack, _image(named, found), found, desk.prices)
+    ways = desk.stack.policy.promotions_from(environment.partition("[")[0], named.canonical or name)
+    compare = [
+        {"environment": e, "digest": release.digest, "tags": list(release.tags)}
+        for e, release in _releases(desk, named.canonical or name).items()
+        if release.digest != digest
+    ]
+    context = {"ways": list(dict.fromkeys(p.target for p in ways)), "compare": compare, "address": environment}
+    if not to.live:
+        context["uses"] = _uses(desk, named, found)
+    return Page("image.html", f"{name}@{digest[:19]}", data, context, live=True)
+
+
+def image_uses(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str) -> Page:
+    """What runs the image: a part of its page that comes later, because every source of usage is asked."""
+    found = _uses(desk, _place(desk, environment, name), Digest.parse(digest))
+    return Page("uses.html", "What runs it", found, {"uses": found})
+
+
+def by_tag(desk: Desk, environment: str, name: str, tag: str) -> Digest:
+    """The digest that a tag points to now."""
+    return naming.digest_of(desk.stack, addresses.image(desk.stack.policy, f"{environment}/{name}:{tag}"))
+
+
+def why(
+    desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
+) -> Page:
+    """The gates; at a moment, or as another policy judges."""
+    stack, wrong = desk.stack, None
+    if policy:
+        try:
+            stack = why_view.with_policy(stack, policy)
+        except TallymanError as error:
+            wrong = str(error)
+    at = moment(given)
+    text = f"{environment}/{name}@{Digest.parse(digest)}"
+    data = why_view.why(stack, text, target, at)
+    data["judged_by"] = "pasted" if policy and not wrong else "in_force"
+    tag = data["tags"][0] if data["tags"] else None
+    line = f"{environment}/{name}:{tag}" if tag else text
+    context = {
+        "address": environment,
+        "line": line,
+        "pasted": policy,
+        "wrong": wrong,
+        "commands": _commands(data, line, target),
+        "policy_now": desk.stack.policy.raw.decode("utf-8", "replace"),
+        "now_text": format_time(desk.now()),
+        "sentence": data["sentence"].replace(text, line),
+        "gates": sorted(data["gates"], key=lambda gate: ("failed", "waiting", "passed").index(gate["verdict"])),
+        "slider": _slider(_first(desk, data["digest"]), desk.now(), at),
+    }
+    return Page("why.html", f"Why {name} → {target}", data, context, live=at is None and not policy)
+
+
+def find(desk: Desk, to: Pages, given: Arguments) -> Page:
+    """A CVE, a package, a commit, a digest, a tag, a person."""
+    query = given.get("q", "").strip()
+    data = find_view.find(desk.stack, query, desk.readings()) if query else {"query": "", "images": [], "unread": []}
+    return Page("find.html", f"Find {query}" if query else "Find", data)
+
+
+def compare(desk: Desk, to: Pages, given: Arguments) -> Page:
+    """Two images; without the second a form that asks for it."""
+    first, second = given.get("a", "").strip(), given.get("b", "").strip()
+    data: dict[str, Any] = {}
+    if first and second:
+        sides = []
+        for text in (first, second):
+            named = addresses.image(desk.stack.policy, text)
+            sides.append(diff_view.Side.of(desk.stack, text, named.place, naming.digest_of(desk.stack, named)))
+        data = diff_view.diff(desk.stack, *sides)
+    return Page("compare.html", "Compare", data, {"a": first, "b": second})
+
+
+def retention(desk: Desk, to: Pages, given: Arguments) -> Page:
+    """Every repository with its rules and its last run."""
+    return Page("retention.html", "Retention", {"repositories": retention_view.overview(desk.stack)})
+
+
+def retention_plan(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, policy: str = "") -> Page:
+    """The plan of one repository; another policy's beside it; a replay of the past since a day."""
+    named = _place(desk, environment, name)
+    other, wrong = None, None
+    if policy:
+        try:
+            other = why_view.policy_of(desk.stack, policy)
+        except TallymanError as error:
+            wrong = str(error)
+    data = retention_view.plan(desk.stack, named.place, desk.prices, other)
+    context: dict[str, Any] = {
+        "address": environment,
+        "name": name,
+        "pasted": policy,
+        "wrong": wrong,
+        "policy_now": desk.stack.policy.raw.decode("utf-8", "replace"),
+        "since": given.get("since", ""),
+        "suggested": f"{desk.now() - timedelta(days=90):%Y-%m-%d}",
+        "chart": None,
+    }
+    if given.get("since"):
+        since = parse_time(given["since"])
+        if since >= desk.now():
+            raise BadInput(f"{format_time(since)} is not past: a replay begins before now")
+        stack = why_view.with_policy(desk.stack, policy) if policy and not wrong else desk.stack
+        data["replay"] = retention_view.replay(stack, named.place, since, desk.now())
+        context["chart"] = charts.replay(data["replay"]["points"], data["replay"]["removed"])
+    return Page("plan.html", f"Retention of {environment}/{name}", data, context)
+
+
+def health(desk: Desk, to: Pages, given: Arguments) -> Page:
+    """How the stack is."""
+    return Page("health.html", "Health", health_view.health(desk.stack, desk.name, desk.prices), live=True)
+
+
+def moment(given: Arguments) -> datetime | None:
+    """The moment that a page is asked for, as RFC 3339 text or as seconds since 1970; None: now."""
+    if text := given.get("at", "").strip():
+        return parse_time(text)
+    if text := given.get("t", "").strip():
+        try:
+            return datetime.fromtimestamp(int(text), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise BadInput(f"t={text}: expected seconds since 1970") from None
+    return None
+
+
+def number(given: Arguments, name: str, otherwise: int) -> int:
+    """A number of the address."""
+    text = given.get(name, "")
+    if not text:
+        return otherwise
+    if not text.isdigit() or len(text) > 9:
+        raise BadInput(f"{name}={text}: expected a number")
+    return int(text)
+
+
+def _place(desk: Desk, environment: str, name: str) -> Named:
+    return addresses.anywhere(desk.stack.policy, f"{environment}/{name}")
+
+
+def _image(named: Named, digest: Digest) -> Named:
+    return Named(f"{named.text}@{digest}", named.environment, named.canonical, named.repositories, None, digest)
+
+
+def _uses(desk: Desk, named: Named, digest: Digest) -> dict[str, Any]:
+    digests, tags = image_view.family(desk.stack, named.place, digest)
+    return image_view.uses(desk.readings(), named.place, digests, tags)
+
+
+def _slider(first: datetime, now: datetime, at: datetime | None) -> dict[str, int]:
+    """The range of a slider over time, in seconds since 1970."""
+    end = int(now.timestamp()) + 1
+    return {
+        "min": int(first.timestamp()) - 1,
+        "max": end,
+        "value": int(at.timestamp()) if at else end,
+    }
+
+
+def _first(desk: Desk, digest: str) -> datetime:
+    """When the first of the image was written down."""
+    return min((fact.seen for fact in desk.stack.ledger.of_digest(Digest(digest))), default=desk.now())
+
+
+def _releases(desk: Desk, name: str) -> dict[str, ReleaseState]:
+    keys = {release_items.key(e, name): e for e in desk.stack.policy.environments}
+    return {keys[key]: release for key, release in RELEASES.get_many(desk.stack.state, list(keys)).items()}
+
+
+def _commands(data: Mapping[str, Any], line: str, target: str) -> list[str]:
+    """What a person would run, by what decides."""
+    found = [f"tallyman why {line} --to {target}"]
+    waiting = {g["name"] for g in data["gates"] if g["verdict"] == "waiting"}
+    if "approvals" in waiting:
+        found.append(f"tallyman approve {line} --to {target} --because '…'")
+    if "freeze" in waiting:
+        found.append(f"tallyman thaw {target}")
+    if data["verdict"] in ("waiting", "passed", "failed"):
+        found.append(f"tallyman promote {line} --to {target}")
+    return found

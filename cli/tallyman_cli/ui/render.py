@@ -1,0 +1,97 @@
+"""Templates: autoescape is always on, an undefined name is an error."""
+
+import json
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tallyman_cli.ui import text
+from tallyman_cli.ui.links import Links, Pages
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+
+VERDICTS = {
+    "passed": ("good", "✓"),
+    "promoted": ("good", "✓"),
+    "ok": ("good", "✓"),
+    "done": ("good", "✓"),
+    "waiting": ("wait", "…"),
+    "running": ("wait", "…"),
+    "in_progress": ("wait", "…"),
+    "not_begun": ("wait", "…"),
+    "unknown": ("wait", "?"),
+    "warning": ("wait", "!"),
+    "failed": ("bad", "✗"),
+    "conflict": ("bad", "✗"),
+    "stuck": ("bad", "✗"),
+    "rolled_back": ("bad", "↩"),
+}
+"""Class and sign of a verdict: its word stands beside it always."""
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the pages."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "size": text.size,
+        "short": text.short,
+        "usd": text.usd,
+        "person": text.person,
+        "words": text.words,
+        "clock": text.clock,
+        "delta": text.delta,
+        "verdict": verdict,
+        "named": text.named,
+        "pretty": lambda data: json.dumps(data, indent=2, ensure_ascii=False),
+    }
+    made.globals["severities"] = ("critical", "high", "medium", "low", "informational", "undefined")
+    return made
+
+
+def verdict(name: str | None, label: str | None = None) -> Markup:
+    """A verdict as a badge: sign, word and colour."""
+    kind, sign = VERDICTS.get(name or "", ("plain", "·"))
+    return Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>').format(
+        kind, sign, label or text.words(name) or "unknown"
+    )
+
+
+def page(template: str, links: Links, now: datetime, **context: Any) -> str:
+    """A page as HTML."""
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            to=Pages(links),
+            now=now,
+            ago=lambda moment: text.ago(moment, now),
+            when=lambda moment: when(moment, now),
+            **context,
+        )
+    )
+
+
+def when(moment: str | None, now: datetime) -> Markup:
+    """A moment as people say it, with the exact one beside for machines and on hover."""
+    if not moment:
+        return Markup("")
+    return Markup('<time datetime="{0}" title="{1}">{2}</time>').format(
+        moment, text.clock(moment), text.ago(moment, now)
+    )
+
+
+def as_json(data: Any) -> str:
+    """The page's JSON twin, as `--json` prints it."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,223 @@
+"""A stack in memory with some weeks of life: three environments, several repositories, people, findings, a freeze.
+
+The real services wrote all of it. The pictures of docs/ show it.
+"""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
+
+from support.fakes.cli_stack import World
+from support.fakes.ports import FakeClock
+from support.fakes.retention import FakeReplication, FakeUsage
+from support.images.builders import Built, attestation, big_layer, image, index, push_event, signature
+from tallyman.adapters.files import policy_file
+from tallyman.bootstrap.services import retention_inputs
+from tallyman.domain.history.facts import Via
+from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import format_time
+from tallyman.domain.usage import Use
+from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inventory import TakeInventory
+from tallyman.state import sweeps
+from tallyman.state.items import StateChange
+from tallyman_cli.shared import context
+
+HUB = Registry.parse("111111111111/us-east-2")
+NOW = datetime(2026, 11, 27, 15, 30, 0, tzinfo=UTC)
+POLICY = """\
+# Three environments: what is verified and clean goes to staging by itself, to production with a person's word.
+environments:
+  dev:     {registries: [111111111111/us-east-2]}
+  staging: {registries: [333333333333/us-east-2]}
+  prod:    {registries: [222222222222/us-east-2, 222222222222/sa-east-1]}
+repositories:
+  - match: rocketseat/*
+    create: {immutable: true, mutable_tags: [latest], encryption: AES256, scan_on_push: true}
+    tags:   {allow: [semver, semver-commit, latest]}
+    verify: {layers: content, platforms: [linux/amd64, linux/arm64]}
+    promotions:
+      - {from: dev, to: staging, tags: [semver, semver-commit], gates: {verified: true, scan: {max: {critical: 0}}}}
+      - from: staging
+        to: prod
+        tags: [semver, semver-commit]
+        gates:
+          verified: true
+          scan: {max: {critical: 0}}
+          soak: 24h
+          approvals: {count: 1, from: [role/release-managers]}
+    retention:
+      keep: [{newest: 3, of: semver-commit}, {newer_than: 5d}, {tag: latest}]
+      grace: 1d
+      at_most: 100%
+"""
+
+
+class Showcase:
+    """The world, and short words for what happens in it."""
+
+    def __init__(self) -> None:
+        policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
+        self.world = World(policy, clock=FakeClock(NOW - timedelta(days=21)))
+        self.usage = FakeUsage()
+        self.world.stack.needs = self._needs
+        self.world.people.ids = {"role/release-managers": "AROAMANAGERS"}
+        self._told = 0
+
+    def _needs(self, policy: Policy) -> tuple[Needs, TakeInventory]:
+        return retention_inputs(
+            replace(self.world.ports, replication=FakeReplication(), usage_readings=self.usage), policy
+        )
+
+    def place(self, name: str) -> Repository:
+        """Where developers push."""
+        return Repository(HUB, f"rocketseat/{name}")
+
+    def at(self, days: float) -> None:
+        """Goes on to so many days before the end."""
+        self.world.clock.now = max(self.world.clock.now, NOW - timedelta(days=days))
+
+    def release(self, name: str, tag: str, size: int = 40_000, *, latest: bool = True, clean: bool = True) -> Built:
+        """A push for two platforms with an attestation each, scanned."""
+        place = self.place(name)
+        if place not in set(self.world.registries._held):
+            self.world.registries.add(place)
+        base = big_layer(90_000, 7)
+        commit = tag.rpartition("-")[2]
+        labels = {
+            "org.opencontainers.image.source": f"https://github.com/rocketseat/{name}",
+            "org.opencontainers.image.revision": commit,
+            "org.opencontainers.image.authors": "Rocketseat <team@example.com>",
+            "org.opencontainers.image.version": tag,
+        }
+        notes = {k: v for k, v in labels.items() if "version" not in k}
+        images = [
+            image(base, big_layer(size + n, hash_of(name, tag, n)), architecture=a, labels=labels, annotations=notes)
+            for n, a in enumerate(("amd64", "arm64"))
+        ]
+        built = index(*images, *(attestation(each) for each in images), annotations=notes)
+        self.world.clock.advance(seconds=1)
+        self.world.push(built, tag, place)
+        if latest:
+            self.world.push(built, "latest", place)
+        self.world.push(signature(built), None, place)
+        if clean:
+            self.scan(built, place)
+        self.settle()
+        return built
+
+    def scan(self, built: Built, place: Repository, *findings: Finding) -> None:
+        """Every platform is scanned."""
+        counts: dict[str, int] = {}
+        for finding in findings:
+            counts[finding.severity] = counts.get(finding.severity, 0) + 1
+        self.world.clock.advance(seconds=20)
+        for child in built.root.platform_children:
+            report = ScanReport("complete", counts, findings, self.world.clock())
+            self.world.service("record_scan").record(place, child.digest, report, Via.EVENT)
+            self.world.services.evaluator.digest(child.digest)
+        self.settle()
+
+    def settle(self) -> None:
+        """Functions do their work, and the events of their own pushes come back to them."""
+        w = self.world
+        for _ in range(8):
+            w.work()
+            fresh = w.registries.pushes[self._told :]
+            self._told = len(w.registries.pushes)
+            for place, digest, tag in fresh:
+                if place.registry != HUB:
+                    event = push_event(place, digest, tag or "", at=w.clock())
+                    w.service("record_push").handle(json.dumps(event))
+                    w.service("verify_digest").handle(json.dumps(event), lambda: float("inf"))
+            if not fresh and not w.hints.sent:
+                return
+
+    def say(self, *words: str, who: str = "AROAMANAGERS:ana") -> None:
+        """A person's command."""
+        self.world.sender = who
+        with patch.object(context, "connect", lambda stack=None, policy=None: self.world.stack):
+            result = self.world.run(*words)
+        assert result.exit_code == 0, result.output
+        self.settle()
+
+    def time_passes(self, hours: float) -> None:
+        """What waits for time is looked at again."""
+        self.world.clock.advance(hours=hours)
+        for environment in ("staging", "prod"):
+            for item in self.world.state.list(f"P#{environment}"):
+                self.world.services.evaluator.digest(Digest(item.sk.split("@")[1]))
+        self.settle()
+
+    def swept(self) -> None:
+        """A sweep counts what the registries hold."""
+        for place, held in self.world.registries._held.items():
+            size = sum(m.size or 0 for m in held.manifests.values())
+            data = {"swept": format_time(self.world.clock()), "images": len(held.manifests), "bytes": size * 2_000}
+            key = sweeps.key(place)
+            item = self.world.state.get(*key)
+            self.world.state.put(StateChange(*key, item.revision if item else 0, data))
+
+
+def hash_of(*parts: object) -> int:
+    """A seed."""
+    return int(Digest.of(repr(parts).encode()).hex[:8], 16)
+
+
+def showcase() -> Showcase:
+    """The story."""
+    s = Showcase()
+    openssl = Finding("CVE-2026-40123", "critical", "openssl 3.0.11")
+    zlib = Finding("CVE-2026-21877", "medium", "zlib 1.2.13")
+    s.at(20)
+    for number, (name, tag) in enumerate(
+        (
+            ("widget-server", "v1.0.0-3f2a91c"),
+            ("checkout", "v2.3.0-77d0c1e"),
+            ("catalog", "v0.9.0-1b4e0aa"),
+            ("mailer", "v4.1.2-c0ffee1"),
+        )
+    ):
+        s.at(20 - number * 0.2)
+        s.release(name, tag, 40_000 + 9_000 * number)
+    s.time_passes(25)
+    first = {"widget-server": "v1.0.0-3f2a91c", "checkout": "v2.3.0-77d0c1e", "mailer": "v4.1.2-c0ffee1"}
+    for name, tag in first.items():
+        s.say("approve", f"staging/rocketseat/{name}:{tag}", "--to", "prod", "--because", "looks good")
+    s.at(14)
+    s.release("widget-server", "v1.0.1-a81d2f0", 41_000)
+    s.at(13.4)
+    s.release("checkout", "v2.3.1-0be77e2", 51_000)
+    s.time_passes(26)
+    s.say("approve", "staging/rocketseat/widget-server:v1.0.1-a81d2f0", "--to", "prod", "--because", "fixes the cart")
+    s.at(8)
+    s.release("widget-server", "v1.1.0-5c9e14b", 47_000)
+    s.at(6)
+    bad = s.release("widget-server", "v1.2.0-e4d07f3", 48_000, clean=False)
+    s.scan(bad, s.place("widget-server"), openssl, zlib)
+    s.at(3)
+    s.release("catalog", "v0.10.0-9aa31c4", 52_000)
+    s.time_passes(30)
+    s.say("freeze", "prod/rocketseat/checkout", "--because", "Black Friday: nothing moves until Monday")
+    s.at(0.5)
+    fixed = s.release("widget-server", "v1.2.1-b7f20d9", 48_500, clean=False)
+    s.scan(fixed, s.place("widget-server"), zlib)
+    s.at(0.1)
+    s.release("mailer", "v4.2.0-ad0be11", 50_000, clean=False)
+    s.say(
+        "recall", f"dev/rocketseat/mailer@{digest_of(s, 'mailer', 'v4.1.2-c0ffee1')}", "--because", "it leaks addresses"
+    )
+    s.at(0)
+    running = digest_of(s, "widget-server", "v1.0.1-a81d2f0")
+    where = Registry.parse("222222222222/us-east-2")
+    s.usage.uses = [Use("ecs task", "shop/widget-server", f"widget@{running}", where, digest=running)]
+    s.swept()
+    return s
+
+
+def digest_of(s: Showcase, name: str, tag: str) -> Digest:
+    """What a tag of dev points to."""
+    return s.world.registries.held(s.place(name)).tags[tag]

@@ -1,0 +1,308 @@
+"""The page's application: who may see it, what each address shows, and that nothing hostile gets through."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from support.fakes.cli_stack import World
+from support.images.builders import DEV, image, index, multi_arch
+from tallyman.domain.history.facts import Via
+from tallyman.domain.images.details import Finding, ScanReport
+from tallyman_cli.ui import render
+from tallyman_cli.ui.app import Application
+from tallyman_cli.ui.desk import Desk, Outcome
+from tallyman_cli.ui.guard import Guard
+
+NAME = "rocketseat/widget-server"
+GUARD = Guard(8123, token="the-token", session="the-session", csrf="the-csrf")
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>"
+HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
+"""SHA-256 of dist/htmx.min.js of the package htmx.org 2.0.11."""
+
+
+class Browser:
+    """A client of one application, with a session unless it is a stranger."""
+
+    def __init__(self, desk: Desk, *, stranger: bool = False) -> None:
+        self.client = Client(Application(desk, GUARD))
+        if not stranger:
+            self.client.set_cookie(GUARD.cookie, GUARD.session, domain="127.0.0.1")
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        return self.client.get(path, base_url="http://127.0.0.1:8123", headers={"Host": "127.0.0.1:8123", **headers})
+
+    def post(self, path: str, data: dict[str, str], **headers: str) -> TestResponse:
+        given = {"Host": "127.0.0.1:8123", "Origin": "http://127.0.0.1:8123", **headers}
+        return self.client.post(path, base_url="http://127.0.0.1:8123", headers=given, data=data)
+
+    def text(self, path: str) -> str:
+        response = self.get(path)
+        assert response.status_code == 200, response.text
+        return response.text
+
+
+@pytest.fixture
+def desk(everywhere: World) -> Desk:
+    return Desk(everywhere.stack)
+
+
+@pytest.fixture
+def full(everywhere: World) -> World:
+    """One image that is released, one that is refused."""
+    first, second = multi_arch("one"), multi_arch("two")
+    everywhere.push(first, "v1.0.0")
+    everywhere.push(first, "latest")
+    everywhere.scan(first)
+    everywhere.work()
+    everywhere.clock.advance(hours=1)
+    everywhere.push(second, "v1.1.0")
+    everywhere.push(second, "latest")
+    everywhere.scan(second, {"critical": 2})
+    return everywhere
+
+
+def addresses(world: World) -> list[str]:
+    """One of each view."""
+    digest = world.registries.held(DEV).tags["v1.1.0"]
+    first = world.registries.held(DEV).tags["v1.0.0"]
+    return [
+        "/",
+        f"/repository/dev/{NAME}",
+        f"/repository/prod[2]/{NAME}",
+        f"/image/dev/{NAME}/{digest}",
+        f"/why/dev/{NAME}/{digest}/prod",
+        "/find?q=v1.1.0",
+        f"/compare?a=dev/{NAME}@{first}&b=dev/{NAME}@{digest}",
+        "/retention",
+        "/health",
+    ]
+
+
+def test_every_view_opens_and_has_a_json_twin(full: World, desk: Desk) -> None:
+    browser = Browser(desk)
+    for address in addresses(full):
+        html = browser.text(address)
+        assert "<h1>" in html, address
+        path, _, query = address.partition("?")
+        twin = browser.get(f"{'/board' if path == '/' else path}.json" + (f"?{query}" if query else ""))
+        assert twin.content_type.startswith("application/json"), address
+        assert json.loads(twin.text), address
+        other = browser.get(address + ("&" if query else "?") + "format=json")
+        assert set(json.loads(other.text)) == set(json.loads(twin.text))
+    assert "v1.1.0" in browser.text("/")
+    assert "2 critical" in browser.text(f"/repository/dev/{NAME}")
+
+
+def test_a_page_as_of_a_moment_shows_what_was_known_then(full: World, desk: Desk) -> None:
+    browser = Browser(desk)
+    html = browser.text(f"/repository/dev/{NAME}?at=2026-11-16T02:10:00Z")
+    assert "As it was known at" in html
+    assert "v1.1.0" not in html
+    seconds = 1794795000  # the same moment, as the slider sends it
+    assert "v1.1.0" not in browser.text(f"/repository/dev/{NAME}?t={seconds}")
+    assert browser.get(f"/repository/dev/{NAME}?at=yesterday").status_code == 400
+
+
+def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: World, desk: Desk) -> None:
+    browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
+    path = f"/why/dev/{NAME}/{digest}/prod"
+    lenient = full.policy.raw.decode().replace("critical: 0", "critical: 9")
+    shown = browser.post(path, {"csrf": GUARD.csrf, "policy": lenient})
+    assert "As the pasted policy would judge" in shown.text
+    wrong = browser.post(path, {"csrf": GUARD.csrf, "policy": "environments: 7"})
+    assert wrong.status_code == 200
+    assert "the pasted policy:1" in wrong.text
+    assert browser.post(path, {"policy": lenient}).status_code == 403  # without the form's token
+
+
+def test_only_who_has_the_token_sees_anything(full: World, desk: Desk) -> None:
+    stranger = Browser(desk, stranger=True)
+    for address in [*addresses(full), "/static/desk.css", "/pulse", "/do/freeze?place=prod"]:
+        response = stranger.get(address)
+        assert response.status_code == 403, address
+        assert "rocketseat" not in response.text
+    assert stranger.get("/?token=wrong").status_code == 403
+    opened = stranger.get("/?token=the-token")
+    cookie = opened.headers["Set-Cookie"]
+    assert opened.status_code == 200
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert "the-token" not in cookie
+    assert stranger.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example:8123", "127.0.0.1:9", "127.0.0.1", "localhost.evil.example:8123", ""])
+def test_another_host_is_refused(full: World, desk: Desk, host: str) -> None:
+    assert Browser(desk).get("/", Host=host).status_code == 421
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9", "https://127.0.0.1:8123"])
+def test_another_origin_is_refused(full: World, desk: Desk, origin: str) -> None:
+    browser = Browser(desk)
+    assert browser.get("/", Origin=origin).status_code == 403
+    digest = full.registries.held(DEV).tags["v1.1.0"]
+    path = f"/why/dev/{NAME}/{digest}/prod"
+    assert browser.post(path, {"csrf": GUARD.csrf}, Origin=origin).status_code == 403
+
+
+def test_every_answer_forbids_inline_code_and_other_hosts(full: World, desk: Desk) -> None:
+    browser = Browser(desk)
+    for address in [*addresses(full), "/nothing", "/static/desk.css", "/?token=x"]:
+        response = browser.get(address)
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["Referrer-Policy"] == "same-origin"
+        html = response.text
+        assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", html), address
+        for script in re.findall(r"<script[^>]*>", html):
+            assert 'src="/static/' in script
+        for target in re.findall(r'(?:href|src|action|hx-get)="([^"]*)"', html):
+            assert target.startswith(("/", "#")), target
+            assert not target.startswith("//")
+
+
+def test_hostile_text_is_shown_and_does_nothing(everywhere: World, desk: Desk) -> None:
+    labels = {"org.opencontainers.image.authors": EVIL, EVIL: EVIL}
+    app = index(
+        image("app", labels=labels, annotations={"org.opencontainers.image.revision": EVIL}),
+        annotations={"org.opencontainers.image.revision": EVIL, "org.opencontainers.image.authors": EVIL},
+    )
+    everywhere.push(app, "v1.0.0")
+    child = app.root.platform_children[0].digest
+    report = ScanReport("complete", {"critical": 1}, (Finding(EVIL, "critical", EVIL),), everywhere.clock())
+    everywhere.service("record_scan").record(DEV, child, report, Via.EVENT)
+    everywhere.services.evaluator.digest(app.digest)
+    browser = Browser(desk)
+    everywhere.run("deny", f"dev/{NAME}:v1.0.0", "--to", "prod", "--because", EVIL)
+    everywhere.run("freeze", "prod", "--because", EVIL)
+    for address in (
+        "/",
+        f"/repository/dev/{NAME}",
+        f"/image/dev/{NAME}/{app.digest}",
+        f"/why/dev/{NAME}/{app.digest}/prod",
+        f"/find?q={EVIL}",
+        f"/compare?a={EVIL}&b=x",
+        f"/?q={EVIL}",
+        f"/{EVIL}",
+        f"/do/freeze?place={EVIL}",
+        f"/repository/{EVIL}/{EVIL}",
+    ):
+        html = browser.get(address).text
+        assert "<script>alert" not in html, address
+        assert "<img src=x" not in html, address
+    assert "&lt;script&gt;alert(1)" in browser.text(f"/image/dev/{NAME}/{app.digest}")
+
+
+def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: World, desk: Desk) -> None:
+    browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
+    for address in addresses(full):
+        assert 'href="/do/' not in browser.text(address)
+    asked = browser.text(f"/do/approve?image=dev/{NAME}:v1.1.0&to=prod")
+    assert f"tallyman approve dev/{NAME}:v1.1.0 --to prod" in asked
+    assert '<form class="act"' not in asked
+    done = browser.post("/do/recall", {"csrf": GUARD.csrf, "image": f"dev/{NAME}@{digest}", "because": "x"})
+    assert done.status_code == 400
+    assert not full.hints.to("commands")
+
+
+def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: World) -> None:
+    ran: list[list[str]] = []
+
+    def run(line: Sequence[str]) -> Outcome:
+        ran.append(list(line))
+        result = full.run(*line)
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    browser = Browser(Desk(full.stack, run=run))
+    assert 'href="/do/freeze?place=prod"' in browser.text("/")
+    asked = browser.get("/do/freeze?place=prod")
+    assert 'name="because"' in asked.text
+    assert ran == []
+    form = {"csrf": GUARD.csrf, "place": "prod"}
+    assert browser.post("/do/freeze", form).status_code == 409  # no reason
+    assert browser.post("/do/freeze", {**form, "csrf": "no", "because": "Friday"}).status_code == 403
+    assert ran == []
+    assert browser.post("/do/freeze", {**form, "because": "Friday"}).status_code == 200
+    assert ran == [["freeze", "prod", "--because", "Friday"]]
+    assert "frozen" in browser.text("/")
+    digest = full.registries.held(DEV).tags["v1.1.0"]
+    recall = {"csrf": GUARD.csrf, "image": f"dev/{NAME}@{digest}", "because": "bad"}
+    assert browser.post("/do/recall", recall).status_code == 409  # the digest was not typed
+    assert browser.post("/do/recall", {**recall, "typed": digest[7:15]}).status_code == 200
+    assert "recalled" in browser.text(f"/image/dev/{NAME}/{digest}")
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("approve", {"image": "--help", "to": "prod"}),
+        ("approve", {"image": f"dev/{NAME}:v1", "to": "-x"}),
+        ("approve", {"image": f"dev/{NAME}", "to": "prod"}),
+        ("recall", {"image": f"dev/{NAME}:v1"}),
+        ("freeze", {}),
+        ("destroy", {"place": "prod"}),
+    ],
+)
+def test_what_is_no_command_is_not_run(full: World, command: str, given: dict[str, str]) -> None:
+    def run(line: Sequence[str]) -> Outcome:
+        raise AssertionError(line)
+
+    browser = Browser(Desk(full.stack, run=run))
+    assert browser.get(f"/do/{command}?" + "&".join(f"{k}={v}" for k, v in given.items())).status_code == 400
+    done = browser.post(f"/do/{command}", {"csrf": GUARD.csrf, "because": "x", "typed": "x", **given})
+    assert done.status_code == 400
+
+
+def test_what_is_not_there_says_so(full: World, desk: Desk) -> None:
+    browser, nothing = Browser(desk), "sha256:" + "0" * 64
+    for address, status in (
+        ("/nothing", 404),
+        (f"/image/dev/{NAME}/{nothing}", 404),
+        (f"/image/nowhere/{NAME}/{nothing}", 400),
+        (f"/why/dev/{NAME}/{nothing}/nowhere", 400),
+        ("/static/app.py", 404),
+        ("/static/..%2fapp.py", 404),
+        ("/do/destroy", 400),
+        ("/?page=x", 400),
+        (f"/image/dev/{NAME}?tag=v9", 404),
+    ):
+        assert browser.get(address).status_code == status, address
+    assert json.loads(browser.get(f"/image/dev/{NAME}/{nothing}?format=json").text)["error"]
+    by_tag = browser.get(f"/image/dev/{NAME}?tag=latest")
+    assert by_tag.status_code == 303
+    assert by_tag.headers["Location"].endswith(full.registries.held(DEV).tags["latest"])
+
+
+def test_open_pages_are_told_once_something_was_written_down(full: World) -> None:
+    seconds = [0.0]
+    desk = Desk(full.stack)
+    application = Application(desk, None)
+    application.pulse._monotonic = lambda: seconds[0]
+    browser = Client(application)
+    assert browser.get("/pulse?number=0").status_code == 204
+    full.push(multi_arch("three"), "v1.2.0")
+    assert browser.get("/pulse?number=0").status_code == 204  # looked less than a second ago
+    seconds[0] = 2.0
+    told = browser.get("/pulse?number=0")
+    assert told.status_code == 200
+    assert told.headers["HX-Trigger"] == "tallyman-change"
+    assert browser.get("/pulse?number=1").status_code == 204
+
+
+def test_htmx_is_the_file_of_its_release_and_comes_with_its_licence() -> None:
+    assert hashlib.sha256((render.STATIC / "htmx.min.js").read_bytes()).hexdigest() == HTMX
+    assert (render.STATIC / "htmx.LICENSE.txt").read_text().startswith("Zero-Clause BSD")
+
+
+def test_no_file_of_the_page_names_another_host() -> None:
+    for file in [*render.STATIC.glob("desk.*"), *(Path(render.HERE) / "templates").glob("*.html")]:
+        assert "//" not in re.sub(
+            r"http://www\.w3\.org/2000/svg|^\s*//.*$", "", file.read_text(), flags=re.MULTILINE
+        ), file
