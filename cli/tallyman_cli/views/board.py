@@ -23,7 +23,7 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
 from tallyman_cli.views.reading import each
 
-SIZE = 24
+SIZE = 20
 """Repositories of a page."""
 
 _RECENT = 40

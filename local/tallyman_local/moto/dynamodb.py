@@ -2,7 +2,8 @@
 
 moto copies whole tables before each transaction, to be able to roll back, and sorts a whole table for each
 Query: 45 ms and 17 ms at a few hundred items. Here a transaction keeps only the partitions that it names,
-and a Query looks only at its partition. And moto walks the service's model through each attribute of each
+and a Query looks only at its partition (of an index: at the items with its key, before moto compares them one by
+one). And moto walks the service's model through each attribute of each
 item that it answers, most of the time of a Query; an item in DynamoDB's own JSON needs no such walk.
 
 Call with moto_calls.LOCK held, as all of moto.
@@ -97,7 +98,12 @@ def _items(table: Table) -> list[Item]:
         return list(_all_items(table))
     hash_key, index_name = query
     if index_name:
-        return [item for partition in table.items.values() for item in partition.values()]
+        every = (item for partition in table.items.values() for item in partition.values())
+        if hash_key is None:
+            return list(every)
+        keys = table.get_index(index_name).schema
+        name, wanted = next(key["AttributeName"] for key in keys if key["KeyType"] == "HASH"), hash_key.value
+        return [item for item in every if (key := item.attrs.get(name)) is not None and key.value == wanted]
     return list(table.items[hash_key].values()) if hash_key in table.items else []
 
 
