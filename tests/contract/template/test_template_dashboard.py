@@ -1,0 +1,66 @@
+"""The dashboard and the saved queries: metrics that are written, queues that are there, words that are logged."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from support.stacks.templates import hub
+from tallyman import runtime
+from tallyman.ports.reactions import OutcomeKind
+
+RESOURCES = hub()["Resources"]
+OURS = {str(kind) for kind in OutcomeKind} | set(runtime.ALARMED.values()) | {"MissedEvents", "ImageBytes"}
+
+
+def body() -> Any:
+    """The dashboard with a name in the place of each reference."""
+    text = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    return json.loads(re.sub(r"\$\{([^}]+)\}", lambda match: match[1], text))
+
+
+def metrics() -> list[list[Any]]:
+    """Every metric of every widget, the one after the other."""
+    widgets = [w["properties"] for w in body()["widgets"] if w["type"] == "metric"]
+    return [metric for widget in widgets for metric in widget["metrics"]]
+
+
+def test_the_dashboard_shows_metrics_that_are_written() -> None:
+    named = [m for m in metrics() if isinstance(m[0], str)]
+    assert {m[1] for m in named if m[0] == "Tallyman"} <= OURS
+    expressions = " ".join(m[0]["expression"] for m in metrics() if isinstance(m[0], dict))
+    searched = set(re.findall(r'MetricName="(\w+)"', expressions))
+    assert searched == {"MissedEvents", "ImageBytes"}
+
+
+def test_every_queue_and_every_function_is_on_it() -> None:
+    shown = {str(part) for m in metrics() for part in m}
+    for name, resource in RESOURCES.items():
+        if resource["Type"] == "AWS::SQS::Queue" and name != "UndeliveredQueue":
+            assert f"{name}.QueueName" in shown, name
+        if resource["Type"] == "AWS::Serverless::Function":
+            assert name in shown, name
+            assert any(name in str(m) for m in metrics() if m[:2] == ["AWS/Lambda", "Errors"])
+
+
+def test_widgets_do_not_lie_on_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for widget in body()["widgets"]:
+        cells = {
+            (x, y)
+            for x in range(widget["x"], widget["x"] + widget["width"])
+            for y in range(widget["y"], widget["y"] + widget["height"])
+        }
+        assert not cells & taken, widget["properties"].get("title")
+        assert widget["x"] + widget["width"] <= 24
+        taken |= cells
+
+
+@pytest.mark.parametrize("name", [n for n, r in RESOURCES.items() if r["Type"] == "AWS::Logs::QueryDefinition"])
+def test_a_saved_query_reads_log_groups_that_are_there(name: str) -> None:
+    properties = RESOURCES[name]["Properties"]
+    groups = [ref["Ref"] for ref in properties["LogGroupNames"]]
+    assert groups
+    assert all(RESOURCES[group]["Type"] == "AWS::Logs::LogGroup" for group in groups)
+    assert properties["Name"]["Fn::Sub"].startswith("${AWS::StackName}/")
