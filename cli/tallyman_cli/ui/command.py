@@ -90,7 +90,7 @@ def desk_of(opened: context.Stack, name: str, policy_file: str | None, allow_cha
     """What the pages are made of; BadInput where the packages for it are missing."""
     for package in NEEDED:
         if find_spec(package) is None:
-            raise BadInput(f"the page is not installed ({package} is missing): pip install 'tallyman[ui]'")
+            raise BadInput(f"the page is not installed ({package} is missing): pip install 'tallyman-ecr[ui]'")
     from tallyman_cli.ui.actions import runner
     from tallyman_cli.ui.desk import Desk
 

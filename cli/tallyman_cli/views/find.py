@@ -8,6 +8,7 @@ from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.images.findings import Row, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.people import person_of_arn, person_of_sender
 from tallyman.domain.retention import Reading
@@ -151,10 +152,10 @@ def _pushed(fact: Fact, query: str, digits: str | None, hits: Hits) -> None:
             hits.add(fact.digest, f"its tag names the commit {suffix}")
 
 
-def _finding(digest: Digest, finding: Mapping[str, Any], low: str, hits: Hits) -> None:
-    package = str(finding.get("package") or "")
-    if str(finding["id"]).lower() == low or (package and low in (package.lower(), _BARE.split(package.lower())[0])):
-        where = f" in {package}" if package else ""
+def _finding(digest: Digest, finding: Row, low: str, hits: Hits) -> None:
+    packages = packages_of(finding)
+    if finding["id"].lower() == low or any(low in (p.lower(), _BARE.split(p.lower())[0]) for p in packages):
+        where = f" in {', '.join(packages[:3])}" if packages else ""
         hits.add(digest, f"{finding['id']} ({finding['severity']}){where}")
 
 

@@ -1,11 +1,11 @@
 """What scanners found in an image: each finding once, the worst first."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.gates.scan import SEVERITIES
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.findings import FOLDER, Row, from_object, inline, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
 from tallyman.errors import DigestMismatch
@@ -19,36 +19,32 @@ def newest_scan(facts: Iterable[Fact], place: Repository) -> Fact | None:
     return max(near, key=lambda f: (f.at, f.seen, f.id), default=None)
 
 
-def named(stack: Stack, scan: Fact) -> list[Mapping[str, Any]]:
-    """The findings of one scan with their packages, from the archive; where it has them not, as the fact names them
-    (at most 400, without packages)."""
-    digest = scan.detail.get("archived")
+def named(stack: Stack, scan: Fact) -> Sequence[Row]:
+    """The findings of one scan, as the fact names them; where it holds only the first of them, from the archive."""
+    rows = inline(scan.detail)
+    if rows is not None:
+        return rows
     try:
-        raw = stack.archive.get("findings", Digest(digest)) if digest else None
+        raw = stack.archive.get(FOLDER, Digest(scan.detail["archived"]))
     except DigestMismatch:
         raw = None
-    if raw is None:
-        return list(scan.detail["findings"])
-    document = json.loads(raw)
-    return list(document[2])
+    return from_object(raw) if raw is not None else tuple(scan.detail["findings"])
 
 
 def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[str, Any]]:
-    """Of the newest scan of each platform (name → facts): `{id, severity, packages, fixable, platforms}`, the worst
-    first. `fixable` None: the scanner did not say. One GetObject a platform."""
+    """Of the newest scan of each platform (name → facts): `{id, severity, packages, fixable, exploit, platforms}`, the
+    worst first. `fixable`, `exploit` None: the scanner did not say. At most one GetObject a platform."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for platform, facts in images.items():
         scan = newest_scan(facts, place)
-        for each in named(stack, scan) if scan else ():
-            entry = found.setdefault(
-                (each["id"], each["severity"]),
-                {"id": each["id"], "severity": each["severity"], "packages": [], "fixable": None, "platforms": []},
-            )
-            for key, value in (("packages", each.get("package")), ("platforms", platform)):
-                if value and value not in entry[key]:
-                    entry[key].append(value)
-            if each.get("fixable") is not None:
-                entry["fixable"] = bool(entry["fixable"] or each["fixable"])
+        for row in named(stack, scan) if scan else ():
+            fresh: dict[str, Any] = {"id": row["id"], "severity": row["severity"], "packages": [], "fixable": None}
+            entry = found.setdefault((row["id"], row["severity"]), {**fresh, "exploit": None, "platforms": []})
+            for key, values in (("packages", packages_of(row)), ("platforms", [platform])):
+                entry[key] += [value for value in values if value not in entry[key]]
+            for key, told in (("fixable", row.get("fix")), ("exploit", row.get("exploit"))):
+                if told is not None:
+                    entry[key] = bool(entry[key] or told)
     return sorted(found.values(), key=lambda f: (_rank(f["severity"]), f["id"]))
 
 

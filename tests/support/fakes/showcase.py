@@ -170,8 +170,8 @@ def hash_of(*parts: object) -> int:
 def showcase() -> Showcase:
     """The story."""
     s = Showcase()
-    openssl = Finding("CVE-2026-40123", "critical", "openssl 3.0.11")
-    zlib = Finding("CVE-2026-21877", "medium", "zlib 1.2.13")
+    openssl = Finding("CVE-2026-40123", "critical", "openssl", fix=True, exploit=True)
+    zlib = Finding("CVE-2026-21877", "medium", "zlib", fix=False)
     s.at(20)
     for number, (name, tag) in enumerate(
         (

@@ -106,7 +106,8 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: W
     everywhere.push(signature(app), None)
     everywhere.push(other, "v1.1.0")
     for child in app.root.platform_children:
-        report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), everywhere.clock())
+        finding = Finding("CVE-2026-1", "high", "openssl", fix=True)
+        report = ScanReport("complete", {"high": 1}, (finding,), everywhere.clock())
         everywhere.service("record_scan").record(DEV, child.digest, report, Via.EVENT)
     everywhere.services.evaluator.digest(app.digest)
     found = image_view.image(everywhere.stack, named(everywhere, f"{PLACE}:v1.0.0"), app.digest, Prices.load())
@@ -122,7 +123,8 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: W
             "id": "CVE-2026-1",
             "severity": "high",
             "packages": ["openssl"],
-            "fixable": None,
+            "fixable": True,
+            "exploit": None,
             "platforms": ["linux/amd64", "linux/arm64"],
         }
     ]
