@@ -52,6 +52,13 @@ def test_the_demo_runs_from_the_wheel(installed: Path) -> None:
     assert "All of it happened" in done.stdout
 
 
+def test_the_page_comes_along(installed: Path) -> None:
+    done = run(installed, "tallyman", "local", "exec", "--", "tallyman", "ui", "--export", str(installed / "site"))
+    assert done.returncode == 0, done.stderr
+    assert (installed / "site/index.html").is_file()
+    assert (installed / "site/static/desk.css").is_file()
+
+
 def test_a_command_runs_inside_a_local_cloud(installed: Path) -> None:
     done = run(installed, "tallyman", "local", "exec", "--", "sh", "-c", "tallyman policy check && which tallyman")
     assert done.returncode == 0, done.stderr
