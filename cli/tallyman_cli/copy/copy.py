@@ -4,7 +4,6 @@ Without typer and rich, and started past them (see start.py): what is imported c
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,8 +18,9 @@ from tallyman.services.copying.images import CopyImages
 from tallyman_cli.copy.docker_logins import DockerLogins
 from tallyman_cli.copy.places import Place, parse
 from tallyman_cli.copy.progress import Counting, Shown
-from tallyman_cli.copy.report import Done, shown
+from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Transports
+from tallyman_cli.shared import output
 from tallyman_cli.shared.examples import EXAMPLES
 
 DONE, NO, BAD = 0, 1, 2
@@ -87,10 +87,10 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     except TallymanError as error:
         if options.json:
             _print({"error": str(error)})
-        print(shown(f"tallyman: {error}"), file=sys.stderr)
+        output.trouble(f"tallyman: {error}")
         return BAD if isinstance(error, BadInput) else NO
     except KeyboardInterrupt:
-        print("tallyman: interrupted; what is there stays, run it again to go on", file=sys.stderr)
+        output.trouble("tallyman: interrupted; what is there stays, run it again to go on")
         return 130
     finally:
         if copying:
@@ -218,5 +218,5 @@ def _own_clients() -> Any:
 
 
 def _print(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    output.put(output.as_json(document))
     sys.stdout.flush()

@@ -1,7 +1,6 @@
 """What `tallyman copy` says when it is done: as JSON, or in words."""
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from tallyman.domain.names import Repository
 from tallyman.services.copying.images import Image, Report
 from tallyman.values import value
 from tallyman_cli.copy.progress import Counting, size
+from tallyman_cli.shared import output
 
 
 @value
@@ -40,11 +40,11 @@ class Done:
         if self.options.all_tags:
             tagged = sum(image.tag is not None for image in self.images)
             there = f"{self.listed - tagged} of them are there as they are"
-            print(f"{self.listed} tags, {'each asked for' if self.options.referrers else there}")
+            output.put(f"{self.listed} tags, {'each asked for' if self.options.referrers else there}")
         for report in self.reports.values():
             self._tell(report)
         if not self.options.dry_run:
-            print(f"{size(read)} read once in {self.seconds:.2f} s, {size(int(speed))}/s")
+            output.put(f"{size(read)} read once in {self.seconds:.2f} s, {size(int(speed))}/s")
 
     def _tell(self, report: Report) -> None:
         count = self.counting.of(report.repository)
@@ -52,24 +52,26 @@ class Done:
             plan = report.plan
             how = "would be mounted" if plan.mounts else "would travel"
             total = size(sum(plan.blobs.values()))
-            print(f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests")
+            output.put(
+                f"{report.repository}: {total} in {len(plan.blobs)} blobs {how}, {len(plan.manifests)} manifests"
+            )
             for digest, bytes_ in sorted(plan.blobs.items(), key=lambda item: -item[1]):
-                print(f"  {digest} {size(bytes_)}")
+                output.put(f"  {digest} {size(bytes_)}")
         elif not report.error and not self.options.dry_run:
             facts = [f"{size(count.sent)} in {len(report.uploaded)} blobs"]
             facts += [f"{n} {w}" for n, w in ((count.skipped, "there"), (count.mounted, "mounted")) if n]
             facts.append(f"{len(report.pushed)} manifests")
-            print(f"{report.repository}: {', '.join(facts)}")
+            output.put(f"{report.repository}: {', '.join(facts)}")
         for tag, digest in report.tagged.items():
-            print(f"  {tag} {digest}")
+            output.put(f"  {tag} {digest}")
         for referrer, why in report.refused_referrers.items():
-            print(shown(f"  referrer {referrer} is not there: {why}"))
+            output.put(f"  referrer {referrer} is not there: {why}")
         for name, error in report.failed.items():
-            print(shown(f"tallyman: {report.repository}: {name}: {error}"), file=sys.stderr)
+            output.trouble(f"tallyman: {report.repository}: {name}: {error}")
         if report.error:
-            print(shown(f"tallyman: {report.repository}: {report.error}"), file=sys.stderr)
+            output.trouble(f"tallyman: {report.repository}: {report.error}")
         if any(_NO_REPOSITORY in str(error) for error in (report.error, *report.failed.values())):
-            print(f"tallyman: {report.repository} is not there: {self._creation(report)}", file=sys.stderr)
+            output.trouble(f"tallyman: {report.repository} is not there: {self._creation(report)}")
 
     def _creation(self, report: Report) -> str:
         """The command that creates a repository of ECR, in the environment that the target names."""
@@ -80,11 +82,6 @@ class Done:
 
 
 _NO_REPOSITORY = "RepositoryNotFoundException"
-
-
-def shown(text: str) -> str:
-    """Text that a registry had a part in, for a terminal: control characters are written out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _target(report: Report, counting: Counting) -> dict[str, Any]:

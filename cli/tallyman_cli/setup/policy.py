@@ -22,6 +22,7 @@ from tallyman.domain.policy import (
     json_schema,
 )
 from tallyman.errors import PolicyError
+from tallyman_cli.shared import output
 
 PLACES = (Path("layers/policy/tallyman.yaml"), Path("tallyman.yaml"))  # where a policy is, unless it is named
 
@@ -53,13 +54,13 @@ def check(
             listed = [{"line": p.line, "key": p.key, "message": p.message} for p in problems]
             listed = listed or [{"line": None, "key": "", "message": str(error)}]
             typer.echo(json.dumps({**dict.fromkeys(_KEYS), "file": str(path), "valid": False, "problems": listed}))
-        typer.echo(str(error), err=True)
+        output.trouble(str(error))
         if len(problems) > 1:
-            typer.echo(f"{len(problems)} problems", err=True)
+            output.trouble(f"{len(problems)} problems")
         raise typer.Exit(2) from None
     for warning in policy.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(json.dumps(as_data(policy), indent=2) if as_json else summary(policy))
+        output.trouble(f"warning: {warning}")
+    output.put(json.dumps(as_data(policy), indent=2) if as_json else summary(policy))
 
 
 @app.command("schema")

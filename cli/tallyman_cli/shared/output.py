@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tallyman.domain.text import LINES, visible
 from tallyman_cli.shared.chosen import chosen
 from tallyman_cli.shared.patience import Patience
 
@@ -41,6 +42,8 @@ TIMES = ("at", "since", "until", "again at", "read at")
 """Headings of columns that hold times, as in JSON."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+_NOT_ASCII = re.compile("[^\x20-\x7e\n]")
 
 SHORTEST = 40
 """Columns of the screen that a sentence gets at least."""
@@ -105,7 +108,22 @@ def is_broken(error: BaseException) -> bool:
 def data(value: Any) -> None:
     """A result as JSON on stdout."""
     pause()
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    put(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """JSON for people's eyes too: what is not printable is escaped, as JSON allows it anywhere in a text."""
+    return _NOT_ASCII.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if visible(character) == character else json.dumps(character)[1:-1]
+
+
+def put(text: str) -> None:
+    """A line on stdout, for commands that print no tables; control characters in it are shown, not sent."""
+    sys.stdout.write(visible(text, LINES) + "\n")
     sys.stdout.flush()
 
 
@@ -118,7 +136,7 @@ def json_line(value: Any) -> None:
 
 def line(text: "Cell" = "") -> None:
     """A line of a result."""
-    _write(text)
+    _write(_harmless(text, LINES))
 
 
 def say(text: str) -> None:
@@ -130,7 +148,7 @@ def say(text: str) -> None:
 def trouble(text: str) -> None:
     """An error or a warning, on stderr, with --quiet too."""
     pause()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text, LINES) + "\n")
     sys.stderr.flush()
 
 
@@ -141,7 +159,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
     """
     from rich.table import Table
 
-    cells = [[_shown(name, cell) for name, cell in zip(columns, row, strict=True)] for row in rows]
+    cells = [[_harmless(_shown(name, cell)) for name, cell in zip(columns, row, strict=True)] for row in rows]
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     fixed = 0
@@ -153,6 +171,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
     for row in cells:
         made.add_row(*(row[i] for i in kept))
     _write(made, fixed)
+
+
+def _harmless(cell: "Cell", keep: str = "") -> "Cell":
+    """The cell with control characters shown instead of sent: names, annotations and findings may hold anything."""
+    if isinstance(cell, str):
+        return visible(cell, keep)
+    if cell.plain.isprintable():
+        return cell
+    from rich.text import Text
+
+    return Text(visible(cell.plain, keep), style=cell.style)
 
 
 def _shown(column: str, cell: "Cell") -> "Cell":

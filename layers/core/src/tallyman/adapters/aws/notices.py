@@ -8,6 +8,7 @@ from tallyman.adapters.dynamodb.codec import to_json
 from tallyman.adapters.errors.codes import CODES
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.permissions import permissions
+from tallyman.domain.text import LINES, visible
 from tallyman.errors import BadInput, Unreachable
 
 SOURCE = "tallyman"
@@ -27,7 +28,9 @@ class SnsNotices:
         self._sns, self._topic = client, topic
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
-        """SNS takes subjects of up to 100 printable ASCII characters: the rest is cut, the text has it all."""
+        """SNS takes subjects of up to 100 printable ASCII characters: the rest is cut, the text has it all. What is
+        not printable is shown as an escape: the text holds names and reasons from outside."""
+        text = visible(text, LINES)
         with translated("publish a notice"):
             self._sns.publish(
                 TopicArn=self._topic,

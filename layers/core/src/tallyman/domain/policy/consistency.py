@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from tallyman.domain.images.versions import parse_version
+from tallyman.domain.names import Registry
 from tallyman.domain.policy.create import Encryption, Push
 from tallyman.domain.policy.environments import NAME, Environment
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
@@ -16,24 +17,33 @@ from tallyman.domain.policy.tags import glob_covers
 
 
 def check_environments(node: Node, environments: Mapping[str, Environment]) -> None:
-    """Registries that repeat, and environments that can't be told apart."""
+    """Registries that repeat, and environments that can't be told apart. As many steps as there are registries and
+    characters in `repository`, whatever the number of environments."""
+    variables: dict[str, Environment] = {}
+    held: dict[Registry, _Templates] = {}
     for environment in environments.values():
+        path = (*node.path, environment.name)
+        seen: set[Registry] = set()
         for index, registry in enumerate(environment.registries):
-            if registry in environment.registries[:index]:
-                path = (*node.path, environment.name, "registries", index)
-                node.wrong(f"registry {registry} is there twice", path)
-    for first, second in combinations(environments.values(), 2):
-        path = (*node.path, second.name)
-        if _variable(first.name) == _variable(second.name):
-            node.wrong(f"the names '{first.name}' and '{second.name}' differ only in case, _ or -", path)
-        shared = next((r for r in second.registries if r in first.registries), None)
-        if shared and _names_collide(first, second):
-            node.wrong(
-                f"a repository in {shared} could belong to '{first.name}' ({first.repository}) as well as to "
-                f"'{second.name}' ({second.repository}): give one of them a 'repository' of its own, such as "
-                f'"{second.name.lower()}/{NAME}"',
-                path,
-            )
+            if registry in seen:
+                node.wrong(f"registry {registry} is there twice", (*path, "registries", index))
+            seen.add(registry)
+        alike = variables.setdefault(_variable(environment.name), environment)
+        if alike is not environment:
+            node.wrong(f"the names '{alike.name}' and '{environment.name}' differ only in case, _ or -", path)
+        told: set[str] = set()
+        for registry in seen:
+            others = held.setdefault(registry, _Templates())
+            other = others.colliding(environment)
+            others.add(environment)
+            if other is not None and other.name not in told:
+                told.add(other.name)
+                node.wrong(
+                    f"a repository in {registry} could belong to '{other.name}' ({other.repository}) as well as to "
+                    f"'{environment.name}' ({environment.repository}): give one of them a 'repository' of its own, "
+                    f'such as "{environment.name.lower()}/{NAME}"',
+                    path,
+                )
 
 
 def _variable(name: str) -> str:
@@ -41,22 +51,50 @@ def _variable(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _names_collide(first: Environment, second: Environment) -> bool:
-    """Whether one name may fit both, and neither is the more specific (as dev's {name} and prod's prod/{name} are)."""
-    (head_a, _, tail_a), (head_b, _, tail_b) = (
-        first.repository.partition(NAME),
-        second.repository.partition(NAME),
-    )
-    if (head_a, tail_a) == (head_b, tail_b):
-        return True
-    if not (
-        (head_a.startswith(head_b) or head_b.startswith(head_a))
-        and (tail_a.endswith(tail_b) or tail_b.endswith(tail_a))
-    ):
-        return False
-    first_inside = head_a.startswith(head_b) and tail_a.endswith(tail_b)
-    second_inside = head_b.startswith(head_a) and tail_b.endswith(tail_a)
-    return not (first_inside or second_inside)
+class _Templates:
+    """The `repository` of environments that share a registry, kept so that the one that collides with another is found
+    at once.
+
+    Two collide where one name may fit both and neither is the more specific (as dev's {name} and prod's prod/{name}
+    are): they are equal; or one has the longer beginning and the other the longer end, as a/{name} and {name}/b.
+    """
+
+    def __init__(self) -> None:
+        self._equal: dict[tuple[str, str], Environment] = {}
+        self._longer_end: dict[tuple[str, str], Environment] = {}  # by beginning, and each end of its end
+        self._longer_beginning: dict[tuple[str, str], Environment] = {}  # by each beginning of its beginning, and end
+
+    def add(self, environment: Environment) -> None:
+        head, tail = _parts(environment)
+        self._equal.setdefault((head, tail), environment)
+        for shorter in _ends(tail):
+            self._longer_end.setdefault((head, shorter), environment)
+        for shorter in _beginnings(head):
+            self._longer_beginning.setdefault((shorter, tail), environment)
+
+    def colliding(self, environment: Environment) -> Environment | None:
+        """One that was added and collides; None: none does."""
+        head, tail = _parts(environment)
+        if (equal := self._equal.get((head, tail))) is not None:
+            return equal
+        found = [self._longer_end.get((shorter, tail)) for shorter in _beginnings(head)]
+        found += [self._longer_beginning.get((head, shorter)) for shorter in _ends(tail)]
+        return next((each for each in found if each is not None), None)
+
+
+def _parts(environment: Environment) -> tuple[str, str]:
+    head, _, tail = environment.repository.partition(NAME)
+    return head, tail
+
+
+def _beginnings(text: str) -> list[str]:
+    """Every beginning that is shorter than the text."""
+    return [text[:length] for length in range(len(text))]
+
+
+def _ends(text: str) -> list[str]:
+    """Every end that is shorter than the text."""
+    return [text[len(text) - length :] for length in range(len(text))]
 
 
 def check_repositories(node: Node, rules: Sequence[RepositoryRule | None]) -> None:
@@ -87,13 +125,17 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
     promotions = entry.child("promotions", rule.promotions)
     for index, promotion in enumerate(rule.promotions):
         _check_promotion(promotions.child(index, promotion), rule, promotion)
-    for (i, first), (j, second) in combinations(enumerate(rule.promotions), 2):
-        tag = first.tags.common_tag(second.tags)
-        if (first.source, first.target) == (second.source, second.target) and tag is not None:
-            promotions.child(j, second).wrong(
-                f"contradicts {promotions.key}[{i}]: both are from {first.source} to {first.target}, and both let in "
-                f"the tag {tag}"
-            )
+    ways: dict[tuple[str, str], list[tuple[int, Promotion]]] = {}
+    for number, promotion in enumerate(rule.promotions):
+        ways.setdefault((promotion.source, promotion.target), []).append((number, promotion))
+    for way in ways.values():
+        for (i, first), (j, second) in combinations(way, 2):
+            tag = first.tags.common_tag(second.tags)
+            if tag is not None:
+                promotions.child(j, second).wrong(
+                    f"contradicts {promotions.key}[{i}]: both are from {first.source} to {first.target}, and both let "
+                    f"in the tag {tag}"
+                )
     if circle := _circle(rule.promotions):
         promotions.wrong(f"the promotions go round in a circle: {' → '.join(circle)}")
 
@@ -151,14 +193,21 @@ def _circle(promotions: Sequence[Promotion]) -> list[str] | None:
         if p.source != p.target:
             steps.setdefault(p.source, []).append(p.target)
     done: set[str] = set()
-
-    def walk(environment: str, way: list[str]) -> list[str] | None:
-        if environment in way:
-            return [*way[way.index(environment) :], environment]
-        if environment in done:
-            return None
-        found = next(filter(None, (walk(to, [*way, environment]) for to in steps.get(environment, ()))), None)
-        done.add(environment)
-        return found
-
-    return next(filter(None, (walk(start, []) for start in steps)), None)
+    for start in steps:
+        way: dict[str, None] = {}
+        waiting = [(start, iter(steps[start]))] if start not in done else []
+        way[start] = None
+        while waiting:
+            environment, following = waiting[-1]
+            to = next(following, None)
+            if to is None:
+                waiting.pop()
+                way.pop(environment)
+                done.add(environment)
+            elif to in way:
+                names = list(way)
+                return [*names[names.index(to) :], to]
+            elif to not in done:
+                way[to] = None
+                waiting.append((to, iter(steps.get(to, ()))))
+    return None

@@ -1,0 +1,25 @@
+"""Text from outside made harmless where people read it: on terminals, in notices and in logs.
+
+Annotations, labels, tags, authors, findings and other people's error messages may hold anything. Control characters
+move a terminal's cursor or change its title, directional marks turn text around, and invisible characters hide some of
+it. `visible` is applied where text leaves for people, whatever it is made of.
+"""
+
+import unicodedata
+
+LINES = "\n\t"
+"""What text of several lines keeps."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with every character that is not printable shown as an escape such as `\\x1b`; those in `keep` stay."""
+    if text.isprintable():
+        return text
+    return "".join(map(_shown, text)) if not keep else "".join(c if c in keep else _shown(c) for c in text)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
