@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tallyman.adapters.aws.notices import SnsNotices
 from tallyman.domain.text import LINES, visible
+from tallyman.ports.reactions import Outcome
 from tallyman_cli.shared import output
 
 HOSTILE = st.text(
@@ -107,3 +108,9 @@ def test_a_notice_is_harmless(subject: str, text: str) -> None:
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert visible(text) == text
     assert sys.stdout is not None
+
+
+@given(HOSTILE)
+@example(CLEAR)
+def test_the_line_of_an_outcome_for_the_log_is_harmless(text: str) -> None:
+    assert harmless(Outcome.handled(text).shown)

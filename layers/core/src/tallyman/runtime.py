@@ -14,7 +14,6 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from tallyman import bootstrap
-from tallyman.domain.text import LINES, visible
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.reactions import Message, OutcomeKind
 
@@ -52,7 +51,7 @@ def sqs_handler(name: str) -> Handler:
         kinds = {outcome.kind} if outcome.kind is OutcomeKind.DEAD_LETTER else {OutcomeKind.HANDLED, outcome.kind}
         for metric in kinds:
             metrics.add_metric(name=metric, unit=MetricUnit.Count, value=1)
-        logger.info(visible(outcome.text, LINES))
+        logger.info(outcome.shown)
         return outcome.text
 
     @logger.inject_lambda_context

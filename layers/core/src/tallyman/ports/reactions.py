@@ -3,6 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
+from tallyman.domain.text import visible
 from tallyman.ports.clocks import Deadline
 from tallyman.values import value
 
@@ -36,6 +37,11 @@ class Outcome:
 
     kind: OutcomeKind
     text: str
+
+    @property
+    def shown(self) -> str:
+        """The text with control characters shown as escapes: it may hold names and reasons from outside."""
+        return visible(self.text)
 
     @classmethod
     def handled(cls, text: str) -> "Outcome":

@@ -21,6 +21,7 @@ _MILLI = timedelta(milliseconds=1)
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 _ABOUT = re.compile(r"sha256-([0-9a-f]{64})(?:[.][a-z]+)?")
 NEVER = -1
+_NOTHING = array("I")
 
 
 class Links(NamedTuple):
@@ -74,9 +75,11 @@ class Inventory:
         self.attestations: set[str] = set()
         self.artifacts: set[int] = set()
         self.unread: dict[int, str] = {}  # rows that may list anything, as their manifest is not known: why
-        self.layers: list[Sequence[int] | None] = []
         self.layer_sizes = array("q")
-        self._layer_ids: dict[bytes, int] = {}
+        self._layer_ids: dict[int, int] = {}
+        self._held = array("I")  # numbers of layers, one image's after the other's
+        self._begins = array("q")  # by row: where in it, or NEVER where its manifest is not known
+        self._ends = array("q")
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -124,7 +127,8 @@ class Inventory:
         self.sizes.append(size)
         self.indexes.append(is_index)
         self.archived.append(archived)
-        self.layers.append(None)
+        self._begins.append(NEVER)
+        self._ends.append(NEVER)
         if subject is not None:
             self.subjects[row] = subject
         if is_index:
@@ -152,7 +156,7 @@ class Inventory:
                 self.indexes[row] = 1
                 self.children[row] = tuple(child.digest for child in children)
                 self.attestations.update(child.digest for child in children if child.is_attestation)
-                self.layers[row] = ()
+                self._begins[row] = self._ends[row] = 0
             else:
                 self.hold(row, ((blob.digest, blob.size) for blob in manifest.blobs))
                 if manifest.artifact_type and manifest.artifact_type not in CONFIG_TYPES:
@@ -166,18 +170,19 @@ class Inventory:
         """An inventory of the same repository with no image yet, which `recall` fills with what this one has read of
         manifests. It shares the table of layers."""
         new = Inventory(self.repository, self.name, self.environment)
-        new.layer_sizes, new._layer_ids, new.attestations = self.layer_sizes, self._layer_ids, self.attestations
+        new.layer_sizes, new._layer_ids, new._held = self.layer_sizes, self._layer_ids, self._held
+        new.attestations = self.attestations
         return new
 
     def recall(self, row: int, before: "Inventory") -> bool:
         """Takes what `before` knows of the manifest of the row's image; whether it knows it. A digest never changes."""
         digest = self.digests[row]
         was = before.rows.get(digest)
-        if was is None or was in before.unread or before.layers[was] is None:
+        if was is None or was in before.unread or before._begins[was] == NEVER:
             return False
         self.unread.pop(row, None)
         self.indexes[row] = before.indexes[was]
-        self.layers[row] = before.layers[was]
+        self._begins[row], self._ends[row] = before._begins[was], before._ends[was]
         if was in before.children:
             self.children[row] = before.children[was]
         if was in before.subjects:
@@ -191,20 +196,25 @@ class Inventory:
         self.indexes[row] = 1
         self.unread.pop(row, None)
         self.children[row] = tuple(children)
-        self.layers[row] = ()
+        self._begins[row] = self._ends[row] = 0
 
     def hold(self, row: int, blobs: Iterable[tuple[str, int]]) -> None:
         """Says which layers (with the configuration) the row's image is made of: digest and bytes of each."""
-        held = []
-        ids, sizes = self._layer_ids, self.layer_sizes
+        ids, sizes, held = self._layer_ids, self.layer_sizes, self._held
+        self._begins[row] = len(held)
         for digest, size in blobs:
-            key = bytes.fromhex(digest[7:39])  # half of the digest tells layers apart, and takes half the memory
+            key = int(digest[7:22], 16)  # 60 bits tell layers apart, and take half the memory
             number = ids.get(key)
             if number is None:
                 number = ids[key] = len(sizes)
                 sizes.append(size)
             held.append(number)
-        self.layers[row] = tuple(held)
+        self._ends[row] = len(held)
+
+    def layers_of(self, row: int) -> "array[int]":
+        """The numbers of the layers of the row's image, by which `layer_sizes` has their bytes; none for an index."""
+        begin = self._begins[row]
+        return self._held[begin : self._ends[row]] if begin != NEVER else _NOTHING
 
     def digest(self, row: int) -> Digest:
         """The row's digest."""

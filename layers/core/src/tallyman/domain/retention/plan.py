@@ -320,22 +320,25 @@ def _in_order(inventory: Inventory, links: Links, removed: list[int]) -> list[in
                     if at in below:
                         lower.add(at)
         waiting = list(lower)
-    return sorted(removed, key=lambda row: (depth[row], not indexes[row], digests[row]))
+    levels: dict[tuple[int, bool], list[int]] = {}
+    for row, level in depth.items():
+        levels.setdefault((level, not indexes[row]), []).append(row)
+    return [row for level in sorted(levels) for row in sorted(levels[level], key=digests.__getitem__)]
 
 
 def _freed(inventory: Inventory, removed: list[int], codes: bytearray) -> int:
     """Bytes of the layers that only removed images have, each layer once."""
     if not removed:
         return 0
-    layers, sizes = inventory.layers, inventory.layer_sizes
+    layers, sizes = inventory.layers_of, inventory.layer_sizes
     counted = bytearray(len(sizes))
     for row, code in enumerate(codes):
         if code < _GOES:
-            for layer in layers[row] or ():
+            for layer in layers(row):
                 counted[layer] = 1
     freed = 0
     for row in removed:
-        for layer in layers[row] or ():
+        for layer in layers(row):
             if not counted[layer]:
                 counted[layer] = 1
                 freed += sizes[layer]

@@ -61,6 +61,8 @@ def _name_tagged(
             continue
         versions = [(tag, _parse(tag) if tag[0] in "v0123456789" else None) for tag in own]
         for number, takes in tags:
+            if named[row] and named[row] < number:
+                break  # an earlier rule names it: the rules stand in their order
             for tag, version in versions:
                 if takes(tag, version):
                     _name(named, row, number)
@@ -114,6 +116,11 @@ class _Newest:
 
     def look(self, row: int, tags: list[tuple[str, Version | None]], pushed: int, digest: str) -> None:
         """One image: in each group it counts once, by the newest of its tags there."""
+        if len(tags) == 1:
+            tag, version = tags[0]
+            if version is not None and self._takes(tag, version):
+                self._offer_version(row, version, pushed, digest)
+                return
         best: dict[Any, Any] = {}
         for tag, version in tags:
             if not self._takes(tag, version):
@@ -125,8 +132,7 @@ class _Newest:
                     continue
                 group, key = None, (pushed, digest, row)
             else:
-                major, minor, _ = version.release
-                group = (major, minor) if self._per is Per.MINOR else major if self._per is Per.MAJOR else True
+                group = self._group(version)
                 key = (version.precedence, pushed, digest, row)
             if group not in best or best[group] < key:
                 best[group] = key
@@ -136,6 +142,21 @@ class _Newest:
                 heapq.heappush(heap, key)
             elif heap[0] < key:
                 heapq.heapreplace(heap, key)
+
+    def _offer_version(self, row: int, version: Version, pushed: int, digest: str) -> None:
+        """The same for an image of one version: most images have one tag, and most are older than what is kept."""
+        precedence = version.precedence
+        heap = self._heaps.setdefault(self._group(version), [])
+        if len(heap) < self._count:
+            heapq.heappush(heap, (precedence, pushed, digest, row))
+        elif heap[0][0] <= precedence and heap[0] < (key := (precedence, pushed, digest, row)):
+            heapq.heapreplace(heap, key)
+
+    def _group(self, version: Version) -> Any:
+        if self._per is None:
+            return True
+        major, minor, _ = version.release
+        return (major, minor) if self._per is Per.MINOR else major
 
     def rows(self) -> list[int]:
         """The rows that are kept."""
