@@ -15,6 +15,7 @@ from tallyman.domain.retention import Reading
 from tallyman.errors import BadInput
 from tallyman.services.deciding.image_facts import Once, above
 from tallyman.services.deciding.noncompliant import is_released
+from tallyman.services.recording.finding_index import not_indexed, where
 from tallyman.state import releases as release_items
 from tallyman.state import tags as tag_items
 from tallyman.state.releases import RELEASES
@@ -28,6 +29,9 @@ SHORTEST = 6
 """Digits of a commit or a digest that are looked for at least; fewer are a tag, a package or a person."""
 
 _BARE = re.compile(r"[\s@]")  # between a package's name and its version
+_VULNERABILITY = re.compile(
+    r"(?:CVE-\d{4}-\d+|GHSA(?:-[0-9a-z]{4}){3}|[A-Z]{2,12}-\d{4}-?[:0-9A-Z-]*\d+)", re.IGNORECASE
+)
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 _THERE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
 _SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK)
@@ -96,13 +100,33 @@ def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
     known = list(places.sweeps(stack))
     if not any(c in query for c in places.ANY) and _tagged(stack, known, query, hits):
         return hits
-    say(f"reading what is recorded of {len(known)} repositories")
+    indexed, others = _indexed(stack, known, wanted=query, hits=hits)
+    if indexed:
+        known = others
+    if known:
+        say(f"reading what is recorded of {len(known)} repositories")
     for found in each(lambda place: _search(stack, place, query), known):
         for digest, because in found.because.items():
             for reason in because:
                 hits.add(digest, reason)
-    _said(stack, query, hits)
+    if not indexed:
+        _said(stack, query, hits)
     return hits
+
+
+def _indexed(stack: Stack, known: Sequence[Repository], wanted: str, hits: Hits) -> tuple[bool, list[Repository]]:
+    """A vulnerability or a package from the index of findings: two Queries, and a read for a hundred repositories.
+    Whether it answers, and the repositories whose scans are not in it yet."""
+    found = where(stack.state, wanted)
+    is_vulnerability = _VULNERABILITY.fullmatch(wanted) is not None
+    if not is_vulnerability and not found:
+        return False, []
+    for (digest, _), each_found in found.items():
+        names = ", ".join(each_found.names)
+        reason = f"{wanted} ({each_found.severity})" + (f" in {names}" if names else "")
+        hits.add(digest, reason if is_vulnerability else f"{names} ({each_found.severity}) in {wanted}")
+    there = not_indexed(stack.state, known)
+    return True, there
 
 
 def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> bool:

@@ -1,6 +1,7 @@
 """record_scan: a scan's outcome is read from the registry, written once, and decides the indexes above."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -10,6 +11,7 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.names import Digest
 from tallyman.errors import BadMessage
+from tallyman.services.recording.finding_index import not_indexed, where
 
 
 def report(world: World, critical: int = 0, status: str = "complete") -> ScanReport:
@@ -178,3 +180,69 @@ def test_a_scan_without_what_would_prove_it_is_no_fact_and_opens_nothing() -> No
     assert react(world, scan_event(DEV, app.digest)) == ["scan unknown"]
     assert world.facts(Kind.SCANNED) == []
     assert world.hints.to("promote") == []
+
+
+def found_in(world: World, name: str) -> dict[Digest, tuple[str, tuple[str, ...]]]:
+    """What the index says of a vulnerability or a package."""
+    return {digest: (found.severity, found.names) for (digest, _), found in where(world.state, name).items()}
+
+
+def scanned(world: World, digest: Digest, *findings: Finding) -> None:
+    """A scan that found these."""
+    counts = Counter(finding.severity for finding in findings)
+    world.clock.advance(hours=1)
+    world.registries.set_scan(DEV, digest, ScanReport("complete", counts, findings, world.clock()))
+    react(world, scan_event(DEV, digest, at=world.clock()))
+
+
+def test_where_a_vulnerability_or_a_package_is_follows_the_newest_scan_of_each_image() -> None:
+    first, second = image("a"), image("b")
+    world = world_with(first)
+    world.registries.push(DEV, second, "v1.1.0")
+    old, new = Finding("CVE-2026-1", "high", "openssl"), Finding("CVE-2026-2", "critical", "openssl")
+    scanned(world, first.digest, old)
+    scanned(world, second.digest, old, new)
+    assert found_in(world, "cve-2026-1") == dict.fromkeys((first.digest, second.digest), ("high", ("openssl",)))
+    assert found_in(world, "openssl") == {
+        first.digest: ("high", ("CVE-2026-1",)),
+        second.digest: ("critical", ("CVE-2026-1", "CVE-2026-2")),
+    }
+    scanned(world, second.digest, new)
+    assert set(found_in(world, "CVE-2026-1")) == {first.digest}
+    assert found_in(world, "openssl")[second.digest] == ("critical", ("CVE-2026-2",))
+    scanned(world, second.digest)
+    assert found_in(world, "CVE-2026-2") == {}
+
+
+def test_a_scan_that_failed_takes_nothing_out_of_the_index() -> None:
+    app = image("a")
+    world = world_with(app)
+    scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
+    world.clock.advance(hours=1)
+    world.registries.set_scan(DEV, app.digest, ScanReport("failed", completed_at=world.clock()))
+    react(world, scan_event(DEV, app.digest, status="FAILED", at=world.clock()))
+    assert set(found_in(world, "CVE-2026-1")) == {app.digest}
+    scanned(world, app.digest)
+    assert found_in(world, "CVE-2026-1") == {}
+
+
+def test_scans_that_are_older_than_the_index_come_into_it_with_the_next_scan_of_their_repository() -> None:
+    first, second = image("a"), image("b")
+    world = world_with(first)
+    world.registries.push(DEV, second, "v1.1.0")
+    scanned(world, first.digest, Finding("CVE-2026-1", "high", "openssl"))
+    for key in [key for key in world.state.items if key[0][:2] in ("FI", "FX")]:
+        del world.state.items[key]
+    assert not_indexed(world.state, [DEV]) == [DEV]
+    scanned(world, second.digest)
+    assert set(found_in(world, "CVE-2026-1")) == {first.digest}
+    assert not_indexed(world.state, [DEV]) == []
+
+
+def test_a_scan_that_says_the_same_again_writes_nothing_into_the_index() -> None:
+    app = image("a")
+    world = world_with(app)
+    scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
+    before = {key: item for key, item in world.state.items.items() if key[0].startswith("FI#")}
+    scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
+    assert {key: item for key, item in world.state.items.items() if key[0].startswith("FI#")} == before

@@ -74,10 +74,12 @@ class Services:
 
     @cached_property
     def record_scan(self) -> "RecordScan":
+        from tallyman.services.recording.finding_index import FindingIndex
         from tallyman.services.recording.record_scan import RecordScan
 
         p = self._ports
-        return RecordScan(p.view, p.ledger, p.archive, self.evaluator, p.clock)
+        index = FindingIndex(p.ledger, p.state, p.archive, p.clock)
+        return RecordScan(p.view, p.ledger, p.archive, self.evaluator, index, p.clock)
 
     @cached_property
     def record_command(self) -> "RecordCommand":

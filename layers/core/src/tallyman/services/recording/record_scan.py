@@ -11,6 +11,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Appended, Archive, Ledger
 from tallyman.ports.registries import RegistryView
 from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.recording.finding_index import FindingIndex
 from tallyman.values import value
 
 _ENDED = frozenset({"complete", "failed", "unsupported"})
@@ -24,10 +25,12 @@ class RecordScan:
     ledger: Ledger
     archive: Archive
     evaluator: Evaluator
+    index: FindingIndex
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Reacts to one event; a word for the log. Cost: a page of findings a call, one object, one or two writes."""
+        """Reacts to one event; a word for the log. Cost: a page of findings a call, one object, one or two
+        writes, and those of the index."""
         event = parse_event(body)
         if not isinstance(event, ScanEnded):
             raise BadMessage("record_scan expects the event of a scan")
@@ -52,6 +55,9 @@ class RecordScan:
         if report.completed_at is None and last and last[-1].detail["said"] == Digest.of(said):
             return False  # without a time of its own only a change is news
         archived = self.archive.put(FOLDER, said) if rows else None
+        if report.status == "complete":
+            found = [fact for fact in last if fact.detail["status"] == "complete"]
+            self.index.update(repository, digest, rows, whole_millis(at), found[-1] if found else None)
         fact = Fact(
             kind=Kind.SCANNED,
             id=fact_id(Kind.SCANNED, repository, digest, report.completed_at, said.decode()),
