@@ -459,3 +459,33 @@ def test_an_image_that_the_answer_does_not_name_is_not_taken_for_missing(ecr: St
     missing = {"imageId": {"imageTag": "v1"}, "failureCode": "ImageNotFound", "failureReason": "x"}
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": [missing]})
     assert ecr.source.manifest(DEV, "v1") is None
+
+
+def test_the_epss_of_an_image_is_inspectors_and_unknown_where_it_may_not_be_asked() -> None:
+    client: Any = SESSION.create_client(
+        "inspector2", region_name=DEV.registry.region, aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    stub = Stubber(client)
+    clients: Any = type("One", (), {"get": lambda self, *where: client})()
+    finding = {
+        "findingArn": "arn:aws:inspector2:us-east-2:111111111111:finding/" + "0" * 32,
+        "awsAccountId": "111111111111",
+        "type": "PACKAGE_VULNERABILITY",
+        "description": "d",
+        "remediation": {},
+        "severity": "HIGH",
+        "firstObservedAt": NOON,
+        "lastObservedAt": NOON,
+        "status": "ACTIVE",
+        "resources": [{"type": "AWS_ECR_CONTAINER_IMAGE", "id": "arn"}],
+    }
+    named = {"source": "NVD", "vulnerabilityId": "CVE-1"}
+    scored = {**finding, "packageVulnerabilityDetails": named, "epss": {"score": 0.25}}
+    stub.add_response("list_findings", {"findings": [scored, {**finding, "packageVulnerabilityDetails": named}]})
+    stub.add_client_error("list_findings", "AccessDeniedException")
+    stub.add_client_error("list_findings", "ThrottlingException")
+    with stub:
+        assert EcrView(clients).epss(DEV, APP) == {"CVE-1": 0.25}
+        assert EcrView(clients).epss(DEV, APP) == {}
+        with pytest.raises(Throttled):
+            EcrView(clients).epss(DEV, APP)

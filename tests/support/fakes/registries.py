@@ -66,6 +66,7 @@ class FakeRegistries:
         self.requests: list[tuple[str, Repository | Registry, Any]] = []
         self.pushes: list[tuple[Repository, Digest, str | None]] = []
         self.unsupported: set[str] = set()  # artifact types that put_manifest refuses with Unsupported
+        self.scores: dict[str, float] = {}  # EPSS, by vulnerability
         self.mounting = True  # the account setting BLOB_MOUNTING
 
     # --- what a test arranges
@@ -203,6 +204,9 @@ class FakeRegistries:
     def scan(self, repository: Repository, digest: Digest) -> ScanReport:
         held = self._image("scan", repository, digest)
         return held.scans.get(digest, ScanReport("none"))
+
+    def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
+        return dict(self.scores)
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:
         held = self._image("start_scan", repository, digest)

@@ -246,3 +246,23 @@ def test_a_scan_that_says_the_same_again_writes_nothing_into_the_index() -> None
     before = {key: item for key, item in world.state.items.items() if key[0].startswith("FI#")}
     scanned(world, app.digest, Finding("CVE-2026-1", "high", "openssl"))
     assert {key: item for key, item in world.state.items.items() if key[0].startswith("FI#")} == before
+
+
+def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
+    app = image("a")
+    likely, unlikely = Finding("CVE-2026-1", "critical", "openssl"), Finding("CVE-2026-2", "critical", "zlib")
+    for epss, asked in ((0.5, True), (None, False)):
+        scan = {"max": {"critical": 0}} | ({"epss": epss} if epss else {})
+        world = World(policy(scan=scan))
+        world.registries.push(DEV, app, "v1.0.0")
+        world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+        world.registries.scores = {"CVE-2026-1": 0.9, "CVE-2026-2": 0.01}
+        scanned(world, app.digest, likely, unlikely)
+        (fact,) = world.facts(Kind.SCANNED)
+        assert [row.get("epss") for row in fact.detail["findings"]] == ([0.9, 0.01] if asked else [None, None])
+    world = World(policy(scan={"max": {"critical": 0}, "epss": 0.5}))
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    world.registries.scores = {"CVE-2026-2": 0.01}
+    scanned(world, app.digest, unlikely)
+    assert [hint["digest"] for hint in world.hints.to("promote")] == [app.digest]

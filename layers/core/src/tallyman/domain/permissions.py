@@ -99,7 +99,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     "events:PutEvents": (Need("events:PutEvents", "event-bus", keys=("events:source", "events:detail-type")),),
     **_own("iam", "role", "GetRole"),
     **_own("iam", "user", "GetUser"),
-    **_own("inspector2", "", "BatchGetAccountStatus", "ListCoverage"),
+    **_own("inspector2", "", "BatchGetAccountStatus", "ListCoverage", "ListFindings"),
     **_own("lambda", "", "GetAccountSettings", "ListFunctions"),
     **_own("lambda", "function", "GetAlias", "GetFunction", "PublishVersion", "UpdateAlias"),
     "lambda:Invoke": (Need("lambda:InvokeFunction", "function"),),

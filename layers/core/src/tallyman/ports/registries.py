@@ -51,6 +51,9 @@ class RegistryView(Protocol):
 
     def scan(self, repository: Repository, digest: Digest) -> ScanReport: ...
 
+    def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
+        """The EPSS of the image's vulnerabilities, by name; those that nobody knows are left out."""
+
     def start_scan(self, repository: Repository, digest: Digest) -> None:
         """Asks for a basic scan; that one runs, or ran within 24 h, is no error."""
 

@@ -20,6 +20,7 @@ class EcrView:
         "ecr:DescribeImageScanFindings",
         "ecr:DescribeRepositories",
         "ecr:StartImageScan",
+        "inspector2:ListFindings",
     )
 
     def __init__(self, clients: Clients) -> None:
@@ -61,6 +62,28 @@ class EcrView:
             if "UnsupportedImageTypeException" not in str(error):
                 raise  # the registry does not know the call: that says nothing of the image
             return ScanReport("unsupported", reason=str(error))
+
+    def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
+        """Inspector's ListFindings for the image, a hundred a call: ECR's own answer has no EPSS. Empty where Inspector
+        does not look at the registry, or may not be asked."""
+        client = self._clients.get("inspector2", repository.registry)
+        equal = {"comparison": "EQUALS"}
+        wanted = {
+            "resourceType": [{**equal, "value": "AWS_ECR_CONTAINER_IMAGE"}],
+            "ecrImageHash": [{**equal, "value": digest}],
+            "ecrImageRepositoryName": [{**equal, "value": repository.name}],
+        }
+        what = f"list Inspector's findings of {repository}@{digest}"
+        found: dict[str, float] = {}
+        try:
+            for each in items(client.list_findings, {"filterCriteria": wanted, "maxResults": 100}, "findings", what):
+                name = (each.get("packageVulnerabilityDetails") or {}).get("vulnerabilityId")
+                score = (each.get("epss") or {}).get("score")
+                if name and score is not None:
+                    found[str(name)] = max(float(score), found.get(str(name), 0.0))
+        except (Refused, BadInput):
+            return {}
+        return found
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:
         """Unsupported: what can't be scanned (an index), or a registry whose enhanced scanning scans by itself."""

@@ -34,7 +34,11 @@ def row_of(finding: Finding) -> dict[str, Any]:
 
 def rows_of(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """The rows of all findings, each as often as it was found, in an order that does not depend on the scanner's."""
-    return sorted(map(row_of, findings), key=lambda row: json.dumps(row, sort_keys=True))
+
+    def order(row: Row) -> tuple[str, str, str, str]:
+        return row["severity"], row["id"], row["package"] or "", json.dumps(row, sort_keys=True)
+
+    return sorted(map(row_of, findings), key=order)
 
 
 def first_of(rows: Sequence[Row]) -> list[Row]:

@@ -1,8 +1,12 @@
 """A scan ended, or found something new: write down what the registry says of it now, and decide."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from tallyman.domain.events.eventbridge import ScanEnded, parse_event
+from tallyman.domain.gates.scan import ScanGate
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.images.details import ScanReport
+from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.images.findings import FOLDER, first_of, rows_of, to_object
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, whole_millis
@@ -48,7 +52,7 @@ class RecordScan:
             return False
         now = whole_millis(self.clock())
         at = report.completed_at or now
-        rows = rows_of(report.findings)
+        rows = rows_of(self._findings(repository, digest, report))
         counts = {severity: number for severity, number in sorted(report.counts.items()) if number}
         said = to_object(report.status, counts, rows)
         last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
@@ -78,3 +82,19 @@ class RecordScan:
             },
         )
         return self.ledger.append(fact) is Appended.WRITTEN
+
+    def _findings(self, repository: Repository, digest: Digest, report: ScanReport) -> Sequence[Finding]:
+        """The findings, with their EPSS where a gate asks for it: another call, for another service."""
+        if report.status != "complete" or not report.findings or not self._asks_for_epss(repository):
+            return report.findings
+        scores = self.registries.epss(repository, digest)
+        return [replace(finding, epss=scores.get(finding.id)) for finding in report.findings]
+
+    def _asks_for_epss(self, repository: Repository) -> bool:
+        policy = self.evaluator.policy
+        gates = (
+            promotion.gates.get("scan")
+            for environment, name in policy.environments_of(repository.registry, repository.name)
+            for promotion in policy.promotions_from(environment.name, name)
+        )
+        return any(isinstance(gate, ScanGate) and gate.epss is not None for gate in gates)
