@@ -24,8 +24,8 @@ from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.domain.retention import Inventory, Known, Reading, plan_retention
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention import Inventory, Reading, RetentionInputs, plan_retention
+from tallyman.domain.retention.inputs import Release
 from tallyman.domain.usage import Use
 from tallyman.services.retention.inventory import TakeInventory
 
@@ -100,7 +100,7 @@ def measure(count: int) -> None:
         Use("ecs task", f"web/{r}", PLACE.at(inventory.digest(r)), PLACE.registry, PLACE, None, inventory.digest(r - 1))
         for r in rows
     ]
-    facts = Known(releases={inventory.digest(r): (Release("prod", NOW - timedelta(days=40)),) for r in rows})
+    facts = RetentionInputs(releases={inventory.digest(r): (Release("prod", NOW - timedelta(days=40)),) for r in rows})
     policy = loads(POLICY)
     started = time.perf_counter()
     plan = plan_retention(policy, inventory, [Reading("ECS", PLACE.registry, NOW, tuple(uses))], facts, NOW)

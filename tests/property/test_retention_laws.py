@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from support.images.builders import digest_of
 from support.images.inventories import NOW, Case, Img, inventory, layer_size, reading, removed, retention_policy, use
-from tallyman.domain.retention import Known, plan_retention
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention import RetentionInputs, plan_retention
+from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.protections import UPWARD
 
 NAMES = [f"i{n}" for n in range(9)]
@@ -82,7 +82,7 @@ def cases(draw: Any) -> Case:
     names = st.sampled_from(NAMES)
     days = st.sampled_from([0, 10, 29, 31, 200])
     releases = draw(st.dictionaries(names, st.tuples(days, st.booleans()), max_size=2))
-    known = Known(
+    known = RetentionInputs(
         moved={
             digest_of(n): NOW - timedelta(days=d) for n, d in draw(st.dictionaries(names, days, max_size=2)).items()
         },

@@ -5,7 +5,7 @@ from datetime import datetime
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, Replayed, replay
 from tallyman.errors import NotFound
 from tallyman.services.releases.pointer import releases

@@ -25,7 +25,7 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
 from tallyman.services.retention.apply_retention import ApplyRetention
-from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.plan_retention import planned
 
@@ -121,7 +121,7 @@ class Retaining:
             **registry_ports(self.registries),
         )
 
-    def needs(self, wrap: Callable[[Any], Any] = lambda port: port) -> tuple[Needs, TakeInventory]:
+    def needs(self, wrap: Callable[[Any], Any] = lambda port: port) -> tuple[ReadInputs, TakeInventory]:
         """What a plan is made with; `wrap`: around each port that could write."""
         ports = self.ports()
         wrapped = {name: wrap(getattr(ports, name)) for name in ("source", "ledger", "state", "archive")}

@@ -15,7 +15,7 @@ from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.usage import Use
-from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman_cli.main import app
 
@@ -41,7 +41,7 @@ class Keeper:
         """The retention that is in force for every repository."""
         self.world.policy = self.world.stack.given = retention_policy(text)
 
-    def needs(self, policy: Policy) -> tuple[Needs, TakeInventory]:
+    def needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
         """What plans by this policy are made with."""
         return retention_inputs(self.ports(), policy)
 

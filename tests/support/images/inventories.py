@@ -9,7 +9,7 @@ from support.images.builders import DEV, digest_of
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.names import Digest, Registry
 from tallyman.domain.policy import Policy
-from tallyman.domain.retention import Inventory, Known, Plan, Reading, plan_retention
+from tallyman.domain.retention import Inventory, Plan, Reading, RetentionInputs, plan_retention
 from tallyman.domain.retention.inventory import millis
 from tallyman.domain.usage import Use
 
@@ -100,7 +100,7 @@ class Case:
     policy: Policy
     images: Sequence[Img]
     usage: Sequence[Reading] = ()
-    known: Known = field(default_factory=Known)
+    known: RetentionInputs = field(default_factory=RetentionInputs)
 
     def plan(self) -> Plan:
         return plan_retention(self.policy, inventory(self.images), self.usage, self.known, NOW)
@@ -114,7 +114,7 @@ def removed(plan: Plan, images: Iterable[Img]) -> set[str]:
     return {img.name for img in images if plan.goes(img.digest)}
 
 
-def goes(text: str, *images: Img, usage: Sequence[Reading] = (), known: Known | None = None) -> set[str]:
+def goes(text: str, *images: Img, usage: Sequence[Reading] = (), known: RetentionInputs | None = None) -> set[str]:
     """The names of what goes by this retention."""
-    case = Case(retention_policy(text), images, usage, known or Known())
+    case = Case(retention_policy(text), images, usage, known or RetentionInputs())
     return removed(case.plan(), images)

@@ -17,7 +17,7 @@ from tallyman.domain.names import Digest, Registry
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, Refused, Unreachable
 from tallyman.services.deciding.noncompliant import would_not_pass
-from tallyman.services.deciding.recall_impact import Consequences
+from tallyman.services.deciding.recall_impact import RecallImpact
 from tallyman.services.releases.pointer import releases
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/image-released.json").read_text())
@@ -254,7 +254,7 @@ def test_a_recall_names_the_releases_and_what_runs_them_and_what_was_good_before
         Use("lambda function", "other", PROD.at("v1.0.0"), PROD.registry, PROD, "v1.0.0", good),
         silent=PLACES[1].registry,
     )
-    found = Consequences(harbour.policy, harbour.ledger, harbour.state, usage).of(bad)
+    found = RecallImpact(harbour.policy, harbour.ledger, harbour.state, usage).of(bad)
     (release,) = found["releases"]
     assert (release["environment"], release["digest"], release["last_good"]) == ("prod", bad, good)
     assert [use["name"] for use in found["uses"]] == ["prod/widget"]

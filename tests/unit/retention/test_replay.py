@@ -5,7 +5,7 @@ from datetime import timedelta
 from support.images.builders import DEV, digest_of, pushed
 from support.images.inventories import NOW, retention_policy
 from tallyman.domain.names import Digest
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, replay
 
 POLICY = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 100%}")

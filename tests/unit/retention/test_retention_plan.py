@@ -10,8 +10,8 @@ from support.images.inventories import NOW, Case, Img, goes, inventory, reading,
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Expression, PolicyProblem
 from tallyman.domain.policy.expressions import BadExpression
-from tallyman.domain.retention import Known, plan_retention
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention import RetentionInputs, plan_retention
+from tallyman.domain.retention.inputs import Release
 from tallyman.domain.usage import Use
 
 ALL = "{keep: [], grace: 0s, at_most: 100%, untagged: {remove_after: 0s}}"
@@ -56,7 +56,7 @@ def test_a_signature_under_its_old_tag_goes_with_its_subject() -> None:
 
 def test_an_image_tagged_again_long_after_its_push_is_young() -> None:
     """containers-roadmap #2746: imagePushedAt does not move when a tag is added."""
-    known = Known(moved={digest_of("a"): NOW - timedelta(days=1)})
+    known = RetentionInputs(moved={digest_of("a"): NOW - timedelta(days=1)})
     images = [Img("a", ("v1",), age=400), Img("b", ("v2",), age=400)]
     assert goes("{keep: [], grace: 7d, at_most: 100%}", *images, known=known) == {"b"}
     assert goes(keep("{newer_than: 30d, counted_from: tag_move}"), *images, known=known) == {"b"}
@@ -65,7 +65,7 @@ def test_an_image_tagged_again_long_after_its_push_is_young() -> None:
 
 def test_a_task_pinned_to_a_tag_that_has_moved_keeps_what_it_started_with_and_what_is_next() -> None:
     task = use(tag="latest", days=10)
-    known = Known(started={("latest", task.since or NOW): digest_of("old")})
+    known = RetentionInputs(started={("latest", task.since or NOW): digest_of("old")})
     images = [Img("old"), Img("new", ("latest",)), Img("other")]
     assert goes(ALL, *images, usage=[reading(task)], known=known) == {"other"}
 
@@ -98,24 +98,24 @@ def test_a_source_that_cannot_reach_the_registry_may_be_unreadable() -> None:
     assert goes(ALL, Img("a"), usage=[reading(error="throttled", regional=True)]) == set()
 
 
-def ended(days: float) -> Known:
+def ended(days: float) -> RetentionInputs:
     """A release of `a` that ended so many days ago."""
     release = Release("prod", NOW - timedelta(days=300), NOW - timedelta(days=days))
-    return Known(releases={digest_of("a"): (release,)})
+    return RetentionInputs(releases={digest_of("a"): (release,)})
 
 
 @pytest.mark.parametrize(
     ("known", "stays"),
     [
-        (Known(releases={digest_of("a"): (Release("prod", NOW - timedelta(days=300)),)}), True),
+        (RetentionInputs(releases={digest_of("a"): (Release("prod", NOW - timedelta(days=300)),)}), True),
         (ended(29), True),
         (ended(31), False),
-        (Known(waiting={digest_of("a"): "waits for prod"}), True),
-        (Known(elsewhere={digest_of("a"): "sa-east-1 has it"}), True),
-        (Known(frozen=("dev is frozen",)), True),
+        (RetentionInputs(waiting={digest_of("a"): "waits for prod"}), True),
+        (RetentionInputs(elsewhere={digest_of("a"): "sa-east-1 has it"}), True),
+        (RetentionInputs(frozen=("dev is frozen",)), True),
     ],
 )  # fmt: skip
-def test_what_is_released_waits_is_elsewhere_or_frozen_stays(known: Known, stays: bool) -> None:
+def test_what_is_released_waits_is_elsewhere_or_frozen_stays(known: RetentionInputs, stays: bool) -> None:
     assert goes(ALL, Img("a", ("v1",)), known=known) == (set() if stays else {"a"})
 
 
@@ -156,7 +156,7 @@ def test_more_than_at_most_is_refused_and_says_so() -> None:
 
 def test_an_unreadable_index_protects_what_it_could_list() -> None:
     images = [Img("dark", lists=("a",), unread=True), Img("a"), Img("b", ("v1",))]
-    plan = plan_retention(retention_policy(ALL), inventory(images), (), Known(), NOW)
+    plan = plan_retention(retention_policy(ALL), inventory(images), (), RetentionInputs(), NOW)
     assert plan.removed == []
     assert all(image.action == "keep" for image in plan.images())
 

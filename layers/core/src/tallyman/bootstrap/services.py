@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tallyman.services.releases.roll_back import RollBacks
     from tallyman.services.releases.rollout import RollOutReleases
     from tallyman.services.retention.apply_retention import ApplyRetention
-    from tallyman.services.retention.inputs import Needs
+    from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
     from tallyman.services.shared.lease import Leases
     from tallyman.services.verification.verify_digest import VerifyDigest
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 Sleep = Callable[[float], None]
 
 
-def retention_inputs(ports: Ports, policy: Policy) -> "tuple[Needs, TakeInventory]":
+def retention_inputs(ports: Ports, policy: Policy) -> "tuple[ReadInputs, TakeInventory]":
     """What plans of retention by this policy are made with. Neither writes."""
-    from tallyman.services.retention.inputs import Needs
+    from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
 
-    needs = Needs(policy, ports.source, ports.ledger, ports.state, ports.replication, ports.usage_readings, ports.clock)
+    needs = ReadInputs(
+        policy, ports.source, ports.ledger, ports.state, ports.replication, ports.usage_readings, ports.clock
+    )
     return needs, TakeInventory(policy, ports.source, ports.archive)
 
 
@@ -251,8 +253,8 @@ class Services:
     @cached_property
     def released(self) -> "Released":
         """What looks after what environments run."""
-        from tallyman.services.deciding.recall_impact import Consequences
-        from tallyman.services.reconcile.push_protection import Guarded
+        from tallyman.services.deciding.recall_impact import RecallImpact
+        from tallyman.services.reconcile.push_protection import PushProtection
         from tallyman.services.reconcile.rejudge import Released
         from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 
@@ -264,8 +266,8 @@ class Services:
             evaluator=self.evaluator,
             releases=self.releases,
             waiting=self.waiting,
-            guarded=Guarded(p.policy, p.guards, p.state, p.notices, p.clock),
-            consequences=Consequences(p.policy, p.ledger, p.state, p.usage),
+            guarded=PushProtection(p.policy, p.guards, p.state, p.notices, p.clock),
+            consequences=RecallImpact(p.policy, p.ledger, p.state, p.usage),
             unfinished=Unfinished(p.policy, p.state, p.hints, self.waiting, p.clock),
             clock=p.clock,
         )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Service
-from tallyman.domain.retention.known import Reading
+from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
 from tallyman.values import value
 

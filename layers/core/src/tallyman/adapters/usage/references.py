@@ -14,7 +14,7 @@ from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.permissions import permissions
-from tallyman.domain.retention.known import Reading
+from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, TallymanError
 

@@ -14,7 +14,7 @@ from tallyman.domain.times import format_time
 FOLDER = "findings"
 """The folder of the archive. An object is JSON: [status, counts, rows]."""
 
-INLINE, INLINE_BYTES = 400, 64 * 1024
+INLINE, INLINE_BYTES = 400, 32 * 1024
 """Rows, and bytes of them, that a fact holds; a longer list is whole in the archive only."""
 
 Row = Mapping[str, Any]

@@ -14,8 +14,8 @@ from typing import Any
 from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, Removal, Retention, format_duration
+from tallyman.domain.retention.inputs import Reading, RetentionInputs
 from tallyman.domain.retention.inventory import Inventory, Links, millis, moment
-from tallyman.domain.retention.known import Known, Reading
 from tallyman.domain.retention.protections import FROZEN, Protected, Why, lift, protect
 from tallyman.domain.retention.rules import named_by_rules
 from tallyman.values import value
@@ -185,7 +185,9 @@ class _Backwards:
         return hash(self._key)
 
 
-def plan_retention(policy: Policy, inventory: Inventory, usage: Iterable[Reading], facts: Known, now: datetime) -> Plan:
+def plan_retention(
+    policy: Policy, inventory: Inventory, usage: Iterable[Reading], facts: RetentionInputs, now: datetime
+) -> Plan:
     """What the policy does with every image of a repository now.
 
     Pure; the order of images, uses and facts never matters. About as many steps as there are images, tags, layers and
@@ -195,7 +197,12 @@ def plan_retention(policy: Policy, inventory: Inventory, usage: Iterable[Reading
 
 
 def plan_with(
-    retention: Retention, policy: Digest, inventory: Inventory, usage: Iterable[Reading], facts: Known, now: datetime
+    retention: Retention,
+    policy: Digest,
+    inventory: Inventory,
+    usage: Iterable[Reading],
+    facts: RetentionInputs,
+    now: datetime,
 ) -> Plan:
     """The same with a retention of its own, whose policy has this digest."""
     links = inventory.links()
@@ -256,7 +263,7 @@ def _own(
 class _Orphans:
     """What becomes of untagged images that belong to nothing."""
 
-    def __init__(self, inventory: Inventory, retention: Retention, facts: Known, now: int) -> None:
+    def __init__(self, inventory: Inventory, retention: Retention, facts: RetentionInputs, now: int) -> None:
         self.begun = {row for digest in facts.begun if (row := inventory.rows.get(digest)) is not None}
         after = retention.untagged_remove_after
         self._since = None if after is None else now - after // timedelta(milliseconds=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.retention.known import Reading
+from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.retention.plan import Plan
 from tallyman.domain.retention.protections import PROTECTIONS
 from tallyman.domain.times import format_time

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from tallyman.domain.policy import Retention, format_duration, glob_matches
+from tallyman.domain.retention.inputs import Reading, RetentionInputs, concerns, used_tag
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
-from tallyman.domain.retention.known import Known, Reading, concerns, used_tag
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
 
@@ -49,7 +49,7 @@ class Protected:
 
 
 def protect(
-    inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: Known, now: datetime
+    inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: RetentionInputs, now: datetime
 ) -> Protected:
     """What protects what. As many steps as there are images, uses and releases."""
     found = Protected()
@@ -78,7 +78,9 @@ def protect(
     return found
 
 
-def _used(found: Protected, inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: Known) -> None:
+def _used(
+    found: Protected, inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: RetentionInputs
+) -> None:
     place, rows = inventory.repository, inventory.rows
     tagged = {tag: row for row, tags in enumerate(inventory.tags) for tag in tags} if usage or retention.usage else {}
     for reading in usage:
@@ -102,7 +104,9 @@ def _used(found: Protected, inventory: Inventory, retention: Retention, usage: I
                     found.add(row, IN_USE, f"the policy's list of usage names {entry}")
 
 
-def _used_by_tag(found: Protected, use: Use, tagged: dict[str, int], rows: dict[str, int], known: Known) -> None:
+def _used_by_tag(
+    found: Protected, use: Use, tagged: dict[str, int], rows: dict[str, int], known: RetentionInputs
+) -> None:
     """What the tag points to now, as the next start takes that, and what it pointed to when this one started."""
     tag = used_tag(use)
     if tag is None:
@@ -123,7 +127,9 @@ def _used_by_tag(found: Protected, use: Use, tagged: dict[str, int], rows: dict[
         )
 
 
-def _recent(found: Protected, inventory: Inventory, retention: Retention, known: Known, now: datetime) -> None:
+def _recent(
+    found: Protected, inventory: Inventory, retention: Retention, known: RetentionInputs, now: datetime
+) -> None:
     """Young images (a tag that was set anew makes one young again), and those pulled of late."""
     at, grace = millis(now), retention.grace // timedelta(milliseconds=1)
     text = f"younger than the grace period of {format_duration(retention.grace)}"

@@ -13,8 +13,8 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy, Retention
+from tallyman.domain.retention.inputs import Release, RetentionInputs
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
-from tallyman.domain.retention.known import Known, Release
 from tallyman.domain.retention.plan import Plan, plan_with
 from tallyman.domain.times import format_time
 from tallyman.values import value
@@ -107,7 +107,7 @@ def _planned(
         for digest, found in past.releases.items()
         if (then := [r for r in found if r.since <= at])
     }
-    return plan_with(retention, policy.digest, inventory, (), Known(moved=moved, releases=releases), at)
+    return plan_with(retention, policy.digest, inventory, (), RetentionInputs(moved=moved, releases=releases), at)
 
 
 def _inventory(

@@ -21,14 +21,14 @@ from tallyman.domain.policy import (
     glob_expression,
 )
 from tallyman.domain.policy.tags import ANY_TAG
+from tallyman.domain.retention.inputs import RetentionInputs
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis, subject_of_tag
-from tallyman.domain.retention.known import Known
 
 _parse: Callable[[str], Version | None] = parse_version.__wrapped__  # a million tags are no use to its cache
 Takes = Callable[[str, Version | None], bool]
 
 
-def named_by_rules(inventory: Inventory, retention: Retention, known: Known, now: int) -> "array[int]":
+def named_by_rules(inventory: Inventory, retention: Retention, known: RetentionInputs, now: int) -> "array[int]":
     """For each row the number of the first rule that names it, counted from 1; 0: none does. `at_least` counts as a
     rule after the last. `now` in milliseconds since 1970."""
     named = array("H", bytes(2 * len(inventory)))
@@ -80,7 +80,7 @@ def _name(named: "array[int]", row: int, number: int) -> None:
 
 
 def _name_young(
-    named: "array[int]", number: int, rule: KeepNewerThan, inventory: Inventory, known: Known, now: int
+    named: "array[int]", number: int, rule: KeepNewerThan, inventory: Inventory, known: RetentionInputs, now: int
 ) -> None:
     """Whatever is counted from, what was pushed since stays too: every other moment comes after the push."""
     since = now - rule.age // timedelta(milliseconds=1)

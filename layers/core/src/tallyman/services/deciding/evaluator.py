@@ -22,7 +22,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.records import Appended, Ledger, Objects, State
 from tallyman.services.deciding.image_facts import Once, above, load_image_facts
-from tallyman.services.deciding.noncompliant import Misfits
+from tallyman.services.deciding.noncompliant import NoncompliantImages
 from tallyman.state import pending
 from tallyman.state.items import Entry, Key
 from tallyman.state.pending import PENDING, Pending
@@ -129,7 +129,7 @@ class Evaluator:
         """
         entry = PENDING.read(self.state, pending_key(decision))
         if any(True for _ in image.of(Kind.PROMOTED)):
-            Misfits(self.state, self.notices).look(decision, now)
+            NoncompliantImages(self.state, self.notices).look(decision, now)
         if not decision.is_candidate:
             if entry.found is not None:
                 self.state.put(entry.remove(now, decided=entry.found.decided))

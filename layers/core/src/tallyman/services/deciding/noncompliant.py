@@ -29,7 +29,7 @@ def objections(decision: Decision) -> list[GateResult]:
 
 
 @value
-class Misfits:
+class NoncompliantImages:
     """Keeps the list. Each decision about a promoted image passes here."""
 
     state: State

@@ -20,7 +20,7 @@ from tallyman.values import value
 
 
 @value
-class Consequences:
+class RecallImpact:
     """Finds them. Changes nothing."""
 
     policy: Policy

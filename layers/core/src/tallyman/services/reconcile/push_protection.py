@@ -20,7 +20,7 @@ from tallyman.values import value
 
 
 @value
-class Guarded:
+class PushProtection:
     """Asks for the policies of all repositories that are known and that `create.push: tallyman-only` holds for."""
 
     policy: Policy

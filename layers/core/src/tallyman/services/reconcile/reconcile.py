@@ -79,7 +79,7 @@ class Reconcile:
         missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
         trips, ways (see `RoundTrips.answer`), problems, more, token}.
         `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
-        (None: a run that only goes on); `recalled`: see `Consequences.of` (None: not asked for).
+        (None: a run that only goes on); `recalled`: see `RecallImpact.of` (None: not asked for).
 
         One registry that can't be read keeps no other waiting. `more`: what was asked for did not fit; invoke it
         again with `token`. `storage`: the sum of the images' sizes, shared layers counted each time.

@@ -22,9 +22,9 @@ from tallyman.ports.messages import Notices
 from tallyman.ports.records import State
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.deciding.noncompliant import Misfits
-from tallyman.services.deciding.recall_impact import Consequences
-from tallyman.services.reconcile.push_protection import Guarded
+from tallyman.services.deciding.noncompliant import NoncompliantImages
+from tallyman.services.deciding.recall_impact import RecallImpact
+from tallyman.services.reconcile.push_protection import PushProtection
 from tallyman.services.reconcile.turns import Turns
 from tallyman.services.reconcile.unfinished_rollouts import Unfinished
 from tallyman.services.reconcile.waiting import SCAN_AGAIN, Waiting
@@ -69,8 +69,8 @@ class Released:
     evaluator: Evaluator
     releases: Releases
     waiting: Waiting
-    guarded: Guarded
-    consequences: Consequences
+    guarded: PushProtection
+    consequences: RecallImpact
     unfinished: Unfinished
     clock: Clock
 
@@ -143,7 +143,7 @@ class Released:
             runs = sorted(str(use) for use in users.get(image.digest, ()))
             what = f"{image.target}/{image.name}"
             if runs and not image.told:
-                misfits = Misfits(self.state, self.notices)
+                misfits = NoncompliantImages(self.state, self.notices)
                 self._guard(problems, what, lambda e=entry, r=runs, m=misfits: m.tell_running(e, r))
             elif not unread and tuple(runs) != image.runs:
                 change = entry.write(replace(image, runs=tuple(runs)))

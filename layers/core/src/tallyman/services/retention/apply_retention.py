@@ -14,7 +14,7 @@ from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import ImageRemover, RegistryView
-from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.marks import Marks
 from tallyman.services.retention.plan_retention import Look
@@ -41,7 +41,7 @@ class ApplyRetention:
 
     policy: Policy
     inventories: TakeInventory
-    needs: Needs
+    needs: ReadInputs
     view: RegistryView
     remover: ImageRemover
     ledger: Ledger

@@ -1,4 +1,4 @@
-"""What a retention plan goes by besides the registry: who uses what; what is released, waits, is frozen, elsewhere."""
+"""Inputs to a retention plan besides the registry: usage, releases, pending promotions, freezes, other regions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,8 +8,8 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.retention import Inventory, Known, Reading
-from tallyman.domain.retention.known import wanted_tags
+from tallyman.domain.retention import Inventory, Reading, RetentionInputs
+from tallyman.domain.retention.inputs import wanted_tags
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.clocks import Clock
@@ -26,7 +26,7 @@ from tallyman.values import value
 
 
 @value
-class Needs:
+class ReadInputs:
     """Asks everybody who could need an image. Writes nothing."""
 
     policy: Policy
@@ -43,7 +43,7 @@ class Needs:
             reading for registry in self.policy.registries() for reading in self.usage.readings(registry, self.clock())
         ]
 
-    def known(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> Known:
+    def known(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:
         """What ledger and state tell of the repository now; `log` is brought up to date.
 
         What waits is read before what is released: an image that is promoted meanwhile is seen in one of the two. Cost:
@@ -55,7 +55,7 @@ class Needs:
             for waits in PENDING.list(self.state, pending.partition(environment), pending.prefix(inventory.name)):
                 if waits.value.verdict != FAILED:
                     waiting[waits.value.digest] = f"waits to get into {environment}"
-        return Known(
+        return RetentionInputs(
             moved=moved,
             releases=log.read(self.ledger, self.state, tuple(self.policy.environments), self.clock()),
             waiting=waiting,

@@ -7,14 +7,14 @@ from datetime import datetime
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention import Inventory, Plan, Reading, plan_retention
 from tallyman.ports.clocks import Deadline
-from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.services.retention.release_log import ReleaseLog
 from tallyman.state.marks import Mark
 
 
 def planned(
-    needs: Needs, inventories: TakeInventory, repository: Repository, left: Deadline
+    needs: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
 ) -> tuple[Plan, list[Reading]]:
     """The plan of the repository as of now, and the readings of usage that it goes by. Writes nothing."""
     look = Look.first(needs, inventories, repository, left)
@@ -29,7 +29,7 @@ class Look:
     `removed`: of images that are gone, whether retention removed them.
     """
 
-    needs: Needs
+    needs: ReadInputs
     inventories: TakeInventory
     plan: Plan
     readings: list[Reading]
@@ -38,7 +38,7 @@ class Look:
     removed: dict[Digest, bool] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, needs: Needs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
+    def first(cls, needs: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
         """Reads everything. Raises NotFound, OutOfTime. Writes nothing."""
         inventory = inventories.of(repository, left)
         removed: dict[Digest, bool] = {}
@@ -71,7 +71,7 @@ class Look:
 
 
 def _plan(
-    needs: Needs,
+    needs: ReadInputs,
     inventory: Inventory,
     log: ReleaseLog,
     moved: dict[Digest, datetime],

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import CountedFrom, KeepNewerThan, Retention
-from tallyman.domain.retention.known import Release
+from tallyman.domain.retention.inputs import Release
 from tallyman.ports.records import Ledger, State
 from tallyman.services.releases.pointer import releases
 from tallyman.state.releases import RELEASES, key

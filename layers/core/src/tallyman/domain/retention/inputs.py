@@ -1,4 +1,4 @@
-"""What a plan goes by besides the registry and the policy: who uses what, and what the ledger tells."""
+"""Inputs to a retention plan besides the registry and the policy: usage, and what ledger and state tell."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
@@ -36,7 +36,7 @@ class Release:
 
 
 @value
-class Known:
+class RetentionInputs:
     """What the ledger and the state tell of one repository, and what other regions hold.
 
     `moved`: when a tag was last set to a digest. `started`: what tags pointed to when somebody started to use them, by
