@@ -73,7 +73,7 @@ def test_a_fact_of_the_last_release_counts_by_its_object_in_the_archive() -> Non
 @pytest.mark.parametrize(
     ("scan", "passes", "counts", "unknown"),
     [
-        ({"fixable": "only"}, {"fixable": False}, {"fixable": True}, "whether there is a fix"),
+        ({"fixable": "only"}, {"fix": False}, {"fix": True}, "whether there is a fix"),
         ({"exploit": "known"}, {"exploit": False}, {"exploit": True}, "whether there is an exploit"),
         ({"epss": 0.5}, {"epss": 0.49}, {"epss": 0.5}, "how likely an exploit is (EPSS)"),
         ({"since": "14d"}, {"since": format_time(LATER - timedelta(days=13))},
@@ -105,8 +105,8 @@ def test_a_new_finding_gets_time_and_the_verdict_says_until_when() -> None:
     result = asked([row(since=format_time(known))], since="14d")
     assert (result.verdict, result.until) == (PASSED, known + timedelta(days=14))
     # fixed findings alone, after a grace
-    assert asked([row(since=format_time(known), fixable=True)], since="14d", fixable="only").verdict == PASSED
-    assert asked([row(since=format_time(known), fixable=True)], since="7d", fixable="only").verdict == FAILED
+    assert asked([row(since=format_time(known), fix=True)], since="14d", fixable="only").verdict == PASSED
+    assert asked([row(since=format_time(known), fix=True)], since="7d", fixable="only").verdict == FAILED
 
 
 def test_a_clean_scan_has_no_doubts() -> None:

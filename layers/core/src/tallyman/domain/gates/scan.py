@@ -286,9 +286,9 @@ class _Tally:
         elif config.packages is not None:
             doubts.append("in which package")
         if config.fixable is not None:
-            if row.get("fixable") is False:
+            if row.get("fix") is False:
                 return True
-            doubts += ["whether there is a fix"] if row.get("fixable") is None else []
+            doubts += ["whether there is a fix"] if row.get("fix") is None else []
         if config.exploit is not None:
             if row.get("exploit") is False:
                 return True

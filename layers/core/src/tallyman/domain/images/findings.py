@@ -1,6 +1,6 @@
 """A scanner's findings as rows: how a scan's fact and its object in the archive hold them.
 
-A row: {id, severity, package}, and where the scanner says so {packages: all names where there are several, fixable,
+A row: {id, severity, package}, and where the scanner says so {packages: all names where there are several, fix,
 exploit, epss, since}. A key that is missing is not known.
 """
 
@@ -25,7 +25,7 @@ def row_of(finding: Finding) -> dict[str, Any]:
     row: dict[str, Any] = {"id": finding.id, "severity": finding.severity, "package": finding.package}
     if finding.packages:
         row["packages"] = sorted(finding.packages)
-    known = {"fixable": finding.fix, "exploit": finding.exploit, "epss": finding.epss}
+    known = {"fix": finding.fix, "exploit": finding.exploit, "epss": finding.epss}
     row |= {key: value for key, value in known.items() if value is not None}
     if finding.since is not None:
         row["since"] = format_time(finding.since)
