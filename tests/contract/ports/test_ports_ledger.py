@@ -15,7 +15,7 @@ from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.errors import BadInput, NotFound, RevisionConflict, Throttled, Unreachable
 from tallyman.ports.records import Appended, Ledger, State
-from tallyman.state.items import StateChange, StateItem
+from tallyman.state.items import StateChange, StateCheck, StateItem
 
 APP = digest_of("app")
 OTHER = digest_of("other")
@@ -105,6 +105,22 @@ def test_where_only_the_state_has_moved_nothing_is_written(tables: Tables) -> No
     item = tables.state.get("T#x", "tag")
     assert item is not None
     assert item.data == {"n": 1}
+
+
+def test_a_fact_is_written_only_while_what_is_checked_stays_as_it_was(tables: Tables) -> None:
+    change = StateChange("REL#prod", "a", 0, {"n": 1})
+    none, one = StateCheck("STOP", "recalls", 0), StateCheck("STOP", "recalls", 1)
+    with pytest.raises(RevisionConflict):
+        tables.ledger.append(pushed(APP), change, one)
+    tables.state.put(StateChange("STOP", "recalls", 0, {"n": 1}))
+    with pytest.raises(RevisionConflict):
+        tables.ledger.append(pushed(APP), change, none)
+    assert tables.ledger.of_digest(APP) == []
+    assert tables.state.get("REL#prod", "a") is None
+    assert tables.ledger.append(pushed(APP), change, one) is Appended.WRITTEN
+    item = tables.state.get("STOP", "recalls")
+    assert item is not None
+    assert item.revision == 1  # a check writes nothing
 
 
 def test_a_fact_and_several_changes_are_written_all_or_none(tables: Tables) -> None:

@@ -8,7 +8,19 @@ from typing import Any, cast
 import pytest
 
 from support.fakes.cli_stack import POLICY, World
-from support.images.builders import DEV, NOON, PROD, PROD_SA, Built, digest_of, fact, image, multi_arch, referrer
+from support.images.builders import (
+    DEV,
+    NOON,
+    PROD,
+    PROD_SA,
+    Built,
+    digest_of,
+    fact,
+    image,
+    multi_arch,
+    push_event,
+    referrer,
+)
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
@@ -318,3 +330,44 @@ def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywh
     assert tags == ["v1.0.0"]
     assert recall.named({"tags": tags, "digest": old}) == f"v1.0.0 ({old})"
     assert recall.named({"tags": [], "digest": old}) == old
+
+
+def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(everywhere: World) -> None:
+    live(everywhere, "{verified: true, soak: 24h}")
+    (row,) = everywhere.json("pending", "prod")
+    assert row["next"] == row["until"]
+    everywhere.clock.advance(hours=25)
+    (row,) = everywhere.json("pending", "prod")
+    assert row["until"] in row["next"]
+    assert "looked at within seconds" in row["next"]
+    everywhere.services.evaluator.digest(row["digest"], again=True)
+    everywhere.work()
+    assert everywhere.json("pending", "prod") == []
+
+
+def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_it_is_in(everywhere: World) -> None:
+    live(everywhere, "{verified: true}")
+    everywhere.push(image("newer"), "v1.1.0")
+    everywhere.work()
+    live(everywhere, "{verified: true, soak: 24h}")
+    older = everywhere.push(image("older"), "v0.9.0")
+    everywhere.work()
+    why_older = ("why", "dev/rocketseat/widget-server:v0.9.0", *TO)
+    stays = "v0.9.0 is older than v1.1.0, which prod runs"
+    assert everywhere.json(*why_older, status=1)["stays"] == stays
+    (row,) = [row for row in everywhere.json("pending") if row["tags"] == ["v0.9.0"]]
+    assert row["stays"] == stays
+    assert f"will not be released: {stays}" in " ".join(everywhere.run("pending").stdout.split())
+    everywhere.clock.advance(hours=25)
+    everywhere.services.evaluator.digest(older, again=True)
+    everywhere.work()
+    found = everywhere.json(*why_older)
+    assert (found["verdict"], found["stays"]) == ("promoted", stays)
+    text = everywhere.run(*why_older).stdout
+    assert "It was not released" in text
+    assert "tallyman release roll-back prod/rocketseat/widget-server --to v0.9.0" in " ".join(text.split())
+    for place in (PROD, PROD_SA):  # the events of our own pushes
+        event = push_event(place, older, "v0.9.0", at=everywhere.clock())
+        everywhere.service("record_push").handle(json.dumps(event))
+    back = ("release", "roll-back", "prod/rocketseat/widget-server", "--to", "v0.9.0", "--no-wait")
+    assert everywhere.json(*back)["digest"] == older
