@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from support.fakes.ports import FakeAnnouncements, FakeArchive, FakeHints, FakeNotices, FakePeople, FakeTrail
 from support.images.builders import DEV, NOON, PROD, api_call_event, digest_of
 from support.servers import aws_mock
-from tallyman.adapters.aws.cloudtrail import CloudTrail, calls_of
+from tallyman.adapters.aws.cloudtrail import CHANGES, CloudTrail, calls_of
 from tallyman.adapters.aws.iam import IamPeople
 from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices, subject_of
 from tallyman.adapters.aws.s3 import S3Archive
@@ -366,6 +366,10 @@ class LookedUp:
         return self.trail.lookup(request, self.registry.account, self.registry.region)
 
 
+def go_on(pages: int) -> None:
+    """There is time."""
+
+
 def trails(*records: dict[str, Any]) -> list[Trail]:
     clients: Any = LookedUp(*records)
     return [FakeTrail([c for r in records for c in calls_of(r, DEV.registry)]), CloudTrail(clients, rate=0)]
@@ -373,7 +377,7 @@ def trails(*records: dict[str, Any]) -> list[Trail]:
 
 def test_calls_come_oldest_first_with_who_made_them() -> None:
     for trail in trails(put("v2", 2), put("v1", 1), put("v3", 3)):
-        found = list(trail.calls(DEV.registry, NOON, NOON + HOUR))
+        found = list(trail.calls(DEV.registry, NOON, NOON + HOUR, go_on))
         assert [(c.name, c.tag, c.digest) for c in found] == [("PutImage", t, digest_of(t)) for t in ("v1", "v2", "v3")]
         assert {(c.actor, c.repository) for c in found} == {(ACTOR, DEV)}
         assert found[0].at == NOON + timedelta(minutes=1)
@@ -382,16 +386,30 @@ def test_calls_come_oldest_first_with_who_made_them() -> None:
 
 def test_calls_are_those_of_the_time_and_the_registry_asked_for() -> None:
     for trail in trails(*(put(f"v{n}", n) for n in range(6))):
-        found = trail.calls(DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3))
+        found = trail.calls(DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3), go_on)
         assert [c.tag for c in found] == ["v1", "v2", "v3"]
-        assert list(trail.calls(PROD.registry, NOON, NOON + HOUR)) == []
+        assert list(trail.calls(PROD.registry, NOON, NOON + HOUR, go_on)) == []
 
 
 def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
     clients: Any = LookedUp(*(record("BatchGetImage", 1, n=n) for n in range(120)), put("v1", 2))
-    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))
+    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
     assert [c.tag for c in found] == ["v1"]
-    assert clients.requests == 3
+    assert clients.requests == len(CHANGES)  # of pulls, however many, none is read
+
+
+def test_the_deadline_is_looked_at_after_every_page() -> None:
+    pages: list[int] = []
+    clients: Any = LookedUp(*(put(f"v{n}", 1) | {"eventID": str(n)} for n in range(120)))
+    list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, pages.append))
+    assert pages == list(range(1, len(CHANGES) + 3))
+
+
+def test_a_call_of_the_same_name_of_another_service_is_none_of_ecrs() -> None:
+    other = record("CreateRepository", 1) | {"eventSource": "codecommit.amazonaws.com"}
+    clients: Any = LookedUp(other, put("v1", 2))
+    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
+    assert [c.name for c in found] == ["PutImage"]
 
 
 def test_a_removal_is_one_call_for_each_image_that_was_removed() -> None:
@@ -437,9 +455,9 @@ def test_a_call_that_failed_changed_nothing() -> None:
 def test_a_throttled_lookup_gives_way_and_goes_on() -> None:
     throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "LookupEvents")
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
-    clients: Any = Replies(throttled, throttled, {"Events": [event]})
-    found: list[ApiCall] = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))
+    clients: Any = Replies(throttled, throttled, {"Events": [event]}, *[{"Events": []}] * len(CHANGES))
+    found: list[ApiCall] = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
     assert [c.tag for c in found] == ["v1"]
     clients = Replies(*[throttled] * 6)
     with pytest.raises(Throttled):
-        list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR))
+        list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))

@@ -220,12 +220,17 @@ class FakeAnnouncements:
 
 @dataclass
 class FakeTrail:
-    """`Trail`; a test fills `recorded`."""
+    """`Trail`; a test fills `recorded`. A page holds `page` calls."""
 
     recorded: list[ApiCall] = field(default_factory=list)
+    page: int = 50
 
-    def calls(self, registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+    def calls(
+        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
+    ) -> Iterator[ApiCall]:
         rows = [c for c in self.recorded if c.repository.registry == registry and since <= c.at <= until]
+        for page in range(1, len(rows) // self.page + 2):
+            go_on(page)
         yield from sorted(rows, key=lambda c: c.at)
 
 

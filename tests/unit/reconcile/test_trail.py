@@ -1,6 +1,7 @@
 """reconcile and CloudTrail: who did it, and the states of a tag between two sweeps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,11 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import NotAllowed, Unreachable
+from tallyman.services.reconcile import read_trail
 from tallyman.services.reconcile.read_trail import KEPT
 from tallyman.state import trails
 
+GoOn = Callable[[int], None]
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
 
@@ -153,7 +156,7 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
     world = World()
     world.registries.push(DEV, image("a"), "v1.0.0")
 
-    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
         raise error
 
     monkeypatch.setattr(world.trail, "calls", calls)
@@ -168,9 +171,9 @@ def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch
     asked: list[tuple[datetime, datetime]] = []
     real = world.trail.calls
 
-    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
         asked.append((since, until))
-        return real(registry, since, until)
+        return real(registry, since, until, go_on)
 
     monkeypatch.setattr(world.trail, "calls", calls)
     put(world, "a", "v1.0.0")
@@ -191,7 +194,7 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
     world = World()
     asked: list[tuple[datetime, datetime]] = []
 
-    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
         asked.append((since, until))
         return iter(())
 
@@ -213,9 +216,9 @@ def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.
     asked: list[datetime] = []
     real = world.trail.calls
 
-    def calls(registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
+    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
         asked.append(since)
-        return real(registry, since, until)
+        return real(registry, since, until, go_on)
 
     monkeypatch.setattr(world.trail, "calls", calls)
     outcome = world.reconcile()
@@ -236,3 +239,60 @@ def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
     assert len(outcome["problems"]) == 1
     assert "BatchDeleteImage" in outcome["problems"][0]
     assert [r.actor for r in world.rows(tag="v1.1.0")] == [CI]
+
+
+def busy(world: World, calls: int, minutes: float) -> None:
+    """So many calls within the last minutes, of a repository's settings."""
+    until = world.clock()
+    for number in range(calls):
+        at = until - timedelta(minutes=minutes) * (number / calls)
+        call(world, "PutImageTagMutability", None, None, id=f"busy-{number}", imageTagMutability="MUTABLE")
+        world.trail.recorded[-1] = replace(world.trail.recorded[-1], at=at)
+
+
+def test_a_busy_hour_is_read_in_smaller_parts_and_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.trail.page = 1
+    monkeypatch.setattr(read_trail, "PAGES", 10)
+    busy(world, 100, 50)
+    put(world, "a", "v1.0.0")
+    outcome = world.reconcile()
+    assert outcome["trail"] == {str(DEV.registry): "read"}
+    assert len(world.facts(Kind.SETTINGS_CHANGED)) == 100
+
+
+def test_a_trail_that_can_not_be_finished_keeps_no_sweep_waiting_and_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each page takes its time; a run has room for some of them only."""
+    world = World()
+    world.trail.page = 1
+    monkeypatch.setattr(read_trail, "PAGES", 4)
+    busy(world, 60, 59)
+    digest = put(world, "a", "v1.0.0")
+    spent = 0.0
+    real = world.trail.calls
+
+    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
+        def slow(pages: int) -> None:
+            nonlocal spent
+            spent += 5
+            go_on(pages)
+
+        return real(registry, since, until, slow)
+
+    monkeypatch.setattr(world.trail, "calls", calls)
+    read = -1
+    for _ in range(40):
+        begun = spent
+        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun: 600 - (spent - begun))  # type: ignore[misc]
+        assert world.rows()[0].digest == digest  # swept in the first run already
+        assert outcome["registries"][0]["error"] is None
+        found = len(world.facts(Kind.SETTINGS_CHANGED))
+        assert found >= read
+        read = found
+        world.clock.advance(minutes=15)
+        if outcome["trail"] == {str(DEV.registry): "read"}:
+            break
+        assert "CloudTrail" in outcome["trail"][str(DEV.registry)]
+    assert read == 60

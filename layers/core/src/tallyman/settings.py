@@ -56,7 +56,7 @@ class Settings:
     policy: Path | None = None
     put_rate: float = 5.0
     promote_concurrency: int = 1
-    trail_rate: float = 2.0
+    trail_rate: float = 1.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:

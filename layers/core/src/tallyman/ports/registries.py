@@ -1,6 +1,6 @@
 """What else is read of an ECR, set in it, and removed from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -96,5 +96,11 @@ class SigningView(Protocol):
 class Trail(Protocol):
     """CloudTrail's 90 days of management events."""
 
-    def calls(self, registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
-        """ECR calls that changed images or repositories, oldest first. Two requests a second: paced."""
+    def calls(
+        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
+    ) -> Iterator[ApiCall]:
+        """ECR calls that changed images or repositories, oldest first. Paced: others share the account's rate.
+
+        `go_on` gets the number of pages read so far, after each of them and before each wait; what it raises ends the
+        reading.
+        """

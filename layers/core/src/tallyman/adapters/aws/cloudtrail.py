@@ -3,12 +3,12 @@
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.aws.paging import items
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
@@ -36,51 +36,55 @@ CHANGES = frozenset(
 )
 """Events that changed images or repositories; everything else of ECR is reading or uploading."""
 
+SOURCE = "ecr.amazonaws.com"
 _ATTEMPTS = 6
 _log = logging.getLogger(__name__)
 
 
 class CloudTrail:
-    """`Trail` by LookupEvents: two requests a second and 50 events each, per account and region.
+    """`Trail` by LookupEvents: two requests a second for the whole account and region, 50 events each.
 
-    It can be asked for one attribute only: for ECR's events, among which every pull is one; so a busy hour costs
-    many pages. Ask for short windows. Events arrive in the history up to some 15 minutes late.
+    It takes one attribute. By the source of events every pull would be one, and a busy hour would cost many pages; so
+    it is asked once for each name in CHANGES. Events arrive in the history up to some 15 minutes late.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions("cloudtrail:LookupEvents")
 
-    def __init__(self, clients: Clients, rate: float = 2.0) -> None:
+    def __init__(self, clients: Clients, rate: float = 1.0) -> None:
         self._clients, self._rate = clients, rate
         self._paces: dict[Registry, Pace] = {}
         self._lock = threading.Lock()
 
-    def calls(self, registry: Registry, since: datetime, until: datetime) -> Iterator[ApiCall]:
-        """Reads all pages (newest first) before it gives the first call; keeps only those that changed something."""
+    def calls(
+        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
+    ) -> Iterator[ApiCall]:
+        """Reads all pages (newest first) before it gives the first call."""
         client = self._clients.get("cloudtrail", registry)
-        request: dict[str, Any] = {
-            "LookupAttributes": [{"AttributeKey": "EventSource", "AttributeValue": "ecr.amazonaws.com"}],
-            "StartTime": since,
-            "EndTime": until,
-            "MaxResults": 50,
-        }
         found: list[ApiCall] = []
-
-        def ask(**asked: Any) -> Mapping[str, Any]:
-            return self._ask(client, registry, asked)
-
-        what = f"look up ECR's events of {registry} in CloudTrail"
-        for event in items(ask, request, "Events", what, ("NextToken", "NextToken")):
-            if event.get("EventName") not in CHANGES:
-                continue
-            try:
-                found.extend(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
-            except (BadInput, ValueError, KeyError) as error:
-                # one odd record must not keep the others, and all that come later, from being read
-                _log.warning("a record of CloudTrail is passed over: %s", error)
+        pages = 0
+        for name in sorted(CHANGES):
+            request: dict[str, Any] = {
+                "LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": name}],
+                "StartTime": since,
+                "EndTime": until,
+                "MaxResults": 50,
+            }
+            while True:
+                answer = self._ask(client, registry, request, partial(go_on, pages))
+                pages += 1
+                go_on(pages)
+                for event in answer.get("Events", []):
+                    if event.get("EventSource", SOURCE) == SOURCE:  # CodeCommit has a CreateRepository too
+                        found.extend(_read(event, registry))
+                if not answer.get("NextToken"):
+                    break
+                request["NextToken"] = answer["NextToken"]
         found.reverse()
         yield from sorted(found, key=lambda call: call.at)  # stable: equal seconds keep CloudTrail's order
 
-    def _ask(self, client: Any, registry: Registry, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _ask(
+        self, client: Any, registry: Registry, request: Mapping[str, Any], waiting: Callable[[], None]
+    ) -> Mapping[str, Any]:
         with self._lock:
             pace = self._paces.setdefault(registry, Pace(self._rate))
         for attempt in range(_ATTEMPTS):
@@ -92,8 +96,18 @@ class CloudTrail:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 for _ in range(2**attempt):
+                    waiting()
                     pace.wait()  # others share the quota: give way for longer and longer
         raise AssertionError("unreachable")
+
+
+def _read(event: Mapping[str, Any], registry: Registry) -> Sequence[ApiCall]:
+    try:
+        return list(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
+    except (BadInput, ValueError) as error:
+        # one odd record must not keep the others, and all that come later, from being read
+        _log.warning("a record of CloudTrail is passed over: %s", error)
+        return []
 
 
 def calls_of(record: Mapping[str, Any], registry: Registry) -> list[ApiCall]:

@@ -37,6 +37,8 @@ from tallyman.values import value
 
 SLOW = 50
 """How many of the repositories where nothing happens one run by the clock looks at."""
+TRAIL_SHARE = 0.25
+"""Of what a run has left, the part that reading the trail of one registry may take: it never keeps a sweep waiting."""
 
 
 @dataclass(slots=True)
@@ -269,11 +271,11 @@ class Reconcile:
     def _read_trail(
         self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]], left: Deadline
     ) -> bool:
-        """Whether it could be read; where not, the reason stands in the outcome, and sweeps go on without."""
+        """Whether it could be read; where not, or not within its share of what is left, the reason stands in the
+        outcome, and sweeps go on without. What was read stays read: the next run goes on there."""
+        kept = left() * (1 - TRAIL_SHARE)
         try:
-            run.problems += read(registry, left)
-        except OutOfTime:
-            raise
+            run.problems += read(registry, lambda: left() - kept)
         except TallymanError as error:
             run.trail[registry] = str(error)
             return False
