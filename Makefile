@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: least-privilege help demo test coverage check format build build-native invoke deploy requirements clean bench-copy bench-retention
+.PHONY: least-privilege help demo test coverage check format build build-native invoke deploy deploy-build aws-smoke requirements clean bench-copy bench-retention
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -45,7 +45,7 @@ check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml
+	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml build.yaml
 	@echo "check: format, lint, types and templates are in order"
 
 format: $(VENV)/.ready ## Put the code into its format
@@ -69,13 +69,29 @@ build-native: $(SAM_VENV)/.ready
 	  --parameter-overrides Architecture=$(NATIVE))
 	"$$python" layers/core/finish.py .aws-sam/native/CoreLayer/python
 
-deploy: $(VENV)/.ready build ## Policy checked, change set shown, deployed (ENV=dev or prod, see samconfig.toml)
-	@$(VENV)/bin/tallyman policy check layers/policy/tallyman.yaml
+deploy: $(VENV)/.ready ## Checked, built, change set shown, deployed (ENV=dev or prod, see samconfig.toml)
+	@$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV)
+	$(VENV)/bin/tallyman policy check layers/policy/tallyman.yaml
+	first=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --overrides)
+	$(MAKE) --no-print-directory build
+	# A first deployment that fails could not be taken back with its tables protected: protection comes afterwards.
+	if [ -n "$$first" ]; then $(SAM) deploy --config-env $(ENV) --parameter-overrides "$$first"; fi
 	$(SAM) deploy --config-env $(ENV)
 	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
 	# The functions carry the policy; the first to run puts it in force.
 	$(VENV)/bin/tallyman --stack "$$stack" reconcile --json >/dev/null
 	echo "deployed $$stack, and its policy is in force"
+
+deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAME=widget-server PARAMETERS="BuildSource=github …"
+	@test -n "$(NAME)" || { echo 'make deploy-build NAME=widget-server PARAMETERS="BuildSource=github …"' >&2; exit 2; }
+	$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --build $(NAME)
+	stack=$$($(VENV)/bin/python -c 'import sys, tomllib; print(tomllib.load(open("samconfig.toml", "rb"))[sys.argv[1]]["global"]["parameters"]["stack_name"])' $(ENV))
+	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
+	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
+
+aws-smoke: $(VENV)/.ready ## Tries everything on a real test account: ACCOUNT=111111111111 (SPOKE_PROFILE=… for a second one)
+	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
+	$(VENV)/bin/python tests/aws/smoke.py --account "$(ACCOUNT)" $(ARGS)
 
 bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: with TLS; LATENCY=1: 20 ms a round trip; or both)
 	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(if $(filter 1,$(TLS)),--tls) $(ARGS)

@@ -15,6 +15,7 @@ from tallyman.domain.names import Digest, Registry
 from tallyman.errors import NotAllowed, Unreachable
 from tallyman.services.reconcile import read_trail
 from tallyman.services.reconcile.read_trail import KEPT
+from tallyman.services.recording.registry_state import mark_active
 from tallyman.state import trails
 
 GoOn = Callable[[int], None]
@@ -292,7 +293,8 @@ def test_a_trail_that_can_not_be_finished_keeps_no_sweep_waiting_and_goes_on_whe
         assert found >= read
         read = found
         world.clock.advance(minutes=15)
-        if outcome["trail"] == {str(DEV.registry): "read"}:
+        mark_active(world.state, DEV, world.clock())  # something goes on there, as in a busy registry
+        if outcome["trail"][str(DEV.registry)] == "read":
             break
         assert "CloudTrail" in outcome["trail"][str(DEV.registry)]
     assert read == 60

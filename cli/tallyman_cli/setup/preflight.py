@@ -1,0 +1,180 @@
+"""What is known before a stack is built and deployed: `make deploy` and `make deploy-build` ask this first.
+
+`python -m tallyman_cli.setup.preflight ENV` says where it would be deployed and everything that would fail there. Exit
+status: 0 go on, 2 don't. With `--overrides` it prints sam's parameter overrides for a first deployment, or nothing.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+
+from tallyman.adapters.errors.translate import translated
+from tallyman.adapters.files.policy_file import load
+from tallyman.domain.partitions import nearest, partition_of
+from tallyman.errors import BadInput, TallymanError
+from tallyman_cli.shared.chosen import choose_region
+
+POLICY = Path("layers/policy/tallyman.yaml")
+BUCKET, LONGEST_BUCKET = "{stack}-archive-{account}-{region}", 63
+BUILD = {"codebuild": "CodeBuild", "codeconnections": "CodeConnections (CodeCommit needs none)"}
+_STACK = re.compile(r"[a-z][a-z0-9-]{0,29}")
+_HOPELESS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a stack would go. `status`: what CloudFormation says of it; None: there is none yet."""
+
+    stack: str
+    account: str
+    region: str
+    status: str | None
+
+
+def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping[str, Any]:
+    """The environment's part of samconfig.toml. Raises BadInput for one that is not there, with those that are."""
+    found = tomllib.loads(file.read_text("utf-8"))
+    there = [name for name, part in found.items() if isinstance(part, dict) and "global" in part and name != "default"]
+    if environment not in there:
+        near = get_close_matches(environment, there, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise BadInput(f"{file} has no environment '{environment}'; there are {', '.join(there)}{hint}")
+    part: Mapping[str, Any] = found[environment]
+    return part
+
+
+def target(stack: str, session: Any) -> Target:
+    """Two calls. Raises BadInput for a name that does not fit, a region that is none, a stack that can't be updated."""
+    if not _STACK.fullmatch(stack):
+        raise BadInput(f"the stack's name '{stack}': at most 30 lower-case letters, digits and hyphens, a letter first")
+    with translated("read the configuration of AWS"):
+        region = session.get_config_variable("region")
+    if not region:
+        raise BadInput("no region: set AWS_REGION (or the region of your profile)")
+    if region not in partition_of(region).regions:
+        meant = nearest(region)
+        raise BadInput(f"AWS has no region {region}" + (f": {meant}?" if meant else ""))
+    with translated("ask who we are"):
+        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    bucket = BUCKET.format(stack=stack, account=account, region=region)
+    if len(bucket) > LONGEST_BUCKET:
+        most = len(stack) - (len(bucket) - LONGEST_BUCKET)
+        raise BadInput(
+            f"the stack's name '{stack}' is too long for {region}: its bucket {bucket} would have {len(bucket)} "
+            f"characters, S3 takes {LONGEST_BUCKET}; at most {most} are left for the name"
+        )
+    return Target(stack, account, region, _status(stack, session, region))
+
+
+def _status(stack: str, session: Any, region: str) -> str | None:
+    try:
+        with translated(f"look for the stack {stack}"):
+            answer = session.create_client("cloudformation", region_name=region).describe_stacks(StackName=stack)
+    except TallymanError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+    status = str(answer["Stacks"][0]["StackStatus"])
+    if status in _HOPELESS:
+        raise BadInput(f"the stack {stack} is {status}: delete it, then deploy again (docs/operations.md)")
+    if status.endswith("_IN_PROGRESS"):
+        raise BadInput(f"the stack {stack} is {status}: somebody else is at it")
+    return status
+
+
+def left_behind(found: Target, session: Any) -> list[str]:
+    """What an earlier stack of this name left, which a new one can't create."""
+    names = []
+    for table in (f"{found.stack}-ledger", f"{found.stack}-state"):
+        try:
+            with translated(f"look for the table {table}"):
+                session.create_client("dynamodb", region_name=found.region).describe_table(TableName=table)
+            names.append(f"the table {table}")
+        except TallymanError:
+            continue  # not there; or not to be looked at, and then the deployment says it
+    return names
+
+
+def missing_services(found: Target, session: Any, wanted: Mapping[str, str]) -> list[str]:
+    """The services that botocore does not know in the region, in words."""
+    partition = partition_of(found.region).name
+    return [
+        words
+        for service, words in wanted.items()
+        if found.region not in session.get_available_regions(service, partition_name=partition)
+    ]
+
+
+def hub(environment: str, session: Any) -> str:
+    """What is known of a deployment of the hub. Raises BadInput, PolicyError."""
+    part = configured(environment)
+    policy = load(POLICY)
+    found = target(str(part["global"]["parameters"]["stack_name"]), session)
+    if found.status is None and (left := left_behind(found, session)):
+        raise BadInput(
+            f"{' and '.join(left)} are there, but no stack {found.stack}: an earlier one left them; take them in "
+            "(docs/operations.md, Roll Tallyman itself back) or delete them"
+        )
+    registries = policy.registries()
+    here = [r for r in registries if r.account == found.account and r.region == found.region]
+    note = "" if here else "; no registry of the policy is here, so nothing of this account's own is watched"
+    return (
+        f"deploy: stack {found.stack} ({found.status or 'new'}) in {found.account}/{found.region}, {POLICY} with "
+        f"{len(policy.environments)} environments and {len(registries)} registries{note}"
+    )
+
+
+def build(environment: str, name: str, session: Any) -> str:
+    """What is known of a deployment of an application's builds. Raises BadInput."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
+        raise BadInput(f"NAME={name}: at most 20 lower-case letters, digits and hyphens, a letter first")
+    stack = str(configured(environment)["global"]["parameters"]["stack_name"])
+    found = target(stack, session)
+    if found.status is None:
+        raise BadInput(
+            f"there is no stack {stack} in {found.account}/{found.region}: make deploy ENV={environment} first"
+        )
+    if missing := missing_services(found, session, BUILD):
+        raise BadInput(f"{found.region} has no {', no '.join(missing)}: build with CI of your own (docs/aws.md)")
+    return f"deploy-build: stack {stack}-build-{name} in {found.account}/{found.region}, beside {stack}"
+
+
+def first_overrides(environment: str, session: Any) -> str:
+    """sam's overrides for a first deployment: no protection, which could not be taken back. Empty for a later one."""
+    part = configured(environment)
+    if target(str(part["global"]["parameters"]["stack_name"]), session).status is not None:
+        return ""
+    given = str(part.get("deploy", {}).get("parameters", {}).get("parameter_overrides", ""))
+    kept = [each for each in given.split() if not each.startswith("DeletionProtection=")]
+    return " ".join([*kept, "DeletionProtection=false"])
+
+
+def main(arguments: list[str]) -> int:
+    """`ENV`, `ENV --overrides` or `ENV --build NAME`."""
+    choose_region()
+    session = botocore.session.get_session()
+    try:
+        match arguments:
+            case [environment]:
+                print(hub(environment, session))
+            case [environment, "--overrides"]:
+                print(first_overrides(environment, session))
+            case [environment, "--build", name]:
+                print(build(environment, name, session))
+            case _:
+                raise BadInput("usage: preflight ENV [--overrides | --build NAME]")
+    except (TallymanError, OSError) as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
