@@ -1,0 +1,84 @@
+"""What CloudFormation and IAM take of a template, after the transform; and cfn-lint on all three."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stacks.templates import ROOT, build, hub, spoke
+from tallyman_local.stack.template import translate
+
+LONGEST = {"stack": "s" * 30, "region": "ap-southeast-2", "account": "1" * 12}
+PLAIN = {"spoke.yaml": spoke(), "build.yaml": build()}
+
+
+def transformed() -> dict[str, Any]:
+    """The hub as CloudFormation gets it: the transform's output with its event source mappings."""
+    given = {
+        "KmsKeyArn": "arn:aws:kms:us-east-2:111111111111:key/1",
+        "SubnetIds": "subnet-1",
+        "SecurityGroupIds": "sg-1",
+    }
+    done = translate(hub(), region="us-east-2", parameters=given)
+    resources = {**done.template["Resources"], **done.mappings}
+    return {**done.template, "Resources": resources}
+
+
+TEMPLATES = {"template.yaml": transformed(), **PLAIN}
+
+
+def filled(node: Any) -> str:
+    """A policy as text, each reference as long as it may become."""
+    text = json.dumps(node, separators=(",", ":"))
+    text = re.sub(
+        r'\{"Fn::(?:GetAtt|Sub)":\s*(?:\[[^]]*\]|"((?:[^"\\]|\\.)*)")\}', lambda m: f'"{m[1] or "x" * 90}"', text
+    )
+    text = text.replace("${AWS::StackName}", LONGEST["stack"]).replace("${AWS::Region}", LONGEST["region"])
+    return re.sub(r"\$\{AWS::AccountId\}", LONGEST["account"], text)
+
+
+def test_the_hub_is_read_in_one_go() -> None:
+    assert len((ROOT / "template.yaml").read_text().splitlines()) < 2400
+    assert hub()["Transform"] == "AWS::Serverless-2016-10-31"
+    assert not [name for name, template in PLAIN.items() if "Transform" in template]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_within_the_limits_of_cloudformation(name: str) -> None:
+    template = TEMPLATES[name]
+    assert len(template["Resources"]) <= 500
+    assert len(template.get("Parameters", {})) <= 200
+    assert len(template.get("Outputs", {})) <= 200
+    assert len(json.dumps(template)) <= 1_000_000
+    assert len(template["Description"]) <= 1024
+    for parameter in template.get("Parameters", {}).values():
+        assert len(parameter.get("Description", "")) <= 4000
+    for logical_id in template["Resources"]:
+        assert re.fullmatch(r"[A-Za-z0-9]{1,255}", logical_id)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_deployed_by_hand_needs_no_bucket(name: str) -> None:
+    assert len((ROOT / name).read_bytes()) <= 51_200
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_policies_are_within_the_limits_of_iam(name: str) -> None:
+    for logical_id, resource in TEMPLATES[name]["Resources"].items():
+        properties = resource["Properties"]
+        if resource["Type"] == "AWS::IAM::Role":
+            assert len(filled(properties["AssumeRolePolicyDocument"])) <= 2048, logical_id
+            assert sum(len(filled(p["PolicyDocument"])) for p in properties["Policies"]) <= 10_240, logical_id
+            assert len(properties.get("ManagedPolicyArns", [])) <= 10
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            assert len(filled(properties["PolicyDocument"])) <= 6144, logical_id
+
+
+def test_cfn_lint_has_nothing_to_say() -> None:
+    command = [Path(sys.executable).with_name("cfn-lint"), "template.yaml", "spoke.yaml", "build.yaml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
