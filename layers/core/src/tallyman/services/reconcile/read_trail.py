@@ -19,8 +19,8 @@ from tallyman.values import value
 WINDOW = timedelta(hours=1)
 """What is asked for at once, at first: one request for each kind of change, and more for each 50 changes."""
 SHORTEST = timedelta(minutes=1)
-PAGES = 60
-"""Pages that one window may take, about a minute; a window with more is halved, down to SHORTEST. So one that can't be
+PAGES = 25
+"""Pages that one window may take, half a minute; a window with more is halved, down to SHORTEST. So one that can't be
 finished in what a run has left is never begun anew as it was."""
 OVERLAP = timedelta(minutes=20)
 """CloudTrail shows a call up to some 15 minutes late."""

@@ -37,8 +37,8 @@ from tallyman.values import value
 
 SLOW = 50
 """How many of the repositories where nothing happens one run by the clock looks at."""
-TRAIL_SHARE = 0.25
-"""Of what a run has left, the part that reading the trail of one registry may take: it never keeps a sweep waiting."""
+TRAIL_SHARE = 0.5
+"""Of what its part of a run has left, what reading one registry's trail may take: it never keeps a sweep waiting."""
 
 
 @dataclass(slots=True)
@@ -273,9 +273,8 @@ class Reconcile:
     ) -> bool:
         """Whether it could be read; where not, or not within its share of what is left, the reason stands in the
         outcome, and sweeps go on without. What was read stays read: the next run goes on there."""
-        kept = left() * (1 - TRAIL_SHARE)
         try:
-            run.problems += read(registry, lambda: left() - kept)
+            run.problems += read(registry, share(left, TRAIL_SHARE))
         except TallymanError as error:
             run.trail[registry] = str(error)
             return False
