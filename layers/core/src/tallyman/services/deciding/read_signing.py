@@ -26,6 +26,8 @@ class ReadSigning:
     def refresh(self, digest: Digest) -> bool:
         """Reads and writes what is news; whether anything was. Cost: nothing where no promotion out of where the image
         is asks for `signed`; else a call for each registry of the source that has it."""
+        if not any("signed" in p.gates for rule in self.policy.repositories for p in rule.promotions):
+            return False
         facts = self.ledger.of_digest(digest)
         pushed = {f.repository for f in facts if f.kind in PUSHES}
         places: dict[Repository, None] = {}

@@ -15,7 +15,7 @@ from itertools import groupby
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.details import ImageDetail
-from tallyman.domain.images.manifest import INDEX_TYPES
+from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import second_of, whole_millis
@@ -121,11 +121,13 @@ class Sweep:
                 untold = sweep.untold or (first and self._is_target(repository))
                 sweep = replace(sweep, open=tuple(open_digests), missed=missed, untold=untold)
                 self._save(repository, sweep)
+                read = self._manifests(repository, chunk)
                 for digest, group in groupby(chunk, key=lambda seen: seen.digest):
                     enough_time(left, f"the sweep of {repository}")
                     with _apart(repository, digest, problems):
-                        for seen in group:
-                            self._write(seen, first, found)
+                        for number, seen in enumerate(group):
+                            as_listed = self._as_listed(seen, known, number == 0)
+                            self._write(replace(as_listed, manifest=read.get(seen.digest)), first, found)
                         self._after(repository, digest, listed.get(digest), first, found)
                     open_digests = [each for each in open_digests if each != digest]
         except OutOfTime:
@@ -188,6 +190,29 @@ class Sweep:
             raise
         return Known(known_tags, known_images), listed
 
+    def _as_listed(self, seen: Seen, known: Known, fresh: bool) -> Seen:
+        """With the items of tag and image as they were listed, so that they need not be read again. Of several tags of
+        an image the first one's fact has written the image's."""
+        at = seen.repository
+        if seen.tag is not None and seen.kind in PUSHES:
+            tag = known.tags.get(seen.tag) or TAGS.entry(tags.key(at, seen.tag), None)
+            seen = replace(seen, pointing=tag)
+        if fresh:
+            held = known.images.get(seen.digest) or IMAGES.entry(images.key(at, seen.digest), None)
+            seen = replace(seen, held=held)
+        return seen
+
+    def _manifests(self, repository: Repository, chunk: Sequence[Seen]) -> Mapping[str, Manifest]:
+        """The manifests of all that is there, in one call; of none where one of them can't be had: each is asked for
+        by itself then."""
+        wanted = list(dict.fromkeys(seen.digest for seen in chunk if seen.detail is not None))
+        try:
+            return self.source.manifests(repository, wanted) if wanted else {}
+        except (Unreachable, Throttled):
+            raise
+        except TallymanError:
+            return {}
+
     def _work(
         self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
     ) -> list[Seen]:
@@ -231,11 +256,15 @@ class Sweep:
         if detail is None:
             self.images.evaluator.digest(digest)
         elif detail.tags:
+            waits = False  # what no promotion takes, or brought, nothing is decided about
             for environment, name in self.policy.environments_of(repository.registry, repository.name):
-                leads_on = bool(self.policy.promotions_from(environment.name, name))
-                if leads_on or not (first or self.policy.is_target(environment.name, name)):
+                promotions = self.policy.promotions_from(environment.name, name)
+                leads_on = any(p.tags.allows(tag) for p in promotions for tag in detail.tags)
+                waits |= leads_on or self.policy.is_target(environment.name, name)
+                if promotions or not (first or self.policy.is_target(environment.name, name)):
                     self.waiting.verify(repository, digest, sorted(detail.tags)[0], found)
-            self.waiting.look(digest, found)
+            if waits:
+                self.waiting.look(digest, found)
 
     def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
         """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""

@@ -23,11 +23,13 @@ from tallyman.ports.records import Appended, Archive, Ledger, State
 from tallyman.ports.registries import ImageSource
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.read_signing import ReadSigning
-from tallyman.services.recording.registry_state import hold, lost_change, tag_change
+from tallyman.services.recording.registry_state import held_change, hold, lost_change, tag_change
 from tallyman.services.recording.relations import Relations
 from tallyman.services.recording.stowaways import report_stowaway
-from tallyman.state import tags
-from tallyman.state.tags import TAGS
+from tallyman.state import images, tags
+from tallyman.state.images import IMAGES, HeldImage
+from tallyman.state.items import Entry
+from tallyman.state.tags import TAGS, Tag
 from tallyman.values import value
 
 _TRIES = 8
@@ -44,7 +46,8 @@ class Seen:
     others (an event's time, the revision that a sweep corrects), part of the fact's id.
 
     `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
-    the registry once more, and is not believed if the item has changed since.
+    the registry once more, and is not believed if the item has changed since. `manifest`: as it was read with others;
+    `pointing`, `held`: the items of tag and image, as they were listed.
     """
 
     kind: Kind
@@ -58,6 +61,9 @@ class Seen:
     extra: Mapping[str, Any] | None = None
     detail: ImageDetail | None = None
     revision: int = 0
+    manifest: Manifest | None = None
+    pointing: Entry[Tag] | None = None
+    held: Entry[HeldImage] | None = None
 
 
 @value
@@ -85,9 +91,13 @@ class RecordImage:
 
         True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
         """
-        listed = seen.detail
+        listed, pointing, known = seen.detail, seen.pointing, seen.held
         for _ in range(_TRIES):
-            entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag)) if seen.tag else None
+            held = known or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
+            entry = pointing
+            if entry is None and seen.tag:
+                entry = TAGS.read(self.state, tags.key(seen.repository, seen.tag))
+            known = pointing = None  # as they were listed: read anew if somebody was faster
             if listed is not None and entry and entry.revision != seen.revision:
                 listed = None  # an event was recorded since the sweep's look
             details = [listed] if listed else self._look(seen.repository, seen.digest, seen.tag)
@@ -95,7 +105,7 @@ class RecordImage:
             detail = next((d for d in details if d.digest == seen.digest), None)
             manifest, flaw = self._read(seen, detail)
             current = _current(details, seen.tag)
-            if manifest is not None:
+            if manifest is not None and not self._is_related(seen, manifest):
                 self.relations.write(seen.repository, seen.digest, manifest, seen.via)
             fact = self._fact(seen, detail, manifest, current)
             if flaw is not None:
@@ -103,13 +113,20 @@ class RecordImage:
             told = seen.digest if seen.kind in PUSHES else current
             if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
                 told = None  # it was removed since, and pushed again: this push's time is past
-            change = tag_change(entry, current, told, seen.at) if entry else None
+            # what was told, not what is: so that a sweep sees where a fact is missing
+            archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
+            changes = [
+                change
+                for change in (
+                    tag_change(entry, current, told, seen.at) if entry else None,
+                    held_change(held, detail is not None, archived, self.clock()),
+                )
+                if change is not None
+            ]
             try:
-                if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
-                    self.state.put(change)  # it was written when the tag pointed elsewhere
-                # what was told, not what is: so that a sweep sees where a fact is missing
-                archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
-                hold(self.state, seen.repository, seen.digest, detail is not None, archived, self.clock())
+                if self.ledger.append(fact, *changes) is Appended.KNOWN:
+                    for change in changes:
+                        self.state.put(change)  # it was written when the tag pointed elsewhere
             except RevisionConflict:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
             self.relations.judge_subject(seen.digest, manifest)
@@ -136,9 +153,10 @@ class RecordImage:
             try:
                 there = self._vanished(seen)
                 if tag is None or there is None:
-                    for entry in list(TAGS.list(self.state, tags.partition(repository))):
-                        if digest in (entry.value.digest, entry.value.told):
-                            current = _current(self._look(repository, digest, entry.sk), entry.sk)
+                    for name in self._tags_of(repository, digest):
+                        entry = TAGS.read(self.state, tags.key(repository, name))
+                        if entry.found and digest in (entry.found.digest, entry.found.told):
+                            current = _current(self._look(repository, digest, name), name)
                             if lost := lost_change(entry, current, digest, at if tag is None else None):
                                 self.state.put(lost)
                 if there is None:  # that it is there again is for the push's fact to say
@@ -150,11 +168,23 @@ class RecordImage:
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
+    def _tags_of(self, repository: Repository, digest: Digest) -> list[str]:
+        """The tags that the image ever had there, by its own facts: a repository may have had any number of others."""
+        facts = self.ledger.of_digest(digest)
+        return sorted({f.tag for f in facts if f.kind in PUSHES and f.tag and f.repository == repository})
+
+    def _is_related(self, seen: Seen, manifest: Manifest) -> bool:
+        """Whether it was written down before how the image hangs together with others: that comes before its push."""
+        if not manifest.children and manifest.subject is None:
+            return True  # it does not
+        facts = self.ledger.of_digest(seen.digest)
+        return any(f.kind in PUSHES and f.repository == seen.repository and "index" in f.detail for f in facts)
+
     def _read(self, seen: Seen, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
         """The image's manifest, archived, or why it can't be read: an image is recorded by what its registry says of
         it, whatever its bytes are. Neither, where it is gone."""
         try:
-            found = self.source.manifest(seen.repository, seen.digest) if detail else None
+            found = seen.manifest or (self.source.manifest(seen.repository, seen.digest) if detail else None)
             if found is None:
                 return None, None
             self.archive.put("manifests", found.raw)

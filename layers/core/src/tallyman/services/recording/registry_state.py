@@ -67,13 +67,19 @@ def hold(
 ) -> None:
     """Notes whether the registry holds the image; `archived` None: as before. Raises RevisionConflict. Cost: a read,
     and a write if it is news."""
-    entry = IMAGES.read(state, images.key(repository, digest))
+    change = held_change(IMAGES.read(state, images.key(repository, digest)), present, archived, now)
+    if change is not None:
+        state.put(change)
+
+
+def held_change(entry: Entry[HeldImage], present: bool, archived: bool | None, now: datetime) -> StateChange | None:
+    """The image's item after it was seen, or not; None if that is no news."""
     if archived is None:
         archived = present and bool(entry.found and entry.found.archived)
     image = HeldImage(present, archived)
     if (entry.found is None and not present) or entry.found == image:
-        return
-    state.put(entry.write(image, None if present else now + GONE_KEPT))
+        return None
+    return entry.write(image, None if present else now + GONE_KEPT)
 
 
 def mark_active(state: State, repository: Repository, now: datetime) -> None:

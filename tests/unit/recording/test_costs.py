@@ -1,0 +1,89 @@
+"""What an event costs depends on its image, not on what its repository held before."""
+
+from typing import Any
+
+import pytest
+
+from support.fakes.recording import World, policy
+from support.images.builders import DEV, image, index, push_event
+from tallyman.domain.names import Digest
+from tallyman.state import tags
+from tallyman.state.tags import TAGS, Tag
+
+
+def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls of ledger, state and registries from now on."""
+    calls: list[str] = []
+    for port, names in (
+        (world.ledger, ("append", "of_digest", "of_repository", "of_tag")),
+        (world.state, ("get", "get_many", "list", "put")),
+        (world.registries, ("manifest", "manifests", "describe", "images")),
+    ):
+        for name in names:
+            real = getattr(port, name)
+
+            def call(*args: Any, _real: Any = real, _name: str = name, **named: Any) -> Any:
+                calls.append(_name)
+                return _real(*args, **named)
+
+            monkeypatch.setattr(port, name, call)
+    return calls
+
+
+def cost_of_a_removal(tagged: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], int]:
+    world = World(policy(soak="1h"))
+    app = image("gone")
+    world.registries.push(DEV, app, "v1.0.0")
+    world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
+    for number in range(tagged):  # tags that the repository had at some time
+        entry = TAGS.read(world.state, tags.key(DEV, f"old-{number}"))
+        world.state.put(entry.write(Tag(Digest.of(f"{number}".encode()), world.clock())))
+    world.registries.delete(DEV, app.digest)
+    world.clock.advance(seconds=5)
+    calls = counted(world, monkeypatch)
+    listed = [0]
+    real = world.state.list
+
+    def count(*args: Any) -> Any:
+        for item in real(*args):
+            listed[0] += 1
+            yield item
+
+    monkeypatch.setattr(world.state, "list", count)
+    world.told(push_event(DEV, app.digest, "", at=world.clock(), action="DELETE"))
+    assert world.points_to("v1.0.0") is None
+    return calls, listed[0]
+
+
+def test_a_removal_costs_the_same_however_many_tags_the_repository_ever_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+    for tagged in (1, 100, 400):
+        with monkeypatch.context() as patch:
+            costs.append(cost_of_a_removal(tagged, patch))
+    assert costs[0] == costs[1] == costs[2]
+
+
+def test_one_more_push_of_an_index_writes_nothing_anew_about_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+    for children in (1, 100):
+        world = World(policy(soak="1h"))
+        built = index(*[image(str(number)) for number in range(children)])
+        world.registries.push(DEV, built, "v1.0.0")
+        world.told(push_event(DEV, built.digest, "v1.0.0", at=world.clock()))
+        world.clock.advance(seconds=5)
+        world.registries.push(DEV, built, "v1.0.1")
+        with monkeypatch.context() as patch:
+            calls = counted(world, patch)
+            world.told(push_event(DEV, built.digest, "v1.0.1", at=world.clock()))
+            costs.append(calls.count("append"))
+    assert costs[0] == costs[1]
+
+
+def test_a_first_sweep_reads_manifests_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(policy(soak="1h"))
+    for number in range(100):
+        world.registries.push(DEV, image(str(number)))
+    calls = counted(world, monkeypatch)
+    world.reconcile({"repositories": ["dev/*"]})
+    assert calls.count("manifest") == 0
+    assert calls.count("manifests") == 4
