@@ -21,6 +21,8 @@ from tallyman_cli.copy.progress import Counting, Shown
 from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Transports
 from tallyman_cli.shared import output
+from tallyman_cli.copy.transports import Large, Ways
+from tallyman_cli.shared.chosen import read_files
 from tallyman_cli.shared.examples import EXAMPLES
 
 DONE, NO, BAD = 0, 1, 2
@@ -82,6 +84,7 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     sys.setswitchinterval(SWITCH)
     copying: _Copy | None = None
     try:
+        read_files()
         copying = _Copy(options)
         return copying.run()
     except TallymanError as error:

@@ -91,3 +91,11 @@ def test_the_region_is_the_options_then_that_of_each_variable(
 ) -> None:
     choose_region(option, environment)
     assert environment.get("AWS_DEFAULT_REGION") == wanted  # what botocore reads
+
+
+def test_copy_reads_the_files_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tallyman_cli.copy.copy import run
+
+    (home / "work/.tallyman.toml").write_text("stakc = 'x'")
+    assert run(["oci:none:v1", "dev/app"]) == 2
+    assert "unknown key 'stakc'" in capsys.readouterr().err
