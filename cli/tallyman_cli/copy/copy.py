@@ -21,7 +21,6 @@ from tallyman_cli.copy.progress import Counting, Shown
 from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Transports
 from tallyman_cli.shared import output
-from tallyman_cli.copy.transports import Large, Ways
 from tallyman_cli.shared.chosen import read_files
 from tallyman_cli.shared.examples import EXAMPLES
 

@@ -48,12 +48,13 @@ _tallyman() {
     compadd -S '' -a begun
 }
 compdef _tallyman tallyman""",
-    Shell.fish: r"""function __tallyman_complete
+    Shell.fish: r"""function __tallyman_ask
     set -lx _TALLYMAN_COMPLETE (commandline -cp)
     set -lx _TALLYMAN_COMPLETE_SHELL fish
-    tallyman 2>/dev/null
+    set -g __tallyman_found (tallyman 2>/dev/null)
+    test (count $__tallyman_found) -gt 0
 end
-complete -c tallyman -a '(__tallyman_complete)'""",
+complete -c tallyman -n __tallyman_ask -f -a '$__tallyman_found'""",
 }
 
 
