@@ -30,7 +30,7 @@ def views(shown: Showcase) -> dict[str, str]:
         "find": "/find?q=zlib",
         "compare": f"/compare?a=dev/{NAME}@{bad}&b=dev/{NAME}@{good}",
         "retention": "/retention",
-        "plan": f"/retention/dev/{NAME}?since=2026-11-08",
+        "plan": "/retention/dev/rocketseat/reports?since=2026-11-06",
         "health": "/health",
     }
 

@@ -56,7 +56,7 @@ def repository(
     """A page of images with what is known of each, the picture of the tags, what every environment runs.
 
     `at`: everything as it was known then; `before`: where the page before this one ended.
-    Cost: a Query for 250 facts (about 25 images), one for each image shown, one for each environment, two BatchGetItem
+    Cost: a Query for 125 facts (about 12 images), one for each image shown, one for each environment, two BatchGetItem
     for its tags; of pages after the first a Query more for each platform image. The number does not grow with what the
     repository holds.
     """

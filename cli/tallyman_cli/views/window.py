@@ -9,9 +9,9 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.ports.records import Ledger
 
-PAGE = 250
+PAGE = 125
 """Facts of a Query."""
-LEAST = 300
+LEAST = 200
 """Facts that are read at least, so that the picture of the tags shows more than the page's own images."""
 MOST = 5_000
 """Facts after which a page ends, however few images it has."""
@@ -43,7 +43,7 @@ def read(
     keep: Callable[[Fact], bool] = lambda fact: True,
 ) -> Window:
     """Down to the push of `images` images at most. `keep`: which facts count (what was not known at a past moment
-    does not). One Query for 250 facts; an image of two platforms makes about ten."""
+    does not). One Query for 125 facts; an image of two platforms makes about ten."""
     window = Window(repository)
     for fact in ledger.of_repository(repository, until, page=PAGE):
         is_image = fact.kind in PUSHES and fact.tag is not None and fact.digest is not None

@@ -50,7 +50,7 @@ repositories:
           soak: 24h
           approvals: {count: 1, from: [role/release-managers]}
     retention:
-      keep: [{newest: 3, of: semver-commit}, {newer_than: 5d}, {tag: latest}]
+      keep: [{newest: 2, of: semver-commit}, {newer_than: 5d}, {tag: latest}]
       grace: 1d
       at_most: 100%
 """
@@ -187,6 +187,10 @@ def showcase() -> Showcase:
     first = {"widget-server": "v1.0.0-3f2a91c", "checkout": "v2.3.0-77d0c1e", "mailer": "v4.1.2-c0ffee1"}
     for name, tag in first.items():
         s.say("approve", f"staging/rocketseat/{name}:{tag}", "--to", "prod", "--because", "looks good")
+    for number, commit in enumerate(("4c1d9e0", "81f2ab7", "d35e006", "60a9c1f")):
+        s.at(18 - 1.5 * number)
+        refused = s.release("reports", f"v0.9.{number + 1}-{commit}", 60_000, latest=False, clean=False)
+        s.scan(refused, s.place("reports"), openssl)
     s.at(14)
     s.release("widget-server", "v1.0.1-a81d2f0", 41_000)
     s.at(13.4)
