@@ -22,7 +22,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-ind
 # A command whose output is of interest only if it fails.
 quietly = log=$$(mktemp); $(1) >"$$log" 2>&1 || { cat "$$log" >&2; rm "$$log"; exit 1; }; rm "$$log"
 
-.PHONY: least-privilege help demo test coverage check format build build-native invoke deploy deploy-build aws-smoke requirements clean bench-copy bench-retention
+.PHONY: least-privilege help demo test coverage check format build build-native invoke deploy deploy-build aws-smoke requirements clean bench-copy bench-retention faults
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -105,6 +105,9 @@ bench-page: $(VENV)/.ready ## The first view of 5,000 images and of 500 reposito
 
 pictures: $(VENV)/.ready ## The pictures of docs/, made by the browser tests (needs Chromium and requirements/browser.txt)
 	@PICTURES=docs/images $(VENV)/bin/python -m pytest -q tests/browser -k pictures
+
+faults: $(VENV)/.ready ## SEEDS=1000 schedules of the whole system with faults; prints and replays what fails (FIRST=0, ARGS=--guards)
+	@PYTHONPATH=tests $(VENV)/bin/python tests/tools/faults.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) $(ARGS)
 
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
 	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt

@@ -17,7 +17,7 @@ from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Digest, Repository
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.shared import context, rows
 from tallyman_cli.shared.chosen import Chosen
@@ -125,7 +125,7 @@ class Deployed:
 
     def why(self, name: str, tag: str, to: str = "prod", source: str = "dev") -> Decision:
         """What policy and facts say now."""
-        return doors.evaluate(self.stack, doors.door(self.stack, f"{source}/{name}:{tag}", to))
+        return candidates.evaluate(self.stack, candidates.door(self.stack, f"{source}/{name}:{tag}", to))
 
     def there(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
         """The digest that each registry of the environment has under this tag or digest."""

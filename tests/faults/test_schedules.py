@@ -1,0 +1,59 @@
+"""Runs under a seeded scheduler: `make faults` does more of them, and `-m heavy` the systematic ones."""
+
+from itertools import islice
+
+import pytest
+
+from support.schedules import scenarios
+from support.schedules.guards import GUARDS
+from support.schedules.workers import Act
+
+FEW = 25
+"""Schedules of each profile in `make test`."""
+
+
+@pytest.mark.parametrize("profile", range(len(scenarios.PROFILES)))
+def test_no_schedule_breaks_a_law(profile: int) -> None:
+    for seed in range(profile, FEW, len(scenarios.PROFILES)):
+        result = scenarios.run(seed)
+        assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
+
+
+def test_a_run_is_repeated_by_its_seed_and_by_its_choices() -> None:
+    first = scenarios.run(1)
+    assert scenarios.run(1).log == first.log
+    assert scenarios.run(1, first.made).log == first.log
+
+
+def test_a_failing_run_is_shortened_and_still_fails() -> None:
+    with GUARDS["announcing what died before it was told"]():
+        result = next(r for r in map(scenarios.run, range(40)) if r.broken)
+        shortest = scenarios.shortened(result, tries=12)
+    assert shortest.broken
+    assert sum(map(bool, shortest.made)) <= sum(map(bool, result.made))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_guard_that_is_switched_off_is_missed(guard: str) -> None:
+    with GUARDS[guard]():
+        assert any(scenarios.missed(seeds=200))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("act", [None, Act.CRASH_BEFORE, Act.CRASH_AFTER, Act.FAIL_AFTER], ids=str)
+def test_a_worker_may_sleep_die_or_lose_an_answer_at_each_of_its_calls(act: Act | None) -> None:
+    assert scenarios.story({})[0].broken is None
+    for place, result in scenarios.systematic(act):
+        assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
+
+
+def test_a_reaction_may_sleep_through_a_whole_promotion() -> None:
+    """The first reaction to a push, asleep at each of its calls until the image is in production."""
+    for place, result in islice(scenarios.systematic(None), 30):
+        assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
+
+
+def test_that_sleep_shows_revisions_that_begin_again() -> None:
+    with GUARDS["revisions that never begin again"]():
+        assert any(result.broken for _, result in islice(scenarios.systematic(None), 16))

@@ -1,0 +1,61 @@
+"""The guards that keep the laws, each of which can be switched off: some run must then break a law.
+
+A guard that no run misses is either needless or untested.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from support.fakes.ports import FakeLedger, FakeState
+from tallyman.ports.records import Appended
+from tallyman.services.promotion import run as promotion
+from tallyman.services.promotion.run import PromotionRun
+from tallyman.services.releases.pointer import Releases
+
+
+def _replaced(owner: object, name: str, new: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch.object(owner, name, new)
+
+
+@contextmanager
+def _no_markers() -> Iterator[None]:
+    """A removed item leaves nothing behind, so that its revision begins again."""
+    put, append = FakeState.put, FakeLedger.append
+
+    def put_and_drop(self: FakeState, change: Any) -> None:
+        put(self, change)
+        if change.removed:
+            self.items.pop((change.pk, change.sk), None)
+
+    def append_and_drop(self: FakeLedger, fact: Any, change: Any = None, *more: Any) -> Appended:
+        done = append(self, fact, change, *more)
+        for each in (change, *more) if done is Appended.WRITTEN else ():
+            if getattr(each, "removed", False):
+                self.state.items.pop((each.pk, each.sk), None)
+        return done
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(FakeState, "put", put_and_drop))
+        stack.enter_context(patch.object(FakeLedger, "append", append_and_drop))
+        yield
+
+
+def _first_only(stage: Callable[..., Mapping[Any, Any]]) -> Callable[..., Mapping[Any, Any]]:
+    def staged(source: Any, origin: Any, target: Any, places: Sequence[Any], *more: Any, **named: Any) -> Any:
+        done = dict(stage(source, origin, target, places[:1], *more, **named))
+        return done | dict.fromkeys(places[1:], next(iter(done.values())))
+
+    return staged
+
+
+GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
+    "conditions of writes": _replaced(FakeState, "would_take", lambda self, change: True),
+    "revisions that never begin again": _no_markers,
+    "recall and freeze in the write that moves the release": _replaced(PromotionRun, "read_stops", lambda self: None),
+    "the intent before the push": _replaced(PromotionRun, "intend", lambda self: None),
+    "content in every registry before the tags": _replaced(promotion, "stage", _first_only(promotion.stage)),
+    "announcing what died before it was told": _replaced(Releases, "announce", lambda self, *where: None),
+}
+"""What each is, and how it is switched off."""

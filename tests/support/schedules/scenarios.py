@@ -1,0 +1,177 @@
+"""Runs: what people do in them, drawn from the seed, and how a run ends; and the shortest run that still fails."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from unittest.mock import patch
+
+from support.fakes.recording import policy
+from support.images.builders import Built, image, index
+from support.schedules import laws
+from support.schedules.choices import Choices
+from support.schedules.simulation import CALM, Faults, Simulation
+from support.schedules.workers import Act
+from tallyman.errors import TagTaken
+from tallyman.services.shared import lease
+
+SINGLE = tuple(image(f"app {n}") for n in range(3))
+INDEX = index(image("both", architecture="amd64"), image("both", architecture="arm64"))
+IMAGES: tuple[Built, ...] = (*SINGLE, INDEX)
+PROFILES = (
+    Faults(),
+    Faults(lose=0, double=2, again=3, late=2, crash=0, fail=0, pause=30, skew=0),  # much at once, and slow
+    Faults(lose=2, double=0, crash=0, fail=0, pause=0, again=0),  # events are lost
+    Faults(lose=0, double=0, crash=12, fail=0, pause=40, again=0),  # processes die
+    Faults(lose=0, double=4, crash=0, fail=10, pause=20, again=0),  # AWS does not answer
+)
+"""What goes wrong most in a run; the seed says which."""
+RECALLED_AFTER = 2.0
+"""Seconds after the scan: a promotion is done by then, unless it sleeps; its leases still hold."""
+MOST = 90
+"""Calls of a worker that are tried; a sweep has hundreds of the same kind."""
+WORKERS = 28
+"""Workers of the story that do its work; those that come after only sweep."""
+GATES = {"verified": True, "scan": {"max": {"critical": 0}}}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. `broken`: the law that it broke; `made`: the choices that lead there again."""
+
+    seed: int
+    broken: str | None
+    made: tuple[int, ...]
+    log: tuple[str, ...]
+    steps: int
+    count: dict[str, int]
+
+
+@contextmanager
+def no_renewals() -> Iterator[None]:
+    """Leases are not renewed by threads of real time: a worker that is paused is paused with all its threads."""
+    with patch.object(lease, "RENEWED", 3600.0):
+        yield
+
+
+def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = None) -> Result:
+    """One run to its end."""
+    choices = Choices(seed, script)
+    sim = Simulation(policy(**GATES), choices, faults or PROFILES[seed % len(PROFILES)])
+    sim.watch = laws.Watch()
+    broken = None
+    with no_renewals():
+        try:
+            _act(sim)
+            _heal(sim)
+            laws.hold(sim)
+        except AssertionError as error:
+            broken = str(error)
+    return Result(seed, broken, tuple(choices.made), tuple(sim.log), sim.steps, dict(sim.count))
+
+
+def story(planned: Mapping[tuple[int, int], Act | None], recall: bool = False) -> tuple[Result, dict[int, int]]:
+    """One image's way to production and a second one's, every event told twice, with one thing that goes wrong at a
+    known place; `recall`: the first one is recalled while it is promoted. Beside the result: how many calls each worker
+    made."""
+    choices = Choices(0, ())
+    sim = Simulation(policy(**GATES), choices, CALM, most=3, planned=planned)
+    sim.watch = laws.Watch()
+    calls: dict[int, int] = {}
+    sim.ended = lambda worker: calls.update({worker.number: worker.calls})
+    broken = None
+    with no_renewals():
+        try:
+            for number, built in enumerate((SINGLE[0], INDEX)):
+                for _ in range(2):
+                    sim.push(built, f"v1.{number}.0")
+                for _ in range(40):
+                    sim.step()
+                for _ in range(2):
+                    sim.scanned(built)
+                if recall and number == 0:
+                    sim.command("recall", "recall", after=RECALLED_AFTER, digest=built.digest)
+                    for _ in range(200):
+                        sim.step()
+                sim.now += timedelta(seconds=1)
+            sim.settle()
+            _heal(sim)
+            laws.hold(sim)
+        except AssertionError as error:
+            broken = str(error)
+    return Result(0, broken, (), tuple(sim.log), sim.steps, dict(sim.count)), calls
+
+
+def systematic(
+    act: Act | None, recall: bool = False, workers: int = WORKERS
+) -> Iterator[tuple[tuple[int, int], Result]]:
+    """The story again and again, with this at each call of each of its first workers in turn."""
+    _, calls = story({}, recall)
+    for worker, number in sorted(calls.items()):
+        for call in range(1, min(number, MOST)) if worker <= workers else ():
+            yield (worker, call), story({(worker, call): act}, recall)[0]
+
+
+def missed(seeds: int) -> Iterator[str | None]:
+    """What breaks in the story with sleepers, then with crashes, then in so many seeded runs."""
+    for act, recall in ((None, False), (None, True), (Act.CRASH_BEFORE, False), (Act.CRASH_AFTER, False)):
+        for (worker, call), result in systematic(act, recall, workers=8):
+            yield result.broken and f"{act or 'asleep'} at call {call} of worker {worker}: {result.broken}"
+    for seed in range(seeds):
+        result = run(seed)
+        yield result.broken and f"seed {seed}: {result.broken}"
+
+
+def _act(sim: Simulation) -> None:
+    """People act while the system works."""
+    choices, pushed = sim.choices, 0
+    for _ in range(3 + choices.below(6)):
+        kind = choices.of(["push", "push", "scan", "scan", "sweep", "recall", "untag", "push again"])
+        if kind == "push" and pushed < len(IMAGES):
+            sim.push(IMAGES[pushed], f"v1.{pushed}.0")
+            pushed += 1
+        elif kind == "push again" and pushed:
+            with suppress(TagTaken):  # as ECR says to a client
+                sim.push(IMAGES[choices.below(pushed)], f"v2.{choices.below(3)}.0")
+        elif kind == "scan" and pushed:
+            sim.scanned(IMAGES[choices.below(pushed)])
+        elif kind == "recall" and pushed:
+            sim.command("recall", f"recall-{sim.steps}", digest=IMAGES[choices.below(pushed)].digest)
+        elif kind == "untag" and pushed:
+            sim.untag(f"v1.{choices.below(pushed)}.0")
+        elif kind == "sweep":
+            sim.reconcile()
+        for _ in range(choices.of([0, 20, 100, 400])):
+            if not sim.step():
+                break
+        sim.now += timedelta(seconds=choices.of([1, 2, 60]))
+
+
+def _heal(sim: Simulation) -> None:
+    """Nothing goes wrong any more: what is under way ends, scans are there, and the clock's sweeps run."""
+    sim.faults = CALM
+    sim.settle()
+    for built in IMAGES:
+        sim.scanned(built)
+    for _ in range(6):
+        sim.now += timedelta(minutes=16)
+        sim.reconcile()
+        sim.settle()
+
+
+def shortened(result: Result, tries: int = 400) -> Result:
+    """The same fault with as few choices that are not calm as can be found."""
+    best = result
+    size = max(1, len(best.made) // 2)
+    while size and tries:
+        start = 0
+        while start < len(best.made) and tries:
+            script = [*best.made[:start], *([0] * size), *best.made[start + size :]]
+            if any(best.made[start : start + size]):
+                tries -= 1
+                again = run(best.seed, script)
+                if again.broken:
+                    best = again
+            start += size
+        size //= 2
+    return best

@@ -1,0 +1,60 @@
+"""`make faults SEEDS=1000 [FIRST=0]`: runs of the whole system under a seeded scheduler; prints and replays what fails.
+
+Exit status 1 where a run broke a law. `--guards`: instead, switch each guard off in turn, and say how many runs it took
+until a law was broken.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from support.schedules import scenarios
+from support.schedules.guards import GUARDS
+
+
+def main() -> int:
+    """Runs, and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=540.0, help="stop beginning new runs after so long")
+    parser.add_argument("--guards", action="store_true")
+    asked = parser.parse_args()
+    return guards(asked.seeds) if asked.guards else schedules(asked.seeds, asked.first, asked.seconds)
+
+
+def schedules(number: int, first: int, seconds: float) -> int:
+    """Seeds one after the other."""
+    began, faults, done = time.monotonic(), Counter[str](), 0
+    broken = 0
+    for seed in range(first, first + number):
+        if time.monotonic() - began > seconds:
+            print(f"stopped after {seconds:.0f} s, before seed {seed}")
+            break
+        result = scenarios.run(seed)
+        done += 1
+        faults.update(result.count)
+        if result.broken:
+            broken += 1
+            shortest = scenarios.shortened(result)
+            print(f"\nseed {seed} breaks a law: {result.broken}\nthe shortest run that still does: {shortest.broken}")
+            print("\n".join(f"  {line}" for line in shortest.log))
+            print(f"replay: make faults SEEDS=1 FIRST={seed}")
+    print(f"{done} schedules, {broken} broken; faults: {dict(sorted(faults.items()))}")
+    return 1 if broken else 0
+
+
+def guards(number: int) -> int:
+    """Each guard off in turn."""
+    silent = 0
+    for name, off in GUARDS.items():
+        with off():
+            found = next(filter(None, scenarios.missed(number)), None)
+        silent += not found
+        print(f"{name}: {f'missed: {found[:160]}' if found else 'NOT missed by any run'}", flush=True)
+    return 1 if silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
