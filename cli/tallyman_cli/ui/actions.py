@@ -32,6 +32,12 @@ ACTIONS: Mapping[str, Action] = {
     "freeze": Action("Freeze", ("place",), True, "Nothing is promoted there until somebody thaws it."),
     "thaw": Action("Thaw", ("place",), True, "What waited for this freeze goes on by itself."),
     "roll-back": Action("Roll back", ("place",), True, "The release moves to what was good before; tags stay."),
+    "reconcile": Action(
+        "Reconcile", (), False, "Compares every registry with the ledger, and writes down what is missing."
+    ),
+    "doctor": Action(
+        "Doctor", (), False, "Checks rules, queues, a round trip from every registry, and quotas; reconciles."
+    ),
     "recall": Action("Recall", ("image",), True, "Every environment refuses this digest from now on.", grave=True),
 }
 
@@ -49,6 +55,8 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
         if ImageName.parse(values["image"]).digest is None and action.grave:
             raise BadInput("a recall is of a digest, for good: name it as …@sha256:…")
         line = [command, values["image"], *(["--to", values["to"]] if "to" in values else [])]
+    elif "place" not in values:
+        return [command]
     else:
         line = ["release", "roll-back", values["place"]] if command == "roll-back" else [command, values["place"]]
     if action.because:

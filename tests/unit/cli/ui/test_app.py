@@ -232,6 +232,9 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: World
     assert browser.post("/do/freeze", {**form, "because": "Friday"}).status_code == 200
     assert ran == [["freeze", "prod", "--because", "Friday"]]
     assert "frozen" in browser.text("/")
+    assert 'href="/do/doctor"' in browser.text("/health")
+    assert browser.post("/do/reconcile", {"csrf": GUARD.csrf}).status_code in (200, 409)
+    assert ran[-1] == ["reconcile"]
     digest = full.registries.held(DEV).tags["v1.1.0"]
     recall = {"csrf": GUARD.csrf, "image": f"dev/{NAME}@{digest}", "because": "bad"}
     assert browser.post("/do/recall", recall).status_code == 409  # the digest was not typed
