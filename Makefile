@@ -61,7 +61,7 @@ build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for
 invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
 	@test -n "$(FUNCTION)" -a -n "$(EVENT)" || { echo "make invoke FUNCTION=… EVENT=events/…/….json" >&2; exit 2; }
 	$(MAKE) --no-print-directory build-native
-	$(VENV)/bin/python tests/tools/invoke.py --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
+	PYTHONPATH=tests $(VENV)/bin/python -m tools.invoke --architecture $(NATIVE) "$(FUNCTION)" "$(EVENT)"
 
 build-native: $(SAM_VENV)/.ready
 	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"

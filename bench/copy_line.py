@@ -50,7 +50,7 @@ async def main() -> None:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(address, to)
-        await asyncio.load_image_facts(
+        await asyncio.gather(
             one_way(reader, there_writer, delay, 2 * delay),
             one_way(there_reader, writer, delay, 0),
             return_exceptions=True,

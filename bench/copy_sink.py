@@ -4,6 +4,7 @@ python bench/copy_sink.py PORT
 """
 
 import hashlib
+import io
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ _TLS = b"\x16"  # with which a handshake begins
 
 def serve(connection: socket.socket) -> None:
     """One connection. Bodies are discarded in the kernel (MSG_TRUNC), so that this process is no limit."""
-    file = connection.makefile("rb", 65536)
+    file = io.BufferedReader(connection.makefile("rb", 0), 65536)
     junk = bytearray(_BUFFER)
     if file.peek(1)[:1] == _TLS:  # crane tries that first, and waits 0.3 s for who says nothing to it
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")

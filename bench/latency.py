@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tallyman.domain.history.facts import Kind
 from tallyman_cli.registry.creation import create_in
-from tallyman_cli.shared.context import connect
+from tallyman_cli.shared.context import Stack, connect
 from tallyman_local.cloud.cloud import Cloud, Options
 from tallyman_local.cloud.sample import widget_server
 
@@ -41,7 +41,7 @@ def main() -> None:
     )
 
 
-def one(stack: object, cloud: Cloud, number: int) -> float:
+def one(stack: Stack, cloud: Cloud, number: int) -> float:
     """Pushes one image and waits; seconds."""
     place = stack.policy.environment("dev").repositories(NAME)[0]
     sample = widget_server(f"1.0.{number}")

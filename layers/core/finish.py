@@ -44,8 +44,9 @@ def finish(layer: Path) -> None:
     for path in layer.rglob("__pycache__"):
         shutil.rmtree(path)
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    places = {"stripdir": str(layer), "prependdir": "/opt/python"}
-    if not compileall.compile_dir(layer, quiet=1, invalidation_mode=unchecked, **places):
+    if not compileall.compile_dir(
+        layer, quiet=1, invalidation_mode=unchecked, stripdir=str(layer), prependdir="/opt/python"
+    ):
         raise SystemExit(f"{layer}: some modules do not compile")
 
 

@@ -120,7 +120,8 @@ class Smoke:
     # ------------------------------------------------------------------ tools
 
     def client(self, service: str, region: str = "") -> Any:
-        return boto3.client(service, region_name=region or self.region)
+        make: Any = boto3.client  # its overloads take literal names of services only
+        return make(service, region_name=region or self.region)
 
     def tallyman(self, *arguments: str, may_fail: bool = False) -> Any:
         """A command's JSON."""

@@ -1,5 +1,6 @@
 """A target's repository is created in two calls, settings and policy: a crash between them leaves none half-made."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -93,7 +94,8 @@ def test_a_policy_that_a_person_removed_from_a_finished_repository_stays_removed
 
 def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     harbour, body = harbour_without_prod()
-    put, dead = harbour.state.put, []
+    put = harbour.state.put
+    dead: list[str] = []
 
     def dies(change: StateChange) -> None:
         if change.pk == creation_items.PARTITION and change.removed and not dead:
@@ -115,7 +117,12 @@ def test_without_anything_to_say_in_a_policy_nothing_is_noted(monkeypatch: pytes
     harbour.policy = guarded_policy(push=Push.ANYONE, pull=())
     written: list[StateChange] = []
     put = harbour.state.put
-    monkeypatch.setattr(harbour.state, "put", lambda change: (written.append(change), put(change))[1])
+
+    def noted(change: StateChange) -> None:
+        written.append(change)
+        put(change)
+
+    monkeypatch.setattr(harbour.state, "put", noted)
     harbour.hints.send("promote", body)
     harbour.work()
     assert harbour.tags("v1.0.0") == [Digest(body["digest"])] * 2
@@ -160,11 +167,16 @@ def test_two_that_create_at_once_leave_nothing_behind() -> None:
     creations = harbour.worker().promotions.targets.creations
     create = harbour.registries.create
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(
+        settings: RepositorySettings,
+        pull: Sequence[str] = (),
+        push: Sequence[str] | None = None,
+        functions: bool = False,
+    ) -> None:
         harbour.registries.create = create  # type: ignore[method-assign]
         harbour.clock.advance(seconds=1)
         creations.create(PROD, "prod", DEV.name)
-        create(*arguments)
+        create(settings, pull, push, functions)
 
     harbour.registries.create = meanwhile  # type: ignore[method-assign]
     creations.create(PROD, "prod", DEV.name)

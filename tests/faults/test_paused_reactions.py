@@ -57,7 +57,7 @@ def sleeping(harbour: Harbour, at: int, meanwhile: Callable[[], None]) -> tuple[
     sleeper = Sleeper(at, meanwhile)
     ledger, state = sleeper.wrap(harbour.ledger), sleeper.wrap(harbour.state)
     hints, notices = sleeper.wrap(harbour.hints), sleeper.wrap(harbour.notices)
-    return Evaluator(harbour.policy, ledger, state, hints, notices, harbour.clock), sleeper
+    return Evaluator(harbour.policy, ledger, state, hints, notices, harbour.clock, harbour.ports().objects), sleeper
 
 
 @pytest.mark.parametrize("gates", [{}, {"soak": "1m"}], ids=["at once", "soaking"])

@@ -108,7 +108,7 @@ def test_a_worker_that_slept_through_its_lease_can_not_move_the_release() -> Non
     newer = image("b")
     slow = harbour.worker()
     put = harbour.registries.put_manifest
-    slept = []
+    slept: list[str] = []
 
     def sleepy(repository: object, manifest: object, tag: str | None = None) -> None:
         if tag and not slept:

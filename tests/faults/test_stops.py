@@ -18,7 +18,7 @@ from tallyman.state.stops import failed_verification, stop_change
 class Between(CrashAfter):
     """Does something before the n-th call, once, and lets the worker go on."""
 
-    def __init__(self, n: int, act: Callable[[], None]) -> None:
+    def __init__(self, n: int, act: Callable[[], object]) -> None:
         super().__init__(0)
         self.at, self.act, self.acting = n, act, False
 

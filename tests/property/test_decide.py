@@ -38,7 +38,13 @@ def facts(draw: st.DrawFn) -> Fact:
         answer = {"exists": True, "immutable": True, "mutable_tags": [], "tags": tags, "error": None}
         registries = dict.fromkeys(["222222222222/us-east-2", "222222222222/sa-east-1"], answer)
         return fact(Kind.TARGET_SEEN, DIGEST, at=at, to="prod", name=DEV.name, registries=registries)
-    detail = {"to": "prod", "name": DEV.name, "reason": "slow", "attempt": 1, "next_at": "2026-11-16T13:00:00Z"}
+    detail: dict[str, Any] = {
+        "to": "prod",
+        "name": DEV.name,
+        "reason": "slow",
+        "attempt": 1,
+        "next_at": "2026-11-16T13:00:00Z",
+    }
     return fact(Kind.DELAYED if kind == "delayed" else Kind.PARKED, DIGEST, at=at, **detail)
 
 

@@ -50,7 +50,7 @@ EVERY: Mapping[str, Any] = {
 
 
 def referred(kind: str) -> Fact:
-    told = {"referrer": digest_of(kind), "artifact_type": kind, "predicates": []}
+    told: dict[str, Any] = {"referrer": digest_of(kind), "artifact_type": kind, "predicates": []}
     return replace(fact(Kind.REFERRED, APP, **told), detail={**told, "repository": str(DEV)})
 
 

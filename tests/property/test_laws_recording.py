@@ -162,11 +162,12 @@ Told = tuple[str, ...]
 def summary(world: World) -> dict[str, Any]:
     """What has to be the same in the end, whoever died on the way: all but counts of writes and when they were."""
     facts = {(f.kind.value, f.partition, f.tag, str(f.repository), f.detail.get("verdict")) for f in world.ledger.facts}
+    items: dict[Any, dict[str, Any]] = dict(world.state.items)
     state = {
-        key: {k: v for k, v in dict(item["data"]).items() if k not in ("at", "since", "decided", "told_at")}
+        key: {k: v for k, v in item["data"].items() if k not in ("at", "since", "decided", "told_at")}
         if isinstance(item.get("data"), dict)
         else None
-        for key, item in world.state.items.items()
+        for key, item in items.items()
         if key[0][:2] in ("T#", "R#", "P#")
     }
     rows = [(r.kind, r.tag, r.digest) for r in world.rows()] + [(r.kind, r.tag, r.digest) for r in world.rows(PROD)]

@@ -33,7 +33,7 @@ RULES = [
 def repositories(draw: Any) -> list[Img]:
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1))
     some = st.lists(st.sampled_from(NAMES), max_size=3).map(tuple)
-    tags = {}
+    tags: dict[str, list[str]] = {}
     for tag in draw(st.lists(st.sampled_from(TAGS), unique=True)):
         tags.setdefault(draw(st.sampled_from(names)), []).append(tag)
     return [
@@ -109,7 +109,7 @@ def links(images: list[Img]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
                 holds[img.name].add(child)
                 above[child].add(img.name)
         if img.subject in there and img.subject != img.name:
-            holds[img.subject].add(img.name)  # type: ignore[index]
+            holds[img.subject].add(img.name)
     return holds, above
 
 

@@ -49,7 +49,7 @@ def some_fact(draw: st.DrawFn) -> Fact:
     at = NOON + timedelta(minutes=draw(st.integers(-90, 90)))
     seen = at + timedelta(minutes=draw(st.integers(-1, 5)))
     more: dict[str, Any] = {"at": at, "seen": seen}
-    door = {"to": "prod", "name": NAME, "from": "dev"}
+    candidate: dict[str, Any] = {"to": "prod", "name": NAME, "from": "dev"}
     made = draw(st.sampled_from(MADE))
     verdict = draw(st.sampled_from(["passed", "failed", "unknown"]))
     if made == "push":
@@ -64,14 +64,14 @@ def some_fact(draw: st.DrawFn) -> Fact:
         return target_seen(**more)
     if made in ("taken", "silent"):
         answer = TAKEN if made == "taken" else SILENT
-        return fact(Kind.TARGET_SEEN, APP, registries=dict.fromkeys(PLACES, answer), **door, **more)
+        return fact(Kind.TARGET_SEEN, APP, registries=dict.fromkeys(PLACES, answer), **candidate, **more)
     if made == "delayed":
-        return fact(Kind.DELAYED, APP, reason="slow", attempt=1, next_at="2026-11-16T13:00:00Z", **door, **more)
+        return fact(Kind.DELAYED, APP, reason="slow", attempt=1, next_at="2026-11-16T13:00:00Z", **candidate, **more)
     if made == "parked":
-        return fact(Kind.PARKED, APP, reason="given up", **door, **more)
+        return fact(Kind.PARKED, APP, reason="given up", **candidate, **more)
     if made in ("promoted", "older"):
         stays = "v1.0.0 is older than v2.0.0, which prod runs" if made == "older" else None
-        detail = {
+        detail: dict[str, Any] = {
             "tags": ["v1.0.0"],
             "registries": PLACES,
             "policy": "p",
@@ -79,9 +79,9 @@ def some_fact(draw: st.DrawFn) -> Fact:
             "tagging": [],
             "stays": stays,
         }
-        return fact(Kind.PROMOTED, APP, **door, **detail, **more)
+        return fact(Kind.PROMOTED, APP, **candidate, **detail, **more)
     if made == "tagging":
-        return fact(Kind.TAGGING, APP, tags=["v1.0.0"], ends=[], **door, **more)
+        return fact(Kind.TAGGING, APP, tags=["v1.0.0"], ends=[], **candidate, **more)
     if made == "recalled":
         return fact(Kind.RECALLED, APP, actor="AROAX:ana", because="no", **more)
     kinds = {"requested": Kind.REQUESTED, "approved": Kind.APPROVED, "denied": Kind.DENIED, "override": Kind.OVERRIDDEN}

@@ -17,6 +17,7 @@ from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.invocation import here
 from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, provenance
 from tallyman_cli.registry.image_view import ImageView
+from tallyman_cli.sbom.packages import Contents
 
 NAME = "rocketseat/widget-server"
 
@@ -41,7 +42,7 @@ def test_what_a_build_says_of_itself_is_recorded_and_shown(world: Deployed, tmp_
         "layers": [],
         "annotations": told,
     }
-    made = BuiltImage(Manifest(to_json(document), IMAGE), (config,), {}, {})
+    made = BuiltImage(Manifest(to_json(document), IMAGE), (config,), {}, Contents())
     by = here({"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "rocketseat/w", "GITHUB_ACTOR": "ana"})
     statement = provenance(NAME, made.manifest, commit, (), by)
     referrer, blobs = attachment(made.manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})
@@ -49,7 +50,7 @@ def test_what_a_build_says_of_itself_is_recorded_and_shown(world: Deployed, tmp_
     world.create(NAME)
     place = world.place(NAME)
     building.push_content(world.stack, place, made)
-    building.push_content(world.stack, place, BuiltImage(referrer, blobs, {}, {}))
+    building.push_content(world.stack, place, BuiltImage(referrer, blobs, {}, Contents()))
     building.tag(world.stack, place, made.manifest, ["v1.4.0-3f3f3f3"])
     world.settle()
 

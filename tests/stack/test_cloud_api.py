@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from support.stacks import sample_stack as toy
+from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud
 
 
@@ -129,7 +130,7 @@ def test_the_stack_tells_its_outputs(cloud: Cloud) -> None:
 def test_a_long_poll_ends_when_a_message_comes(cloud: Cloud) -> None:
     sqs = toy.client(cloud, "sqs")
     url = sqs.create_queue(QueueName="long")["QueueUrl"]
-    got: list[dict] = []
+    got: list[dict[str, Any]] = []
     waiting = threading.Thread(
         target=lambda: got.extend(sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20).get("Messages", []))
     )
@@ -153,14 +154,7 @@ def test_a_function_assumes_a_spokes_role_only_where_it_is_trusted(cloud: Cloud)
 
 def as_function(cloud: Cloud, name: str, service: str = "sts") -> Any:
     keys = cloud.invoke(name, {"ask": "environment"}).result["environment"]
-    return boto3.client(
-        service,
-        region_name="us-east-2",
-        endpoint_url=cloud.url,
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=keys["AWS_SESSION_TOKEN"],
-    )
+    return client_of(cloud.url, keys, service)
 
 
 def put(table: str) -> dict[str, Any]:
@@ -251,7 +245,7 @@ def test_a_body_that_nobody_read_does_not_spoil_the_connection(cloud: Cloud) -> 
 
 def raw(
     cloud: Cloud, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict]:
+) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", int(cloud.url.rpartition(":")[2]))
     try:
         connection.request(method, path, body, headers or {})

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 
 from support.stacks import sample_stack as toy
+from support.stacks.clients import client_of
 from tallyman_local.cloud import folders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,15 +36,7 @@ def test_the_registries_of_a_folder_are_there_at_the_next_start_and_quotas_throt
 def once(cloud: Any) -> Any:
     """A client that does not try again."""
     keys = cloud.environment()
-    return boto3.client(
-        "ecr",
-        region_name="us-east-2",
-        endpoint_url=cloud.url,
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=keys["AWS_SESSION_TOKEN"],
-        config=Config(retries={"total_max_attempts": 1}),
-    )
+    return client_of(cloud.url, keys, "ecr", config=Config(retries={"total_max_attempts": 1}))
 
 
 def free_ports(count: int) -> int:

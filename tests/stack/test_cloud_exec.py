@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,14 +19,14 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(SOURCES)}
 TALLYMAN = [sys.executable, "-m", "tallyman_cli.main"]
 
 
-def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*TALLYMAN, "local", *command],
         env={**ENVIRONMENT, "AWS_PROFILE": "mine"},
         capture_output=True,
         text=True,
         timeout=120,
-        **options,  # type: ignore[call-overload]
+        **options,
     )
 
 
@@ -60,18 +61,22 @@ def inside() -> tuple[subprocess.CompletedProcess[str], dict[str, object]]:
     return done, json.loads(done.stdout)
 
 
-def test_the_commands_exit_status_is_its_own(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_the_commands_exit_status_is_its_own(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
     assert inside[0].returncode == 7
 
 
-def test_stdin_stdout_and_stderr_are_the_commands(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_stdin_stdout_and_stderr_are_the_commands(
+    inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
     done, told = inside
     assert told["stdin"] == "from outside"
     assert done.stdout.count("\n") == 1
     assert done.stderr == "for people\n"
 
 
-def test_the_environment_leads_to_the_local_cloud(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_the_environment_leads_to_the_local_cloud(
+    inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
     environment = inside[1]["environment"]
     assert environment["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
     assert environment["AWS_REGION"] == environment["AWS_DEFAULT_REGION"] == "us-east-2"
@@ -83,14 +88,14 @@ def test_the_environment_leads_to_the_local_cloud(inside: tuple[subprocess.Compl
     assert inside[1]["directory"] == str(Path.cwd())
 
 
-def test_commands_inside_find_their_cloud(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_commands_inside_find_their_cloud(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
     told = inside[1]
     assert told["settle"] == [0, ""]
     assert told["chaos"] == [0, "so far: 0 lost, 0 doubled\n"]
     assert told["off"][0] == 0
 
 
-def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
     told = inside[1]
     assert told["unknown"][0] == 1
     assert "no/such" in told["unknown"][1]
@@ -98,7 +103,7 @@ def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedP
     assert "no environment nowhere in the policy; it has dev, prod" in told["environmentless"][1]
 
 
-def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict]) -> None:
+def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:
     told = inside[1]
     assert [told[name][0] for name in ("nonsense", "bad_finding", "bad_chaos")] == [2, 2, 2]
     assert "!!" in told["nonsense"][1]
@@ -144,7 +149,7 @@ def test_the_folder_of_a_killed_cloud_goes_with_the_next(tmp_path: Path, monkeyp
     assert other.exists()
 
 
-def running(status: dict) -> list[int]:
+def running(status: dict[str, Any]) -> list[int]:
     return [status["pid"], *(pid for function in status["functions"].values() for pid in function["pids"])]
 
 

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,10 +194,11 @@ def test_schedules_fire_when_they_are_due(cloud: Cloud, folder: Path) -> None:
 
 
 def test_messages_sent_together_by_many_are_all_handled_once(cloud: Cloud, folder: Path) -> None:
-    threads = [
-        threading.Thread(target=lambda n=n: [toy.send(cloud, name=f"many-{n}-{i}") for i in range(5)])  # type: ignore[misc]
-        for n in range(4)
-    ]
+    def send_five(n: int) -> None:
+        for i in range(5):
+            toy.send(cloud, name=f"many-{n}-{i}")
+
+    threads = [threading.Thread(target=send_five, args=[n]) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -257,7 +259,7 @@ def test_lambda_itself_needs_the_functions_role(cloud: Cloud, tmp_path: Path, ac
     def role_may(role: str, asked: str, resource: str) -> bool:
         return asked != action
 
-    options = {"url": cloud.url, "policy": cloud.policy, "logs": tmp_path}
+    options: dict[str, Any] = {"url": cloud.url, "policy": cloud.policy, "logs": tmp_path}
     if action.startswith("sqs:"):
         with pytest.raises(BadTemplate, match=r"may not call sqs:ReceiveMessage on arn:aws:sqs:.*:toy-work"):
             Functions(cloud.stacks[0], Pollers(), role_may, **options)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from support.images import builders as b
+from support.stacks.clients import client_of
 from support.stacks.deployed import Deployed, deployed
 from tallyman_cli.doctor.content_checks import Contents
 from tallyman_cli.doctor.finding import Finding, Site, clients
@@ -163,12 +163,7 @@ def test_a_spoke_whose_role_can_not_be_assumed_is_named(world: Deployed) -> None
 def test_the_role_that_puts_a_test_event_may_put_nothing_else(world: Deployed, who: str, entry: dict[str, str]) -> None:
     role = READER if who == "spoke-read" else "arn:aws:iam::111111111111:role/tallyman-reconcile-us-east-2"
     keys = world.cloud.credentials(role)
-    events = boto3.client(
-        "events",
-        region_name="us-east-2",
-        endpoint_url=world.cloud.url,
-        **{name.lower(): value for name, value in keys.items() if name.startswith("AWS_")},
-    )
+    events = client_of(world.cloud.url, keys, "events")
     with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
         events.put_events(Entries=[{**entry, "Detail": "{}"}])
     good = {"Source": "tallyman.doctor", "DetailType": "Round Trip", "Detail": "{}"}

@@ -1,6 +1,7 @@
 """Every gate alone, with the deployed handlers: it keeps the image out of both regions until it opens."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_order_and_its_override(door: Gated) -> None:
 
 
 @pytest.mark.parametrize("place", [{}, {"repository": "gates/freeze"}], ids=["environment", "repository"])
-def test_freeze(door: Gated, place: dict[str, str]) -> None:
+def test_freeze(door: Gated, place: dict[str, Any]) -> None:
     tag = "v2.0.0" if place else "v1.0.0"
     door.say("freeze", environment="prod", **place)
     try:

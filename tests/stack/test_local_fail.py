@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from support.stacks import sample_stack as toy
+from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud
 
 CLI = {"PYTHONPATH": os.pathsep.join(str(toy.ROOT.parents[3] / f) for f in ("layers/core/src", "cli", "local"))}
@@ -72,15 +72,7 @@ def v2(cloud: Cloud, variable: str, method: str = "GET", path: str = "/v2/", **m
 def api(cloud: Cloud, region: str) -> int:
     """The status of one call to the second account's ECR; the SDK's own retries are left out."""
     keys = cloud.credentials(SECOND)
-    ecr = boto3.client(
-        "ecr",
-        region_name=region,
-        endpoint_url=cloud.url,
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=keys["AWS_SESSION_TOKEN"],
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=2),
-    )
+    ecr = client_of(cloud.url, keys, "ecr", region, config=Config(retries={"total_max_attempts": 1}, read_timeout=2))
     try:
         answer = ecr.describe_repositories()
     except ClientError as error:

@@ -161,14 +161,15 @@ def test_no_role_of_people_removes_anything_and_the_reading_one_writes_nothing(w
             ecr.delete_repository(**kept, force=True)
     reads = spoke(world, READER, "spoke-people")
     assert reads.describe_images(**kept)["imageDetails"][0]["imageTags"] == ["v1.0.0"]
-    for refused in (
+    refused: list[Callable[[], object]] = [
         lambda: reads.put_image(**kept, imageManifest=image.root.raw.decode(), imageTag="v2.0.0"),
         lambda: reads.create_repository(repositoryName="shop/more"),
         lambda: reads.set_repository_policy(**kept, policyText="{}"),
         lambda: reads.update_image_storage_class(**kept, imageId=wanted[0], targetStorageClass="ARCHIVE"),
-    ):
+    ]
+    for call in refused:
         with pytest.raises(ClientError, match="AccessDenied"):
-            refused()
+            call()
     with pytest.raises(ClientError, match="AccessDenied"):
         spoke(world, READER, "spoke-people-change")
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from support.images import builders as b
+from support.stacks.clients import client_of
 from support.stacks.gate_stack import RELEASE, Gated, gated
 from tallyman.domain.history.facts import Kind
 
@@ -36,12 +36,7 @@ def person(door: Gated) -> Client:
     keys = door.world.cloud.credentials(ROLE, session="ana")
 
     def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            region_name="us-east-2",
-            endpoint_url=door.world.cloud.url,
-            **{name.lower(): value for name, value in keys.items()},
-        )
+        return client_of(door.world.cloud.url, keys, service)
 
     return client
 

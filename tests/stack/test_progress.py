@@ -10,9 +10,11 @@ from support.fakes.ports import listed
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed, until
 from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Repository
 from tallyman.state import pending as pending_items
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.failures import Failure
+from tallyman_local.ecr.rules.images import Put
 from tallyman_local.moto import calls as moto_calls
 
 
@@ -73,7 +75,7 @@ def test_a_region_that_fails_leaves_no_tag_anywhere_until_it_is_back(
     assert decision.deciding is not None
     assert str(world.stack.policy.environment("prod").registries[number - 1]) in decision.deciding.reason
     other = world.place(name, "prod", 3 - number)
-    assert world.cloud.ecr.resolve(other.registry, name, image.digest)  # staged all the same
+    world.cloud.ecr.resolve(other.registry, name, image.digest)  # raises where it is not there: staged all the same
     world.cloud.failures.end()
     world.reconcile(f"dev/{name}")
     assert until(lambda: tagged(world, name) == [True, True], "not promoted", world.cloud)
@@ -89,11 +91,19 @@ def test_a_killed_worker_is_followed_by_the_next_and_settle_waits_for_it(world: 
     started = threading.Event()
     put = world.cloud.ecr._parts.images.put
 
-    def slow(place: object, *args: object, **kwargs: object) -> object:
-        if str(place).startswith("222222222222") and not started.is_set():
+    def slow(
+        repository: Repository,
+        raw: bytes,
+        media_type: str | None,
+        tag: str | None,
+        digest: str | None,
+        *,
+        over_http: bool = False,
+    ) -> Put:
+        if str(repository).startswith("222222222222") and not started.is_set():
             started.set()
             assert world.cloud.kill("tallyman-promote-image")
-        return put(place, *args, **kwargs)  # type: ignore[arg-type]
+        return put(repository, raw, media_type, tag, digest, over_http=over_http)
 
     world.cloud.ecr._parts.images.put = slow  # type: ignore[method-assign]
     try:

@@ -55,14 +55,16 @@ def built() -> None:
 
 def outside() -> dict[str, str]:
     """Our environment without what leads to another local cloud."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_"))}
+    return {**kept, "PYTHONPATH": "tests"}
 
 
 def invoke(event: str) -> subprocess.CompletedProcess[str]:
     function = event.partition("/")[0]
     command = [
         sys.executable,
-        "tests/tools/invoke.py",
+        "-m",
+        "tools.invoke",
         "--architecture",
         ARCHITECTURE,
         function,

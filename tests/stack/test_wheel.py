@@ -28,7 +28,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(build, check=True, capture_output=True, cwd=folder)
     (wheel,) = folder.glob("tallyman_ecr-*.whl")
     venv.create(folder / "env", with_pip=False)
@@ -36,7 +47,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = [sysconfig.get_paths(vars={"base": str(folder / "env"), "platbase": str(folder / "env")})["purelib"]]
     others = [path for path in sys.path if path.endswith("site-packages")]
     Path(places[0], "dependencies.pth").write_text("\n".join(others))
-    install = ["-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel]
+    install = ["-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([sys.executable, *install], check=True, capture_output=True, cwd=folder)
     return folder
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import invoke_world
+from tools import invoke_world
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".aws-sam" / "native"
@@ -42,7 +42,7 @@ def main() -> int:
         print("no AWS_ENDPOINT_URL: starting a local cloud for this run", file=sys.stderr)
         tallyman = ROOT / ".venv/bin/tallyman"
         return subprocess.run(
-            [tallyman, "local", "exec", "--", sys.executable, sys.argv[0], "--prepare", *sys.argv[1:]],
+            [tallyman, "local", "exec", "--", sys.executable, "-m", "tools.invoke", "--prepare", *sys.argv[1:]],
             stdin=subprocess.DEVNULL,
             check=False,
         ).returncode

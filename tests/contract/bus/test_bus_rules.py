@@ -12,8 +12,8 @@ from support.stacks import sample_stack as toy
 from tallyman.domain.names import Registry
 from tallyman_local.events.bus import Bus
 from tallyman_local.moto import calls as moto_calls
-from tallyman_local.stack import deploy
 from tallyman_local.stack.deploy import HUB, deploy_hub, deploy_spoke
+from tallyman_local.stack.template import BadTemplate
 
 SPOKE = Registry("222222222222", "sa-east-1")
 
@@ -184,7 +184,7 @@ def test_a_template_that_cannot_be_translated_says_why(tmp_path: Any) -> None:
         "Transform: AWS::Serverless-2016-10-31\n"
         "Resources: {F: {Type: AWS::Serverless::Function, Properties: {Events: {A: {Type: Nonsense}}}}}\n"
     )
-    with pytest.raises(deploy.BadTemplate, match="F"):
+    with pytest.raises(BadTemplate, match="F"):
         deploy_hub(tmp_path, "toy")
 
 

@@ -71,7 +71,7 @@ class World:
             server.referrers_api = False
 
     def run(self, wire: HttpClient) -> list[Report]:
-        auth = OciAuth(wire, {}.get, power="pull,push")
+        auth = OciAuth(wire, lambda place: None, power="pull,push")
         way = OciRegistry(RegistryClient(wire, auth, attempts=2, sleep=lambda seconds: None))
         places = {repository_at(server.host, NAME): None for server in self.targets}
         service = CopyImages(way, way, lambda: math.inf, CopyProgress())

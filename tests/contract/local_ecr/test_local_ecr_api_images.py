@@ -41,7 +41,8 @@ def test_the_push_time_stays_when_a_tag_is_added_and_pulls_are_recorded_daily(se
     pushed = served.clock.now
 
     def detail() -> dict[str, Any]:
-        return client.describe_images(repositoryName=NAME)["imageDetails"][0]
+        found: dict[str, Any] = client.describe_images(repositoryName=NAME)["imageDetails"][0]
+        return found
 
     served.clock.move(hours=1)
     served.put(app.raw, "v2", app.media_type)

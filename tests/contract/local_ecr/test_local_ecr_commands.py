@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import WaiterError
@@ -93,16 +94,13 @@ def test_the_aws_command_lists_describes_scans_and_deletes(served: Served, shell
     served.push(app, "v1")
     served.push(signature(app))
 
-    def ecr(line: str) -> dict[str, object]:
-        answer: dict[str, object] = json.loads(
-            says(shell, f"aws ecr {line} --repository-name {NAME} --region us-east-2")
-        )
-        return answer
+    def ecr(line: str) -> Any:
+        return json.loads(says(shell, f"aws ecr {line} --repository-name {NAME} --region us-east-2"))
 
     listed = ecr("list-images --query 'imageIds[?imageTag]'")
     assert listed == [{"imageDigest": str(app.digest), "imageTag": "v1"}]
     referrers = ecr(f"list-image-referrers --subject-id imageDigest={app.digest}")["referrers"]
-    assert len(referrers) == 1  # type: ignore[arg-type]
+    assert len(referrers) == 1
     child = next(iter(app.manifests))
     ecr(f"start-image-scan --image-id imageDigest={child}")
     served.ecr.scanner.complete(DEV, NAME, child, [{"name": "CVE-2026-1", "severity": "HIGH"}])

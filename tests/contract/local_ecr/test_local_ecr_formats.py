@@ -53,7 +53,8 @@ def test_a_manifest_is_converted_on_a_pull_by_tag(
 def test_a_manifest_that_is_understood_or_has_no_conversion_is_as_it_was_pushed(served: Served, accepted: str) -> None:
     app = image("app")
     served.push(app, "v1")
-    got = served.send("GET", f"{V2}/manifests/v1", **({"Accept": accepted} if accepted else {}))
+    headers: dict[str, Any] = {"Accept": accepted} if accepted else {}
+    got = served.send("GET", f"{V2}/manifests/v1", **headers)
     assert (got.data, got.headers["Content-Type"]) == (app.raw, OCI)
 
 

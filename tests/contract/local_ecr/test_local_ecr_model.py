@@ -27,6 +27,8 @@ def served(served: Served) -> Served:
 def test_every_operation_is_served_or_refused_with_an_error_of_its_own(served: Served, operation: str) -> None:
     """With parameters that the model takes; what is answered has the shape of the model."""
     shape = model.service().operation_model(operation)
+    assert shape.input_shape is not None
+    assert shape.output_shape is not None
     given = {name: value(name, shape.input_shape.members[name]) for name in shape.input_shape.required_members}
     status, _, body = served.ecr.api(operation, json.dumps(given).encode(), DEV, identity(DEV.account))
     answer = json.loads(body)

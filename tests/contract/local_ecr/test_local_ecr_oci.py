@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,10 @@ DIGEST = "sha256:" + hashlib.sha256(WHOLE).hexdigest()
 
 
 def patch(served: Served, location: str, data: bytes, first: int) -> int:
-    headers = {"Content_Range": f"{first}-{first + len(data) - 1}", "Content_Type": "application/octet-stream"}
+    headers: dict[str, Any] = {
+        "Content_Range": f"{first}-{first + len(data) - 1}",
+        "Content_Type": "application/octet-stream",
+    }
     return int(served.send("PATCH", location, data, **headers).status)
 
 
@@ -59,7 +63,7 @@ def test_a_layer_in_chunks_is_whole_and_a_chunk_out_of_order_changes_nothing(ser
     assert served.send("GET", location).headers["Range"] == "0-999"
     assert patch(served, location, CHUNKS[1], 1000) == 201
     if last_by_put:
-        headers = {"Content_Range": "2000-2023"}
+        headers: dict[str, Any] = {"Content_Range": "2000-2023"}
         assert served.send("PUT", f"{location}?digest={DIGEST}", CHUNKS[2], **headers).status == 201
     else:
         assert patch(served, location, CHUNKS[2], 2000) == 201

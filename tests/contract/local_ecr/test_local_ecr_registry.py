@@ -293,7 +293,7 @@ def test_a_rate_throttles_the_api_and_the_registry_with_the_right_words(tmp_path
         throttled = served.put(app.raw, "v3", app.media_type)
         assert throttled.status == 429
         assert json.loads(throttled.data)["errors"] == [{"code": "TOOMANYREQUESTS", "message": "Rate exceeded"}]
-        manifest = {"repositoryName": NAME, "imageManifest": app.raw.decode(), "imageTag": "v3"}
+        manifest: dict[str, Any] = {"repositoryName": NAME, "imageManifest": app.raw.decode(), "imageTag": "v3"}
         assert served.api("PutImage", **manifest) == (
             400,
             {"__type": "ThrottlingException", "message": "Rate exceeded"},

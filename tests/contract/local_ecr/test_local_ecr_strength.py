@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -103,7 +104,11 @@ def by_chunked_patch(port: int, api: int, token: str, size: int, digest: str) ->
 
 
 def by_parts_of_the_api(port: int, api: int, token: str, size: int, digest: str) -> None:
-    keys = {"aws_access_key_id": DEV.account, "aws_secret_access_key": "secret", "region_name": DEV.region}
+    keys: dict[str, Any] = {
+        "aws_access_key_id": DEV.account,
+        "aws_secret_access_key": "secret",
+        "region_name": DEV.region,
+    }
     client = boto3.client("ecr", endpoint_url=f"http://127.0.0.1:{api}", **keys)
     upload = client.initiate_layer_upload(repositoryName=NAME)["uploadId"]
     for number, part in enumerate(parts(size)):
@@ -188,7 +193,7 @@ def test_two_clients_on_one_upload_never_mix_their_bytes(tmp_path: Path) -> None
         with ThreadPoolExecutor(2) as pool:
             for number, chunk in enumerate(chunks):
                 first = number * 300_000
-                headers = {"Content_Range": f"{first}-{first + 299_999}"}
+                headers: dict[str, Any] = {"Content_Range": f"{first}-{first + 299_999}"}
                 sent = [pool.submit(served.send, "PATCH", location, chunk, **headers) for _ in range(2)]
                 assert sorted(future.result().status for future in sent) == [201, 416]
             whole = b"".join(chunks)

@@ -3,6 +3,7 @@
 import http.client
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,9 @@ def test_what_can_not_be_mounted_becomes_an_upload(tmp_path: Path, why: str) -> 
     with serve(tmp_path) as served:
         setting = "DISABLED" if why == "switched off" else "ENABLED"
         served.api("PutAccountSetting", name="BLOB_MOUNTING", value=setting)
-        kms = {"encryptionConfiguration": {"encryptionType": "KMS"}} if why == "other encryption" else {}
+        kms: dict[str, Any] = (
+            {"encryptionConfiguration": {"encryptionType": "KMS"}} if why == "other encryption" else {}
+        )
         served.create()
         served.create(name="team/other", **kms)
         digest = NOWHERE if why == "unknown layer" else served.upload(b"shared layer")

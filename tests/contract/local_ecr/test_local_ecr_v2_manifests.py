@@ -1,6 +1,7 @@
 """Manifests by `/v2/`: what they need, which tags move, lists of tags and referrers, removal."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_a_manifest_is_served_byte_by_byte_as_it_was_pushed(served: Served) -> N
 
 def test_a_manifest_needs_its_layers(served: Served) -> None:
     app = image("app")
+    assert app.root.config is not None
     missing = ", ".join(d for d in dict.fromkeys([app.root.config.digest, *(x.digest for x in app.root.layers)]))
     assert error(served.put(app.raw, "v1", app.media_type)) == (
         400,
@@ -93,10 +95,11 @@ def test_a_tag_moves_only_where_it_is_mutable(
     served: Served, mutability: str, filters: list[str], moves: dict[str, bool]
 ) -> None:
     excluded = [{"filterType": "WILDCARD", "filter": text} for text in filters]
+    exclusion: dict[str, Any] = {"imageTagMutabilityExclusionFilters": excluded} if excluded else {}
     served.create(
         name="team/app",
         imageTagMutability=mutability,
-        **({"imageTagMutabilityExclusionFilters": excluded} if excluded else {}),
+        **exclusion,
     )
     first, second = image("one"), image("two")
     for tag, moved in moves.items():
@@ -128,7 +131,9 @@ def test_tags_come_in_pages_with_an_opaque_link(served: Served) -> None:
     served.push(app, "v0")
     for number in range(1, 105):
         served.put(app.raw, f"v{number}", app.media_type)
-    path, seen, sizes = f"{V2}/tags/list", [], []
+    path = f"{V2}/tags/list"
+    seen: list[str] = []
+    sizes: list[int] = []
     while path:
         answer = served.send("GET", path)
         page = json.loads(answer.data)["tags"]

@@ -39,7 +39,7 @@ def test_another_account_is_reached_by_the_role_of_the_power(clients: Clients) -
         "provide-client-params.sts.AssumeRole", lambda params, **_: assumed.append(params)
     )
     for power in ("read", "push"):
-        client = clients.get("ecr", PROD.registry, power)  # type: ignore[arg-type]
+        client = clients.get("ecr", PROD.registry, power)
         assert assumed == assumed[:1] or power == "push"  # nothing is assumed before it is needed
         client.describe_repositories()
     assert [a["RoleArn"] for a in assumed] == [
@@ -111,7 +111,7 @@ def test_people_assume_roles_of_their_own_by_what_they_do() -> None:
             "provide-client-params.sts.AssumeRole", lambda params, **_: assumed.append(params["RoleArn"])
         )
         for power in ("read", "push", "remove"):
-            clients.get("ecr", PROD.registry, power).describe_repositories()  # type: ignore[arg-type]
+            clients.get("ecr", PROD.registry, power).describe_repositories()
         clients.get("ecr", HUB, "push").describe_repositories()
     role = "arn:aws:iam::222222222222:role/tallyman-spoke-people"
     assert assumed == [role, f"{role}-change", f"{role}-change"]

@@ -11,7 +11,6 @@ import pytest
 from support.fakes.ports import FakeRegistries
 from support.images.builders import (
     DEV,
-    DOCKER_LIST,
     PROD,
     Built,
     big_layer,
@@ -30,7 +29,7 @@ from tallyman.adapters.ecr.view import EcrView
 from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.images.details import RepositorySettings
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import DOCKER_LIST, Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.errors import DigestMismatch, NotFound, TagTaken, TallymanError, TransientError, Unsupported
 from tallyman.ports.registries import ImageSource, ImageTarget, RegistryView

@@ -246,7 +246,8 @@ class Answering:
     """A client whose every method gives the next of these answers, or raises it."""
 
     def __init__(self, *answers: Any) -> None:
-        self.answers, self.asked = list(answers), []
+        self.answers = list(answers)
+        self.asked: list[dict[str, Any]] = []
 
     def __getattr__(self, name: str) -> Any:
         def call(**request: Any) -> Any:

@@ -25,7 +25,7 @@ class Clients:
     """One stubbed client of ECS."""
 
     def __init__(self) -> None:
-        keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
         self.client: Any = botocore.session.get_session().create_client("ecs", region_name="sa-east-1", **keys)
         self.stub = Stubber(self.client)
         self.stub.activate()

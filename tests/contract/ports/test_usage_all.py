@@ -33,7 +33,7 @@ class One:
     def stub(self, service: str) -> Stubber:
         if service not in self.made:
             session = botocore.session.get_session()
-            keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+            keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
             client = session.create_client(service, region_name="sa-east-1", **keys)
             stubber = Stubber(client)
             stubber.activate()

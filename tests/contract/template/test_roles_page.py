@@ -32,7 +32,8 @@ CELLS = [(row[0], row[1].strip("`"), role, cell) for row in BODY for role, cell 
 def role(name: str) -> dict[str, Any]:
     if name in SPOKE:
         return of_type(spoke(), "AWS::IAM::Role")[SPOKE[name]]
-    return hub()["Resources"][logical_id(name) + "Role"]["Properties"]
+    found: dict[str, Any] = hub()["Resources"][logical_id(name) + "Role"]["Properties"]
+    return found
 
 
 def test_the_table_has_every_role() -> None:

@@ -40,12 +40,14 @@ NAMED = {
 
 
 def function(name: str) -> dict[str, Any]:
-    return hub()["Resources"][logical_id(name)]["Properties"]
+    found: dict[str, Any] = hub()["Resources"][logical_id(name)]["Properties"]
+    return found
 
 
 def source(name: str) -> dict[str, Any]:
     """The queue's event source of a function."""
-    (event,) = (e["Properties"] for e in function(name)["Events"].values() if e["Type"] == "SQS")
+    events: list[dict[str, Any]] = [e["Properties"] for e in function(name)["Events"].values() if e["Type"] == "SQS"]
+    (event,) = events
     return event
 
 

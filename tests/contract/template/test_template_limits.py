@@ -79,6 +79,6 @@ def test_policies_are_within_the_limits_of_iam(name: str) -> None:
 
 
 def test_cfn_lint_has_nothing_to_say() -> None:
-    command = [Path(sys.executable).with_name("cfn-lint"), "template.yaml", "spoke.yaml", "build.yaml"]
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "template.yaml", "spoke.yaml", "build.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

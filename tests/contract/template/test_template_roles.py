@@ -52,7 +52,8 @@ EVERYWHERE = {
 
 
 def role(function: str) -> dict[str, Any]:
-    return hub()["Resources"][logical_id(function) + "Role"]["Properties"]
+    found: dict[str, Any] = hub()["Resources"][logical_id(function) + "Role"]["Properties"]
+    return found
 
 
 def writes(granted: set[str], service: str) -> set[str]:
@@ -211,12 +212,15 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
 
 def unmade() -> Adapters:
     """Adapters that are made when they are first asked for, and reach nothing."""
+    names: dict[str, Any] = {
+        **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
+        **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
+    }
     settings = Settings(
         stack="tallyman",
         hub=Registry("111111111111", "us-east-2"),
         policy=ROOT / "layers/policy/tallyman.yaml",
-        **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
-        **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
+        **names,
     )
     return Adapters(settings, MagicMock(spec=Clients))
 
@@ -232,7 +236,7 @@ def declared(name: str) -> set[str]:
     adapters = unmade()
     (sweeping if name == "reconcile" else REACTIONS[name])(Services(adapters))
     if FUNCTIONS[name]:
-        assert adapters.dead_letters
+        assert adapters.dead_letters is not None
     found = permissions(adapters)
     # The roles of spokes are for registries and their buses; who asks for one always asks for registries too.
     return found | (set(Clients.PERMISSIONS) if any(a.startswith("ecr:") for a in found) else set())
@@ -247,7 +251,7 @@ def test_a_role_allows_exactly_what_the_functions_adapters_declare(name: str) ->
 def test_people_may_read_what_a_plan_of_retention_and_native_go_by(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
-    assert adapters.lifecycle
+    assert adapters.lifecycle is not None
     statements = hub()["Resources"]["PeoplePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     allowed = {a for s in statements for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
     layers = {"ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"}  # a plan reads no bytes of layers
@@ -262,17 +266,17 @@ PERMISSIONS_OF_SCANS = {"ecr:DescribeImageScanFindings", "ecr:StartImageScan", "
 def test_the_roles_of_people_in_spokes_hold_what_the_commands_adapters_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     adapters = unmade()
     retention_inputs(adapters, adapters.policy)
-    assert adapters.lifecycle
-    assert adapters.view
-    assert adapters.guards
+    assert adapters.lifecycle is not None
+    assert adapters.view is not None
+    assert adapters.guards is not None
     of_functions = {"ecr:BatchCheckLayerAvailability", *PERMISSIONS_OF_SCANS}
     reading = {a for a in permissions(adapters) if not a.startswith(("dynamodb:", "s3:"))} - of_functions
     roles = of_type(spoke(), "AWS::IAM::Role")
     assert actions(roles["PeopleRole"]) == reading
     assert not writes(reading, "ecr")
     changing = unmade()
-    assert changing.target
-    assert changing.remover
+    assert changing.target is not None
+    assert changing.remover is not None
     keys = {"kms:CreateGrant", "kms:DescribeKey", "kms:RetireGrant"}
     assert actions(roles["PeopleChangeRole"]) == permissions(changing) - {"ecr:BatchDeleteImage"} | keys
 

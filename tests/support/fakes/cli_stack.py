@@ -100,7 +100,6 @@ class World:
             announcements=self.announcements,
             people=self.people,
             signing=self.signing,
-            layer_uploads=self.registries,
             **registry_ports(self.registries),
         )
 

@@ -72,7 +72,10 @@ class Harbour:
 
     def services(self, crash: CrashAfter | None = None) -> Services:
         """The services of one process; `crash` kills it. Waiting moves the clock on."""
-        return services(self.ports().crashing(crash), lambda seconds: self.clock.advance(seconds=seconds))
+        return services(self.ports().crashing(crash), self._wait)
+
+    def _wait(self, seconds: float) -> None:
+        self.clock.advance(seconds=seconds)
 
     def worker(self, crash: CrashAfter | None = None) -> PromoteImage:
         """promote_image, as one process has it; `crash` kills it."""

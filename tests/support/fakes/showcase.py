@@ -20,7 +20,7 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
-from tallyman.services.retention.inputs import Needs
+from tallyman.services.retention.inputs import ReadInputs
 from tallyman.services.retention.inventory import TakeInventory
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
@@ -67,7 +67,7 @@ class Showcase:
         self.world.people.ids = {"role/release-managers": "AROAMANAGERS"}
         self._told = 0
 
-    def _needs(self, policy: Policy) -> tuple[Needs, TakeInventory]:
+    def _needs(self, policy: Policy) -> tuple[ReadInputs, TakeInventory]:
         return retention_inputs(
             replace(self.world.ports, replication=FakeReplication(), usage_readings=self.usage), policy
         )

@@ -105,7 +105,8 @@ class Served:
         _, _, body = self.ecr.api(
             "GetAuthorizationToken", b"{}", Registry(account, "us-east-2"), identity(account, user)
         )
-        return "Basic " + json.loads(body)["authorizationData"][0]["authorizationToken"]
+        token: str = json.loads(body)["authorizationData"][0]["authorizationToken"]
+        return "Basic " + token
 
     def send(self, method: str, path: str, body: Any = None, registry: Registry = DEV, **headers: str) -> Any:
         """A request to `/v2/` with a token (unless Authorization is given); redirects are not followed."""
@@ -148,7 +149,8 @@ class Served:
 @contextmanager
 def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options: Any) -> Iterator[Served]:
     """Serve these registries until the block ends."""
-    clock, ports = options.pop("clock", None) or Clock(), {}
+    clock = options.pop("clock", None) or Clock()
+    ports: dict[Registry, int] = {}
     served: Served
 
     def allow(who: Identity, action: str, resource: str) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import boto3
 import urllib3
 
 from support.images.builders import Built
 from support.stacks import evidence
+from support.stacks.clients import client_of
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import Row
@@ -74,14 +74,7 @@ class Deployed:
     def client(self, service: str, region: str = "us-east-2", role: str = "") -> Any:
         """A boto3 client of the developer, or of a role by ARN."""
         keys = self.cloud.credentials(role) if role else self.cloud.environment()
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=self.cloud.url,
-            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=keys["AWS_SESSION_TOKEN"],
-        )
+        return client_of(self.cloud.url, keys, service, region)
 
     def settle(self, timeout: float = 60) -> None:
         """Waits until nothing is under way."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
-
 from support.images.builders import Built, image
+from support.stacks.clients import client_of
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.gates import PASSED
 from tallyman.domain.gates.window import DAYS
@@ -86,12 +85,7 @@ class Gated:
     def say(self, command: str, who: str = "ana", role: str = RELEASE, settle: bool = True, **more: Any) -> str:
         """A command as this person, sent as the CLI sends it; waits until its work is done. The request's id."""
         keys = self.world.cloud.credentials(f"arn:aws:iam::{self.world.stack.hub.account}:{role}", session=who)
-        sqs = boto3.client(
-            "sqs",
-            region_name=self.world.stack.hub.region,
-            endpoint_url=self.world.cloud.url,
-            **{name.lower(): value for name, value in keys.items()},
-        )
+        sqs = client_of(self.world.cloud.url, keys, "sqs", self.world.stack.hub.region)
         request = str(uuid4())
         url = sqs.get_queue_url(QueueName=f"{self.world.cloud.stack}-commands")["QueueUrl"]
         body = {"command": command, "request": request, "because": f"{who} says so", **more}
@@ -102,7 +96,7 @@ class Gated:
 
     def about(self, command: str, name: str, digest: str, who: str = "ana", **more: Any) -> str:
         """A command about an image of `gates/<name>` at prod's door."""
-        door = {"digest": digest, "repository": f"gates/{name}", "from": "dev", "to": "prod"}
+        door: dict[str, Any] = {"digest": digest, "repository": f"gates/{name}", "from": "dev", "to": "prod"}
         return self.say(command, who, **door, **more)
 
     def closed(self, name: str, tag: str = "v1.0.0") -> dict[str, str]:

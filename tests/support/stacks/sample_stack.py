@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
-
+from support.stacks.clients import client_of
 from tallyman_local.cloud.cloud import Cloud, Options
 
 ROOT = Path(__file__).parents[2] / "stack" / "fixtures" / "sample_stack"
@@ -31,14 +30,7 @@ def cloud(folder: Path, **options: Any) -> Cloud:
 def client(cloud: Cloud, service: str, *, role: str = "", region: str = "us-east-2") -> Any:
     """A boto3 client of the developer, or of a role by ARN."""
     keys = cloud.credentials(role) if role else cloud.environment()
-    return boto3.client(
-        service,
-        region_name=region,
-        endpoint_url=cloud.url,
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        aws_session_token=keys["AWS_SESSION_TOKEN"],
-    )
+    return client_of(cloud.url, keys, service, region)
 
 
 def send(cloud: Cloud, queue: str = "toy-work", **order: Any) -> None:

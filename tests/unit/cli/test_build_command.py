@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from tallyman.domain.names import Digest
 NAME = "rocketseat/widget-server"
 CI = ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH", "CODEBUILD_BUILD_ID", "GITHUB_RUN_ID",
       "CI_JOB_ID", "BUILDX_BUILDER")  # fmt: skip
-APART = {"": "docker-container"}
-ENGINE = {"": "docker"}
+APART: dict[str, str | None] = {"": "docker-container"}
+ENGINE: dict[str, str | None] = {"": "docker"}
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Builds:
     said: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
-    def docker(self, buildx: dict[str, str | None] | None, mtime: int = 1_700_000_000, **more: Any) -> None:
+    def docker(self, buildx: Mapping[str, str | None] | None, mtime: int = 1_700_000_000, **more: Any) -> None:
         """How docker answers from now on."""
         (self.tools / "says.json").write_text(json.dumps({"buildx": buildx, "mtime": mtime, **more}))
 
@@ -124,7 +125,7 @@ def test_a_builder_that_does_not_start_is_told_and_the_engines_own_taken(builds:
 
 
 @pytest.mark.parametrize("buildx", [APART, ENGINE, None], ids=["apart", "engine", "plain"])
-def test_when_a_step_of_the_cache_was_made_changes_no_digest(builds: Builds, buildx: dict[str, str | None]) -> None:
+def test_when_a_step_of_the_cache_was_made_changes_no_digest(builds: Builds, buildx: Mapping[str, str | None]) -> None:
     digests = set()
     for mtime in (1_000_000_000, 1_700_000_031, 1_900_000_002):
         builds.docker(buildx, mtime)
@@ -157,14 +158,15 @@ def test_a_build_that_fails_is_refused_with_its_words_and_not_tried_again(builds
 
 @pytest.mark.parametrize("buildx", [APART, None], ids=["apart", "plain"])
 def test_several_platforms_are_built_one_by_one_and_joined_in_an_index(
-    builds: Builds, buildx: dict[str, str | None]
+    builds: Builds, buildx: Mapping[str, str | None]
 ) -> None:
     builds.docker(buildx)
     told = builds("--push", "--platform", "linux/amd64,linux/arm64")
     index = builds.manifest(told["tags"][0])
     assert index.digest == told["digest"]
     assert [str(child.platform) for child in index.children] == ["linux/amd64", "linux/arm64"]
-    assert [len(builds.world.registries.referrers(DEV, c.digest)) for c in (*index.children, index)] == [2, 2, 1]
+    digests = [*(child.digest for child in index.children), index.digest]
+    assert [len(builds.world.registries.referrers(DEV, digest)) for digest in digests] == [2, 2, 1]
     assert ("linux/arm64 is not what the builder runs" in builds.said) == (buildx is APART)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tallyman.adapters.oci.auth import Login
+from tallyman.domain.locations import repository_at
+from tallyman.domain.names import Repository
 from tallyman.errors import BadInput
 from tallyman_cli.copy.docker_logins import DockerLogins
 
@@ -19,6 +21,10 @@ def logins(folder: Path, config: Any, **environ: str) -> DockerLogins:
     (folder / ".docker").mkdir()
     (folder / ".docker/config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     return DockerLogins({"HOME": str(folder), **environ})
+
+
+def at(host: str) -> Repository:
+    return repository_at(host, "team/app")
 
 
 @pytest.mark.parametrize(
@@ -34,8 +40,8 @@ def logins(folder: Path, config: Any, **environ: str) -> DockerLogins:
 )
 def test_a_host_is_found_as_docker_writes_it(tmp_path: Path, key: str, host: str) -> None:
     found = logins(tmp_path, {"auths": {key: {"auth": AUTH}}})
-    assert found(host) == ME
-    assert found("other.example.com") is None
+    assert found(at(host)) == ME
+    assert found(at("other.example.com")) is None
 
 
 def test_a_token_and_a_name_without_encoding_are_read(tmp_path: Path) -> None:
@@ -43,7 +49,7 @@ def test_a_token_and_a_name_without_encoding_are_read(tmp_path: Path) -> None:
         tmp_path,
         {"auths": {"a.io": {"identitytoken": "t"}, "b.io": {"username": "u", "password": "p"}, "c.io": {}, "d.io": 1}},
     )
-    assert [found(host) for host in ("a.io", "b.io", "c.io", "d.io")] == [
+    assert [found(at(host)) for host in ("a.io", "b.io", "c.io", "d.io")] == [
         Login("", refresh="t"),
         Login("u", "p"),
         None,
@@ -54,11 +60,11 @@ def test_a_token_and_a_name_without_encoding_are_read(tmp_path: Path) -> None:
 def test_another_folder_is_named_by_its_variable(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"a.io": {"auth": AUTH}}}))
     found = DockerLogins({"HOME": "/nowhere", "DOCKER_CONFIG": str(tmp_path)})
-    assert found("a.io") == ME
+    assert found(at("a.io")) == ME
 
 
 def test_nobody_logged_in_is_nobody(tmp_path: Path) -> None:
-    assert DockerLogins({"HOME": str(tmp_path)})("a.io") is None
+    assert DockerLogins({"HOME": str(tmp_path)})(at("a.io")) is None
 
 
 @pytest.mark.parametrize(
@@ -66,13 +72,13 @@ def test_nobody_logged_in_is_nobody(tmp_path: Path) -> None:
 )
 def test_an_auth_that_can_not_be_read_is_bad_input(tmp_path: Path, auth: str) -> None:
     with pytest.raises(BadInput, match=r"the auth of a\.io is no base64 of user:password"):
-        logins(tmp_path, {"auths": {"a.io": {"auth": auth}}})("a.io")
+        logins(tmp_path, {"auths": {"a.io": {"auth": auth}}})(at("a.io"))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"'])
 def test_a_file_that_can_not_be_read_is_bad_input(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadInput, match=r"config\.json"):
-        logins(tmp_path, text)("a.io")
+        logins(tmp_path, text)(at("a.io"))
 
 
 @pytest.mark.parametrize(
@@ -89,10 +95,10 @@ def test_a_helper_is_asked_for_the_host_by_its_name(tmp_path: Path, script: str,
     helper.write_text(f"#!/bin/sh\n{script}\n")
     helper.chmod(0o755)
     found = logins(tmp_path, {"credHelpers": {"a.io": "mine"}}, PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert found("a.io") == login
+    assert found(at("a.io")) == login
 
 
 @pytest.mark.parametrize("helper", ["../evil", "is-not-here"])
 def test_a_helper_that_can_not_be_run_is_bad_input(tmp_path: Path, helper: str) -> None:
     with pytest.raises(BadInput, match=helper):
-        logins(tmp_path, {"credsStore": helper}, PATH=str(tmp_path))("a.io")
+        logins(tmp_path, {"credsStore": helper}, PATH=str(tmp_path))(at("a.io"))

@@ -1,6 +1,7 @@
 """One repository per application, and base images: the judgement, by what tags and images say."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -75,9 +76,11 @@ def test_forks_and_spellings_of_one_source_are_one() -> None:
 
 
 def test_bases_are_counted_and_those_from_outside_unreported_or_not_pinned_are_told() -> None:
-    python = {"base.name": f"{OWN}/base/python:3.13", "base.digest": "sha256:" + "1" * 64}
-    images = [held("1", **python), held("2", **python), held("3", **{"base.name": "python:3.13-slim"}), held("4")]
-    images.append(held("5", **{"base.name": "scratch"}))
+    python: dict[str, Any] = {"base.name": f"{OWN}/base/python:3.13", "base.digest": "sha256:" + "1" * 64}
+    slim: dict[str, Any] = {"base.name": "python:3.13-slim"}
+    scratch: dict[str, Any] = {"base.name": "scratch"}
+    images = [held("1", **python), held("2", **python), held("3", **slim), held("4")]
+    images.append(held("5", **scratch))
     found = bases(images, {OWN})
     assert found.counts == {f"{OWN}/base/python:3.13": 2, "python:3.13-slim": 1, "scratch": 1}
     assert (found.outside, found.unreported, found.unpinned) == (("python:3.13-slim",), 1, ("python:3.13-slim",))

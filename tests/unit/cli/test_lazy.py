@@ -62,7 +62,7 @@ def test_help_lists_every_command_with_its_summary() -> None:
 
 def leaves() -> dict[str, Any]:
     root: Any = typer.main.get_command(app)
-    found = {}
+    found: dict[str, Any] = {}
     for name in root.commands:
         inner = vars(root.commands[name]).get("commands")
         found |= (

@@ -66,7 +66,8 @@ def why(world: World) -> dict[str, Any]:
 
 
 def gate(world: World, name: str) -> dict[str, Any]:
-    (found,) = [g for g in why(world)["gates"] if g["name"] == name]
+    gates: list[dict[str, Any]] = why(world)["gates"]
+    (found,) = [g for g in gates if g["name"] == name]
     return found
 
 

@@ -98,7 +98,7 @@ def test_a_stacks_name_has_room_in_the_buckets_name(region: str, most: int) -> N
         return
     with pytest.raises(BadInput, match=f"too long for {region}.*at most {most} are left"):
         preflight.target(name, Aws(region=region))
-    assert preflight.target(name[:most], Aws(region=region))
+    assert preflight.target(name[:most], Aws(region=region)).stack == name[:most]
 
 
 def test_a_first_deployment_is_not_protected_and_later_ones_are_as_configured() -> None:

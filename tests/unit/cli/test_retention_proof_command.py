@@ -150,7 +150,12 @@ def test_a_tag_that_is_taken_by_now_does_not_come_back(
     keeper: Keeper, gone: Digest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[str] = []
-    monkeypatch.setattr("tallyman_cli.copy.copy.run", lambda arguments, **_: copied.append(arguments[1]) or 0)
+
+    def run(arguments: list[str], **_: object) -> int:
+        copied.append(arguments[1])
+        return 0
+
+    monkeypatch.setattr("tallyman_cli.copy.copy.run", run)
     keeper.world.registries.push(PROD, image("v1.0.0"), "v1.0.0")
     keeper.world.registries.push(DEV, image("another"), "v1.0.0")
     assert keeper.json("restore", at(gone))["tags"] == []

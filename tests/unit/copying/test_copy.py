@@ -1,7 +1,7 @@
 """Staging of image families: what reaches the targets, in which order, at what cost, and what a failure leaves."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -168,7 +168,7 @@ def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) 
 def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
     class Lying(Manifest):
         @property
-        def digest(self) -> Digest:  # type: ignore[override]
+        def digest(self) -> Digest:
             return digest_of("loop")
 
     raw = f'{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_INDEX}","digest":"{digest_of("loop")}","size":1}}]}}'
@@ -386,9 +386,14 @@ def test_a_damaged_blob_of_the_source_is_completed_nowhere(registries: FakeRegis
     taken: list[bytes] = []
     upload = registries.upload
 
+    def kept(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            taken.append(chunk)
+            yield chunk
+
     def watched(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         if digest == part.digest:
-            chunks = (taken.append(c) or c for c in chunks)  # type: ignore[func-returns-value]
+            chunks = kept(chunks)
         upload(repository, digest, size, chunks)
 
     registries.upload = watched  # type: ignore[method-assign]

@@ -188,8 +188,11 @@ def test_what_is_read_ahead_is_closed_with_its_reader() -> None:
 
 
 def test_nothing_to_read_ahead_is_nothing() -> None:
+    def nothing() -> Generator[bytes, None, None]:
+        yield from ()
+
     with ThreadPoolExecutor(1) as pool:
-        assert list(ahead((chunk for chunk in ()), pool)) == []
+        assert list(ahead(nothing(), pool)) == []
 
 
 def test_each_manifest_waits_for_its_blobs_and_for_what_it_lists() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ CHILD, OTHER = digest_of("amd64"), digest_of("arm64")
 def refers(
     kind: str, *predicates: str, digest: Digest = APP, place: Repository = DEV, referrer: str = "referrer"
 ) -> Fact:
-    told = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
+    told: dict[str, Any] = {"referrer": digest_of(referrer), "artifact_type": kind, "predicates": list(predicates)}
     return replace(fact(Kind.REFERRED, digest, **told), detail={**told, "repository": str(place)})
 
 

@@ -1,6 +1,7 @@
 """Approvals, freezes, recalls and overrides: what people say, and when it counts."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,11 @@ ONE = {"approvals": {"count": 1, "from": ["role/release-managers"]}}
 TWO = {"approvals": {"count": 2, "from": ["role/release-managers", "role/security"]}}
 
 
-def approval(who: str = "ana", minutes: int = 0, **more: object) -> Fact:
+def approval(who: str = "ana", minutes: int = 0, **more: Any) -> Fact:
     return said(Kind.APPROVED, who, at=NOON + timedelta(minutes=minutes), **more)
 
 
-def denial(who: str = "ana", minutes: int = 0, **more: object) -> Fact:
+def denial(who: str = "ana", minutes: int = 0, **more: Any) -> Fact:
     return said(Kind.DENIED, who, at=NOON + timedelta(minutes=minutes), because="it leaks", **more)
 
 
@@ -166,8 +167,8 @@ def test_what_is_recalled_beneath_an_index_blocks_the_index(where: str) -> None:
     assert f"{child.short} beneath it: recalled by ana" in result.reason
 
 
-def override(gate: str = "soak", **more: object) -> Fact:
-    return said(Kind.OVERRIDDEN, "ana", gate=gate, **{"because": "the site is down", **more})
+def override(gate: str = "soak", because: str = "the site is down", **more: Any) -> Fact:
+    return said(Kind.OVERRIDDEN, "ana", gate=gate, because=because, **more)
 
 
 def test_an_override_opens_the_gate_that_it_names_and_tells_what_the_gate_said() -> None:

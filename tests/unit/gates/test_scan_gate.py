@@ -1,6 +1,6 @@
 """The gate `scan`: which findings count, by the same list whatever its length, and what is not known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from tallyman.domain.times import format_time
 MAX = {"critical": 0}
 
 
-def asked(rows: list[Mapping[str, Any]], counts: Mapping[str, int] | None = None, **scan: Any) -> GateResult:
+def asked(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int] | None = None, **scan: Any) -> GateResult:
     """What the gate says of a scan that lists these."""
     counts = {"critical": len(rows)} if counts is None else counts
     fact = scanned(APP, counts, findings=rows, at=NOON)
@@ -62,7 +62,7 @@ def test_a_fact_of_the_last_release_counts_by_its_object_in_the_archive() -> Non
     """It named each finding once, whatever its number."""
     said = b'["complete", {"critical": 2}, [{"id": "CVE-2026-1", "package": "a", "severity": "critical"}, '
     said += b'{"id": "CVE-2026-1", "package": "b", "severity": "critical"}]]'
-    old = {"findings": [{"id": "CVE-2026-1", "severity": "critical"}], "archived": Digest.of(said)}
+    old: dict[str, Any] = {"findings": [{"id": "CVE-2026-1", "severity": "critical"}], "archived": Digest.of(said)}
     image = image_of(scanned(APP, {"critical": 2}, at=NOON, **old))
     object.__setattr__(image, "findings", {Digest.of(said): from_object(said)})
     assert (
@@ -94,7 +94,7 @@ def test_findings_that_the_policy_does_not_ask_for_do_not_count_and_unknown_ones
 
 
 def test_a_finding_of_several_packages_counts_unless_all_of_them_are_ignored() -> None:
-    scan = {"packages": {"ignore": ["linux-*"]}}
+    scan: dict[str, Any] = {"packages": {"ignore": ["linux-*"]}}
     assert asked([row(packages=["linux-headers", "linux-libc-dev"])], **scan).verdict == PASSED
     assert asked([row(packages=["linux-headers", "perf"])], **scan).verdict == FAILED
     assert asked([row(package=None)], **scan).reason.endswith("it is not known in which package")

@@ -18,7 +18,7 @@ class Broken:
 
     def __init__(self, harbour: Harbour) -> None:
         self.put, self.healed = harbour.registries.put_manifest, False
-        harbour.registries.put_manifest = self  # type: ignore[assignment, method-assign]
+        harbour.registries.put_manifest = self  # type: ignore[method-assign]
 
     def __call__(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
         if repository == PROD_SA and tag and not self.healed:

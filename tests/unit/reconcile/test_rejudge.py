@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, Harbour, command
@@ -25,24 +26,34 @@ from tallyman.state import releases as release_items
 from tallyman.state.items import StateChange
 
 
+class FoundProblems:
+    """Push protection that finds these problems."""
+
+    def __init__(self, problems: Mapping[Repository, str]) -> None:
+        self._problems = problems
+
+    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
+        assert others == ("role/break-glass",)
+        return self._problems.get(repository)
+
+    def policy(self, repository: Repository) -> str | None:
+        raise NotImplementedError
+
+
 class World(Harbour):
     """A harbour with what reconcile needs besides."""
 
     uses: tuple[Use, ...] = ()
-    problems_found: dict[Repository, str]
+    problems_found: dict[Repository, str] | None = None
     troubles: list[str]
 
     def running(self, registry: Registry) -> Iterator[Use]:
         return iter([use for use in self.uses if use.where == registry])
 
-    def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
-        assert others == ("role/break-glass",)
-        return self.problems_found.get(repository)
-
     def sweep(self) -> Watched:
         """One run by the clock."""
         self.clock.advance(minutes=15)
-        made = services(replace(self.ports(), guards=self, usage=self))
+        made = services(replace(self.ports(), guards=FoundProblems(self.problems_found or {}), usage=self))
         released = made.released
         self.troubles = []
         watched: list[Watched] = []
@@ -55,7 +66,7 @@ class World(Harbour):
         return [text for _, text, attributes in self.notices.published if attributes["kind"] == kind]
 
 
-def promoted(**gates: object) -> tuple[World, str]:
+def promoted(**gates: object) -> tuple[World, Digest]:
     world = World(policy=policy(verified=True, **gates))
     digest = world.push(image("a"), "v1.0.0")
     world.work()
@@ -126,7 +137,7 @@ def test_what_was_given_up_is_counted() -> None:
 def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
     world, digest = promoted()
     command(world, "recall", digest)
-    world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)  # type: ignore[arg-type]
+    world.uses = (Use("ecs task", "prod/widget", PROD.at(digest), PROD.registry, PROD, None, digest),)
     assert [world.sweep().would_not_pass["prod"] for _ in range(2)] == [1, 1]
     (text,) = world.told("recalled_in_use")
     assert "ecs task prod/widget in 222222222222/us-east-2" in text
@@ -184,8 +195,13 @@ def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs
 
 def test_what_runs_is_asked_at_most_once_an_hour() -> None:
     world, _ = overtaken()
-    asked = []
-    world.running = lambda registry: iter(asked.append(registry) or ())  # type: ignore[method-assign]
+    asked: list[Registry] = []
+
+    def running(registry: Registry) -> Iterator[Use]:
+        asked.append(registry)
+        return iter(())
+
+    world.running = running  # type: ignore[method-assign]
     for _ in range(8):  # two hours
         world.sweep()
     assert len(asked) == 2 * len(world.policy.registries())
@@ -227,7 +243,7 @@ def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
     world, _ = promoted()
     announce = world.announcements.emit
 
-    def broken(kind: str, detail: object) -> None:
+    def broken(detail_type: str, detail: Mapping[str, Any]) -> None:
         raise Unreachable("the bus does not answer")
 
     item = stored(world.state, release_items.partition("prod"), DEV.name)

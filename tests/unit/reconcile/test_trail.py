@@ -286,7 +286,7 @@ def test_a_trail_that_can_not_be_finished_keeps_no_sweep_waiting_and_goes_on_whe
     read = -1
     for _ in range(40):
         begun = spent
-        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun: 3000 - (spent - begun))  # type: ignore[misc]
+        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun: 3000 - (spent - begun))
         assert world.rows()[0].digest == digest  # swept in the first run already
         assert outcome["registries"][0]["error"] is None
         found = len(world.facts(Kind.SETTINGS_CHANGED))

@@ -1,5 +1,6 @@
 """A signature or statement that was removed counts no more: by an event, by a sweep, until it is pushed again."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from support.images.builders import (
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
 from tallyman.domain.images.referrers import is_gone
-from tallyman.domain.names import Digest
+from tallyman.domain.names import Digest, Repository
 from tallyman.errors import Unreachable
 from tallyman.services.deciding.image_facts import load_image_facts
 
@@ -140,12 +141,12 @@ def test_without_such_a_gate_nobody_reads_the_facts_of_referrers() -> None:
 
 
 def pushed_at(seconds: float, seen: float, **more: Any) -> Fact:
-    at = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
+    at: dict[str, Any] = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
     return fact(Kind.PUSHED, APP.digest, DEV, **at, **{"index": False, **more})
 
 
 def removed_at(seconds: float, seen: float, place: Any = DEV, **more: Any) -> Fact:
-    at = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
+    at: dict[str, Any] = {"at": NOON + timedelta(seconds=seconds), "seen": NOON + timedelta(seconds=seen)}
     return fact(Kind.DELETED, APP.digest, place, **at, **{"gone": True, **more})
 
 
@@ -224,12 +225,13 @@ def test_a_registry_that_does_not_answer_delays_the_promotion(monkeypatch: pytes
 
 def test_what_is_taken_back_while_content_is_staged_keeps_the_tags_from_being_set() -> None:
     harbour, _ = signed_by_ecr()
-    staged, upload = [], harbour.registries.upload
+    staged: list[Digest] = []
+    upload = harbour.registries.upload
 
-    def taken_back(*arguments: Any) -> None:
-        staged.append(arguments)
+    def taken_back(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        staged.append(digest)
         harbour.signing.statuses.clear()
-        upload(*arguments)
+        upload(repository, digest, size, chunks)
 
     harbour.registries.upload = taken_back  # type: ignore[method-assign]
     harbour.work()

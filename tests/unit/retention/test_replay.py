@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from support.images.builders import DEV, digest_of, pushed
 from support.images.inventories import NOW, retention_policy
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest
 from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, replay
@@ -11,7 +12,7 @@ from tallyman.domain.retention.replay import Past, replay
 POLICY = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 100%}")
 
 
-def push(name: str, tag: str, days: float) -> object:
+def push(name: str, tag: str, days: float) -> Fact:
     return pushed(digest_of(name), tag, DEV, at=NOW - timedelta(days=days))
 
 
@@ -22,7 +23,7 @@ def gone(past: Past) -> dict[Digest, object]:
 def test_an_old_version_would_have_gone_when_its_grace_was_over() -> None:
     found = replay(
         POLICY, DEV, DEV.name, Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)]), NOW - timedelta(days=100), NOW
-    )  # type: ignore[list-item]
+    )
     (one,) = found.gone
     assert (one.digest, one.tags) == (digest_of("a"), ("v1.0.0",))
     assert one.at == NOW - timedelta(days=53)  # marked when the newer one came, gone a week later
@@ -33,7 +34,7 @@ def test_what_was_released_pulled_tagged_or_runs_later_is_told() -> None:
     facts = [push("a", "v1.0.0", 90), push("b", "v1.1.0", 60), push("a", "v0.9.0", 5)]
     later = NOW - timedelta(days=10)
     past = Past(
-        facts,  # type: ignore[arg-type]
+        facts,
         releases={digest_of("a"): (Release("prod", later),)},
         pulled={digest_of("a"): later},
         in_use={digest_of("a"): "ecs task web"},
@@ -48,7 +49,7 @@ def test_children_go_with_their_index_and_deleted_images_are_no_matter() -> None
             push("a", "v1.0.0", 90),
             pushed(digest_of("c"), None, DEV, at=NOW - timedelta(days=90)),
             push("b", "v2.0.0", 60),
-        ],  # type: ignore[list-item]
+        ],
         children={digest_of("a"): (digest_of("c"),)},
     )
     assert set(gone(past)) == {digest_of("a"), digest_of("c")}
@@ -56,7 +57,7 @@ def test_children_go_with_their_index_and_deleted_images_are_no_matter() -> None
 
 def test_nothing_goes_on_days_on_which_a_run_would_be_refused() -> None:
     policy = retention_policy("{keep: [{newest: 1, of: semver}], grace: 7d, at_most: 20%}")
-    past = Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)])  # type: ignore[list-item]
+    past = Past([push("a", "v1.0.0", 90), push("b", "v1.1.0", 60)])
     found = replay(policy, DEV, DEV.name, past, NOW - timedelta(days=100), NOW)
     assert found.gone == ()
     assert len(found.refused) == 61

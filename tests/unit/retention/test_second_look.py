@@ -20,7 +20,7 @@ def task(digest: Digest) -> Use:
     return Use("ecs task", "web/1", DEV.at(digest), DEV.registry, DEV, None, digest)
 
 
-def before_the_second_look(world: Retaining, happens: Callable[[], None]) -> None:
+def before_the_second_look(world: Retaining, happens: Callable[[], object]) -> None:
     """Lets something happen when the plan is made and nothing is removed yet."""
 
     def asked() -> None:
@@ -74,7 +74,7 @@ def test_an_image_that_an_index_lists_meanwhile_stays() -> None:
     old, *_ = world.versions(3)
     built = index(image("v1.0.0"))
     assert old in built.manifests
-    before_the_second_look(world, lambda: world.registries.push(DEV, built, "v9.0.0") and None)
+    before_the_second_look(world, lambda: world.registries.push(DEV, built, "v9.0.0"))
     world.run()
     assert old in world.there()
 
@@ -82,7 +82,7 @@ def test_an_image_that_an_index_lists_meanwhile_stays() -> None:
 def test_a_tag_that_is_set_meanwhile_keeps_the_image() -> None:
     world = Retaining(ENFORCED.replace("keep: [", "keep: [{tag: stable}, "))
     old, *_ = world.versions(3)
-    before_the_second_look(world, lambda: world.registries.push(DEV, image("v1.0.0"), "stable") and None)
+    before_the_second_look(world, lambda: world.registries.push(DEV, image("v1.0.0"), "stable"))
     world.run()
     assert old in world.there()
 

@@ -21,7 +21,7 @@ MODULES = [importlib.import_module(f"tallyman.state.{m.name}") for m in pkgutil.
 KINDS: list[ItemKind[Any]] = [
     kind for module in MODULES for kind in vars(module).values() if isinstance(kind, ItemKind)
 ]
-ABSENT = (None, False, 0, "", "promotion", [], {})
+ABSENT: tuple[object, ...] = (None, False, 0, "", "promotion", [], {})
 """What a key that was not there yet is read as."""
 
 
