@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from support.fakes.ports import FakeLedger, FakeState
 from tallyman.ports.records import Appended
+from tallyman.services.copying.stage import stage
 from tallyman.services.promotion import run as promotion
 from tallyman.services.promotion.run import PromotionRun
 from tallyman.services.releases.pointer import Releases
@@ -55,7 +56,7 @@ GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "revisions that never begin again": _no_markers,
     "recall and freeze in the write that moves the release": _replaced(PromotionRun, "read_stops", lambda self: None),
     "the intent before the push": _replaced(PromotionRun, "intend", lambda self: None),
-    "content in every registry before the tags": _replaced(promotion, "stage", _first_only(promotion.stage)),
+    "content in every registry before the tags": _replaced(promotion, "stage", _first_only(stage)),
     "announcing what died before it was told": _replaced(Releases, "announce", lambda self, *where: None),
 }
 """What each is, and how it is switched off."""

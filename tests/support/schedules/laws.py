@@ -86,9 +86,9 @@ def _everything_is_known(sim: Simulation) -> None:
     if missing := set(held.manifests) - known:
         raise Broken(f"never recorded: {sorted(d.short for d in missing)}")
     for tag, digest in held.tags.items():
-        known = tags.TAGS.get(sim.state, tags.key(DEV, tag))
-        if known is None or known.digest != digest:
-            raise Broken(f"the state says that {tag} is {known}, not {digest.short}")
+        noted = tags.TAGS.get(sim.state, tags.key(DEV, tag))
+        if noted is None or noted.digest != digest:
+            raise Broken(f"the state says that {tag} is {noted}, not {digest.short}")
 
 
 def _nothing_is_half_tagged(sim: Simulation) -> None:
