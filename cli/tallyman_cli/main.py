@@ -28,6 +28,7 @@ COMMANDS = {
     "deny": Entry("promotion.approve:deny", "Deny that an image goes."),
     "freeze": Entry("promotion.freeze:freeze", "Let nothing into an environment."),
     "thaw": Entry("promotion.freeze:thaw", "End a freeze."),
+    "check": Entry("promotion.check:app", "Results of checks of your own."),
     "recall": Entry("promotion.recall:recall", "Block an image everywhere, for ever."),
     "reconcile": Entry("registry.reconcile:reconcile", "Compare registries and ledger now."),
     "build": Entry("build.command:build", "From a commit to an image."),

@@ -16,6 +16,7 @@ from support.fakes.gate_cases import (
     LATER,
     NAME,
     case_of,
+    checked,
     decided,
     frozen,
     image_of,
@@ -44,6 +45,7 @@ EVERY: Mapping[str, Any] = {
     "scan": {"max": {"critical": 0}, "ignore": [{"id": "CVE-1", "until": "2026-11-20"}]},
     "soak": "30m",
     "approvals": {"count": 1, "from": [ROLE]},
+    "check": [{"name": "e2e", "from": [ROLE]}],
     "window": {"days": "mon-fri", "between": "09:00-17:00", "timezone": "America/Sao_Paulo"},
     "order": True,
 }
@@ -60,6 +62,7 @@ OPENING: Mapping[str, Fact] = {
     "attested": referred(SBOM),
     "scan": scanned(APP, {"low": 3}),
     "approvals": said(Kind.APPROVED, at=NOON),
+    "check": checked(role=ROLE, at=NOON),
     "target": target_seen(),
 }
 """A fact for each gate that needs one to be open."""

@@ -7,6 +7,7 @@ _BECAUSE = {
     "approve": "tested on the staging shop",
     "deny": "the invoice page is broken",
     "override": "the fix can't wait for the soak to end",
+    "check": "https://ci.example.com/runs/42",
     "recall": "it leaks customers' addresses",
     "freeze": "stocktaking",
     "thaw": "stocktaking is over",
@@ -27,5 +28,8 @@ def _asked(about: Subject, name: str) -> Json:
         return {"digest": about.index, **because}
     if name == "roll-back":
         return {"digest": about.index, "repository": about.name, "environment": "prod", **because}
+    if name == "check":
+        where = {"repository": about.name, "environment": "dev"}
+        return {"digest": about.index, **where, "check": "e2e", "result": "passed", **because}
     gate = {"gate": "soak"} if name == "override" else {}
     return {"digest": about.index, "repository": about.name, "from": "dev", "to": "prod", **gate, **because}

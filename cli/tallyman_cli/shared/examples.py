@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"tallyman freeze prod/{_APP} --because 'incident 7'",
     ),
     "thaw": ("tallyman thaw prod",),
+    "check post": (
+        f"tallyman check post dev/{_APP}:v1.1.0 e2e --passed --because https://ci.example.com/runs/42",
+        f"tallyman check post dev/{_APP}:v1.1.0 load --failed --because 'p99 is 2 s'",
+    ),
     "recall": (f"tallyman recall dev/{_APP}:v1.0.0 --roll-back --because 'it mines coins'",),
     "release list": ("tallyman release list prod",),
     "release show": (

@@ -34,7 +34,7 @@ _VULNERABILITY = re.compile(
 )
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
 _THERE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
-_SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK)
+_SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.CHECKED, Kind.RECALLED, Kind.ROLLED_BACK)
 
 
 @dataclass

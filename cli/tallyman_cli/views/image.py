@@ -122,7 +122,7 @@ def config(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     """What people said of the image, the newest first."""
-    kinds = {Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.RECALLED, Kind.ROLLED_BACK}
+    kinds = {Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.CHECKED, Kind.RECALLED, Kind.ROLLED_BACK}
     return [
         {
             "at": format_time(fact.at),

@@ -51,6 +51,13 @@ def said(kind: Kind, who: str = "ana", *, role: str = "role/release-managers", *
     return fact(kind, APP, via=Via.PERSON, actor=f"AROA{role[-4:].upper()}:{who}", at=at, **detail)
 
 
+def checked(result: str = "passed", who: str = "run-42", *, check: str = "e2e", **more: Any) -> Fact:
+    """A result that was posted of the image in dev."""
+    environment = more.pop("environment", "dev")
+    fact = said(Kind.CHECKED, who, check=check, result=result, **more)
+    return replace(fact, detail={**fact.detail, "environment": environment})
+
+
 def target_seen(**more: Any) -> Fact:
     """A look at prod's registries that found them free."""
     free = {"exists": True, "immutable": True, "mutable_tags": ["latest"], "tags": {"v1.0.0": None}, "error": None}

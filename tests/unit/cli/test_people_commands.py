@@ -372,3 +372,43 @@ def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_i
         everywhere.service("record_push").handle(json.dumps(event))
     back = ("release", "roll-back", "prod/rocketseat/widget-server", "--to", "v0.9.0", "--no-wait")
     assert everywhere.json(*back)["digest"] == older
+
+
+CHECK = '{check: [{name: e2e, from: ["role/release-managers"]}]}'
+
+
+def test_a_check_that_passed_lets_the_image_go_and_one_that_failed_keeps_it(everywhere: World) -> None:
+    app = live(everywhere, CHECK)
+    found = everywhere.json("check", "post", V1, "e2e", "--failed", "--because", "it hangs")
+    assert (found["check"], found["result"], found["recorded"]) == ("e2e", "failed", True)
+    assert (found["digest"], found["environment"], found["repository"]) == (
+        app.digest,
+        "dev",
+        "rocketseat/widget-server",
+    )
+    assert gate(everywhere, "check")["verdict"] == "failed"
+    everywhere.json("check", "post", V1, "e2e", "--passed", "--because", "run 43")
+    everywhere.work()
+    assert in_prod(everywhere) == [app.digest, app.digest]
+
+
+def test_a_check_of_another_role_is_refused(everywhere: World) -> None:
+    live(everywhere, CHECK)
+    everywhere.sender = "AROADEVELOPER:dan"
+    found = everywhere.json("check", "post", V1, "e2e", "--passed", "--because", "x", status=1)
+    assert "AROADEVELOPER:dan may not post the check e2e" in found["refused"]
+    assert facts(everywhere, Kind.CHECKED) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (V1, "e2e", "--because", "x"),
+        (V1, "load", "--passed", "--because", "x"),
+        (V1, "e2e", "--passed"),
+        ("rocketseat/widget-server:v1.0.0", "e2e", "--passed", "--because", "x"),
+    ],
+)
+def test_bad_input_of_check_post(everywhere: World, words: tuple[str, ...]) -> None:
+    live(everywhere, CHECK)
+    assert everywhere.run("check", "post", *words).exit_code == 2

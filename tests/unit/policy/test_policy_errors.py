@@ -136,7 +136,7 @@ def test_a_gate_that_is_not_known_is_refused_because_unknown_means_closed() -> N
     found = problems(promotion("{from: dev, to: prod, gates: {aprovals: {count: 1}}}"))
     assert len(found) == 1
     assert "gates.aprovals: gate 'aprovals' is not known to this version of Tallyman" in found[0]
-    assert "expected one of verified, signed, attested, scan, soak, approvals, window, order" in found[0]
+    assert "expected one of verified, signed, attested, scan, soak, approvals, check, window, order" in found[0]
     assert "(did you mean 'approvals'?)" in found[0]
 
 

@@ -19,17 +19,21 @@ from support.fakes.ports import (
     listed,
 )
 from support.fakes.wiring import FakePorts, services
-from support.images.builders import DEV, pushed
+from support.images.builders import DEV, digest_of, pushed
 from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
-from tallyman.errors import BadMessage
+from tallyman.errors import BadMessage, NotAllowed
 from tallyman.services.recording.record_command import RecordCommand
 from tallyman.state import tags as tag_items
 from tallyman.state.tags import TAGS, Tag
 
 DOOR = {"digest": APP, "repository": NAME, "from": "dev", "to": "prod"}
-GATES = {"soak": "24h", "approvals": {"count": 1, "from": ["role/release-managers"]}}
+GATES = {
+    "soak": "24h",
+    "check": [{"name": "e2e", "from": ["role/release-managers"]}],
+    "approvals": {"count": 1, "from": ["role/release-managers"]},
+}
 POLICY = policy_of(GATES, overridable=["soak"])
 SENDER = "AROARELEASE:ana"
 
@@ -40,6 +44,8 @@ def message(command: str, **more: Any) -> str:
         given |= {"environment": "prod"}
     elif command == "recall":
         given |= {"digest": APP}
+    elif command == "check":
+        given |= {"digest": APP, "repository": NAME, "environment": "dev", "check": "e2e", "result": "passed"}
     elif command == "roll-back":
         given |= {"digest": APP, "repository": NAME, "environment": "prod"}
     else:
@@ -80,7 +86,7 @@ class World:
         return sorted(self.ledger.items), data, hints, {subject for subject, _, _ in self.notices.published}
 
 
-@pytest.mark.parametrize("command", ["approve", "deny", "override", "recall", "freeze", "promote"])
+@pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
     world, count = World(), CrashAfter()
     world.handle(message(command), count)
@@ -94,7 +100,7 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
             assert world.summary == wanted, (n, when)
 
 
-@pytest.mark.parametrize("command", ["approve", "deny", "override", "recall", "freeze", "promote"])
+@pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_command_told_twice_is_written_once(command: str) -> None:
     world = World()
     world.handle(message(command))
@@ -130,6 +136,7 @@ def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
         (message("promote", request=7), "the message is no command promote"),
         (message("override", gate=""), "request, digest, repository, from, to, gate, because"),
         (message("freeze", because="x" * (LONGEST + 1)), f"a reason has at most {LONGEST} characters"),
+        (message("check", result="maybe"), "the command check: 'maybe' is no result: expected passed or failed"),
         (message("freeze", environment=["prod"]), "the message is no command freeze"),
     ],
 )
@@ -158,3 +165,35 @@ def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> N
     said = [f for f in world.ledger.facts if f.actor]
     assert [(f.kind, f.detail["command"]) for f in said] == [(Kind.REQUESTED, "approve")]
     assert "may not approve" in said[0].detail["refused"]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"check": "load"}, "no promotion of rocketseat/widget-server from dev asks for the check load"),
+        ({"environment": "prod"}, "no promotion of rocketseat/widget-server from prod asks for the check e2e"),
+        ({"digest": digest_of("never pushed")}, "is not known: was it pushed to dev?"),
+    ],
+)
+def test_a_check_that_nobody_asks_for_is_refused(more: dict[str, str], reason: str) -> None:
+    world = World()
+    with pytest.raises(NotAllowed, match=reason):
+        world.handle(message("check", **more))
+    assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+
+
+def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
+    world = World()
+    world.people.ids["role/release-managers"] = "AROAANOTHER"
+    with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) lets role/release"):
+        world.handle(message("check"))
+    assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+
+
+def test_a_check_is_written_down_with_who_and_when() -> None:
+    world = World()
+    assert world.handle(message("check", result="failed")) == "check recorded"
+    (fact,) = [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
+    assert (fact.digest, fact.actor, fact.at) == (APP, SENDER, LATER)
+    assert (fact.detail["check"], fact.detail["result"], fact.detail["because"]) == ("e2e", "failed", "it is due")
+    assert (fact.detail["environment"], fact.detail["name"]) == ("dev", NAME)

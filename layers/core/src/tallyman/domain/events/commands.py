@@ -13,12 +13,15 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "approve": (*_DOOR, "because"),
     "deny": (*_DOOR, "because"),
     "override": (*_DOOR, "gate", "because"),
+    "check": ("digest", "repository", "environment", "check", "result", "because"),
     "recall": ("digest", "because"),
     "freeze": ("environment", "because"),
     "thaw": ("environment", "because"),
     "roll-back": ("digest", "repository", "environment", "because"),
 }
 COMMANDS = tuple(_FIELDS)
+RESULTS = ("passed", "failed")
+"""Of a check."""
 LONGEST = 1000
 """Characters of a reason."""
 
@@ -27,9 +30,9 @@ LONGEST = 1000
 class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 
-    `digest`: of promote, approve, deny, override, recall and roll-back; `repository` (canonical name), `source` and
-    `target`: the door that the first four are about; for freeze, thaw and roll-back `target` is the environment, and
-    `repository` None all of it (never for roll-back).
+    `digest`: of all but freeze and thaw; `repository` (canonical name), `source` and `target`: the door that promote,
+    approve, deny and override are about; for check, freeze, thaw and roll-back `target` is the environment, and
+    `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of RESULTS.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Command:
     target: str | None = None
     gate: str | None = None
     because: str | None = None
+    check: str | None = None
+    result: str | None = None
 
 
 def parse_command(body: str) -> Command:
@@ -59,6 +64,8 @@ def parse_command(body: str) -> Command:
     because = message["because"].strip() if "because" in wanted else None
     if because and len(because) > LONGEST:
         raise BadMessage(f"the command {name}: a reason has at most {LONGEST} characters")
+    if "result" in wanted and message["result"] not in RESULTS:
+        raise BadMessage(f"the command {name}: '{message['result']}' is no result: expected {' or '.join(RESULTS)}")
     repository = message.get("repository") or None
     try:
         return Command(
@@ -70,6 +77,8 @@ def parse_command(body: str) -> Command:
             target=message["to"] if "to" in wanted else message.get("environment"),
             gate=message["gate"] if "gate" in wanted else None,
             because=because,
+            check=message["check"] if "check" in wanted else None,
+            result=message["result"] if "result" in wanted else None,
         )
     except BadInput as error:
         raise BadMessage(f"the command {name}: {error}") from None

@@ -8,6 +8,7 @@ in `GATES`. Unknown means closed: a fact that is missing or not understood is `w
 from tallyman.domain.gates import (
     approvals,
     attested,
+    check,
     freeze,
     order,
     overrides,
@@ -39,13 +40,14 @@ GATES: dict[str, Gate] = {
     "scan": scan.GATE,
     "soak": soak.GATE,
     "approvals": approvals.GATE,
+    "check": check.GATE,
     "window": window.GATE,
     "order": order.GATE,
 }
 """The gates that a policy may name under `gates:`, by that name."""
 
-MOMENTARY = frozenset({"soak", "approvals", "window", "freeze"})
-"""Gates that wait for a moment or a person: that they are closed just now says nothing about the image."""
+MOMENTARY = frozenset({"soak", "approvals", "check", "window", "freeze"})
+"""Gates that wait for a moment, a person or another system: closed just now, they say nothing about the image."""
 
 __all__ = [
     "FAILED",
@@ -82,8 +84,8 @@ def judge_all(case: Case) -> tuple[GateResult, ...]:
 
 
 def _once_in(result: GateResult, case: Case) -> GateResult:
-    """What a gate says of an image that was promoted: one that waits for a moment or a person keeps nothing out that
-    is in, and says so. The others say what they would say of it today."""
+    """What a gate says of an image that was promoted: a momentary one that waits keeps nothing out that is in, and says
+    so. The others say what they would say of it today."""
     if case.promoted_at is None or result.verdict != WAITING or result.name not in MOMENTARY:
         return result
     reason = f"it is in {case.destination.name} already; today it would wait: {result.reason}"

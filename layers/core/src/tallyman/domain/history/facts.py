@@ -53,6 +53,7 @@ class Kind(StrEnum):
     DENIED = "denied"  # detail: to, name
     OVERRIDDEN = "overridden"  # detail: to, name, gate
     RECALLED = "recalled"
+    CHECKED = "checked"  # detail: environment, name, check, result (passed, failed): the result of a check of one's own
     FROZEN = "frozen"  # E#<environment>[/<repository>]; detail: repository (None: all of them)
     THAWED = "thawed"  # as FROZEN
     MISSED = "missed"  # E#<environment>: reconcile counted events that were never told; detail.count

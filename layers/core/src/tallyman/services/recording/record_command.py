@@ -5,10 +5,11 @@ from typing import Any
 
 from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.hints import RollBack
-from tallyman.domain.gates import approvals
+from tallyman.domain.gates import approvals, check
 from tallyman.domain.gates.scan import ScanGate, Unscannable
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.names import Digest
 from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
 from tallyman.domain.times import whole_millis
@@ -29,6 +30,7 @@ _KINDS = {
     "approve": Kind.APPROVED,
     "deny": Kind.DENIED,
     "override": Kind.OVERRIDDEN,
+    "check": Kind.CHECKED,
     "recall": Kind.RECALLED,
     "freeze": Kind.FROZEN,
     "thaw": Kind.THAWED,
@@ -87,6 +89,8 @@ class RecordCommand:
         principal = self.people.principal(sender_id, allowed) if allowed is not None else None
         if allowed is not None and principal is None:
             return None, self._may_not(sender_id, command.name, allowed, f"people.{_entry(command.name)}")
+        if command.name == "check":
+            return self._check_poster(command, sender_id)
         if command.source is None:
             return principal, None
         assert command.digest is not None  # with a door there is a digest
@@ -95,11 +99,8 @@ class RecordCommand:
         promotions = [p for p in self.policy.promotions_from(source, name) if p.target == target]
         if not promotions:
             return principal, f"the policy has no promotion of {name} from {source} to {target}"
-        places = self.policy.environment(source).repositories(name)
-        if not any(f.kind in PUSHES and f.repository in places for f in self.ledger.of_digest(command.digest)):
-            return principal, (
-                f"{source}/{name}@{command.digest} is not known: was it pushed to {source}? `tallyman reconcile` looks"
-            )
+        if unknown := self._unknown(source, name, command.digest):
+            return principal, unknown
         if command.name in ("approve", "deny"):
             return self._check_approver(command, promotions, sender_id)
         if command.name == "override" and not any(command.gate in p.overridable for p in promotions):
@@ -125,6 +126,28 @@ class RecordCommand:
             return None, self._may_not(sender_id, command.name, roles, "approvals.from, people.approve")
         return principal, None
 
+    def _check_poster(self, command: Command, sender_id: str) -> tuple[str | None, str | None]:
+        """A result counts only of the roles that the check itself names."""
+        assert command.digest is not None  # of every check
+        assert command.repository is not None
+        assert command.target is not None
+        assert command.check is not None
+        name, environment = command.repository, command.target
+        roles = check.posters(self.policy.promotions_from(environment, name), command.check)
+        if not roles:
+            return None, f"no promotion of {name} from {environment} asks for the check {command.check}"
+        principal = self.people.principal(sender_id, roles)
+        if principal is None:
+            return None, self._may_not(sender_id, f"post the check {command.check}", roles, "check.from")
+        return principal, self._unknown(environment, name, command.digest)
+
+    def _unknown(self, environment: str, name: str, digest: Digest) -> str | None:
+        """Why nothing can be said of the image there: no push of it is known; None: one is."""
+        places = self.policy.environment(environment).repositories(name)
+        if any(f.kind in PUSHES and f.repository in places for f in self.ledger.of_digest(digest)):
+            return None
+        return f"{environment}/{name}@{digest} is not known: was it pushed to {environment}? `tallyman reconcile` looks"
+
     def _may_not(self, sender_id: str, command: str, allowed: tuple[str, ...], key: str) -> str:
         return f"{sender_id} may not {command}: the policy ({key}) lets {', '.join(allowed) or 'nobody'}"
 
@@ -144,8 +167,10 @@ class RecordCommand:
             detail |= {"name": command.repository, "from": command.source, "to": command.target}
         if command.gate is not None:
             detail |= {"gate": command.gate}
-        if command.name == "roll-back":
+        if command.name in ("roll-back", "check"):
             detail |= {"name": command.repository, "environment": command.target}
+        if command.name == "check":
+            detail |= {"check": command.check, "result": command.result}
         if command.digest is None:
             detail |= {"repository": command.repository}
         return Fact(

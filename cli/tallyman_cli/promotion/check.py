@@ -1,0 +1,56 @@
+"""`tallyman check`: what another system of the team found out about an image, for the gate `check`."""
+
+from typing import Annotated
+
+import typer
+
+from tallyman.domain.events.commands import RESULTS
+from tallyman.domain.gates.check import posters
+from tallyman.errors import BadInput
+from tallyman_cli.shared import addresses, asking, context, naming, options, output
+
+app = typer.Typer(help="Post results of checks of your own, for the gate `check`.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `post` a subcommand although it is the only one."""
+
+
+@app.command("post")
+def post(
+    image: options.Image,
+    name: Annotated[str, typer.Argument(help="The check's name in the policy, such as e2e.", show_default=False)],
+    because: asking.Because,
+    passed: Annotated[
+        bool | None, typer.Option("--passed/--failed", help="What came of it.", show_default=False)
+    ] = None,
+    no_wait: asking.NoWait = False,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+    policy: options.PolicyFile = None,
+) -> None:
+    """Post the result of a check of an image; it is of its digest, in the environment that is named.
+
+    Counts where you hold one of the roles that the check names. A later result supersedes it. Exit status: 0 written
+    down (--no-wait: asked for), 1 refused, 2 no promotion from there asks for such a check.
+    """
+    if passed is None:
+        raise BadInput("what came of the check? Give --passed or --failed")
+    opened = context.connect(stack, policy)
+    named = addresses.image(opened.policy, image)
+    if named.environment is None or named.canonical is None:
+        raise BadInput(f"{image} belongs to no environment of the policy: a check is of an image in one of them")
+    environment, repository = named.environment.name, named.canonical
+    if not posters(opened.policy.promotions_from(environment, repository), name):
+        raise BadInput(f"no promotion of {repository} from {environment} asks for the check {name}")
+    digest, result = naming.digest_of(opened, named), RESULTS[not passed]
+    of = {"digest": digest, "repository": repository, "environment": environment}
+    body = {"command": "check", **of, "check": name, "result": result, "because": because}
+    asked = asking.ask(opened, body, asking.of_digest(opened, digest), timeout=timeout, wait=not no_wait)
+    if output.is_json():
+        output.data({"image": image, **of, "check": name, "result": result, "because": because, **asked.as_json})
+    elif asked.fact is not None and not asked.trouble:
+        output.line(f"{name} {result} for {image} ({digest.short}): {because}")
+    asking.finish(asked)
