@@ -111,6 +111,7 @@ faults: $(VENV)/.ready ## SEEDS=1000 schedules of the whole system with faults; 
 
 requirements: ## Compile the hash-pinned requirements from the .in files (needs uv)
 	@$(COMPILE) requirements/layer.in -o layers/core/src/requirements.txt
+	$(COMPILE) requirements/origin.in -o layers/origin/src/requirements.txt
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/sam.in -o requirements/sam.txt
 	$(COMPILE) requirements/browser.in -o requirements/browser.txt

@@ -1,0 +1,10 @@
+"""Verifies signatures of images over bytes: no network, no clock, no files. Only `verify_origin` loads it.
+
+A layer of its own, because it needs `cryptography`. It imports nothing of Tallyman's core: digests and times are plain
+values.
+"""
+
+from tallyman_origin.result import Identity, NotValid, Signature, Trust
+from tallyman_origin.sigstore import verify_bundle, verify_simple_signing
+
+__all__ = ["Identity", "NotValid", "Signature", "Trust", "verify_bundle", "verify_simple_signing"]

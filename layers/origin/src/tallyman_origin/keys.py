@@ -1,0 +1,99 @@
+"""Public keys: which are allowed, and how their signatures are checked."""
+
+import hashlib
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+SMALLEST_RSA, LARGEST_RSA = 2048, 8192
+"""Bits. Larger keys only cost time."""
+_CURVES: Mapping[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
+
+
+def allowed(key: object) -> PublicKey:
+    """The key, if it is of an allowed kind: ECDSA on P-256 or P-384, RSA of 2048 bits or more, Ed25519.
+
+    Raises ValueError that says what it is.
+    """
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise ValueError(f"a key on the curve {key.curve.name} is not allowed: expected P-256 or P-384")
+        return key
+    if isinstance(key, rsa.RSAPublicKey):
+        if not SMALLEST_RSA <= key.key_size <= LARGEST_RSA:
+            raise ValueError(
+                f"an RSA key of {key.key_size} bits is not allowed: expected {SMALLEST_RSA} to {LARGEST_RSA}"
+            )
+        return key
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    raise ValueError("the key is neither ECDSA, RSA nor Ed25519")
+
+
+def from_pem(text: str) -> PublicKey:
+    """From `-----BEGIN PUBLIC KEY-----`. Raises ValueError."""
+    return allowed(load_pem_public_key(text.encode()))
+
+
+def from_der(der: bytes) -> PublicKey:
+    """From SubjectPublicKeyInfo, as KMS gives it. Raises ValueError."""
+    return allowed(load_der_public_key(der))
+
+
+def spki(key: PublicKey) -> bytes:
+    """The key as SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def fingerprint(key: PublicKey) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo, as `SHA256:<hex>`."""
+    return f"SHA256:{hashlib.sha256(spki(key)).hexdigest()}"
+
+
+def is_signed(key: PublicKey, signature: bytes, data: bytes) -> bool:
+    """Whether the key has signed these bytes: SHA-256 (P-384: SHA-384 too), RSA with PKCS#1 v1.5 or PSS."""
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
+        digest = hashlib.sha384(data).digest()
+        if _is_signed_digest(key, signature, digest, hashes.SHA384()):
+            return True
+    return is_signed_digest(key, signature, hashlib.sha256(data).digest())
+
+
+def is_signed_digest(key: PublicKey, signature: bytes, digest: bytes) -> bool:
+    """Whether the key has signed the bytes of this SHA-256. Never true for Ed25519, which signs no digests."""
+    return _is_signed_digest(key, signature, digest, hashes.SHA256())
+
+
+def _is_signed_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: hashes.HashAlgorithm) -> bool:
+    hashed = Prehashed(algorithm)
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        try:
+            key.verify(signature, digest, ec.ECDSA(hashed))
+        except InvalidSignature:
+            return False
+        return True
+    if isinstance(key, rsa.RSAPublicKey):
+        pss = padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
+        for form in (padding.PKCS1v15(), pss):
+            try:
+                key.verify(signature, digest, form, hashed)
+            except InvalidSignature:
+                continue
+            return True
+    return False

@@ -1,0 +1,93 @@
+"""Trust roots: Sigstore's `trusted_root.json`, the authorities and logs whose word counts, each for its time."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+
+from tallyman_origin import keys
+from tallyman_origin.documents import NotValid, decoded, items, mapping, parse, part
+
+
+@dataclass(frozen=True)
+class Span:
+    """From when to when something is trusted; None: without an end."""
+
+    start: datetime
+    end: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it is trusted at that time."""
+        return self.start <= at and (self.end is None or at <= self.end)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority: its root, and the authorities between."""
+
+    root: x509.Certificate
+    between: tuple[x509.Certificate, ...]
+    trusted: Span
+
+
+@dataclass(frozen=True)
+class Log:
+    """A transparency log. `id`: as entries name it."""
+
+    id: bytes
+    key: keys.PublicKey
+    trusted: Span
+
+
+@dataclass(frozen=True)
+class Roots:
+    """`digest`: `sha256:<hex>` of the file that they were read from."""
+
+    digest: str
+    authorities: tuple[Authority, ...]
+    logs: Mapping[bytes, Log]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Roots":
+        """From the file's bytes. Raises ValueError that says what is wrong; logs of unknown kinds are left out."""
+        try:
+            document = parse(raw, "the file of trust roots")
+            authorities, logs = [], {}
+            for entry in items(document, "certificateAuthorities"):
+                authority = mapping(entry)
+                chain = [
+                    x509.load_der_x509_certificate(decoded(mapping(each).get("rawBytes"), "a certificate"))
+                    for each in items(part(authority, "certChain"), "certificates")
+                ]
+                if not chain:
+                    raise ValueError("an authority of the trust roots has no certificate")
+                authorities.append(Authority(chain[-1], tuple(chain[:-1]), _span(part(authority, "validFor"))))
+            for entry in items(document, "tlogs"):
+                log = mapping(entry)
+                public = part(log, "publicKey")
+                key = keys.from_der(decoded(public.get("rawBytes"), "a log's key"))
+                id = decoded(part(log, "logId").get("keyId"), "a log's id")
+                logs[id] = Log(id, key, _span(part(public, "validFor")))
+        except NotValid as error:
+            raise ValueError(str(error)) from None
+        return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", tuple(authorities), logs)
+
+    def at(self, moment: datetime) -> tuple[Sequence[x509.Certificate], Sequence[x509.Certificate]]:
+        """The roots that are trusted at that time, and the authorities between."""
+        trusted = [authority for authority in self.authorities if authority.trusted.holds(moment)]
+        return [a.root for a in trusted], [each for a in trusted for each in a.between]
+
+
+def _span(span: Mapping[str, object]) -> Span:
+    return Span(_time(span.get("start")) or datetime.fromtimestamp(0, UTC), _time(span.get("end")))
+
+
+def _time(text: object) -> datetime | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ValueError("a time of the trust roots is no text")  # noqa: TRY004 (of what the file says)
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

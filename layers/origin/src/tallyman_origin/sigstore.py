@@ -1,0 +1,186 @@
+"""cosign's signatures: the tag scheme (simple signing), and Sigstore's bundles v0.3 (OCI 1.1 referrers).
+
+Sources: cosign's SIGNATURE_SPEC and BUNDLE_SPEC, sigstore/protobuf-specs, DSSE v1, in-toto Statement v1.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from tallyman_origin import certificates, keys
+from tallyman_origin.documents import Json, decoded, items, mapping, parse, part
+from tallyman_origin.log import Entry
+from tallyman_origin.result import NotValid, Signature, Trust
+
+IN_TOTO = "application/vnd.in-toto+json"
+STATEMENTS = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
+BUNDLES = (
+    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    "application/vnd.dev.sigstore.bundle+json;version=0.3",
+    "application/vnd.dev.sigstore.bundle+json;version=0.2",
+)
+_MOST_CERTIFICATES = 10
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A signature, and what it is over. `data` None: only its SHA-256 is known; `payload`: a DSSE envelope's."""
+
+    signature: bytes
+    sha256: bytes
+    data: bytes | None = None
+    payload: bytes | None = None
+
+    def is_by(self, key: keys.PublicKey) -> bool:
+        if self.data is not None:
+            return keys.is_signed(key, self.signature, self.data)
+        return keys.is_signed_digest(key, self.signature, self.sha256)
+
+
+def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str, str], trust: Trust) -> Signature:
+    """One layer of cosign's tag scheme. `digest`: of the image, `sha256:<hex>`; `payload`: the layer's bytes.
+
+    Raises NotValid with the reason.
+    """
+    critical = part(parse(payload, "the payload"), "critical")
+    if critical.get("type") != "cosign container image signature":
+        raise NotValid("the payload is no cosign signature")
+    if part(critical, "image").get("docker-manifest-digest") != digest:
+        raise NotValid("it is a signature of another digest")
+    signature = decoded(annotations.get("dev.cosignproject.cosign/signature"), "the signature")
+    signed = _Signed(signature, hashlib.sha256(payload).digest(), payload)
+    told = annotations.get("dev.sigstore.cosign/bundle")
+    entry = _entry_of(parse(told.encode(), "the log entry")) if told is not None else None
+    pem = annotations.get("dev.sigstore.cosign/certificate")
+    if pem is None:
+        return _by_key(signed, entry, trust)
+    chain = _from_pem(pem) + _from_pem(annotations.get("dev.sigstore.cosign/chain", ""))
+    return _by_identity(signed, entry, chain, trust)
+
+
+def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
+    """A Sigstore bundle. `digest`: of the image, `sha256:<hex>`. Raises NotValid with the reason."""
+    bundle = parse(raw, "the bundle")
+    if bundle.get("mediaType") not in BUNDLES:
+        raise NotValid(f"the bundle is of a version that is not read ({str(bundle.get('mediaType'))[:100]})")
+    envelope, message = part(bundle, "dsseEnvelope"), part(bundle, "messageSignature")
+    if bool(envelope) == bool(message):
+        raise NotValid("the bundle holds not exactly one signature")
+    signed = _statement(envelope, digest) if envelope else _message(message, digest)
+    material = part(bundle, "verificationMaterial")
+    entries = items(material, "tlogEntries")
+    if len(entries) > 1:
+        raise NotValid("the bundle holds several log entries")
+    entry = Entry(mapping(entries[0])) if entries else None
+    given = [material["certificate"]] if "certificate" in material else []
+    given += items(part(material, "x509CertificateChain"), "certificates")
+    if not given:
+        return _by_key(signed, entry, trust)
+    chain = [_from_der(mapping(each)) for each in given[:_MOST_CERTIFICATES]]
+    return _by_identity(signed, entry, chain, trust)
+
+
+def _statement(envelope: Json, digest: str) -> _Signed:
+    """A DSSE envelope of cosign's statement that the image is signed. A statement of another kind is no signature of
+    the image: it may say anything about it."""
+    payload, signatures = decoded(envelope.get("payload"), "the envelope's payload"), items(envelope, "signatures")
+    if envelope.get("payloadType") != IN_TOTO:
+        raise NotValid("the envelope holds no in-toto statement")
+    if len(signatures) != 1:
+        raise NotValid("the envelope holds not exactly one signature")
+    statement = parse(payload, "the statement")
+    if statement.get("_type") not in STATEMENTS:
+        raise NotValid("the envelope holds no in-toto statement")
+    subjects = [part(mapping(each), "digest") for each in items(statement, "subject")]
+    if not any(f"sha256:{subject.get('sha256')}" == digest for subject in subjects):
+        raise NotValid("it is a signature of another digest")
+    predicate = str(statement.get("predicateType"))
+    if not predicate.startswith(SIGN_PREDICATE):
+        raise NotValid(f"it is a statement ({predicate[:100]}), no signature of the image")
+    signature = decoded(mapping(signatures[0]).get("sig"), "the signature")
+    data = b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(payload), payload)
+    return _Signed(signature, hashlib.sha256(data).digest(), data, payload)
+
+
+def _message(message: Json, digest: str) -> _Signed:
+    """A signature over the image's manifest, whose SHA-256 is the digest."""
+    hashed, told = bytes.fromhex(digest.removeprefix("sha256:")), part(message, "messageDigest")
+    stated = told.get("algorithm"), told.get("digest")
+    if told and stated != ("SHA2_256", base64.b64encode(hashed).decode()):
+        raise NotValid("it is a signature of another digest")
+    return _Signed(decoded(message.get("signature"), "the signature"), hashed)
+
+
+def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
+    """By one of the keys. Where a log is trusted and the signature brings an entry of it, the entry has to be right."""
+    names = tuple(sorted(name for name, key in trust.keys.items() if signed.is_by(key)))
+    if not names:
+        why = "by none of the keys of the policy" if trust.keys else "by a key, and the policy names none"
+        raise NotValid(f"it is signed {why}")
+    at = None
+    if entry is not None and trust.roots is not None and entry.log in trust.roots.logs:
+        at = entry.check(trust.roots)
+        entry.check_body(signed.signature, signed.sha256, signed.payload, trust.keys[names[0]])
+    return Signature(names, None, at)
+
+
+def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Certificate], trust: Trust) -> Signature:
+    """By the holder of a certificate, the first of the chain: valid at the time that the log has signed."""
+    if not chain:
+        raise NotValid("the certificate is missing")
+    leaf, *chain = chain
+    identity, key = certificates.identity_of(leaf), certificates.key_of(leaf)
+    by = f"it is signed by {identity.subject} ({identity.issuer}), but "
+    if trust.roots is None:
+        raise NotValid(f"{by}there are no trust roots")
+    if entry is None:
+        raise NotValid(f"{by}no log entry proves when")
+    if not signed.is_by(key):
+        raise NotValid("the signature is not the certificate's")
+    try:
+        at = entry.check(trust.roots)
+        if at is None:
+            raise NotValid("the log has not signed the time of the entry")
+        entry.check_body(signed.signature, signed.sha256, signed.payload, leaf)
+        roots, between = trust.roots.at(at)
+        certificates.check_chain(leaf, [*chain, *between], roots, at)
+    except NotValid as error:
+        raise NotValid(f"{by}{error}") from None
+    return Signature((), identity, at)
+
+
+def _entry_of(bundle: Json) -> Entry:
+    """cosign's own form of a log entry with its promise, in an annotation."""
+    payload = part(bundle, "Payload")
+    log = payload.get("logID")
+    try:
+        id = base64.b64encode(bytes.fromhex(log if isinstance(log, str) else "")).decode()
+    except ValueError:
+        raise NotValid("the log's id is no hexadecimal text") from None
+    return Entry(
+        {
+            "logId": {"keyId": id},
+            "canonicalizedBody": payload.get("body"),
+            "logIndex": payload.get("logIndex"),
+            "integratedTime": payload.get("integratedTime"),
+            "inclusionPromise": {"signedEntryTimestamp": bundle.get("SignedEntryTimestamp")},
+        }
+    )
+
+
+def _from_pem(text: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text.encode())[:_MOST_CERTIFICATES] if text else []
+    except ValueError:
+        raise NotValid("the certificate can't be read") from None
+
+
+def _from_der(certificate: Json) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(decoded(certificate.get("rawBytes"), "the certificate"))
+    except ValueError:
+        raise NotValid("the certificate can't be read") from None
