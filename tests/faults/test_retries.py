@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from support.fakes.policies import parsed
 from support.fakes.ports import Crash, CrashAfter, FakeClock
 from support.fakes.promotion import Harbour, one
 from support.images.builders import DEV, PROD, PROD_SA, push_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy
 from tallyman.errors import Throttled
 
 
@@ -110,7 +110,7 @@ def test_a_policy_that_says_the_same_of_what_is_released_writes_nothing() -> Non
                               "promotions": [{"from": "dev", "to": "prod", "tags": ["semver", "semver-commit"],
                                               "gates": {"verified": True}}]}],
         }  # fmt: skip
-        harbour.policy = Policy.parse(data)
+        harbour.policy = parsed(data)
         harbour.clock.advance(hours=1)
         harbour.evaluator.digest(digest)
     assert len(harbour.facts(Kind.DECIDED)) == decided

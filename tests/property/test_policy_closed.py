@@ -7,6 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.fakes.policies import parsed
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.gates import GATES
 from tallyman.domain.policy import Policy, PolicyProblem
@@ -64,7 +65,7 @@ def container(of: Any, path: tuple[Any, ...]) -> Any:
 
 
 def test_the_policy_that_is_damaged_here_is_valid() -> None:
-    assert Policy.parse(VALID).promotions_from("dev", "rocketseat/widget-server")
+    assert parsed(VALID).promotions_from("dev", "rocketseat/widget-server")
 
 
 @given(st.sampled_from(PLACES), data)
@@ -72,7 +73,7 @@ def test_any_value_at_any_place_is_read_or_refused_with_a_reason(place: tuple[An
     damaged = copy.deepcopy(VALID)
     container(damaged, place)[place[-1]] = value
     try:
-        policy = Policy.parse(damaged)
+        policy = parsed(damaged)
     except PolicyProblem as problem:
         assert all(p.message for p in problem.problems)  # noqa: PT017 (it may also be valid)
         return
@@ -89,7 +90,7 @@ def test_a_key_that_is_not_known_is_never_ignored(place: tuple[Any, ...], name: 
         return
     holder[name] = copy.deepcopy(holder[place[-1]])
     try:
-        Policy.parse(damaged)
+        parsed(damaged)
     except PolicyProblem as problem:
         assert any(f"'{name}'" in p.message for p in problem.problems)  # noqa: PT017
         return

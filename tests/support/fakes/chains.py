@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+from support.fakes.policies import parsed
 from support.fakes.promotion import Harbour
 from support.images.builders import Built, push_event
 from tallyman.domain.decide import Decision, decide_all
@@ -25,7 +26,7 @@ def chain(environments: Mapping[str, Any], **last: Any) -> Policy:
     hops = [{"from": a, "to": b, "tags": ["semver"], "gates": {"verified": True}} for a, b in pairwise(names)]
     hops[-1]["gates"] |= last  # type: ignore[operator]
     rule = {"match": "rocketseat/*", "create": {"immutable": True}, "verify": {"layers": "content"}}
-    return Policy.parse({"environments": dict(environments), "repositories": [{**rule, "promotions": hops}]})
+    return parsed({"environments": dict(environments), "repositories": [{**rule, "promotions": hops}]})
 
 
 class Chain(Harbour):

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from support.fakes.policies import parsed
 from support.images.builders import DEV, NOON, digest_of, fact, pushed
 from tallyman.domain.decide import Decision, decide
 from tallyman.domain.gates import Case, Freeze, GateResult, ImageFacts, Released, judge_all
@@ -23,7 +24,7 @@ PLACES = ("222222222222/us-east-2", "222222222222/sa-east-1")
 
 def policy_of(gates: Mapping[str, Any] | None = None, overridable: Iterable[str] = (), **people: Any) -> Policy:
     """The demo's environments, one promotion from dev to prod with these gates."""
-    return Policy.parse(
+    return parsed(
         yaml.safe_load(f"""
         environments:
           dev:  {{registries: [111111111111/us-east-2]}}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from support.fakes.policies import parsed
 from support.fakes.ports import (
     CrashAfter,
     FakeArchive,
@@ -35,7 +36,7 @@ from tallyman.state import tags as tag_items
 def policy(**gates: Any) -> Policy:
     """dev → prod (two regions) for rocketseat/*, semver tags, with these gates."""
     promotion = {"from": "dev", "to": "prod", "tags": ["semver", "semver-commit"], "gates": gates}
-    return Policy.parse(
+    return parsed(
         {
             "environments": {
                 "dev": {"registries": [str(DEV.registry)]},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from support.fakes.policies import parsed
 from support.fakes.ports import CrashAfter, FakeAnnouncements, FakeHints, FakeLedger, FakeNotices, FakeState
 from support.fakes.registries import FakeRegistries
 from support.fakes.wiring import FakePorts, services
@@ -143,7 +144,7 @@ class World:
 
 def policy(pause: str, services: list[dict[str, str]]) -> Policy:
     """Production in two regions, which moves these services."""
-    return Policy.parse({
+    return parsed({
         "environments": {
             "dev": {"registries": ["111111111111/us-east-2"]},
             "prod": {"registries": [str(ONE), str(TWO)], "rollout": {"services": services, "pause": pause}},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from support.fakes.policies import parsed
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.policy import Policy, RepositoryRule
+from tallyman.domain.policy import RepositoryRule
 from tallyman.errors import BadInput
 from tallyman_cli.build import checkout, context
 from tallyman_cli.build.dockerfile import Base, bases
@@ -42,7 +43,7 @@ def rule(*allow: str, mutable: tuple[str, ...] = ()) -> RepositoryRule:
     policy = {
         "repositories": [{"match": "*", "create": {"mutable_tags": list(mutable)}, "tags": {"allow": list(allow)}}]
     }
-    return Policy.parse(policy).repository("app")
+    return parsed(policy).repository("app")
 
 
 def commit(folder: Path) -> str:

@@ -65,7 +65,7 @@ def test_a_gate_that_is_added_by_the_recipe_is_read_judged_and_in_the_schema(mon
     monkeypatch.setitem(GATES, "quiet", Gate(Boolean(QuietGate), "Only one tag goes.", judge))
     assert "quiet" in str(policy_of({"quiet": True}).repository("rocketseat/widget-server").promotions[0].gates)
     assert judged("quiet", case_of(gates={"quiet": True})).verdict == PASSED
-    assert "Only one tag goes." in str(json_schema())
+    assert "Only one tag goes." in str(json_schema(GATES))
 
 
 def test_a_command_that_is_added_by_the_recipe_is_listed_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:

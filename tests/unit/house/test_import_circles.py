@@ -6,12 +6,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = (ROOT / "layers/core/src", ROOT / "cli", ROOT / "local")
 
-STILL_THERE = {
-    # the table of gates is built of the policy's shapes, and is yet to be handed to `parse_policy`
-    "tallyman.domain.policy.gates": {"tallyman.domain.gates"},
-    "tallyman.domain.policy.model": {"tallyman.domain.policy.parse"},
-}
-
 
 def modules() -> dict[str, Path]:
     found = {}
@@ -32,7 +26,7 @@ def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {each if each in known else node.module for each in names}
-    return (found & known.keys()) - {name} - STILL_THERE.get(name, set())
+    return (found & known.keys()) - {name}
 
 
 def circles(graph: dict[str, set[str]]) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.fakes.policies import parsed
 from support.images.inventories import retention_policy
 from tallyman.adapters.files.policy_file import load, loads
 from tallyman.domain.gates.scan import Ignore, ScanGate
@@ -357,7 +358,7 @@ repositories:
 
 
 def test_plain_data_is_read_without_a_file() -> None:
-    policy = Policy.parse({"environments": {"dev": {"registries": ["111111111111/us-east-2"]}}})
+    policy = parsed({"environments": {"dev": {"registries": ["111111111111/us-east-2"]}}})
     assert policy.registries() == (DEV,)
 
 

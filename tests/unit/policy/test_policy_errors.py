@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from support.fakes.policies import parsed
 from tallyman.adapters.files.policy_file import load, loads
-from tallyman.domain.policy import Policy, PolicyProblem
+from tallyman.domain.policy import PolicyProblem
 from tallyman.errors import PolicyError
 
 ENVIRONMENTS = """\
@@ -296,7 +297,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 def test_plain_data_without_positions_names_the_key() -> None:
     with pytest.raises(PolicyProblem, match=r"^tallyman\.yaml: people.promote: expected a list"):
-        Policy.parse({"people": {"promote": "role/x"}})
+        parsed({"people": {"promote": "role/x"}})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from support.fakes.policies import parsed
 from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, Harbour, one
 from support.fakes.recording import policy
@@ -193,7 +194,7 @@ def with_limit(limit: str) -> Policy:
             }
         ],
     }
-    return Policy.parse(data)
+    return parsed(data)
 
 
 def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from support.fakes.policies import parsed
 from support.fakes.ports import listed, stored
 from support.fakes.promotion import PLACES, Harbour, command
 from support.fakes.recording import policy
@@ -15,7 +16,6 @@ from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Registry, Repository
-from tallyman.domain.policy import Policy
 from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
@@ -87,7 +87,7 @@ def test_a_release_that_was_not_announced_is() -> None:
 def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
     services = [{"ecs": "shop/app", "repository": DEV.name}]
     world = World(
-        policy=Policy.parse(
+        policy=parsed(
             {
                 "environments": {
                     "dev": {"registries": [str(DEV.registry)]},
@@ -260,7 +260,7 @@ def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
 
 def only_tallyman() -> World:
     world = World(
-        policy=Policy.parse(
+        policy=parsed(
             {
                 "environments": {
                     "dev": {"registries": [str(DEV.registry)]},
@@ -327,7 +327,7 @@ def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_reposito
 
 def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> None:
     world = World(
-        policy=Policy.parse(
+        policy=parsed(
             {
                 "environments": {
                     "dev": {"registries": [str(DEV.registry)]},

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from support.fakes.policies import parsed
 from support.fakes.ports import Crash, CrashAfter
 from support.fakes.promotion import PLACES, Harbour, command
 from support.fakes.recording import policy
@@ -115,7 +116,7 @@ def test_who_may_not_promote_may_not_roll_back() -> None:
         "environments": {"dev": {"registries": [str(DEV.registry)]}, "prod": {"registries": [str(PROD.registry)]}},
         "people": {"promote": ["role/release-managers"]},
     }
-    harbour.policy = type(harbour.policy).parse(raw)
+    harbour.policy = parsed(raw)
     with pytest.raises(NotAllowed, match=r"people\.promote"):
         roll_back(harbour, first)
     assert harbour.released() == second

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from tallyman.domain.gates import GATES
 from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
 from tallyman.errors import PolicyError
@@ -47,13 +48,13 @@ def loads(raw: bytes, name: str = "tallyman.yaml") -> Policy:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise _problem(name, None, f"not YAML: {error}") from error
     if node is None:
-        return parse_policy(None, name=name, raw=raw)
+        return parse_policy(None, GATES, name=name, raw=raw)
     reader = _Reader(name)
     try:
         data = reader.data(node, ())
     except RecursionError as error:
         raise _problem(name, None, "nested too deeply") from error
-    return parse_policy(data, reader.lines, name=name, raw=raw, earlier=reader.problems)
+    return parse_policy(data, GATES, reader.lines, name=name, raw=raw, earlier=reader.problems)
 
 
 def _problem(name: str, line: int | None, message: str) -> PolicyProblem:

@@ -5,7 +5,7 @@ Everything about one gate (its configuration, how that is read, how it judges) i
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.shapes import Schema, Shape
@@ -38,25 +38,24 @@ class GateKind(Protocol):
     def overridable(self) -> bool: ...
 
 
-def known_gates() -> Mapping[str, GateKind]:
-    """The gates that a policy may name, by key."""
-    from tallyman.domain.gates import GATES  # gates are built of this package's shapes, and get a whole Policy
-
-    return GATES
+KnownGates = Mapping[str, GateKind]
+"""The gates that a policy may name, by key."""
 
 
-def overridable_gates() -> tuple[str, ...]:
+def overridable_gates(known: KnownGates) -> tuple[str, ...]:
     """The gates that a promotion may let be overridden."""
-    return (*(name for name, kind in known_gates().items() if kind.overridable), *ALWAYS_OVERRIDABLE)
+    return (*(name for name, kind in known.items() if kind.overridable), *ALWAYS_OVERRIDABLE)
 
 
-class Gates:
+class Gates(NamedTuple):
     """The gates of a promotion, each read by its own shape. What is not known is refused: unknown means closed."""
+
+    known: KnownGates
 
     def read(self, node: Node) -> Mapping[str, GateConfig]:
         if not isinstance(node.value, Mapping):
             raise node.expected("gates, as in {verified: true, soak: 24h}")
-        known = known_gates()
+        known = self.known
         gates: dict[str, GateConfig] = {}
         failure: Wrong | None = None
         for name, value in node.value.items():
@@ -76,17 +75,19 @@ class Gates:
         return MappingProxyType(gates)
 
     def schema(self) -> Schema:
-        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in known_gates().items()}
+        keys = {name: {"description": kind.description, **kind.shape.schema()} for name, kind in self.known.items()}
         return {"type": "object", "additionalProperties": False, "properties": keys}
 
 
-class Overridable:
+class Overridable(NamedTuple):
     """Gates that people may override, by name."""
+
+    known: KnownGates
 
     def read(self, node: Node) -> tuple[str, ...]:
         if not isinstance(node.value, list):
             raise node.expected("a list of gates, as in [soak, window]")
-        names = overridable_gates()
+        names = overridable_gates(self.known)
         failure: Wrong | None = None
         for index, value in enumerate(node.value):
             if value not in names:
@@ -96,4 +97,4 @@ class Overridable:
         return tuple(node.value)
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": {"enum": list(overridable_gates())}}
+        return {"type": "array", "items": {"enum": list(overridable_gates(self.known))}}

@@ -36,20 +36,6 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", Digest("sha256:" + hashlib.sha256(self.raw).hexdigest()))
 
-    @classmethod
-    def parse(
-        cls,
-        data: object,
-        positions: Mapping[tuple[str | int, ...], int] | None = None,
-        *,
-        name: str = "tallyman.yaml",
-        raw: bytes = b"",
-    ) -> "Policy":
-        """From plain data (what a YAML or JSON reader gives); see `parse_policy`."""
-        from tallyman.domain.policy.parse import parse_policy  # parse builds this class
-
-        return parse_policy(data, positions, name=name, raw=raw)
-
     def repository(self, name: str) -> RepositoryRule:
         """The rule of the repository of this canonical name."""
         return next((r for r in self.repositories if glob_matches(r.match, name)), RepositoryRule(match=name))

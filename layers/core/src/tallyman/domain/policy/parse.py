@@ -5,6 +5,7 @@ from typing import Any
 
 from tallyman.domain.names import Registry
 from tallyman.domain.policy.consistency import check_environments, check_repositories
+from tallyman.domain.policy.gates import KnownGates
 from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, Policy
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.reading import (
@@ -16,11 +17,12 @@ from tallyman.domain.policy.reading import (
     Wrong,
     check_keys,
 )
-from tallyman.domain.policy.schema import TOP
+from tallyman.domain.policy.schema import top_keys
 
 
 def parse_policy(
     data: object,
+    gates: KnownGates,
     positions: Positions | None = None,
     *,
     name: str = "tallyman.yaml",
@@ -29,18 +31,19 @@ def parse_policy(
 ) -> Policy:
     """The policy that plain data (dicts, lists, texts, numbers, dates) describes.
 
-    `positions`: the line of each path, such as `("environments", "dev")`; `earlier`: problems that whoever read the
-    file has found already. Raises PolicyProblem, with all problems, those of `earlier` among them. None, what an
-    empty file gives, is a policy of defaults.
+    `gates`: those that it may name. `positions`: the line of each path, such as `("environments", "dev")`. `earlier`:
+    problems that whoever read the file has found already. Raises PolicyProblem, with all problems, those of `earlier`
+    among them. None, what an empty file gives, is a policy of defaults.
     """
     document = Document(name, positions or {}, earlier)
     top = Node({} if data is None else data, (), document)
+    keys = top_keys(gates)
     values: dict[str, Any] = {}
     if isinstance(top.value, Mapping):
-        check_keys(top, tuple(TOP))
+        check_keys(top, tuple(keys))
         named = top.value.get("environments")
         document.environments = tuple(n for n in named if isinstance(n, str)) if isinstance(named, Mapping) else ()
-        for key, known in TOP.items():
+        for key, known in keys.items():
             # `repositories:` with nothing behind it is how a file looks whose entries are all commented out.
             if top.value.get(key) is not None:
                 try:
@@ -48,7 +51,7 @@ def parse_policy(
                 except Wrong:
                     continue  # noted in the document
     else:
-        top.expected("a mapping with " + ", ".join(TOP))
+        top.expected("a mapping with " + ", ".join(keys))
     environments = values.get("environments", {})
     repositories = values.get("repositories", ())
     check_environments(top.child("environments", environments), environments)

@@ -5,7 +5,7 @@ from dataclasses import field
 from datetime import timedelta
 
 from tallyman.domain.policy.environments import EnvironmentName
-from tallyman.domain.policy.gates import GateConfig, Gates, Overridable
+from tallyman.domain.policy.gates import GateConfig, Gates, KnownGates, Overridable
 from tallyman.domain.policy.shapes import Duration, Key, Record
 from tallyman.domain.policy.tags import ANY_TAG, TagRule, TagsOrOne
 from tallyman.values import value
@@ -26,18 +26,22 @@ class Promotion:
     give_up: timedelta = timedelta(hours=24)
 
 
-PROMOTION = Record(
-    {
-        "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
-        "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
-        "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
-        "gates": Key(Gates(), "What must hold before an image goes. An unknown gate is an error, never ignored."),
-        "overridable": Key(
-            Overridable(), "Gates that people may override with a reason (freeze too); without it, none."
-        ),
-        "give_up": Key(Duration(), "How long a promotion that keeps failing is tried again (default: 24h)."),
-    },
-    Promotion,
-    expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",
-    renamed={"from": "source", "to": "target"},
-)
+def promotion(gates: KnownGates) -> Record:
+    """How an entry of `promotions` is read, with the gates that it may name."""
+    return Record(
+        {
+            "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
+            "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
+            "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
+            "gates": Key(
+                Gates(gates), "What must hold before an image goes. An unknown gate is an error, never ignored."
+            ),
+            "overridable": Key(
+                Overridable(gates), "Gates that people may override with a reason (freeze too); without it, none."
+            ),
+            "give_up": Key(Duration(), "How long a promotion that keeps failing is tried again (default: 24h)."),
+        },
+        Promotion,
+        expected="a promotion, as in {from: dev, to: prod, tags: [semver]}",
+        renamed={"from": "source", "to": "target"},
+    )

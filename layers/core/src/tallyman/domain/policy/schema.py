@@ -3,18 +3,23 @@
 from collections.abc import Mapping
 
 from tallyman.domain.policy.environments import Environments
+from tallyman.domain.policy.gates import KnownGates
 from tallyman.domain.policy.people import PEOPLE
 from tallyman.domain.policy.repositories import Repositories
 from tallyman.domain.policy.shapes import Key, Schema
 
-TOP: Mapping[str, Key] = {
-    "environments": Key(Environments(), "Named lists of registries that hold the same images."),
-    "repositories": Key(Repositories(), "What holds for which repositories; the first entry that matches counts."),
-    "people": Key(PEOPLE, "Who may send which command."),
-}
+
+def top_keys(gates: KnownGates) -> Mapping[str, Key]:
+    """The keys of a policy that may name these gates."""
+    repositories = "What holds for which repositories; the first entry that matches counts."
+    return {
+        "environments": Key(Environments(), "Named lists of registries that hold the same images."),
+        "repositories": Key(Repositories(gates), repositories),
+        "people": Key(PEOPLE, "Who may send which command."),
+    }
 
 
-def json_schema() -> Schema:
+def json_schema(gates: KnownGates) -> Schema:
     """Draft 2020-12. Looser than the reader in what a schema can't say (contradictions, unknown environments)."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -24,6 +29,6 @@ def json_schema() -> Schema:
         "additionalProperties": False,
         "properties": {
             name: {"description": key.description, "anyOf": [key.shape.schema(), {"type": "null"}]}
-            for name, key in TOP.items()
+            for name, key in top_keys(gates).items()
         },
     }

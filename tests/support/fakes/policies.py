@@ -1,0 +1,9 @@
+"""Policies of plain data."""
+
+from tallyman.domain.gates import GATES
+from tallyman.domain.policy import Policy, parse_policy
+
+
+def parsed(data: object) -> Policy:
+    """The policy that this data describes; raises PolicyProblem."""
+    return parse_policy(data, GATES)
