@@ -7,6 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tallyman.domain.history.details.decisions import Decided
+from tallyman.domain.history.details.gist import Gist
+from tallyman.domain.history.details.scans import Scanned
+from tallyman.domain.history.details.upkeep import Missed
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of_arn, person_of_sender
@@ -85,17 +90,17 @@ def is_quiet(fact: Fact) -> bool:
 def as_data(opened: context.Stack, fact: Fact) -> dict[str, Any]:
     """`{at, seen, kind, environment, registry, repository, tag, digest, who, via, what}`."""
     environment, name = canonical(opened.policy, fact.repository) if fact.repository else (None, None)
-    detail = fact.detail
+    gist = Gist.parse(fact)
     actor = fact.actor or ""
     who = person_of_arn(actor) if actor.startswith("arn:") else person_of_sender(actor)
     return {
         "at": format_time(fact.at),
         "seen": format_time(fact.seen),
         "kind": str(fact.kind),
-        "environment": environment or detail.get("to") or detail.get("environment") or fact.environment,
+        "environment": environment or gist.target or gist.environment or fact.environment,
         "registry": str(fact.repository.registry) if fact.repository else None,
-        "repository": name or detail.get("name") or detail.get("repository"),
-        "tag": fact.tag or next(iter(detail.get("tags") or ()), None),
+        "repository": name or gist.name or gist.repository,
+        "tag": fact.tag or next(iter(gist.tags or ()), None),
         "digest": fact.digest,
         "who": who or None,
         "via": str(fact.via),
@@ -118,13 +123,17 @@ def sentence(row: dict[str, Any]) -> str:
 
 def _what(fact: Fact) -> str:
     """What a fact says besides, in a few words."""
-    detail = fact.detail
-    if fact.kind in (Kind.VERIFIED, Kind.DECIDED):
-        bad = [g for v in ("failed", "waiting") for g in detail.get("gates") or () if g["verdict"] == v]
-        return str(detail["verdict"]) + (f" ({bad[0]['name']}: {bad[0]['reason']})" if bad else "")
+    if fact.kind is Kind.VERIFIED:
+        return Verified.parse(fact).verdict
+    if fact.kind is Kind.DECIDED:
+        decided = Decided.parse(fact)
+        gate = decided.deciding
+        return decided.verdict + (f" ({gate['name']}: {gate['reason']})" if gate else "")
     if fact.kind is Kind.SCANNED:
-        found = ", ".join(f"{number} {severity}" for severity, number in detail["counts"].items())
-        return found or str(detail["status"]).replace("_", " ")
+        scan = Scanned.parse(fact)
+        found = ", ".join(f"{number} {severity}" for severity, number in scan.counts.items())
+        return found or scan.status.replace("_", " ")
     if fact.kind is Kind.MISSED:
-        return f"{detail['count']} events"
-    return str(detail.get("refused") or detail.get("because") or detail.get("reason") or detail.get("outcome") or "")
+        return f"{Missed.parse(fact).count} events"
+    gist = Gist.parse(fact)
+    return gist.refused or gist.because or gist.reason or gist.outcome or ""

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tallyman.domain.history.details.changes import Change
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadName
 from tallyman.state import sweeps, tags
@@ -135,13 +138,14 @@ class Contents:
 def _said(facts: list[Fact]) -> dict[str, str]:
     """Labels, and over them the annotations: those are of the image itself, labels may be its base's."""
     said: dict[str, str] = {}
-    for key in ("labels", "built"):
-        for fact in facts:
-            said |= fact.detail.get(key) or {}
+    for fact in facts:
+        said |= Verified.parse(fact).labels or {} if fact.kind is Kind.VERIFIED else {}
+    for fact in facts:
+        said |= Change.parse(fact).built or {} if fact.kind in PUSHES else {}
     return said
 
 
 def _runs(facts: list[Fact]) -> bool:
     """Whether it is an image that can run: what was verified and is for no platform is a chart, a cache or the like."""
-    verified = [f for f in facts if f.kind is Kind.VERIFIED and f.detail["verdict"] == "passed"]
-    return not verified or any(f.detail.get("platforms") for f in verified)
+    verified = [v for v in Verified.of(f for f in facts if f.kind is Kind.VERIFIED) if v.verdict == "passed"]
+    return not verified or any(v.platforms for v in verified)

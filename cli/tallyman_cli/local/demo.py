@@ -15,6 +15,9 @@ from rich.console import Console
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import FAILED
+from tallyman.domain.history.details.promotions import Delayed
+from tallyman.domain.history.details.scans import Scanned
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import TAG_MOVED, digest_at
 from tallyman.domain.names import Digest, Repository
@@ -151,9 +154,10 @@ class Story:
         _expect(any(f.kind is Kind.PUSHED and f.tag == tag for f in facts), f"the push of {tag} is not in the ledger")
         found = [f for f in facts if f.kind is Kind.VERIFIED and f.tag == tag]
         _expect(bool(found), f"{tag} was not verified")
-        _expect(found[-1].detail["verdict"] == "passed", f"verification: {found[-1].detail['verdict']}")
-        platforms = [f"{p['os']}/{p['architecture']} {output.size(p['size'])}" for p in found[-1].detail["platforms"]]
-        yield f"{len(found[-1].detail['checks'])} checks passed: {', '.join(platforms)}"
+        told = Verified.parse(found[-1])
+        _expect(told.verdict == "passed", f"verification: {told.verdict}")
+        platforms = [f"{p['os']}/{p['architecture']} {output.size(p['size'])}" for p in told.platforms]
+        yield f"{len(told.checks)} checks passed: {', '.join(platforms)}"
 
     def _scan(self, sample: "Sample", critical: str = "") -> Iterator[str]:
         findings = [{"name": critical, "severity": "CRITICAL"}] if critical else []
@@ -163,7 +167,7 @@ class Story:
         for child in sample.children:
             scans = [f for f in self.stack.ledger.of_digest(child.digest) if f.kind is Kind.SCANNED]
             _expect(bool(scans), f"the scan of {child.digest} is not in the ledger")
-            counts = [f"{number} {severity}" for severity, number in scans[-1].detail["counts"].items()]
+            counts = [f"{number} {severity}" for severity, number in Scanned.parse(scans[-1]).counts.items()]
             yield f"{output.digest(child.digest)}: {', '.join(counts) or 'no findings'}"
 
     def _promoted(self, sample: "Sample", tag: str) -> Iterator[str]:
@@ -194,7 +198,7 @@ class Story:
         while not (delayed := [f for f in self._facts(sample.root.digest) if f.kind is Kind.DELAYED]):
             _expect(time.monotonic() < ends, "the promotion did not notice that a region is down")
             time.sleep(0.1)
-        yield delayed[-1].detail["reason"]
+        yield Delayed.parse(delayed[-1]).reason
         there = [self._is_tagged(place, tag) for place in self.prod]
         _expect(not any(there), f"{tag} is in {sum(there)} of {len(there)} regions")
         yield "staged where it can be, tagged nowhere; tried again with growing pauses"

@@ -85,7 +85,7 @@ def is_known(stack: Stack, where: Door) -> bool:
 
 def as_json(where: Door, decision: Decision) -> dict[str, Any]:
     """The form of `why --json`."""
-    detail = decision.detail
+    detail = decision.details.dump()
     return {
         "image": where.text,
         "digest": decision.digest,
@@ -194,7 +194,7 @@ class _PastState:
         facts = self._known(*releases.parse_key((pk, sk)))
         released = [f for f in facts if f.kind is Kind.RELEASED]
         last = max(released, key=lambda f: (f.at, f.id), default=None)
-        return RELEASES.item((pk, sk), releases.parse(last.detail)) if last else None
+        return RELEASES.item((pk, sk), releases.of_fact(last)) if last else None
 
     def _known(self, environment: str, repository: str | None) -> tuple[Fact, ...]:
         facts = self.ledger.of_environment(environment, repository)

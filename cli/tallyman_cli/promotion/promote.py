@@ -8,6 +8,7 @@ import typer
 
 from tallyman.domain.decide import PROMOTED, Decision
 from tallyman.domain.gates import PASSED
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.errors import BadInput
 from tallyman_cli.promotion import candidates as doors
@@ -117,8 +118,8 @@ class Outcome:
                 f"the request was not taken up within {self.timeout:g} s: it may still be; one that failed is in the "
                 "dead-letter queue of record_command with its reason",
             )
-        if asked.detail.get("refused"):
-            return Settled(doors.evaluate(self.stack, self.where), f"refused: {asked.detail['refused']}")
+        if refused := Said.parse(asked).refused:
+            return Settled(doors.evaluate(self.stack, self.where), f"refused: {refused}")
         left = self.timeout - (self.stack.monotonic() - start)
         settled = wait_for(self.stack, self._settled, left)
         if settled is not None:
@@ -128,7 +129,7 @@ class Outcome:
 
     def _recorded(self) -> Fact | None:
         facts = self.stack.ledger.of_digest(self.where.digest)
-        return next((f for f in facts if f.kind is Kind.REQUESTED and f.detail.get("request") == self.request), None)
+        return next((f for f in facts if f.kind is Kind.REQUESTED and Said.parse(f).request == self.request), None)
 
     def _settled(self) -> Settled | None:
         """None while it is being staged or tagged. A request makes what the targets said before it void."""

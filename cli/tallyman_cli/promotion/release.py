@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.decisions import Destination
+from tallyman.domain.history.details.releases import Released
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, ImageName, parse_tag
 from tallyman.domain.people import person_of_sender
@@ -104,7 +107,7 @@ def show(
     told = roll_out_told(opened.ledger, environment.name, name, moment)
     data = _detail(environment, name, history[0]) | {
         "recalled": _is_recalled(opened, _digest(history[0]), moment),
-        "rollout": roll_outs.of_release(opened, environment, name, history[0].detail["id"], moment),
+        "rollout": roll_outs.of_release(opened, environment, name, Released.parse(history[0]).id, moment),
         "history": [_row(fact) | {"rollout": _outcome_of(told, fact)} for fact in history],
     }
     if as_json:
@@ -178,7 +181,7 @@ def target_of(opened: context.Stack, environment: str, name: str, to: str | None
     tag = parse_tag(to) if to and found is None else None
     for fact in releases(opened.ledger, environment, name):
         digest = _digest(fact)
-        if (found and digest == found) or (tag and tag in fact.detail["tags"]):
+        if (found and digest == found) or (tag and tag in Released.parse(fact).tags):
             if digest == now:
                 raise Refused(f"{environment} runs {to} of {name} already")
             return digest
@@ -194,7 +197,7 @@ def target_of(opened: context.Stack, environment: str, name: str, to: str | None
 def tags_of(opened: context.Stack, environment: str, name: str, digest: Digest) -> list[str]:
     """The tags by which the digest was last released there; none where it never was."""
     newest = (fact for fact in releases(opened.ledger, environment, name) if fact.digest == digest)
-    return next((list(fact.detail["tags"]) for fact in newest), [])
+    return next((list(Released.parse(fact).tags) for fact in newest), [])
 
 
 def _tagged(opened: context.Stack, environment: str, name: str, tag: str | None) -> set[Digest]:
@@ -206,7 +209,7 @@ def _tagged(opened: context.Stack, environment: str, name: str, tag: str | None)
 
 def _was_promoted(opened: context.Stack, digest: Digest, environment: str, name: str) -> bool:
     facts = opened.ledger.of_digest(digest)
-    return any(f.kind is Kind.PROMOTED and (f.detail["to"], f.detail["name"]) == (environment, name) for f in facts)
+    return any(f.kind is Kind.PROMOTED and Destination.parse(f) == Destination(environment, name) for f in facts)
 
 
 def ask(
@@ -233,13 +236,13 @@ def ask(
     done = wait_for(opened, lambda: _outcome(opened, digest, asked.request), timeout)
     if done is None:
         return asking.Asked(asked.request, asked.fact, f"not set within {timeout:g} s: it still may be")
-    refused = done.detail.get("refused")
+    refused = Said.parse(done).refused
     return asking.Asked(asked.request, done, f"refused: {refused}" if refused else None)
 
 
 def _outcome(opened: context.Stack, digest: Digest, request: str) -> Fact | None:
-    mine = [f for f in opened.ledger.of_digest(digest) if f.detail.get("request") == request]
-    refused = next((f for f in mine if f.kind is Kind.REQUESTED and f.detail.get("refused")), None)
+    mine = [f for f in opened.ledger.of_digest(digest) if Said.parse(f).request == request]
+    refused = next((f for f in mine if f.kind is Kind.REQUESTED and Said.parse(f).refused), None)
     return refused or next((f for f in mine if f.kind is Kind.ROLLED_BACK), None)
 
 
@@ -262,32 +265,34 @@ def _digest(fact: Fact) -> Digest:
 
 
 def _row(fact: Fact) -> dict[str, Any]:
+    released = Released.parse(fact)
     return {
         "at": format_time(fact.at),
         "digest": fact.digest,
-        "tags": list(fact.detail["tags"]),
-        "change": fact.detail.get("change", "promotion"),
-        "policy": fact.detail["policy"],
-        "by": fact.detail.get("by"),
-        "because": fact.detail.get("because"),
+        "tags": list(released.tags),
+        "change": released.change,
+        "policy": released.policy,
+        "by": released.by,
+        "because": released.because,
     }
 
 
 def _outcome_of(told: dict[str, dict[str, Any]], fact: Fact) -> str | None:
     """What became of the roll-out of an earlier release: done, failed, running where another overtook it; None: no
     roll-out was begun."""
-    found = told.get(fact.detail["id"])
+    found = told.get(Released.parse(fact).id)
     return str(found["status"]) if found else None
 
 
 def _detail(environment: Environment, name: str, fact: Fact) -> dict[str, Any]:
+    released = Released.parse(fact)
     return {
         "environment": environment.name,
         "repository": name,
         **_row(fact),
-        "images": fact.detail["images"],
-        "previous": fact.detail["previous"],
-        "decision": fact.detail.get("decision"),
+        "images": released.images,
+        "previous": released.previous,
+        "decision": released.decision,
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.history.details.releases import Released
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Environment
 from tallyman.services.releases.pointer import releases
@@ -38,7 +39,7 @@ def of_image(
     """The roll-out of the release in force, if that is this image."""
     if at is not None:
         last = next(releases(stack.ledger, environment.name, repository, at), None)
-        released, number = (last.digest, last.detail["id"]) if last else (None, None)
+        released, number = (last.digest, Released.parse(last).id) if last else (None, None)
     else:
         release = RELEASES.get(stack.state, key(environment.name, repository))
         released, number = (release.digest, release.id) if release else (None, None)

@@ -4,6 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tallyman.domain.history.details.changes import Change
+from tallyman.domain.history.details.decisions import Decided
+from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.referrers import Referred
+from tallyman.domain.history.details.scans import Scanned
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import MAX_NESTING, Manifest, Platform
@@ -115,7 +121,7 @@ class ImageView:
                     raise DigestMismatch(f"the configuration {config.digest} in {self.place} is damaged")
                 return ImageConfig.parse(raw).platform
         for fact in reversed(list(self.image.of(Kind.VERIFIED))):
-            for told in fact.detail.get("platforms") or ():
+            for told in Verified.parse(fact).platforms:
                 return Platform(told["os"], told["architecture"], told["variant"])
         return None
 
@@ -168,9 +174,11 @@ class ImageView:
         """What the image, and statements about it, say of how it came about; nobody checked it: `commit` null where it
         names none, `builds` those that made it, each once."""
         facts = [f for told in (self.image.facts, *self.image.platforms.values()) for f in told]
-        told: Mapping[str, str] = next((f.detail["built"] for f in facts if f.detail.get("built")), {})
+        told: Mapping[str, str] = next(
+            (c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {}
+        )
         names = {"commit": "revision", "source": "source", "version": "version", "author": "authors"}
-        builds = {b["id"]: dict(b) for f in facts if f.kind is Kind.REFERRED and (b := f.detail.get("build"))}
+        builds = {b["id"]: dict(b) for r in Referred.of(f for f in facts if f.kind is Kind.REFERRED) if (b := r.build)}
         return {**{key: told.get(name) for key, name in names.items()}, "builds": list(builds.values())}
 
     def verified(self) -> dict[str, Any]:
@@ -180,9 +188,9 @@ class ImageView:
         if not here:
             return {"verdict": None, "level": None, "at": None, "checks": []}
         fact = max(here, key=lambda f: (f.seen, f.at, f.id))
-        checks = [as_check(c) for c in fact.detail["checks"]]
-        level = fact.detail.get("level")
-        return {"verdict": fact.detail["verdict"], "level": level, "at": format_time(fact.at), "checks": checks}
+        told = Verified.parse(fact)
+        checks = [as_check(c) for c in told.checks]
+        return {"verdict": told.verdict, "level": told.level, "at": format_time(fact.at), "checks": checks}
 
     def scan(self, platforms: list[PlatformImage]) -> dict[str, Any]:
         """The newest scan; of an index the worst of its platforms: the worst status, the highest count a severity,
@@ -212,7 +220,8 @@ class ImageView:
         """The last word about each way into an environment: {from, to, repository, tags, verdict, at, gate, reason}."""
         last: dict[tuple[str, str, str], Fact] = {}
         for fact in self.image.of(Kind.DECIDED, Kind.PROMOTED):
-            last[fact.detail["name"], fact.detail["from"], fact.detail["to"]] = fact
+            told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+            last[told.name, told.source, told.target] = fact
         return [_promotion(fact) for fact in last.values()]
 
 
@@ -228,22 +237,20 @@ def _scan(facts: Any, place: Repository) -> dict[str, Any]:
     if not near:
         return {"status": None, "counts": {}, "at": None}
     newest = max(near, key=lambda f: (f.at, f.seen, f.id))
-    detail = newest.detail
-    return {"status": detail["status"], "counts": dict(detail["counts"]), "at": format_time(newest.at)}
+    scan = Scanned.parse(newest)
+    return {"status": scan.status, "counts": dict(scan.counts), "at": format_time(newest.at)}
 
 
 def _promotion(fact: Fact) -> dict[str, Any]:
-    detail: Mapping[str, Any] = fact.detail
-    deciding = None
-    if fact.kind is Kind.DECIDED and detail["verdict"] != "promoted":
-        gates = detail["gates"]
-        deciding = next((g for v in ("failed", "waiting") for g in gates if g["verdict"] == v), None)
+    told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+    verdict = told.verdict if isinstance(told, Decided) else "promoted"
+    deciding = told.deciding if isinstance(told, Decided) and verdict != "promoted" else None
     return {
-        "from": detail["from"],
-        "to": detail["to"],
-        "repository": detail["name"],
-        "tags": list(detail["tags"]),
-        "verdict": "promoted" if fact.kind is Kind.PROMOTED else detail["verdict"],
+        "from": told.source,
+        "to": told.target,
+        "repository": told.name,
+        "tags": list(told.tags),
+        "verdict": verdict,
         "at": format_time(fact.at),
         "gate": deciding["name"] if deciding else None,
         "reason": deciding["reason"] if deciding else None,

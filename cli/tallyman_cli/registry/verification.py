@@ -1,8 +1,10 @@
 """A verification that a person asks for: the stack does it, this waits for its verdict."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.times import format_time
 from tallyman.errors import NotFound, Refused, TransientError
@@ -33,7 +35,7 @@ def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
 
     def verdict() -> Fact | None:
         facts = stack.ledger.of_digest(digest)
-        return next((f for f in facts if f.kind is Kind.VERIFIED and f.detail.get("request") == request), None)
+        return next((f for f in facts if f.kind is Kind.VERIFIED and Verified.parse(f).request == request), None)
 
     fact = wait_for(stack, verdict, timeout)
     if fact is None:
@@ -41,15 +43,15 @@ def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
     return {
         "digest": digest,
         "repository": str(place),
-        "verdict": fact.detail["verdict"],
-        "level": fact.detail.get("level"),
+        "verdict": Verified.parse(fact).verdict,
+        "level": Verified.parse(fact).level,
         "at": format_time(fact.at),
         "request": request,
-        "checks": [as_check(check) for check in fact.detail["checks"]],
+        "checks": [as_check(check) for check in Verified.parse(fact).checks],
     }
 
 
-def as_check(check: dict[str, Any]) -> dict[str, Any]:
+def as_check(check: Mapping[str, Any]) -> dict[str, Any]:
     """A check as JSON."""
     return {"name": check["name"], "verdict": check["verdict"], "reason": check.get("reason")}
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
@@ -39,8 +40,9 @@ def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> R
     except NotFound:
         pass  # the repository is gone; the facts remain
     for fact in facts:
-        if fact.kind in PUSHES and fact.digest is not None and fact.detail.get("platforms"):
-            listed = tuple(Digest(child["digest"]) for child in fact.detail["platforms"])
+        held = Change.parse(fact).children if fact.kind in PUSHES else ()
+        if fact.digest is not None and held:
+            listed = tuple(child.digest for child in held)
             children.setdefault(fact.digest, listed)
     kept = [f for f in facts if f.kind in PUSHES or f.kind in (Kind.UNTAGGED, Kind.DELETED)]
     past = Past(kept, {d: tuple(r) for d, r in ran.items()}, pulled, in_use, children, subjects)

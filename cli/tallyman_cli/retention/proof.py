@@ -5,6 +5,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import Any
 
+from tallyman.domain.history.details.retention import Removed
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.proof import FOLDER
@@ -19,7 +20,7 @@ def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
     place, digest = _meant(stack, text)
     found = []
     for fact in _removals(stack, place, digest):
-        name = Digest(fact.detail["proof"])
+        name = Digest(str(Removed.parse(fact).proof))
         raw = stack.archive.get(FOLDER, name)
         if raw is None:
             raise NotFound(f"the proof {name} is not in the archive")
@@ -40,7 +41,7 @@ def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
             stack.remover.store(place, digest, archive=False)
         return {**told, "outcome": "restored from the archive" if there.archived else "it is there"}
     removals = _removals(stack, place, digest)
-    raw = stack.archive.get(FOLDER, Digest(removals[0].detail["proof"])) if removals else None
+    raw = stack.archive.get(FOLDER, Digest(str(Removed.parse(removals[0]).proof))) if removals else None
     tags = list(json.loads(raw)["tags"]) if raw else []
     origin = _held(stack, place, digest)
     if origin is None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import typer
 
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest
 from tallyman_cli.shared import output
@@ -37,8 +38,8 @@ class Asked:
         """What every such command tells beside its own."""
         return {
             "request": self.request,
-            "recorded": self.fact is not None and not self.fact.detail.get("refused"),
-            "refused": self.fact.detail.get("refused") if self.fact else None,
+            "recorded": self.fact is not None and not Said.parse(self.fact).refused,
+            "refused": Said.parse(self.fact).refused if self.fact else None,
         }
 
 
@@ -59,7 +60,7 @@ def ask(
     found = wait_for(stack, lambda: _answer(facts(), request), timeout)
     if found is None:
         return Asked(request, None, LOST.format(timeout=timeout))
-    refused = found.detail.get("refused")
+    refused = Said.parse(found).refused
     return Asked(request, found, f"refused: {refused}" if refused else None)
 
 
@@ -76,4 +77,4 @@ def finish(asked: Asked) -> None:
 
 
 def _answer(facts: Iterable[Fact], request: str) -> Fact | None:
-    return next((fact for fact in facts if fact.detail.get("request") == request), None)
+    return next((fact for fact in facts if Said.parse(fact).request == request), None)

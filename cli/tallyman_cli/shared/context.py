@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.policy import Policy
@@ -84,7 +85,7 @@ class Stack:
             output.say(
                 f"the first policy that is known came into force later, at {output.when(found.at)}: judged by it"
             )
-        return self._read(Digest(found.detail["policy"]))
+        return self._read(Digest(InForce.parse(found).policy))
 
     def policy_of(
         self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool

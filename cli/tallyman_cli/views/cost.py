@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.details.changes import took_the_image
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import INDEX_TYPES
 from tallyman.domain.names import Digest, Repository
@@ -70,7 +71,7 @@ def stored(facts: Iterable[Fact], moments: Iterable[datetime]) -> list[int]:
         if fact.kind in PUSHES and fact.media_type not in INDEX_TYPES:
             sizes[fact.digest] = fact.size or sizes.get(fact.digest, 0)
             changes.append((fact.at, True, fact.digest))
-        elif fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and fact.detail.get("absent")):
+        elif took_the_image(fact):
             changes.append((fact.at, False, fact.digest))
     changes.sort(key=lambda change: (change[0], change[1]))
     found, there, number = [], set[Digest](), 0

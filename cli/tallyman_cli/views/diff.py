@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tallyman.domain.history.details.referrers import Referred
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest, Repository
@@ -46,7 +48,7 @@ class Side:
     def packages(self, stack: Stack, image: Digest) -> dict[str, str] | None:
         """As its SBOMs name them."""
         facts = [*self.facts.get(image, ()), *self.facts.get(self.inside.digest, ())]
-        referrers = [Digest(f.detail["referrer"]) for f in facts if f.kind is Kind.REFERRED]
+        referrers = [Digest(r.referrer) for r in Referred.of(f for f in facts if f.kind is Kind.REFERRED)]
         return read_contents.packages(stack, self.inside, image, list(dict.fromkeys(referrers)))
 
     def as_data(self) -> dict[str, Any]:
@@ -156,4 +158,4 @@ def _is_scanned(side: Side) -> bool:
     scans: Iterable[Fact | None] = (
         all_findings.newest_scan(side.facts[d], side.inside.place) for d in side.images.values()
     )
-    return bool(side.images) and all(s is not None and s.detail["status"] == "complete" for s in scans)
+    return bool(side.images) and all(s is not None and Scanned.parse(s).status == "complete" for s in scans)

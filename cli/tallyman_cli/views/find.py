@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tallyman.domain.history.details.changes import Change, children_of
+from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.findings import Row, packages_of
@@ -149,7 +152,7 @@ def _search(stack: Stack, place: Repository, query: str) -> Hits:
         elif fact.kind in PUSHES:
             _pushed(fact, query, digits[1] if digits else None, hits)
     for digest, scan in scans.items():
-        if scan.detail["counts"]:
+        if Scanned.parse(scan).counts:
             for finding in findings.named(stack, scan):
                 _finding(digest, finding, low, hits)
     return hits
@@ -164,7 +167,7 @@ def _pushed(fact: Fact, query: str, digits: str | None, hits: Hits) -> None:
     if digits:
         if fact.digest.hex.startswith(digits):
             hits.add(fact.digest, "its digest")
-        commit = (fact.detail.get("built") or {}).get("revision") or ""
+        commit = (Change.parse(fact).built or {}).get("revision") or ""
         suffix = (fact.tag or "").rpartition("-")[2].lower()
         if commit.lower().startswith(digits):
             hits.add(fact.digest, f"built from {commit}")
@@ -221,11 +224,12 @@ def _rows(
         if pointing or _is_there([f for f in facts if f.repository == place]):
             held.setdefault(places.canonical(stack.policy, place), []).append(place)
             tags[place] = pointing
-    for fact in (f for f in facts if f.kind is Kind.PROMOTED and f.detail["to"] in stack.policy.environments):
-        for place in stack.policy.environment(fact.detail["to"]).repositories(fact.detail["name"]):
+    brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
+    for told in (b for b in brought if b.target in stack.policy.environments):
+        for place in stack.policy.environment(told.target).repositories(told.name):
             if not any(f.repository == place for f in facts if f.kind in _THERE):  # its events are still under way
-                held.setdefault((fact.detail["to"], fact.detail["name"]), []).append(place)
-                tags[place] = list(fact.detail["tags"])
+                held.setdefault((told.target, told.name), []).append(place)
+                tags[place] = list(told.tags)
     pushed = max((f.at for f in pushes), default=None)
     base = {"digest": digest, "because": because, "pushed_at": pushed.isoformat() if pushed else ""}
     if not held:
@@ -241,7 +245,7 @@ def _rows(
                 "running": [],
             }
         ]
-    family = {digest, *(Digest(c["digest"]) for f in pushes for c in f.detail.get("platforms", ()))}
+    family = {digest, *(child.digest for child in children_of(pushes))}
     return [
         {
             **base,

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.gates.scan import SEVERITIES
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.images.findings import FOLDER, Row, from_object, inline, packages_of
+from tallyman.domain.images.findings import FOLDER, Row, from_object, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time
 from tallyman.errors import DigestMismatch
@@ -21,14 +22,15 @@ def newest_scan(facts: Iterable[Fact], place: Repository) -> Fact | None:
 
 def named(stack: Stack, scan: Fact) -> Sequence[Row]:
     """The findings of one scan, as the fact names them; where it holds only the first of them, from the archive."""
-    rows = inline(scan.detail)
+    told = Scanned.parse(scan)
+    rows = told.inline
     if rows is not None:
         return rows
     try:
-        raw = stack.archive.get(FOLDER, Digest(scan.detail["archived"]))
+        raw = stack.archive.get(FOLDER, Digest(str(told.archived)))
     except DigestMismatch:
         raw = None
-    return from_object(raw) if raw is not None else tuple(scan.detail["findings"])
+    return from_object(raw) if raw is not None else tuple(told.findings)
 
 
 def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[str, Any]]:
@@ -53,13 +55,14 @@ def scans(place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[
     rows = []
     for platform, facts in images.items():
         scan = newest_scan(facts, place)
+        told = Scanned.parse(scan) if scan else None
         rows.append(
             {
                 "platform": platform,
-                "status": scan.detail["status"] if scan else None,
-                "counts": dict(scan.detail["counts"]) if scan else {},
+                "status": told.status if told else None,
+                "counts": dict(told.counts) if told else {},
                 "at": format_time(scan.at) if scan else None,
-                "reason": scan.detail.get("reason") if scan else None,
+                "reason": told.reason if told else None,
             }
         )
     return rows

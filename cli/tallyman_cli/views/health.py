@@ -6,6 +6,8 @@ from itertools import islice
 from typing import Any
 
 from tallyman.adapters.errors.translate import translated
+from tallyman.domain.history.details.releases import Stowaway
+from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TallymanError
@@ -93,7 +95,7 @@ def _sweeps(stack: Stack) -> dict[str, Any]:
 
 def _missed(stack: Stack, environments: list[str]) -> list[dict[str, Any]]:
     found = [
-        {"environment": e, "at": format_time(f.at), "count": f.detail["count"], "repository": f.detail["repository"]}
+        {"environment": e, "at": format_time(f.at), **Missed.parse(f).dump()}
         for e in environments
         for f in islice(stack.ledger.of_environment(e), _LOOKED_AT)
         if f.kind is Kind.MISSED
@@ -107,7 +109,7 @@ def _stowaways(stack: Stack) -> list[dict[str, Any]]:
     found: list[Mapping[str, Any]] = [
         {
             "at": format_time(f.at),
-            "environment": f.detail["environment"],
+            "environment": Stowaway.parse(f).environment,
             "place": str(f.repository),
             "tag": f.tag,
             "digest": f.digest,

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tallyman.domain.history.details.changes import children_of
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
@@ -92,7 +95,7 @@ def family(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest]
     """The image with its platform images, and the tags of the repository that point to it; as recorded. A Query and a
     BatchGetItem."""
     pushes = [f for f in stack.ledger.of_digest(digest) if f.kind in PUSHES]
-    children = {Digest(child["digest"]) for fact in pushes for child in fact.detail.get("platforms", ())}
+    children = {child.digest for child in children_of(pushes)}
     tags = sorted({f.tag for f in pushes if f.tag and f.repository == place})
     found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in tags])
     pointing = [tag for tag in tags if (it := found.get(tag_items.key(place, tag))) and it.digest == digest]
@@ -128,12 +131,13 @@ def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
             "at": format_time(fact.at),
             "kind": str(fact.kind),
             "by": fact.actor,
-            "to": fact.detail.get("to") or fact.detail.get("environment"),
-            "because": fact.detail.get("because"),
-            "refused": fact.detail.get("refused"),
+            "to": told.target or told.environment,
+            "because": told.because,
+            "refused": told.refused,
         }
         for fact in sorted(facts, key=lambda f: (f.at, f.id), reverse=True)
         if fact.kind in kinds
+        for told in [Said.parse(fact)]
     ]
 
 
@@ -189,13 +193,13 @@ def _referrers(view: ImageView, inside: Contents, digest: Digest) -> list[dict[s
     facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
     found = {}
     for fact in facts:
-        here = fact.kind is Kind.REFERRED and fact.detail.get("repository") == str(view.place)
-        if here and fact.detail["referrer"] not in inside.manifests:
-            kind = fact.detail.get("artifact_type") or ""
-            found[fact.detail["referrer"]] = {
-                "digest": fact.detail["referrer"],
+        told = Referred.parse(fact) if fact.kind is Kind.REFERRED else None
+        if told and told.repository == str(view.place) and told.referrer not in inside.manifests:
+            kind = told.artifact_type or ""
+            found[told.referrer] = {
+                "digest": told.referrer,
                 "artifact_type": kind,
-                "predicates": list(fact.detail.get("predicates") or ()),
+                "predicates": list(told.predicates or ()),
                 "kind": "signature" if "sig" in kind.lower() else "sbom" if _is_sbom(kind) else "referrer",
             }
     return list(found.values())

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.history.details.changes import Change
+from tallyman.domain.history.details.decisions import Decided
+from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.releases import Released
+from tallyman.domain.history.details.scans import Scanned
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.names import Digest, Repository
@@ -151,8 +157,8 @@ def _children(
 
 def _platforms(facts: Iterable[Fact]) -> list[tuple[Digest, str]]:
     for fact in facts:
-        if fact.kind in PUSHES and fact.detail.get("platforms"):
-            return [(Digest(c["digest"]), c["platform"] or "unknown") for c in fact.detail["platforms"]]
+        if fact.kind in PUSHES and (children := Change.parse(fact).children):
+            return [(child.digest, child.platform or "unknown") for child in children]
     return []
 
 
@@ -173,7 +179,9 @@ def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str
             )
         else:
             fact = next(releases(stack.ledger, environment, name, at), None)
-            release = {"digest": fact.digest, "tags": fact.detail["tags"], "at": format_time(fact.at)} if fact else None
+            release = (
+                {"digest": fact.digest, "tags": Released.parse(fact).tags, "at": format_time(fact.at)} if fact else None
+            )
         mine = [freezes.get(freeze_items.key(environment, which)) for which in (name, None)]
         frozen = next((f for f in mine if f and f.frozen), None)
         found[environment] = {
@@ -202,7 +210,7 @@ def _image(
     under = {f.tag for f in pushes if f.tag}
     platforms = _platforms(facts)
     last = max(pushes, key=lambda f: (f.at, f.seen))
-    built: Mapping[str, str] = next((f.detail["built"] for f in facts if f.detail.get("built")), {})
+    built: Mapping[str, str] = next((c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {})
     return {
         "digest": digest,
         "tags": mine,
@@ -243,10 +251,9 @@ def _verified(facts: Iterable[Fact]) -> dict[str, Any] | None:
     if not found:
         return None
     newest = max(found, key=lambda f: (f.seen, f.at, f.id))
-    failed = [
-        f"{c['name']}: {c.get('reason') or c['verdict']}" for c in newest.detail["checks"] if c["verdict"] != "passed"
-    ]
-    return {"verdict": newest.detail["verdict"], "at": format_time(newest.at), "reasons": failed}
+    told = Verified.parse(newest)
+    failed = [f"{c['name']}: {c.get('reason') or c['verdict']}" for c in told.checks if c["verdict"] != "passed"]
+    return {"verdict": told.verdict, "at": format_time(newest.at), "reasons": failed}
 
 
 def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
@@ -254,31 +261,31 @@ def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
     newest = []
     for facts in each_image:
         scans = [f for f in facts if f.kind is Kind.SCANNED]
-        newest.append(max(scans, key=lambda f: (f.at, f.seen, f.id)) if scans else None)
+        newest.append(Scanned.parse(max(scans, key=lambda f: (f.at, f.seen, f.id))) if scans else None)
     counts: dict[str, int] = {}
     for scan in newest:
-        for severity, number in (scan.detail["counts"] if scan else {}).items():
+        for severity, number in (scan.counts if scan else {}).items():
             counts[severity] = max(number, counts.get(severity, 0))
-    statuses = [scan.detail["status"] if scan else None for scan in newest]
+    statuses = [scan.status if scan else None for scan in newest]
     status = None if None in statuses or not statuses else next((s for s in statuses if s != "complete"), "complete")
     return {"status": status, "counts": counts}
 
 
 def _decisions(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     """The last word about each way into an environment."""
-    last: dict[tuple[str, str], Fact] = {}
+    last: dict[tuple[str, str], tuple[Fact, Decided | Promoted]] = {}
     for fact in facts:
         if fact.kind in (Kind.DECIDED, Kind.PROMOTED):
-            last[fact.detail["from"], fact.detail["to"]] = fact
+            told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+            last[told.source, told.target] = fact, told
     found = []
-    for fact in last.values():
-        verdict = "promoted" if fact.kind is Kind.PROMOTED else fact.detail["verdict"]
-        gates = [] if verdict == "promoted" else fact.detail["gates"]
-        deciding = next((g for v in ("failed", "waiting") for g in gates if g["verdict"] == v), None)
+    for fact, told in last.values():
+        verdict = told.verdict if isinstance(told, Decided) else "promoted"
+        deciding = told.deciding if isinstance(told, Decided) and verdict != "promoted" else None
         found.append(
             {
-                "from": fact.detail["from"],
-                "to": fact.detail["to"],
+                "from": told.source,
+                "to": told.target,
                 "verdict": verdict,
                 "gate": deciding["name"] if deciding else None,
                 "reason": deciding["reason"] if deciding else None,

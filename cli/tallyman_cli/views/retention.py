@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tallyman.domain.history.details.changes import took_the_image
+from tallyman.domain.history.details.retention import Removed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import INDEX_TYPES
@@ -82,9 +84,9 @@ def removed(stack: Stack, place: Repository, most: int = 50) -> list[dict[str, A
                 {
                     "digest": fact.digest,
                     "at": format_time(fact.at),
-                    "reason": fact.detail["reason"],
-                    "proof": fact.detail["proof"],
-                    "action": fact.detail["action"],
+                    "reason": Removed.parse(fact).reason,
+                    "proof": Removed.parse(fact).proof,
+                    "action": Removed.parse(fact).action,
                 }
             )
     return found
@@ -124,7 +126,7 @@ def _points(
         if fact.kind in PUSHES:
             size = 0 if fact.media_type in INDEX_TYPES else fact.size or 0
             changes.append((fact.at, "pushed", fact.digest, size))
-        elif fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and fact.detail.get("absent")):
+        elif took_the_image(fact):
             changes.append((fact.at, "deleted", fact.digest, 0))
     changes += [(g.at, "gone", g.digest, 0) for g in found]
     changes.sort(key=lambda change: change[0])

@@ -1,4 +1,5 @@
-"""Nobody but `state/` builds a key of the state table, makes its items, or reads their raw data."""
+"""Nobody but `state/` builds a key of the state table, makes its items, or reads their raw data; nobody but
+`domain/history/details/` reads or builds the detail of a fact."""
 
 import ast
 import re
@@ -22,6 +23,17 @@ FILES = sorted(
     if not path.is_relative_to(CORE / "state") and path not in ALLOWED
 )
 
+DETAILS_ALLOWED = {
+    CORE / "domain/history/facts.py",  # the partition of a fact
+    CORE / "services/shared/long_details.py",  # long details of any kind, cut and put together
+    CORE / "adapters/dynamodb/codec.py",  # how facts lie in DynamoDB
+}
+DETAIL_FILES = [
+    path
+    for path in (*FILES, *(ROOT / "bench").rglob("*.py"))
+    if not path.is_relative_to(CORE / "domain/history/details") and path not in DETAILS_ALLOWED
+]
+
 
 def found(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -42,3 +54,26 @@ def found(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nobody_but_state_knows_its_keys_and_data(path: Path) -> None:
     assert list(found(path)) == []
+
+
+NOT_FACTS = {"seen.detail"}
+"""Other things with an attribute `detail`: what a sweep saw of an image."""
+
+
+def raw_details(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "detail" and ast.unparse(node) not in NOT_FACTS:
+            yield f"line {node.lineno}: reads {ast.unparse(node)}"
+        for keyword in node.keywords if isinstance(node, ast.Call) else ():
+            if keyword.arg == "detail" and isinstance(keyword.value, ast.Dict | ast.BinOp):
+                yield f"line {keyword.value.lineno}: builds {ast.unparse(keyword.value)}"
+
+
+@pytest.mark.parametrize("path", DETAIL_FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nobody_but_its_room_knows_the_detail_of_a_fact(path: Path) -> None:
+    assert list(raw_details(ast.parse(path.read_text("utf-8")))) == []
+
+
+@pytest.mark.parametrize("code", ["fact.detail['to']", "f.detail.get('to')", "d = x.detail", "Fact(detail={'to': 1})"])
+def test_a_raw_detail_is_found(code: str) -> None:
+    assert len(list(raw_details(ast.parse(code)))) == 1

@@ -6,6 +6,7 @@
 import importlib
 import json
 import pkgutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,20 @@ import pytest
 
 import tallyman.state
 from tallyman.adapters.dynamodb.codec import change_to_plain, fact_from_plain, fact_to_plain, state_from_plain
+from tallyman.domain.history.details import (
+    changes,
+    commands,
+    decisions,
+    promotions,
+    referrers,
+    releases,
+    retention,
+    scans,
+    upkeep,
+    verifications,
+)
+from tallyman.domain.history.details.base import Details
+from tallyman.domain.history.facts import Kind
 from tallyman.state.items import ItemKind
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +66,75 @@ def test_an_item_is_read_and_written_as_it_was(group: str) -> None:
 def test_a_fact_is_read_and_written_as_it_was(group: str) -> None:
     for plain in STORED[group]:
         assert fact_to_plain(fact_from_plain(plain)) == plain
+
+
+DETAILS: dict[Kind, type[Details]] = {
+    **dict.fromkeys(
+        (Kind.PUSHED, Kind.REPLICATED, Kind.UNTAGGED, Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED), changes.Change
+    ),
+    Kind.SETTINGS_CHANGED: changes.Settings,
+    Kind.CHILD_OF: referrers.ChildOf,
+    Kind.REFERRED: referrers.Referred,
+    Kind.SIGNING: referrers.Signing,
+    Kind.VERIFIED: verifications.Verified,
+    Kind.UNREADABLE: verifications.Unreadable,
+    Kind.SCANNED: scans.Scanned,
+    **dict.fromkeys(
+        (
+            Kind.REQUESTED,
+            Kind.APPROVED,
+            Kind.DENIED,
+            Kind.OVERRIDDEN,
+            Kind.CHECKED,
+            Kind.RECALLED,
+            Kind.FROZEN,
+            Kind.THAWED,
+        ),
+        commands.Said,
+    ),
+    Kind.DECIDED: decisions.Decided,
+    Kind.TARGET_SEEN: decisions.TargetSeen,
+    Kind.INTENDED: promotions.Intended,
+    Kind.TAGGING: promotions.TaggingBegun,
+    Kind.PROMOTED: promotions.Promoted,
+    Kind.DELAYED: promotions.Delayed,
+    Kind.PARKED: promotions.Parked,
+    Kind.STOWAWAY: releases.Stowaway,
+    Kind.ROLLED_BACK: releases.RolledBack,
+    Kind.RELEASED: releases.Released,
+    Kind.ROLLED_OUT: releases.RolledOut,
+    Kind.POLICY: upkeep.InForce,
+    Kind.MISSED: upkeep.Missed,
+    Kind.MARKED: retention.Marked,
+    Kind.UNMARKED: retention.Marked,
+    Kind.REMOVED: retention.Removed,
+}
+ADDED = {
+    Kind.SCANNED: {"archived", "listed", "completed_at", "said", "reason"},
+    Kind.VERIFIED: {"request", "platforms", "labels"},
+    Kind.PROMOTED: {"tagging", "stays"},
+}
+"""Keys that the oldest facts of a kind lack: read as absent, written since."""
+FOREIGN = {Kind.SCANNED: {"n"}}
+"""Keys that only a test of that time wrote."""
+
+
+@pytest.mark.parametrize("group", [name for name in STORED if name.startswith("fact ")])
+def test_the_details_of_a_fact_are_read_and_written_as_they_were(group: str) -> None:
+    for plain in STORED[group]:
+        fact = fact_from_plain(plain)
+        details = DETAILS[fact.kind].parse(fact)
+        before = {key: part for key, part in fact.detail.items() if key not in FOREIGN.get(fact.kind, ())}
+        after = details.dump()
+        assert {key: after[key] for key in before} == before
+        assert after.keys() - before.keys() <= ADDED.get(fact.kind, set())
+        assert all(after[key] in (*ABSENT, ()) for key in after.keys() - before.keys())
+        again = replace(fact, detail=after)
+        assert DETAILS[fact.kind].parse(again).dump() == after
+
+
+def test_every_kind_of_fact_has_a_class_for_its_details() -> None:
+    assert set(DETAILS) == set(Kind)
 
 
 def test_every_kind_of_item_was_frozen() -> None:

@@ -1,13 +1,15 @@
 """The decision: what policy and facts say should happen to an image. Pure: same facts, same decision."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.gates import FAILED, PASSED, WAITING, Case, GateResult, ImageFacts, judge_all
 from tallyman.domain.gates import freeze as freeze_gate
 from tallyman.domain.gates import target as target_gate
+from tallyman.domain.history.details.decisions import Decided
+from tallyman.domain.history.details.promotions import Promoted, TaggingBegun
+from tallyman.domain.history.details.releases import RolledBack
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
@@ -106,20 +108,20 @@ class Decision:
         return None
 
     @property
-    def detail(self) -> dict[str, Any]:
-        """As plain JSON data, for a fact."""
-        return {
-            "to": self.target,
-            "from": self.source,
-            "name": self.repository,
-            "tags": list(self.tags),
-            "verdict": self.verdict,
-            "policy": self.policy,
-            "until": format_time(self.until) if self.until else None,
-            "gates": [
+    def details(self) -> Decided:
+        """What a fact says of it."""
+        return Decided(
+            target=self.target,
+            source=self.source,
+            name=self.repository,
+            tags=list(self.tags),
+            verdict=self.verdict,
+            policy=self.policy,
+            until=format_time(self.until) if self.until else None,
+            gates=[
                 {"name": g.name, "verdict": g.verdict, "reason": g.reason, "facts": dict(g.facts)} for g in self.gates
             ],
-        }
+        )
 
 
 def decide(policy: Policy, promotion: Promotion, repository: str, image: ImageFacts, now: datetime) -> Decision:
@@ -130,7 +132,7 @@ def decide(policy: Policy, promotion: Promotion, repository: str, image: ImageFa
     promoted = _promoted(case)
     gates = judge_all(replace(case, promoted_at=promoted.at) if promoted else case)
     verdict = _verdict(promoted is not None, gates)
-    stays = str(promoted.detail["stays"]) if promoted and promoted.detail.get("stays") else None
+    stays = Promoted.parse(promoted).stays if promoted else None
     if stays and any(_released_by_hand(f, case) for f in image.of(Kind.ROLLED_BACK)):
         stays = None
     return Decision(
@@ -180,17 +182,19 @@ def doors(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotio
 
 def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Tagging | None:
     """What was begun and is neither promoted nor ended. By ids and not by times: the clocks of workers differ."""
-    begun, over = [], set()
+    begun: list[tuple[Fact, Sequence[str]]] = []
+    over: set[str] = set()
     for fact in image.of(Kind.TAGGING, Kind.PROMOTED):
-        if (fact.detail["to"], fact.detail["name"]) == (promotion.target, repository):
-            over.update(fact.detail.get("ends" if fact.kind is Kind.TAGGING else "tagging", ()))
-            if fact.kind is Kind.TAGGING and fact.detail["from"] == promotion.source:
-                begun.append(fact)
-    open_ = [fact for fact in begun if fact.id not in over and fact.detail["tags"]]
+        told = TaggingBegun.parse(fact) if fact.kind is Kind.TAGGING else Promoted.parse(fact)
+        if (told.target, told.name) == (promotion.target, repository):
+            over.update(told.ends if isinstance(told, TaggingBegun) else told.tagging)
+            if isinstance(told, TaggingBegun) and told.source == promotion.source:
+                begun.append((fact, told.tags))
+    open_ = [(fact, tags) for fact, tags in begun if fact.id not in over and tags]
     if not open_:
         return None
-    tags = {tag for fact in open_ for tag in fact.detail["tags"]}
-    return Tagging(tuple(sorted(tags)), min(f.at for f in open_), tuple(sorted(f.id for f in open_)))
+    tags = {tag for _, each in open_ for tag in each}
+    return Tagging(tuple(sorted(tags)), min(f.at for f, _ in open_), tuple(sorted(f.id for f, _ in open_)))
 
 
 def _going(
@@ -234,9 +238,9 @@ def _promoted(case: Case) -> Fact | None:
     promoted = [
         f
         for f in case.image.of(Kind.PROMOTED)
-        if f.detail["to"] == case.destination.name
-        and f.detail["name"] == case.repository
-        and set(f.detail["registries"]) >= {str(r) for r in case.destination.registries}
+        if (told := Promoted.parse(f)).target == case.destination.name
+        and told.name == case.repository
+        and set(told.registries) >= {str(r) for r in case.destination.registries}
     ]
 
     def after(fact: Fact, tag: str) -> bool:
@@ -245,7 +249,7 @@ def _promoted(case: Case) -> Fact | None:
             for f in case.image.facts
             if f.kind in PUSHES and f.tag == tag and f.repository in case.source_repositories
         ]
-        return tag in fact.detail["tags"] and (not sets or fact.at >= max(sets))
+        return tag in Promoted.parse(fact).tags and (not sets or fact.at >= max(sets))
 
     covering = [fact for fact in promoted if any(after(fact, tag) for tag in case.tags)]
     if not covering or not all(any(after(fact, tag) for fact in covering) for tag in case.tags):
@@ -255,4 +259,5 @@ def _promoted(case: Case) -> Fact | None:
 
 def _released_by_hand(fact: Fact, case: Case) -> bool:
     """Whether a person made it the release all the same: an image that went in without it is released so alone."""
-    return (fact.detail["environment"], fact.detail["name"]) == (case.destination.name, case.repository)
+    told = RolledBack.parse(fact)
+    return (told.environment, told.name) == (case.destination.name, case.repository)

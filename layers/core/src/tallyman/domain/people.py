@@ -5,6 +5,7 @@ A person is the name of their session: `AROA…:alice` (SenderId) and `arn:aws:s
 That a session is named after its person is for the roles' trust policies to see to (`sts:RoleSessionName`).
 """
 
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact
 
 
@@ -21,5 +22,5 @@ def person_of_arn(arn: str) -> str:
 def who(fact: Fact) -> str:
     """Who said it, for people: `alice (role/release-managers)`."""
     person = person_of_sender(fact.actor or "somebody")
-    principal = fact.detail.get("principal")
+    principal = Said.parse(fact).principal
     return f"{person} ({principal})" if principal else person

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.history.details.releases import Released
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
 from tallyman.state.items import ItemKind, Key
@@ -43,8 +45,13 @@ def parse_key(key: Key) -> tuple[str, str]:
     return key[0].removeprefix("REL#"), key[1]
 
 
-def parse(data: Mapping[str, Any]) -> ReleaseState:
-    """Of an item, or of the detail of a fact `released`; older ones lack the last four."""
+def of_fact(fact: Fact) -> ReleaseState:
+    """What a fact `released` says that the release is, as it was announced."""
+    return _parse(Released.parse(fact).dump())
+
+
+def _parse(data: Mapping[str, Any]) -> ReleaseState:
+    """Older items lack the last four."""
     return ReleaseState(
         id=data["id"],
         digest=Digest(data["digest"]),
@@ -76,4 +83,4 @@ def _dump(release: ReleaseState) -> dict[str, Any]:
     }
 
 
-RELEASES = ItemKind("REL#<environment>", "repository", "the release: digest, tags, the one before", parse, _dump)
+RELEASES = ItemKind("REL#<environment>", "repository", "the release: digest, tags, the one before", _parse, _dump)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of_arn, person_of_sender, who
@@ -56,7 +57,7 @@ def count(case: Case, roles: tuple[str, ...]) -> Tally:
     said = [
         fact
         for fact in case.image.of(Kind.APPROVED, Kind.DENIED)
-        if case.said_here(fact) and fact.detail.get("principal") in roles
+        if case.said_here(fact) and Said.parse(fact).principal in roles
     ]
     said.sort(key=_order)
     denials = [fact for fact in said if fact.kind is Kind.DENIED]
@@ -67,7 +68,7 @@ def count(case: Case, roles: tuple[str, ...]) -> Tally:
     barred = [text for person, text in by_person.items() if person in pushers]
     reason = f"; {', '.join(barred)} pushed it, and does not count" if barred else ""
     people = {person: text for person, text in by_person.items() if person and person not in pushers}
-    denied = f"denied by {who(denials[-1])}: {denials[-1].detail['because']}" if denials else ""
+    denied = f"denied by {who(denials[-1])}: {Said.parse(denials[-1]).because}" if denials else ""
     return Tally(people, denied, reason, tuple(said))
 
 
@@ -84,7 +85,7 @@ def judge(config: ApprovalsGate, case: Case) -> GateResult:
         "from": list(config.roles),
         "approved": list(tally.people.values()),
         "said": [
-            {"kind": str(f.kind), "by": who(f), "at": format_time(f.at), "because": f.detail["because"]}
+            {"kind": str(f.kind), "by": who(f), "at": format_time(f.at), "because": Said.parse(f).because}
             for f in tally.facts
         ],
     }

@@ -7,6 +7,7 @@ it names any package; what a statement says besides is not read.
 from typing import Any
 
 from tallyman.domain.gates.case import PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images import sboms
 from tallyman.domain.policy.gates import GateConfig
@@ -59,7 +60,7 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
         names = case.image.platform_names
         lacking = sorted(names.get(digest, digest.short) for digest, found in beneath.items() if not found)
         some = len(lacking) < len(beneath)
-        empty = wanted == "sbom" and any(fact.detail.get("packages") == 0 for fact in case.image.facts)
+        empty = wanted == "sbom" and any(told.packages == 0 for told in Referred.of(case.image.of(Kind.REFERRED)))
         lacks = "the SBOM names no package" if empty else f"no {wanted} yet"
         missing.append(lacks + (f" of {', '.join(lacking)}" if beneath and some else ""))
     if missing:
@@ -72,19 +73,17 @@ def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -
     globs = TYPES.get(wanted, (wanted,))
     return sorted(
         {
-            str(fact.detail["referrer"])
-            for fact in facts
-            if fact.kind is Kind.REFERRED
-            and fact.detail.get("repository") in places
-            and case.image.still_refers(fact)
-            and not (wanted == "sbom" and fact.detail.get("packages") == 0)
-            and any(glob_matches(g, text) for g in globs for text in _types_of(fact))
+            told.referrer
+            for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
+            if told.repository in places
+            and not (wanted == "sbom" and told.packages == 0)
+            and any(glob_matches(g, text) for g in globs for text in _types_of(told))
         }
     )
 
 
-def _types_of(fact: Fact) -> list[str]:
-    return [str(t) for t in (fact.detail.get("artifact_type"), *(fact.detail.get("predicates") or ())) if t]
+def _types_of(told: Referred) -> list[str]:
+    return [str(t) for t in (told.artifact_type, *(told.predicates or ())) if t]
 
 
 GATE: Gate = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)

@@ -5,6 +5,9 @@ from dataclasses import field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from tallyman.domain.history.details.changes import Change, children_of
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, Promotion
@@ -74,21 +77,20 @@ class ImageFacts:
 
     def still_refers(self, fact: Fact) -> bool:
         """Whether the referrer that the fact tells of is still where it was."""
-        return (fact.detail.get("repository"), fact.detail.get("referrer")) not in self.gone
+        return (Referred.parse(fact).repository, Referred.parse(fact).referrer) not in self.gone
 
     @property
     def is_index(self) -> bool | None:
         """Whether the digest is an index; None where no fact tells."""
         for fact in self.facts:
-            if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and "index" in fact.detail:
-                return bool(fact.detail["index"])
+            if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and (index := Change.parse(fact).index) is not None:
+                return index
         return None
 
     @property
     def platform_names(self) -> dict[Digest, str]:
         """`linux/arm64` of each platform image, by digest."""
-        listed = (child for fact in self.of(Kind.PUSHED, Kind.REPLICATED) for child in fact.detail.get("platforms", ()))
-        return {Digest(child["digest"]): child["platform"] for child in listed if child["platform"]}
+        return {child.digest: child.platform for child in children_of(self.facts) if child.platform}
 
 
 @value
@@ -128,8 +130,8 @@ class Case:
 
     def said_here(self, fact: Fact) -> bool:
         """Whether a person said it about this door; what was refused never counts."""
-        mine = fact.detail.get("to") == self.destination.name and fact.detail.get("name") == self.repository
-        return mine and not fact.detail.get("refused")
+        said = Said.parse(fact)
+        return (said.target, said.name) == (self.destination.name, self.repository) and not said.refused
 
 
 class Gate(NamedTuple):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.people import who
 from tallyman.domain.policy import Promotion, format_duration
@@ -79,27 +80,28 @@ def _judge_one(check: Check, case: Case) -> GateResult:
     if not posted:
         return GateResult(check.name, WAITING, f"no result of {check.name} yet from {', '.join(check.roles)}", told)
     newest = max(posted, key=_order)
-    result, by, at = newest.detail["result"], who(newest), format_time(newest.at)
-    told |= {"result": result, "by": by, "at": at, "because": newest.detail["because"]}
+    said, by, at = Said.parse(newest), who(newest), format_time(newest.at)
+    result = said.result
+    told |= {"result": result, "by": by, "at": at, "because": said.because}
     if check.max_age is not None and case.now - newest.at > check.max_age:
         reason = f"{check.name} {result} at {at}, which is older than {format_duration(check.max_age)}"
         return GateResult(check.name, WAITING, reason, told)
     verdict = PASSED if result == "passed" else FAILED
-    return GateResult(check.name, verdict, f"{check.name} {result}, by {by}: {newest.detail['because']}", told)
+    return GateResult(check.name, verdict, f"{check.name} {result}, by {by}: {said.because}", told)
 
 
 def _counts(fact: Fact, check: Check, case: Case) -> bool:
-    detail = fact.detail
+    said = Said.parse(fact)
     return (
-        (detail.get("environment"), detail.get("name")) == (case.source.name, case.repository)
-        and detail.get("check") == check.name
-        and detail.get("principal") in check.roles
-        and not detail.get("refused")
+        (said.environment, said.name) == (case.source.name, case.repository)
+        and said.check == check.name
+        and said.principal in check.roles
+        and not said.refused
     )
 
 
 def _order(fact: Fact) -> tuple[datetime, bool, str]:
-    return fact.at, fact.detail["result"] != "passed", fact.id  # of two in one instant, a failure is the later
+    return fact.at, Said.parse(fact).result != "passed", fact.id  # of two in one instant, a failure is the later
 
 
 def _checks(checks: tuple[Check, ...]) -> CheckGate:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from tallyman.domain.gates.case import PASSED, Case, GateResult
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.people import who
 from tallyman.domain.times import format_time
@@ -21,19 +22,19 @@ def applied(result: GateResult, case: Case) -> GateResult:
     holding = [
         fact
         for fact in case.image.of(Kind.OVERRIDDEN)
-        if case.said_here(fact) and fact.detail.get("gate") == result.name and case.now < fact.at + HOLDS
+        if case.said_here(fact) and Said.parse(fact).gate == result.name and case.now < fact.at + HOLDS
     ]
     if not holding:
         return result
     fact = max(holding, key=lambda f: (f.at, f.id))
-    until = fact.at + HOLDS
+    until, because = fact.at + HOLDS, Said.parse(fact).because
     told = {
         "by": who(fact),
         "at": format_time(fact.at),
         "until": format_time(until),
-        "because": fact.detail["because"],
+        "because": because,
         "verdict": result.verdict,
         "reason": result.reason,
     }
-    reason = f"overridden by {who(fact)} because {fact.detail['because']}; it said {result.verdict}: {result.reason}"
+    reason = f"overridden by {who(fact)} because {because}; it said {result.verdict}: {result.reason}"
     return GateResult(result.name, PASSED, reason, {**result.facts, "overridden": told}, until)

@@ -2,6 +2,7 @@
 never undone: what was recalled by mistake is built anew."""
 
 from tallyman.domain.gates.case import FAILED, PASSED, Case, GateResult
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.people import who
 from tallyman.domain.times import format_time
@@ -23,5 +24,5 @@ def judge(case: Case) -> GateResult:
     if not found:
         return GateResult(NAME, PASSED, "nobody has recalled it")
     _, _, first, what = min(found, key=lambda row: row[:2])
-    reason = f"{what}recalled by {who(first)} at {format_time(first.at)}: {first.detail['because']}"
+    reason = f"{what}recalled by {who(first)} at {format_time(first.at)}: {Said.parse(first).because}"
     return GateResult(NAME, FAILED, reason, {"digest": first.digest, "at": format_time(first.at), "by": who(first)})

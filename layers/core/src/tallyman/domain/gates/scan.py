@@ -10,8 +10,9 @@ from typing import Any
 
 from tallyman.domain.gates import approvals
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.images.findings import Row, inline, packages_of
+from tallyman.domain.images.findings import Row, packages_of
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
@@ -203,7 +204,8 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     if not near:
         return GateResult("scan", WAITING, f"{label}no scan yet", {"digest": digest})
     scan = max(near, key=lambda f: (f.at, f.seen, f.id))
-    status = scan.detail["status"]
+    found = Scanned.parse(scan)
+    status = found.status
     told: dict[str, Any] = {"digest": digest, "status": status, "at": format_time(scan.at)}
     if status == "unsupported":
         verdict, what = _unscannable(config, case)
@@ -215,9 +217,9 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
         return GateResult(
             "scan", WAITING, f"{label}the scan of {format_time(scan.at)} is older than {age}", told, held=True
         )
-    tally = _tally(config, scan.detail, case)
+    tally = _tally(config, found, case)
     counts = tally.counts
-    told |= {"counts": dict(scan.detail["counts"]), "ignored": sorted(tally.ignored), "max": dict(config.max)}
+    told |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
     over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     doubts = "".join(f"; {doubt}" for doubt in tally.doubts)
     if over:
@@ -316,15 +318,15 @@ class _Tally:
         self.until = at if self.until is None else min(self.until, at)
 
 
-def _tally(config: ScanGate, detail: Mapping[str, Any], case: Case) -> _Tally:
-    rows: Sequence[Row] | None = inline(detail)
+def _tally(config: ScanGate, scan: Scanned, case: Case) -> _Tally:
+    rows: Sequence[Row] | None = scan.inline
     if rows is None:
-        rows = case.image.findings.get(detail["archived"], ()) if config.asks_for_findings else ()
+        rows = case.image.findings.get(scan.archived or "", ()) if config.asks_for_findings else ()
     tally = _Tally(config, case.now)
     for row in rows:
         tally.add(row)
     listed = Counter(row["severity"] for row in rows)
-    for severity, number in detail["counts"].items():
+    for severity, number in scan.counts.items():
         tally.unnamed(severity, max(0, number - listed[severity]))
     return tally
 

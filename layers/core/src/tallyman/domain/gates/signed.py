@@ -5,9 +5,9 @@ completed and by which profile. No signature is checked against a key here.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.referrers import Referred, Signing
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy.gates import GateConfig
@@ -78,10 +78,10 @@ def judge(config: SignedGate, case: Case) -> GateResult:
 def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
     places = {str(place) for place in case.source_repositories}
     told = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
-    statuses: list[dict[str, Any]] = max(told, key=lambda f: (f.seen, f.id)).detail["statuses"] if told else []
+    statuses = Signing.parse(max(told, key=lambda f: (f.seen, f.id))).statuses if told else []
     ever = [f for f in facts if _is_signature(f, places)]
-    found = sorted({f.detail["referrer"]: f for f in ever if case.image.still_refers(f)}.items())
-    referrers = [{"digest": digest, "type": f.detail["artifact_type"]} for digest, f in found]
+    found = {told.referrer: told for told in Referred.of(f for f in ever if case.image.still_refers(f))}
+    referrers = [{"digest": digest, "type": found[digest].artifact_type} for digest in sorted(found)]
     data = {"digest": digest, "signatures": referrers, "managed": statuses}
     complete = [s["profile"] for s in statuses if s["status"] == "complete"]
     counting = [p for p in complete if not config.profiles or _matches(p, config.profiles)]
@@ -104,10 +104,10 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
 
 
 def _is_signature(fact: Fact, places: set[str]) -> bool:
-    if fact.kind is not Kind.REFERRED or fact.detail.get("repository") not in places:
+    if fact.kind is not Kind.REFERRED or (told := Referred.parse(fact)).repository not in places:
         return False
-    kind = str(fact.detail.get("artifact_type") or "")
-    predicates = fact.detail.get("predicates") or ()
+    kind = told.artifact_type or ""
+    predicates = told.predicates or ()
     if kind.startswith(BUNDLE):
         return all(str(p).startswith(SIGN_PREDICATE) for p in predicates)
     return kind == NOTATION or kind in COSIGN

@@ -1,9 +1,13 @@
 """The gate `target`, which is always asked: every registry of the environment can take the tags without a conflict."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.decisions import Destination, TargetSeen
+from tallyman.domain.history.details.promotions import Delayed, Parked
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import glob_matches
 from tallyman.domain.times import format_time, parse_time
@@ -16,7 +20,7 @@ def judge(_: object, case: Case) -> GateResult:
     """Judges by the last look at the targets. Before the first look it is `waiting`: a promotion stages content
     meanwhile, but sets no tag (docs/promotion.md). `facts["conflicts"]` names the tags that are taken."""
     name = case.destination.name
-    mine = [f for f in case.image.of(*_OF_TARGETS) if f.detail.get("to") == name and _here(f, case)]
+    mine = [f for f in case.image.of(*_OF_TARGETS) if Destination.parse(f).target == name and _here(f, case)]
     asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
     trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
     seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
@@ -25,12 +29,12 @@ def judge(_: object, case: Case) -> GateResult:
     if seen is not None and asked is not None and _order(asked) > _order(seen):
         seen = None  # a person asked to look again
     if trouble is not None and trouble.kind is Kind.PARKED:
-        return GateResult(NAME, FAILED, trouble.detail["reason"], {"parked": format_time(trouble.at)})
+        return GateResult(NAME, FAILED, Parked.parse(trouble).reason, {"parked": format_time(trouble.at)})
     delayed = trouble if trouble is not None and trouble.kind is Kind.DELAYED else None
     if seen is None and delayed is None:
         return GateResult(NAME, WAITING, f"the registries of {name} have not been asked yet")
     if seen is not None:
-        registries = seen.detail["registries"]
+        registries = TargetSeen.parse(seen).registries
         conflicts = _conflicts(case, registries)
         facts = {"seen": format_time(seen.at), "registries": registries}
         if conflicts:
@@ -49,31 +53,33 @@ def judge(_: object, case: Case) -> GateResult:
             return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
     assert delayed is not None  # every way to here has one
     # the reason names no time and no count, so that a try that fails like the one before is no new decision
-    facts = {"attempt": delayed.detail["attempt"], "next_at": delayed.detail["next_at"]}
-    reason = f"{delayed.detail['reason']}; it is tried again"
-    return GateResult(NAME, WAITING, reason, facts, parse_time(delayed.detail["next_at"]), held=True)
+    told = Delayed.parse(delayed)
+    waits = {"attempt": told.attempt, "next_at": told.next_at}
+    reason = f"{told.reason}; it is tried again"
+    return GateResult(NAME, WAITING, reason, waits, parse_time(told.next_at), held=True)
 
 
 def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult:
     """Of an image that was promoted: passed, unless a later look found a tag that names another image now."""
     name, facts = case.destination.name, {"promoted": format_time(promoted_at)}
-    if seen is not None and seen.seen > promoted_at and (conflicts := _conflicts(case, seen.detail["registries"])):
+    later = TargetSeen.parse(seen).registries if seen is not None and seen.seen > promoted_at else {}
+    if seen is not None and (conflicts := _conflicts(case, later)):
         facts["seen"] = format_time(seen.at)
         return GateResult(NAME, FAILED, "; ".join(conflicts), {**facts, "conflicts": conflicts})
     return GateResult(NAME, PASSED, f"it is in {name} since {format_time(promoted_at)}", facts)
 
 
 def _here(fact: Fact, case: Case) -> bool:
-    if fact.detail.get("refused"):
+    if Said.parse(fact).refused:
         return False  # somebody asked who may not
-    return bool(fact.detail.get("name", case.repository) == case.repository)
+    return Destination.parse(fact).name in (None, case.repository)
 
 
 def _order(fact: Fact) -> tuple[Any, ...]:
     return fact.seen, fact.at, fact.id
 
 
-def _conflicts(case: Case, registries: dict[str, Any]) -> list[str]:
+def _conflicts(case: Case, registries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Tags that can't be set: they name another digest and may not move, or nothing keeps them from moving."""
     create = case.policy.repository(case.repository).create
     found = []

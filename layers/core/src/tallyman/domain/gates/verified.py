@@ -4,9 +4,13 @@ Where a promotion of ours brought the image to the source environment, it counts
 while it was copied, the registry checked each digest on arrival, and the manifests were read back (docs/promotion.md).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.verifications import Unreadable, Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import was_removed
 from tallyman.domain.names import Repository
@@ -40,32 +44,32 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
         fact
         for fact in case.image.of(Kind.VERIFIED)
         if fact.repository in case.source_repositories
-        and (wanted is Layers.PRESENCE or fact.detail["level"] == wanted or fact.repository in brought)
+        and (wanted is Layers.PRESENCE or Verified.parse(fact).level == wanted or fact.repository in brought)
     ]
     flaws = [f for f in case.image.of(Kind.UNREADABLE) if f.repository in case.source_repositories]
     flaw = max(flaws, key=_order, default=None)
     if flaw is not None and all(_order(fact) <= _order(flaw) for fact in found):
         at = {"at": format_time(flaw.at), "repository": str(flaw.repository)}
-        return GateResult("verified", FAILED, f"its manifest can't be read: {flaw.detail['reason']}", at)
+        return GateResult("verified", FAILED, f"its manifest can't be read: {Unreadable.parse(flaw).reason}", at)
     if not found:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
     newest = max(found, key=_order)
-    checks = [c for c in newest.detail["checks"] if c.get("tag") is None]
+    told = Verified.parse(newest)
+    checks = [c for c in told.checks if c.get("tag") is None]
     for tag in case.tags:  # each verification checks one tag: an image's other tags have theirs
         if of_tag := [fact for fact in found if fact.tag == tag]:
-            told = max(of_tag, key=_order).detail["checks"]
             # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
-            checks += [c for c in told if c.get("tag") == tag and c["name"] != "same_everywhere"]
+            checks += [c for c in _newest_checks(of_tag) if c.get("tag") == tag and c["name"] != "same_everywhere"]
     bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
-    facts = {
-        "level": newest.detail["level"],
+    facts: dict[str, Any] = {
+        "level": told.level,
         "at": format_time(newest.at),
         "repository": str(newest.repository),
     }
-    promotion = brought.get(newest.repository) if newest.repository and newest.detail["level"] != wanted else None
+    promotion = brought.get(newest.repository) if newest.repository and told.level != wanted else None
     rests_on = ""
     if promotion is not None:
-        source, target = promotion.detail["from"], case.source.name
+        source, target = Promoted.parse(promotion).source, case.source.name
         facts |= {"content": {"promotion": promotion.id, "from": source, "at": format_time(promotion.at)}}
         rests_on = f"; its content was checked when it was promoted from {source} to {target}"
     if not bad and checks:
@@ -82,12 +86,17 @@ def _brought(case: Case) -> dict[Repository, Fact]:
     """
     found = {}
     for fact in case.image.of(Kind.PROMOTED):
-        if (fact.detail["to"], fact.detail["name"]) != (case.source.name, case.repository):
+        promoted = Promoted.parse(fact)
+        if (promoted.target, promoted.name) != (case.source.name, case.repository):
             continue
         for place in case.source_repositories:
-            if str(place.registry) in fact.detail["registries"] and not was_removed(case.image.facts, place):
+            if str(place.registry) in promoted.registries and not was_removed(case.image.facts, place):
                 found[place] = fact
     return found
+
+
+def _newest_checks(found: list[Fact]) -> Sequence[Mapping[str, Any]]:
+    return Verified.parse(max(found, key=_order)).checks
 
 
 def _order(fact: Fact) -> tuple[datetime, str]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from tallyman.domain.history.details.changes import Change, took_the_image
 from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import second_of
@@ -50,11 +51,7 @@ class _Told:
 
 def was_removed(facts: Iterable[Fact], repository: Repository) -> bool:
     """Whether the image of these facts was removed from the repository at any time, by digest or with its last tag."""
-    return any(
-        fact.repository == repository
-        and (fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and bool(fact.detail.get("absent"))))
-        for fact in facts
-    )
+    return any(fact.repository == repository and took_the_image(fact) for fact in facts)
 
 
 def history(facts: Iterable[Fact]) -> list[Row]:
@@ -105,10 +102,11 @@ def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: d
 def _told(fact: Fact) -> _Told:
     assert fact.repository is not None  # the callers
     assert fact.digest is not None  # leave such facts out
-    commit = (fact.detail.get("built") or {}).get("revision")
+    change = Change.parse(fact)
+    commit = (change.built or {}).get("revision")
     row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via, commit)
-    current = None if fact.detail.get("gone") else fact.detail.get("current", "")
-    return _Told(row, current, fact.via is Via.EVENT and "call" not in fact.detail)
+    current = None if change.gone else change.current
+    return _Told(row, current, fact.via is Via.EVENT and change.call is None)
 
 
 def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:

@@ -62,14 +62,6 @@ def from_object(raw: bytes) -> tuple[Row, ...]:
     return tuple(json.loads(raw)[2])
 
 
-def inline(detail: Mapping[str, Any]) -> tuple[Row, ...] | None:
-    """The rows of a scan's fact; None where the fact holds only a part of them and the archive has the rest."""
-    rows = tuple(detail["findings"])
-    if detail.get("archived") is None or detail.get("listed") == len(rows):
-        return rows
-    return None
-
-
 def packages_of(row: Row) -> list[str]:
     """The names of the packages of a row; none where the scanner names none."""
     named = row.get("packages") or [row.get("package")]

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
+from tallyman.domain.history.details.changes import Change
+from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.times import second_of
+
+_REMOVALS = (Kind.DELETED, Kind.UNTAGGED)
 
 
 def is_gone(facts: Iterable[Fact], repository: str) -> bool:
@@ -15,19 +19,19 @@ def is_gone(facts: Iterable[Fact], repository: str) -> bool:
     Events have whole seconds: of a push and a removal within one, what was written down later is the later.
     """
     here = [f for f in facts if str(f.repository) == repository]
-    removals = [f for f in here if f.detail.get("gone") or f.detail.get("absent")]
+    removals = [f for f in here if f.kind in _REMOVALS and Change.parse(f).removed]
     last = max(removals, key=lambda f: (second_of(f.at), f.seen), default=None)
     if last is None:
         return False
     second = second_of(last.at)
-    pushes = [f for f in here if f.kind in PUSHES and "index" in f.detail]
+    pushes = [f for f in here if f.kind in PUSHES and Change.parse(f).index is not None]
     return not any(second_of(f.at) > second or (second_of(f.at) == second and f.seen > last.seen) for f in pushes)
 
 
 def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:
     """What these facts of an image know to refer to it: (repository that holds the referrer, its digest)."""
     return {
-        (str(f.detail["repository"]), str(f.detail["referrer"]))
-        for f in facts
-        if f.kind is Kind.REFERRED and f.detail.get("repository")
+        (told.repository, told.referrer)
+        for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED)
+        if told.repository
     }

@@ -3,16 +3,16 @@
 Every reaction ends here. `promote_image` trusts none of it: it decides again before it acts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
 from tallyman.domain.events.hints import Promote
 from tallyman.domain.gates import FAILED, WAITING, ImageFacts
+from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
@@ -145,9 +145,10 @@ class Evaluator:
             newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
             if newest is None or newest.id != last.id:
                 raise RevisionConflict("decided by another reaction since the facts were read")
-        said = _saying(decision.detail)
+        details = decision.details
+        said = _saying(details)
         forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag went away, and came back
-        if last is None or _saying(last.detail) != said or forgotten:
+        if last is None or _saying(Decided.parse(last)) != said or forgotten:
             fact = Fact(
                 kind=Kind.DECIDED,
                 id=fact_id(Kind.DECIDED, decision.digest, decision.repository, repr(said), last.id if last else None),
@@ -155,7 +156,7 @@ class Evaluator:
                 seen=now,
                 via=Via.RECONCILED,
                 digest=decision.digest,
-                detail=decision.detail,
+                detail=details.dump(),
             )
             waits = _pending(decision, entry.found, now, decided=fact.id)
             if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
@@ -193,20 +194,20 @@ class Evaluator:
 
 def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
     """The newest of these facts that is about the same image at the same door."""
-    mine = (f for f in decided if _same_door(f.detail, decision))
+    mine = (f for f in decided if _same_door(Decided.parse(f), decision))
     return max(mine, key=lambda f: (f.at, f.id), default=None)
 
 
-def _same_door(detail: Mapping[str, Any], decision: Decision) -> bool:
-    return (detail["name"], detail["from"], detail["to"]) == (decision.repository, decision.source, decision.target)
+def _same_door(told: Decided, decision: Decision) -> bool:
+    return (told.name, told.source, told.target) == (decision.repository, decision.source, decision.target)
 
 
-def _saying(detail: Mapping[str, Any]) -> tuple[object, ...]:
+def _saying(told: Decided) -> tuple[object, ...]:
     """What a decision says, without the facts beneath it: two that say the same are one."""
-    gates = tuple((g["name"], g["verdict"], g["reason"]) for g in detail["gates"])
+    gates = tuple((g["name"], g["verdict"], g["reason"]) for g in told.gates)
     # of what is in, only what changes is news: not each policy that says the same of it
-    policy = detail["policy"] if detail["verdict"] != PROMOTED else None
-    return tuple(detail["tags"]), detail["verdict"], policy, gates
+    policy = told.policy if told.verdict != PROMOTED else None
+    return tuple(told.tags), told.verdict, policy, gates
 
 
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from tallyman.domain.gates import Freeze
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.people import who
 from tallyman.ports.records import State
@@ -22,7 +23,7 @@ def in_force(state: ListsItems, environment: str) -> tuple[Freeze, ...]:
 def freeze_change(state: State, fact: Fact) -> StateChange | None:
     """What a fact `frozen` or `thawed` makes of the item; None where a later one was written already."""
     assert fact.environment is not None  # a freeze is of an environment
-    entry = FREEZES.read(state, key(fact.environment, fact.detail["repository"]))
+    entry = FREEZES.read(state, key(fact.environment, Said.parse(fact).repository))
     if entry.found is not None and (entry.found.at, entry.found.id) >= (fact.at, fact.id):
         return None
     return entry.write(_state(fact))
@@ -33,11 +34,11 @@ def folded(facts: Iterable[Fact]) -> Iterator[StateItem]:
     last: dict[str | None, Fact] = {}
     for fact in facts:
         if fact.kind in (Kind.FROZEN, Kind.THAWED):
-            repository = fact.detail["repository"] or None
+            repository = Said.parse(fact).repository or None
             last[repository] = max(fact, last.get(repository, fact), key=lambda f: (f.at, f.id))
     for repository, fact in last.items():
         yield FREEZES.item(key(fact.environment or "*", repository), _state(fact))
 
 
 def _state(fact: Fact) -> FreezeState:
-    return FreezeState(fact.kind is Kind.FROZEN, fact.at, fact.id, who(fact), fact.detail["because"])
+    return FreezeState(fact.kind is Kind.FROZEN, fact.at, fact.id, who(fact), Said.parse(fact).because)

@@ -6,9 +6,12 @@ from typing import Protocol
 from tallyman.domain.decide import doors
 from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.gates.scan import ScanGate
+from tallyman.domain.history.details.changes import Change
+from tallyman.domain.history.details.referrers import ChildOf
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
-from tallyman.domain.images.findings import FOLDER, Row, from_object, inline
+from tallyman.domain.images.findings import FOLDER, Row, from_object
 from tallyman.domain.images.referrers import is_gone, referrers
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
@@ -96,9 +99,9 @@ def _findings(archive: Objects, *of: tuple[Fact, ...]) -> dict[str, tuple[Row, .
             for fact in sorted(facts, key=lambda f: (f.at, f.seen, f.id))
             if fact.kind is Kind.SCANNED
         }
-        for detail in (fact.detail for fact in newest.values()):
-            if inline(detail) is None and (raw := archive.get(FOLDER, Digest(detail["archived"]))) is not None:
-                found[detail["archived"]] = from_object(raw)
+        for scan in Scanned.of(newest.values()):
+            if scan.inline is None and (raw := archive.get(FOLDER, Digest(str(scan.archived)))) is not None:
+                found[str(scan.archived)] = from_object(raw)
     return found
 
 
@@ -132,13 +135,13 @@ def _descend(
     for fact in facts:
         if fact.kind not in PUSHES:
             continue
-        for child in fact.detail.get("platforms", ()):
-            digest = Digest(child["digest"])
+        for child in Change.parse(fact).children:
+            digest = child.digest
             if digest in seen:
                 continue
             seen.add(digest)
             beneath = tuple(ledger.of_digest(digest))
-            if child.get("index"):
+            if child.is_index:
                 indexes[digest] = beneath
                 _descend(ledger, beneath, platforms, indexes, seen, depth - 1)
             else:
@@ -152,7 +155,7 @@ def above(ledger: Facts, digest: Digest) -> list[Digest]:
     while waiting:
         for fact in ledger.of_digest(waiting.pop()):
             if fact.kind is Kind.CHILD_OF:
-                index = Digest(fact.detail["index"])
+                index = Digest(ChildOf.parse(fact).index)
                 if index not in found and index != digest:
                     found[index] = None
                     waiting.append(index)

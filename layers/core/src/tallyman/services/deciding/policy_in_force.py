@@ -3,6 +3,7 @@
 from contextlib import suppress
 from functools import partial
 
+from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -50,7 +51,7 @@ def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, cloc
         at=now,
         seen=now,
         via=Via.RECONCILED,
-        detail={"policy": policy.digest},
+        detail=InForce(policy.digest).dump(),
     )
     ledger.append(fact, entry.write(policy_items.PolicyInForce(policy.digest, now)))
     return True

@@ -1,6 +1,7 @@
 """Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
 
 from tallyman.domain.decide import doors
+from tallyman.domain.history.details.referrers import Signing
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
@@ -49,7 +50,7 @@ class ReadSigning:
             {"profile": s.profile, "status": s.status, "reason": s.reason}
             for s in sorted(found, key=lambda s: (s.profile, s.status))
         ]
-        if statuses == (last.detail["statuses"] if last else []):
+        if statuses == (Signing.parse(last).statuses if last else []):
             return False
         now = whole_millis(self.clock())
         fact = Fact(
@@ -60,6 +61,6 @@ class ReadSigning:
             via=Via.RECONCILED,
             digest=digest,
             repository=place,
-            detail={"statuses": statuses},
+            detail=Signing(statuses).dump(),
         )
         return self.ledger.append(fact) is Appended.WRITTEN

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from tallyman.domain.decide import Decision, Tagging
 from tallyman.domain.events.hints import Promote
+from tallyman.domain.history.details.promotions import Delayed, Parked, TaggingBegun
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy, format_duration
 from tallyman.domain.times import format_time, whole_millis
@@ -74,13 +74,7 @@ class Attempts:
             seen=now,
             via=Via.RECONCILED,
             digest=decision.digest,
-            detail={
-                "to": decision.target,
-                "from": decision.source,
-                "name": decision.repository,
-                "tags": list(tags),
-                "ends": list(ends),
-            },
+            detail=TaggingBegun(decision.target, decision.source, decision.repository, tags, ends).dump(),
         )
 
     def delay(self, decision: Decision, reason: str, hint: Promote) -> str:
@@ -101,13 +95,7 @@ class Attempts:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
         again = now + timedelta(seconds=pause)
         self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).as_json(), delay=pause)
-        detail = {
-            "to": decision.target,
-            "name": decision.repository,
-            "reason": reason,
-            "attempt": attempt,
-            "next_at": format_time(again),
-        }
+        detail = Delayed(decision.target, decision.repository, reason, attempt, format_time(again))
         waits = replace(entry.found, attempt=attempt, next_at=again, failing_since=since)
         self._append(Kind.DELAYED, decision, detail, entry.write(waits))
         self.evaluator.image(decision.digest)
@@ -120,7 +108,7 @@ class Attempts:
         if entry.found is not None:
             attempt = entry.found.attempt + 1
             change = entry.write(replace(entry.found, attempt=attempt, next_at=None, failing_since=None))
-        detail = {"to": decision.target, "name": decision.repository, "reason": reason}
+        detail = Parked(decision.target, decision.repository, reason)
         self._append(Kind.PARKED, decision, detail, change)
         self.evaluator.image(decision.digest)
 
@@ -141,15 +129,15 @@ class Attempts:
                 continue  # somebody decided about it meanwhile
         raise RevisionConflict(f"others keep deciding about {decision.digest}: try again")
 
-    def _append(self, kind: Kind, decision: Decision, detail: dict[str, Any], change: StateChange | None) -> None:
+    def _append(self, kind: Kind, decision: Decision, detail: Delayed | Parked, change: StateChange | None) -> None:
         now = whole_millis(self.clock())
         fact = Fact(
             kind=kind,
-            id=fact_id(kind, decision.digest, decision.repository, decision.target, now, detail["reason"]),
+            id=fact_id(kind, decision.digest, decision.repository, decision.target, now, detail.reason),
             at=now,
             seen=now,
             via=Via.RECONCILED,
             digest=decision.digest,
-            detail=detail,
+            detail=detail.dump(),
         )
         self.ledger.append(fact, change)

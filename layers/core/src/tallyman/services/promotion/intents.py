@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.history.details.promotions import Intended
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
@@ -15,10 +16,8 @@ from tallyman.ports.records import Ledger
 def is_intended(facts: list[Fact], repository: Repository) -> bool:
     """Whether a promotion meant to bring the digest of these facts into this repository."""
     return any(
-        f.kind is Kind.INTENDED
-        and str(repository.registry) in f.detail["registries"]
-        and f.detail["repository"] == repository.name
-        for f in facts
+        str(repository.registry) in told.registries and told.repository == repository.name
+        for told in Intended.of(f for f in facts if f.kind is Kind.INTENDED)
     )
 
 
@@ -53,12 +52,6 @@ def intend(
             seen=whole_millis(clock()),
             via=Via.RECONCILED,
             digest=member,
-            detail={
-                "to": decision.target,
-                "name": decision.repository,
-                "repository": places[0].name,
-                "registries": registries,
-                "root": decision.digest,
-            },
+            detail=Intended(decision.target, registries, places[0].name, decision.repository, decision.digest).dump(),
         )
         ledger.append(fact)

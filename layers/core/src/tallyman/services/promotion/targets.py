@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tallyman.domain.decide import Decision
+from tallyman.domain.history.details.decisions import Destination, TargetSeen
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
@@ -84,15 +85,15 @@ class Targets:
         }
 
     def _write(self, decision: Decision, answers: dict[str, dict[str, Any]]) -> None:
-        detail = {"to": decision.target, "name": decision.repository, "registries": answers}
+        detail = TargetSeen(decision.target, decision.repository, answers).dump()
         kinds = (Kind.TARGET_SEEN, Kind.DELAYED, Kind.PARKED, Kind.REQUESTED)
         mine = [
             f
             for f in self.ledger.of_digest(decision.digest)
-            if f.kind in kinds and f.detail.get("to") == decision.target and f.detail.get("name") == decision.repository
+            if f.kind in kinds and Destination.parse(f) == Destination(decision.target, decision.repository)
         ]
         last = max(mine, key=lambda f: (f.seen, f.at, f.id), default=None)
-        if last is not None and last.kind is Kind.TARGET_SEEN and dict(last.detail) == detail:
+        if last is not None and last.kind is Kind.TARGET_SEEN and TargetSeen.parse(last).dump() == detail:
             return
         now = whole_millis(self.clock())
         fact = Fact(

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Registry
@@ -114,7 +115,7 @@ class ReadTrail:
     def _write(self, call: ApiCall) -> None:
         origin = call.id.partition("#")[0]
         facts = self.ledger.of_digest(call.digest) if call.digest else []
-        known = [f for f in facts if (f.detail.get("call"), f.tag, f.repository) == (origin, call.tag, call.repository)]
+        known = [f for f in facts if (Change.parse(f).call, f.tag, f.repository) == (origin, call.tag, call.repository)]
         if not known or call.digest is None:
             self.calls.record(call, Via.RECONCILED)
             return

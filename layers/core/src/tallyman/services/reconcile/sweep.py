@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.details import ImageDetail
@@ -328,7 +329,7 @@ class Sweep:
             seen=whole_millis(self.clock()),
             via=Via.RECONCILED,
             environment=found[0][0].name if found else None,
-            detail={"count": missed, "repository": str(repository)},
+            detail=Missed(missed, str(repository)).dump(),
         )
 
 

@@ -10,8 +10,9 @@ from datetime import datetime
 from itertools import islice
 
 from tallyman.domain.gates.scan import SEVERITIES
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.images.findings import FOLDER, Row, from_object, inline, packages_of
+from tallyman.domain.images.findings import FOLDER, Row, from_object, packages_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
@@ -52,10 +53,11 @@ class FindingIndex:
 
     def rows(self, scan: Fact) -> Sequence[Row]:
         """All rows of a scan's fact."""
-        rows = inline(scan.detail)
+        told = Scanned.parse(scan)
+        rows = told.inline
         if rows is None:
-            raw = self.archive.get(FOLDER, Digest(scan.detail["archived"]))
-            rows = from_object(raw) if raw is not None else tuple(scan.detail["findings"])
+            raw = self.archive.get(FOLDER, Digest(str(told.archived)))
+            rows = from_object(raw) if raw is not None else tuple(told.findings)
         return rows
 
     def _complete(self, repository: Repository, digest: Digest) -> None:

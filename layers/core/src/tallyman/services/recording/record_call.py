@@ -1,6 +1,7 @@
 """Who did it: a call that CloudTrail recorded, as an event or in its trail, is written down with its actor."""
 
 from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
+from tallyman.domain.history.details.changes import Change, Settings
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest
@@ -29,12 +30,12 @@ class RecordCall:
         if not call.parameters:
             return "ignored: the call failed"
         origin = call.id.partition("#")[0]
-        extra = {"call": origin}
+        told_by = Change(call=origin)
         if call.name == "PutImage":
             if call.digest is None:
                 return "ignored: the call names no digest"
             self.images.pushed(
-                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, extra)
+                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, told_by)
             )
             self.images.evaluator.digest(call.digest, call.id)
         elif call.name in REMOVING_CALLS:
@@ -42,26 +43,26 @@ class RecordCall:
             for digest, tag in images:
                 if digest is not None:
                     key = (origin, digest, tag)
-                    self.images.removed(call.repository, digest, tag, call.at, via, key, extra, call.actor)
+                    self.images.removed(call.repository, digest, tag, call.at, via, key, told_by, call.actor)
                     self.images.evaluator.digest(digest, call.id)
         elif call.name in SETTINGS_CALLS:
-            self._settings(call, via, extra)
+            self._settings(call, via, origin)
         else:
             return f"ignored: {call.name} tells nothing that an event of the image does not"
         return f"{call.name} recorded"
 
-    def _settings(self, call: ApiCall, via: Via, extra: dict[str, str]) -> None:
+    def _settings(self, call: ApiCall, via: Via, origin: str) -> None:
         environments = self.policy.environments_of(call.repository.registry, call.repository.name)
         fact = Fact(
             kind=Kind.SETTINGS_CHANGED,
-            id=fact_id(Kind.SETTINGS_CHANGED, extra["call"]),
+            id=fact_id(Kind.SETTINGS_CHANGED, origin),
             at=call.at,
             seen=whole_millis(self.clock()),
             via=via,
             repository=call.repository,
             environment=environments[0][0].name if environments else None,
             actor=call.actor,
-            detail=extra | {"name": call.name, "parameters": dict(call.parameters)},
+            detail=Settings(origin, call.name, call.parameters).dump(),
         )
         self.ledger.append(fact)
 

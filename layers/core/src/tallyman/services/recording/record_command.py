@@ -1,12 +1,12 @@
 """A person asked for something: who it was is SQS's word, not the message's; check it, write it down, decide."""
 
 from datetime import datetime
-from typing import Any
 
 from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.hints import RollBack
 from tallyman.domain.gates import approvals, check
 from tallyman.domain.gates.scan import ScanGate, Unscannable
+from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
@@ -156,23 +156,22 @@ class RecordCommand:
     ) -> Fact:
         """What was refused is a request that was not granted, whatever was asked: no gate takes it for an answer."""
         kind = Kind.REQUESTED if refusal else _KINDS[command.name]
-        detail: dict[str, Any] = {
-            "command": command.name,
-            "request": command.request,
-            "principal": principal,
-            "because": command.because,
-            "refused": refusal,
-        }
-        if command.source is not None:
-            detail |= {"name": command.repository, "from": command.source, "to": command.target}
-        if command.gate is not None:
-            detail |= {"gate": command.gate}
-        if command.name in ("roll-back", "check"):
-            detail |= {"name": command.repository, "environment": command.target}
-        if command.name == "check":
-            detail |= {"check": command.check, "result": command.result}
-        if command.digest is None:
-            detail |= {"repository": command.repository}
+        door, concerns = command.source is not None, command.name in ("roll-back", "check")
+        said = Said(
+            command=command.name,
+            request=command.request,
+            principal=principal,
+            because=command.because,
+            refused=refusal,
+            name=command.repository if concerns or door else None,
+            source=command.source,
+            target=command.target if door else None,
+            gate=command.gate,
+            environment=command.target if concerns else None,
+            check=command.check,
+            result=command.result,
+            repository=command.repository if command.digest is None else None,
+        )
         return Fact(
             kind=kind,
             id=fact_id(kind, command.request, sender_id, refusal),
@@ -182,7 +181,7 @@ class RecordCommand:
             digest=command.digest,
             environment=command.target if command.digest is None else None,
             actor=sender_id,
-            detail=detail,
+            detail=said.dump(),
         )
 
     def _write(self, fact: Fact) -> None:

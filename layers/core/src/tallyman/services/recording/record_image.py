@@ -3,11 +3,13 @@
 Events, CloudTrail's calls and sweeps all write through here: what tells of the same happening gives equal facts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tallyman.domain.history.details.changes import NOT_ASKED, Change
+from tallyman.domain.history.details.verifications import Unreadable
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.details import ImageDetail
@@ -39,6 +41,9 @@ _LONGEST_REASON = 500
 """Characters of the reason why a manifest can't be read: it may quote the manifest."""
 _STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
+_UNTOLD = Change()
+"""Found by a sweep: no event or call told it."""
+
 
 @value
 class Seen:
@@ -58,7 +63,7 @@ class Seen:
     via: Via
     key: object
     actor: str | None = None
-    extra: Mapping[str, Any] | None = None
+    told_by: Change = _UNTOLD
     detail: ImageDetail | None = None
     revision: int = 0
     manifest: Manifest | None = None
@@ -141,7 +146,7 @@ class RecordImage:
         at: datetime,
         via: Via,
         key: object,
-        extra: Mapping[str, Any] | None = None,
+        told_by: Change = _UNTOLD,
         actor: str | None = None,
     ) -> None:
         """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry.
@@ -149,7 +154,7 @@ class RecordImage:
         An image that is gone took its tags along.
         """
         for _ in range(_TRIES):
-            seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, extra)
+            seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, told_by)
             try:
                 there = self._vanished(seen)
                 if tag is None or there is None:
@@ -178,7 +183,9 @@ class RecordImage:
         if not manifest.children and manifest.subject is None:
             return True  # it does not
         facts = self.ledger.of_digest(seen.digest)
-        return any(f.kind in PUSHES and f.repository == seen.repository and "index" in f.detail for f in facts)
+        return any(
+            f.kind in PUSHES and f.repository == seen.repository and Change.parse(f).index is not None for f in facts
+        )
 
     def _read(self, seen: Seen, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
         """The image's manifest, archived, or why it can't be read: an image is recorded by what its registry says of
@@ -213,28 +220,21 @@ class RecordImage:
             return []  # the repository was removed since
 
     def _fact(self, seen: Seen, detail: ImageDetail | None, manifest: Manifest | None, current: Digest | None) -> Fact:
-        more: dict[str, Any] = dict(seen.extra or {})
-        if seen.tag:
-            more["current"] = current
-            if seen.kind is Kind.UNTAGGED and detail is None:
-                more["absent"] = True  # its last tag took it along
-        elif seen.kind is Kind.DELETED:
-            more["gone"] = detail is None
+        change = replace(
+            seen.told_by,
+            current=current if seen.tag else NOT_ASKED,
+            absent=bool(seen.tag) and seen.kind is Kind.UNTAGGED and detail is None,  # its last tag took it along
+            gone=detail is None if seen.kind is Kind.DELETED and not seen.tag else None,
+        )
         if manifest is not None:
-            if commit := built(manifest):
-                more["built"] = commit
-            more["index"] = manifest.is_index
-            if manifest.is_index:
-                more["platforms"] = [
-                    {
-                        "digest": c.digest,
-                        "platform": str(c.platform) if c.platform else None,
-                        "index": "index" in c.media_type or "manifest.list" in c.media_type,
-                    }
-                    for c in {c.digest: c for c in manifest.platform_children}.values()
-                ]
+            change = replace(
+                change,
+                built=built(manifest) or None,
+                index=manifest.is_index,
+                platforms=_platforms(manifest) if manifest.is_index else None,
+            )
         elif detail is not None and detail.media_type:
-            more["index"] = detail.media_type in INDEX_TYPES
+            change = replace(change, index=detail.media_type in INDEX_TYPES)
         return Fact(
             kind=seen.kind,
             id=fact_id(seen.kind, seen.repository, seen.tag, seen.digest, seen.key),
@@ -247,8 +247,19 @@ class RecordImage:
             media_type=manifest.media_type if manifest else detail.media_type if detail else None,
             size=detail.size if detail else None,
             actor=seen.actor,
-            detail=more,
+            detail=change.dump(),
         )
+
+
+def _platforms(index: Manifest) -> list[dict[str, Any]]:
+    return [
+        {
+            "digest": c.digest,
+            "platform": str(c.platform) if c.platform else None,
+            "index": "index" in c.media_type or "manifest.list" in c.media_type,
+        }
+        for c in {c.digest: c for c in index.platform_children}.values()
+    ]
 
 
 def _unreadable(push: Fact, flaw: str) -> Fact:
@@ -258,7 +269,7 @@ def _unreadable(push: Fact, flaw: str) -> Fact:
         kind=Kind.UNREADABLE,
         id=fact_id(Kind.UNREADABLE, push.repository, push.digest, flaw),
         tag=None,
-        detail={"reason": flaw[:_LONGEST_REASON]},
+        detail=Unreadable(flaw[:_LONGEST_REASON]).dump(),
     )
 
 

@@ -3,9 +3,8 @@
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """
 
-from typing import Any
-
 from tallyman.domain.events.eventbridge import ImageAction, RoundTrip, ScanEnded, parse_event
+from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.policy import Policy
@@ -60,12 +59,12 @@ class RecordPush:
 
     def _action(self, event: ImageAction) -> str:
         """Writes down one image action and decides."""
-        extra: dict[str, Any] = {"event": event.id} | ({"source": str(event.source)} if event.source else {})
+        told_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         if event.action == "delete":
-            self.images.removed(event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra)
+            self.images.removed(event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by)
         else:
             kind = _KINDS[event.action]
-            seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, extra=extra)
+            seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by=told_by)
             self.images.pushed(seen)
         if not self._is_our_last(event):
             self.evaluator.digest(event.digest, event.id)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tallyman.domain.events.eventbridge import ScanEnded, parse_event
 from tallyman.domain.gates.scan import ScanGate
+from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.images.findings import FOLDER, first_of, rows_of, to_object
@@ -56,11 +57,11 @@ class RecordScan:
         counts = {severity: number for severity, number in sorted(report.counts.items()) if number}
         said = to_object(report.status, counts, rows)
         last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
-        if report.completed_at is None and last and last[-1].detail["said"] == Digest.of(said):
+        if report.completed_at is None and last and Scanned.parse(last[-1]).said == Digest.of(said):
             return False  # without a time of its own only a change is news
         archived = self.archive.put(FOLDER, said) if rows else None
         if report.status == "complete":
-            found = [fact for fact in last if fact.detail["status"] == "complete"]
+            found = [fact for fact in last if Scanned.parse(fact).status == "complete"]
             self.index.update(repository, digest, rows, whole_millis(at), found[-1] if found else None)
         fact = Fact(
             kind=Kind.SCANNED,
@@ -70,16 +71,16 @@ class RecordScan:
             via=via,
             digest=digest,
             repository=repository,
-            detail={
-                "status": report.status,
-                "counts": counts,
-                "findings": first_of(rows),
-                "listed": len(rows),
-                "archived": archived,
-                "completed_at": format_time(report.completed_at) if report.completed_at else None,
-                "said": Digest.of(said),
-                "reason": report.reason,
-            },
+            detail=Scanned(
+                status=report.status,
+                counts=counts,
+                findings=first_of(rows),
+                listed=len(rows),
+                archived=archived,
+                completed_at=format_time(report.completed_at) if report.completed_at else None,
+                said=Digest.of(said),
+                reason=report.reason,
+            ).dump(),
         )
         return self.ledger.append(fact) is Appended.WRITTEN
 

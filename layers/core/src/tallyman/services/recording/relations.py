@@ -1,9 +1,8 @@
 """How images hang together: the index of each child, what refers to each subject; and who is decided about anew."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+from tallyman.domain.history.details.referrers import ChildOf, Referred
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import sboms
 from tallyman.domain.images.manifest import Manifest
@@ -37,7 +36,7 @@ class Relations:
         """
         children = {child.digest: child for child in manifest.children}
         for child in children:
-            self._append(Kind.CHILD_OF, child, via, digest, {"index": digest})
+            self._append(Kind.CHILD_OF, child, via, digest, ChildOf(digest))
         statements = [each.digest for each in children.values() if each.is_attestation]
         read = self.source.manifests(repository, statements) if statements else {}
         for statement in statements:
@@ -50,17 +49,14 @@ class Relations:
 
     def _refer(self, subject: Digest, repository: Repository, referrer: Manifest, via: Via) -> None:
         """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
-        told: dict[str, Any] = {
-            "referrer": str(referrer.digest),
-            "artifact_type": referrer.artifact_type or "",
-            "predicates": predicates(referrer),
-            "repository": str(repository),
-        }
-        if build := build_of(referrer):
-            told["build"] = build
-        packages = self._packages(repository, referrer)
-        if packages is not None:
-            told["packages"] = packages
+        told = Referred(
+            referrer=str(referrer.digest),
+            artifact_type=referrer.artifact_type or "",
+            predicates=predicates(referrer),
+            repository=str(repository),
+            build=build_of(referrer) or None,
+            packages=self._packages(repository, referrer),
+        )
         self._append(Kind.REFERRED, subject, via, referrer.digest, told)
 
     def _packages(self, repository: Repository, referrer: Manifest) -> int | None:
@@ -81,16 +77,16 @@ class Relations:
         known = [count for count in found if count is not None]
         return sum(known) if len(known) == len(found) else None
 
-    def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, detail: Mapping[str, Any]) -> None:
+    def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, told: Referred | ChildOf) -> None:
         # no time of its own: bytes that name other bytes have always done so; a fixed key makes the fact one for ever
         fact = Fact(
             kind=kind,
-            id=fact_id(kind, digest, other, detail.get("repository")),
+            id=fact_id(kind, digest, other, told.repository if isinstance(told, Referred) else None),
             at=datetime.fromtimestamp(0, tz=UTC),
             seen=whole_millis(self.clock()),
             via=via,
             digest=digest,
-            detail=detail,
+            detail=told.dump(),
         )
         self.ledger.append(fact)
 

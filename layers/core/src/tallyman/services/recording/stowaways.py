@@ -1,5 +1,6 @@
 """Stowaways: images in an environment that only promotions fill, which no promotion meant to bring there."""
 
+from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.facts import Fact, Kind, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Repository
@@ -31,7 +32,7 @@ def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact
             repository=fact.repository,
             tag=fact.tag,
             actor=fact.actor,
-            detail={"environment": environment.name},
+            detail=Stowaway(environment.name).dump(),
         )
         if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
             return False

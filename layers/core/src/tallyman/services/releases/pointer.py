@@ -6,6 +6,10 @@ from datetime import datetime
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.gates.order import highest_version
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.decisions import Decided
+from tallyman.domain.history.details.promotions import Promoted
+from tallyman.domain.history.details.releases import Released, RolledBack
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
@@ -68,17 +72,17 @@ class Releases:
             seen=now,
             via=Via.RECONCILED,
             digest=decision.digest,
-            detail={
-                "to": decision.target,
-                "from": decision.source,
-                "name": decision.repository,
-                "tags": list(decision.tags),
-                "registries": [str(r) for r in environment.registries],
-                "policy": decision.policy,
-                "left_out": {registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
-                "tagging": list(decision.tagging.ids) if decision.tagging else [],
-                "stays": stays,
-            },
+            detail=Promoted(
+                target=decision.target,
+                source=decision.source,
+                name=decision.repository,
+                tags=decision.tags,
+                registries=[str(r) for r in environment.registries],
+                policy=decision.policy,
+                left_out={registry: dict(reasons) for registry, reasons in (left_out or {}).items()},
+                tagging=decision.tagging.ids if decision.tagging else (),
+                stays=stays,
+            ).dump(),
         )
         runs = RELEASES.get(self.state, key(decision.target, decision.repository))
         same = runs is not None and runs.digest == decision.digest and set(decision.tags) <= set(runs.tags)
@@ -106,7 +110,8 @@ class Releases:
     def rolled_back(self, asked: Fact, tags: tuple[str, ...], lease: Lease, stops: Sequence[StateCheck] = ()) -> None:
         """Makes the digest that a person asked for the release again. Tags don't move. RevisionConflict as above."""
         assert asked.digest is not None  # of every request to roll back
-        environment, repository = asked.detail["environment"], asked.detail["name"]
+        said = Said.parse(asked)
+        environment, repository = str(said.environment), str(said.name)
         now = whole_millis(self.clock())
         move = fact_id("roll-back", asked.id)
         release = ReleaseState(
@@ -120,7 +125,7 @@ class Releases:
             change="roll_back",
             decision={"id": asked.id, "policy": self.policy.digest, "gates": []},
             by=asked.actor,
-            because=asked.detail.get("because"),
+            because=said.because,
         )
         in_force = RELEASES.get(self.state, key(environment, repository))
         if in_force is not None and in_force.id == move:
@@ -133,7 +138,7 @@ class Releases:
             via=Via.PERSON,
             digest=asked.digest,
             actor=asked.actor,
-            detail={"environment": environment, "name": repository, "request": asked.detail["request"]},
+            detail=RolledBack(environment, repository, str(said.request)).dump(),
         )
         self._move(done, environment, repository, lease, release, stops)
 
@@ -165,21 +170,21 @@ class Releases:
         if release is None or release.announced:
             return
         places = self.policy.environment(environment).repositories(repository)
-        detail = {
-            "id": release.id,
-            "environment": environment,
-            "repository": repository,
-            "digest": release.digest,
-            "tags": list(release.tags),
-            "images": {str(p.registry): p.at(release.digest) for p in places},
-            "previous": release.previous,
-            "policy": release.policy,
-            "at": format_time(release.at),
-            "change": release.change,
-            "decision": release.decision,
-            "by": release.by,
-            "because": release.because,
-        }
+        detail = Released(
+            id=release.id,
+            environment=environment,
+            repository=repository,
+            digest=release.digest,
+            tags=release.tags,
+            images={str(p.registry): p.at(release.digest) for p in places},
+            previous=release.previous,
+            policy=release.policy,
+            at=format_time(release.at),
+            change=release.change,
+            decision=release.decision,
+            by=release.by,
+            because=release.because,
+        ).dump()
         fact = Fact(
             kind=Kind.RELEASED,
             id=fact_id(Kind.RELEASED, release.id),
@@ -228,9 +233,9 @@ def releases(ledger: Ledger, environment: str, repository: str, until: datetime 
 
 def is_recalled(facts: list[Fact]) -> bool:
     """Whether the digest of these facts was recalled; what was refused is no recall."""
-    return any(f.kind is Kind.RECALLED and not f.detail.get("refused") for f in facts)
+    return any(f.kind is Kind.RECALLED and not Said.parse(f).refused for f in facts)
 
 
 def _at_door(fact: Fact, decision: Decision) -> bool:
-    detail = fact.detail
-    return (detail["name"], detail["from"], detail["to"]) == (decision.repository, decision.source, decision.target)
+    told = Decided.parse(fact)
+    return (told.name, told.source, told.target) == (decision.repository, decision.source, decision.target)

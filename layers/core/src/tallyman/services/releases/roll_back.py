@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from tallyman.domain.events.hints import RollBack
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.details.promotions import Promoted
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -49,7 +50,8 @@ class RollBacks:
         asked = next((f for f in facts if _is_request(f, hint.request)), None)
         if asked is None:
             raise BadMessage(f"nobody asked to roll back to {hint.digest} with the request {hint.request}")
-        environment, name = asked.detail["environment"], asked.detail["name"]
+        said = Said.parse(asked)
+        environment, name = str(said.environment), str(said.name)
         try:
             tags = self._check(asked, facts)
             leases = Leases(self.state, self.clock, self.sleep)
@@ -73,11 +75,11 @@ class RollBacks:
 
     def _check(self, asked: Fact, facts: list[Fact]) -> tuple[str, ...]:
         """The tags that the digest was released by; Refused: it can't be what the environment runs."""
-        environment, name, digest = asked.detail["environment"], asked.detail["name"], asked.digest
+        said, digest = Said.parse(asked), asked.digest
+        environment, name = str(said.environment), str(said.name)
         assert digest is not None  # it was found in its partition
-        promoted = [
-            f for f in facts if f.kind is Kind.PROMOTED and f.detail["to"] == environment and f.detail["name"] == name
-        ]
+        brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
+        promoted = [told for told in brought if (told.target, told.name) == (environment, name)]
         if not promoted:
             raise Refused(f"{name}@{digest} was never promoted to {environment}: there is nothing to roll back to")
         missing = []
@@ -90,7 +92,7 @@ class RollBacks:
                 missing.append(str(place.registry))
         if missing:
             raise Refused(f"{name}@{digest} is no longer in {', '.join(missing)}: an environment runs it whole or not")
-        return tuple(dict.fromkeys(tag for f in promoted for tag in f.detail["tags"]))
+        return tuple(dict.fromkeys(tag for told in promoted for tag in told.tags))
 
     def _refuse(self, asked: Fact, reason: str) -> None:
         """Written down beside the request, for whoever waits for it."""
@@ -103,15 +105,11 @@ class RollBacks:
             via=Via.PERSON,
             digest=asked.digest,
             actor=asked.actor,
-            detail={**asked.detail, "refused": reason},
+            detail=replace(Said.parse(asked), refused=reason).dump(),
         )
         self.ledger.append(fact)
 
 
 def _is_request(fact: Fact, request: str) -> bool:
-    detail: Mapping[str, Any] = fact.detail
-    return (
-        fact.kind is Kind.REQUESTED
-        and (detail.get("command"), detail.get("request")) == ("roll-back", request)
-        and not detail.get("refused")
-    )
+    said = Said.parse(fact)
+    return fact.kind is Kind.REQUESTED and (said.command, said.request) == ("roll-back", request) and not said.refused

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.history.details.releases import RolledOut
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry
 from tallyman.domain.policy import Environment, Policy, Service
@@ -80,17 +81,17 @@ def roll_out_fact(now: datetime, progress: Progress, step: Step | None, outcome:
         via=Via.RECONCILED,
         digest=rollout.digest,
         environment=progress.environment,
-        detail={
-            "repository": progress.repository,
-            "release": rollout.release,
-            "registry": where[0],
-            "service": where[1],
-            "part": where[2],
-            "outcome": outcome,
-            "reason": reason,
-            "before": moved.before if moved else None,
-            "image": moved.image if moved else None,
-        },
+        detail=RolledOut(
+            repository=progress.repository,
+            release=rollout.release,
+            registry=where[0],
+            service=where[1],
+            part=where[2],
+            outcome=outcome,
+            reason=reason,
+            before=moved.before if moved else None,
+            image=moved.image if moved else None,
+        ).dump(),
     )
 
 
@@ -146,7 +147,7 @@ def roll_out_told(
     told: dict[str, dict[str, Any]] = {}
     facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
     for fact in reversed([f for f in facts if until is None or f.at <= until]):
-        detail = fact.detail
+        detail = RolledOut.parse(fact)
         fresh: dict[str, Any] = {
             "status": RUNNING,
             "reason": None,
@@ -155,24 +156,24 @@ def roll_out_told(
             "next_at": None,
             "targets": [],
         }
-        found = told.setdefault(detail["release"], fresh)
+        found = told.setdefault(detail.release, fresh)
         found["at"] = format_time(fact.at)
-        if detail["outcome"] == FAILED:
-            found.update(status=FAILED, reason=detail["reason"])
+        if detail.outcome == FAILED:
+            found.update(status=FAILED, reason=detail.reason)
             for target in found["targets"]:
                 target["state"] = ROLLED_BACK
-        elif detail["outcome"] == DONE:
+        elif detail.outcome == DONE:
             found["status"] = DONE
             continue
         found["targets"].append({
-            "registry": detail["registry"],
-            "service": detail["service"],
-            "part": detail.get("part"),
-            "state": FAILED if detail["outcome"] == FAILED else DONE,
-            "before": detail.get("before"),
-            "image": detail.get("image"),
+            "registry": detail.registry,
+            "service": detail.service,
+            "part": detail.part,
+            "state": FAILED if detail.outcome == FAILED else DONE,
+            "before": detail.before,
+            "image": detail.image,
             "since": format_time(fact.at),
-            "said": detail["reason"],
+            "said": detail.reason,
         })  # fmt: skip
     return told
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
+from tallyman.domain.history.details.retention import Marked, Removed
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
@@ -49,7 +49,7 @@ class Marks:
         plan = run.plan
         row = plan.inventory.rows[digest]
         reason, holders = plan.reason(row), [plan.inventory.digest(each) for each in plan.links.holders(row)]
-        fact = self._fact(Kind.MARKED, run.repository, digest, now, {"reason": reason}, now)
+        fact = self._fact(Kind.MARKED, run.repository, digest, now, Marked(reason, self.policy), now)
         entry = MARKS.read(self.state, marks.key(run.repository, digest))
         mark = Mark(now, reason, fact.id, tuple(holders[:_HOLDERS]))
         if entry.found is not None:
@@ -64,7 +64,7 @@ class Marks:
     def drop(self, run: Run, entry: Entry[Mark], reason: str, now: datetime) -> None:
         """The image stays, for this reason."""
         key = entry.value.id
-        fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, {"reason": reason}, key)
+        fact = self._fact(Kind.UNMARKED, run.repository, Digest(entry.sk), now, Marked(reason, self.policy), key)
         self._over(fact, entry, None)
         run.counts["unmarked"] += 1
 
@@ -83,7 +83,7 @@ class Marks:
     def removed(self, run: Run, entry: Entry[Mark]) -> None:
         """The image was removed, with the proof that the mark names."""
         digest, mark = Digest(entry.sk), entry.value
-        detail = {"proof": mark.proof, "reason": mark.reason, "action": str(run.plan.retention.action)}
+        detail = Removed(mark.reason, self.policy, mark.proof, str(run.plan.retention.action))
         now = whole_millis(self.clock())
         self._over(self._fact(Kind.REMOVED, run.repository, digest, now, detail, mark.proof), entry, mark.proof)
         run.removed.append(digest)
@@ -108,7 +108,7 @@ class Marks:
             self.state.put(entry.remove(self.clock()))
 
     def _fact(
-        self, kind: Kind, repository: Repository, digest: Digest, now: datetime, detail: dict[str, Any], key: object
+        self, kind: Kind, repository: Repository, digest: Digest, now: datetime, detail: Marked | Removed, key: object
     ) -> Fact:
         return Fact(
             kind=kind,
@@ -118,5 +118,5 @@ class Marks:
             via=Via.RECONCILED,
             digest=digest,
             repository=repository,
-            detail={**detail, "policy": self.policy},
+            detail=detail.dump(),
         )

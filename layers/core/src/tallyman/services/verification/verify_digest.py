@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.events.eventbridge import ImageAction, parse_event
+from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import was_removed
 from tallyman.domain.images.provenance import labels
@@ -180,14 +181,14 @@ class VerifyDigest:
             tag=wanted.tag,
             media_type=found.root.media_type if found.root else None,
             size=found.size,
-            detail={
-                "verdict": verdict,
-                "level": level,
-                "checks": checks,
-                "request": wanted.request,
-                "platforms": [p.as_json() for p in found.platforms],
-                "labels": labels(found.labels),
-            },
+            detail=Verified(
+                verdict=verdict,
+                level=level,
+                checks=checks,
+                request=wanted.request,
+                platforms=[p.as_json() for p in found.platforms],
+                labels=labels(found.labels),
+            ).dump(),
         )
         for _ in range(_TRIES):
             failed = verdict == "failed"

@@ -1,0 +1,21 @@
+"""What a line about a fact of any kind shows."""
+
+from collections.abc import Sequence
+
+from tallyman.domain.history.details.base import Details
+from tallyman.values import value
+
+
+@value
+class Gist(Details):
+    """Of every kind: what it concerns, and why; None where the kind does not say."""
+
+    target: str | None = None
+    environment: str | None = None
+    name: str | None = None
+    repository: str | None = None
+    tags: Sequence[str] | None = None
+    refused: str | None = None
+    because: str | None = None
+    reason: str | None = None
+    outcome: str | None = None

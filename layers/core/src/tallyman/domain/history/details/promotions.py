@@ -1,0 +1,66 @@
+"""The steps of a promotion."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from tallyman.domain.history.details.base import Details
+from tallyman.values import value
+
+
+@value
+class Intended(Details):
+    """Of intended: the image is about to be pushed to `repository` of these registries, as a member of `root`."""
+
+    SPARSE: ClassVar = frozenset({"name", "root"})
+    target: str
+    registries: Sequence[str]
+    repository: str
+    name: str | None = None
+    root: str | None = None
+
+
+@value
+class TaggingBegun(Details):
+    """Of tagging: from now on these tags may be set in targets. `ends`: ids of the facts that it replaces."""
+
+    target: str
+    source: str
+    name: str
+    tags: Sequence[str]
+    ends: Sequence[str] = ()
+
+
+@value
+class Promoted(Details):
+    """Of promoted. `left_out`: by registry the referrers that could not be brought, each with its reason. `tagging`:
+    ids of the facts that it finishes. `stays`: why the release did not move to it."""
+
+    target: str
+    source: str
+    name: str
+    tags: Sequence[str]
+    registries: Sequence[str]
+    policy: str
+    left_out: Mapping[str, Mapping[str, str]]
+    tagging: Sequence[str] = ()
+    stays: str | None = None
+
+
+@value
+class Delayed(Details):
+    """Of delayed: a promotion did not go through for now. `next_at`: when it is tried again."""
+
+    target: str
+    name: str
+    reason: str
+    attempt: int
+    next_at: str
+
+
+@value
+class Parked(Details):
+    """Of parked: a promotion was given up."""
+
+    target: str
+    name: str
+    reason: str

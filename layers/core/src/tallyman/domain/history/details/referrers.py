@@ -1,0 +1,36 @@
+"""How images hang together, and who signed them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from tallyman.domain.history.details.base import Details
+from tallyman.values import value
+
+
+@value
+class ChildOf(Details):
+    """Of child_of, in the child's partition: the digest of the index that lists it."""
+
+    index: str
+
+
+@value
+class Referred(Details):
+    """Of referred, in the subject's partition. `repository` holds the referrer (`<registry>/<name>`; None: an older
+    fact, which did not say). `predicates`: types of the statements in it. `build`: the build that it tells of.
+    `packages`: how many its SBOMs name; None: it has none."""
+
+    SPARSE: ClassVar = frozenset({"build", "packages"})
+    referrer: str
+    artifact_type: str | None = None
+    predicates: Sequence[str] | None = ()
+    repository: str | None = None
+    build: Mapping[str, Any] | None = None
+    packages: int | None = None
+
+
+@value
+class Signing(Details):
+    """Of signing: ECR's managed signing, {profile, status, reason} of each profile."""
+
+    statuses: Sequence[Mapping[str, Any]]
