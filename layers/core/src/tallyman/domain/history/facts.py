@@ -17,9 +17,12 @@ from tallyman.values import value
 
 
 class Kind(StrEnum):
-    """What happened. The first group are the changes that a registry tells of, the rows of `history`."""
+    """What happened. What facts of each kind say besides is in `domain/history/details/`, a class a kind.
 
-    PUSHED = "pushed"  # detail.built: what the manifest's annotations say (domain/provenance.py)
+    The first group are the changes that a registry tells of, the rows of `history`.
+    """
+
+    PUSHED = "pushed"
     REPLICATED = "replicated"
     UNTAGGED = "untagged"
     DELETED = "deleted"
@@ -27,40 +30,37 @@ class Kind(StrEnum):
     RESTORED = "restored"
     SETTINGS_CHANGED = "settings_changed"
 
-    CHILD_OF = "child_of"  # in the child's partition: detail.index is the digest of the index that lists it
-    UNREADABLE = "unreadable"  # detail.reason: why the image's manifest can't be read; it fails `verified`
-    REFERRED = "referred"  # in the subject's partition: detail.referrer, detail.artifact_type
-    VERIFIED = "verified"  # detail: verdict, level, checks [{name, verdict, reason}], request, labels
-    SCANNED = (
-        "scanned"  # detail: status, counts, findings (the first rows), listed: of how many, archived, completed_at
-    )
-    REQUESTED = "requested"  # a person asked; detail: command, to
-    DECIDED = "decided"  # detail: to, verdict, policy, gates [{name, verdict, reason, facts}], until
-    TARGET_SEEN = "target_seen"  # detail: to, registries {registry: {tags: {tag: digest|null}, mutable: [...], error}}
-    INTENDED = "intended"  # in every member's partition: detail.to, registries, family, repository
-    TAGGING = "tagging"  # tags are set in targets from now on; detail: to, from, name, tags, ends: [ids] it replaces
-    PROMOTED = "promoted"  # detail: to, tags, registries, policy, tagging: [ids] it finishes, stays: see `Releases`
-    DELAYED = "delayed"  # a promotion did not go through for now; detail: to, reason, attempt, next_at
-    PARKED = "parked"  # given up until somebody or something changes it; detail: to, reason
-    STOWAWAY = "stowaway"  # detail: environment
-    ROLLED_BACK = "rolled_back"  # a person set a release to this digest; detail: environment, name, request
-    RELEASED = "released"  # E#<environment>/<repository>; detail: tags, previous
-    ROLLED_OUT = "rolled_out"  # as RELEASED; detail: repository, release, registry, service, outcome, reason
-    POLICY = "policy"  # E#*: a policy came into force; detail.policy
-    SIGNING = "signing"  # ECR's managed signing; detail: statuses [{profile, status, reason}]
-    # What people said: actor is SQS's SenderId; detail: request, principal (role/NAME, None: nobody was named), because
-    APPROVED = "approved"  # detail: to, name
-    DENIED = "denied"  # detail: to, name
-    OVERRIDDEN = "overridden"  # detail: to, name, gate
+    CHILD_OF = "child_of"  # in the child's partition: an index lists it
+    UNREADABLE = "unreadable"  # the image's manifest can't be read; it fails `verified`
+    REFERRED = "referred"  # in the subject's partition: a referrer is there
+    VERIFIED = "verified"
+    SCANNED = "scanned"
+    SIGNING = "signing"  # ECR's managed signing
+    REQUESTED = "requested"  # a person asked
+    DECIDED = "decided"
+    TARGET_SEEN = "target_seen"  # what the registries of a target said when they were asked
+    INTENDED = "intended"  # in every member's partition: it is about to be pushed by us
+    TAGGING = "tagging"  # tags are set in targets from now on
+    PROMOTED = "promoted"
+    DELAYED = "delayed"  # a promotion did not go through for now
+    PARKED = "parked"  # given up until somebody or something changes it
+    STOWAWAY = "stowaway"  # in an environment without a promotion
+    ROLLED_BACK = "rolled_back"  # a person set a release to this digest
+    RELEASED = "released"  # E#<environment>/<repository>
+    ROLLED_OUT = "rolled_out"  # as RELEASED
+    POLICY = "policy"  # E#*: a policy came into force
+    # What people said: the actor is SQS's SenderId
+    APPROVED = "approved"
+    DENIED = "denied"
+    OVERRIDDEN = "overridden"
+    CHECKED = "checked"  # the result of a check of their own
     RECALLED = "recalled"
-    CHECKED = "checked"  # detail: environment, name, check, result (passed, failed): the result of a check of one's own
-    FROZEN = "frozen"  # E#<environment>[/<repository>]; detail: repository (None: all of them)
+    FROZEN = "frozen"  # E#<environment>[/<repository>]
     THAWED = "thawed"  # as FROZEN
-    MISSED = "missed"  # E#<environment>: reconcile counted events that were never told; detail.count
-    # Retention; detail: reason, policy
-    MARKED = "marked"  # to be removed once the grace period is over
+    MISSED = "missed"  # E#<environment>: reconcile counted events that were never told
+    MARKED = "marked"  # retention is to remove it once the grace period is over
     UNMARKED = "unmarked"  # something needs it again
-    REMOVED = "removed"  # detail.proof: digest of the object in the archive's folder `proofs`; detail.action
+    REMOVED = "removed"
 
 
 REGISTRY_KINDS = frozenset(

@@ -24,8 +24,8 @@ class Details:
     def parse(cls, fact: Fact) -> Self:
         """What the fact says. TypeError where a key is missing that no fact of the kind ever lacked."""
         make: Callable[..., Self] = cls
-        detail = fact.detail
-        return make(**{name: detail[key] for name, key, _ in _fields_of(cls) if key in detail})
+        names = _NAMES.get(cls) or _names(cls)
+        return make(**{names[key]: part for key, part in fact.detail.items() if key in names})
 
     @classmethod
     def of(cls, facts: Iterable[Fact]) -> list[Self]:
@@ -34,21 +34,22 @@ class Details:
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON data, for a fact."""
+        defaults = {field.name: field.default for field in fields(self)}  # type: ignore[arg-type]
         return {
             key: _plain(value)
-            for name, key, default in _fields_of(type(self))
-            if (value := getattr(self, name)) != default or key not in self.SPARSE
+            for key, name in _names(type(self)).items()
+            if (value := getattr(self, name)) != defaults[name] or key not in self.SPARSE
         }
 
 
-_FIELDS: dict[type[Details], tuple[tuple[str, str, Any], ...]] = {}
+_NAMES: dict[type[Details], dict[str, str]] = {}
 
 
-def _fields_of(cls: type[Details]) -> tuple[tuple[str, str, Any], ...]:
-    """Name, stored key and default of each field."""
-    if cls not in _FIELDS:
-        _FIELDS[cls] = tuple((f.name, _STORED.get(f.name, f.name), f.default) for f in fields(cls))  # type: ignore[arg-type]
-    return _FIELDS[cls]
+def _names(cls: type[Details]) -> dict[str, str]:
+    """The field of each stored key."""
+    if cls not in _NAMES:
+        _NAMES[cls] = {_STORED.get(f.name, f.name): f.name for f in fields(cls)}  # type: ignore[arg-type]
+    return _NAMES[cls]
 
 
 def _plain(value: Any) -> Any:
