@@ -170,7 +170,7 @@ def test_the_order_of_facts_never_matters(
     one = decided(case_of(image=image, policy=policy, now=now))
     other = decided(case_of(image=replace(image, facts=tuple(shuffled)), policy=policy, now=now))
     assert one == other
-    assert one.detail == other.detail
+    assert one.details == other.details
 
 
 @given(some_facts, some_gates, moments, states)
