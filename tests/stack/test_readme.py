@@ -1,19 +1,38 @@
-"""The shell session of README.md, typed as it stands there."""
+"""The shell sessions of README.md and README.pt-BR.md, typed as they stand there."""
 
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from support.stacks.templates import ROOT
 
-SESSIONS = re.findall(r"(?ms)^```\n(\$ .*?)^```", (ROOT / "README.md").read_text("utf-8"))
+SESSION = r"(?ms)^```\n(\$ .*?)^```"
 
 
-def test_the_session_in_a_local_cloud_runs_as_written(tmp_path: Path) -> None:
-    first, *inside = [line.removeprefix("$ ") for line in SESSIONS[0].splitlines()]
+def sessions(page: str) -> list[str]:
+    """The blocks of a page whose lines begin with a prompt."""
+    return [str(block) for block in re.findall(SESSION, (ROOT / page).read_text("utf-8"))]
+
+
+def english() -> list[str]:
+    """The first session."""
+    return sessions("README.md")[0].splitlines()
+
+
+def portuguese() -> list[str]:
+    """All lessons, one after the other."""
+    return "".join(sessions("README.pt-BR.md")).splitlines()
+
+
+@pytest.mark.parametrize("session", [english, portuguese])
+def test_the_session_in_a_local_cloud_runs_as_written(session: Callable[[], list[str]], tmp_path: Path) -> None:
+    first, *inside = [line.removeprefix("$ ") for line in session()]
     start = shlex.split(first)
     assert start[0] == ".venv/bin/tallyman"
     assert start[-2:] == ["--", "bash"]
