@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -353,7 +353,7 @@ class LookedUp:
     """The clients of a registry whose trail is the local cloud's."""
 
     def __init__(self, *records: dict[str, Any]) -> None:
-        self.trail, self.requests = LocalTrail(), 0
+        self.trail, self.requests, self.refuses_tokens = LocalTrail(), 0, False
         for one in records:
             self.trail.record(one)
 
@@ -363,11 +363,28 @@ class LookedUp:
 
     def lookup_events(self, **request: Any) -> Any:
         self.requests += 1
-        return self.trail.lookup(request, self.registry.account, self.registry.region)
+        if self.refuses_tokens and "NextToken" in request:
+            error = {"Code": "InvalidNextTokenException", "Message": "The token has expired."}
+            raise ClientError(cast(Any, {"Error": error}), "LookupEvents")
+        answer = self.trail.lookup(request, self.registry.account, self.registry.region)
+        for event in answer["Events"]:
+            event["EventTime"] = datetime.fromtimestamp(event["EventTime"], UTC)  # as boto3 does
+        return answer
 
 
-def go_on(pages: int) -> None:
+def waits() -> None:
     """There is time."""
+
+
+def read_all(trail: Trail, registry: Registry, since: datetime, until: datetime) -> list[ApiCall]:
+    """The calls of all pages, oldest first."""
+    found, position = [], None
+    while True:
+        page = trail.page(registry, since, until, position, waits)
+        found += page.calls
+        position = page.position
+        if position is None:
+            return sorted(found, key=lambda call: call.at)
 
 
 def trails(*records: dict[str, Any]) -> list[Trail]:
@@ -377,7 +394,7 @@ def trails(*records: dict[str, Any]) -> list[Trail]:
 
 def test_calls_come_oldest_first_with_who_made_them() -> None:
     for trail in trails(put("v2", 2), put("v1", 1), put("v3", 3)):
-        found = list(trail.calls(DEV.registry, NOON, NOON + HOUR, go_on))
+        found = read_all(trail, DEV.registry, NOON, NOON + HOUR)
         assert [(c.name, c.tag, c.digest) for c in found] == [("PutImage", t, digest_of(t)) for t in ("v1", "v2", "v3")]
         assert {(c.actor, c.repository) for c in found} == {(ACTOR, DEV)}
         assert found[0].at == NOON + timedelta(minutes=1)
@@ -386,29 +403,39 @@ def test_calls_come_oldest_first_with_who_made_them() -> None:
 
 def test_calls_are_those_of_the_time_and_the_registry_asked_for() -> None:
     for trail in trails(*(put(f"v{n}", n) for n in range(6))):
-        found = trail.calls(DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3), go_on)
+        found = read_all(trail, DEV.registry, NOON + timedelta(minutes=1), NOON + timedelta(minutes=3))
         assert [c.tag for c in found] == ["v1", "v2", "v3"]
-        assert list(trail.calls(PROD.registry, NOON, NOON + HOUR, go_on)) == []
+        assert read_all(trail, PROD.registry, NOON, NOON + HOUR) == []
 
 
 def test_calls_that_only_read_are_left_out_and_all_pages_read() -> None:
     clients: Any = LookedUp(*(record("BatchGetImage", 1, n=n) for n in range(120)), put("v1", 2))
-    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
+    found = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.tag for c in found] == ["v1"]
     assert clients.requests == len(CHANGES)  # of pulls, however many, none is read
 
 
-def test_the_deadline_is_looked_at_after_every_page() -> None:
-    pages: list[int] = []
-    clients: Any = LookedUp(*(put(f"v{n}", 1) | {"eventID": str(n)} for n in range(120)))
-    list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, pages.append))
-    assert pages == list(range(1, len(CHANGES) + 3))
+@pytest.mark.parametrize("dead_tokens", [False, True])
+def test_another_process_reads_on_from_any_position_even_where_its_token_has_died(dead_tokens: bool) -> None:
+    clients = LookedUp(*(put(f"v{n}", n // 3) | {"eventID": str(n)} for n in range(170)))
+    found: set[str] = set()
+    position, requests = None, 0
+    while True:
+        clients.refuses_tokens = dead_tokens
+        page = CloudTrail(cast(Any, clients), rate=0).page(DEV.registry, NOON, NOON + HOUR, position, waits)
+        found |= {call.id for call in page.calls}
+        requests += 1
+        position = page.position
+        if position is None:
+            break
+    assert found == {str(n) for n in range(170)}
+    assert requests <= len(CHANGES) + (4 if dead_tokens else 3)
 
 
 def test_a_call_of_the_same_name_of_another_service_is_none_of_ecrs() -> None:
     other = record("CreateRepository", 1) | {"eventSource": "codecommit.amazonaws.com"}
     clients: Any = LookedUp(other, put("v1", 2))
-    found = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
+    found = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.name for c in found] == ["PutImage"]
 
 
@@ -456,8 +483,8 @@ def test_a_throttled_lookup_gives_way_and_goes_on() -> None:
     throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "LookupEvents")
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
     clients: Any = Replies(throttled, throttled, {"Events": [event]}, *[{"Events": []}] * len(CHANGES))
-    found: list[ApiCall] = list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
+    found: list[ApiCall] = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
     assert [c.tag for c in found] == ["v1"]
     clients = Replies(*[throttled] * 6)
     with pytest.raises(Throttled):
-        list(CloudTrail(clients, rate=0).calls(DEV.registry, NOON, NOON + HOUR, go_on))
+        read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)

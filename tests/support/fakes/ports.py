@@ -25,6 +25,7 @@ from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
 from tallyman.ports.records import Appended, State
+from tallyman.ports.registries import TrailPage
 from tallyman.state.items import StateChange, StateCheck, StateItem
 
 __all__ = [
@@ -220,18 +221,20 @@ class FakeAnnouncements:
 
 @dataclass
 class FakeTrail:
-    """`Trail`; a test fills `recorded`. A page holds `page` calls."""
+    """`Trail`; a test fills `recorded`. A page holds `page_size` calls."""
 
     recorded: list[ApiCall] = field(default_factory=list)
-    page: int = 50
+    page_size: int = 50
 
-    def calls(
-        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
-    ) -> Iterator[ApiCall]:
+    def page(
+        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+    ) -> TrailPage:
+        """Newest page first, as CloudTrail's."""
         rows = [c for c in self.recorded if c.repository.registry == registry and since <= c.at <= until]
-        for page in range(1, len(rows) // self.page + 2):
-            go_on(page)
-        yield from sorted(rows, key=lambda c: c.at)
+        rows.sort(key=lambda c: c.at)
+        end = len(rows) - int(position or 0) * self.page_size
+        start = max(0, end - self.page_size)
+        return TrailPage(tuple(rows[start:end]), str(int(position or 0) + 1) if start else None)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """reconcile and CloudTrail: who did it, and the states of a tag between two sweeps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +13,12 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry
 from tallyman.errors import NotAllowed, Unreachable
-from tallyman.services.reconcile import read_trail
+from tallyman.ports.registries import TrailPage
 from tallyman.services.reconcile.read_trail import KEPT
 from tallyman.services.recording.registry_state import mark_active
 from tallyman.state import trails
 
-GoOn = Callable[[int], None]
+Waiting = Callable[[], None]
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
 
@@ -157,10 +157,10 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
     world = World()
     world.registries.push(DEV, image("a"), "v1.0.0")
 
-    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
         raise error
 
-    monkeypatch.setattr(world.trail, "calls", calls)
+    monkeypatch.setattr(world.trail, "page", page)
     outcome = world.reconcile()
     assert outcome["trail"] == {str(DEV.registry): str(error)}
     assert outcome["registries"][0]["error"] is None
@@ -170,13 +170,13 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
 def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     asked: list[tuple[datetime, datetime]] = []
-    real = world.trail.calls
+    real = world.trail.page
 
-    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
         asked.append((since, until))
-        return real(registry, since, until, go_on)
+        return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "calls", calls)
+    monkeypatch.setattr(world.trail, "page", page)
     put(world, "a", "v1.0.0")
     begin = world.clock()
     world.reconcile()
@@ -195,11 +195,11 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
     world = World()
     asked: list[tuple[datetime, datetime]] = []
 
-    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
         asked.append((since, until))
-        return iter(())
+        return TrailPage((), None)
 
-    monkeypatch.setattr(world.trail, "calls", calls)
+    monkeypatch.setattr(world.trail, "page", page)
     put(world, "a", "v1.0.0")
     for _ in range(91):
         world.reconcile(SCHEDULE)
@@ -215,13 +215,13 @@ def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.
     world = World()
     put(world, "a", "v1.0.0")
     asked: list[datetime] = []
-    real = world.trail.calls
+    real = world.trail.page
 
-    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
         asked.append(since)
-        return real(registry, since, until, go_on)
+        return real(registry, since, until, position, waiting)
 
-    monkeypatch.setattr(world.trail, "calls", calls)
+    monkeypatch.setattr(world.trail, "page", page)
     outcome = world.reconcile()
     assert len(asked) == 1
     assert not outcome["more"]
@@ -251,49 +251,62 @@ def busy(world: World, calls: int, minutes: float) -> None:
         world.trail.recorded[-1] = replace(world.trail.recorded[-1], at=at)
 
 
-def test_a_busy_hour_is_read_in_smaller_parts_and_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
-    world.trail.page = 1
-    monkeypatch.setattr(read_trail, "PAGES", 10)
-    busy(world, 100, 50)
-    put(world, "a", "v1.0.0")
-    outcome = world.reconcile()
-    assert outcome["trail"] == {str(DEV.registry): "read"}
-    assert len(world.facts(Kind.SETTINGS_CHANGED)) == 100
-
-
-def test_a_trail_that_can_not_be_finished_keeps_no_sweep_waiting_and_goes_on_where_it_was(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("pages_a_run", [1, 2, 7])
+def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
+    pages_a_run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each page takes its time; a run has room for some of them only."""
+    """A run has room for some pages only, far fewer than an hour has; the trail fell behind by some hours."""
     world = World()
-    world.trail.page = 1
-    monkeypatch.setattr(read_trail, "PAGES", 4)
-    busy(world, 60, 59)
+    world.trail.page_size = 1
+    world.reconcile()
+    world.clock.advance(hours=3)
+    busy(world, 60, 150)
     digest = put(world, "a", "v1.0.0")
     spent = 0.0
-    real = world.trail.calls
+    real = world.trail.page
 
-    def calls(registry: Registry, since: datetime, until: datetime, go_on: GoOn) -> Iterator[ApiCall]:
-        def slow(pages: int) -> None:
-            nonlocal spent
-            spent += 5
-            go_on(pages)
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+        nonlocal spent
+        spent += 100
+        return real(registry, since, until, position, waiting)
 
-        return real(registry, since, until, slow)
-
-    monkeypatch.setattr(world.trail, "calls", calls)
-    read = -1
-    for _ in range(40):
+    monkeypatch.setattr(world.trail, "page", page)
+    read = {fact.id for fact in world.facts(Kind.SETTINGS_CHANGED)}
+    for _ in range(200):
         begun = spent
-        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun: 3000 - (spent - begun))
-        assert world.rows()[0].digest == digest  # swept in the first run already
+        budget = 4 * 100 * pages_a_run  # of which the trail gets a share of a share
+        outcome = world.reconcile(SCHEDULE, left=lambda begun=begun, budget=budget: budget - (spent - begun))
+        assert spent - begun <= budget
         assert outcome["registries"][0]["error"] is None
-        found = len(world.facts(Kind.SETTINGS_CHANGED))
+        if outcome["trail"]:
+            assert world.rows()[0].digest == digest
+        found = {fact.id for fact in world.facts(Kind.SETTINGS_CHANGED)}
         assert found >= read
         read = found
-        world.clock.advance(minutes=15)
+        world.clock.advance(minutes=1)
         mark_active(world.state, DEV, world.clock())  # something goes on there, as in a busy registry
-        if read == 60:
+        if len(read) == 60:
             break
-    assert read == 60
+    assert len(read) == 60
+
+
+def test_a_page_that_was_read_is_not_asked_for_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.trail.page_size = 5
+    busy(world, 40, 50)
+    positions: list[str | None] = []
+    real = world.trail.page
+
+    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+        if len(positions) == 3:
+            positions.append("crashed")
+            raise Unreachable("CloudTrail is down")
+        positions.append(position)
+        return real(registry, since, until, position, waiting)
+
+    monkeypatch.setattr(world.trail, "page", page)
+    put(world, "a", "v1.0.0")
+    world.reconcile()
+    world.reconcile()
+    assert positions[:5] == [None, "1", "2", "crashed", "3"]
+    assert len(world.facts(Kind.SETTINGS_CHANGED)) == 40

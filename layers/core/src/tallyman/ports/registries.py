@@ -8,6 +8,7 @@ from tallyman.domain.images.details import ApiCall, ImageDetail, RepositorySetti
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.ports.copying import Destination, Origin
+from tallyman.values import value
 
 
 class ImageSource(Origin, Protocol):
@@ -93,14 +94,22 @@ class SigningView(Protocol):
         """By profile; empty: nothing signs it. None: the registry does not say. NotFound: no such image."""
 
 
+@value
+class TrailPage:
+    """Calls, oldest first, and where to read on; None: these were the last of the window."""
+
+    calls: tuple[ApiCall, ...]
+    position: str | None
+
+
 class Trail(Protocol):
     """CloudTrail's 90 days of management events."""
 
-    def calls(
-        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
-    ) -> Iterator[ApiCall]:
-        """ECR calls that changed images or repositories, oldest first. Paced: others share the account's rate.
+    def page(
+        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+    ) -> TrailPage:
+        """One page of the ECR calls between these times that changed images or repositories, in no order of pages.
 
-        `go_on` gets the number of pages read so far, after each of them and before each wait; what it raises ends the
-        reading.
+        `position`: as the page before gave it, of this run or an earlier one; None: the first page. Paced: others share
+        the account's rate. `waiting` is called before each further wait for it; what it raises ends the reading.
         """

@@ -11,11 +11,24 @@ from tallyman.values import value
 
 
 @value
-class TrailRead:
-    """All calls between these times are in the ledger."""
+class TrailPart:
+    """A window that is read in part. `position`: where to read on. `settled`: calls up to here were no longer late when
+    its reading began."""
 
     since: datetime
     until: datetime
+    settled: datetime
+    position: str
+
+
+@value
+class TrailRead:
+    """All calls between these times are in the ledger. `ahead`, `behind`: the windows after and before, if in part."""
+
+    since: datetime
+    until: datetime
+    ahead: TrailPart | None = None
+    behind: TrailPart | None = None
 
 
 PARTITION = "S#trail"
@@ -27,11 +40,26 @@ def key(registry: Registry) -> Key:
 
 
 def _parse(data: Mapping[str, Any]) -> TrailRead:
-    return TrailRead(parse_time(data["since"]), parse_time(data["until"]))
+    ahead, behind = (_parse_part(data.get(name)) for name in ("ahead", "behind"))
+    return TrailRead(parse_time(data["since"]), parse_time(data["until"]), ahead, behind)
+
+
+def _parse_part(data: Mapping[str, Any] | None) -> TrailPart | None:
+    if data is None:
+        return None
+    since, until, settled = (parse_time(data[name]) for name in ("since", "until", "settled"))
+    return TrailPart(since, until, settled, data["position"])
 
 
 def _dump(read: TrailRead) -> dict[str, Any]:
-    return {"since": format_time(read.since), "until": format_time(read.until)}
+    parts = {"ahead": read.ahead, "behind": read.behind}
+    span = {"since": format_time(read.since), "until": format_time(read.until)}
+    return span | {name: _dump_part(part) for name, part in parts.items() if part}
+
+
+def _dump_part(part: TrailPart) -> dict[str, Any]:
+    times = {"since": part.since, "until": part.until, "settled": part.settled}
+    return {name: format_time(at) for name, at in times.items()} | {"position": part.position}
 
 
 TRAILS = ItemKind("S#trail", "`<account>/<region>`", "how far CloudTrail's history was read", _parse, _dump)

@@ -3,9 +3,8 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
@@ -14,8 +13,9 @@ from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
 from tallyman.domain.names import Digest, Registry, Repository
 from tallyman.domain.permissions import permissions
-from tallyman.domain.times import parse_time
+from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, BadName, Throttled
+from tallyman.ports.registries import TrailPage
 
 CHANGES = frozenset(
     {
@@ -36,6 +36,7 @@ CHANGES = frozenset(
 )
 """Events that changed images or repositories; everything else of ECR is reading or uploading."""
 
+_NAMES = sorted(CHANGES)
 SOURCE = "ecr.amazonaws.com"
 _ATTEMPTS = 6
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class CloudTrail:
     """`Trail` by LookupEvents: two requests a second for the whole account and region, 50 events each.
 
     It takes one attribute. By the source of events every pull would be one, and a busy hour would cost many pages; so
-    it is asked once for each name in CHANGES. Events arrive in the history up to some 15 minutes late.
+    it is asked for each name in CHANGES by itself. Events arrive in the history up to some 15 minutes late.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions("cloudtrail:LookupEvents")
@@ -55,32 +56,34 @@ class CloudTrail:
         self._paces: dict[Registry, Pace] = {}
         self._lock = threading.Lock()
 
-    def calls(
-        self, registry: Registry, since: datetime, until: datetime, go_on: Callable[[int], None]
-    ) -> Iterator[ApiCall]:
-        """Reads all pages (newest first) before it gives the first call."""
+    def page(
+        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+    ) -> TrailPage:
+        """A position is `NAME BEFORE TOKEN`: the event's name, the time of the last event that was read (they come
+        newest first), and CloudTrail's token; nobody says how long a token lives. Where it is refused, the
+        events of this name are read on from that time, some of them twice."""
+        name, before, token = position.split(" ", 2) if position else (_NAMES[0], "", "")
         client = self._clients.get("cloudtrail", registry)
-        found: list[ApiCall] = []
-        pages = 0
-        for name in sorted(CHANGES):
-            request: dict[str, Any] = {
-                "LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": name}],
-                "StartTime": since,
-                "EndTime": until,
-                "MaxResults": 50,
-            }
-            while True:
-                answer = self._ask(client, registry, request, partial(go_on, pages))
-                pages += 1
-                go_on(pages)
-                for event in answer.get("Events", []):
-                    if event.get("EventSource", SOURCE) == SOURCE:  # CodeCommit has a CreateRepository too
-                        found.extend(_read(event, registry))
-                if not answer.get("NextToken"):
-                    break
-                request["NextToken"] = answer["NextToken"]
-        found.reverse()
-        yield from sorted(found, key=lambda call: call.at)  # stable: equal seconds keep CloudTrail's order
+        request: dict[str, Any] = {
+            "LookupAttributes": [{"AttributeKey": "EventName", "AttributeValue": name}],
+            "StartTime": since,
+            "EndTime": until,
+            "MaxResults": 50,
+        }
+        try:
+            answer = self._ask(client, registry, request | ({"NextToken": token} if token else {}), waiting)
+        except BadInput:
+            if not token:
+                raise
+            answer = self._ask(client, registry, request | {"EndTime": parse_time(before)}, waiting)
+        events = answer.get("Events", [])
+        calls = [
+            call
+            for event in events
+            if event.get("EventSource", SOURCE) == SOURCE  # CodeCommit has a CreateRepository too
+            for call in _read(event, registry)
+        ]
+        return TrailPage(tuple(reversed(calls)), _position_after(name, answer, before or format_time(until)))
 
     def _ask(
         self, client: Any, registry: Registry, request: Mapping[str, Any], waiting: Callable[[], None]
@@ -99,6 +102,14 @@ class CloudTrail:
                     waiting()
                     pace.wait()  # others share the quota: give way for longer and longer
         raise AssertionError("unreachable")
+
+
+def _position_after(name: str, answer: Mapping[str, Any], before: str) -> str | None:
+    if token := answer.get("NextToken"):
+        times = [event["EventTime"] for event in answer.get("Events", []) if event.get("EventTime")]
+        return f"{name} {format_time(min(times)) if times else before} {token}"
+    following = _NAMES[_NAMES.index(name) + 1 :]
+    return f"{following[0]}  " if following else None
 
 
 def _read(event: Mapping[str, Any], registry: Registry) -> Sequence[ApiCall]:

@@ -1,6 +1,8 @@
 """CloudTrail's event history of a registry: who did it, and the states of tags in between two sweeps."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Via
@@ -14,15 +16,12 @@ from tallyman.ports.registries import Trail
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.stowaways import report_stowaway
-from tallyman.state.trails import TRAILS, TrailRead, key
+from tallyman.state.items import Entry
+from tallyman.state.trails import TRAILS, TrailPart, TrailRead, key
 from tallyman.values import value
 
 WINDOW = timedelta(hours=1)
-"""What is asked for at once, at first: one request for each kind of change, and more for each 50 changes."""
-SHORTEST = timedelta(minutes=1)
-PAGES = 25
-"""Pages that one window may take, half a minute; a window with more is halved, down to SHORTEST. So one that can't be
-finished in what a run has left is never begun anew as it was."""
+"""What is read at once: one request for each kind of change, and more for each 50 changes."""
 OVERLAP = timedelta(minutes=20)
 """CloudTrail shows a call up to some 15 minutes late."""
 KEPT = timedelta(days=90)
@@ -31,13 +30,9 @@ BACK_AT_ONCE = 2
 """Windows of the past, and how many of them one run reads: 90 days take as many runs, about a day."""
 
 
-class _TooMany(Exception):
-    """The window holds more than PAGES pages."""
-
-
 @value
 class ReadTrail:
-    """Reads on where it stopped. Repeating a window writes nothing twice."""
+    """Reads on where it stopped, be it within a window. Repeating a page writes nothing twice."""
 
     trail: Trail
     ledger: Ledger
@@ -49,61 +44,63 @@ class ReadTrail:
         """Writes down the calls since the last reading (at first: of the last hour). What was wrong with some of them.
 
         Raises what the trail raises (NotAllowed where the role may not read it), and OutOfTime, after which the next
-        run goes on from the last window that was read. Cost: 13 requests a window, and one for each 50 changes; a Query
+        run goes on with the page that was next. Cost: 13 requests a window, and one for each 50 changes; a Query
         a change. What is younger than OVERLAP is read again by the next run, for late calls.
         """
         now = whole_millis(self.clock())
-        span = self._span(registry)
-        problems: list[str] = []
         settled = now - OVERLAP
-        at = max(min(span[1], settled), now - KEPT) if span else now - WINDOW
+        problems: list[str] = []
+        entry = TRAILS.read(self.state, key(registry))
+        read = entry.found
+        at = max(min(read.until, settled), now - KEPT) if read else now - WINDOW
+        read = read or TrailRead(at, at)
         while at < now:
-            end, found = self._window(registry, at, min(at + WINDOW, now), left)
-            problems += found
-            self._save(registry, min(span[0], at) if span else at, max(at, min(end, settled)))
-            span, at = self._span(registry), end
+            part = read.ahead or TrailPart(at, min(at + WINDOW, now), settled, "")
+            for left_over, found in self._pages(registry, part, left):
+                problems += found
+                if left_over:
+                    read = replace(read, ahead=left_over)
+                else:
+                    until = max(part.since, min(part.until, part.settled))
+                    read = replace(read, since=min(read.since, part.since), until=until, ahead=None)
+                entry = self._save(registry, entry, read)
+            at = part.until
         return problems
 
     def backward(self, registry: Registry, left: Deadline) -> list[str]:
         """Goes some hours further into the past, at most 90 days; nothing where it has been there."""
-        span = self._span(registry)
         problems: list[str] = []
-        if span is None:
-            return problems
-        at, until = span
+        entry = TRAILS.read(self.state, key(registry))
+        read = entry.found
         oldest = whole_millis(self.clock()) - KEPT
         for _ in range(BACK_AT_ONCE):
-            if at <= oldest:
+            if read is None or read.since <= oldest:
                 break
-            start, found = self._window(registry, max(at - BACK, oldest), at, left, back=True)
-            problems += found
-            self._save(registry, start, until)
-            at = start
+            part = read.behind or TrailPart(max(read.since - BACK, oldest), read.since, read.since, "")
+            for left_over, found in self._pages(registry, part, left):
+                problems += found
+                read = replace(read, behind=left_over) if left_over else replace(read, since=part.since, behind=None)
+                entry = self._save(registry, entry, read)
         return problems
 
-    def _window(
-        self, registry: Registry, since: datetime, until: datetime, left: Deadline, back: bool = False
-    ) -> tuple[datetime, list[str]]:
-        """Reads from `since` on to `until`, or `back` from there, less far where there is too much in between; how far
-        it came, and problems."""
+    def _pages(
+        self, registry: Registry, part: TrailPart, left: Deadline
+    ) -> Iterator[tuple[TrailPart | None, list[str]]]:
+        """Writes down the calls of one page after the other; after each what is left of the window, and problems."""
+
+        def waiting() -> None:
+            enough_time(left, f"CloudTrail's events of {registry}")
+
+        position: str | None = part.position or None
         while True:
-            shortest = until - since <= SHORTEST
+            waiting()
+            page = self.trail.page(registry, part.since, part.until, position, waiting)
+            position = page.position
+            yield replace(part, position=position) if position else None, self._record(page.calls)
+            if position is None:
+                return
 
-            def go_on(pages: int, may_halve: bool = not shortest) -> None:
-                enough_time(left, f"CloudTrail's events of {registry}")
-                if may_halve and pages > PAGES:
-                    raise _TooMany
-
-            try:
-                go_on(0)
-                calls = list(self.trail.calls(registry, since, until, go_on))
-            except _TooMany:
-                half = (until - since) / 2
-                since, until = (until - half, until) if back else (since, since + half)
-                continue
-            return since if back else until, self._record(calls)
-
-    def _record(self, calls: list[ApiCall]) -> list[str]:
+    def _record(self, calls: Sequence[ApiCall]) -> list[str]:
         problems = []
         for call in calls:
             try:
@@ -124,12 +121,9 @@ class ReadTrail:
             report_stowaway(images.policy, self.ledger, images.notices, fact)
         images.evaluator.digest(call.digest)
 
-    def _span(self, registry: Registry) -> tuple[datetime, datetime] | None:
-        read = TRAILS.get(self.state, key(registry))
-        return (read.since, read.until) if read else None
-
-    def _save(self, registry: Registry, since: datetime, until: datetime) -> None:
+    def _save(self, registry: Registry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:
         try:
-            self.state.put(TRAILS.read(self.state, key(registry)).write(TrailRead(since, until)))
-        except RevisionConflict:
-            return  # another run reads the same: what it has not read is read again
+            self.state.put(entry.write(read))
+        except RevisionConflict:  # another run reads the same; each has read what it writes here
+            return TRAILS.read(self.state, key(registry))
+        return entry.written(read)
