@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 
 VENV := .venv
 SAM_VENV := .venv-sam
+CHECKOV_VENV := .venv-checkov
 SAM := SAM_CLI_TELEMETRY=0 $(SAM_VENV)/bin/sam
 PIP := bin/python -m pip install --disable-pip-version-check --no-input --no-deps --progress-bar off
 # Of what pip says, one line for each package that it fetches, so that nobody waits without a word.
@@ -47,6 +48,10 @@ check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml build.yaml
 	@echo "check: format, lint, types and templates are in order"
+
+.PHONY: checkov
+checkov: $(VENV)/.ready $(CHECKOV_VENV)/.ready ## checkov over the transformed templates; each exception is explained in them
+	@$(VENV)/bin/python tests/tools/checkov.py $(CHECKOV_VENV)/bin/checkov
 
 format: $(VENV)/.ready ## Put the code into its format
 	@$(VENV)/bin/ruff check --fix-only .
@@ -115,9 +120,10 @@ requirements: ## Compile the hash-pinned requirements from the .in files (needs 
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/sam.in -o requirements/sam.txt
 	$(COMPILE) requirements/browser.in -o requirements/browser.txt
+	$(COMPILE) requirements/checkov.in -o requirements/checkov.txt
 
 clean: ## Remove what the targets made
-	@rm -rf $(VENV) $(SAM_VENV) .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # One recipe makes .venv for every target; the stamp is newer than what it was made from.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
@@ -133,5 +139,12 @@ $(SAM_VENV)/.ready: requirements/sam.txt
 	python=$$(tests/tools/python311.sh)
 	test -x $(SAM_VENV)/bin/python || "$$python" -m venv $(SAM_VENV)
 	$(SAM_VENV)/$(PIP) --require-hashes -r requirements/sam.txt | $(told)
+	touch $@
+
+$(CHECKOV_VENV)/.ready: requirements/checkov.txt
+	@echo "setting up $(CHECKOV_VENV), once: about a minute" >&2
+	python=$$(tests/tools/python311.sh)
+	test -x $(CHECKOV_VENV)/bin/python || "$$python" -m venv $(CHECKOV_VENV)
+	$(CHECKOV_VENV)/$(PIP) --require-hashes -r requirements/checkov.txt | $(told)
 	touch $@
 .ONESHELL:

@@ -378,7 +378,8 @@ def waits() -> None:
 
 def read_all(trail: Trail, registry: Registry, since: datetime, until: datetime) -> list[ApiCall]:
     """The calls of all pages, oldest first."""
-    found, position = [], None
+    found: list[ApiCall] = []
+    position: str | None = None
     while True:
         page = trail.page(registry, since, until, position, waits)
         found += page.calls
