@@ -94,7 +94,7 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAM
 	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
-aws-smoke: $(VENV)/.ready ## Tries everything on a real test account: ACCOUNT=111111111111 (SPOKE_PROFILE=… for a second one)
+aws-smoke: $(VENV)/.ready ## Tries everything on a real test account: ACCOUNT=111111111111, its production in a second region
 	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
 	$(VENV)/bin/python tests/aws/smoke.py --account "$(ACCOUNT)" $(ARGS)
 
