@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from support.stacks.templates import FUNCTIONS, ROOT, build, hub, logical_id, of_type, spoke, text
-from tallyman.domain.decide import CONFLICT, FAILED, WAITING
+from tallyman.domain.decide import CONFLICT
+from tallyman.domain.gates import FAILED, WAITING
 
 SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 
