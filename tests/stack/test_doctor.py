@@ -232,6 +232,15 @@ def test_what_is_not_as_the_policy_and_good_practice_say_is_told_of_each_reposit
     world.settle()
 
 
+def test_what_we_create_is_well_by_our_own_check(world: Deployed) -> None:
+    world.create("rocketseat/fresh")
+    world.settle()  # the image of the fixture is promoted: its repositories in prod are ours too
+    found = repositories(world)
+    for place in (f"{HUB}/rocketseat/fresh", *(f"{spoke}/{NAME}" for spoke in (SPOKE, FAR))):
+        assert (found[place].verdict, found[place].todo) == ("ok", None), found[place].found
+        assert "no lifecycle policy" in found[place].found  # said, and no alarm
+
+
 def test_what_images_stand_on_and_whose_they_are_is_known_by_their_labels_and_annotations(world: Deployed) -> None:
     base, own = "rocketseat/base", "111111111111.dkr.ecr.us-east-2.amazonaws.com"
     labels = {PREFIX + "base.name": f"{own}/{base}:v3.0.0", PREFIX + "base.digest": f"sha256:{'1' * 64}"}
