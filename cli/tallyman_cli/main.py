@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,7 @@ class Commands(LazyGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was asked for."""
         output.reset()
+        asked = [*ctx._protected_args, *ctx.args]  # a group empties both when it runs
         try:
             entry = COMMANDS.get(ctx._protected_args[0]) if ctx._protected_args else None
             with output.patience(entry is not None and not entry.alone):
@@ -71,7 +73,11 @@ class Commands(LazyGroup):
         except KeyboardInterrupt:
             output.trouble("tallyman: interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except (typer.Exit, typer.Abort, typer.TyperException, EOFError):
+        except typer.TyperException as error:  # typer tells it on stderr; no command read its `--json`
+            if "--json" in takewhile(lambda word: word != "--", asked):
+                output.data({"error": error.format_message()})
+            raise
+        except (typer.Exit, typer.Abort, EOFError):
             raise
         except Exception as error:
             if debugging() or output.is_broken(error):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, BadName, TallymanError
@@ -37,10 +37,25 @@ A place is ENVIRONMENT/REPOSITORY (as the policy has it), HOST[:PORT]/REPOSITORY
 Other registries are entered with what `docker login` left, ECR with your AWS credentials."""
 
 
-def parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Keeps the complaint for `--json`, and does not swallow that its help could not be written."""
+
+    complaint = ""
+
+    def print_help(self, file: Any = None) -> None:
+        """As argparse's own, which ignores a full disk."""
+        (file or sys.stdout).write(self.format_help())
+
+    def error(self, message: str) -> NoReturn:
+        """Usage and complaint on stderr, then exit 2."""
+        self.complaint = message
+        super().error(message)
+
+
+def parser() -> _Parser:
     """The command's arguments."""
     examples = "\n".join(f"    {line}" for line in EXAMPLES["copy"])
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="tallyman copy",
         description=HELP,
         epilog=f"Exit status: 0 everything is there, 1 something is not, 2 bad input.\n\nExamples:\n{examples}",
@@ -79,6 +94,8 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
     try:
         options = made.parse_args(list(arguments))
     except SystemExit as end:
+        if made.complaint and "--json" in arguments:
+            _print({"error": made.complaint})
         return int(end.code or 0)
     sys.setswitchinterval(SWITCH)
     copying: _Copy | None = None

@@ -47,6 +47,8 @@ def reconcile(
         output.data(sweep.as_data())
     else:
         sweep.show()
+    if repository is not None and sweep.empty:
+        output.say(f"no registry that was read has a repository {repository}")
     if sweep.unread:
         for each in sweep.unread:
             output.trouble(f"{each['registry']} could not be read: {each['error']}")
@@ -108,6 +110,11 @@ class Sweep:
     def unread(self) -> list[dict[str, Any]]:
         """Registries that could not be read."""
         return [each for each in self._registries.values() if each["error"]]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no repository was looked at, and every registry could be read."""
+        return not self.unread and not any(each["repositories"] for each in self._registries.values())
 
     def as_data(self) -> dict[str, Any]:
         """The form of `reconcile --json`."""

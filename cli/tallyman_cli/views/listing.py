@@ -19,7 +19,7 @@ from tallyman_cli.views.board import versions_first
 
 def environments(stack: Stack) -> list[dict[str, Any]]:
     """`{environment, registries, repositories, images, bytes, released, waiting, frozen}` of each, in the policy's
-    order; counts by the last sweeps. Two Queries, and three an environment."""
+    order; counts by the last sweeps, null where none has counted yet. Two Queries, and three an environment."""
     swept = places.sweeps(stack)
     found = []
     for environment in stack.policy.environments.values():
@@ -30,14 +30,20 @@ def environments(stack: Stack) -> list[dict[str, Any]]:
                 "environment": environment.name,
                 "registries": [str(registry) for registry in environment.registries],
                 "repositories": len({p.name for p, _ in mine}),
-                "images": sum(data.get("images") or 0 for _, data in mine),
-                "bytes": sum(data.get("bytes") or 0 for _, data in mine),
+                "images": _total([data.get("images") for _, data in mine]),
+                "bytes": _total([data.get("bytes") for _, data in mine]),
                 "released": sum(1 for _ in RELEASES.list(stack.state, release_items.partition(environment.name))),
                 "waiting": sum(1 for _ in PENDING.list(stack.state, pending_items.partition(environment.name))),
                 "frozen": freezes[0].because if freezes else None,
             }
         )
     return found
+
+
+def _total(counts: list[int | None]) -> int | None:
+    """The sum of what was counted; None where there is something, and nothing of it was counted."""
+    counted = [count for count in counts if count is not None]
+    return sum(counted) if counted or not counts else None
 
 
 def repositories(stack: Stack, environment: str) -> list[dict[str, Any]]:

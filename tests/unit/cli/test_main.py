@@ -75,6 +75,14 @@ def test_the_version_is_printed(world: World) -> None:
 def test_usage_errors_exit_2(world: World, arguments: tuple[str, ...]) -> None:
     result = world.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+    as_json = world.run(*arguments, "--json")
+    assert as_json.exit_code == 2
+    assert json.loads(as_json.stdout)["error"] in " ".join(as_json.stderr.split())
+
+
+def test_what_json_a_command_of_ones_own_takes_is_not_ours(world: World) -> None:
+    result = world.run("local", "nonsense", "--", "true", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_an_option_before_the_command_counts_like_one_after_it(monkeypatch: pytest.MonkeyPatch, world: World) -> None:

@@ -96,3 +96,11 @@ def test_a_function_that_failed_exits_1_with_its_message(world: World) -> None:
 def test_bad_input_runs_nothing(world: World, text: str) -> None:
     assert world.run("reconcile", text).exit_code == 2
     assert world.sweeps == []
+
+
+def test_a_repository_that_no_registry_has_is_said(world: World) -> None:
+    nothing = {"registry": "111111111111/us-east-2", "repositories": 0, "images": 0, "missed": 0, "error": None}
+    world.reconciled = lambda payload: answer(registries=[nothing])
+    result = world.run("reconcile", "dev/no/such", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == "no registry that was read has a repository dev/no/such\n"

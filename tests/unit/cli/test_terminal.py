@@ -114,7 +114,9 @@ def test_quiet_leaves_out_notes_and_keeps_troubles() -> None:
     assert "a trouble" in shown
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("policy", "schema"), ("completion", "bash")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("policy", "schema"), ("completion", "bash"), ("copy", "--help")]
+)
 def test_a_full_disk_is_one_message(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = run(*arguments, stdout=full.fileno())

@@ -1,5 +1,6 @@
 """`tallyman copy` parses its own arguments (see start.py): its documentation is held to them here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,5 @@ def test_arguments_that_are_none_are_bad_input(capsys: pytest.CaptureFixture[str
     assert run([]) == 2
     assert run(["a", "b", "--parallel", "0"]) == 2
     assert "from 1 to 64" in capsys.readouterr().err
+    assert run(["a", "b", "--parallel", "0", "--json"]) == 2
+    assert "from 1 to 64" in json.loads(capsys.readouterr().out)["error"]

@@ -229,6 +229,15 @@ def test_why_tells_what_another_policy_would_say(world: World) -> None:
     assert next(g for g in told["gates"] if g["name"] == "scan")["verdict"] == "passed"
 
 
+def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: World) -> None:
+    everywhere.push(multi_arch(), "v1.0.0")  # known by its event, before any sweep
+    dev, prod = listing.environments(everywhere.stack)
+    assert dev["repositories"] == 1
+    assert (dev["images"], dev["bytes"]) == (None, None)
+    everywhere.state.put(StateChange(*sweeps.key(DEV), 0, {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5}))
+    assert [e["images"] for e in listing.environments(everywhere.stack)] == [3, None if prod["repositories"] else 0]
+
+
 def test_cost_and_lists_go_by_the_last_sweep(everywhere: World) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
