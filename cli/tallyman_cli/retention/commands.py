@@ -3,7 +3,7 @@
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -15,6 +15,9 @@ from tallyman.state.retention import RUNS, RetentionRun, dump_run, run_key
 from tallyman_cli.retention.money import PriceFile, Prices
 from tallyman_cli.shared import addresses, context, options, output
 from tallyman_cli.shared.waiting import wait_for
+
+if TYPE_CHECKING:
+    from tallyman.domain.retention.plan import Plan
 
 app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
 
@@ -92,12 +95,12 @@ def apply(
             plans = [make(opened, place)[0] for place in places]
             for made in plans:
                 show(made, Prices.load(None), opened.clock())
-            may = [made for made in plans if made.removed and not made.refused]
+            may = [made for made in plans if made.removed and made.retention.enforce and not made.refused]
             output.hand_over()
             agreed = not may or typer.confirm("Carry this out?", err=True)
         if not agreed:
             raise Refused("nothing was asked for")
-        if not may and (reasons := [reason for made in plans for reason in made.refused]):
+        if not may and (reasons := [reason for made in plans for reason in _refusals(made)]):
             raise Refused("; ".join(reasons))
         places = tuple(made.inventory.repository for made in plans if made.removed)
     runs = [ask(opened, place, timeout) for place in places]
@@ -114,6 +117,13 @@ def apply(
             output.table(("digest", "why"), [(output.digest(d), why) for d, why in run["failed"].items()])
     if any(run["refused"] or run["failed"] or not run["acted"] for run in runs):
         raise typer.Exit(1)
+
+
+def _refusals(made: "Plan") -> list[str]:
+    """Why a run would do nothing of what the plan has."""
+    if made.removed and not made.retention.enforce:
+        return [f"a plan only: the policy does not enforce retention of {made.inventory.repository}"]
+    return list(made.refused)
 
 
 def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, Any]:

@@ -261,6 +261,15 @@ def test_apply_does_not_ask_for_what_would_be_refused(keeper: Keeper) -> None:
     assert "2 of 3 images would go" in result.stderr
 
 
+def test_apply_does_not_ask_for_what_the_policy_does_not_enforce(keeper: Keeper) -> None:
+    keeper.policy("{keep: [{newest: 2, of: semver}], grace: 0s}")
+    keeper.versions(3)
+    result = keeper.run("retention", "apply", REPOSITORY, typed="")
+    assert (result.exit_code, "Carry this out" in result.output) == (1, False)
+    assert "does not enforce retention of 111111111111/us-east-2/rocketseat/widget-server" in result.stderr
+    assert keeper.world.hints.take() == []
+
+
 def test_rows_are_in_the_order_of_families_and_versions_where_pushes_are_of_one_moment(keeper: Keeper) -> None:
     pushed = [keeper.world.registries.push(DEV, image(f"v1.{n}.0"), f"v1.{n}.0") for n in (9, 10, 2)]
     built = multi_arch("indexed")
