@@ -109,7 +109,7 @@ app.command("sample")(sample)
 
 @app.command("settle")
 def settle(
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait at most.")] = 60,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
     until_due: Annotated[
         bool,
         typer.Option(

@@ -6,7 +6,6 @@ import typer
 
 from tallyman.domain.history.fold import Row
 from tallyman.domain.names import Repository
-from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.registry import lanes
 from tallyman_cli.shared import context, naming, options, output, rows
 
@@ -48,7 +47,7 @@ def history(
                 found += rows.of_repository(opened.ledger, place, moment, limit)
     shown = rows.newest(found, limit)
     if not shown:
-        _must_exist(opened, [place for named in asked for place in named.repositories])
+        naming.must_exist(opened, [place for named in asked for place in named.repositories])
         output.say(f"nothing is recorded of {image}" + (f" until {at}" if at else ""))
     if as_json:
         output.data([as_data(row) for row in shown])
@@ -56,21 +55,6 @@ def history(
         for line in lanes.picture(shown, moment or opened.clock(), output.columns()):
             output.line(line)
         _table(shown)
-
-
-def _must_exist(stack: context.Stack, places: list[Repository]) -> None:
-    """Raises NotFound where no registry has such a repository and nothing was ever recorded of one. Where a registry
-    can't be read, there may be one."""
-    for place in places:
-        if next(iter(stack.ledger.of_repository(place)), None) is not None:
-            return
-        try:
-            if stack.registries.settings(place) is not None:
-                return
-        except TallymanError:
-            return
-    where = ", ".join(str(place.registry) for place in places)
-    raise NotFound(f"there is no repository {places[0].name} in {where}, and nothing was ever recorded of it")
 
 
 def as_data(row: Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable
 from tallyman.state.retention import RUNS, RetentionRun, dump_run, run_key
 from tallyman_cli.retention.money import PriceFile, Prices
-from tallyman_cli.shared import addresses, context, options, output
+from tallyman_cli.shared import addresses, context, naming, options, output
 from tallyman_cli.shared.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def replay(
 ) -> None:
     """Play the recorded past through a policy: what it would have removed and when, and what was needed later.
 
-    Exit status: 0 nothing that was needed later would have gone, 1 something would.
+    Exit status: 0 nothing that was needed later would have gone, 1 something would, or there is no such repository.
     """
     from tallyman_cli.retention.past import gone
 
@@ -213,6 +213,8 @@ def replay(
     place = one(opened, repository)
     past = gone(opened, place, parse_time(since), parse_time(until) if until else opened.clock())
     found = past.gone
+    if not found and not past.refused:
+        naming.must_exist(opened, [place])
     if as_json:
         rows = [
             {

@@ -5,12 +5,27 @@ from datetime import datetime
 from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
-from tallyman.errors import BadName, NotFound
+from tallyman.errors import BadName, NotFound, TallymanError
 from tallyman.state import tags
 from tallyman.state.tags import TAGS
 from tallyman_cli.shared.addresses import Named, look_up, parse
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.rows import tag_facts
+
+
+def must_exist(stack: Stack, places: list[Repository]) -> None:
+    """Raises NotFound where no registry has such a repository and nothing was ever recorded of one. Where a registry
+    can't be read, there may be one."""
+    for place in places:
+        if next(iter(stack.ledger.of_repository(place)), None) is not None:
+            return
+        try:
+            if stack.registries.settings(place) is not None:
+                return
+        except TallymanError:
+            return
+    where = ", ".join(str(place.registry) for place in places)
+    raise NotFound(f"there is no repository {places[0].name} in {where}, and nothing was ever recorded of it")
 
 
 def repositories(stack: Stack, text: str) -> list[Named]:

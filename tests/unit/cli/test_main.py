@@ -71,7 +71,16 @@ def test_the_version_is_printed(world: World) -> None:
     assert world.run("--version").stdout == f"tallyman {tallyman.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [("nonsense",), ("history",), ("why", "dev/app:v1"), ("history", "--nonsense")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("history",),
+        ("why", "dev/app:v1"),
+        ("history", "--nonsense"),
+        ("local", "settle", "--timeout", "-1"),
+    ],
+)
 def test_usage_errors_exit_2(world: World, arguments: tuple[str, ...]) -> None:
     result = world.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")

@@ -247,3 +247,8 @@ def test_a_document_that_is_none_is_bad_input(keeper: Keeper, tmp_path: Path, ra
     result = keeper.world.run("retention", "native", REPOSITORY, "--file", str(file))
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("tallyman: ")
+
+
+def test_a_replay_of_a_repository_that_does_not_exist_says_so(keeper: Keeper) -> None:
+    found = keeper.world.json("retention", "replay", "dev/no/such", "--since", "2026-01-01", status=1)
+    assert found["error"].startswith("there is no repository no/such in 111111111111/us-east-2")
