@@ -22,6 +22,7 @@ from support.images.builders import (
     referrer,
 )
 from tallyman.adapters.files import policy_file
+from tallyman.domain.history.details.releases import Released
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
 from tallyman_cli.promotion import recall, release
@@ -324,8 +325,9 @@ def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: World) ->
 def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywhere: World) -> None:
     old, new = digest_of("old"), digest_of("new")
     for number, (digest, tag) in enumerate([(old, "v1.0.0"), (new, "v1.1.0")]):
-        detail = {"repository": DEV.name, "tags": [tag], "previous": None}
         at = NOON + timedelta(hours=number)
+        told = Released(tag, "prod", DEV.name, digest, [tag], {}, None, "sha256:0", at.isoformat())
+        detail = told.dump()
         everywhere.ledger.append(replace(fact(Kind.RELEASED, digest, at=at, environment="prod"), detail=detail))
     tags = release.tags_of(cast("Any", everywhere.stack), "prod", DEV.name, old)
     assert tags == ["v1.0.0"]
