@@ -46,6 +46,8 @@ COMMANDS = {
     "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
     "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
     "release": Entry("promotion.release:app", "What environments release, and did."),
+    "audit": Entry("audit.command:audit", "What is not as it should be."),
+    "letters": Entry("letters.command:app", "Dead letters: read, send again, discard."),
     "policy": Entry("setup.policy:app", "The policy: what may go where."),
     "retention": Entry("retention.commands:app", "What is kept, what may go, and why."),
     "tag": Entry("build.tag:app", "The tags of a build."),

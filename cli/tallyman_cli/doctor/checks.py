@@ -86,7 +86,7 @@ class Checkup:
             if way["undelivered"]:
                 full.append(f"{self.site.name}-spoke-undelivered in {way['registry']} ({way['undelivered']})")
         if full:
-            todo = "read their attributes Reason and Error, mend the cause, redrive them"
+            todo = "see why: tallyman letters list; mend the cause; tallyman letters replay"
             yield Finding("queues", BAD, f"not empty: {', '.join(full)}", todo)
         else:
             yield Finding("queues", OK, f"{count} queues of dead letters are empty")

@@ -21,7 +21,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait unt
 
 LOST = (
     "the command was not taken up within {timeout:g} s: it may still be; one that failed is in the dead-letter queue "
-    "of record_command with its reason"
+    "with its reason: tallyman letters list --queue commands"
 )
 
 

@@ -14,7 +14,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import BadInput
 from tallyman.ports.clocks import Clock
-from tallyman.ports.messages import Hints
+from tallyman.ports.messages import Hints, LetterReader
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
 from tallyman.services.deciding.policy_in_force import FOLDER
@@ -60,6 +60,7 @@ class Stack:
     monotonic: Callable[[], float] = time.monotonic
     promoter: Callable[[str], str] | None = None
     guards: Guards | None = None
+    letters: LetterReader | None = None
     clients: Callable[[], Any] | None = None
     _in_force: Policy | None = None
 
@@ -148,6 +149,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         given=given.for_hub(hub) if given else None,
         promoter=adapters.clients.promoter,
         guards=adapters.guards,
+        letters=adapters.letter_reader,
         clients=lambda: adapters.clients,
         needs=lambda judged_by: retention_inputs(adapters, judged_by),
         lifecycle=lambda place: adapters.lifecycle.text(place),

@@ -13,6 +13,7 @@ from support.fakes.ports import (
     FakeClock,
     FakeHints,
     FakeLedger,
+    FakeLetters,
     FakeNotices,
     FakePeople,
     FakeRegistries,
@@ -54,6 +55,7 @@ class World:
     state: FakeState = field(default_factory=FakeState)
     archive: FakeArchive = field(default_factory=FakeArchive)
     hints: FakeHints = field(default_factory=FakeHints)
+    letters: FakeLetters = field(default_factory=FakeLetters)
     notices: FakeNotices = field(default_factory=FakeNotices)
     announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
     people: FakePeople = field(default_factory=FakePeople)
@@ -75,6 +77,7 @@ class World:
             state=self.state,
             archive=self.archive,
             hints=self.hints,
+            letters=self.letters,
             source=self.registries,
             registries=self.registries,
             target=self.registries,
@@ -96,6 +99,7 @@ class World:
             state=self.state,
             archive=self.archive,
             hints=self.hints,
+            letters=self.letters,
             notices=self.notices,
             announcements=self.announcements,
             people=self.people,

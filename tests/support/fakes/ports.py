@@ -19,6 +19,7 @@ from tallyman.adapters.dynamodb.codec import (
     fact_to_plain,
     state_from_plain,
 )
+from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, Registry, Repository
@@ -36,6 +37,7 @@ __all__ = [
     "FakeClock",
     "FakeHints",
     "FakeLedger",
+    "FakeLetters",
     "FakeNotices",
     "FakePeople",
     "FakeRegistries",
@@ -175,6 +177,24 @@ class FakeArchive:
         if raw is not None and Digest.of(raw) != digest:
             raise DigestMismatch(f"the archive's object {folder}/{digest.hex} is not what its name says")
         return raw
+
+
+@dataclass
+class FakeLetters:
+    """`Letters`, in the order in which they were put there; `sent` are those that were sent again."""
+
+    boxes: list[Letter] = field(default_factory=list)
+    sent: list[Letter] = field(default_factory=list)
+
+    @contextmanager
+    def opened(self, queue: str, most: int = 1000) -> Iterator[Iterator[Letter]]:
+        yield iter([letter for letter in self.boxes if letter.queue == queue][:most])
+
+    def send_again(self, letter: Letter) -> None:
+        self.sent.append(letter)
+
+    def remove(self, letter: Letter) -> None:
+        self.boxes.remove(letter)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from support.fakes.ports import (
     FakeArchive,
     FakeClock,
     FakeHints,
+    FakeLetters,
     FakeNotices,
     FakePeople,
     FakeRegistries,
@@ -20,7 +21,7 @@ from tallyman.bootstrap.services import Services
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
-from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
+from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
 from tallyman.ports.records import Archive, Ledger, Objects, State
 from tallyman.ports.registries import (
     Guards,
@@ -58,6 +59,7 @@ class FakePorts:
     state: State = _ABSENT
     archive: Archive = field(default_factory=FakeArchive)
     hints: Hints = field(default_factory=FakeHints)
+    letters: Letters = field(default_factory=FakeLetters)
     notices: Notices = field(default_factory=FakeNotices)
     announcements: Announcements = field(default_factory=FakeAnnouncements)
     people: People = field(default_factory=FakePeople)

@@ -25,7 +25,7 @@ def test_the_example_is_valid_and_uses_every_key() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert loads(example.encode()).warnings == ()
     severities = {"medium", "low", "informational", "undefined"}
-    commands = {"approve", "override", "freeze", "recall"}
+    commands = {"approve", "override", "freeze", "recall", "letters"}
     missing = {key for key in keys(json_schema(GATES)) if not re.search(rf"\b{key}:", example)}
     assert missing == severities | commands
 

@@ -20,7 +20,7 @@ from support.fakes.ports import (
 )
 from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, digest_of, pushed
-from tallyman.domain.events.commands import COMMANDS, LONGEST, parse_command
+from tallyman.domain.events.commands import COMMANDS, LETTERS, LONGEST, parse_command
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.policy import Policy
 from tallyman.errors import BadMessage, NotAllowed
@@ -48,6 +48,8 @@ def message(command: str, **more: Any) -> str:
         given |= {"digest": APP, "repository": NAME, "environment": "dev", "check": "e2e", "result": "passed"}
     elif command == "roll-back":
         given |= {"digest": APP, "repository": NAME, "environment": "prod"}
+    elif command in LETTERS:
+        given |= {"queue": "push", "letters": "m1"}
     else:
         given |= DOOR | ({"gate": "soak"} if command == "override" else {})
     return json.dumps({"command": command, **given, **more})
@@ -151,7 +153,7 @@ def test_an_environment_that_is_not_there_is_a_bad_message() -> None:
         World().handle(message("freeze", environment="staging"))
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("promote", "thaw")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("promote", "thaw", "replay")])
 def test_every_command_that_needs_a_reason_is_refused_without_one(command: str) -> None:
     with pytest.raises(BadMessage, match="because"):
         parse_command(message(command, because=""))

@@ -89,7 +89,7 @@ def deadline(remaining_millis: Callable[[], int]) -> Deadline:
 def _message(record: SQSRecord, left: Deadline) -> Message:
     attributes = record.attributes
     sent = datetime.fromtimestamp(int(attributes.sent_timestamp or 0) / 1000, UTC)
-    return Message(record.body, attributes.sender_id, sent, left)
+    return Message(record.body, attributes.sender_id, sent, left, record.event_source_arn.rpartition(":")[2])
 
 
 def _measure(name: str, unit: MetricUnit, values: Mapping[str, int], dimension: str) -> None:

@@ -32,7 +32,7 @@ class Reaction:
             if error.retryable:
                 raise
             reason = type(error).__name__
-            self.dead_letters.send(message.body, str(error), reason, self.function)
+            self.dead_letters.send(message.body, str(error), reason, self.function, message.queue)
             return Outcome(OutcomeKind.DEAD_LETTER, f"dead letter: {reason}: {error}")
 
 

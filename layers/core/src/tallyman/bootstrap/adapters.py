@@ -29,6 +29,7 @@ from tallyman.services.shared.long_details import LongDetails
 from tallyman.settings import Settings
 
 if TYPE_CHECKING:
+    from tallyman.adapters.aws.letters import SqsLetterReader, SqsLetters
     from tallyman.adapters.ecr.lifecycle import EcrLifecycle
     from tallyman.adapters.http.client import HttpClient
 
@@ -86,6 +87,23 @@ class Adapters:
     @cached_property
     def dead_letters(self) -> sqs.DeadLetters:
         return sqs.DeadLetters(self.clients.later("sqs"), self.settings.require("dead_letters"))
+
+    @cached_property
+    def letters(self) -> "SqsLetters":
+        from tallyman.adapters.aws.letters import SqsLetters
+
+        return SqsLetters(
+            self.clients.later("sqs"), self.settings.require("stack"), self.settings.require("dead_letters")
+        )
+
+    @cached_property
+    def letter_reader(self) -> "SqsLetterReader":
+        """The dead letters, for people."""
+        from tallyman.adapters.aws.letters import SqsLetterReader
+
+        return SqsLetterReader(
+            self.clients.later("sqs"), self.settings.require("stack"), self.settings.require("commands_queue")
+        )
 
     @cached_property
     def notices(self) -> SnsNotices:

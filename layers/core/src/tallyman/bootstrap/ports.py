@@ -5,7 +5,7 @@ from typing import Protocol
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
-from tallyman.ports.messages import Announcements, Hints, Notices, People, RegistryBuses
+from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
 from tallyman.ports.records import Archive, Ledger, Objects, State
 from tallyman.ports.registries import (
     Guards,
@@ -45,6 +45,8 @@ class Ports(Protocol):
     # messages
     @property
     def hints(self) -> Hints: ...
+    @property
+    def letters(self) -> Letters: ...
     @property
     def notices(self) -> Notices: ...
     @property

@@ -85,10 +85,14 @@ class Services:
 
     @cached_property
     def record_command(self) -> "RecordCommand":
+        from tallyman.services.recording.move_letters import MoveLetters
         from tallyman.services.recording.record_command import RecordCommand
 
         p = self._ports
-        return RecordCommand(p.policy, p.ledger, p.state, p.people, p.hints, p.notices, self.evaluator, p.clock)
+        letters = MoveLetters(p.letters, p.ledger, p.archive, p.clock)
+        return RecordCommand(
+            p.policy, p.ledger, p.state, p.people, p.hints, p.notices, self.evaluator, p.clock, letters
+        )
 
     @cached_property
     def promote_image(self) -> "PromoteImage":

@@ -1,8 +1,10 @@
 """What is sent and announced, to ourselves, to people and to programs; and who sent something to us."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from tallyman.domain.events.letters import Letter
 from tallyman.domain.names import Registry
 from tallyman.values import value
 
@@ -12,6 +14,24 @@ class Hints(Protocol):
 
     def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
         """`queue`: verify, promote, commands or retention; `delay`: seconds, at most 900."""
+
+
+class LetterReader(Protocol):
+    """The stack's dead-letter queues, for those who only look."""
+
+    def opened(self, queue: str, most: int = 1000) -> AbstractContextManager[Iterator[Letter]]:
+        """The letters of one of BOXES, each once, at most `most`. Nobody else sees those that were read until the
+        block ends, or for a minute. A call for ten letters."""
+
+
+class Letters(LetterReader, Protocol):
+    """The dead-letter queues, for whoever moves what is in them."""
+
+    def send_again(self, letter: Letter) -> None:
+        """Sends the body to the queue that the letter came from. Raises BadInput where nothing says which."""
+
+    def remove(self, letter: Letter) -> None:
+        """Removes it from its dead-letter queue, while that is open."""
 
 
 class Notices(Protocol):

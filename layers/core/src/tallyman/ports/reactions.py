@@ -11,12 +11,13 @@ from tallyman.values import value
 @value
 class Message:
     """One message of a queue. `sender`: SQS's SenderId, set by SQS itself; `sent`: when SQS took it; `left`: how many
-    seconds work on it may still take."""
+    seconds work on it may still take; `queue`: the name of the queue that it came from."""
 
     body: str
     sender: str
     sent: datetime
     left: Deadline
+    queue: str = ""
 
 
 class OutcomeKind(StrEnum):

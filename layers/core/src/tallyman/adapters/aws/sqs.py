@@ -47,9 +47,10 @@ class DeadLetters:
     def __init__(self, client: Any, url: str) -> None:
         self._client, self._url = client, url
 
-    def send(self, body: str, reason: str, error: str, function: str) -> None:
-        """The original body, with why it can't be handled: `reason` in words, `error` the kind, `function` who."""
-        attributes = {"Reason": reason, "Error": error, "Function": function}
+    def send(self, body: str, reason: str, error: str, function: str, source: str = "") -> None:
+        """The original body, with why it can't be handled: `reason` in words, `error` the kind, `function` who,
+        `source` the name of the queue that it came from."""
+        attributes = {"Reason": reason, "Error": error, "Function": function} | ({"Source": source} if source else {})
         with translated("send a message to the dead-letter queue"):
             self._client.send_message(
                 QueueUrl=self._url,

@@ -36,6 +36,18 @@ def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield distinct[start : start + _BATCH]
 
 
+def mutability(settings: RepositorySettings) -> dict[str, Any]:
+    """As ECR's API takes it, on creation and later."""
+    if settings.immutable and settings.mutable_tags:
+        return {
+            "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
+            "imageTagMutabilityExclusionFilters": [
+                {"filterType": "WILDCARD", "filter": tag} for tag in settings.mutable_tags
+            ],
+        }
+    return {"imageTagMutability": "IMMUTABLE" if settings.immutable else "MUTABLE"}
+
+
 def names(repository: Repository) -> dict[str, str]:
     """Registry and repository, as every call of the API takes them."""
     return {"registryId": repository.registry.account, "repositoryName": repository.name}

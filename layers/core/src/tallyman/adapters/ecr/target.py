@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.calls import missing_layers, names, read_manifest, read_manifests
+from tallyman.adapters.ecr.calls import missing_layers, mutability, names, read_manifest, read_manifests
 from tallyman.adapters.ecr.push_protection import pushers
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
@@ -85,15 +85,10 @@ class EcrTarget:
             encryption["kmsKey"] = settings.kms_key
         request: dict[str, Any] = {
             **names(repository),
-            "imageTagMutability": "IMMUTABLE" if settings.immutable else "MUTABLE",
+            **mutability(settings),
             "imageScanningConfiguration": {"scanOnPush": settings.scan_on_push},
             "encryptionConfiguration": encryption,
         }
-        if settings.immutable and settings.mutable_tags:
-            request["imageTagMutability"] = "IMMUTABLE_WITH_EXCLUSION"
-            request["imageTagMutabilityExclusionFilters"] = [
-                {"filterType": "WILDCARD", "filter": tag} for tag in settings.mutable_tags
-            ]
         client = self._client(repository)
         try:
             with translated(f"create the repository {repository}"):

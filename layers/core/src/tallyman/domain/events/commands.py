@@ -18,10 +18,16 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "freeze": ("environment", "because"),
     "thaw": ("environment", "because"),
     "roll-back": ("digest", "repository", "environment", "because"),
+    "replay": ("queue", "letters"),
+    "discard": ("queue", "letters", "because"),
 }
+LETTERS = ("replay", "discard")
+"""The commands about dead letters: sent to their queue again, or removed."""
 COMMANDS = tuple(_FIELDS)
 RESULTS = ("passed", "failed")
 """Of a check."""
+MOST_LETTERS = 50
+"""Letters that one command names at most."""
 LONGEST = 1000
 """Characters of a reason."""
 
@@ -30,9 +36,10 @@ LONGEST = 1000
 class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 
-    `digest`: of all but freeze and thaw; `repository` (canonical name), `source` and `target`: the door that promote,
-    approve, deny and override are about; for check, freeze, thaw and roll-back `target` is the environment, and
-    `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of RESULTS.
+    `digest`: of all but freeze, thaw, replay and discard; `repository` (canonical name), `source` and `target`: the
+    door that promote, approve, deny and override are about; for check, freeze, thaw and roll-back `target` is the
+    environment, and `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of
+    RESULTS. `queue` and `letters` (ids): of replay and discard.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Command:
     because: str | None = None
     check: str | None = None
     result: str | None = None
+    queue: str | None = None
+    letters: tuple[str, ...] = ()
 
 
 def parse_command(body: str) -> Command:
@@ -62,6 +71,11 @@ def parse_command(body: str) -> Command:
     if any(not isinstance(message.get(key), str) or not message[key].strip() for key in wanted):
         raise BadMessage(f"the message is no command {name}: expected the texts {', '.join(wanted)}")
     because = message["because"].strip() if "because" in wanted else None
+    if name == "replay" and isinstance(message.get("because"), str):
+        because = message["because"].strip() or None
+    letters = tuple(dict.fromkeys(message["letters"].split())) if "letters" in wanted else ()
+    if len(letters) > MOST_LETTERS:
+        raise BadMessage(f"the command {name} names {len(letters)} letters; at most {MOST_LETTERS} fit")
     if because and len(because) > LONGEST:
         raise BadMessage(f"the command {name}: a reason has at most {LONGEST} characters")
     if "result" in wanted and message["result"] not in RESULTS:
@@ -79,6 +93,8 @@ def parse_command(body: str) -> Command:
             because=because,
             check=message["check"] if "check" in wanted else None,
             result=message["result"] if "result" in wanted else None,
+            queue=message["queue"] if "queue" in wanted else None,
+            letters=letters,
         )
     except BadInput as error:
         raise BadMessage(f"the command {name}: {error}") from None

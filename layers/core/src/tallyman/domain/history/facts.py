@@ -57,6 +57,7 @@ class Kind(StrEnum):
     RECALLED = "recalled"
     FROZEN = "frozen"  # E#<environment>[/<repository>]
     THAWED = "thawed"  # as FROZEN
+    LETTER = "letter"  # E#*: a dead letter was sent again, or discarded
     MISSED = "missed"  # E#<environment>: reconcile counted events that were never told
     MARKED = "marked"  # retention is to remove it once the grace period is over
     UNMARKED = "unmarked"  # something needs it again

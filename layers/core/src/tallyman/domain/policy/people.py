@@ -13,18 +13,25 @@ class People:
     override: tuple[str, ...] | None = None
     freeze: tuple[str, ...] | None = None
     recall: tuple[str, ...] | None = None
+    letters: tuple[str, ...] | None = None
 
     def allowed(self, command: str) -> tuple[str, ...] | None:
         """Who may send this command; None where the policy has no entry for it, or knows no such command.
 
-        Who may approve may deny, who may freeze may thaw, who may promote may roll back. Without an entry of its own,
-        `override` is for those who may promote.
+        Who may approve may deny, who may freeze may thaw, who may promote may roll back; `letters` is replay and
+        discard. Without an entry of its own, `override` is for those who may promote.
         """
-        entry = {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
+        entry = entry_of(command)
         if entry == "override" and self.override is None:
             entry = "promote"
         found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__dataclass_fields__ else None
         return found
+
+
+def entry_of(command: str) -> str:
+    """The key of `people` that is about a command."""
+    others = {"deny": "approve", "thaw": "freeze", "roll-back": "promote", "replay": "letters", "discard": "letters"}
+    return others.get(command, command)
 
 
 _ANYONE = "whomever IAM lets send it"
@@ -40,6 +47,7 @@ PEOPLE = Record(
             "override": "override a gate that a promotion lets be overridden",
             "freeze": "freeze and thaw an environment",
             "recall": "recall an image",
+            "letters": "replay and discard dead letters",
         }.items()
     },
     People,

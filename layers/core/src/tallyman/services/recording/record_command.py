@@ -12,6 +12,7 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.people import who
 from tallyman.domain.policy import Policy, Promotion
+from tallyman.domain.policy.people import entry_of
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadMessage, NotAllowed, RevisionConflict
 from tallyman.ports.clocks import Clock
@@ -20,6 +21,7 @@ from tallyman.ports.reactions import Outcome, OutcomeKind
 from tallyman.ports.records import Ledger, State
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.freezes import freeze_change
+from tallyman.services.recording.move_letters import MoveLetters
 from tallyman.state import pending
 from tallyman.state.pending import PENDING
 from tallyman.state.stops import RECALLS, stop_change
@@ -35,6 +37,8 @@ _KINDS = {
     "freeze": Kind.FROZEN,
     "thaw": Kind.THAWED,
     "roll-back": Kind.REQUESTED,
+    "replay": Kind.LETTER,
+    "discard": Kind.LETTER,
 }
 _TRIES = 8
 
@@ -51,13 +55,15 @@ class RecordCommand:
     notices: Notices
     evaluator: Evaluator
     clock: Clock
+    letters: MoveLetters
 
     def handle(self, body: str, sender_id: str, sent: datetime) -> Outcome:
         """Write down what was asked under the sender's name, and decide. `sent`: when SQS took the message.
 
         Raises BadMessage for what is no command, NotAllowed where the policy does not let this sender ask; what was
         refused is written down too, with its reason. Cost: at most a call to IAM for each role that may ask, one
-        write, and a decision about the image; for a freeze or thaw a hint for each image that waits there.
+        write, and a decision about the image; for a freeze or thaw a hint for each image that waits there; for letters
+        see `MoveLetters`.
         """
         command = parse_command(body)
         if command.target is not None and command.target not in self.policy.environments:
@@ -66,6 +72,8 @@ class RecordCommand:
         if command.target is None and command.name in ("freeze", "thaw"):
             raise BadMessage(f"{command.name}: no environment is named")
         principal, refusal = self._check(command, sender_id)
+        if command.queue is not None and not refusal:
+            return self.letters.handle(command, sender_id, principal, sent)
         fact = self._fact(command, sender_id, principal, refusal, sent)
         self._write(fact)
         if refusal:
@@ -88,7 +96,7 @@ class RecordCommand:
         allowed = self.policy.people.allowed(command.name)
         principal = self.people.principal(sender_id, allowed) if allowed is not None else None
         if allowed is not None and principal is None:
-            return None, self._may_not(sender_id, command.name, allowed, f"people.{_entry(command.name)}")
+            return None, self._may_not(sender_id, command.name, allowed, f"people.{entry_of(command.name)}")
         if command.name == "check":
             return self._check_poster(command, sender_id)
         if command.source is None:
@@ -219,10 +227,6 @@ class RecordCommand:
         lines = [f"{what} by {who(fact)}: {command.because}", f"Digest: {command.digest}"]
         attributes = {"kind": command.name, "environment": command.target, "repository": command.repository}
         self.notices.publish(what, "\n".join(lines), {key: value for key, value in attributes.items() if value})
-
-
-def _entry(command: str) -> str:
-    return {"deny": "approve", "thaw": "freeze", "roll-back": "promote"}.get(command, command)
 
 
 def _approves_unscannable(promotion: Promotion) -> bool:

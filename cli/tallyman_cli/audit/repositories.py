@@ -1,0 +1,206 @@
+"""Repositories that are not as the policy wants them, and who can push around us."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from tallyman.adapters.ecr.settings import EcrSettings
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.images.details import RepositorySettings
+from tallyman.domain.names import Registry, Repository
+from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
+from tallyman.errors import TallymanError
+from tallyman.ports.registries import Replication
+from tallyman.services.promotion.creations import moves_functions, pushers_of, settings_of
+from tallyman.state import guards
+from tallyman.state.guards import GUARDS
+from tallyman_cli.audit.finding import Finding, unread
+from tallyman_cli.doctor.repositories import open_to_all
+from tallyman_cli.registry.creation import differences
+from tallyman_cli.shared.context import Stack
+
+_WHY = {
+    "immutable": "a tag that can be moved names another image from one day to the next",
+    "mutable_tags": "other tags can be moved than the policy says",
+    "encryption": "images lie there under another key than the policy says",
+    "kms_key": "images lie there under another key than the policy says",
+    "scan_on_push": "nobody looks for vulnerabilities when something is pushed",
+}
+_NEW = "ECR sets this on creation only: create the repository anew and copy the images (tallyman copy)"
+_OURS = frozenset({PULL, LAMBDA, PUSH})
+_LOOKED_AT = 500
+"""Facts of a repository that are read for when its settings were changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repositories:
+    """Cost: a listing for each registry; for each repository of an environment its policy, its lifecycle policy, and
+    the replication of its registry."""
+
+    stack: Stack
+    replication: Replication
+    setter: EcrSettings
+
+    def findings(self) -> Iterator[Finding]:
+        """One registry that can't be read keeps no other waiting."""
+        for registry in self.stack.policy.registries():
+            try:
+                yield from self._registry(registry)
+            except TallymanError as error:
+                yield unread(f"the repositories of {registry}", str(registry), error)
+
+    def _registry(self, registry: Registry) -> Iterator[Finding]:
+        for found in self.stack.registries.repositories(registry):
+            place = found.repository
+            for environment, name in self.stack.policy.environments_of(registry, place.name):
+                for check in (self._settings, self._policy, self._clean_up, self._replication):
+                    try:
+                        yield from check(found, environment.name, name)
+                    except TallymanError as error:
+                        yield unread(f"{place}", str(place), error)
+
+    def _settings(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
+        place = found.repository
+        wanted = settings_of(self.stack.policy.repository(name).create, place)
+        for each in differences(wanted, found):
+            setting = each["setting"]
+            mend = None
+            if setting in ("immutable", "mutable_tags"):
+                mend = partial(self.setter.set_mutability, wanted)
+            elif setting == "scan_on_push":
+                mend = partial(self.setter.set_scanning, wanted)
+            yield Finding(
+                f"setting_{setting}",
+                f"{setting} is {_shown(each['found'])}, the policy wants {_shown(each['wanted'])} in {environment}",
+                str(place),
+                self._changed(place),
+                _WHY[setting],
+                "tallyman audit --fix, or change `create` in the policy" if mend else _NEW,
+                mend,
+            )
+
+    def _changed(self, place: Repository) -> datetime | None:
+        facts = islice(self.stack.ledger.of_repository(place), _LOOKED_AT)
+        return next((fact.at for fact in facts if fact.kind is Kind.SETTINGS_CHANGED), None)
+
+    def _policy(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
+        """What creation would set, and what lets others push."""
+        if self.stack.guards is None:
+            return
+        place, create = found.repository, self.stack.policy.repository(name).create
+        push = pushers_of(self.stack.policy, environment, name)
+        functions = moves_functions(self.stack.policy, environment, name)
+        wanted = self.stack.policy_of(place, create.pull, push, functions)
+        text = self.stack.guards.policy(place)
+        there = _statements(text)
+        if wanted is not None and (lacks := _lacking(wanted["Statement"], there)):
+            noted = GUARDS.get(self.stack.state, guards.key(place))
+            problem = self.stack.guards.problem(place, push) if push is not None else None
+            others = [s for s in there if s.get("Sid") not in _OURS]
+            document = {**wanted, "Statement": [*wanted["Statement"], *others]}
+            yield Finding(
+                "open_to_pushes" if problem else "repository_policy",
+                problem or f"the repository's policy lacks {', '.join(lacks)} or has them changed",
+                str(place),
+                noted.since if noted else self._changed(place),
+                "others than promotions can push there" if problem else "whoever should pull may not be able to",
+                "tallyman audit --fix: other statements of the policy stay",
+                partial(self.setter.set_policy, place, document),
+            )
+        if text is not None and open_to_all(text):
+            yield Finding(
+                "open_to_all",
+                "the repository's policy lets everybody in",
+                str(place),
+                self._changed(place),
+                "anybody with an AWS account can use it",
+                "remove that statement from the repository's policy",
+            )
+        for principal in sorted(_pushers(there)) if self.stack.policy.is_target(environment, name) else ():
+            yield Finding(
+                "others_push",
+                f"the repository's policy lets {principal} push",
+                str(place),
+                self._changed(place),
+                f"only promotions fill {environment}: what comes another way is a stowaway",
+                "remove that statement, or set create.push: tallyman-only",
+            )
+
+    def _clean_up(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
+        """A lifecycle policy knows nothing of what runs; and without it or retention nothing ever goes."""
+        place, retention = found.repository, self.stack.policy.repository(name).retention
+        there = self.stack.lifecycle(place) is not None
+        if there and self.stack.policy.is_target(environment, name):
+            yield Finding(
+                "lifecycle_policy",
+                "ECR's own lifecycle policy removes images there",
+                str(place),
+                self._changed(place),
+                "it asks for no release, roll-back or running task before it removes an image",
+                "let `retention` of the policy do it: tallyman retention plan; then aws ecr delete-lifecycle-policy",
+            )
+        elif not there and not (retention.removes and retention.enforce):
+            yield Finding(
+                "no_clean_up",
+                "neither `retention` nor a lifecycle policy removes old images",
+                str(place),
+                None,
+                "storage grows for ever, and old images gather vulnerabilities",
+                "give the repository `retention` in the policy, with enforce: true",
+            )
+
+    def _replication(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
+        reached = self.replication.removal_reaches(found.repository)
+        if reached:
+            yield Finding(
+                "delete_replication",
+                f"a removal here removes in {', '.join(map(str, reached))} too (deleteReplication)",
+                str(found.repository),
+                None,
+                "an image that is needed there goes with the one that is not needed here",
+                "switch deleteReplication off in the registry's replication rule",
+            )
+
+
+def _statements(text: str | None) -> list[dict[str, Any]]:
+    try:
+        listed = json.loads(text).get("Statement", []) if text else []
+    except (ValueError, AttributeError):
+        return []
+    return [each for each in (listed if isinstance(listed, list) else [listed]) if isinstance(each, dict)]
+
+
+def _lacking(wanted: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[str]:
+    found = {each.get("Sid"): _normal(each) for each in there}
+    return [each["Sid"] for each in wanted if found.get(each["Sid"]) != _normal(each)]
+
+
+def _normal(value: Any) -> Any:
+    """Without differences that mean nothing: one value or a list of it, and the order of a list."""
+    if isinstance(value, dict):
+        return {key: _normal(inner) for key, inner in value.items()}
+    return sorted(str(each) for each in (value if isinstance(value, list) else [value]))
+
+
+def _pushers(there: list[dict[str, Any]]) -> set[str]:
+    """Whom a statement allows to push."""
+    wide = {"ecr:*", "*", "ecr:Put*", "ecr:PutImage", *PUSH_ACTIONS}
+    found: set[str] = set()
+    for each in there:
+        actions = each.get("Action", [])
+        if each.get("Effect") != "Allow" or not wide & set(actions if isinstance(actions, list) else [actions]):
+            continue
+        principal = each.get("Principal")
+        names = principal.get("AWS", []) if isinstance(principal, dict) else principal or []
+        found |= set(names if isinstance(names, list) else [names])
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)

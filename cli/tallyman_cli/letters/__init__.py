@@ -1,0 +1,1 @@
+"""`tallyman letters`: the dead letters of the stack."""

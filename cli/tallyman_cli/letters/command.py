@@ -1,0 +1,235 @@
+"""`tallyman letters`: what could not be handled, and why; sent to its queue again, or discarded."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+
+from tallyman.domain.events.commands import MOST_LETTERS
+from tallyman.domain.events.letters import BOXES, Letter
+from tallyman.domain.history.details.letters import LetterAnswer
+from tallyman.domain.history.facts import Kind
+from tallyman.errors import BadInput
+from tallyman_cli.letters.again import again
+from tallyman_cli.shared import asking, context, options, output
+from tallyman_cli.shared.waiting import wait_for
+
+MOST = 1000
+"""Letters of a queue that are read at most."""
+SHORTEST = 8
+"""Characters of a letter's id that name it, where no other begins with them."""
+
+app = typer.Typer(help="The dead letters of the stack's queues.", no_args_is_help=True)
+
+Queue = Annotated[
+    str | None,
+    typer.Option("--queue", metavar="QUEUE", help=f"Letters of one queue: {', '.join(BOXES)}.", show_default="all"),
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Letters whose reason or error holds this text.", show_default="any"),
+]
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[LETTER]…", help="Ids, or their beginnings.", show_default=False)
+]
+
+
+@app.callback()
+def group() -> None:
+    """The dead letters of the stack's queues."""
+
+
+@app.command("list")
+def list_(
+    queue: Queue = None,
+    reason: Reason = None,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+) -> None:
+    """List the messages that no function could handle, and the events that did not reach a queue.
+
+    Letters are kept for 14 days; reading hides them from others for a moment. Exit status: 0, with none too.
+    """
+    found = _read(context.connect(stack), queue, reason)
+    if as_json:
+        output.data([_json(letter) for letter in found])
+        return
+    output.table(
+        ("letter", "queue", "at", "error", "reason"),
+        [(each.id, each.queue, output.when(each.sent), each.error or "", _why(each)) for each in found],
+    )
+    if not found:
+        output.say("there are no dead letters")
+
+
+@app.command("show")
+def show(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="Its id, or its beginning.", show_default=False)],
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+) -> None:
+    """Show one letter with its body. A person's command is shown with how to send it again: it is checked by who sends
+    it, and that would be us. Exit status: 0, 2 there is no such letter.
+    """
+    (found,) = _named(_read(context.connect(stack), None, None), [letter])
+    if as_json:
+        output.data({**_json(found), "body": found.body})
+        return
+    for name, value in (*_json(found).items(), ("body", found.body)):
+        if value is not None:
+            output.line(f"{name}: {value}")
+
+
+@app.command("replay")
+def replay(
+    letters: Ids = None,
+    queue: Queue = None,
+    reason: Reason = None,
+    because: asking.Because = "",
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+) -> None:
+    """Send letters to the queue that they came from again; every reaction may be repeated. Which: by id, by --queue, by
+    --reason. A person's command is not sent: you are told how to do that.
+
+    Exit status: 0 all were sent, 1 one was not, 2 bad input.
+    """
+    _move("replay", letters, queue, reason, because, timeout, stack)
+
+
+@app.command("discard")
+def discard(
+    because: asking.Because,
+    letters: Ids = None,
+    queue: Queue = None,
+    reason: Reason = None,
+    timeout: options.Timeout = 60,
+    as_json: options.AsJson = False,
+    stack: options.Stack = None,
+) -> None:
+    """Remove letters. Their bodies stay in the archive, who did it and why in the ledger.
+
+    Exit status: 0 all were removed, 1 one was not, 2 bad input.
+    """
+    _move("discard", letters, queue, reason, because, timeout, stack)
+
+
+def _move(
+    command: str,
+    ids: list[str] | None,
+    queue: str | None,
+    reason: str | None,
+    because: str,
+    timeout: float,
+    stack: str | None,
+) -> None:
+    if not ids and queue is None and reason is None:
+        raise BadInput(f"which letters? name them, or say --queue or --reason: tallyman letters {command} --help")
+    opened = context.connect(stack)
+    found = _read(opened, queue, reason)
+    chosen = _named(found, ids) if ids else found
+    rows, sent = [], defaultdict(list)
+    for letter in chosen:
+        if command == "replay" and letter.command is not None:
+            line = again(letter.command)
+            how = f"send it again: {line}" if line else "it holds no command that is known"
+            rows.append({**_json(letter), "done": False, "refused": f"a person's command; {how}"})
+        else:
+            sent[letter.queue].append(letter)
+    for name, some in sent.items():
+        for start in range(0, len(some), MOST_LETTERS):
+            part = some[start : start + MOST_LETTERS]
+            answers = _ask(opened, command, name, part, because, timeout)
+            rows += [{**_json(each), "done": answers[each.id] is None, "refused": answers[each.id]} for each in part]
+    if output.is_json():
+        output.data(rows)
+    else:
+        for row in rows:
+            done = f"sent to {row['source']} again" if command == "replay" else "discarded"
+            output.line(f"{row['letter']}: {done if row['done'] else row['refused']}")
+    if not rows:
+        output.say("there are no such letters")
+    if not all(row["done"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _ask(
+    opened: context.Stack, command: str, queue: str, letters: Sequence[Letter], because: str, timeout: float
+) -> dict[str, str | None]:
+    """What kept each letter, by id, from being moved; None: nothing."""
+    request, ids = str(uuid4()), [letter.id for letter in letters]
+    body = {"command": command, "request": request, "queue": queue, "letters": " ".join(ids)}
+    opened.hints.send("commands", body | ({"because": because} if because else {}))
+
+    def answers() -> dict[str, str | None] | None:
+        told: dict[str, str | None] = {}
+        for answer in _of_request(opened, request):
+            if answer.letter is None:
+                return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender may not
+            told[answer.letter] = answer.refused
+        return told if told.keys() >= set(ids) else None
+
+    return wait_for(opened, answers, timeout) or dict.fromkeys(ids, asking.LOST.format(timeout=timeout))
+
+
+def _of_request(opened: context.Stack, request: str) -> list[LetterAnswer]:
+    facts = (f for f in opened.ledger.of_environment("*") if f.kind in (Kind.LETTER, Kind.REQUESTED))
+    return [answer for answer in LetterAnswer.of(facts) if answer.request == request]
+
+
+def _read(opened: context.Stack, queue: str | None, reason: str | None) -> list[Letter]:
+    """Those of the queues that are asked for, the oldest first."""
+    if queue is not None and queue not in BOXES:
+        raise BadInput(f"--queue: '{queue}' is no queue that has letters: expected {', '.join(BOXES)}")
+    reader = opened.letters
+    assert reader is not None  # of every stack that `connect` opens
+    found: list[Letter] = []
+
+    def read(name: str) -> list[Letter]:
+        with reader.opened(name, MOST) as letters:
+            return list(letters)
+
+    names = BOXES if queue is None else (queue,)
+    with ThreadPoolExecutor(len(names)) as pool:  # an empty queue takes a second to say so
+        for name, some in zip(names, pool.map(read, names), strict=True):
+            if len(some) >= MOST:
+                output.trouble(f"the queue {name} holds more: the first {MOST} letters are read")
+            found += some
+    wanted = (reason or "").casefold()
+    kept = [each for each in found if wanted in f"{each.error or ''} {_why(each)}".casefold()]
+    return sorted(kept, key=lambda each: (each.sent, each.id))
+
+
+def _named(letters: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
+    found: dict[str, Letter] = {}
+    for given in ids:
+        matching = [
+            each for each in letters if each.id == given or (len(given) >= SHORTEST and each.id.startswith(given))
+        ]
+        if len(matching) != 1:
+            many = f"is the beginning of {len(matching)} letters" if matching else "is no letter: it may be gone by now"
+            raise BadInput(f"'{given}' {many} (tallyman letters list)")
+        found[matching[0].id] = matching[0]
+    return list(found.values())
+
+
+def _why(letter: Letter) -> str:
+    return letter.reason or "a function failed on it again and again: its log says why"
+
+
+def _json(letter: Letter) -> dict[str, Any]:
+    """`again`: how a person sends the command again that it holds; null where it holds none."""
+    return {
+        "letter": letter.id,
+        "queue": letter.queue,
+        "sent": output.time(letter.sent),
+        "source": letter.source,
+        "reason": letter.reason,
+        "error": letter.error,
+        "function": letter.function,
+        "again": again(letter.command) if letter.command else None,
+    }

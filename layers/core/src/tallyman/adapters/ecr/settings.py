@@ -1,0 +1,43 @@
+"""Settings of repositories that are there, set as creation would have set them, by ECR's API."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.calls import mutability, names
+from tallyman.adapters.errors.translate import translated
+from tallyman.domain.images.details import RepositorySettings
+from tallyman.domain.names import Repository
+from tallyman.domain.permissions import permissions
+
+
+class EcrSettings:
+    """Changes settings, with the role that pushes. No function has this adapter: only a person's `audit --fix`."""
+
+    PERMISSIONS: tuple[str, ...] = permissions(
+        "ecr:PutImageScanningConfiguration", "ecr:PutImageTagMutability", "ecr:SetRepositoryPolicy"
+    )
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def set_mutability(self, wanted: RepositorySettings) -> None:
+        """One PutImageTagMutability: whether tags are fixed, and which are not."""
+        with translated(f"set the tag mutability of the repository {wanted.repository}"):
+            self._client(wanted.repository).put_image_tag_mutability(**names(wanted.repository), **mutability(wanted))
+
+    def set_scanning(self, wanted: RepositorySettings) -> None:
+        """One PutImageScanningConfiguration."""
+        with translated(f"set the scanning of the repository {wanted.repository}"):
+            self._client(wanted.repository).put_image_scanning_configuration(
+                **names(wanted.repository), imageScanningConfiguration={"scanOnPush": wanted.scan_on_push}
+            )
+
+    def set_policy(self, repository: Repository, document: Mapping[str, Any]) -> None:
+        """One SetRepositoryPolicy: it replaces what is there."""
+        with translated(f"set the policy of the repository {repository}"):
+            self._client(repository).set_repository_policy(**names(repository), policyText=json.dumps(document))
+
+    def _client(self, repository: Repository) -> Any:
+        return self._clients.get("ecr", repository.registry, "push")

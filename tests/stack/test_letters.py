@@ -1,0 +1,88 @@
+"""Dead letters on the local cloud, with the rights of people: a poison message becomes a letter, and goes."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from typer.testing import CliRunner
+
+from support.stacks.gate_stack import RELEASE, Gated, gated
+from tallyman_cli.main import app
+
+ROLE = f"arn:aws:iam::111111111111:{RELEASE}"
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    with gated(tmp_path_factory.mktemp("letters")) as running:
+        cloud = running.world.cloud
+        cloud.credentials(ROLE)  # makes the role, as an administrator has
+        stacks = running.world.client("cloudformation").describe_stacks(StackName=cloud.stack)["Stacks"]
+        arn = next(o["OutputValue"] for o in stacks[0]["Outputs"] if o["OutputKey"] == "PeoplePolicyArn")
+        running.world.client("iam").attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=arn)
+        cloud.permissions.held.add(ROLE)
+        yield running
+
+
+@pytest.fixture
+def tallyman(door: Gated) -> Any:
+    """The command of somebody who holds the role."""
+    cloud = door.world.cloud
+    keys = {name.upper(): value for name, value in cloud.credentials(ROLE, session="ana").items()}
+    environment = {"AWS_ENDPOINT_URL": cloud.url, "AWS_REGION": "us-east-2", "TALLYMAN_STACK": cloud.stack, **keys}
+
+    def run(*words: str, status: int = 0) -> Any:
+        result = CliRunner(env=environment).invoke(app, [*words, "--json"])
+        assert result.exit_code == status, result.output
+        return json.loads(result.stdout)
+
+    return run
+
+
+def test_a_poison_message_is_listed_replayed_and_discarded(door: Gated, tallyman: Any) -> None:
+    door.world.send("push", '{"no": "event"}')
+    door.world.settle()
+    (letter,) = tallyman("letters", "list")
+    assert (letter["queue"], letter["source"], letter["function"]) == ("push", "push", "record_push")
+    assert (letter["error"], letter["again"]) == ("BadMessage", None)
+    assert tallyman("letters", "show", letter["letter"])["body"] == '{"no": "event"}'
+
+    (row,) = tallyman("letters", "replay", letter["letter"], "--because", "mended")
+    assert row["done"], row
+    door.world.settle()
+    (again,) = tallyman("letters", "list", "--queue", "push")  # the cause is not gone
+    assert again["letter"] != letter["letter"]
+
+    (row,) = tallyman("letters", "discard", "--queue", "push", "--because", "sent by hand")
+    assert row["done"], row
+    assert tallyman("letters", "list") == []
+    facts = [f for f in door.world.stack.ledger.of_environment("*") if f.detail.get("queue") == "push"]
+    assert [f.detail["command"] for f in facts] == ["discard", "replay"]
+    assert all(f.actor is not None and f.actor.endswith(":ana") for f in facts)
+
+
+def test_a_persons_command_is_sent_again_by_the_person(door: Gated, tallyman: Any) -> None:
+    door.say("freeze", "dan", "role/developers", environment="prod")
+    (letter,) = tallyman("letters", "list", "--queue", "commands")
+    (row,) = tallyman("letters", "replay", letter["letter"], status=1)
+    assert not row["done"]
+    answer = tallyman(*shlex.split(letter["again"])[1:])
+    assert answer["frozen"]
+    tallyman("thaw", "prod")
+    tallyman("letters", "discard", letter["letter"], "--because", "done by ana")
+
+
+def test_a_person_can_not_take_a_letter_away_or_put_one_there(door: Gated, tallyman: Any) -> None:
+    cloud = door.world.cloud
+    sqs = door.world.client("sqs", role=ROLE)
+    url = sqs.get_queue_url(QueueName=f"{cloud.stack}-push-dead-letters")["QueueUrl"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.send_message(QueueUrl=url, MessageBody="{}")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.delete_message(QueueUrl=url, ReceiptHandle="x")
+    work = sqs.get_queue_url(QueueName=f"{cloud.stack}-push")["QueueUrl"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.receive_message(QueueUrl=work)
