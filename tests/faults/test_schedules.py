@@ -4,12 +4,13 @@ from itertools import islice
 
 import pytest
 
-from support.schedules import scenarios
+from support.schedules import chains, scenarios
 from support.schedules.guards import GUARDS
+from support.schedules.scenarios import Meanwhile
 from support.schedules.workers import Act
 
-FEW = 25
-"""Schedules of each profile in `make test`."""
+FEW = 10
+"""Schedules in `make test`."""
 
 
 @pytest.mark.parametrize("profile", range(len(scenarios.PROFILES)))
@@ -37,7 +38,7 @@ def test_a_failing_run_is_shortened_and_still_fails() -> None:
 @pytest.mark.parametrize("guard", GUARDS)
 def test_a_guard_that_is_switched_off_is_missed(guard: str) -> None:
     with GUARDS[guard]():
-        assert any(scenarios.missed(seeds=200))
+        assert any(chains.missed(seeds=200))
 
 
 @pytest.mark.heavy
@@ -48,12 +49,42 @@ def test_a_worker_may_sleep_die_or_lose_an_answer_at_each_of_its_calls(act: Act 
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
 
 
+@pytest.mark.parametrize("meanwhile", [Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG], ids=str)
+def test_a_promotion_that_slept_goes_by_what_people_did_meanwhile(meanwhile: Meanwhile) -> None:
+    for call, result in scenarios.asleep(scenarios.PROMOTION, scenarios.WAKEFUL[8:], meanwhile):
+        assert result.broken is None, f"asleep at its call {call}: {result.broken}\n" + "\n".join(result.log)
+
+
+@pytest.mark.parametrize("during", chains.During, ids=str)
+@pytest.mark.heavy
+def test_retention_that_slept_removes_nothing_that_is_needed_since(during: chains.During) -> None:
+    broken, calls = chains.retention(None, during)
+    assert broken is None
+    for call in range(1, calls):
+        broken, _ = chains.retention(call, during)
+        assert broken is None, f"asleep at its call {call}: {broken}"
+
+
+def test_a_chain_reaches_its_end_whatever_people_do() -> None:
+    for seed in range(2):
+        result = chains.run(seed)
+        assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("first", range(0, 60, 10))
+def test_no_schedule_of_a_chain_breaks_a_law(first: int) -> None:
+    for seed in range(first, first + 10):
+        result = chains.run(seed)
+        assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
+
+
 def test_a_reaction_may_sleep_through_a_whole_promotion() -> None:
-    """The first reaction to a push, asleep at each of its calls until the image is in production."""
-    for place, result in islice(scenarios.systematic(None), 30):
+    """The first reaction to a push, asleep at calls of it until the image is in production."""
+    for place, result in islice(scenarios.systematic(None), 4, 16, 2):
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
 
 
 def test_that_sleep_shows_revisions_that_begin_again() -> None:
     with GUARDS["revisions that never begin again"]():
-        assert any(result.broken for _, result in islice(scenarios.systematic(None), 16))
+        assert any(result.broken for _, result in islice(scenarios.systematic(None), 10, 16))

@@ -8,8 +8,9 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
-from support.schedules import scenarios
+from support.schedules import chains, scenarios
 from support.schedules.guards import GUARDS
 
 
@@ -19,12 +20,22 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=540.0, help="stop beginning new runs after so long")
+    parser.add_argument("--chains", action="store_true", help="runs over dev, staging and prod, with retention")
     parser.add_argument("--guards", action="store_true")
     asked = parser.parse_args()
-    return guards(asked.seeds) if asked.guards else schedules(asked.seeds, asked.first, asked.seconds)
+    if asked.guards:
+        return guards(asked.seeds)
+    run, shortened = (chains.run, chains.shortened) if asked.chains else (scenarios.run, scenarios.shortened)
+    return schedules(asked.seeds, asked.first, asked.seconds, run, shortened)
 
 
-def schedules(number: int, first: int, seconds: float) -> int:
+def schedules(
+    number: int,
+    first: int,
+    seconds: float,
+    run: Callable[[int], scenarios.Result],
+    shortened: Callable[[scenarios.Result], scenarios.Result],
+) -> int:
     """Seeds one after the other."""
     began, faults, done = time.monotonic(), Counter[str](), 0
     broken = 0
@@ -32,12 +43,12 @@ def schedules(number: int, first: int, seconds: float) -> int:
         if time.monotonic() - began > seconds:
             print(f"stopped after {seconds:.0f} s, before seed {seed}")
             break
-        result = scenarios.run(seed)
+        result = run(seed)
         done += 1
         faults.update(result.count)
         if result.broken:
             broken += 1
-            shortest = scenarios.shortened(result)
+            shortest = shortened(result)
             print(f"\nseed {seed} breaks a law: {result.broken}\nthe shortest run that still does: {shortest.broken}")
             print("\n".join(f"  {line}" for line in shortest.log))
             print(f"replay: make faults SEEDS=1 FIRST={seed}")
@@ -50,7 +61,7 @@ def guards(number: int) -> int:
     silent = 0
     for name, off in GUARDS.items():
         with off():
-            found = next(filter(None, scenarios.missed(number)), None)
+            found = next(filter(None, chains.missed(number)), None)
         silent += not found
         print(f"{name}: {f'missed: {found[:160]}' if found else 'NOT missed by any run'}", flush=True)
     return 1 if silent else 0

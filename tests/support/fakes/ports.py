@@ -115,11 +115,19 @@ class FakeLedger:
     def __init__(self, state: FakeState | None = None) -> None:
         self.state = state or FakeState()
         self.items: dict[tuple[str, str], Plain] = {}
+        self._parsed: dict[int, tuple[Plain, Fact]] = {}
 
     @property
     def facts(self) -> list[Fact]:
         """All facts in the order of their writing."""
-        return [fact_from_plain(item) for item in self.items.values()]
+        return [self._fact(item) for item in self.items.values()]
+
+    def _fact(self, item: Plain) -> Fact:
+        """The fact of an item, parsed once: neither changes."""
+        known = self._parsed.get(id(item))
+        if known is None or known[0] is not item:
+            known = self._parsed[id(item)] = (item, fact_from_plain(item))
+        return known[1]
 
     def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
         item = fact_to_plain(fact)
@@ -146,7 +154,7 @@ class FakeLedger:
 
     def written_since(self, moment: datetime) -> Iterator[Fact]:
         rows = [item for item in self.items.values() if str(item["seen_sk"]) >= sort_time(moment)]
-        return (fact_from_plain(item) for item in sorted(rows, key=lambda row: str(row["seen_sk"])))
+        return (self._fact(item) for item in sorted(rows, key=lambda row: str(row["seen_sk"])))
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         return self._read("tag_pk", f"T#{repository}:{tag}", until)
@@ -158,7 +166,7 @@ class FakeLedger:
         last = sort_time(until) + "#~" if until else "~"
         rows = [item for item in self.items.values() if item.get(key) == value and str(item["sk"]) <= last]
         for item in sorted(rows, key=lambda row: str(row["sk"]), reverse=newest_first):
-            yield fact_from_plain(item)
+            yield self._fact(item)
 
 
 class FakeArchive:

@@ -14,6 +14,8 @@ from tallyman.services.copying.stage import stage
 from tallyman.services.promotion import run as promotion
 from tallyman.services.promotion.run import PromotionRun
 from tallyman.services.releases.pointer import Releases
+from tallyman.services.retention.plan_retention import Look
+from tallyman.services.shared.lease import Lease
 
 
 def _replaced(owner: object, name: str, new: Any) -> Callable[[], AbstractContextManager[Any]]:
@@ -55,8 +57,14 @@ GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "conditions of writes": _replaced(FakeState, "would_take", lambda self, change: True),
     "revisions that never begin again": _no_markers,
     "recall and freeze in the write that moves the release": _replaced(PromotionRun, "read_stops", lambda self: None),
+    "the decision on record in the write that moves the release": _replaced(
+        PromotionRun, "_on_record", lambda self: self.stops[0]
+    ),
+    "leases before each tag": _replaced(Lease, "check", lambda self: None),
+    "the second look at targets before the tags": _replaced(PromotionRun, "look_again", lambda self: None),
     "the intent before the push": _replaced(PromotionRun, "intend", lambda self: None),
     "content in every registry before the tags": _replaced(promotion, "stage", _first_only(stage)),
+    "retention's second look": _replaced(Look, "again", lambda self, *args: self),
     "announcing what died before it was told": _replaced(Releases, "announce", lambda self, *where: None),
 }
 """What each is, and how it is switched off."""

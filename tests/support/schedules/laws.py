@@ -1,10 +1,13 @@
 """What must be true of every run: after each step, and in the end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from support.images.builders import DEV
 from support.schedules.simulation import PLACES, Simulation
-from tallyman.domain.history.facts import Kind
+from tallyman.domain.gates import FAILED
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import TallymanError
@@ -28,14 +31,19 @@ class Watch:
     def __call__(self, sim: Simulation) -> None:
         self._recalls(sim)
         for repository, digest, tag in sim.registries.pushes[self.pushes :]:
-            if tag is not None and repository in PLACES:
+            if tag is not None and repository in PLACES and (repository, digest, tag) not in sim.by_hand:
                 self._tagged(sim, digest, tag)
+                not_beside_a_conflict(sim, repository, PLACES, digest, tag)
         self.pushes = len(sim.registries.pushes)
         self._released(sim)
 
     def _recalls(self, sim: Simulation) -> None:
         items = list(sim.ledger.items.values())
         if len(items) != self.facts:
+            written = sim.ledger.facts
+            for fact in written[self.facts :]:
+                if fact.kind is Kind.PROMOTED:
+                    decided(written, fact)
             self.facts = len(items)
             self.recalled = {
                 f.digest
@@ -62,6 +70,32 @@ class Watch:
                 raise Broken(f"{release.digest.short} was released after its recall was recorded")
 
 
+def decided(written: Sequence[Fact], promoted: Fact) -> None:
+    """No promotion against the decision that is on record when it is written."""
+    to = promoted.detail["to"]
+    made = [f for f in written if f.digest == promoted.digest and f.kind is Kind.DECIDED and f.detail["to"] == to]
+    if not made or made[-1].detail["verdict"] == FAILED:
+        last = [(g["name"], g["reason"]) for g in made[-1].detail["gates"] if g["verdict"] == FAILED] if made else None
+        raise Broken(f"{promoted.digest} was promoted to {to}, but its decision was {last}")
+
+
+CLOSE = timedelta(seconds=12)
+"""A look at the targets is good for five seconds, and a lease for four."""
+
+
+def not_beside_a_conflict(
+    sim: Simulation, place: Repository, places: Sequence[Repository], digest: Digest, tag: str
+) -> None:
+    """No first tag where another registry of the environment has had another image under it for a while."""
+    others = {p: sim.registries.tag_of(p, tag) for p in places if p != place}
+    if tag == "latest" or digest in others.values():
+        return  # it may move; or this one is not the first
+    for other, there in others.items():
+        since = sim.by_hand.get((other, there, tag)) if there else None
+        if since is not None and sim.now - since > CLOSE:
+            raise Broken(f"{tag} was begun although {other.registry} has another image under it since {since}")
+
+
 def release_of(sim: Simulation) -> ReleaseState | None:
     """What production runs, by the state table."""
     return releases.RELEASES.get(sim.state, releases.key("prod", DEV.name))
@@ -69,24 +103,30 @@ def release_of(sim: Simulation) -> ReleaseState | None:
 
 def hold(sim: Simulation) -> None:
     """The laws that hold in the end, after reconcile ran without faults."""
-    _everything_is_known(sim)
+    everything_is_known(sim, DEV)
     _nothing_is_half_tagged(sim)
     _what_may_go_went(sim)
     _every_release_was_announced(sim)
-    _every_digest_can_be_decided(sim)
-    if ours := [subject for subject, _, told in sim.notices.published if "stowaway" in told.get("kind", "")]:
+    every_digest_can_be_decided(sim)
+    by_hand = any(place in PLACES for place, _, _ in sim.by_hand)
+    if (
+        ours := []
+        if by_hand
+        else [subject for subject, _, told in sim.notices.published if "stowaway" in told.get("kind", "")]
+    ):
         raise Broken(f"what a promotion brought is taken for a stowaway: {ours}")
     if sim.dead:
         raise Broken(f"messages were lost: {[(m.queue, m.body[:200], why) for m, why in sim.dead]}")
 
 
-def _everything_is_known(sim: Simulation) -> None:
-    held = sim.registries.held(DEV)
-    known = {f.digest for f in sim.ledger.facts if f.kind in PUSHES and f.repository == DEV}
+def everything_is_known(sim: Simulation, place: Repository) -> None:
+    """What the repository holds is in the ledger, and the state names what its tags point to."""
+    held = sim.registries.held(place)
+    known = {f.digest for f in sim.ledger.facts if f.kind in PUSHES and f.repository == place}
     if missing := set(held.manifests) - known:
-        raise Broken(f"never recorded: {sorted(d.short for d in missing)}")
+        raise Broken(f"never recorded of {place}: {sorted(d.short for d in missing)}")
     for tag, digest in held.tags.items():
-        noted = tags.TAGS.get(sim.state, tags.key(DEV, tag))
+        noted = tags.TAGS.get(sim.state, tags.key(place, tag))
         if noted is None or noted.digest != digest:
             raise Broken(f"the state says that {tag} is {noted}, not {digest.short}")
 
@@ -94,7 +134,7 @@ def _everything_is_known(sim: Simulation) -> None:
 def _nothing_is_half_tagged(sim: Simulation) -> None:
     ours = {p: sim.registries.held(p).tags for p in PLACES}
     one, two = (ours[p] for p in PLACES)
-    if one != two:
+    if one != two and not sim.by_hand.keys() & {(p, d, t) for p in PLACES for t, d in ours[p].items()}:
         told = any("stuck" in a.get("kind", "") or "park" in a.get("kind", "") for _, _, a in sim.notices.published)
         if not told:
             raise Broken(f"half-tagged, and nobody was told: {one} and {two}")
@@ -125,7 +165,8 @@ def _every_release_was_announced(sim: Simulation) -> None:
         raise Broken(f"the release {release.id} was never announced")
 
 
-def _every_digest_can_be_decided(sim: Simulation) -> None:
+def every_digest_can_be_decided(sim: Simulation) -> None:
+    """No digest's revisions are at odds with its facts for ever."""
     services = sim.services(None)
     for digest in sorted({f.digest for f in sim.ledger.facts if f.digest}):
         try:

@@ -1,13 +1,14 @@
 """Runs: what people do in them, drawn from the seed, and how a run ends; and the shortest run that still fails."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from unittest.mock import patch
 
 from support.fakes.recording import policy
-from support.images.builders import Built, image, index
+from support.images.builders import PROD_SA, Built, image, index
 from support.schedules import laws
 from support.schedules.choices import Choices
 from support.schedules.simulation import CALM, Faults, Simulation
@@ -70,10 +71,20 @@ def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = 
     return Result(seed, broken, tuple(choices.made), tuple(sim.log), sim.steps, dict(sim.count))
 
 
-def story(planned: Mapping[tuple[int, int], Act | None], recall: bool = False) -> tuple[Result, dict[int, int]]:
+class Meanwhile(StrEnum):
+    """What people do while the first image of the story is promoted."""
+
+    NOTHING = "nothing"
+    RECALL = "it is recalled"
+    BAD_SCAN = "a scan finds something critical"
+    HAND_TAG = "somebody pushes another image under its tag"
+
+
+def story(
+    planned: Mapping[tuple[int, int], Act | None], meanwhile: Meanwhile = Meanwhile.NOTHING
+) -> tuple[Result, dict[int, int]]:
     """One image's way to production and a second one's, every event told twice, with one thing that goes wrong at a
-    known place; `recall`: the first one is recalled while it is promoted. Beside the result: how many calls each worker
-    made."""
+    known place. Beside the result: how many calls each worker made."""
     choices = Choices(0, ())
     sim = Simulation(policy(**GATES), choices, CALM, most=3, planned=planned)
     sim.watch = laws.Watch()
@@ -82,17 +93,24 @@ def story(planned: Mapping[tuple[int, int], Act | None], recall: bool = False) -
     broken = None
     with no_renewals():
         try:
-            for number, built in enumerate((SINGLE[0], INDEX)):
+            alone = meanwhile is Meanwhile.BAD_SCAN  # no other promotion takes the lease over
+            for number, built in enumerate(SINGLE[:1] if alone else (SINGLE[0], INDEX)):
                 for _ in range(2):
                     sim.push(built, f"v1.{number}.0")
                 for _ in range(40):
                     sim.step()
                 for _ in range(2):
                     sim.scanned(built)
-                if recall and number == 0:
+                if meanwhile is Meanwhile.RECALL and number == 0:
                     sim.command("recall", "recall", after=RECALLED_AFTER, digest=built.digest)
-                    for _ in range(200):
-                        sim.step()
+                if meanwhile is not Meanwhile.NOTHING and number == 0:
+                    sim.go_on(RECALLED_AFTER)
+                    if meanwhile is Meanwhile.BAD_SCAN:
+                        sim.scanned(built, {"critical": 1})
+                    elif meanwhile is Meanwhile.HAND_TAG:
+                        with suppress(TagTaken):
+                            sim.push(image("by hand"), "v1.0.0", PROD_SA)
+                    sim.go_on(20.0)
                 sim.now += timedelta(seconds=1)
             sim.settle()
             _heal(sim)
@@ -103,19 +121,35 @@ def story(planned: Mapping[tuple[int, int], Act | None], recall: bool = False) -
 
 
 def systematic(
-    act: Act | None, recall: bool = False, workers: int = WORKERS
+    act: Act | None, meanwhile: Meanwhile = Meanwhile.NOTHING, workers: int = WORKERS
 ) -> Iterator[tuple[tuple[int, int], Result]]:
     """The story again and again, with this at each call of each of its first workers in turn."""
-    _, calls = story({}, recall)
+    _, calls = story({}, meanwhile)
     for worker, number in sorted(calls.items()):
         for call in range(1, min(number, MOST)) if worker <= workers else ():
-            yield (worker, call), story({(worker, call): act}, recall)[0]
+            yield (worker, call), story({(worker, call): act}, meanwhile)[0]
+
+
+def asleep(worker: int, calls: Iterable[int], meanwhile: Meanwhile) -> Iterator[tuple[int, Result]]:
+    """The story with this one of its workers asleep at each of these calls."""
+    for call in calls:
+        yield call, story({(worker, call): None}, meanwhile)[0]
+
+
+PROMOTION = 7
+"""The worker of the story that promotes the first image, if people act meanwhile."""
+WAKEFUL = range(20, 36)
+"""Its calls from the staging to the write that moves the release."""
 
 
 def missed(seeds: int) -> Iterator[str | None]:
     """What breaks in the story with sleepers, then with crashes, then in so many seeded runs."""
-    for act, recall in ((None, False), (None, True), (Act.CRASH_BEFORE, False), (Act.CRASH_AFTER, False)):
-        for (worker, call), result in systematic(act, recall, workers=8):
+    for meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG):
+        for call, result in asleep(PROMOTION, WAKEFUL, meanwhile):
+            yield result.broken and f"the promotion asleep at its call {call}, {meanwhile}: {result.broken}"
+    sleepers = [(None, each) for each in (Meanwhile.NOTHING, Meanwhile.RECALL)]
+    for act, meanwhile in (*sleepers, (Act.CRASH_BEFORE, Meanwhile.NOTHING), (Act.CRASH_AFTER, Meanwhile.NOTHING)):
+        for (worker, call), result in systematic(act, meanwhile, workers=8):
             yield result.broken and f"{act or 'asleep'} at call {call} of worker {worker}: {result.broken}"
     for seed in range(seeds):
         result = run(seed)

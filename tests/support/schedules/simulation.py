@@ -7,7 +7,7 @@ askew. In the second half nothing goes wrong any more, and reconcile runs. What 
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,6 +89,24 @@ class Quiet:
         raise AssertionError("nobody asked for a test event")
 
 
+class Remover:
+    """`ImageRemover`; what `watch` is called with, before it goes, are the repository and the digests."""
+
+    def __init__(self, sim: "Simulation") -> None:
+        self._sim = sim
+        self.watch: Callable[[Repository, Sequence[Digest]], None] = lambda *_: None
+
+    def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
+        self.watch(repository, digests)
+        for digest in digests:
+            if digest in self._sim.registries.held(repository).manifests:
+                self._sim.registries.delete(repository, digest)
+        return {}
+
+    def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
+        raise AssertionError("no policy of these runs archives")
+
+
 @dataclass
 class Faults:
     """How often something goes wrong, as one in so many; 0: never."""
@@ -121,6 +139,8 @@ class Simulation:
     planned: Mapping[tuple[int, int], "Act | None"] = field(default_factory=dict)
     """What happens to the worker that was started as this one at this call of it; None: it sleeps until the others are
     done."""
+    chained: bool = False
+    """Pushes of promotions are told by events too, as a chain of environments needs it."""
 
     def __post_init__(self) -> None:
         self.state = FakeState()
@@ -129,9 +149,14 @@ class Simulation:
         self.announcements, self.trail = FakeAnnouncements(), FakeTrail()
         self.people = FakePeople({"role/release-managers": "AROAEXAMPLE"})
         self.registries = FakeRegistries(lambda: self.now)
-        for place in (DEV, *PLACES):
-            self.registries.add(place)
-        self.quiet = Quiet()
+        for registry in self.policy.registries():
+            self.registries.add(Repository(registry, DEV.name))
+        self.quiet, self.remover = Quiet(), Remover(self)
+        self.deployed: list[Policy] = [self.policy]
+        self.told = 0
+        self.limit: datetime | None = None
+        self.by_hand: dict[tuple[Repository, Digest, str | None], datetime] = {}
+        self.by_hand_removed: set[Digest] = set()
         self.queue: list[Queued] = []
         self.dead: list[tuple[Queued, str]] = []
         self.refused: list[tuple[Queued, TallymanError]] = []
@@ -149,10 +174,10 @@ class Simulation:
         assert 0 <= delay <= 900
         self.queue.append(Queued(queue, json.dumps(body), self.now + timedelta(seconds=delay)))
 
-    def services(self, worker: Worker | None, skew: float = 0.0) -> Services:
-        """The services of one process; `worker` stops at their calls."""
+    def services(self, worker: Worker | None, skew: float = 0.0, policy: Policy | None = None) -> Services:
+        """The services of one process; `worker` stops at their calls. `policy`: that it was deployed with."""
         ports = FakePorts(
-            policy=self.policy,
+            policy=policy or self.policy,
             clock=lambda: self.now + timedelta(seconds=skew),
             ledger=self.ledger,
             state=self.state,
@@ -170,6 +195,7 @@ class Simulation:
             usage=self.quiet,
             usage_readings=self.quiet,
             replication=self.quiet,
+            remover=self.remover,
         )
         if worker is None:
             return Services(ports, lambda seconds: None)
@@ -189,6 +215,8 @@ class Simulation:
     def push(self, built: Built, tag: str | None, place: Repository = DEV) -> Digest:
         """A client's push, with the events that ECR makes of it."""
         self.registries.push(place, built, tag)
+        self.by_hand[place, built.digest, tag] = self.now
+        self.told = len(self.registries.pushes)
         for digest in built.manifests:
             event = push_event(place, digest, tag or "" if digest == built.digest else "", at=self.now)
             self.tell(event, "push", "verify")
@@ -199,6 +227,7 @@ class Simulation:
         digest = self.registries.tag_of(place, tag)
         if digest is not None:
             self.registries.untag(place, tag)
+            self.by_hand_removed.add(digest)
             self.tell(delete_event(place, digest, tag, at=self.now), "push")
 
     def scanned(self, built: Built, counts: Mapping[str, int] | None = None) -> None:
@@ -225,15 +254,28 @@ class Simulation:
                 late = self.choices.of([1, 30, 600, 4000]) if self._is("late", self.faults.late) else 0
                 self.queue.append(Queued(queue, json.dumps(event), self.now + timedelta(seconds=late)))
 
+    def deploy(self, policy: Policy) -> None:
+        """A new policy: from now on workers have it, but for those that were started before, and go on for a while."""
+        self.policy = policy
+        self.deployed.append(policy)
+
+    def _deployed(self) -> Policy:
+        """A warm process may still have the one before, as long as anything goes wrong at all."""
+        if len(self.deployed) > 1 and self.faults is not CALM and self.choices.one_in(3):
+            return self.deployed[-2]
+        return self.policy
+
     # --- the scheduler
 
     def reconcile(self) -> None:
         """A worker that sweeps, as the clock starts one."""
         self.runs += 1
-        request = f"run-{self.runs}"
+        request, policy = f"run-{self.runs}", self._deployed()
 
         def work(worker: Worker) -> Any:
-            return sweeping(self.services(worker))({"source": "aws.events", "detail": {}}, request, self._left(worker))
+            return sweeping(self.services(worker, policy=policy))(
+                {"source": "aws.events", "detail": {}}, request, self._left(worker)
+            )
 
         self._start("reconcile", work, None)
 
@@ -254,6 +296,13 @@ class Simulation:
             self._deliver(offers[self.choices.below(min(len(offers), 4))])
         return True
 
+    def go_on(self, seconds: float) -> None:
+        """For so long, in which whoever sleeps until the others are done sleeps on."""
+        self.limit = self.now + timedelta(seconds=seconds)
+        while self.now < self.limit and self.step():
+            pass
+        self.now, self.limit = max(self.now, self.limit), None
+
     def settle(self) -> None:
         """Until nothing is left to do."""
         while self.step():
@@ -263,6 +312,8 @@ class Simulation:
         moments = [w.wakes for w in self.workers if not w.last]
         if len(self.workers) < self.most:
             moments += [max(m.due, m.flying or m.due) for m in self.queue]
+        if self.limit is not None and min(moments, default=self.limit) >= self.limit:
+            return False
         sleepers = [w for w in self.workers if w.last]
         if sleepers and (not moments or min(moments) > self.now + SOON):
             sleepers[0].last, sleepers[0].wakes = False, self.now  # the others have done their whole work meanwhile
@@ -284,10 +335,10 @@ class Simulation:
             self.queue.remove(message)
             self.dead.append((message, "offered too often"))
             return
-        sent = message.due
+        sent, policy = message.due, self._deployed()
 
         def work(worker: Worker) -> Any:
-            react = REACTIONS[function](self.services(worker, skew))
+            react = REACTIONS[function](self.services(worker, skew, policy))
             return react(Message(message.body, message.sender, sent, self._left(worker)))
 
         self._start(function, work, message)
@@ -338,9 +389,16 @@ class Simulation:
             worker.hurt = True
             self.log.append(f"{self.now:%H:%M:%S} {worker.name}: {act} {worker.at}")
         worker.step(act)
+        self._tell_promoted()
         self.watch(self)
         if worker.done:
             self._ended(worker)
+
+    def _tell_promoted(self) -> None:
+        """The events of what promotions have pushed; those of people's pushes are told by `push`."""
+        new, self.told = self.registries.pushes[self.told :], len(self.registries.pushes)
+        for place, digest, tag in new if self.chained else ():
+            self.tell(push_event(place, digest, tag or "", at=self.now), "push", "verify")
 
     def _ended(self, worker: Worker) -> None:
         message = self.workers.pop(worker)

@@ -38,7 +38,9 @@ class Worker:
         self.done = self.hurt = self.last = self.slept = False
         self.calls = 0
         self._act = Act.GO
-        self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._stopped = threading.Lock(), threading.Lock()  # taken: nobody may go on
+        self._go.acquire()
+        self._stopped.acquire()
         self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
 
     def start(self) -> None:
@@ -95,6 +97,9 @@ class _Stopping:
             return value
 
         def call(*args: Any, **named: Any) -> Any:
+            if method == "remove":  # the moment between a last look and a removal is known, and said: docs/retention.md
+                return value(*args, **named)
+
             def work() -> Any:
                 result = value(*args, **named)
                 return iter(list(result)) if isinstance(result, Iterator) else result

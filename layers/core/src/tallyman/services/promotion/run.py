@@ -31,7 +31,7 @@ from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
 from tallyman.services.copying.stage import CopyOptions, Family, Staged, family, stage
-from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.deciding.evaluator import Evaluator, pending_key
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.promotion.attempts import Attempts
@@ -245,10 +245,11 @@ class PromotionRun:
         left_out = {str(p.registry): s.refused_referrers for p, s in self.staged.items() if isinstance(s, Staged)}
         left_out = {registry: reasons for registry, reasons in left_out.items() if reasons}
         of = decision.target, decision.repository, decision.digest, decision.tags
+        stops = (*self.stops, self._on_record())
         kept = stays(using.ledger, using.state, *of)
         self._tell(left_out, kept)
         try:
-            using.releases.promoted(decision, lease, self.stops, left_out, kept)
+            using.releases.promoted(decision, lease, stops, left_out, kept)
         except RevisionConflict:
             self._check_newer(decision.tags)  # whoever took over while we set tags looks at them again after us
             raise
@@ -265,6 +266,14 @@ class PromotionRun:
         self._check_newer(tag for tag in decision.tags if tag not in now)
 
     # --- how
+
+    def _on_record(self) -> StateCheck:
+        """The condition that no other decision is written down before the release is: a lease that ran out while this
+        worker slept, and that nobody took over, does not tell of one. Raises RevisionConflict where one was."""
+        entry = PENDING.read(self.using.state, pending_key(self.decision))
+        if entry.found is None or entry.found.verdict != self.decision.verdict:
+            raise RevisionConflict(f"{self.decision.digest} was decided about anew")
+        return StateCheck(entry.pk, entry.sk, entry.revision)
 
     def _read_signing(self) -> None:
         """No event tells that managed signing took its word back: right before it is relied on, it is asked again."""
