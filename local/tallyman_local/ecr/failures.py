@@ -128,7 +128,7 @@ class Failures:
                     raise broken()
                 return answer
             self._hang(failure)
-            code, text = "ServiceUnavailableException", "it was made to fail"
+            code, text = "ServiceUnavailable", "it was made to fail"
             if failure.throttle:
                 code, text = "ThrottlingException", "Rate exceeded"
             elif failure.status and failure.status < 500:

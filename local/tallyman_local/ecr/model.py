@@ -24,6 +24,7 @@ COMMON = frozenset(
     {
         "AccessDeniedException",
         "SerializationException",
+        "ServiceUnavailable",
         "ThrottlingException",
         "UnknownOperationException",
         "UnrecognizedClientException",

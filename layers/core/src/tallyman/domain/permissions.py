@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     **_own("cloudformation", "stack", "DescribeStacks"),
     **_own("cloudtrail", "", "DescribeTrails", "LookupEvents"),
     **_own("cloudtrail", "trail", "GetTrailStatus"),
-    **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query"),
+    **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query"),
     # each item of a transaction is checked as the call it stands for; those in use put and delete
     "dynamodb:TransactWriteItems": (Need("dynamodb:PutItem", "table"), Need("dynamodb:DeleteItem", "table")),
     **_own(
