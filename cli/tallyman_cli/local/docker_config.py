@@ -31,7 +31,9 @@ def docker_config(hosts: Iterable[str], auth: str, environ: Mapping[str, str] = 
         config = _read(own / CONFIG)
         places = list(hosts)
         config["auths"] = _object(config, "auths") | {host: {"auth": auth} for host in places}
-        config["credHelpers"] = _object(config, "credHelpers") | dict.fromkeys(places, "")  # "": this file
+        if config.get("credsStore"):
+            # "": these are in this file, not in the store. Only where there is one: docker-py knows no empty helper.
+            config["credHelpers"] = _object(config, "credHelpers") | dict.fromkeys(places, "")
         file = folder / CONFIG
         file.touch(mode=0o600)
         file.write_text(json.dumps(config, indent=2))

@@ -35,4 +35,4 @@ def test_without_a_configuration_or_with_one_that_is_none_it_is_empty(tmp_path: 
             (tmp_path / "config.json").write_text(text)
         with docker_config([HOST], "x", {"DOCKER_CONFIG": str(tmp_path)}) as folder:
             found = json.loads((folder / "config.json").read_text())
-            assert found == {"auths": {HOST: {"auth": "x"}}, "credHelpers": {HOST: ""}}
+            assert found == {"auths": {HOST: {"auth": "x"}}}
