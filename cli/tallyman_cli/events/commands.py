@@ -12,6 +12,8 @@ _BECAUSE = {
     "freeze": "stocktaking",
     "thaw": "stocktaking is over",
     "roll-back": "orders fail since 14:00",
+    "replay": "the policy is mended",
+    "discard": "sent by hand, no event",
 }
 
 
@@ -24,6 +26,8 @@ def _asked(about: Subject, name: str) -> Json:
     because = {"because": _BECAUSE[name]} if name in _BECAUSE else {}
     if name in ("freeze", "thaw"):
         return {"environment": "prod", "repository": about.name, **because}
+    if name in ("replay", "discard"):
+        return {"queue": "push", "letters": "5fea7756-0ea4-5dfb-9e76-2c1b3d6c9f41", **because}
     if name == "recall":
         return {"digest": about.index, **because}
     if name == "roll-back":
