@@ -121,7 +121,7 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def options(
+def options(  # noqa: PLR0913 - each argument is an option of the command
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,

@@ -401,7 +401,7 @@ repositories:
         print(self.masked(f"{outcome:8} {name}: {found}"), flush=True)
         return outcome != "failed"
 
-    def remove(self) -> str:
+    def remove(self) -> str:  # noqa: C901 - everything that a run made, removed in one order, whatever is missing
         """Repositories of both regions, the spoke, the hub, and what the hub keeps. Goes on after each failure."""
         problems: list[str] = []
 

@@ -1,6 +1,7 @@
 """`tallyman build`: from a commit to an image that is pushed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from tallyman_cli.shared.addresses import address
 from tallyman_cli.shared.context import Stack
 
 
-def build(
+def build(  # noqa: PLR0913 - each argument is an option of the command
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
     repository: Annotated[
         str, typer.Option("--repository", metavar="NAME", help="What the image is called.", show_default=False)
@@ -84,11 +85,9 @@ def build(
     """
     if not repository:
         raise BadInput("which repository? name it with --repository, such as --repository rocketseat/widget-server")
-    if join and not parts:
-        raise BadInput("--join needs --parts: the repository where the platforms' images wait")
-    if sbom and join:
-        raise BadInput("--sbom is for the image that is built: --join builds none")
-    scanned = read_sbom(sbom) if sbom else None
+    platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
+    pushing = Pushing(environment, platforms, parts, join, cache, read_sbom(sbom) if sbom else None)
+    pushing.check()
     checkout = read(path)
     for doubt in checkout.doubts:
         output.trouble(f"the version is in doubt: {doubt}")
@@ -97,15 +96,7 @@ def build(
     wanted = Wanted(checkout, suggest(checkout, rules), name)
     for each in wanted.suggestion.left_out:
         output.say(f"left out: {each}")
-    platforms = [each.strip() for each in (platform or "").split(",") if each.strip()]
-    if sbom and len(platforms) > 1:
-        raise BadInput("--sbom is of one platform: build each by itself (--parts), then --join them")
-    if parts and len(platforms) > 1:
-        raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
-    if push:
-        answer = _push(wanted, environment, platforms, parts, join, cache, scanned, stack, policy)
-    else:
-        answer = _only(wanted, platforms)
+    answer = _push(wanted, pushing, context.connect(stack, policy)) if push else _only(wanted, pushing.platforms)
     if as_json:
         output.data(answer)
         return
@@ -120,36 +111,48 @@ def _only(wanted: Wanted, platforms: list[str]) -> dict[str, Any]:
     return _answer(wanted, building.together(images, wanted), None, "built")
 
 
-def _push(
-    wanted: Wanted,
-    environment: str,
-    platforms: list[str],
-    parts: str | None,
-    join: str | None,
-    cache: str | None,
-    scanned: building.Sbom | None,
-    stack: str | None,
-    policy: Path | None,
-) -> dict[str, Any]:
-    opened = context.connect(stack, policy)
-    place = building.repository(opened, wanted.name, environment)
+@dataclass(frozen=True, slots=True)
+class Pushing:
+    """Where an image goes and how: for which platforms, through which repository of parts, with which SBOM."""
+
+    environment: str
+    platforms: list[str]
+    parts: str | None
+    join: str | None
+    cache: str | None
+    scanned: building.Sbom | None
+
+    def check(self) -> None:
+        """Raises BadInput for options that contradict each other."""
+        if self.join and not self.parts:
+            raise BadInput("--join needs --parts: the repository where the platforms' images wait")
+        if self.scanned and self.join:
+            raise BadInput("--sbom is for the image that is built: --join builds none")
+        if self.scanned and len(self.platforms) > 1:
+            raise BadInput("--sbom is of one platform: build each by itself (--parts), then --join them")
+        if self.parts and len(self.platforms) > 1:
+            raise BadInput("--parts is for one platform: without it, --platform amd64,arm64 makes the index itself")
+
+
+def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
+    place = building.repository(opened, wanted.name, to.environment)
     if found := building.there(opened, place, wanted):
         output.say(f"{place}@{found} was built from this commit: done already")
         manifest = opened.source.manifest(place, found)
         assert manifest is not None  # it was read a moment ago
         building.tag(opened, place, manifest, wanted.suggestion.tags)
         return _answer(wanted, manifest, place, "there", opened)
-    waiting = Repository(place.registry, parse_repository_name(parts)) if parts else None
-    if join and waiting:
-        root = building.join(opened, place, waiting, wanted, join.split(","))
+    waiting = Repository(place.registry, parse_repository_name(to.parts)) if to.parts else None
+    if to.join and waiting:
+        root = building.join(opened, place, waiting, wanted, to.join.split(","))
         on = bases(dockerfile_of(wanted.checkout))
         return _answer(wanted, _publish(opened, place, wanted, root, on), place, "pushed", opened)
-    kept = address(opened.policy, Repository(place.registry, parse_repository_name(cache))) if cache else None
+    kept = address(opened.policy, Repository(place.registry, parse_repository_name(to.cache))) if to.cache else None
     with building.scratch_folder() as scratch:
-        images = building.build(wanted, find(output.say), Path(scratch), output.say, platforms, kept)
+        images = building.build(wanted, find(output.say), Path(scratch), output.say, to.platforms, kept)
         for image in images:
             building.push_content(opened, place, image)
-            document = building.sbom_of(wanted, image, scanned, output.say)
+            document = building.sbom_of(wanted, image, to.scanned, output.say)
             _told(building.attach(opened, place, wanted, image.manifest, image.bases, document))
             if waiting:
                 output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")

@@ -28,7 +28,7 @@ QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN
 """Kinds that say how things hang together, or what we are about to do: shown with --all."""
 
 
-def watch(
+def watch(  # noqa: PLR0913 - each argument is an option of the command
     match: Annotated[
         str | None,
         typer.Argument(metavar="[REPOSITORY]", help="Only of these: part of a name, or team/*.", show_default="all"),

@@ -8,7 +8,7 @@ import typer
 
 from tallyman.domain.names import Digest, Registry, parse_repository_name, parse_tag
 from tallyman.errors import BadInput
-from tallyman_cli.events.parts import subject
+from tallyman_cli.events.parts import Subject, subject
 from tallyman_cli.events.source import payloads, text
 from tallyman_cli.shared import output
 
@@ -21,7 +21,7 @@ def group() -> None:
 
 
 @app.command("make")
-def make(
+def make(  # noqa: PLR0913 - each argument is an option of the command
     name: Annotated[
         str | None,
         typer.Argument(metavar="[FUNCTION/NAME]", help="One payload, printed; without it, all.", show_default=False),
@@ -52,15 +52,7 @@ def make(
     What a function gets of SQS, EventBridge and CloudTrail, for `sam local invoke`, `make invoke` and tests. Without
     a name all of them are written into the folder. Exit status: 0 done, 1 with --check where a file differs.
     """
-    about = subject()
-    if repository:
-        about = replace(about, name=parse_repository_name(repository))
-    if tag:
-        about = replace(about, tag=parse_tag(tag))
-    if digest:
-        about = replace(about, index=(found := Digest.parse(digest)), children=(found,) * len(about.children))
-    if registry:
-        about = replace(about, registry=Registry.parse(registry))
+    about = _about(repository, tag, digest, registry)
     made = {path: text(payload) for path, payload in payloads(about).items()}
     if name is not None:
         path = f"{name.removeprefix('events/').removesuffix('.json')}.json"
@@ -79,6 +71,19 @@ def make(
         output.say(each)
     if wrong:
         raise typer.Exit(1)
+
+
+def _about(repository: str | None, tag: str | None, digest: str | None, registry: str | None) -> Subject:
+    about = subject()
+    if repository:
+        about = replace(about, name=parse_repository_name(repository))
+    if tag:
+        about = replace(about, tag=parse_tag(tag))
+    if digest:
+        about = replace(about, index=(found := Digest.parse(digest)), children=(found,) * len(about.children))
+    if registry:
+        about = replace(about, registry=Registry.parse(registry))
+    return about
 
 
 def differences(made: dict[str, str], folder: Path) -> list[str]:

@@ -39,7 +39,7 @@ app = typer.Typer(
 
 
 @app.command("start")
-def start(
+def start(  # noqa: PLR0913 - each argument is an option of the command
     policy: PolicyOption = None,
     scanner: ScannerOption = ScannerMode.manual,
     real_time: Annotated[

@@ -5,7 +5,7 @@ from tallyman_cli.promotion.why import To
 from tallyman_cli.shared import asking, context, options, output
 
 
-def approve(
+def approve(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
     because: asking.Because,
@@ -23,7 +23,7 @@ def approve(
     _say("approve", image, to, because, no_wait, timeout, stack, policy)
 
 
-def deny(
+def deny(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
     because: asking.Because,
@@ -41,7 +41,7 @@ def deny(
     _say("deny", image, to, because, no_wait, timeout, stack, policy)
 
 
-def _say(
+def _say(  # noqa: PLR0913 - the commands' options, handed on
     command: str,
     image: str,
     to: str,

@@ -20,7 +20,7 @@ Place = Annotated[
 ]
 
 
-def freeze(
+def freeze(  # noqa: PLR0913 - each argument is an option of the command
     place: Place,
     because: asking.Because,
     no_wait: asking.NoWait = False,
@@ -36,7 +36,7 @@ def freeze(
     _say("freeze", place, because, no_wait, timeout, stack, policy)
 
 
-def thaw(
+def thaw(  # noqa: PLR0913 - each argument is an option of the command
     place: Place,
     because: asking.Because = "",
     no_wait: asking.NoWait = False,
@@ -53,7 +53,7 @@ def thaw(
     _say("thaw", place, because or "it is over", no_wait, timeout, stack, policy)
 
 
-def _say(
+def _say(  # noqa: PLR0913 - the commands' options, handed on
     command: str,
     place: str,
     because: str,

@@ -17,7 +17,7 @@ from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
 
 
-def promote(
+def promote(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
     dry_run: Annotated[
@@ -47,12 +47,7 @@ def promote(
     2 no promotion leads there.
     """
     gates = override or []
-    if gates and (not because or not because.strip()):
-        raise BadInput("--override needs a reason: --because …")
-    if because and not gates:
-        raise BadInput("--because is the reason of an --override: name the gate")
-    if gates and dry_run:
-        raise BadInput("--dry-run writes nothing, and an override is written down: leave one of the two out")
+    _check(gates, because, dry_run)
     opened = context.connect(stack, policy)
     where = doors.door(opened, image, to)
     note_unknown(opened, where)
@@ -81,6 +76,15 @@ def promote(
         output.trouble(outcome.trouble)
     if outcome.trouble or outcome.decision.verdict != PROMOTED:
         raise typer.Exit(1)
+
+
+def _check(gates: list[str], because: str | None, dry_run: bool) -> None:
+    if gates and (not because or not because.strip()):
+        raise BadInput("--override needs a reason: --because …")
+    if because and not gates:
+        raise BadInput("--because is the reason of an --override: name the gate")
+    if gates and dry_run:
+        raise BadInput("--dry-run writes nothing, and an override is recorded: leave one of the two out")
 
 
 def would_go(decision: Decision) -> bool:

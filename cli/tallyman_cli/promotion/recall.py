@@ -14,7 +14,7 @@ RollBack = Annotated[
 ]
 
 
-def recall(
+def recall(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     because: asking.Because,
     roll_back: RollBack = False,

@@ -133,7 +133,7 @@ def show(
 
 
 @app.command("roll-back")
-def roll_back(
+def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     repository: Repository,
     to: Annotated[
         str | None,
@@ -212,7 +212,7 @@ def _was_promoted(opened: context.Stack, digest: Digest, environment: str, name:
     return any(f.kind is Kind.PROMOTED and Destination.parse(f) == Destination(environment, name) for f in facts)
 
 
-def ask(
+def ask(  # noqa: PLR0913 - each argument is an option of the command
     opened: context.Stack,
     environment: str,
     name: str,

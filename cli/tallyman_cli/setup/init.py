@@ -49,7 +49,7 @@ parameter_overrides = "{parameters}"
 """
 
 
-def init(
+def init(  # noqa: PLR0913 - each argument is an option of the command
     hub: Annotated[
         Registry | None,
         typer.Option(

@@ -95,7 +95,7 @@ def by_tag(desk: Desk, environment: str, name: str, tag: str) -> Digest:
     return naming.digest_of(desk.stack, addresses.image(desk.stack.policy, f"{environment}/{name}:{tag}"))
 
 
-def why(
+def why(  # noqa: PLR0913 - the parts of the page's address, by name
     desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
 ) -> Page:
     """The gates; at a moment, or as another policy judges."""

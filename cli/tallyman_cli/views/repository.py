@@ -194,7 +194,7 @@ def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str
     return found
 
 
-def _image(
+def _image(  # noqa: PLR0913 - a row of the page: a reading for each of its columns
     place: Repository,
     digest: Digest,
     facts: Sequence[Fact],

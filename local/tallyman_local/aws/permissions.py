@@ -118,7 +118,7 @@ def _statements(role: Role) -> list[Statement]:
     return [{**statement, "Principal": "*"} for statement in found]
 
 
-def needed(
+def needed(  # noqa: C901 - a table: a branch for each service
     service: str, operation: str, body: bytes, environ: dict[str, Any], account: str, region: str
 ) -> Iterator[Needed]:
     """The permissions that a call needs. ECR asks for its own (it knows its resources best)."""

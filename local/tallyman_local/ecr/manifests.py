@@ -65,7 +65,7 @@ def _digests(descriptors: object, what: str) -> tuple[list[dict[str, Any]], list
         raise _bad(f"{what} has a descriptor without a valid digest") from error
 
 
-def parse(raw: bytes, media_type: str | None) -> ParsedManifest:
+def parse(raw: bytes, media_type: str | None) -> ParsedManifest:  # noqa: C901 - one check after another, in the order in which ECR complains
     """Read a pushed manifest. Its kind is its `mediaType`, else the `media_type` that came with it.
 
     Raises InvalidParameterException: also for schema 1 and unknown kinds, and where neither names a media type.

@@ -8,7 +8,7 @@ from typing import Any
 Statement = Mapping[str, Any]
 
 
-def allows(
+def allows(  # noqa: PLR0913 - the parts of a request that a statement may name, all named
     statements: Iterable[Statement],
     *,
     action: str,

@@ -35,7 +35,7 @@ class Dying(HttpClient):
         self.n, self.when, self.count = n, when, 0
         self._counting = threading.Lock()
 
-    def open(
+    def open(  # noqa: PLR0913 - as the client it stands for
         self,
         method: str,
         url: str,

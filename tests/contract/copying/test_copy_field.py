@@ -180,7 +180,7 @@ def test_of_several_challenges_the_token_is_fetched_with_its_own_parameters(
         ("elsewhere.json", "{host}", "bWU6d29yZA=="),
     ],
 )
-def test_logins_are_read_as_docker_and_podman_read_them(
+def test_logins_are_read_as_docker_and_podman_read_them(  # noqa: PLR0913 - fixtures and parameters
     source: OciServer,
     target: OciServer,
     home: Path,

@@ -21,7 +21,7 @@ Way = tuple[str, ...]  # from a request's parameters down to one value
 Breach = tuple[Way, Any, str]  # where, what is put there, what the refusal says
 
 
-def breaches(name: str, shape: Shape, way: Way = ()) -> Iterator[Breach]:
+def breaches(name: str, shape: Shape, way: Way = ()) -> Iterator[Breach]:  # noqa: C901 - a table: what breaks each kind of constraint
     """Every way to break a constraint of a shape or of what is in it."""
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     whole = shape.type_name in ("integer", "long")

@@ -82,7 +82,7 @@ def test_any_manifest_is_stored_or_refused(served: Served, client: Client, body:
         st.sampled_from(["Range", "Content-Range"]), st.sampled_from(["bytes=0-", "9-1", "x", "9" * 5000 + "-"])
     ),
 )
-def test_any_request_is_answered(
+def test_any_request_is_answered(  # noqa: PLR0913 - what Hypothesis draws
     served: Served,
     client: Client,
     method: str,

@@ -130,7 +130,7 @@ def manifest_of(document: Mapping[str, Any], media_type: str | None = None) -> M
     return Manifest(_json(document), media_type or str(document.get("mediaType", OCI_MANIFEST)))
 
 
-def image(
+def image(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     *layers: Layer | str,
     os: str = "linux",
     architecture: str = "amd64",
@@ -232,7 +232,7 @@ def referrer(
     return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type, annotations=annotations)
 
 
-def _artifact(
+def _artifact(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     config: bytes,
     config_type: str,
     layers: Sequence[Layer],
@@ -265,7 +265,7 @@ def _artifact(
 # --- events ------------------------------------------------------------------------------------------
 
 
-def event(
+def event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     detail_type: str,
     detail: Mapping[str, Any],
     registry: Registry = DEV.registry,
@@ -291,7 +291,7 @@ def event(
     return body
 
 
-def push_event(
+def push_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     repository: Repository = DEV,
     digest: str = "sha256:" + "0" * 64,
     tag: str | None = "v1.0.0",
@@ -353,7 +353,7 @@ def replication_event(
     return event("ECR Replication Action", detail, repository.registry, at=at, resources=[repository.arn])
 
 
-def scan_event(
+def scan_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     repository: Repository,
     digest: str,
     tags: Sequence[str] = (),
@@ -374,7 +374,7 @@ def scan_event(
     return event("ECR Image Scan", detail, repository.registry, at=at, id=id, resources=[repository.arn])
 
 
-def inspector_event(
+def inspector_event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     repository: Repository,
     digest: str,
     tags: Sequence[str] = (),
@@ -475,7 +475,7 @@ def sqs_batch(*bodies: Mapping[str, Any] | str, **more: Any) -> dict[str, Any]:
 # --- facts -------------------------------------------------------------------------------------------
 
 
-def fact(
+def fact(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     kind: Kind,
     digest: str | None = None,
     repository: Repository | None = None,

@@ -89,7 +89,7 @@ class Images:
         self._settings, self._quotas = settings, quotas
         self.watchers: list[Watcher] = []
 
-    def put(
+    def put(  # noqa: C901 - one transaction, in the order in which ECR complains
         self,
         repository: Repository,
         raw: bytes,

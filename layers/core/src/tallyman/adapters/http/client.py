@@ -56,7 +56,7 @@ class HttpClient:
         self._lock = threading.Lock()
         self._closed = False
 
-    def open(
+    def open(  # noqa: PLR0913 - the parts of a request, all but method and address named
         self,
         method: str,
         url: str,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 from urllib.parse import quote, urljoin
 
-from tallyman.adapters.http.client import Body, HttpClient, Response, origin
+from tallyman.adapters.http.client import HttpClient, Response, origin
 from tallyman.adapters.http.headers import links
 from tallyman.adapters.oci.answers import Answer
 from tallyman.domain.names import Repository
@@ -148,7 +148,8 @@ class RegistryClient:
         raised, and the connection closed in the middle: the registry never sees its end."""
         used, failure = self._auth.header(repository), list[BaseException]()
         try:
-            response = self._sent(method, url, used, headers, _watched(body, failure), what, _PATIENCE)
+            sent, watched = _authorized(headers, used), _watched(body, failure)
+            response = self._http.open(method, url, headers=sent, what=what, body=watched, read=_PATIENCE)
         except Unreachable:
             if failure:
                 raise failure[0] from None
@@ -217,7 +218,8 @@ class RegistryClient:
     ) -> Response:
         used = self._auth.header(repository)
         for renewals in range(3):
-            response = self._sent(method, url, used, headers, body, what, self._patience)
+            sent = _authorized(headers, used)
+            response = self._http.open(method, url, headers=sent, what=what, body=body, read=self._patience)
             if response.status not in (401, 403):
                 return response
             answer = _whole(response, url, what)
@@ -228,25 +230,16 @@ class RegistryClient:
             used = renewed
         raise AssertionError("not reached")
 
-    def _sent(
-        self,
-        method: str,
-        url: str,
-        authorization: str | None,
-        headers: Mapping[str, str],
-        body: Body,
-        what: str,
-        read: float,
-    ) -> Response:
-        sent = {**headers, "Authorization": authorization} if authorization else headers
-        return self._http.open(method, url, headers=sent, what=what, body=body, read=read)
-
     def _pause(self, attempt: int, asked: float | None) -> None:
         """Growing, and different for each of us, so that those who were refused together don't come back together."""
         import random  # seldom needed
 
         spread = random.uniform(0.5, 1.5)
         self._sleep(asked + spread * 0.16 if asked is not None else 0.1 * 2**attempt * spread)
+
+
+def _authorized(headers: Mapping[str, str], authorization: str | None) -> Mapping[str, str]:
+    return {**headers, "Authorization": authorization} if authorization else headers
 
 
 def _checked(path: str) -> str:

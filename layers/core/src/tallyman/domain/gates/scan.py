@@ -282,11 +282,8 @@ class _Tally:
 
     def _is_excluded(self, row: Row, doubts: list[str]) -> bool:
         config = self._config
-        if config.packages is not None and (names := packages_of(row)):
-            if all(any(glob_matches(glob, name) for glob in config.packages.ignore) for name in names):
-                return True
-        elif config.packages is not None:
-            doubts.append("in which package")
+        if config.packages is not None and self._is_ignored(config.packages.ignore, row, doubts):
+            return True
         if config.fixable is not None:
             if row.get("fix") is False:
                 return True
@@ -301,6 +298,12 @@ class _Tally:
             elif row["epss"] < config.epss:
                 return True
         return False
+
+    def _is_ignored(self, globs: Sequence[str], row: Row, doubts: list[str]) -> bool:
+        names = packages_of(row)
+        if not names:
+            doubts.append("in which package")
+        return bool(names) and all(any(glob_matches(glob, name) for glob in globs) for name in names)
 
     def _is_new(self, row: Row, doubts: list[str]) -> bool:
         if self._config.since is None:

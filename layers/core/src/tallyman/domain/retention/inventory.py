@@ -102,7 +102,7 @@ class Inventory:
             self.unread.setdefault(row, "its media type is not known")
         return row
 
-    def add_raw(
+    def add_raw(  # noqa: PLR0913 - a row's columns, plain: a value a row costs too much for a million of them
         self,
         digest: str,
         tags: Iterable[str],

@@ -1,6 +1,6 @@
 """What no policy can remove: who needs an image, and why. The answer for each protection is part of a proof."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -54,14 +54,8 @@ def protect(
     """What protects what. As many steps as there are images, uses and releases."""
     found = Protected()
     _used(found, inventory, retention, usage, known)
+    _released(found, inventory, retention, known, now)
     rows = inventory.rows
-    for digest, releases in known.releases.items():
-        if (row := rows.get(digest)) is not None:
-            for release in releases:
-                if release.until is None:
-                    found.add(row, RELEASED, f"{release.environment} runs it since {format_time(release.since)}")
-                elif now - release.until < retention.roll_back:
-                    found.add(row, RELEASED, f"{release.environment} ran it until {format_time(release.until)}")
     for name, reasons in ((WAITING, known.waiting), (ELSEWHERE, known.elsewhere)):
         for digest, reason in reasons.items():
             if (row := rows.get(digest)) is not None:
@@ -76,6 +70,18 @@ def protect(
     for whys in found.rows.values():
         whys.sort()
     return found
+
+
+def _released(
+    found: Protected, inventory: Inventory, retention: Retention, known: RetentionInputs, now: datetime
+) -> None:
+    for digest, releases in known.releases.items():
+        if (row := inventory.rows.get(digest)) is not None:
+            for release in releases:
+                if release.until is None:
+                    found.add(row, RELEASED, f"{release.environment} runs it since {format_time(release.since)}")
+                elif now - release.until < retention.roll_back:
+                    found.add(row, RELEASED, f"{release.environment} ran it until {format_time(release.until)}")
 
 
 def _used(
@@ -94,9 +100,14 @@ def _used(
                     found.add(row, IN_USE, str(use))
             elif concerns(use, place.name, place.registry):
                 _used_by_tag(found, use, tagged, rows, known)
+    _listed(found, inventory, retention, tagged)
+
+
+def _listed(found: Protected, inventory: Inventory, retention: Retention, tagged: Mapping[str, int]) -> None:
+    """Images that the policy's own list of usage names, by digest or by a pattern of tags."""
     for entry in retention.usage:
         if entry.startswith("sha256:"):
-            if (row := rows.get(entry)) is not None:
+            if (row := inventory.rows.get(entry)) is not None:
                 found.add(row, IN_USE, f"the policy's list of usage names {entry[:19]}")
         else:
             for tag, row in tagged.items():

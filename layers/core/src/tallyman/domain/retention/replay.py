@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy, Retention
+from tallyman.domain.policy import Policy
 from tallyman.domain.retention.inputs import Release, RetentionInputs
 from tallyman.domain.retention.inventory import NEVER, Inventory, millis
 from tallyman.domain.retention.plan import Plan, plan_with
@@ -66,11 +66,12 @@ def replay(policy: Policy, repository: Repository, name: str, past: Past, since:
     """What would have gone. A plan a day: for a year of 10,000 images some half a minute."""
     retention = policy.repository(name).retention
     facts = sorted((f for f in past.facts if f.repository == repository and f.digest), key=lambda f: (f.at, f.id))
+    replayed = _Replay(policy, repository, name, past, facts)
     gone: dict[Digest, Gone] = {}
     marks: dict[Digest, datetime] = {}
     refused: list[RefusedDay] = []
     for at in _days(since, until):
-        plan = _planned(policy, retention, repository, name, past, facts, at, gone)
+        plan = replayed.plan(at, gone)
         if plan.refused:  # as a real run: it marks nothing either
             refused.append(RefusedDay(at, plan.refused[0]))
             continue
@@ -90,69 +91,70 @@ def _days(since: datetime, until: datetime) -> Iterator[datetime]:
     yield until
 
 
-def _planned(
-    policy: Policy,
-    retention: Retention,
-    repository: Repository,
-    name: str,
-    past: Past,
-    facts: Sequence[Fact],
-    at: datetime,
-    gone: Mapping[Digest, Gone],
-) -> Plan:
-    """The plan of then."""
-    inventory, moved = _inventory(repository, name, past, facts, at, gone)
-    releases = {
-        digest: tuple(r if r.until is None or r.until <= at else Release(r.environment, r.since) for r in then)
-        for digest, found in past.releases.items()
-        if (then := [r for r in found if r.since <= at])
-    }
-    return plan_with(retention, policy.digest, inventory, (), RetentionInputs(moved=moved, releases=releases), at)
+@value
+class _Replay:
+    """What does not change from day to day: `facts` are the repository's, in their order."""
 
+    policy: Policy
+    repository: Repository
+    name: str
+    past: Past
+    facts: Sequence[Fact]
 
-def _inventory(
-    repository: Repository,
-    name: str,
-    past: Past,
-    facts: Iterable[Fact],
-    at: datetime,
-    gone: Mapping[Digest, Gone],
-) -> tuple[Inventory, dict[Digest, datetime]]:
-    """What was there: pushed and not deleted, under the tags that pointed there."""
-    pushed: dict[Digest, Fact] = {}
-    tags: dict[str, tuple[Digest, datetime]] = {}
-    for fact in facts:
-        if fact.at > at or fact.digest is None:
-            continue
-        if fact.kind in PUSHES:
-            pushed.setdefault(fact.digest, fact)
-            if fact.tag:
-                tags[fact.tag] = (fact.digest, fact.at)
-        elif fact.kind is Kind.UNTAGGED and fact.tag and tags.get(fact.tag, ("",))[0] == fact.digest:
-            del tags[fact.tag]
-        elif fact.kind is Kind.DELETED:
-            pushed.pop(fact.digest, None)
-            tags = {tag: pair for tag, pair in tags.items() if pair[0] != fact.digest}
-    inventory, moved = Inventory(repository, name), dict[Digest, datetime]()
-    held: dict[Digest, list[str]] = {}
-    for tag, (digest, moved_at) in tags.items():
-        held.setdefault(digest, []).append(tag)
-        moved[digest] = max(moved_at, moved.get(digest, moved_at))
-    for digest, fact in pushed.items():
-        if digest in gone:
-            continue
-        pulled = past.pulled.get(digest)
-        row = inventory.add_raw(
-            digest,
-            held.get(digest, ()),
-            millis(fact.at),
-            fact.size or 0,
-            pulled=millis(pulled) if pulled and pulled <= at else NEVER,
-            subject=past.subjects.get(digest),
-        )
-        if digest in past.children:
-            inventory.link(row, past.children[digest])
-    return inventory, moved
+    def plan(self, at: datetime, gone: Mapping[Digest, Gone]) -> Plan:
+        """The plan of then."""
+        inventory, moved = self._inventory(at, gone)
+        releases = {
+            digest: tuple(r if r.until is None or r.until <= at else Release(r.environment, r.since) for r in then)
+            for digest, found in self.past.releases.items()
+            if (then := [r for r in found if r.since <= at])
+        }
+        retention = self.policy.repository(self.name).retention
+        inputs = RetentionInputs(moved=moved, releases=releases)
+        return plan_with(retention, self.policy.digest, inventory, (), inputs, at)
+
+    def _inventory(self, at: datetime, gone: Mapping[Digest, Gone]) -> tuple[Inventory, dict[Digest, datetime]]:
+        """What was there: pushed and not deleted, under the tags that pointed there."""
+        past = self.past
+        pushed, tags = self._pushed(at)
+        inventory, moved = Inventory(self.repository, self.name), dict[Digest, datetime]()
+        held: dict[Digest, list[str]] = {}
+        for tag, (digest, moved_at) in tags.items():
+            held.setdefault(digest, []).append(tag)
+            moved[digest] = max(moved_at, moved.get(digest, moved_at))
+        for digest, fact in pushed.items():
+            if digest in gone:
+                continue
+            pulled = past.pulled.get(digest)
+            row = inventory.add_raw(
+                digest,
+                held.get(digest, ()),
+                millis(fact.at),
+                fact.size or 0,
+                pulled=millis(pulled) if pulled and pulled <= at else NEVER,
+                subject=past.subjects.get(digest),
+            )
+            if digest in past.children:
+                inventory.link(row, past.children[digest])
+        return inventory, moved
+
+    def _pushed(self, at: datetime) -> tuple[dict[Digest, Fact], dict[str, tuple[Digest, datetime]]]:
+        """The first push of each image that was there, and where each tag pointed since when."""
+        pushed: dict[Digest, Fact] = {}
+        tags: dict[str, tuple[Digest, datetime]] = {}
+        for fact in self.facts:
+            if fact.at > at or fact.digest is None:
+                continue
+            if fact.kind in PUSHES:
+                pushed.setdefault(fact.digest, fact)
+                if fact.tag:
+                    tags[fact.tag] = (fact.digest, fact.at)
+            elif fact.kind is Kind.UNTAGGED and fact.tag and tags.get(fact.tag, ("",))[0] == fact.digest:
+                del tags[fact.tag]
+            elif fact.kind is Kind.DELETED:
+                pushed.pop(fact.digest, None)
+                tags = {tag: pair for tag, pair in tags.items() if pair[0] != fact.digest}
+        return pushed, tags
 
 
 def _needed(digest: Digest, past: Past, facts: Iterable[Fact], at: datetime) -> Iterator[str]:

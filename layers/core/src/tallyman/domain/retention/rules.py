@@ -114,7 +114,7 @@ class _Newest:
         self._takes, self._count, self._per = _takes(rule.of), rule.count, rule.per
         self._heaps: dict[Any, list[Any]] = {}
 
-    def look(self, row: int, tags: list[tuple[str, Version | None]], pushed: int, digest: str) -> None:
+    def look(self, row: int, tags: list[tuple[str, Version | None]], pushed: int, digest: str) -> None:  # noqa: C901 - the inner loop of a plan of a million images: calls cost more than they explain
         """One image: in each group it counts once, by the newest of its tags there."""
         if len(tags) == 1:
             tag, version = tags[0]

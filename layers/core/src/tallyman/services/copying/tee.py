@@ -96,7 +96,7 @@ class Teed(Generic[_Key]):
     source_failed: bool
 
 
-def tee(
+def tee(  # noqa: PLR0913 - a blob (chunks, digest, size, start), where it goes, in which threads and time
     chunks: Generator[bytes, None, None],
     digest: Digest,
     size: int,
@@ -139,6 +139,19 @@ def tee(
     finally:
         for pipe in pipes.values():
             pipe.end(problem)
+    failed = _ends(threads, slow, digest, deadline, problem)
+    return Teed(failed, {key: threads[key] for key in slow}, source_failed=problem is not None)
+
+
+def _ends(
+    threads: Mapping[_Key, "Future[TallymanError | None]"],
+    slow: set[_Key],
+    digest: Digest,
+    deadline: Deadline,
+    problem: TallymanError | None,
+) -> dict[_Key, TallymanError]:
+    """Waits for the writers that are not `slow`: why each failed. Those that are late, and may still come to their
+    end, join the slow ones."""
     failed: dict[_Key, TallymanError] = {}
     waiting = {key: thread for key, thread in threads.items() if key not in slow}
     late = stragglers(waiting, deadline, failing=problem is not None)
@@ -149,7 +162,7 @@ def tee(
             failed[key] = problem or OutOfTime(f"no time left in this run for the end of the upload of {digest}")
         elif refusal := thread.result():
             failed[key] = problem or refusal
-    return Teed(failed, {key: threads[key] for key in slow}, source_failed=problem is not None)
+    return failed
 
 
 def _write(writer: Callable[[Iterator[bytes]], None], pipe: Pipe) -> TallymanError | None:

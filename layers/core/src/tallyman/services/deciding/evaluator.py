@@ -135,6 +135,24 @@ class Evaluator:
                 self.state.put(entry.remove(now, decided=entry.found.decided))
             return
         last = _last(image.of(Kind.DECIDED), decision)
+        self._require_newest(decision, entry, last)
+        entry = self._append(decision, entry, last, now)
+        if entry.found is None:
+            return
+        if decision.verdict == PROMOTED:
+            self.state.put(entry.remove(now, decided=entry.found.decided))
+            return
+        if not entry.found.noticed:
+            # after the fact and before the mark: told at least once, and once unless this process dies in between
+            self._tell(decision)
+            told = replace(entry.found, noticed=True)
+            self.state.put(entry.write(told))
+            entry = entry.written(told)
+        if not _is_awake(entry.value, decision, now):
+            self.wake(decision)
+
+    def _require_newest(self, decision: Decision, entry: Entry[Pending], last: Fact | None) -> None:
+        """Raises RevisionConflict where another reaction decided since the facts were read."""
         # the marker of an item that was removed tells which decision was its last, so that a reaction that slept since
         # it read the facts is found out here, or by the revision
         known = entry.found.decided if entry.found else entry.kept.get("decided")
@@ -145,6 +163,9 @@ class Evaluator:
             newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
             if newest is None or newest.id != last.id:
                 raise RevisionConflict("decided by another reaction since the facts were read")
+
+    def _append(self, decision: Decision, entry: Entry[Pending], last: Fact | None, now: datetime) -> Entry[Pending]:
+        """Writes the fact and the pending item, if the decision says something new."""
         details = decision.details
         said = _saying(details)
         forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag went away, and came back
@@ -162,19 +183,7 @@ class Evaluator:
             if self.ledger.append(fact, entry.write(waits)) is Appended.KNOWN:
                 raise RevisionConflict("another reaction decided the same in the same moment")
             entry = entry.written(waits)
-        if entry.found is None:
-            return
-        if decision.verdict == PROMOTED:
-            self.state.put(entry.remove(now, decided=entry.found.decided))
-            return
-        if not entry.found.noticed:
-            # after the fact and before the mark: told at least once, and once unless this process dies in between
-            self._tell(decision)
-            told = replace(entry.found, noticed=True)
-            self.state.put(entry.write(told))
-            entry = entry.written(told)
-        if not _is_awake(entry.value, decision, now):
-            self.wake(decision)
+        return entry
 
     def _tell(self, decision: Decision) -> None:
         gate = decision.deciding

@@ -107,13 +107,7 @@ class Released:
                     what = f"{environment}/{release.sk}"
                     todo.append(((environment, release.sk, "1"), (what, look)))
                     todo.append(((environment, release.sk, "2"), (what, roll_out)))
-            for waits in PENDING.list(self.state, pending.partition(environment)):
-                if not wanted(waits.value.name):
-                    continue
-                found.parked[environment] += waits.value.verdict == FAILED and waits.value.gate == target.NAME
-                if self._is_stuck(waits.value):
-                    found.stuck[environment] += 1
-                    self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
+            self._watch_pending(environment, wanted, found, problems)
             for entry in NONCOMPLIANT.list(self.state, noncompliant.partition(environment)):
                 image = entry.value
                 if not wanted(image.name):
@@ -133,6 +127,17 @@ class Released:
             enough_time(left, "what runs")
             self._look_for_users(overtaken, problems)
             self.waiting.note("what runs", RUNS_AGAIN)
+
+    def _watch_pending(
+        self, environment: str, wanted: Callable[[str], bool], found: Watched, problems: list[str]
+    ) -> None:
+        for waits in PENDING.list(self.state, pending.partition(environment)):
+            if not wanted(waits.value.name):
+                continue
+            found.parked[environment] += waits.value.verdict == FAILED and waits.value.gate == target.NAME
+            if self._is_stuck(waits.value):
+                found.stuck[environment] += 1
+                self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
         """Of images that would not get in today and are not released: what runs them all the same is told."""

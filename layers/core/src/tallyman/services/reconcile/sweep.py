@@ -77,7 +77,7 @@ class Sweep:
     waiting: Waiting
     clock: Clock
 
-    def repository(
+    def repository(  # noqa: C901 - steps in one order; each save holds what the steps before it found
         self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
     ) -> Swept:
         """Writes down what is missing; may be repeated after a crash at any point, and changes nothing twice.
@@ -229,7 +229,8 @@ class Sweep:
     def _write(self, seen: Seen, first: bool, found: Counter[str]) -> None:
         found[seen.kind] += 1
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
-            self.images.removed(seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
+            gone = Seen(seen.kind, seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
+            self.images.removed(gone)
         elif self.images.pushed(seen, tell=not first):
             found["stowaways"] += 1
 

@@ -43,7 +43,9 @@ class RecordCall:
             for digest, tag in images:
                 if digest is not None:
                     key = (origin, digest, tag)
-                    self.images.removed(call.repository, digest, tag, call.at, via, key, told_by, call.actor)
+                    kind = Kind.UNTAGGED if tag else Kind.DELETED
+                    gone = Seen(kind, call.repository, digest, tag, call.at, via, key, call.actor, told_by)
+                    self.images.removed(gone)
                     self.images.evaluator.digest(digest, call.id)
         elif call.name in SETTINGS_CALLS:
             self._settings(call, via, origin)

@@ -138,23 +138,12 @@ class RecordImage:
             return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
-    def removed(
-        self,
-        repository: Repository,
-        digest: Digest,
-        tag: str | None,
-        at: datetime,
-        via: Via,
-        key: object,
-        told_by: Change = _UNTOLD,
-        actor: str | None = None,
-    ) -> None:
-        """Writes down that a tag, or an image with all its tags, was removed; what remains is asked of the registry.
-
-        An image that is gone took its tags along.
+    def removed(self, seen: Seen) -> None:
+        """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. What remains is read
+        from the registry. An image that is gone took its tags along.
         """
+        repository, digest, tag = seen.repository, seen.digest, seen.tag
         for _ in range(_TRIES):
-            seen = Seen(Kind.UNTAGGED if tag else Kind.DELETED, repository, digest, tag, at, via, key, actor, told_by)
             try:
                 there = self._vanished(seen)
                 if tag is None or there is None:
@@ -162,7 +151,7 @@ class RecordImage:
                         entry = TAGS.read(self.state, tags.key(repository, name))
                         if entry.found and digest in (entry.found.digest, entry.found.told):
                             current = _current(self._look(repository, digest, name), name)
-                            if lost := lost_change(entry, current, digest, at if tag is None else None):
+                            if lost := lost_change(entry, current, digest, seen.at if tag is None else None):
                                 self.state.put(lost)
                 if there is None:  # that it is there again is for the push's fact to say
                     hold(self.state, repository, digest, False, None, self.clock())

@@ -60,11 +60,12 @@ class RecordPush:
     def _action(self, event: ImageAction) -> str:
         """Writes down one image action and decides."""
         told_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
-        if event.action == "delete":
-            self.images.removed(event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by)
+        removed = event.action == "delete"
+        kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]
+        seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by=told_by)
+        if removed:
+            self.images.removed(seen)
         else:
-            kind = _KINDS[event.action]
-            seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by=told_by)
             self.images.pushed(seen)
         if not self._is_our_last(event):
             self.evaluator.digest(event.digest, event.id)

@@ -50,7 +50,7 @@ class VerifiedImage:
         return self.manifests.get(self.digest)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - which image, and how far and how long to look: all named
     source: ImageSource,
     repository: Repository,
     digest: Digest,
