@@ -12,7 +12,7 @@ from support.images.builders import DEV, PROD, PROD_SA, Built, attestation, imag
 from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest
 from tallyman.errors import BadManifest, NotFound, TallymanError
-from tallyman.services.copying.stage import CopyOptions, Staged, families, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, read_graphs, stage
 
 LAYERS = [layer(f"layer {n}") for n in range(5)]
 
@@ -66,7 +66,7 @@ def test_any_graph_arrives_as_it_is_each_blob_read_once(graph: tuple[list[Built]
     root = data.draw(st.sampled_from(nodes))
     registries = world(nodes, signed)
     try:
-        members = family(registries, DEV, root.digest)
+        members = read_graph(registries, DEV, root.digest)
     except BadManifest:
         reject()  # nested deeper than is allowed
     done = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(lambda: math.inf))
@@ -96,7 +96,7 @@ def test_lists_of_referrers_that_go_in_circles_end(graph: tuple[list[Built], lis
     told = {d: [Descriptor("", Digest(c), 1) for c in claims.get(d, known[:2])] for d in known}
     registries.referrers = lambda repository, subject: told[subject]  # type: ignore[method-assign]
     try:
-        members = family(registries, DEV, root.digest)
+        members = read_graph(registries, DEV, root.digest)
     except BadManifest:
         reject()  # nested deeper than is allowed
     assert len(members.digests) == len(set(members.digests))
@@ -120,7 +120,7 @@ def test_what_is_missing_stops_only_what_needs_it(graph: tuple[list[Built], list
     if gone:
         registries.delete(DEV, gone.digest)
     roots = [n.digest for n in nodes]
-    members, errors = families(registries, DEV, roots)
+    members, errors = read_graphs(registries, DEV, roots)
     if gone:
         assert isinstance(errors[gone.digest], NotFound)
     failed: dict[Digest, TallymanError] = dict(errors)

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from support.images import builders as b
 from support.stacks.clients import client_of
-from support.stacks.gate_stack import RELEASE, Gated, gated
+from support.stacks.gate_stack import RELEASE, Gated, gate_stack
 from tallyman.domain.history.facts import Kind
 
 ACCOUNT = "111111111111"
@@ -21,8 +21,8 @@ Client = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
-    with gated(tmp_path_factory.mktemp("people")) as running:
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
+    with gate_stack(tmp_path_factory.mktemp("people")) as running:
         running.world.cloud.credentials(ROLE)  # makes the role, as an administrator has
         iam = running.world.client("iam")
         iam.attach_role_policy(RoleName=RELEASE.partition("/")[2], PolicyArn=outputs(running)["PeoplePolicyArn"])
@@ -31,18 +31,18 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
 
 
 @pytest.fixture
-def person(door: Gated) -> Client:
+def person(gated: Gated) -> Client:
     """Clients of somebody who holds the role."""
-    keys = door.world.cloud.credentials(ROLE, session="ana")
+    keys = gated.world.cloud.credentials(ROLE, session="ana")
 
     def client(service: str) -> Any:
-        return client_of(door.world.cloud.url, keys, service)
+        return client_of(gated.world.cloud.url, keys, service)
 
     return client
 
 
-def outputs(door: Gated) -> dict[str, str]:
-    stack = door.world.client("cloudformation").describe_stacks(StackName=door.world.cloud.stack)["Stacks"][0]
+def outputs(gated: Gated) -> dict[str, str]:
+    stack = gated.world.client("cloudformation").describe_stacks(StackName=gated.world.cloud.stack)["Stacks"][0]
     return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
 
 
@@ -60,22 +60,22 @@ FORGED = {
 
 @pytest.mark.parametrize("table", ["LedgerTable", "StateTable"])
 @pytest.mark.parametrize("way", sorted(FORGED))
-def test_nobody_can_write_a_fact_by_hand(door: Gated, person: Client, table: str, way: str) -> None:
-    name = outputs(door)[table]
+def test_nobody_can_write_a_fact_by_hand(gated: Gated, person: Client, table: str, way: str) -> None:
+    name = outputs(gated)[table]
     with pytest.raises(ClientError, match="AccessDenied"):
         FORGED[way](person("dynamodb"), name)
-    assert "Item" not in door.world.client("dynamodb").get_item(TableName=name, Key=ITEM)
+    assert "Item" not in gated.world.client("dynamodb").get_item(TableName=name, Key=ITEM)
 
 
 @pytest.mark.parametrize("queue", ["push", "scan", "promote"])
-def test_nobody_can_stand_in_for_a_registry_or_a_decision(door: Gated, person: Client, queue: str) -> None:
-    url = door.world.client("sqs").get_queue_url(QueueName=f"{door.world.cloud.stack}-{queue}")["QueueUrl"]
+def test_nobody_can_stand_in_for_a_registry_or_a_decision(gated: Gated, person: Client, queue: str) -> None:
+    url = gated.world.client("sqs").get_queue_url(QueueName=f"{gated.world.cloud.stack}-{queue}")["QueueUrl"]
     with pytest.raises(ClientError, match="AccessDenied"):
         person("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(b.push_event()))
 
 
-def test_nobody_can_change_the_archive_the_bus_or_the_topic(door: Gated, person: Client) -> None:
-    found = outputs(door)
+def test_nobody_can_change_the_archive_the_bus_or_the_topic(gated: Gated, person: Client) -> None:
+    found = outputs(gated)
     with pytest.raises(ClientError, match="AccessDenied"):
         person("s3").put_object(Bucket=found["ArchiveBucket"], Key="policies/x", Body=b"x")
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -87,11 +87,11 @@ def test_nobody_can_change_the_archive_the_bus_or_the_topic(door: Gated, person:
 
 
 def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_written(
-    door: Gated, person: Client
+    gated: Gated, person: Client
 ) -> None:
     image = b.image("people")
-    door.world.push(image, "gates/approvals", "v1.0.0")
-    found = outputs(door)
+    gated.world.push(image, "gates/approvals", "v1.0.0")
+    found = outputs(gated)
     read = person("dynamodb").query(
         TableName=found["LedgerTable"],
         KeyConditionExpression="pk = :pk",
@@ -110,15 +110,15 @@ def test_a_person_reads_facts_and_sends_commands_and_it_is_their_name_that_is_wr
         "principal": "role/security",
     }
     person("sqs").send_message(QueueUrl=found["CommandsQueueUrl"], MessageBody=json.dumps(command))
-    door.world.settle()
-    (approved,) = door.world.facts(image.digest, Kind.APPROVED)
-    role = door.world.client("iam").get_role(RoleName="release-managers")["Role"]
+    gated.world.settle()
+    (approved,) = gated.world.facts(image.digest, Kind.APPROVED)
+    role = gated.world.client("iam").get_role(RoleName="release-managers")["Role"]
     assert (approved.actor, approved.detail["principal"]) == (f"{role['RoleId']}:ana", RELEASE)
-    assert door.is_in("approvals", image.digest)
+    assert gated.is_in("approvals", image.digest)
 
 
-def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(door: Gated, person: Client) -> None:
-    door.world.create("gates/approvals")
+def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(gated: Gated, person: Client) -> None:
+    gated.world.create("gates/approvals")
     ecr, place = person("ecr"), {"registryId": ACCOUNT, "repositoryName": "gates/approvals"}
     assert ecr.describe_registry()["registryId"] == ACCOUNT
     with pytest.raises(ClientError, match="LifecyclePolicyNotFoundException"):
@@ -132,9 +132,9 @@ def test_a_person_reads_what_a_plan_of_retention_and_native_go_by(door: Gated, p
         ecr.batch_delete_image(**place, imageIds=[{"imageTag": "v1.0.0"}])
 
 
-def test_the_policy_for_people_names_no_writing_action_but_asking(door: Gated) -> None:
-    iam = door.world.client("iam")
-    arn = outputs(door)["PeoplePolicyArn"]
+def test_the_policy_for_people_names_no_writing_action_but_asking(gated: Gated) -> None:
+    iam = gated.world.client("iam")
+    arn = outputs(gated)["PeoplePolicyArn"]
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
     document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
     actions = {

@@ -60,7 +60,7 @@ def messages(about: Subject) -> Messages:
         "tag": about.tag,
         "request": uid("request verify"),
     }
-    door = {"digest": about.index, "repository": about.name, "from": "dev", "to": "prod"}
+    candidate = {"digest": about.index, "repository": about.name, "from": "dev", "to": "prod"}
     return {
         "record_push": {
             "push": (EVENTBRIDGE, [push]),
@@ -92,7 +92,7 @@ def messages(about: Subject) -> Messages:
             "schedule": (EVENTBRIDGE, [{"all": True}]),
         },
         "roll_out": {"released": (EVENTBRIDGE, [own.released()])},
-        "promote_image": {"hint": (RECORDER, [{**door, "correlation": push["id"]}])},
+        "promote_image": {"hint": (RECORDER, [{**candidate, "correlation": push["id"]}])},
     }
 
 

@@ -23,7 +23,7 @@ from tallyman.domain.history.fold import TAG_MOVED, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TagTaken
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.registry.verification import ask as verify
 from tallyman_cli.shared import output, rows
@@ -172,7 +172,7 @@ class Story:
 
     def _promoted(self, sample: "Sample", tag: str) -> Iterator[str]:
         decision = self._decision(tag)
-        _expect(decision.verdict == PROMOTED, doors.sentence(self._door(tag), decision))
+        _expect(decision.verdict == PROMOTED, candidates.sentence(self._candidate(tag), decision))
         for place in self.prod:
             there = self.stack.source.manifest(place, tag)
             _expect(there is not None and there.raw == sample.root.raw, f"{place}:{tag} is not what was pushed")
@@ -230,7 +230,7 @@ class Story:
         _expect(decision.verdict == FAILED, f"the verdict is {decision.verdict}")
         gate = decision.deciding
         _expect(gate is not None and gate.name == "scan", f"decided by {gate.name if gate else 'nothing'}")
-        yield doors.sentence(self._door(tag), decision)
+        yield candidates.sentence(self._candidate(tag), decision)
 
     def _damage(self, sample: "Sample", tag: str) -> Iterator[str]:
         list(self._push(sample, tag))
@@ -301,11 +301,11 @@ class Story:
     def _facts(self, digest: Digest) -> list[Any]:
         return self.stack.ledger.of_digest(digest)
 
-    def _door(self, tag: str) -> doors.Door:
-        return doors.door(self.stack, f"dev/{NAME}:{tag}", "prod")
+    def _candidate(self, tag: str) -> candidates.Candidate:
+        return candidates.candidate(self.stack, f"dev/{NAME}:{tag}", "prod")
 
     def _decision(self, tag: str) -> Decision:
-        return doors.evaluate(self.stack, self._door(tag))
+        return candidates.evaluate(self.stack, self._candidate(tag))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""`tallyman approve` and `deny`: what a person says of one image at the door of one environment."""
+"""`tallyman approve` and `deny`: a person's approval or denial of one promotion candidate."""
 
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion.why import To
 from tallyman_cli.shared import asking, context, options, output
 
@@ -52,12 +52,12 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     policy: options.PolicyFile,
 ) -> None:
     opened = context.connect(stack, policy)
-    where = doors.door(opened, image, to)
-    body = {**doors.as_command(where), "command": command, "because": because}
+    where = candidates.candidate(opened, image, to)
+    body = {**candidates.as_command(where), "command": command, "because": because}
     asked = asking.ask(opened, body, asking.of_digest(opened, where.digest), timeout=timeout, wait=not no_wait)
-    decision = doors.evaluate(opened, where)
+    decision = candidates.evaluate(opened, where)
     if output.is_json():
-        output.data({**doors.as_json(where, decision), "command": command, **asked.as_json})
+        output.data({**candidates.as_json(where, decision), "command": command, **asked.as_json})
     elif asked.fact is not None and not asked.trouble:
-        output.line(f"{'approved' if command == 'approve' else 'denied'}: {doors.sentence(where, decision)}")
+        output.line(f"{'approved' if command == 'approve' else 'denied'}: {candidates.sentence(where, decision)}")
     asking.finish(asked)

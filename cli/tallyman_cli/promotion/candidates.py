@@ -1,4 +1,4 @@
-"""The door of an environment, with an image before it: which promotion, and what policy and facts say."""
+"""A promotion candidate: one image, the promotion that applies to it, and the decision by policy and facts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +28,8 @@ from tallyman_cli.shared.rows import tag_facts
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """One image and one way that a promotion leads. `canonical`: the repository's name in the policy's words."""
+class Candidate:
+    """An image and a promotion that may take it. `canonical`: the repository's name as the policy writes it."""
 
     text: str
     digest: Digest
@@ -39,7 +39,7 @@ class Door:
     policy: Policy
 
 
-def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
+def candidate(stack: Stack, text: str, to: str, at: datetime | None = None) -> Candidate:
     """Raises BadInput where no promotion of the policy leads there; it names those that there are."""
     policy = stack.policy_at(at) if at else stack.policy
     named = addresses.image(policy, text)
@@ -51,10 +51,10 @@ def door(stack: Stack, text: str, to: str, at: datetime | None = None) -> Door:
         ways = dict.fromkeys(f"{p.source} → {p.target}" for p in policy.repository(canonical).promotions)
         there = f"the policy has {', '.join(ways)}" if ways else "the policy promotes it nowhere"
         raise BadInput(f"no promotion of {canonical} leads from {source} to {to}: {there}")
-    return Door(text, naming.digest_of(stack, named, at), canonical, source, to, policy)
+    return Candidate(text, naming.digest_of(stack, named, at), canonical, source, to, policy)
 
 
-def evaluate(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
+def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Decision:
     """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
     if at is None:
         image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy, stack.archive)
@@ -78,12 +78,12 @@ def evaluate(stack: Stack, where: Door, at: datetime | None = None) -> Decision:
     return decide(where.policy, promotion, where.canonical, image, now)
 
 
-def is_known(stack: Stack, where: Door) -> bool:
+def is_known(stack: Stack, where: Candidate) -> bool:
     """Whether any fact tells of the image."""
     return bool(stack.ledger.of_digest(where.digest))
 
 
-def as_json(where: Door, decision: Decision) -> dict[str, Any]:
+def as_json(where: Candidate, decision: Decision) -> dict[str, Any]:
     """The form of `why --json`."""
     detail = decision.details.dump()
     return {
@@ -101,12 +101,12 @@ def as_json(where: Door, decision: Decision) -> dict[str, Any]:
     }
 
 
-def as_command(where: Door) -> dict[str, Any]:
-    """What a command about this image at this door says of it."""
+def as_command(where: Candidate) -> dict[str, Any]:
+    """The candidate's part of a command's body."""
     return {"digest": where.digest, "repository": where.canonical, "from": where.source, "to": where.target}
 
 
-def sentence(where: Door, decision: Decision) -> str:
+def sentence(where: Candidate, decision: Decision) -> str:
     """One sentence, the deciding gate in it."""
     name, to, gate = where.text, where.target, decision.deciding
     because = f": {gate.name}: {gate.reason}" if gate else ""
@@ -130,7 +130,7 @@ def only_target(decision: Decision) -> bool:
     return decision.verdict == WAITING and all(g.name == "target" and not g.held for g in waits)
 
 
-def show(where: Door, decision: Decision) -> None:
+def show(where: Candidate, decision: Decision) -> None:
     """The decision for people: the sentence, the gate that decides first, then the others."""
     output.line(sentence(where, decision))
     for line in _stays(where, decision):
@@ -143,7 +143,7 @@ def show(where: Door, decision: Decision) -> None:
     output.table(("", ""), _about(decision))
 
 
-def _stays(where: Door, decision: Decision) -> Iterator[str]:
+def _stays(where: Candidate, decision: Decision) -> Iterator[str]:
     """That the release does not move to it, and how it does all the same."""
     if decision.stays is None:
         return

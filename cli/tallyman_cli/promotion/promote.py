@@ -11,7 +11,7 @@ from tallyman.domain.gates import PASSED
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.errors import BadInput
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion.why import To, note_unknown
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
@@ -49,26 +49,26 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     gates = override or []
     _check(gates, because, dry_run)
     opened = context.connect(stack, policy)
-    where = doors.door(opened, image, to)
+    where = candidates.candidate(opened, image, to)
     note_unknown(opened, where)
     if dry_run:
-        decision = doors.evaluate(opened, where)
+        decision = candidates.evaluate(opened, where)
         _answer(where, decision, None)
         if not would_go(decision):
             raise typer.Exit(1)
         return
     for gate in gates:
-        command = {**doors.as_command(where), "command": "override", "gate": gate, "because": because}
+        command = {**candidates.as_command(where), "command": "override", "gate": gate, "because": because}
         asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
         if asked.trouble:
-            _answer(where, doors.evaluate(opened, where), asked.request)
+            _answer(where, candidates.evaluate(opened, where), asked.request)
         asking.finish(asked)
     request = str(uuid4())
-    opened.hints.send("commands", {**doors.as_command(where), "command": "promote", "request": request})
+    opened.hints.send("commands", {**candidates.as_command(where), "command": "promote", "request": request})
     output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
     if no_wait:
         if as_json:
-            output.data({**doors.as_json(where, doors.evaluate(opened, where)), "request": request})
+            output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
         return
     outcome = Outcome(opened, where, request, timeout).wait()
     _answer(where, outcome.decision, request)
@@ -89,7 +89,7 @@ def _check(gates: list[str], because: str | None, dry_run: bool) -> None:
 
 def would_go(decision: Decision) -> bool:
     """Whether a promotion would go through as far as anybody can tell before the targets are asked."""
-    return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and doors.only_target(decision))
+    return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and candidates.only_target(decision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Outcome:
     """Waits for what becomes of one request."""
 
     stack: context.Stack
-    where: doors.Door
+    where: candidates.Candidate
     request: str
     timeout: float
 
@@ -114,7 +114,7 @@ class Outcome:
         start = self.stack.monotonic()
         asked = wait_for(self.stack, self._recorded, self.timeout)
         if asked is None:
-            decision = doors.evaluate(self.stack, self.where)
+            decision = candidates.evaluate(self.stack, self.where)
             if decision.verdict == PROMOTED:
                 return Settled(decision)  # events did it, whatever became of the request
             return Settled(
@@ -123,12 +123,12 @@ class Outcome:
                 "dead-letter queue of record_command with its reason",
             )
         if refused := Said.parse(asked).refused:
-            return Settled(doors.evaluate(self.stack, self.where), f"refused: {refused}")
+            return Settled(candidates.evaluate(self.stack, self.where), f"refused: {refused}")
         left = self.timeout - (self.stack.monotonic() - start)
         settled = wait_for(self.stack, self._settled, left)
         if settled is not None:
             return settled
-        last = doors.evaluate(self.stack, self.where)
+        last = candidates.evaluate(self.stack, self.where)
         return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` tells how it stands")
 
     def _recorded(self) -> Fact | None:
@@ -137,13 +137,13 @@ class Outcome:
 
     def _settled(self) -> Settled | None:
         """None while it is being staged or tagged. A request makes what the targets said before it void."""
-        decision = doors.evaluate(self.stack, self.where)
-        under_way = decision.verdict == PASSED or doors.only_target(decision)
+        decision = candidates.evaluate(self.stack, self.where)
+        under_way = decision.verdict == PASSED or candidates.only_target(decision)
         return None if under_way else Settled(decision)
 
 
-def _answer(where: doors.Door, decision: Decision, request: str | None) -> None:
+def _answer(where: candidates.Candidate, decision: Decision, request: str | None) -> None:
     if output.is_json():
-        output.data({**doors.as_json(where, decision), "request": request})
+        output.data({**candidates.as_json(where, decision), "request": request})
     else:
-        doors.show(where, decision)
+        candidates.show(where, decision)

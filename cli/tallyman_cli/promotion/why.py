@@ -6,7 +6,7 @@ import typer
 
 from tallyman.domain.decide import PROMOTED
 from tallyman.domain.gates import PASSED
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
 
@@ -29,14 +29,14 @@ def why(
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
-    where = doors.door(opened, image, to, moment)
-    decision = doors.evaluate(opened, where, moment)
+    where = candidates.candidate(opened, image, to, moment)
+    decision = candidates.evaluate(opened, where, moment)
     note_unknown(opened, where)
     rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
     if as_json:
-        output.data(doors.as_json(where, decision) | {"rollout": rollout})
+        output.data(candidates.as_json(where, decision) | {"rollout": rollout})
     else:
-        doors.show(where, decision)
+        candidates.show(where, decision)
     if rollout and not as_json:
         output.line()
         roll_outs.show(rollout)
@@ -44,9 +44,9 @@ def why(
         raise typer.Exit(1)
 
 
-def note_unknown(opened: context.Stack, where: doors.Door) -> None:
+def note_unknown(opened: context.Stack, where: candidates.Candidate) -> None:
     """Says so where no fact tells of the image: its events may be lost, or still under way."""
-    if not doors.is_known(opened, where):
+    if not candidates.is_known(opened, where):
         output.say(
             f"nothing is recorded of {where.text} yet: `tallyman reconcile {where.source}/{where.canonical}` looks"
         )

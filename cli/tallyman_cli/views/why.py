@@ -7,7 +7,7 @@ from typing import Any
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput
-from tallyman_cli.promotion import candidates as doors
+from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared.context import Stack
 
@@ -17,14 +17,14 @@ PASTED = "the pasted policy"
 
 def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[str, Any]:
     """The form of `why --json`, with `sentence`, `at` and the `rollout` of what the environment releases."""
-    where = doors.door(stack, text, to, at)
-    decision = doors.evaluate(stack, where, at)
+    where = candidates.candidate(stack, text, to, at)
+    decision = candidates.evaluate(stack, where, at)
     rollout = roll_outs.of_image(stack, where.policy.environment(to), where.canonical, where.digest, at)
     return {
-        **doors.as_json(where, decision),
-        "sentence": doors.sentence(where, decision),
+        **candidates.as_json(where, decision),
+        "sentence": candidates.sentence(where, decision),
         "at": format_time(at) if at else None,
-        "known": doors.is_known(stack, where),
+        "known": candidates.is_known(stack, where),
         "rollout": rollout,
     }
 

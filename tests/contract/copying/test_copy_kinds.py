@@ -14,7 +14,7 @@ from tallyman.adapters.oci.auth import OciAuth
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
 from tallyman.domain.locations import repository_at
-from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
 
 NAME = "team/app"
 ZSTD = replace(layer("zstd"), media_type="application/vnd.oci.image.layer.v1.tar+zstd")
@@ -32,7 +32,7 @@ def copied(servers: list[OciServer], built: Built) -> list[Staged]:
     way = OciRegistry(RegistryClient(wire, OciAuth(wire, lambda place: None, power="pull,push"), attempts=1))
     origin, *places = (repository_at(server.host, NAME) for server in servers[:3])
     try:
-        done = stage(way, origin, way, places, family(way, origin, built.digest), CopyOptions(lambda: math.inf))
+        done = stage(way, origin, way, places, read_graph(way, origin, built.digest), CopyOptions(lambda: math.inf))
     finally:
         wire.close()
     found = [outcome for outcome in done.values() if isinstance(outcome, Staged)]

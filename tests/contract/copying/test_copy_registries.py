@@ -17,7 +17,7 @@ from tallyman.domain.locations import repository_at
 from tallyman.domain.names import Repository
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
 from tallyman.services.copying import stage as copy
-from tallyman.services.copying.stage import CopyOptions, Staged, families, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, read_graphs, stage
 
 NAME = "team/app"
 
@@ -40,7 +40,7 @@ class World:
         origin = repository_at(self.source.host, NAME)
         source = self.way()
         places = [repository_at(t.host, NAME) for t in targets or (self.target,)]
-        members = family(source, origin, built.digest)
+        members = read_graph(source, origin, built.digest)
         done = stage(source, origin, self.way("pull,push"), places, members, CopyOptions(lambda: math.inf, **more))
         return [done[place] for place in places]
 
@@ -311,7 +311,7 @@ def test_what_images_share_travels_once(world: World) -> None:
     for n, built in enumerate(builts):
         world.source.push(NAME, built, f"v{n}")
     origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
-    members, errors = families(world.way(), origin, [b.digest for b in builts])
+    members, errors = read_graphs(world.way(), origin, [b.digest for b in builts])
     assert members is not None
     assert errors == {}
     done = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))
@@ -327,7 +327,7 @@ def test_one_damaged_image_stops_no_other(world: World) -> None:
     lost = next(iter(builts[1].blobs))
     del world.source.repo(NAME).blobs[str(lost)]
     origin, place = repository_at(world.source.host, NAME), repository_at(world.target.host, NAME)
-    members, _ = families(world.way(), origin, [b.digest for b in builts])
+    members, _ = read_graphs(world.way(), origin, [b.digest for b in builts])
     assert members is not None
     outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
     assert isinstance(outcome, Staged)
@@ -341,7 +341,7 @@ def test_blobs_are_mounted_within_a_registry(world: World) -> None:
     world.source.push(NAME, BUILT, "v1")
     origin = repository_at(world.source.host, NAME)
     place = Repository(origin.registry, "team/other")
-    members = family(world.way(), origin, BUILT.digest)
+    members = read_graph(world.way(), origin, BUILT.digest)
     outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
     assert isinstance(outcome, Staged)
     assert set(outcome.mounted) == set(BUILT.blobs)

@@ -118,7 +118,7 @@ class Deployed:
 
     def why(self, name: str, tag: str, to: str = "prod", source: str = "dev") -> Decision:
         """What policy and facts say now."""
-        return candidates.evaluate(self.stack, candidates.door(self.stack, f"{source}/{name}:{tag}", to))
+        return candidates.evaluate(self.stack, candidates.candidate(self.stack, f"{source}/{name}:{tag}", to))
 
     def there(self, name: str, reference: str, environment: str = "prod") -> list[Digest | None]:
         """The digest that each registry of the environment has under this tag or digest."""

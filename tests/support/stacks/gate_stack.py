@@ -95,9 +95,9 @@ class Gated:
         return request
 
     def about(self, command: str, name: str, digest: str, who: str = "ana", **more: Any) -> str:
-        """A command about an image of `gates/<name>` at prod's door."""
-        door: dict[str, Any] = {"digest": digest, "repository": f"gates/{name}", "from": "dev", "to": "prod"}
-        return self.say(command, who, **door, **more)
+        """A command about an image of `gates/<name>` as a candidate for prod."""
+        candidate: dict[str, Any] = {"digest": digest, "repository": f"gates/{name}", "from": "dev", "to": "prod"}
+        return self.say(command, who, **candidate, **more)
 
     def closed(self, name: str, tag: str = "v1.0.0") -> dict[str, str]:
         """The gates that are not passed but `target`, with their verdicts; in prod there is nothing by this tag."""
@@ -113,7 +113,7 @@ class Gated:
 
 
 @contextmanager
-def gated(folder: Path) -> Iterator[Gated]:
+def gate_stack(folder: Path) -> Iterator[Gated]:
     """The cloud with a repository for each gate, running. Scans stay open until a test completes them."""
     with deployed(folder, policy()) as world:
         yield Gated(world)

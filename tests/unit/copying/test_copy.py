@@ -1,4 +1,4 @@
-"""Staging of image families: what reaches the targets, in which order, at what cost, and what a failure leaves."""
+"""Staging of image graphs: what reaches the targets, in which order, at what cost, and what a failure leaves."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ from tallyman.errors import (
     Unsupported,
 )
 from tallyman.services.copying import tee
-from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
 
 SAME_REGISTRY = Repository(DEV.registry, "prod/widget-server")
 
@@ -57,7 +57,7 @@ def registries() -> FakeRegistries:
 def copy(
     registries: FakeRegistries, built: Built, *targets: Repository, **more: Any
 ) -> dict[Repository, Staged | TallymanError]:
-    members = family(registries, DEV, built.digest)
+    members = read_graph(registries, DEV, built.digest)
     return stage(registries, DEV, registries, targets, members, CopyOptions(**{"deadline": forever, **more}))
 
 
@@ -78,7 +78,7 @@ def staged(outcome: Mapping[Repository, Staged | TallymanError], repository: Rep
     return found
 
 
-# --- the family
+# --- the graph
 
 
 def test_a_family_is_ordered_from_the_bottom_up(registries: FakeRegistries) -> None:
@@ -89,7 +89,7 @@ def test_a_family_is_ordered_from_the_bottom_up(registries: FakeRegistries) -> N
     resigned = signature(signed, "of the signature")
     for built in (root, signed, resigned, sbom(child)):
         registries.push(DEV, built)
-    members = family(registries, DEV, root.digest)
+    members = read_graph(registries, DEV, root.digest)
     assert members.root.raw == root.raw
     assert members.digests.index(child.digest) < members.digests.index(inner.digest)
     assert members.digests.index(inner.digest) < members.digests.index(root.digest)
@@ -109,7 +109,7 @@ def test_referrers_that_point_at_each_other_end(registries: FakeRegistries) -> N
     registries.push(DEV, signed)
     listed = registries.referrers(DEV, built.digest)
     registries.referrers = lambda repository, subject: listed  # type: ignore[method-assign]
-    assert family(registries, DEV, built.digest).digests == (built.digest, signed.digest)
+    assert read_graph(registries, DEV, built.digest).digests == (built.digest, signed.digest)
 
 
 def test_a_referrer_that_is_gone_again_is_left_out(registries: FakeRegistries) -> None:
@@ -119,14 +119,14 @@ def test_a_referrer_that_is_gone_again_is_left_out(registries: FakeRegistries) -
     listed = registries.referrers(DEV, built.digest)
     registries.delete(DEV, signature(built).digest)
     registries.referrers = lambda repository, subject: listed  # type: ignore[method-assign]
-    assert family(registries, DEV, built.digest).referrers == ()
+    assert read_graph(registries, DEV, built.digest).referrers == ()
 
 
 def test_a_registry_without_referrers_has_a_family_without(registries: FakeRegistries) -> None:
     built = image("a")
     registries.push(DEV, built)
     registries.fail(DEV.registry, Unsupported("405"), methods={"referrers"})
-    assert family(registries, DEV, built.digest).digests == (built.digest,)
+    assert read_graph(registries, DEV, built.digest).digests == (built.digest,)
 
 
 def test_a_family_with_a_missing_child_is_not_found(registries: FakeRegistries) -> None:
@@ -135,7 +135,7 @@ def test_a_family_with_a_missing_child_is_not_found(registries: FakeRegistries) 
     registries.push(DEV, built)
     registries.delete(DEV, child.digest)
     with pytest.raises(NotFound, match=child.digest):
-        family(registries, DEV, built.digest)
+        read_graph(registries, DEV, built.digest)
 
 
 def test_a_family_of_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> None:
@@ -143,7 +143,7 @@ def test_a_family_of_wrong_bytes_is_a_mismatch(registries: FakeRegistries) -> No
     registries.push(DEV, built)
     registries.held(DEV).manifests[built.digest] = image("b").root
     with pytest.raises(DigestMismatch, match=built.digest):
-        family(registries, DEV, built.digest)
+        read_graph(registries, DEV, built.digest)
 
 
 def test_a_family_nested_too_deep_is_refused(registries: FakeRegistries) -> None:
@@ -152,7 +152,7 @@ def test_a_family_nested_too_deep_is_refused(registries: FakeRegistries) -> None
         built = index(built)
     registries.push(DEV, built)
     with pytest.raises(BadManifest, match=f"more than {MAX_NESTING} deep"):
-        family(registries, DEV, built.digest)
+        read_graph(registries, DEV, built.digest)
 
 
 def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) -> None:
@@ -162,7 +162,7 @@ def test_a_long_chain_under_a_flat_index_is_refused(registries: FakeRegistries) 
     built = index(*reversed(chain))
     registries.push(DEV, built)
     with pytest.raises(BadManifest, match="deep in each other"):
-        family(registries, DEV, built.digest)
+        read_graph(registries, DEV, built.digest)
 
 
 def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
@@ -173,7 +173,7 @@ def test_an_index_that_lists_itself_ends(registries: FakeRegistries) -> None:
 
     raw = f'{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_INDEX}","digest":"{digest_of("loop")}","size":1}}]}}'
     registries.held(DEV).manifests[digest_of("loop")] = Lying(raw.encode(), OCI_INDEX)
-    members = family(registries, DEV, digest_of("loop"))
+    members = read_graph(registries, DEV, digest_of("loop"))
     assert len(members.manifests) == 1
 
 
@@ -532,7 +532,7 @@ def test_a_crash_at_any_call_and_then_again_ends_the_same(when: str) -> None:
 
     def run(registries: FakeRegistries, crash: CrashAfter) -> None:
         port = crash.wrap(registries)
-        members = family(port, DEV, built.digest)
+        members = read_graph(port, DEV, built.digest)
         outcome = stage(port, DEV, port, [PROD, PROD_SA], members, CopyOptions(forever))
         assert all(isinstance(found, Staged) for found in outcome.values()), outcome
 

@@ -19,7 +19,7 @@ from tallyman.ports.copying import BlobStream
 from tallyman.services.copying.blobs import ahead
 from tallyman.services.copying.images import CopyImages, Image
 from tallyman.services.copying.manifest_order import Order
-from tallyman.services.copying.stage import FAR, CopyOptions, CopyProgress, Staged, family, stage
+from tallyman.services.copying.stage import FAR, CopyOptions, CopyProgress, Staged, read_graph, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
@@ -78,7 +78,7 @@ def registries() -> Meeting:
 
 
 def staged(registries: Meeting, built: Built, **more: Any) -> Staged:
-    members = family(registries, DEV, built.digest)
+    members = read_graph(registries, DEV, built.digest)
     found = stage(registries, DEV, registries, [PROD], members, CopyOptions(forever, **more))[PROD]
     assert isinstance(found, Staged), found
     return found
@@ -114,7 +114,7 @@ def test_referrers_are_asked_for_while_manifests_are_read(registries: Meeting) -
     asked = Bell()
     registries.on["referrers", DEV, built.digest] = asked.set
     registries.on["manifests", DEV, built.digest] = asked.awaited
-    assert signature(built).digest in family(registries, DEV, built.digest).digests
+    assert signature(built).digest in read_graph(registries, DEV, built.digest).digests
 
 
 @pytest.mark.parametrize("targets", [{PROD: None}, {PROD: None, PROD_SA: None}], ids=["one", "two"])

@@ -12,7 +12,7 @@ from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer,
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, Unreachable, UploadExpired
 from tallyman.services.copying.parts import Parts
-from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
 from tallyman.state.items import StateChange
 
 PART = 5_000
@@ -88,7 +88,7 @@ class World:
         crash = crash or CrashAfter(0)
         port = crash.wrap(self.registries)
         parts = Parts(crash.wrap(self.uploads), crash.wrap(self.state), FakeClock(), large=20_000, part=PART)
-        members = family(port, DEV, self.built.digest)
+        members = read_graph(port, DEV, self.built.digest)
         return stage(port, DEV, port, targets or (PROD,), members, CopyOptions(deadline, parts=parts))
 
     def whole(self, *targets: Repository) -> bool:
@@ -225,7 +225,7 @@ def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
 
 def test_only_repositories_with_such_uploads_get_parts(world: World) -> None:
     parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
-    members = family(world.registries, DEV, world.built.digest)
+    members = read_graph(world.registries, DEV, world.built.digest)
     stage(
         world.registries,
         DEV,

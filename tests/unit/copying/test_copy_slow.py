@@ -17,7 +17,7 @@ from tallyman.services.copying import images as copy_images
 from tallyman.services.copying import tee
 from tallyman.services.copying.images import CopyImages, Image
 from tallyman.services.copying.progress import CopyProgress
-from tallyman.services.copying.stage import CopyOptions, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
 
 LONG = 30
 """Seconds after which a test gives up: nothing waits so long unless it waits for ever."""
@@ -78,7 +78,7 @@ def test_a_target_that_hangs_holds_nobody_up_and_catches_up(method: str, size: i
     """Also with blobs that lie whole between reader and writer."""
     built = images(size)
     registries = OneHangs(method, built)
-    members = family(registries, DEV, built.digest)
+    members = read_graph(registries, DEV, built.digest)
     outcome = stage(registries, DEV, registries, [PROD, PROD_SA], members, CopyOptions(forever, parallel=2))
     assert all(isinstance(found, Staged) for found in outcome.values()), outcome
     for target in (PROD, PROD_SA):
@@ -213,7 +213,7 @@ def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
         registries.add(repository)
     built = images(100_000)
     registries.push(DEV, built)
-    members = family(registries, DEV, built.digest)
+    members = read_graph(registries, DEV, built.digest)
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(KeyboardInterrupt):

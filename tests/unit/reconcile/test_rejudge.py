@@ -59,7 +59,7 @@ class World(Harbour):
         watched: list[Watched] = []
         released.all(lambda place: True, Counter(), self.troubles, lambda: 900.0, watched=watched.append)
         (found,) = watched
-        released.guarded.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
+        released.push_protection.all(lambda place: True, found.unguarded, self.troubles, lambda: 900.0)
         return found
 
     def told(self, kind: str) -> list[str]:

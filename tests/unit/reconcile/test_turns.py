@@ -64,7 +64,7 @@ class Endless:
     """What looks after releases, with so many of them that no run comes to an end."""
 
     def __init__(self) -> None:
-        self.guarded = self
+        self.push_protection = self
 
     def all(self, takes: Any, counts: Any, problems: Any, left: Callable[[], float], *rest: Any) -> None:
         for each in rest:

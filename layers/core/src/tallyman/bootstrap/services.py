@@ -270,8 +270,8 @@ class Services:
             evaluator=self.evaluator,
             releases=self.releases,
             waiting=self.waiting,
-            guarded=PushProtection(p.policy, p.guards, p.state, p.notices, p.clock),
-            consequences=RecallImpact(p.policy, p.ledger, p.state, p.usage),
+            push_protection=PushProtection(p.policy, p.guards, p.state, p.notices, p.clock),
+            recall_impact=RecallImpact(p.policy, p.ledger, p.state, p.usage),
             unfinished=Unfinished(p.policy, p.state, p.hints, self.waiting, p.clock),
             clock=p.clock,
         )

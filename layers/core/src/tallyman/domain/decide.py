@@ -32,7 +32,7 @@ class Tagging:
 
 @value
 class Decision:
-    """What is to happen to one digest at the door of one environment, and why.
+    """The decision about one digest as a candidate for one environment, with its reasons.
 
     `repository` is the canonical name; `tags` those that go. `policy` is the digest of the policy that it rests on.
     `tagging`: the promotion of which tags may be set in the target already, and which is not finished. `stays`: why
@@ -155,7 +155,7 @@ def decide_all(policy: Policy, image: ImageFacts, now: datetime) -> list[Decisio
     Where two rules of a policy lead the same way for different tags, the one that lets more happen answers.
     """
     decisions: dict[tuple[str, str, str], Decision] = {}
-    for name, promotion in doors(policy, image.facts):
+    for name, promotion in candidates(policy, image.facts):
         decision = decide(policy, promotion, name, image, now)
         key = (name, promotion.source, promotion.target)
         other = decisions.get(key)
@@ -168,7 +168,7 @@ def _rank(decision: Decision) -> tuple[bool, int]:
     return not decision.is_candidate, _BEST_FIRST.index(decision.verdict)
 
 
-def doors(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotion]]:
+def candidates(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotion]]:
     """The promotions, each with the canonical name, out of every environment that these facts saw pushes to."""
     seen = set()
     for fact in facts:

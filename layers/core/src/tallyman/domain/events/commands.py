@@ -37,7 +37,7 @@ class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 
     `digest`: of all but freeze, thaw, replay and discard; `repository` (canonical name), `source` and `target`: the
-    door that promote, approve, deny and override are about; for check, freeze, thaw and roll-back `target` is the
+    promotion candidate of promote, approve, deny and override; for check, freeze, thaw and roll-back `target` is the
     environment, and `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of
     RESULTS. `queue` and `letters` (ids): of replay and discard.
     """

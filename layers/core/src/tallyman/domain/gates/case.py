@@ -129,7 +129,7 @@ class Case:
         return tuple(Repository(registry, name) for registry in self.destination.registries)
 
     def said_here(self, fact: Fact) -> bool:
-        """Whether a person said it about this door; what was refused never counts."""
+        """Whether a person said it about this candidate. A refused command never counts."""
         said = Said.parse(fact)
         return (said.target, said.name) == (self.destination.name, self.repository) and not said.refused
 

@@ -1,4 +1,4 @@
-"""Overrides: a person opens one gate for one image at one door, if the promotion lets that gate be overridden."""
+"""Overrides: a person opens one gate for one candidate, where the promotion allows that gate to be overridden."""
 
 from datetime import timedelta
 

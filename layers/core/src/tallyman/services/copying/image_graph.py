@@ -22,12 +22,12 @@ MOST_REFERRERS = 10_000
 
 
 @value(slots=False)
-class Family:
+class ImageGraph:
     """`images`: the root, its children at any depth and their attestations, each after what it lists: the root is
     the last. `referrers`: what points at one of them, or at another referrer, each after what it points at and
     lists. `blobs`: what all these name, each digest once, with foreign layers only where the source holds them.
     `unreadable`: referrers that the source lists but can't be read, with why, by their digest or by what the list calls
-    an entry that is odd. Several families joined have several
+    an entry that is odd. Several graphs joined have several
     `roots`."""
 
     repository: Repository
@@ -40,7 +40,7 @@ class Family:
 
     @property
     def roots(self) -> tuple[Digest, ...]:
-        """The digests that were asked for: one, unless families were joined."""
+        """The digests that were asked for: one, unless graphs were joined."""
         return (*self.others, self.digest)
 
     @property
@@ -68,20 +68,20 @@ class Family:
         return -self.blobs[digest].size, digest
 
     def blobs_of(self, manifest: Manifest) -> set[Digest]:
-        """Those of the family's blobs that the manifest names."""
+        """Those of the graph's blobs that the manifest names."""
         named = chain(manifest.blobs, manifest.listed_blobs, manifest.foreign)
         return {d.digest for d in named if d.digest in self.blobs}
 
 
-def join(families: Sequence[Family]) -> Family:
-    """One family of several of the same repository, so that what they share travels once."""
-    last = families[-1]
-    images = {m.digest: m for each in families for m in each.images}
-    referrers = {m.digest: m for each in families for m in each.referrers if m.digest not in images}
-    blobs = {digest: blob for each in families for digest, blob in each.blobs.items()}
-    unreadable = {digest: why for each in families for digest, why in each.unreadable.items()}
-    others = tuple(dict.fromkeys(each.digest for each in families if each.digest != last.digest))
-    return Family(
+def join(graphs: Sequence[ImageGraph]) -> ImageGraph:
+    """One graph of several of the same repository, so that what they share travels once."""
+    last = graphs[-1]
+    images = {m.digest: m for each in graphs for m in each.images}
+    referrers = {m.digest: m for each in graphs for m in each.referrers if m.digest not in images}
+    blobs = {digest: blob for each in graphs for digest, blob in each.blobs.items()}
+    unreadable = {digest: why for each in graphs for digest, why in each.unreadable.items()}
+    others = tuple(dict.fromkeys(each.digest for each in graphs if each.digest != last.digest))
+    return ImageGraph(
         last.repository, last.digest, tuple(images.values()), tuple(referrers.values()), blobs, unreadable, others
     )
 
@@ -90,15 +90,15 @@ def _no_limit() -> float:
     return float("inf")
 
 
-def family(
+def read_graph(
     source: Origin,
     repository: Repository,
     digest: Digest,
     *,
     deadline: Deadline = _no_limit,
     parallel: int = 4,
-) -> Family:
-    """Reads the family of an image; every manifest's bytes are hashed.
+) -> ImageGraph:
+    """Reads the graph of an image; every manifest's bytes are hashed.
 
     Cost: one read for each level of an index (each hundred manifests of one), and one question for referrers a
     manifest, `parallel` at once. Raises NotFound where the image or a child is not there, DigestMismatch where bytes
@@ -106,10 +106,10 @@ def family(
     referrer that disappears meanwhile is left out; one that is damaged stops nothing: it is in `unreadable`.
     """
     with _pool(parallel) as pool:
-        return _Reader(source, repository, deadline, pool).family([digest])
+        return _Reader(source, repository, deadline, pool).read_graph([digest])
 
 
-def families(
+def read_graphs(
     source: Origin,
     repository: Repository,
     digests: Sequence[Digest],
@@ -117,19 +117,19 @@ def families(
     known: Mapping[Digest, Manifest] | None = None,
     deadline: Deadline = _no_limit,
     parallel: int = 16,
-) -> tuple[Family | None, dict[Digest, TallymanError]]:
-    """Several families of a repository joined, and those that can't be read, each with its error. What passes is
+) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
+    """Several graphs of a repository joined, and those that can't be read, each with its error. What passes is
     raised. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
     with _pool(parallel) as pool:
         try:
-            return (_Reader(source, repository, deadline, pool, known).family(wanted) if wanted else None), {}
+            return (_Reader(source, repository, deadline, pool, known).read_graph(wanted) if wanted else None), {}
         except (BadManifest, DigestMismatch, Refused):
-            found: list[Family] = []
+            found: list[ImageGraph] = []
             errors: dict[Digest, TallymanError] = {}
         for digest in wanted:  # one of them is damaged: each for itself
             try:
-                found.append(_Reader(source, repository, deadline, pool, known).family([digest]))
+                found.append(_Reader(source, repository, deadline, pool, known).read_graph([digest]))
             except (BadManifest, DigestMismatch, Refused) as error:
                 errors[digest] = error
     return (join(found) if found else None), errors
@@ -138,7 +138,7 @@ def families(
 @contextmanager
 def _pool(parallel: int) -> Iterator[ThreadPoolExecutor]:
     """Threads; what they have not begun when the block ends is not done."""
-    with ThreadPoolExecutor(parallel, thread_name_prefix="family") as pool:
+    with ThreadPoolExecutor(parallel, thread_name_prefix="graph") as pool:
         try:
             yield pool
         finally:
@@ -160,7 +160,7 @@ class _Reader:
         self.unreadable: dict[str, str] = {}
         self.asked: dict[Digest, Future[Sequence[Descriptor]]] = {}
 
-    def family(self, roots: Sequence[Digest]) -> Family:
+    def read_graph(self, roots: Sequence[Digest]) -> ImageGraph:
         """All that belongs to the roots, which are joined where there are several."""
         self.read(roots)
         images = self.bottom_up(roots)
@@ -190,7 +190,7 @@ class _Reader:
             enough_time(self.deadline, "asking for foreign layers")
             absent = self.source.missing_blobs(self.repository, list(foreign))
             blobs.update({d: blob for d, blob in foreign.items() if d not in absent})
-        return Family(
+        return ImageGraph(
             self.repository, roots[-1], tuple(images), tuple(referrers), blobs, self.unreadable, tuple(roots[:-1])
         )
 

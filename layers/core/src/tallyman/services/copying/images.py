@@ -13,7 +13,16 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import NotFound, TagTaken, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts, Origin
-from tallyman.services.copying.stage import CopyOptions, CopyProgress, Family, Held, Staged, ask_ahead, families, stage
+from tallyman.services.copying.stage import (
+    CopyOptions,
+    CopyProgress,
+    Held,
+    ImageGraph,
+    Staged,
+    ask_ahead,
+    read_graphs,
+    stage,
+)
 from tallyman.services.copying.survey import Survey, survey
 from tallyman.services.copying.target_copy import PUTS
 from tallyman.values import value
@@ -128,10 +137,10 @@ class CopyImages:
 
     def _families(
         self, origin: Repository, batch: Sequence[Image]
-    ) -> tuple[Family | None, dict[Digest, TallymanError]]:
+    ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
         known = {image.digest: image.manifest for image in batch if image.manifest}
         digests = [image.digest for image in batch]
-        return families(self.source, origin, digests, known=known, deadline=self.deadline)
+        return read_graphs(self.source, origin, digests, known=known, deadline=self.deadline)
 
     def _batch(
         self,

@@ -1,6 +1,6 @@
-"""Stages an image family in several repositories: everything but the tag.
+"""Stages an image graph in several repositories: everything but the tag.
 
-    members = family(source, DEV, digest)
+    members = read_graph(source, DEV, digest)
     staged = stage(source, DEV, target, [PROD, PROD_SA], members, CopyOptions(deadline))
 
 Cost for a target that has it: one question for the image and its referrers together (a hundred manifests a call where
@@ -23,14 +23,14 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import ahead, chunks, patience
-from tallyman.services.copying.image_graph import Family, families, family, join
+from tallyman.services.copying.image_graph import ImageGraph, join, read_graph, read_graphs
 from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.streams import MOST, Streams, beginning
 from tallyman.services.copying.target_copy import Staged, TargetCopy
 from tallyman.services.copying.target_plan import CopyOptions, Held
 from tallyman.services.copying.tee import Teed, stragglers, tee
 
-__all__ = ["CopyOptions", "CopyProgress", "Family", "Held", "Staged", "families", "family", "join", "stage"]
+__all__ = ["CopyOptions", "CopyProgress", "Held", "ImageGraph", "Staged", "join", "read_graph", "read_graphs", "stage"]
 
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
@@ -52,10 +52,10 @@ def stage(
     source_repository: Repository,
     target: Destination,
     targets: Sequence[Repository],
-    family: Family,
+    graph: ImageGraph,
     options: CopyOptions,
 ) -> dict[Repository, Staged | TallymanError]:
-    """Brings the family into every target that lacks it; for each what came of it, in their order.
+    """Brings the graph into every target that lacks it; for each what came of it, in their order.
 
     The targets are independent: one that fails or is slow keeps no other from being staged.
 
@@ -70,7 +70,7 @@ def stage(
 
     places = list(dict.fromkeys(targets))
     ours = replace(options, deadline=left)
-    works = [TargetCopy(source_repository, target, place, family, ours) for place in places]
+    works = [TargetCopy(source_repository, target, place, graph, ours) for place in places]
     if not works:
         return {}
     most = options.parallel or MOST
@@ -89,10 +89,10 @@ def stage(
         _all(begun[work] for work in present)
         far = max([options.seconds, *(work.seconds for work in present)]) > FAR
         lacking = {d for work in present for d in work.lacking if not work.error}
-        sizes = [family.blobs[d].size for d in lacking]
+        sizes = [graph.blobs[d].size for d in lacking]
         streams = Streams(start=options.parallel or (MOST if far else beginning(sizes)), most=most)
-        copier = _Copier(source, source_repository, family, ours, uploads, streams, far)
-        largest_first = sorted(lacking, key=family.order)
+        copier = _Copier(source, source_repository, graph, ours, uploads, streams, far)
+        largest_first = sorted(lacking, key=graph.order)
         _all(readers.submit(copier.spread, digest, present) for digest in largest_first)
         _all(alone.submit(copier.end, work, begun[work]) for work in works)
     return {work.repository: work.outcome() for work in works}
@@ -104,7 +104,7 @@ class _Copier:
 
     source: Origin
     repository: Repository
-    family: Family
+    graph: ImageGraph
     options: CopyOptions
     uploads: ThreadPoolExecutor
     streams: Streams
@@ -148,7 +148,7 @@ class _Copier:
             work.broken[digest] = error
 
     def _tee(self, digest: Digest, takers: Sequence[TargetCopy]) -> Teed[TargetCopy]:
-        size = self.family.blobs[digest].size
+        size = self.graph.blobs[digest].size
         parts = self.options.parts
         in_parts = [work for work in takers if parts and parts.suits(work.repository, size)]
         offsets = {work: parts.offset(work.repository, digest) for work in in_parts if parts}

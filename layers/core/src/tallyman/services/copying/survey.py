@@ -7,7 +7,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
-from tallyman.services.copying.image_graph import Family
+from tallyman.services.copying.image_graph import ImageGraph
 from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 
 
@@ -29,19 +29,19 @@ def survey(
     origin: Repository,
     target: Destination,
     targets: Sequence[Repository],
-    family: Family,
+    graph: ImageGraph,
     *,
     deadline: Deadline,
 ) -> dict[Repository, Survey | TallymanError]:
     """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
     found: dict[Repository, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
-        plan = TargetPlan(origin, target, place, family, CopyOptions(deadline))
+        plan = TargetPlan(origin, target, place, graph, CopyOptions(deadline))
         plan.guard(plan.look)
         plan.guard(plan.prepare)
         found[place] = plan.error or Survey(
             dict.fromkeys(m.digest for m in plan.needed),
-            {digest: family.blobs[digest].size for digest in sorted(plan.lacking)},
+            {digest: graph.blobs[digest].size for digest in sorted(plan.lacking)},
             place.registry == origin.registry,
         )
     return found

@@ -10,7 +10,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.blobs import enough_time, patience
-from tallyman.services.copying.image_graph import Family
+from tallyman.services.copying.image_graph import ImageGraph
 from tallyman.services.copying.manifest_order import Order
 from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 from tallyman.values import value
@@ -45,9 +45,9 @@ class TargetCopy(TargetPlan):
     """Brings to one target what it lacks."""
 
     def __init__(
-        self, origin: Repository, port: Destination, repository: Repository, family: Family, options: CopyOptions
+        self, origin: Repository, port: Destination, repository: Repository, graph: ImageGraph, options: CopyOptions
     ) -> None:
-        super().__init__(origin, port, repository, family, options)
+        super().__init__(origin, port, repository, graph, options)
         self.behind = False  # gets what it still lacks alone, after the others
         self.seconds = 0.0  # that the first question took
         self.hanging: list[Future[TallymanError | None]] = []
@@ -59,13 +59,13 @@ class TargetCopy(TargetPlan):
 
     def outcome(self) -> Staged | TallymanError:
         """What came of it."""
-        failed = {root: self.broken[root] for root in self.family.roots if root in self.broken}
-        if self.error or len(failed) == len(self.family.roots) == 1:
-            return self.error or failed[self.family.digest]
-        pushed, roots = set(self.pushed), set(self.family.roots)
+        failed = {root: self.broken[root] for root in self.graph.roots if root in self.broken}
+        if self.error or len(failed) == len(self.graph.roots) == 1:
+            return self.error or failed[self.graph.digest]
+        pushed, roots = set(self.pushed), set(self.graph.roots)
         return Staged(
             self.repository,
-            tuple(m.digest for m in self.family.manifests if m.digest in pushed),
+            tuple(m.digest for m in self.graph.manifests if m.digest in pushed),
             tuple(self.uploaded),
             tuple(self.mounted),
             dict(self.refused),
@@ -92,11 +92,11 @@ class TargetCopy(TargetPlan):
                 break  # the account does not mount, or not with this encryption: no use asking for the others
             self.lacking.discard(digest)
             self.mounted.append(digest)
-            self.watch.mounted(self.repository, digest, self.family.blobs[digest].size)
+            self.watch.mounted(self.repository, digest, self.graph.blobs[digest].size)
 
     def await_blobs(self) -> None:
         """From now on `settle` knows what each manifest waits for."""
-        self._order = Order(self.needed, {m.digest: self.family.blobs_of(m) & self.lacking for m in self.needed})
+        self._order = Order(self.needed, {m.digest: self.graph.blobs_of(m) & self.lacking for m in self.needed})
 
     def settle(self, digest: Digest) -> None:
         """The blob or manifest is there: puts what waited for nothing else, while other blobs are on their way. What
@@ -148,7 +148,7 @@ class TargetCopy(TargetPlan):
     def _put(self, manifest: Manifest) -> bool:
         """Whether it is there now. What ends the target is raised; what ends this manifest is written down."""
         digest = manifest.digest
-        needs = [*self.family.blobs_of(manifest), *(c.digest for c in manifest.children)]
+        needs = [*self.graph.blobs_of(manifest), *(c.digest for c in manifest.children)]
         lost = next((d for d in needs if d in self.broken or d in self.refused), None)
         try:
             if lost is not None:
@@ -175,7 +175,7 @@ class TargetCopy(TargetPlan):
 
     def _read_back(self) -> None:
         pushed = set(self.pushed)
-        manifests = [m for m in self.family.manifests if m.digest in pushed]
+        manifests = [m for m in self.graph.manifests if m.digest in pushed]
         there = self._there(manifests, self.tags, ours=pushed)
         for manifest in manifests:
             if manifest.digest not in there and manifest.digest not in self.broken:

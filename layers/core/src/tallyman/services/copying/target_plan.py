@@ -9,7 +9,7 @@ from tallyman.errors import DigestMismatch, TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.copying.image_graph import Family
+from tallyman.services.copying.image_graph import ImageGraph
 from tallyman.services.copying.progress import CopyProgress
 from tallyman.services.copying.streams import MOST
 from tallyman.values import value
@@ -45,18 +45,18 @@ class TargetPlan:
     manifests that are to be put; `lacking`: blobs that are to be brought first."""
 
     def __init__(
-        self, origin: Repository, port: Destination, repository: Repository, family: Family, options: CopyOptions
+        self, origin: Repository, port: Destination, repository: Repository, graph: ImageGraph, options: CopyOptions
     ) -> None:
-        self.origin, self.port, self.repository, self.family = origin, port, repository, family
+        self.origin, self.port, self.repository, self.graph = origin, port, repository, graph
         self.options, self.deadline, self.watch = options, options.deadline, options.watch
-        self.tags = {} if family.referrers else options.tags  # a referrer comes after its subject, a tag after both
+        self.tags = {} if graph.referrers else options.tags  # a referrer comes after its subject, a tag after both
         self.error: TallymanError | None = None
         self.broken: dict[Digest, TallymanError] = {}
-        self.refused: dict[str, str] = dict(family.unreadable)
+        self.refused: dict[str, str] = dict(graph.unreadable)
         self.needed: list[Manifest] = []
         self.lacking: set[Digest] = set()
         self.tagged: set[Digest] = set()
-        self._referrers = {m.digest for m in family.referrers}
+        self._referrers = {m.digest for m in graph.referrers}
 
     def guard(self, step: Callable[[], None]) -> None:
         """Runs a step unless one before failed; what it raises is this target's outcome, and nobody else's."""
@@ -72,27 +72,27 @@ class TargetPlan:
         An image that is there has all that it needs: a registry takes no manifest before its blobs and children,
         and ECR removes no image that an index lists.
         """
-        named = set(self.family.roots)
-        roots = [m for m in self.family.images if m.digest in named]
-        asked = [*(m for m in roots if m.digest not in self.options.unseen), *self.family.referrers]
+        named = set(self.graph.roots)
+        roots = [m for m in self.graph.images if m.digest in named]
+        asked = [*(m for m in roots if m.digest not in self.options.unseen), *self.graph.referrers]
         there = self._there(asked, self.tags, self.options.held.get(self.repository))
         self.tagged = there & self.tags.keys()
         wanted = self._beneath([m for m in roots if m.digest not in there])
         untagged = [m for m in roots if m.digest not in self.tags]
-        unlisted = self._unlisted([*untagged, *self.family.referrers], there)
-        self.needed = [m for m in self.family.images if m.digest in wanted | unlisted]
-        self.needed += [m for m in self.family.referrers if m.digest not in there or m.digest in unlisted]
+        unlisted = self._unlisted([*untagged, *self.graph.referrers], there)
+        self.needed = [m for m in self.graph.images if m.digest in wanted | unlisted]
+        self.needed += [m for m in self.graph.referrers if m.digest not in there or m.digest in unlisted]
 
     def prepare(self) -> None:
         """Finds out which blobs are missing, and leaves out children that are there."""
-        wanted = {d for m in self.needed for d in self.family.blobs_of(m)}
+        wanted = {d for m in self.needed for d in self.graph.blobs_of(m)}
         if wanted:
             enough_time(self.deadline, f"asking {self.repository} for blobs")
             self.lacking = self._missing(wanted)
-        sizes = {d: self.family.blobs[d].size for d in self.lacking}
-        self.watch.lacking(self.repository, sizes, len(self.family.blobs) - len(sizes))
-        known = {*self.family.roots, *self._referrers}
-        unknown = [m for m in self.needed if m.digest not in known and not self.family.blobs_of(m) & self.lacking]
+        sizes = {d: self.graph.blobs[d].size for d in self.lacking}
+        self.watch.lacking(self.repository, sizes, len(self.graph.blobs) - len(sizes))
+        known = {*self.graph.roots, *self._referrers}
+        unknown = [m for m in self.needed if m.digest not in known and not self.graph.blobs_of(m) & self.lacking]
         if unknown:
             there = self._there(unknown)
             there -= self._unlisted([m for m in unknown if m.subject], there)
@@ -106,7 +106,7 @@ class TargetPlan:
         """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
         broke off has brought any other."""
         if self.repository in self.options.empty and len(wanted) > MOST:
-            largest = sorted(wanted, key=self.family.order)[:MOST]
+            largest = sorted(wanted, key=self.graph.order)[:MOST]
             if self.port.missing_blobs(self.repository, largest) >= set(largest):
                 return set(wanted)
         return self.port.missing_blobs(self.repository, sorted(wanted)) & wanted
@@ -148,7 +148,7 @@ class TargetPlan:
 
     def _beneath(self, roots: Sequence[Manifest]) -> set[Digest]:
         """The roots and all that they list."""
-        known = {m.digest: m for m in self.family.images}
+        known = {m.digest: m for m in self.graph.images}
         found: set[Digest] = set()
         level = [m.digest for m in roots if m.digest not in self.broken]
         while level:

@@ -60,7 +60,7 @@ class Evaluator:
         """Decides anew about an image and every index above it. Safe to repeat: tells and writes only what is new.
 
         Hints `promote_image` of each image that may go; `again`: also where that was done. Cost: a Query for each
-        digest of the family, and one transaction for each decision that is new.
+        digest of the image graph, and one transaction for each decision that is new.
         """
         decisions: list[Decision] = []
         facts = Once(self.ledger)
@@ -202,12 +202,12 @@ class Evaluator:
 
 
 def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
-    """The newest of these facts that is about the same image at the same door."""
-    mine = (f for f in decided if _same_door(Decided.parse(f), decision))
+    """The newest of these facts about the same promotion candidate."""
+    mine = (f for f in decided if _same_candidate(Decided.parse(f), decision))
     return max(mine, key=lambda f: (f.at, f.id), default=None)
 
 
-def _same_door(told: Decided, decision: Decision) -> bool:
+def _same_candidate(told: Decided, decision: Decision) -> bool:
     return (told.name, told.source, told.target) == (decision.repository, decision.source, decision.target)
 
 

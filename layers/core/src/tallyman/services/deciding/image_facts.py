@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from tallyman.domain.decide import doors
+from tallyman.domain.decide import candidates
 from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.gates.scan import ScanGate
 from tallyman.domain.history.details.changes import Change
@@ -75,7 +75,7 @@ def load_image_facts(
     released: dict[tuple[str, str], Released | None] = {}
     gone: frozenset[tuple[str, str]] | None = None
     findings: dict[str, tuple[Row, ...]] | None = None
-    for name, promotion in doors(policy, facts) if policy else ():
+    for name, promotion in candidates(policy, facts) if policy else ():
         if gone is None and ("signed" in promotion.gates or "attested" in promotion.gates):
             gone = _gone(ledger, facts, platforms)
         scan = promotion.gates.get("scan")

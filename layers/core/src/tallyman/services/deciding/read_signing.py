@@ -1,6 +1,6 @@
 """Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
 
-from tallyman.domain.decide import doors
+from tallyman.domain.decide import candidates
 from tallyman.domain.history.details.referrers import Signing
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
@@ -32,7 +32,7 @@ class ReadSigning:
         facts = self.ledger.of_digest(digest)
         pushed = {f.repository for f in facts if f.kind in PUSHES}
         places: dict[Repository, None] = {}
-        for name, promotion in doors(self.policy, facts):
+        for name, promotion in candidates(self.policy, facts):
             if "signed" in promotion.gates:
                 there = self.policy.environment(promotion.source).repositories(name)
                 places |= dict.fromkeys(place for place in there if place in pushed)

@@ -30,7 +30,7 @@ from tallyman.ports.copying import InParts
 from tallyman.ports.messages import Hints
 from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
-from tallyman.services.copying.stage import CopyOptions, Family, Staged, family, stage
+from tallyman.services.copying.stage import CopyOptions, ImageGraph, Staged, read_graph, stage
 from tallyman.services.deciding.evaluator import Evaluator, pending_key
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
@@ -108,7 +108,7 @@ class PromotionRun:
     staged: Mapping[Repository, Staged | TallymanError] = field(default_factory=dict)
     stops: tuple[StateCheck, ...] = ()
     _decision: Decision | None = None
-    _tree: Family | None = None
+    _tree: ImageGraph | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -122,7 +122,7 @@ class PromotionRun:
         return self._decision
 
     @property
-    def tree(self) -> Family:
+    def tree(self) -> ImageGraph:
         """The image with all that belongs to it."""
         assert self._tree is not None  # read before it is staged
         return self._tree
@@ -187,7 +187,7 @@ class PromotionRun:
         trouble: TallymanError | None = None
         for place in origins:
             try:
-                self._tree = family(self.using.source, place, decision.digest, deadline=self.deadline)
+                self._tree = read_graph(self.using.source, place, decision.digest, deadline=self.deadline)
                 return
             except NotFound as error:
                 trouble = trouble or error

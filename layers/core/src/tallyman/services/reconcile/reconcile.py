@@ -115,7 +115,7 @@ class Reconcile:
         """What the recall of the digest that the event names means."""
         if self.released is None or event.get("recalled") is None:
             return None
-        return self.released.consequences.of(Digest.parse(event["recalled"]))
+        return self.released.recall_impact.of(Digest.parse(event["recalled"]))
 
     def _do(self, run: _Run) -> None:
         """Each part has a share of the time that is left when it begins, and goes on in the next run where this one
@@ -168,7 +168,7 @@ class Reconcile:
             return
         try:
             takes = partial(run.scope.takes, self.policy)
-            self.released.guarded.all(takes, run.watched.unguarded, run.problems, left)
+            self.released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
         finally:
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes

@@ -69,8 +69,8 @@ class Released:
     evaluator: Evaluator
     releases: Releases
     waiting: Waiting
-    guarded: PushProtection
-    consequences: RecallImpact
+    push_protection: PushProtection
+    recall_impact: RecallImpact
     unfinished: Unfinished
     clock: Clock
 
@@ -141,15 +141,15 @@ class Released:
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
         """Of images that would not get in today and are not released: what runs them all the same is told."""
-        users, unread = self.consequences.users([entry.value.digest for entry in entries])
+        users, unread = self.recall_impact.users([entry.value.digest for entry in entries])
         problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
         for entry in entries:
             image = entry.value
             runs = sorted(str(use) for use in users.get(image.digest, ()))
             what = f"{image.target}/{image.name}"
             if runs and not image.told:
-                misfits = NoncompliantImages(self.state, self.notices)
-                self._guard(problems, what, lambda e=entry, r=runs, m=misfits: m.tell_running(e, r))
+                noncompliant_images = NoncompliantImages(self.state, self.notices)
+                self._guard(problems, what, lambda e=entry, r=runs, m=noncompliant_images: m.tell_running(e, r))
             elif not unread and tuple(runs) != image.runs:
                 change = entry.write(replace(image, runs=tuple(runs)))
                 self._guard(problems, what, lambda c=change: self.state.put(c))
@@ -201,7 +201,7 @@ class Released:
     def _tell_uses(self, entry: Entry[NoncompliantImage]) -> None:
         """At least once: which releases point at what was recalled, and what runs it."""
         image = entry.value
-        found = self.consequences.of(image.digest)
+        found = self.recall_impact.of(image.digest)
         lines = [f"{r['environment']} releases it as {r['repository']}" for r in found["releases"]]
         lines += [f"{u['kind']} {u['name']} in {u['where']} runs {u['image']}" for u in found["uses"]]
         lines += [f"{where} could not be asked: {why}" for where, why in found["unread"].items()]

@@ -1,4 +1,4 @@
-"""What waits at the door of an environment: judged again, because time has passed, or an event was lost."""
+"""Pending promotions: evaluated again, because time has passed or an event was lost."""
 
 from collections import Counter
 from collections.abc import Callable

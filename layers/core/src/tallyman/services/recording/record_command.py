@@ -101,7 +101,7 @@ class RecordCommand:
             return self._check_poster(command, sender_id)
         if command.source is None:
             return principal, None
-        assert command.digest is not None  # with a door there is a digest
+        assert command.digest is not None  # a candidate has a digest
         assert command.repository is not None
         name, source, target = command.repository, command.source, command.target
         promotions = [p for p in self.policy.promotions_from(source, name) if p.target == target]

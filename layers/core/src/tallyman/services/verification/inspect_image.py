@@ -1,4 +1,4 @@
-"""Asks one registry for every part of one image family, and notes what it finds check by check.
+"""Asks one registry for every part of one image graph, and notes what it finds check by check.
 
 The parts of `verify_image`, in the order in which it calls them. A note that fails or doubts never stops the others.
 What the parts tell of each other is told in `domain/composition.py`.
@@ -131,7 +131,7 @@ class Inspection:
             blob = self.image.blobs[digest]
             if len(blob.sizes) > 1:
                 stated = " and ".join(str(size) for size in sorted(blob.sizes))
-                note.failed.append(f"{digest}: {stated} bytes stated in the same family")
+                note.failed.append(f"{digest}: {stated} bytes stated in the same graph")
             if digest in self.absent and blob.foreign:
                 foreign += 1
             elif digest in self.absent:

@@ -1,6 +1,6 @@
 """Verifies one image of one registry by digest, from the raw bytes. Writes nothing: the verdict is its caller's.
 
-Cost, for a family of M manifests (attestations too), P of them images for a platform, and B distinct blobs of S
+Cost, for a graph of M manifests (attestations too), P of them images for a platform, and B distinct blobs of S
 bytes: M reads of manifests, ⌈B/100⌉ questions for blobs, a read of each image's configuration, at most P + nested
 indexes + 1 questions for referrers. `content` reads S bytes more: each blob once, in chunks of at most 1 MiB,
 `workers` at a time, nothing stored. All is done in parallel where one thing does not wait for the other.
