@@ -20,6 +20,7 @@ class Bench:
     def __init__(self, folder: Path, latency: float, tls: bool) -> None:
         self.folder, self.latency, self.tls = folder, latency, tls
         self.started: list[Any] = []
+        self.asked = 0
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("TALLYMAN_", "AWS_", "PYTHON"))},
             "HOME": str(folder),
@@ -165,7 +166,7 @@ class Bench:
     def ecr_counts(self) -> tuple[int, int]:
         """Requests at the target and the API of the local cloud since the last time."""
         now = int(self.ecr.ask({"do": "counts"})["requests"])
-        before, self.asked = getattr(self, "asked", 0), now
+        before, self.asked = self.asked, now
         return now - before, 0
 
     def many(self, host: str) -> Workload:

@@ -67,9 +67,8 @@ def _unwritten(error: OSError) -> "NoReturn":
     sys.exit(1)
 
 
-def _copy(arguments: list[str]) -> None:
-    """Does not return. The interpreter is not taken down piece by piece, which takes as long as many a request: all
-    threads are done, what they wrote is flushed."""
+def _copy(arguments: list[str]) -> "NoReturn":
+    """Copies and exits with the command's status."""
     gc.disable()  # while modules are loaded there is no garbage
     from tallyman_cli.copy.copy import run
 
@@ -82,7 +81,7 @@ def _copy(arguments: list[str]) -> None:
         sys.stderr.flush()
     except OSError as error:
         _unwritten(error)
-    os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def test_what_was_removed_comes_back_by_who_may_change(world: Deployed, run: Run
 def test_what_is_in_the_archive_comes_out_by_who_may_change(world: Deployed, run: Run) -> None:
     (image,) = versions(world, "shop/cold", 1)
     place = world.place("shop/cold", "prod")
+    assert world.stack.remover is not None
     world.stack.remover.store(place, image.digest, archive=True)
     name = f"prod/shop/cold@{image.digest}"
     assert run(READER, "retention", "restore", name)[0] == 1

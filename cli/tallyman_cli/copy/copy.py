@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tallyman.domain.names import Repository
 from tallyman.errors import BadInput, BadName, TallymanError
@@ -23,6 +23,10 @@ from tallyman_cli.copy.transports import Large, Transports
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import read_files
 from tallyman_cli.shared.examples import EXAMPLES
+
+if TYPE_CHECKING:
+    from tallyman.adapters.aws.clients import Clients
+    from tallyman.domain.policy import Policy
 
 DONE, NO, BAD = 0, 1, 2
 
@@ -218,7 +222,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
 
 
-def _policy(options: argparse.Namespace) -> Any:
+def _policy(options: argparse.Namespace) -> "Policy":
     """The policy of the file that is named, else the one in force in the stack."""
     from tallyman.adapters.files import policy_file
 
@@ -230,7 +234,7 @@ def _policy(options: argparse.Namespace) -> Any:
     return context.connect(options.stack, options.policy).policy
 
 
-def _own_clients() -> Any:
+def _own_clients() -> "Clients":
     from tallyman_cli.shared.own_clients import OwnClients
 
     return OwnClients()

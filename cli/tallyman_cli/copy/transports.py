@@ -18,6 +18,13 @@ from tallyman.ports.copying import BlobStream, Origin
 from tallyman.services.copying.streams import MOST
 
 if TYPE_CHECKING:
+    from tallyman.adapters.aws.clients import Clients
+    from tallyman.adapters.ecr.source import EcrSource
+    from tallyman.adapters.ecr.target import EcrTarget
+    from tallyman.adapters.http.client import HttpClient
+    from tallyman.adapters.oci.client import RegistryClient
+    from tallyman.adapters.oci.layout import OciLayout
+    from tallyman.adapters.oci.registry import OciRegistry
     from tallyman.domain.images.details import ImageDetail
 
 LARGE = 256 * 1024 * 1024
@@ -59,7 +66,7 @@ class Transports:
     """`Destination` and `Catalogue` for places of every kind; what speaks to each is made when first needed."""
 
     def __init__(
-        self, logins: Logins, clients: Callable[[], Any], plain: Sequence[str] = (), *, private: bool = False
+        self, logins: Logins, clients: "Callable[[], Clients]", plain: Sequence[str] = (), *, private: bool = False
     ) -> None:
         """`plain`: hosts that speak no TLS. `private`: registries may send us on to private addresses.
         BadInput where the environment names a proxy that can't be used."""
@@ -74,7 +81,7 @@ class Transports:
         self._making = threading.Lock()
 
     @cached_property
-    def _http(self) -> Any:
+    def _http(self) -> "HttpClient":
         from tallyman.adapters.http.client import HttpClient
 
         return HttpClient(**self._options)
@@ -95,56 +102,56 @@ class Transports:
             if name in self.__dict__:
                 self.__dict__[name].close()
 
-    def _client(self, power: str) -> Any:
+    def _client(self, power: str) -> "RegistryClient":
         from tallyman.adapters.oci.auth import OciAuth
         from tallyman.adapters.oci.client import RegistryClient
 
         return RegistryClient(self._http, OciAuth(self._http, self._logins, power=power, plain=self._plain))
 
-    def _oci(self, client: Any) -> Any:
+    def _oci(self, client: "RegistryClient") -> "OciRegistry":
         from tallyman.adapters.oci.registry import OciRegistry
 
         return OciRegistry(client)
 
     @cached_property
-    def push_client(self) -> Any:
+    def push_client(self) -> "RegistryClient":
         """Requests to registries that are written to."""
         return self._client("pull,push")
 
     @cached_property
-    def _pull(self) -> Any:
+    def _pull(self) -> "OciRegistry":
         return self._oci(self._client("pull"))
 
     @cached_property
-    def _push(self) -> Any:
+    def _push(self) -> "OciRegistry":
         return self._oci(self.push_client)
 
     @cached_property
-    def _layout(self) -> Any:
+    def _layout(self) -> "OciLayout":
         from tallyman.adapters.oci.layout import OciLayout
 
         return OciLayout()
 
     @cached_property
-    def own(self) -> Any:
+    def own(self) -> "Clients":
         """Clients of AWS."""
         return self._clients()
 
     @cached_property
-    def _aws_http(self) -> Any:
+    def _aws_http(self) -> "HttpClient":
         from tallyman.adapters.aws.clients import certificates
         from tallyman.adapters.http.client import HttpClient
 
         return HttpClient(connect=3.0, ca_file=certificates(), **self._options)
 
     @cached_property
-    def _ecr_source(self) -> Any:
+    def _ecr_source(self) -> "EcrSource":
         from tallyman.adapters.ecr.source import EcrSource
 
         return EcrSource(self.own, self._aws_http)
 
     @cached_property
-    def _ecr_target(self) -> Any:
+    def _ecr_target(self) -> "EcrTarget":
         from tallyman.adapters.ecr.auth import EcrAuth
         from tallyman.adapters.ecr.target import EcrTarget
         from tallyman.adapters.oci.client import RegistryClient
@@ -153,16 +160,16 @@ class Transports:
         client = RegistryClient(self._aws_http, EcrAuth(self.own, "push"), attempts=8, longest=5.0, patience=20.0)
         return EcrTarget(self.own, client, put_rate=0)
 
-    def reads(self, repository: Repository) -> Any:
-        """What reads there: an `Origin`."""
+    def reads(self, repository: Repository) -> "OciLayout | OciRegistry | EcrSource | Listed":
+        """The adapter that reads there."""
         if isinstance(repository.registry, Folder):
             return self._layout
         if isinstance(repository.registry, Host):
             return self._pull
         return self._listed.get(repository, self._ecr_source)
 
-    def writes(self, repository: Repository) -> Any:
-        """What writes there."""
+    def writes(self, repository: Repository) -> "OciLayout | OciRegistry | EcrTarget":
+        """The adapter that writes there."""
         if isinstance(repository.registry, Folder):
             return self._layout
         return self._push if isinstance(repository.registry, Host) else self._ecr_target
@@ -203,9 +210,9 @@ class Transports:
             found = dict.fromkeys(source.tags(repository))
         else:
             with self._making:  # several repositories are listed at once
-                source = self._ecr_source
-            details = list(source.images(repository))
-            self._listed[repository] = Listed(source, details)
+                ecr = self._ecr_source
+            details = list(ecr.images(repository))
+            self._listed[repository] = Listed(ecr, details)
             found = {tag: detail.digest for detail in details for tag in detail.tags}
         names: dict[str, Digest | None] = {}
         for tag, digest in found.items():

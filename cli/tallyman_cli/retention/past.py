@@ -25,8 +25,8 @@ def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> R
             if fact.digest is not None:
                 ran.setdefault(fact.digest, []).append(Release(environment, fact.at, end))
             end = fact.at
-    needs, inventories = stack.needs(stack.policy)
-    in_use = {use.digest: str(use) for r in needs.readings() for use in r.uses if use.digest is not None}
+    inputs, inventories = stack.retention_inputs(stack.policy)
+    in_use = {use.digest: str(use) for r in inputs.readings() for use in r.uses if use.digest is not None}
     pulled, subjects = {}, {}
     children: dict[Digest, tuple[Digest, ...]] = {}
     try:

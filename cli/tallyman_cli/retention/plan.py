@@ -13,8 +13,8 @@ from tallyman_cli.shared import context, output
 
 def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
     """The plan as of now. Writes nothing anywhere."""
-    needs, inventories = stack.needs(stack.policy)
-    return planned(needs, inventories, place, lambda: float("inf"))
+    inputs, inventories = stack.retention_inputs(stack.policy)
+    return planned(inputs, inventories, place, lambda: float("inf"))
 
 
 def as_data(made: Plan, prices: Prices) -> dict[str, Any]:

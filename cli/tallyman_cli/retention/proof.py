@@ -38,6 +38,8 @@ def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
     if there is not None:
         told["tags"] = sorted(there.tags)
         if there.archived:
+            if stack.remover is None:
+                raise BadInput("this stack has no retention")
             stack.remover.store(place, digest, archive=False)
         return {**told, "outcome": "restored from the archive" if there.archived else "it is there"}
     removals = _removals(stack, place, digest)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
@@ -16,19 +16,30 @@ from tallyman.errors import BadInput
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, LetterReader
 from tallyman.ports.records import Archive, Ledger, State
-from tallyman.ports.registries import Guards, ImageSource, ImageTarget, RegistryView
+from tallyman.ports.registries import Guards, ImageRemover, ImageSource, ImageTarget, RegistryView
 from tallyman.services.deciding.policy_in_force import FOLDER
 from tallyman.state.policy import KEY, POLICY
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
+
+if TYPE_CHECKING:
+    from tallyman.adapters.aws.clients import RoleKind
+    from tallyman.services.retention.inputs import ReadInputs
+    from tallyman.services.retention.inventory import TakeInventory
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _unwired(_: Any) -> Any:
+def _unwired(_: object) -> NoReturn:
     raise BadInput("this stack has no retention")
+
+
+class AwsClients(Protocol):
+    """Makes clients of AWS (boto3) for a service, in the hub or with a role in the registry's account."""
+
+    def get(self, service: str, registry: Registry | None = None, power: "RoleKind" = "read") -> Any: ...
 
 
 @dataclass
@@ -36,9 +47,9 @@ class Stack:
     """Everything that commands speak to, by the core's ports.
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
-    the stack's function of that name. `needs` is what a policy's plans of retention are made with, `lifecycle` reads a
-    repository's own lifecycle policy, `remover` restores archived images, `clients` gives the clients of AWS
-    behind them. `sleep` and `monotonic` are what waiting is made of.
+    the stack's function of that name. `retention_inputs` gives the inputs of a policy's retention plans, `lifecycle`
+    reads a repository's own lifecycle policy, `remover` restores archived images, `clients` makes clients of AWS.
+    `sleep` and `monotonic` serve waiting.
     """
 
     hub: Registry
@@ -52,16 +63,16 @@ class Stack:
     reconcile: Callable[[Mapping[str, Any]], dict[str, Any]]
     read_policy: Callable[[bytes, str], Policy]
     given: Policy | None = None
-    needs: Callable[[Policy], tuple[Any, Any]] = _unwired
+    retention_inputs: "Callable[[Policy], tuple[ReadInputs, TakeInventory]]" = _unwired
     lifecycle: Callable[[Repository], str | None] = _unwired
-    remover: Any = None
+    remover: ImageRemover | None = None
     clock: Clock = _now
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     promoter: Callable[[str], str] | None = None
     guards: Guards | None = None
     letters: LetterReader | None = None
-    clients: Callable[[], Any] | None = None
+    clients: Callable[[], AwsClients] | None = None
     _in_force: Policy | None = None
 
     @property
@@ -151,7 +162,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         guards=adapters.guards,
         letters=adapters.letter_reader,
         clients=lambda: adapters.clients,
-        needs=lambda judged_by: retention_inputs(adapters, judged_by),
+        retention_inputs=lambda judged_by: retention_inputs(adapters, judged_by),
         lifecycle=lambda place: adapters.lifecycle.text(place),
         remover=adapters.remover,
     )

@@ -84,10 +84,10 @@ def find(
 def read_usage(stack: Stack) -> list[Reading]:
     """Every source of usage, asked now; empty where this stack has none."""
     try:
-        needs, _ = stack.needs(stack.policy)
+        inputs, _ = stack.retention_inputs(stack.policy)
     except BadInput:
         return []
-    found: list[Reading] = needs.readings()
+    found: list[Reading] = inputs.readings()
     return found
 
 

@@ -32,7 +32,7 @@ class Keeper:
         self.lifecycles: dict[Repository, str] = {}
         self.works = True
         self.policy(ENFORCED)
-        world.stack.needs = self.needs
+        world.stack.retention_inputs = self.needs
         world.stack.lifecycle = self.lifecycles.get
         world.stack.remover = self.remover
         world.stack.sleep = self._sleep

@@ -63,7 +63,7 @@ class Showcase:
         policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
         self.world = World(policy, clock=FakeClock(NOW - timedelta(days=21)))
         self.usage = FakeUsage()
-        self.world.stack.needs = self._needs
+        self.world.stack.retention_inputs = self._needs
         self.world.people.ids = {"role/release-managers": "AROAMANAGERS"}
         self._told = 0
 

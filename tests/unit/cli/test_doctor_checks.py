@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from support.fakes.cli_stack import World
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
+from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Registry, Repository
@@ -278,8 +279,9 @@ class ByService:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def get(self, service: str, registry: Registry) -> Any:
+    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
         assert service == "ecs"
+        assert registry is not None
         return self.site.client(service, registry.region)
 
 

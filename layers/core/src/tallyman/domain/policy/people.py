@@ -24,8 +24,14 @@ class People:
         entry = entry_of(command)
         if entry == "override" and self.override is None:
             entry = "promote"
-        found: tuple[str, ...] | None = getattr(self, entry, None) if entry in self.__dataclass_fields__ else None
-        return found
+        entries = {
+            "promote": self.promote,
+            "approve": self.approve,
+            "override": self.override,
+            "freeze": self.freeze,
+            "recall": self.recall,
+        }
+        return entries.get(entry)
 
 
 def entry_of(command: str) -> str:

@@ -55,8 +55,14 @@ class Watched:
 
     def as_json(self, environments: tuple[str, ...]) -> dict[str, dict[str, int]]:
         """Each with a number for every environment, so that an alarm ends when there is nothing any more."""
-        names = ("parked", "stuck", "would_not_pass", "unguarded", "failing")
-        return {name: {e: getattr(self, name)[e] for e in environments} for name in names}
+        counters = {
+            "parked": self.parked,
+            "stuck": self.stuck,
+            "would_not_pass": self.would_not_pass,
+            "unguarded": self.unguarded,
+            "failing": self.failing,
+        }
+        return {name: {e: counter[e] for e in environments} for name, counter in counters.items()}
 
 
 @value
