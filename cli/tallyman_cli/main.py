@@ -21,20 +21,20 @@ COMMANDS = {
     "demo": Entry("local.demo:demo", "The whole story on a local cloud, each step checked.", alone=True),
     "history": Entry("registry.history:history", "What happened to a tag, image or repository."),
     "show": Entry("registry.show:show", "What an image is, where it is, what is known."),
-    "verify": Entry("registry.verify:verify", "Have an image's bytes checked now."),
+    "verify": Entry("registry.verify:verify", "Verify an image's bytes now."),
     "why": Entry("promotion.why:why", "Why an image is, or is not, let in."),
     "promote": Entry("promotion.promote:promote", "Ask for a promotion, and wait for it."),
-    "pending": Entry("promotion.pending:pending", "What waits, for what, until when."),
-    "approve": Entry("promotion.approve:approve", "Approve that an image goes."),
-    "deny": Entry("promotion.approve:deny", "Deny that an image goes."),
-    "freeze": Entry("promotion.freeze:freeze", "Let nothing into an environment."),
+    "pending": Entry("promotion.pending:pending", "List pending promotions."),
+    "approve": Entry("promotion.approve:approve", "Approve an image for an environment."),
+    "deny": Entry("promotion.approve:deny", "Deny an image for an environment."),
+    "freeze": Entry("promotion.freeze:freeze", "Stop promotions into an environment."),
     "thaw": Entry("promotion.freeze:thaw", "End a freeze."),
     "check": Entry("promotion.check:app", "Results of checks of your own."),
-    "recall": Entry("promotion.recall:recall", "Block an image everywhere, for ever."),
+    "recall": Entry("promotion.recall:recall", "Block an image everywhere, permanently."),
     "reconcile": Entry("registry.reconcile:reconcile", "Compare registries and ledger now."),
-    "build": Entry("build.command:build", "From a commit to an image."),
+    "build": Entry("build.command:build", "Build the image of a commit."),
     "init": Entry("setup.init:init", "Write a policy, and how to deploy.", alone=True),
-    "doctor": Entry("doctor.command:doctor", "Whether the stack is well."),
+    "doctor": Entry("doctor.command:doctor", "Check the deployed stack."),
     "copy": Entry("copy.command:copy", "Copy images between registries.", alone=True),
     "list": Entry("desk.list_command:list_", "Environments, repositories, images."),
     "find": Entry("desk.find_command:find", "A CVE, package, commit, tag, person …"),
@@ -42,7 +42,7 @@ COMMANDS = {
     "diff": Entry("desk.diff_command:diff", "Compare two images."),
     "watch": Entry("desk.watch:watch", "Follow what happens.", alone=True),
     "cost": Entry("desk.cost_command:cost", "What storage costs a month."),
-    "ui": Entry("ui.command:ui", "The page, on localhost.", alone=True),
+    "ui": Entry("ui.command:ui", "Serve the page on localhost.", alone=True),
     "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
     "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
     "release": Entry("promotion.release:app", "What environments release, and did."),
@@ -105,7 +105,7 @@ def _tell(error: Exception, text: str) -> None:
 
 app = typer.Typer(
     cls=Commands,
-    help="Writes down every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets.",
+    help="Records every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -151,7 +151,7 @@ def options(  # noqa: PLR0913 - each argument is an option of the command
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress: results and errors.")] = False,
     no_pager: Annotated[bool, typer.Option("--no-pager", help="Print long tables at once.")] = False,
 ) -> None:
-    """Writes down every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
+    """Records every push to Amazon ECR, checks it, promotes what the policy allows, and never forgets."""
     chosen.stack, chosen.policy = stack, policy
     chosen.utc, chosen.quiet, chosen.paged = utc, quiet, not no_pager
     read_files()

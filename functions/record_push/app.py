@@ -1,4 +1,4 @@
-"""Records what registries tell of images: pushes, removals, replications, and who made the call."""
+"""Records the events of registries: pushes, removals, replications, and who made the call."""
 
 from tallyman.runtime import sqs_handler
 

@@ -1,4 +1,4 @@
-"""A recall, freeze or failed verification that is written down before the release moves keeps it from moving: at any
+"""A recall, freeze or failed verification that is recorded before the release moves keeps it from moving: at any
 moment of a promotion, also between its last decision and its last write."""
 
 from collections.abc import Callable, Iterator

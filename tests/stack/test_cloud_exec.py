@@ -100,7 +100,7 @@ def test_a_scan_of_what_is_not_there_says_so(inside: tuple[subprocess.CompletedP
     assert told["unknown"][0] == 1
     assert "no/such" in told["unknown"][1]
     assert told["environmentless"][0] == 1
-    assert "no environment nowhere in the policy; it has dev, prod" in told["environmentless"][1]
+    assert "unknown environment 'nowhere'; the policy defines dev, prod" in told["environmentless"][1]
 
 
 def test_bad_input_exits_2(inside: tuple[subprocess.CompletedProcess[str], dict[str, Any]]) -> None:

@@ -79,7 +79,7 @@ def _words(command: Sequence[str]) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise BadInput(f"there is no {command[0]} here") from None
+        raise BadInput(f"{command[0]} is not installed") from None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None
 
 
@@ -88,7 +88,7 @@ def run(command: Sequence[str], given: bytes = b"") -> str:
     try:
         done = subprocess.run(command, input=given, capture_output=True, check=False, env=os.environ | _ENVIRONMENT)
     except FileNotFoundError:
-        raise BadInput(f"there is no {command[0]} here") from None
+        raise BadInput(f"{command[0]} is not installed") from None
     said = done.stderr.decode(errors="replace")
     if done.returncode:
         words = (said or done.stdout.decode(errors="replace")).strip()
@@ -107,4 +107,4 @@ def dockerfile_of(checkout: Checkout) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is no text in UTF-8 ({error.reason}), which is all that builders read") from None
+        raise BadInput(f"{file} is not UTF-8 ({error.reason}), the only encoding that builders read") from None

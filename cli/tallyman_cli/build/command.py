@@ -25,16 +25,20 @@ from tallyman_cli.shared.context import Stack
 def build(  # noqa: PLR0913 - each argument is an option of the command
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder with the Dockerfile.")] = Path(),
     repository: Annotated[
-        str, typer.Option("--repository", metavar="NAME", help="What the image is called.", show_default=False)
+        str, typer.Option("--repository", metavar="NAME", help="The repository's name.", show_default=False)
     ] = "",
-    environment: Annotated[str, typer.Option("--in", metavar="ENVIRONMENT", help="Where it is pushed to.")] = "dev",
-    push: Annotated[bool, typer.Option("--push", help="Push it, the tags last; without, it is only built.")] = False,
+    environment: Annotated[
+        str, typer.Option("--in", metavar="ENVIRONMENT", help="The environment to push to.")
+    ] = "dev",
+    push: Annotated[
+        bool, typer.Option("--push", help="Push the image, its tags last; without it the image is only built.")
+    ] = False,
     platform: Annotated[
         str | None,
         typer.Option(
             "--platform",
             metavar="OS/ARCHITECTURE",
-            help="Build for this one; for several, with commas, into an index.",
+            help="The platform to build for; several, separated by commas, make an index.",
             show_default="this machine",
         ),
     ] = None,
@@ -43,7 +47,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--parts",
             metavar="NAME",
-            help="The repository where platforms wait to be joined: push without tags, and leave word there.",
+            help="The repository of platform images that are joined later: push without tags, note the image there.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +56,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--join",
             metavar="ARCHITECTURES",
-            help="Build nothing: join what waits in --parts (amd64,arm64) into an index.",
+            help="Build nothing: join the images in --parts (amd64,arm64) into an index.",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +65,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--cache",
             metavar="NAME",
-            help="The repository that keeps the builder's cache, where the builder can.",
+            help="The repository for the builder's cache, where the builder supports one.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +74,7 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--sbom",
             metavar="FILE",
-            help="The SBOM of the image, SPDX or CycloneDX as JSON, which a scanner made.",
+            help="The image's SBOM from a scanner, SPDX or CycloneDX as JSON.",
             show_default="one of the packages found inside",
         ),
     ] = None,

@@ -76,7 +76,7 @@ class Recipe:
         except Refused as error:
             if "cache" not in str(error).lower():
                 raise
-            say(f"the cache {self.cache} is of no use now, built without it: {str(error).splitlines()[-1]}")
+            say(f"the cache {self.cache} can't be used; built without it: {str(error).splitlines()[-1]}")
             run([*command, "-"], context)
         else:
             for words in re.findall(r"^#\d+ ERROR: (.+)$", said, re.MULTILINE):

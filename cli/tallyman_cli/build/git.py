@@ -74,7 +74,7 @@ class Git:
         try:
             return subprocess.run(command, capture_output=True, input=given or b"", check=False, env=environment())
         except FileNotFoundError:
-            raise BadInput("there is no git here: an image is built from a commit") from None
+            raise BadInput("git is not installed: an image is built from a commit") from None
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -23,7 +23,9 @@ def suggest_tags(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The folder that is built.")] = Path(),
     repository: Annotated[
         str | None,
-        typer.Option("--repository", metavar="NAME", help="By the policy's rules for this one.", show_default=False),
+        typer.Option(
+            "--repository", metavar="NAME", help="Apply the policy's rules for this repository.", show_default=False
+        ),
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,

@@ -1,6 +1,6 @@
 """`tallyman copy` among the other commands: one parser, copy.py's, has its options, reads them and prints the help.
 
-Typer is told of the options for completion alone; start.py goes past it.
+Typer gets the options for completion only; start.py does not use it.
 """
 
 import argparse

@@ -113,7 +113,7 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
         output.trouble(f"tallyman: {error}")
         return BAD if isinstance(error, BadInput) else NO
     except KeyboardInterrupt:
-        output.trouble("tallyman: interrupted; what is there stays, run it again to go on")
+        output.trouble("tallyman: interrupted; what was copied is kept; run it again to continue")
         return 130
     finally:
         if copying:

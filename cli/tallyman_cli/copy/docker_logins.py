@@ -64,7 +64,7 @@ class DockerLogins:
 
     def _helped(self, helper: str, name: str) -> Login | None:
         if "/" in helper:
-            raise BadInput(f"'{helper}' in Docker's config.json is no name of a credential helper")
+            raise BadInput(f"'{helper}' in Docker's config.json is not the name of a credential helper")
         import subprocess  # few have a helper, and every copy would wait for it
 
         command = f"docker-credential-{helper}"
@@ -139,7 +139,7 @@ def _login(entry: Any, what: str) -> Login | None:
         except ValueError:  # also what is no ASCII, and what is no UTF-8
             colon = user = password = ""
         if not colon:
-            raise BadInput(f"{what} is no base64 of user:password")
+            raise BadInput(f"{what} is not base64 of user:password")
         return Login(user, password.strip("\0"))
     if entry.get("username"):
         return Login(str(entry["username"]), str(entry.get("password", "")))

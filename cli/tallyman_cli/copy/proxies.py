@@ -39,7 +39,7 @@ def _proxy(name: str, url: str) -> Proxy:
         parts, host, port = None, None, 0
     if parts is None or parts.scheme != "http" or not host:
         shown = url.rpartition("@")[2]
-        raise BadInput(f"{name}: '{shown}': expected http://HOST:PORT; by TLS or SOCKS no proxy is spoken to")
+        raise BadInput(f"{name}: '{shown}': expected http://HOST:PORT; proxies over TLS or SOCKS are not supported")
     login = ""
     if parts.username:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -16,7 +16,7 @@ def cost(
     ] = None,
     months: Annotated[
         int,
-        typer.Option("--months", metavar="N", min=0, max=36, help="With the ends of the N months before, as recorded."),
+        typer.Option("--months", metavar="N", min=0, max=36, help="Include the recorded ends of the last N months."),
     ] = 0,
     prices: PriceFile = None,
     as_json: options.AsJson = False,

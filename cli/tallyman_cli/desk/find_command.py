@@ -52,6 +52,6 @@ def find(
             ],
         )
     for each in found["unread"]:
-        output.say(f"{each['source']} in {each['where']} could not be asked what runs there: {each['error']}")
+        output.say(f"{each['source']} in {each['where']} could not be read for what runs there: {each['error']}")
     if not found["images"]:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`tallyman watch`: what happens, as it is written down."""
+"""`tallyman watch`: what happens, as it is recorded."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,7 +35,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Begin with what was written then.", show_default="now"),
+        typer.Option("--since", metavar="TIME", help="Start with the facts recorded since then.", show_default="now"),
     ] = None,
     for_: Annotated[
         float | None,
@@ -48,7 +48,7 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
 
-    A line a fact, as it is written down, until Ctrl-C; with --json a JSON object a line. One Query a second.
+    One line for each fact, as it is recorded, until Ctrl-C; with --json one JSON object a line. One Query a second.
     Exit status: 0.
     """
     opened = context.connect(stack, policy)

@@ -15,7 +15,7 @@ def doctor(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Check an account after it was deployed, and at any time: each with a tick, or with what to do.
+    """Check a deployment: each check passes, or says what to do.
 
     Rules are enabled, queues of dead letters empty, a test event arrives from every registry within --timeout, every
     registry can be read by the functions, repositories are as the policy and good practice say, one for each

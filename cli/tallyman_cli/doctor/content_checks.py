@@ -105,7 +105,7 @@ class Contents:
             for place in sorted(self._repositories()):
                 environments = self.site.stack.policy.environments_of(place.registry, place.name)
                 for _, name in environments[:1]:
-                    self.site.say(f"the images of {place} are looked at")
+                    self.site.say(f"the images of {place} are read")
                     for image in self._newest(place, found.get(name, {})):
                         found.setdefault(name, {})[image.digest] = image
             self._held = {name: list(held.values()) for name, held in sorted(found.items())}

@@ -29,7 +29,7 @@ class Repositories:
     def findings(self) -> Iterator[Finding]:
         """One for each repository; one registry that can't be read keeps no other waiting."""
         for registry in self.site.stack.policy.registries():
-            self.site.say(f"the repositories of {registry} are looked at")
+            self.site.say(f"the repositories of {registry} are read")
             try:
                 yield from self._registry(registry)
             except TallymanError as error:

@@ -32,7 +32,7 @@ class Trip:
         under_way = {each["registry"]: each["nonce"] for each in sent if each["error"] is None}
         if under_way:
             self.site.say(
-                f"test events of {len(under_way)} registries are on their way: {self.site.patience:g} s at most"
+                f"test events of {len(under_way)} registries were sent; waiting at most {self.site.patience:g} s"
             )
         took = self._wait(under_way)
         lost = [registry for registry in under_way if registry not in took]

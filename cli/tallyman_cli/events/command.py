@@ -26,9 +26,7 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
         str | None,
         typer.Argument(metavar="[FUNCTION/NAME]", help="One payload, printed; without it, all.", show_default=False),
     ] = None,
-    to: Annotated[
-        Path, typer.Option("--to", metavar="FOLDER", help="Where all of them are written, or are to be.")
-    ] = Path("events"),
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The folder of the payloads.")] = Path("events"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing: exit 1 where the folder is not what would be written.")
     ] = False,
@@ -39,7 +37,7 @@ def make(  # noqa: PLR0913 - each argument is an option of the command
     digest: Annotated[
         str | None,
         typer.Option(
-            "--digest", metavar="DIGEST", help="Of this image (also where a platform's is told).", show_default=False
+            "--digest", metavar="DIGEST", help="Use this digest (for the platforms' images too).", show_default=False
         ),
     ] = None,
     registry: Annotated[

@@ -1,4 +1,4 @@
-"""What the payloads of `events/` are made of: the image they tell of, ids, an EventBridge event, a batch of SQS.
+"""What the payloads of `events/` are made of: the image they are about, ids, an EventBridge event, a batch of SQS.
 
 The image is `event_image()`, a real one: whoever pushes it to a registry can hand these events to a function, which
 then finds what they tell. Every id is derived from a name, every time is fixed: the same files come out each time.
@@ -46,7 +46,7 @@ QUEUES = {
 
 
 def event_image() -> "Sample":
-    """The image that the events tell of: an index of linux/amd64 and linux/arm64."""
+    """The image of the events: an index of linux/amd64 and linux/arm64."""
     from tallyman_local.cloud.sample import stored, widget_server
 
     return widget_server("1.0.0", compress=stored)
@@ -112,7 +112,7 @@ def made_up(name: str) -> Digest:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Events about a subject; what they tell of is the subclasses' matter."""
+    """Events about a subject; subclasses add what happened."""
 
     about: Subject
 

@@ -112,9 +112,7 @@ def settle(
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = 60,
     until_due: Annotated[
         bool,
-        typer.Option(
-            "--until-due", help="Wait for what is due later too: gates that time opens, pauses before retries."
-        ),
+        typer.Option("--until-due", help="Also wait for work that is due later: timed gates, pauses before retries."),
     ] = False,
 ) -> None:
     """Wait until nothing is under way: events, queues, functions. Exit 1, with what is left, if it takes longer."""

@@ -41,7 +41,7 @@ class StepFailed(Exception):
 
 
 def demo(
-    ui: Annotated[bool, typer.Option("--ui", help="Leave the page open with the demo's images, until Ctrl-C.")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Keep the page open with the demo's images until Ctrl-C.")] = False,
 ) -> None:
     """Tell the whole story on a local cloud: push, record, verify, scan, promote, refuse, find.
 

@@ -15,10 +15,10 @@ def approve(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Approve that an image goes to an environment; the approval is of its digest.
+    """Approve an image for an environment; the approval is for its digest.
 
-    Counts where you hold one of the roles that the gate names, and did not push the image. What is approved goes on by
-    itself. Exit status: 0 written down (--no-wait: asked for), 1 refused, 2 no promotion leads there.
+    It counts if you hold one of the gate's roles and did not push the image. The promotion then continues
+    automatically. Exit status: 0 recorded (--no-wait: requested), 1 refused, 2 no promotion leads there.
     """
     _say("approve", image, to, because, no_wait, timeout, stack, policy)
 
@@ -33,9 +33,9 @@ def deny(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Deny that an image goes to an environment: its gate stays failed until enough people approve anew.
+    """Deny an image for an environment: its gate stays failed until enough people approve again.
 
-    Whoever may approve may deny. Exit status: 0 written down (--no-wait: asked for), 1 refused, 2 no promotion leads
+    Whoever may approve may deny. Exit status: 0 recorded (--no-wait: requested), 1 refused, 2 no promotion leads
     there.
     """
     _say("deny", image, to, because, no_wait, timeout, stack, policy)

@@ -55,7 +55,7 @@ def candidate(stack: Stack, text: str, to: str, at: datetime | None = None) -> C
 
 
 def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Decision:
-    """What policy and facts say now; or said at `at`, by what had been written down until then. Writes nothing."""
+    """What policy and facts say now; or said at `at`, by what had been recorded until then. Writes nothing."""
     if at is None:
         image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy, stack.archive)
         now = whole_millis(stack.clock())
@@ -79,7 +79,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
 
 
 def is_known(stack: Stack, where: Candidate) -> bool:
-    """Whether any fact tells of the image."""
+    """Whether any fact is about the image."""
     return bool(stack.ledger.of_digest(where.digest))
 
 
@@ -162,7 +162,7 @@ def _about(decision: Decision) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _PastLedger:
-    """The ledger as it was: what had happened and had been written down by then."""
+    """The ledger as it was: what had happened and had been recorded by then."""
 
     ledger: Ledger
     moment: datetime

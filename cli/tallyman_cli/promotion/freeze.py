@@ -29,9 +29,9 @@ def freeze(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Freeze an environment, or a repository of it: whatever wants in waits until somebody thaws it.
+    """Freeze an environment, or one of its repositories: promotions wait until it is thawed.
 
-    Exit status: 0 frozen (--no-wait: asked for), 1 refused, 2 bad input.
+    Exit status: 0 frozen (--no-wait: requested), 1 refused, 2 bad input.
     """
     _say("freeze", place, because, no_wait, timeout, stack, policy)
 
@@ -45,12 +45,12 @@ def thaw(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """End a freeze. What waited for it goes on by itself; a freeze of the whole environment and one of a repository
-    are ended each by itself.
+    """End a freeze: pending promotions continue. A freeze of the whole environment and one of a repository end
+    separately.
 
-    Exit status: 0 thawed (--no-wait: asked for), 1 refused, 2 bad input.
+    Exit status: 0 thawed (--no-wait: requested), 1 refused, 2 bad input.
     """
-    _say("thaw", place, because or "it is over", no_wait, timeout, stack, policy)
+    _say("thaw", place, because or "promotions resume", no_wait, timeout, stack, policy)
 
 
 def _say(  # noqa: PLR0913 - the commands' options, handed on

@@ -19,26 +19,29 @@ from tallyman_cli.shared import context, options, output
 
 Environment = Annotated[
     str | None,
-    typer.Argument(metavar="[ENVIRONMENT]", help="Of this environment; without it, of all.", show_default=False),
+    typer.Argument(metavar="[ENVIRONMENT]", help="Only this environment; without it, all.", show_default=False),
 ]
 
 
 def pending(
     environment: Environment = None,
     released: Annotated[
-        bool, typer.Option("--released", help="Instead: what is in an environment, but would not get in today.")
+        bool,
+        typer.Option(
+            "--released", help="List instead the images in an environment that would not pass its gates today."
+        ),
     ] = False,
     rollouts: Annotated[
-        bool, typer.Option("--rollouts", help="Instead: releases whose roll-out is not done, with how it stands.")
+        bool, typer.Option("--rollouts", help="List instead the releases whose roll-out is not done, with its state.")
     ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """List the images that want into an environment and are not in: what decides, since when, and until when.
+    """List pending promotions: the deciding gate of each, since when, and until when.
 
-    Releases that are in, but not rolled out yet, are counted, and listed with --rollouts.
-    What was given up after trying for long (parked) is among them, and what a gate refuses. Exit status: 0, 2 no such
+    Promotions that a gate refuses, and those that were given up (parked), are included. Releases whose roll-out is not
+    done are counted, and listed with --rollouts. Exit status: 0, 2 no such
     environment.
     """
     opened = context.connect(stack, policy)

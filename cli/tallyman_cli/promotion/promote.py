@@ -21,29 +21,29 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     to: To,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what the gates say; ask for nothing, write nothing.")
+        bool, typer.Option("--dry-run", help="Show the verdicts of the gates; request nothing, write nothing.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait for the outcome.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Send the request and return at once.")] = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
             "--override",
             metavar="GATE",
-            help="Open this gate for 24 hours, if the policy lets it be overridden; written down, and told.",
+            help="Override this gate for 24 hours, where the policy allows it; recorded and announced.",
         ),
     ] = None,
     because: Annotated[
-        str | None, typer.Option("--because", metavar="REASON", help="Why it is overridden.", show_default=False)
+        str | None, typer.Option("--because", metavar="REASON", help="The reason for the override.", show_default=False)
     ] = None,
     timeout: options.Timeout = 300,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Ask for an image to be promoted by its digest into every registry of an environment, and wait.
+    """Request the promotion of an image, by digest, into every registry of an environment, and wait.
 
-    Who may ask is the policy's matter (people.promote), and every gate holds.
-    Exit status: 0 promoted (--dry-run: it would be; --no-wait: asked for), 1 refused, in conflict or waiting,
+    The policy says who may request it (people.promote); every gate applies.
+    Exit status: 0 promoted (--dry-run: it would be; --no-wait: requested), 1 refused, in conflict or waiting,
     2 no promotion leads there.
     """
     gates = override or []

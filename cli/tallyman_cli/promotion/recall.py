@@ -1,4 +1,4 @@
-"""`tallyman recall`: an image is blocked everywhere, for ever."""
+"""`tallyman recall`: blocks an image everywhere, permanently."""
 
 from typing import Annotated, Any
 
@@ -9,9 +9,7 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.promotion import release
 from tallyman_cli.shared import addresses, asking, context, naming, options, output
 
-RollBack = Annotated[
-    bool, typer.Option("--roll-back", help="Set releases that point at it back to the last good image.")
-]
+RollBack = Annotated[bool, typer.Option("--roll-back", help="Roll releases of this image back to the last good one.")]
 
 
 def recall(  # noqa: PLR0913 - each argument is an option of the command
@@ -26,15 +24,15 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Recall an image by its digest: from now on it, and every index above it, is refused by every environment.
 
-    Names the releases that point at it, and what runs it (ECS tasks, Lambda functions). There is no way back: what was
-    recalled by mistake is built anew. Exit status: 0 recalled (--no-wait: asked for), 1 refused, or a release could not
-    be rolled back, 2 bad input.
+    Names the releases that point at it, and what runs it (ECS tasks, Lambda functions). A recall can't be undone:
+    after a mistake, build the image anew. Exit status: 0 recalled (--no-wait: requested), 1 refused, or a release
+    could not be rolled back, 2 bad input.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
     if named.digest is None:
         digest = naming.digest_of(opened, named)
-        raise BadInput(f"a recall is of a digest, for good: {image} is {image.rpartition(':')[0]}@{digest}")
+        raise BadInput(f"a recall takes a digest and can't be undone: {image} is {image.rpartition(':')[0]}@{digest}")
     body = {"command": "recall", "digest": named.digest, "because": because}
     asked = asking.ask(opened, body, asking.of_digest(opened, named.digest), timeout=timeout, wait=not no_wait)
     found: dict[str, Any] = {"releases": [], "uses": [], "unread": {}}
@@ -81,7 +79,7 @@ def _tell(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     if not found["releases"] and not found["uses"]:
         output.line("no release points at it, and nothing that is known runs it")
     for where, why in found["unread"].items():
-        output.trouble(f"{where} could not be asked what runs there: {why}")
+        output.trouble(f"{where} could not be read for what runs there: {why}")
     for each in back:
         now = f"not rolled back: {each['refused']}" if each["refused"] else f"runs {named(each)} again"
         output.line(f"{each['environment']}/{each['repository']} {now}")

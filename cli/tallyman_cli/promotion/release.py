@@ -145,7 +145,7 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
         ),
     ] = None,
     because: Annotated[
-        str, typer.Option("--because", metavar="REASON", help="Why; written down for ever.", show_default=False)
+        str, typer.Option("--because", metavar="REASON", help="The reason; recorded permanently.", show_default=False)
     ] = "no reason was given",
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
@@ -153,11 +153,11 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Set a release back to what was released before: the pointer moves and `Image Released` is sent; tags stay.
+    """Point a release back at an earlier image and send `Image Released`; tags do not change.
 
     With --to also to what a promotion brought without releasing it, because the environment ran a newer version.
     The image must still be in every registry of the environment, and must not be recalled.
-    Exit status: 0 rolled back (--no-wait: asked for), 1 refused, 2 bad input.
+    Exit status: 0 rolled back (--no-wait: requested), 1 refused, 2 bad input.
     """
     opened = context.connect(stack, policy)
     environment, name = _named(opened, repository)

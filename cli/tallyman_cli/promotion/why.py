@@ -45,7 +45,7 @@ def why(
 
 
 def note_unknown(opened: context.Stack, where: candidates.Candidate) -> None:
-    """Says so where no fact tells of the image: its events may be lost, or still under way."""
+    """Prints a note if no fact is about the image: its events may be lost, or still on the way."""
     if not candidates.is_known(opened, where):
         output.say(
             f"nothing is recorded of {where.text} yet: `tallyman reconcile {where.source}/{where.canonical}` looks"

@@ -1,4 +1,4 @@
-"""What `show` tells of an image: its bytes' view of itself, and what the ledger knows of it."""
+"""The data of `show`: the image as its manifests describe it, and as the ledger records it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -26,9 +26,9 @@ def reconcile(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Look at the registries now, write down what no event told, and take up again what waits.
+    """Compare the registries with the ledger now, record what no event reported, and resume pending work.
 
-    The stack's reconcile does it, as it does every 15 minutes; this runs it until nothing is left to look at.
+    Runs the stack's reconcile, which also runs every 15 minutes, until no repository is left.
     Exit status: 0 every registry could be read, whatever was found; 1 one could not.
     """
     opened = context.connect(stack, policy)

@@ -32,10 +32,10 @@ def create(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Create a repository in every registry of an environment, with the settings that the policy says.
+    """Create a repository in every registry of an environment, with the policy's settings.
 
-    ECR creates none by itself on the first push. One that is there and equal is fine; one that differs is left as it
-    is, and each difference is named. Acts with your own credentials (in other accounts: the stack's role for
+    ECR creates none on the first push. A repository with equal settings is fine; one that differs is not changed,
+    and each difference is listed. Acts with your own credentials (in other accounts: the stack's role for
     people who change things).
     Exit status: 0 there as the policy says, 1 it differs or could not be created.
     """

@@ -14,9 +14,9 @@ def verify(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Have an image checked now by its bytes, as the policy asks: digests, sizes, layers, platforms, tag.
+    """Verify an image by its bytes now, as the policy asks: digests, sizes, layers, platforms, tag.
 
-    The stack's verify_digest does it and writes the verdict down; this waits for it.
+    The stack's verify_digest checks it and records the verdict; this command waits for it.
     Exit status: 0 passed, 1 failed, unknown, or no verdict in time.
     """
     found = verification.ask(context.connect(stack, policy), image, timeout)

@@ -74,15 +74,15 @@ def plan(
 @app.command("apply")
 def apply(
     repository: Place,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: carry out whatever the plan is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     timeout: options.Timeout = 600,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Carry out the plan: mark, and remove what was marked longer ago than the grace period, each with a proof.
+    """Carry out the plan: mark images, and remove those marked longer ago than the grace period, each with a proof.
 
-    Shows the plan and asks, unless --yes is given; where nothing is to go there is nothing to ask. The stack's
+    Shows the plan and asks for confirmation, unless --yes is given or nothing is to be removed. The stack's
     apply_retention does it, by the policy in force, which has to enforce retention there; it plans again right before.
     Exit status: 0 done, or nothing to do, 1 refused or not all could go.
     """

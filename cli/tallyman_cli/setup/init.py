@@ -72,7 +72,10 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     match: Annotated[str, typer.Option("--repositories", metavar="GLOB", help="Which repositories.")] = "*",
     every_push: Annotated[
-        bool, typer.Option("--main-to-prod", help="Builds of main go to prod by themselves; without, Git tags do.")
+        bool,
+        typer.Option(
+            "--main-to-prod", help="Promote builds of main to prod automatically; without it, builds of Git tags."
+        ),
     ] = False,
     email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="Who gets the notices.")] = "",
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the files are written.")] = Path(),
@@ -80,7 +83,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Ask a few questions, or take flags, and write tallyman.yaml and samconfig.toml; print the commands that deploy.
 
-    What is there already is left alone without --force. Exit status: 2 where a file is there, or an answer is no good.
+    Existing files are kept unless --force is given. Exit status: 2 where a file exists, or an answer is invalid.
     """
     hub = hub or Registry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
     if not prod:
@@ -89,7 +92,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
         )
         prod = [Registry.parse(word) for word in answer.replace(",", " ").split()]
     policy = policy_text(hub, prod, match, "main-*" if every_push else "semver")
-    loads(policy.encode())  # what we write has to be valid: a glob that is none is told here
+    loads(policy.encode())  # raises here for an invalid glob
     spokes = [registry for registry in prod if registry != hub]
     accounts = sorted({registry.account for registry in spokes} - {hub.account})
     overrides = [f"SpokeAccounts={','.join(accounts)}"] if accounts else []

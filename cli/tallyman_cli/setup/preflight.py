@@ -85,7 +85,7 @@ def _status(stack: str, session: Any, region: str) -> str | None:
     if status in _HOPELESS:
         raise BadInput(f"the stack {stack} is {status}: delete it, then deploy again (docs/operations.md)")
     if status.endswith("_IN_PROGRESS"):
-        raise BadInput(f"the stack {stack} is {status}: somebody else is at it")
+        raise BadInput(f"the stack {stack} is {status}: another operation is in progress")
     return status
 
 

@@ -1,4 +1,4 @@
-"""Commands through the stack's queue: sent, and waited for until they are written down. Who sent one is SQS's word."""
+"""Commands through the stack's queue: sent, and waited for until they are recorded. Who sent one is SQS's word."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.waiting import wait_for
 
 Because = Annotated[
-    str, typer.Option("--because", metavar="REASON", help="Why; written down for ever.", show_default=False)
+    str, typer.Option("--because", metavar="REASON", help="The reason; recorded permanently.", show_default=False)
 ]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Ask, and don't wait until it is written down.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Send the request and return at once.")]
 
 LOST = (
     "the command was not taken up within {timeout:g} s: it may still be; one that failed is in the dead-letter queue "
@@ -27,7 +27,7 @@ LOST = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A command that was sent, and what became of it. `fact` None: not written down in time, or not waited for."""
+    """A command that was sent, and what became of it. `fact` None: not recorded in time, or not waited for."""
 
     request: str
     fact: Fact | None
@@ -65,7 +65,7 @@ def ask(
 
 
 def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
-    """Where a command about an image is written down."""
+    """Where a command about an image is recorded."""
     return lambda: stack.ledger.of_digest(digest)
 
 

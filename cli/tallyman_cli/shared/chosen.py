@@ -86,12 +86,12 @@ def _read(file: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} can't be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{file} is no TOML: {error}") from None
+        raise BadInput(f"{file} is not TOML: {error}") from None
     for key, value in found.items():
         if key not in KEYS:
             raise BadInput(f"{file}: unknown key '{key}'; expected {', '.join(KEYS)}")
         if not isinstance(value, str) or not value:
-            raise BadInput(f"{file}: {key}: expected a text, found {value!r}")
+            raise BadInput(f"{file}: {key}: expected a string, found {value!r}")
     if "policy" in found:
         found["policy"] = str(file.parent / Path(found["policy"]).expanduser())
     return found

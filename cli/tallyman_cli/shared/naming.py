@@ -60,7 +60,7 @@ def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:
     if at is not None:
         found = digest_at(tag_facts(stack.ledger, place, named.tag, at), place, named.tag, at)
         if found is None:
-            raise NotFound(f"{named.text}: nothing is known that the tag '{named.tag}' pointed to in {place} then")
+            raise NotFound(f"{named.text}: no record says what the tag '{named.tag}' pointed to in {place} then")
         return found
     tag = TAGS.get(stack.state, tags.key(place, named.tag))
     if tag is not None and tag.digest:

@@ -26,14 +26,14 @@ class Action:
 
 
 ACTIONS: Mapping[str, Action] = {
-    "approve": Action("Approve", ("image", "to"), True, "Your approval of this digest is written down for ever."),
+    "approve": Action("Approve", ("image", "to"), True, "Your approval of this digest is recorded permanently."),
     "deny": Action("Deny", ("image", "to"), True, "Its gate stays failed until enough people approve anew."),
     "promote": Action("Promote", ("image", "to"), False, "Every gate still holds; the promotion waits for them."),
     "freeze": Action("Freeze", ("place",), True, "Nothing is promoted there until somebody thaws it."),
     "thaw": Action("Thaw", ("place",), True, "What waited for this freeze goes on by itself."),
     "roll-back": Action("Roll back", ("place",), True, "The release moves to what was good before; tags stay."),
     "reconcile": Action(
-        "Reconcile", (), False, "Compares every registry with the ledger, and writes down what is missing."
+        "Reconcile", (), False, "Compares every registry with the ledger, and records what is missing."
     ),
     "doctor": Action(
         "Doctor", (), False, "Checks rules, queues, a round trip from every registry, and quotas; reconciles."
@@ -53,7 +53,7 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
             raise BadInput(f"'{value}' is no {name} to {command}")
     if "image" in values:
         if ImageName.parse(values["image"]).digest is None and action.grave:
-            raise BadInput("a recall is of a digest, for good: name it as …@sha256:…")
+            raise BadInput("a recall takes a digest and can't be undone: name it as …@sha256:…")
         line = [command, values["image"], *(["--to", values["to"]] if "to" in values else [])]
     elif "place" not in values:
         return [command]
@@ -70,11 +70,11 @@ def check(command: str, given: Mapping[str, str]) -> None:
     digest."""
     action = ACTIONS[command]
     if action.because and not given.get("because", "").strip():
-        raise BadInput("a reason is needed: it is written down for ever")
+        raise BadInput("a reason is required; it is recorded permanently")
     if action.grave:
         digest = ImageName.parse(given["image"]).digest or Digest("")
         if given.get("typed", "").strip().lower() != digest.hex[:8]:
-            raise BadInput(f"there is no way back: type the digest's first eight digits, {digest.hex[:8]}, to go on")
+            raise BadInput(f"this can't be undone: type the digest's first eight digits, {digest.hex[:8]}, to go on")
 
 
 def shown(line: Sequence[str]) -> str:

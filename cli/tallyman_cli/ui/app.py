@@ -205,7 +205,7 @@ def twin(request: Request) -> tuple[str, bool]:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether an error is told as JSON."""
+    """Whether an error is answered as JSON."""
     return twin(request)[1]
 
 

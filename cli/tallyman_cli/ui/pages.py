@@ -232,7 +232,7 @@ def _slider(first: datetime, now: datetime, at: datetime | None) -> dict[str, in
 
 
 def _first(desk: Desk, digest: str) -> datetime:
-    """When the first of the image was written down."""
+    """When the first of the image was recorded."""
     return min((fact.seen for fact in desk.stack.ledger.of_digest(Digest(digest))), default=desk.now())
 
 

@@ -1,4 +1,4 @@
-"""Whether anything was written down since a page was made: what open pages ask every two seconds."""
+"""Whether anything was recorded since a page was made: what open pages ask every two seconds."""
 
 import threading
 import time

@@ -1,6 +1,6 @@
 """Calls of Lambda's API: their names and what they concern, by method and path.
 
-Lambda speaks REST: the name of a call, which IAM goes by, stands nowhere in it.
+Lambda speaks REST: the name of the operation, which IAM checks, is not in the request.
 """
 
 import json

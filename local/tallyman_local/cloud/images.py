@@ -44,4 +44,4 @@ def _registry(name: ImageName, places: Sequence[Place]) -> Registry:
     known = ", ".join(sorted({place.environment for place in places}))
     if any(place.environment == name.environment for place in places):
         raise NoSuchImage(f"{name.text}: {name.environment} has no registry [{number}]")
-    raise NoSuchImage(f"{name.text}: no environment {name.environment} in the policy; it has {known}")
+    raise NoSuchImage(f"{name.text}: unknown environment '{name.environment}'; the policy defines {known}")

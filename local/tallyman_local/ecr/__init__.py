@@ -3,7 +3,7 @@
 Where no source says what ECR does, this was chosen (to confirm on a real account):
 
 - every manifest of a push is one PUSH event, children by digest with an empty tag; an unchanged push is none;
-- what has a subject is told as "ECR Referrer Action" only, not as "ECR Image Action" too;
+- a manifest with a subject sends "ECR Referrer Action" only, not "ECR Image Action" too;
 - a removal is one DELETE event per tag, and one with an empty tag for an image that is gone;
 - an expired token is answered 403 (`Options(expired_status=401)` for the other way);
 - missing layers and children are `MANIFEST_BLOB_UNKNOWN` with status 400;

@@ -17,7 +17,7 @@ from tallyman_local.ecr.identity import Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
 PATIENCE = 120.0
-"""Seconds that a hanging registry keeps a connection open: longer than our clients wait, shorter than for ever."""
+"""Seconds that a hanging registry keeps a connection open: longer than our clients wait, but bounded."""
 
 Api = Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]]
 
@@ -49,7 +49,7 @@ class Failure:
 
     @property
     def word(self) -> str:
-        """As it is told to people."""
+        """The text for people."""
         if self.status is not None:
             return f"answers {self.status}"
         if self.after_bytes is not None:

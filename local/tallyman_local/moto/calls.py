@@ -2,7 +2,7 @@
 
 moto is not safe for threads (SQS rebuilds its list of messages while another thread appends, DynamoDB's
 conditions check and write apart), so every call, ours included, holds `LOCK`; `CHANGED` is its condition
-and is told whenever a queue may have changed. moto's state belongs to the process: one cloud at a time.
+and is notified whenever a queue may have changed. moto's state belongs to the process: one cloud at a time.
 """
 
 import logging

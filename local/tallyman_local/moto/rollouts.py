@@ -1,6 +1,6 @@
 """What moto leaves out of services that are moved: ECS's deployments and circuit breaker, Lambda's failed updates.
 
-moto keeps the deployment of a service's creation for ever. Here UpdateService makes a new one, which is steady at once,
+moto never removes the deployment of a service's creation. Here UpdateService makes a new one, which is steady at once,
 or, where a service was told to fail, is given up by the circuit breaker: FAILED, and the service runs what it ran.
 """
 

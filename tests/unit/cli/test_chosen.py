@@ -64,9 +64,9 @@ def test_the_folder_of_settings_can_be_elsewhere(home: Path) -> None:
     ("text", "words"),
     [
         ("stakc = 'x'", "unknown key 'stakc'; expected stack, region, profile, policy"),
-        ("stack = 7", "stack: expected a text, found 7"),
-        ("stack = ''", "stack: expected a text"),
-        ("stack", "is no TOML"),
+        ("stack = 7", "stack: expected a string, found 7"),
+        ("stack = ''", "stack: expected a string"),
+        ("stack", "is not TOML"),
     ],
 )
 def test_a_mistake_is_told_with_its_file(home: Path, text: str, words: str) -> None:

@@ -71,7 +71,7 @@ def test_nobody_logged_in_is_nobody(tmp_path: Path) -> None:
     "auth", ["?", "bWU6d29yZA", "é" * 4, base64.b64encode(b"word").decode(), base64.b64encode(b"\xff:\xff").decode()]
 )
 def test_an_auth_that_can_not_be_read_is_bad_input(tmp_path: Path, auth: str) -> None:
-    with pytest.raises(BadInput, match=r"the auth of a\.io is no base64 of user:password"):
+    with pytest.raises(BadInput, match=r"the auth of a\.io is not base64 of user:password"):
         logins(tmp_path, {"auths": {"a.io": {"auth": auth}}})(at("a.io"))
 
 

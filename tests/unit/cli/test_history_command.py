@@ -103,7 +103,7 @@ def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: World
     ("arguments", "word"),
     [
         (["history", "nonsense"], "no image"),
-        (["history", "staging/rocketseat/widget-server"], "no environment"),
+        (["history", "staging/rocketseat/widget-server"], "unknown environment"),
         (["history", "prod[3]/rocketseat/widget-server"], "2 registries"),
         (["history", NAME, "--at", "yesterday"], "no time"),
         (["history", NAME, "--limit", "0"], "--limit"),

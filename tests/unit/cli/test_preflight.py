@@ -81,7 +81,7 @@ def test_what_is_known_is_said() -> None:
         (Aws(region=None), "no region"),
         (Aws(region="us-esat-2"), "us-east-2"),
         (Aws(tallyman="ROLLBACK_COMPLETE"), "delete it, then deploy again"),
-        (Aws(tallyman="UPDATE_IN_PROGRESS"), "somebody else"),
+        (Aws(tallyman="UPDATE_IN_PROGRESS"), "another operation"),
         (Aws(tables=("tallyman-ledger",)), "the table tallyman-ledger are there, but no stack tallyman"),
     ],
 )

@@ -75,7 +75,7 @@ def test_in_a_local_cloud_the_address_is_the_port(world: World) -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (("rocketseat/widget-server", "--in", "staging"), "no environment"),
+        (("rocketseat/widget-server", "--in", "staging"), "unknown environment"),
         (("Rocketseat", "--in", "dev"), "no repository"),
         (("rocketseat/widget-server",), "--in"),
     ],

@@ -112,7 +112,7 @@ def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_s
 @pytest.mark.parametrize(
     ("image_text", "to", "words"),
     [
-        (f"{NAME}:v1.0.0", "staging", ["no environment", "dev, prod"]),
+        (f"{NAME}:v1.0.0", "staging", ["unknown environment", "dev, prod"]),
         (f"{NAME}:v1.0.0", "pord", ["did you mean 'prod'"]),
         (f"{NAME}:v1.0.0", "dev", ["no promotion", "dev → prod"]),
         ("dev/other/app:v1", "prod", ["no promotion", "promotes it nowhere"]),

@@ -154,7 +154,7 @@ def test_a_part_whose_answer_was_lost_is_not_doubled(world: World) -> None:
 def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: World) -> None:
     raw = bytes(world.layer.raw)
     session = world.uploads.begin(PROD, world.layer.digest)
-    world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not written down
+    world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not recorded
     kept = {"session": session, "offset": 5_000}
     world.state.put(StateChange(f"U#{PROD}", str(world.layer.digest), 0, kept, FakeClock()() + timedelta(days=1)))
     assert isinstance(world.copy()[PROD], Staged)

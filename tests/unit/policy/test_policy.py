@@ -148,9 +148,9 @@ def test_registries_and_accounts_keep_the_order_of_the_file(demo: Policy) -> Non
 
 
 def test_an_unknown_environment_is_bad_input_that_names_the_nearest(demo: Policy) -> None:
-    with pytest.raises(BadName, match=r"'prd' is no environment of the policy .*: did you mean 'prod'"):
+    with pytest.raises(BadName, match=r"unknown environment 'prd'; the policy .* did you mean 'prod'"):
         demo.environment("prd")
-    with pytest.raises(BadInput, match="there is dev, prod"):
+    with pytest.raises(BadInput, match="defines dev, prod"):
         demo.environment("xyz")
 
 

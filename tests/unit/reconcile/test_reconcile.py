@@ -303,7 +303,7 @@ def test_an_empty_list_of_repositories_does_nothing() -> None:
     [
         ({"repositories": "dev/app"}, "list of texts"),
         ({"repositories": [1]}, "list of texts"),
-        ({"token": 7}, "'token' is to be a text"),
+        ({"token": 7}, "'token' must be a string"),
         ({"environment": "prud"}, "did you mean 'prod'"),
         ({"registry": "nowhere"}, "account/region"),
     ],

@@ -149,7 +149,7 @@ def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: st
 
 
 def test_an_environment_that_is_not_there_is_a_bad_message() -> None:
-    with pytest.raises(BadMessage, match=r"'staging' is no environment of the policy \(there is dev, prod\)"):
+    with pytest.raises(BadMessage, match=r"unknown environment 'staging'; the policy defines dev, prod"):
         World().handle(message("freeze", environment="staging"))
 
 

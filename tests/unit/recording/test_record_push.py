@@ -1,4 +1,4 @@
-"""record_push: what a registry tells is written down as the registry says that it is."""
+"""record_push: what a registry tells is recorded as the registry says that it is."""
 
 import json
 from dataclasses import replace

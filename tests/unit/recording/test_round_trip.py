@@ -83,7 +83,7 @@ def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
     by_the_clock = asked(world, buses, {"source": "aws.events", "round_trip": True, "ways": True})
     assert (by_the_clock["trips"], by_the_clock["ways"], buses.sent) == (None, None, [])
     assert asked(world, buses, {"repositories": []})["trips"] is None
-    with pytest.raises(BadInput, match="'round_trip' is to be true or false"):
+    with pytest.raises(BadInput, match="'round_trip' must be true or false"):
         asked(world, buses, {"repositories": [], "round_trip": "yes"})
 
 

@@ -40,9 +40,9 @@ def test_a_configuration_without_platform_or_labels_has_none() -> None:
     [
         (b"PK\x03\x04", "configuration: no JSON"),
         (b"[]", "configuration: expected a JSON object, found a list"),
-        (b'{"os": 1}', "os: expected a text, found a number"),
+        (b'{"os": 1}', "os: expected a string, found a number"),
         (b'{"config": []}', "config: expected an object, found a list"),
-        (b'{"config": {"Labels": {"a": null}}}', "config.Labels['a']: expected a text, found nothing"),
+        (b'{"config": {"Labels": {"a": null}}}', "config.Labels['a']: expected a string, found nothing"),
         (b'{"os": "linux", "os": "windows"}', "configuration: the key 'os' is there twice"),
     ],
 )

@@ -1,3 +1,3 @@
-"""Tallyman: the clerk of a container registry. It writes down every push, checks it, and lets through what may pass."""
+"""Tallyman: the clerk of a container registry. It records every push, checks it, and lets through what may pass."""
 
 __version__ = "0.1.0"

@@ -256,7 +256,7 @@ class Services:
 
     @cached_property
     def released(self) -> "Released":
-        """What looks after what environments run."""
+        """The service that watches the releases of environments."""
         from tallyman.services.deciding.recall_impact import RecallImpact
         from tallyman.services.reconcile.push_protection import PushProtection
         from tallyman.services.reconcile.rejudge import Released

@@ -30,10 +30,10 @@ class Scope:
             return cls(None)
         texts = {key: event.get(key) for key in ("token", "environment", "registry")}
         if bad := [key for key, value in texts.items() if not (value is None or isinstance(value, str))]:
-            raise BadInput(f"reconcile: '{bad[0]}' is to be a text")
+            raise BadInput(f"reconcile: '{bad[0]}' must be a string")
         names = event.get("repositories")
         if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
-            raise BadInput("reconcile: 'repositories' is to be a list of texts")
+            raise BadInput("reconcile: 'repositories' must be a list of strings")
         registry = Registry.parse(texts["registry"]) if texts["registry"] else None
         patterns = None if names is None else tuple(names)
         return cls(texts["token"] or request, texts["environment"], registry, patterns)

@@ -32,7 +32,7 @@ def sort_time(moment: datetime) -> str:
 
 
 def second_of(moment: datetime) -> datetime:
-    """The whole second that holds the moment. Events have whole seconds, what we write down ourselves milliseconds:
+    """The whole second that holds the moment. Events have whole seconds, what we record ourselves milliseconds:
     of two facts within one second their times don't say which came first."""
     return moment.astimezone(UTC).replace(microsecond=0)
 

@@ -1,4 +1,4 @@
-"""What is written down: facts, projections, and objects for ever."""
+"""What is recorded: facts, projections, and permanent objects."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -70,7 +70,7 @@ class Objects(Protocol):
 
 
 class Archive(Objects, Protocol):
-    """Objects by the SHA-256 of their bytes, kept for ever."""
+    """Objects by the SHA-256 of their bytes, kept permanently."""
 
     def put(self, folder: str, raw: bytes) -> Digest:
         """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""

@@ -158,7 +158,7 @@ def checks(state: ReadsItems, keys: Sequence[Key]) -> tuple[StateCheck, ...]:
 
 
 def brief(text: str | None) -> str | None:
-    """A reason, cut: an item must not grow with what it tells of. The fact beneath it has it whole."""
+    """A reason, cut: an item must not grow with its subject. The fact beneath it has it whole."""
     return text if text is None or len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 

@@ -1,6 +1,6 @@
 """What stops a release at the last moment: items that the write of a release is conditioned on.
 
-Whoever writes down a recall or a failed verification changes one of them in the same transaction; a freeze changes its
+Whoever records a recall or a failed verification changes one of them in the same transaction; a freeze changes its
 own item. A release is written only while all of them are as they were before the decision that it rests on: else it is
 decided again. Such an item is never removed.
 """

@@ -17,7 +17,7 @@ class SweepState:
     full sweep that did it last; `open`: digests that are being worked on, which are judged again if this process dies;
     `missed`: how many events' worth of differences were found; `untold`: stowaways of the first sweep are not reported
     yet; `images`, and the `bytes` of them, indexes left out: each image's size, layers that images share counted each
-    time; `failures`: sweeps in a row that did not come to their end, or could not write down an image, and the last
+    time; `failures`: sweeps in a row that did not come to their end, or could not record an image, and the last
     one's `problem`."""
 
     swept: datetime | None = None

@@ -12,7 +12,7 @@ from tallyman.values import value
 
 @value
 class Tag:
-    """What the registry said and what the ledger tells of one tag.
+    """A tag by the registry's answer and by the ledger.
 
     `digest`: what the registry said when last asked, or None; `at`: since when, as far as known; `moved_from`: what it
     pointed to before, which stays while the tag only vanishes; `told`, `told_at`: where the newest fact of the ledger

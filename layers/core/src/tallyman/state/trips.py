@@ -1,4 +1,4 @@
-"""Test events of `tallyman doctor`, from a registry's own bus to the function that writes down its events."""
+"""Test events of `tallyman doctor`, from a registry's own bus to the function that records its events."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

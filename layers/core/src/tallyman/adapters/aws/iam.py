@@ -55,7 +55,7 @@ class IamPeople:
         kind, _, path = entry.partition("/")
         name = path.rpartition("/")[2]  # IAM's calls take the name without its path
         if kind not in ("role", "user") or not name:
-            raise BadInput(f"'{entry}' is nobody: expected role/NAME or user/NAME")
+            raise BadInput(f"'{entry}' is invalid: expected role/NAME or user/NAME")
         try:
             if kind == "role":
                 return str(self._client.get_role(RoleName=name)["Role"]["RoleId"])

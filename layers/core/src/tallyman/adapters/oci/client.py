@@ -112,7 +112,7 @@ class RegistryClient:
         seen: set[str] = set()
         while path:
             if path in seen or len(seen) == MOST_PAGES:
-                raise Refused(f"{what}: its pages have no end ({len(seen)} were read): nothing of it is believed")
+                raise Refused(f"{what}: endless pages ({len(seen)} were read): the answer is discarded")
             seen.add(path)
             answer = self.send("GET", repository, path, what=what, headers=headers)
             yield answer

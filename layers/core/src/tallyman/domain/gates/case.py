@@ -76,7 +76,7 @@ class ImageFacts:
         return (fact for fact in self.facts if fact.kind in kinds)
 
     def still_refers(self, fact: Fact) -> bool:
-        """Whether the referrer that the fact tells of is still where it was."""
+        """Whether the fact's referrer is still where it was."""
         return (Referred.parse(fact).repository, Referred.parse(fact).referrer) not in self.gone
 
     @property

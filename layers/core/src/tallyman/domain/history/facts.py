@@ -19,7 +19,7 @@ from tallyman.values import value
 class Kind(StrEnum):
     """What happened. What facts of each kind say besides is in `domain/history/details/`, a class a kind.
 
-    The first group are the changes that a registry tells of, the rows of `history`.
+    The first group are the changes that a registry reports, the rows of `history`.
     """
 
     PUSHED = "pushed"
@@ -81,7 +81,7 @@ class Via(StrEnum):
 class Fact:
     """One entry of the ledger.
 
-    `at` is when it happened (the registry's time), `seen` when it was written down; `id` is made by `fact_id` from
+    `at` is when it happened (the registry's time), `seen` when it was recorded; `id` is made by `fact_id` from
     what identifies the happening, so that the same happening told twice has the same key. `detail` is plain JSON
     data whose keys depend on the kind. `size` is compressed bytes. `actor` is an ARN where CloudTrail tells.
     """

@@ -20,7 +20,7 @@ TAG_MOVED = "tag_moved"
 PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})
 _OF_IMAGES = frozenset({Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED})
 _SAME = timedelta(seconds=5)
-"""CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they tell of one call."""
+"""CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they mean one call."""
 
 
 @value
@@ -110,7 +110,7 @@ def _told(fact: Fact) -> _Told:
 
 
 def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:
-    """Joins what an event and another source tell of one call: the event's time, the trail's actor. `beside`: what else
+    """Joins an event and another source about one call: the event's time, the trail's actor. `beside`: what else
     may have come in between."""
     events = [t for t in stream if t.event]
     joined: list[_Told] = list(events)
@@ -127,7 +127,7 @@ def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:
 
 
 def _tell_of_one(event: _Told, told: _Told, stream: list[_Told]) -> bool:
-    """Whether both may tell of one call: the same happened at about the same time, and nothing else in between."""
+    """Whether both may be about one call: the same happened at about the same time, and nothing else in between."""
     what = event.row.kind, event.row.digest
     if what != (told.row.kind, told.row.digest) or abs(event.row.at - told.row.at) > _SAME:
         return False

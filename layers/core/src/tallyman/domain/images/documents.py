@@ -46,7 +46,7 @@ def same_case(item: Mapping[str, Any], known: Iterable[str], where: str = "") ->
 def text(value: object, where: str) -> str:
     """A text that can be written again, or BadManifest."""
     if not isinstance(value, str):
-        bad(where, f"expected a text, found {kind(value)}")
+        bad(where, f"expected a string, found {kind(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:

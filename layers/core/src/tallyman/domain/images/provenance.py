@@ -1,4 +1,4 @@
-"""What a manifest tells of how it came about: the image's own annotations, and those of statements about it.
+"""The provenance in a manifest: the image's own annotations, and those of statements about it.
 
 Anybody who may push may write them: they are said by the image, checked by nobody and no reason for any decision.
 """

@@ -13,10 +13,10 @@ _REMOVALS = (Kind.DELETED, Kind.UNTAGGED)
 
 def is_gone(facts: Iterable[Fact], repository: str) -> bool:
     """Whether an image (all facts of its digest) was removed from the repository (`<registry>/<name>`), and not pushed
-    there again since. False where no fact tells of a removal.
+    there again since. False where no fact records a removal.
 
     A removal counts where the registry, asked when it was told, did not hold the image any more; a push, where it did.
-    Events have whole seconds: of a push and a removal within one, what was written down later is the later.
+    Events have whole seconds: of a push and a removal within one, what was recorded later is the later.
     """
     here = [f for f in facts if str(f.repository) == repository]
     removals = [f for f in here if f.kind in _REMOVALS and Change.parse(f).removed]

@@ -187,7 +187,7 @@ def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> 
 
 
 def _circle(promotions: Sequence[Promotion]) -> list[str] | None:
-    """The environments of a circle, the first of them again at the end; a promotion to itself is told elsewhere."""
+    """The environments of a circle, the first of them again at the end; a promotion to itself is reported elsewhere."""
     steps: dict[str, list[str]] = {}
     for p in promotions:
         if p.source != p.target:

@@ -77,7 +77,7 @@ _ENVIRONMENT = Record(
             String(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
             f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
         ),
-        "rollout": Key(ROLL_OUT, "What a release moves by digest; without it, only the event tells of it."),
+        "rollout": Key(ROLL_OUT, "The services that a release updates by digest; without it, only the event is sent."),
     },
     lambda **values: values,
     expected="an environment, as in {registries: [111111111111/us-east-2]}",

@@ -1,4 +1,4 @@
-"""Regular expressions over tags, bounded: what could take for ever is refused before it is ever run.
+"""Regular expressions over tags, bounded: an expression that could take too long is refused before it runs.
 
 A subset of Python's: literals, `.`, classes, `\\d` `\\w` and escaped signs, groups, `|`, and the quantifiers
 `?` `*` `+` `{n}` `{n,}` `{n,m}`. Refused are look-around, back references, flags; a repeat within a repeat; a repeated
@@ -94,7 +94,7 @@ class _Reader:
             self.spend(2)
             return True
         if inner or several:
-            raise self.bad("a repeat of what itself repeats, or is a choice, could take for ever")
+            raise self.bad("a repeat of what itself repeats, or is a choice, could take too long")
         if low == high:
             return inner
         self.repeats += 1

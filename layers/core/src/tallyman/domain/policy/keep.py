@@ -107,7 +107,7 @@ KEEP_RULE = OneOf(
             {
                 "matches": Key(
                     String(what='a regular expression such as "release-[0-9]+"', build=Expression),
-                    "Tags that stay: those that the whole expression matches. One that could take for ever is refused.",
+                    "Tags that stay: those that the whole expression matches. One that could take too long is refused.",
                     required=True,
                 )
             },

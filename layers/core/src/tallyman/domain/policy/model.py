@@ -48,8 +48,9 @@ class Policy:
             from difflib import get_close_matches  # only a mistake needs it, not every cold start
 
             near = get_close_matches(name, self.environments, 1)
-            there = f"did you mean '{near[0]}'?" if near else f"there is {', '.join(self.environments) or 'none'}"
-            raise BadName(f"'{name}' is no environment of the policy ({self.source}): {there}") from None
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            defined = ", ".join(self.environments) or "none"
+            raise BadName(f"unknown environment '{name}'; the policy ({self.source}) defines {defined}{hint}") from None
 
     def environments_of(self, registry: Registry, repository: str) -> tuple[tuple[Environment, str], ...]:
         """The environments that this repository of this registry belongs to, each with its canonical name.

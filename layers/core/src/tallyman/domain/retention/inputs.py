@@ -22,7 +22,7 @@ class Reading:
     regional: bool = False
 
     def reaches(self, registry: Registry) -> bool:
-        """Whether what it tells of could run an image of this registry."""
+        """Whether its uses could run an image of this registry."""
         return not self.regional or self.where.region == registry.region
 
 
@@ -37,7 +37,7 @@ class Release:
 
 @value
 class RetentionInputs:
-    """What the ledger and the state tell of one repository, and what other regions hold.
+    """The ledger's and the state's data about one repository, and what other regions hold.
 
     `moved`: when a tag was last set to a digest. `started`: what tags pointed to when somebody started to use them, by
     (tag, moment); None: not known. `waiting`, `elsewhere`: digests and why they are needed. `frozen`: why nothing of

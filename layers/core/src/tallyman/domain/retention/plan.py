@@ -22,7 +22,7 @@ from tallyman.values import value
 
 KEEP, REMOVE = "keep", "remove"
 _DEEPEST = 64
-"""Levels of a family that are told apart in the order of removals."""
+"""Levels of a family that differ in the order of removals."""
 
 # Why an image stays or goes; those from GOES on go.
 _FOLLOWS, _RULED, _PROTECTED, _NO_RULES, _UNTAGGED, _UNTAGGED_YOUNG, _NEEDED, _WHOLE, _REFUSED, _STORED = range(10)
@@ -241,7 +241,7 @@ def _own(
     named: Sequence[int],
     orphan: "_Orphans",
 ) -> bytearray:
-    """What each image's own tags, age and protections say; _FOLLOWS where it goes by what holds it."""
+    """The verdict by each image's own tags, age and protections; _FOLLOWS where its parents decide."""
     codes = bytearray(len(inventory))
     guarded, above, about = protected.rows, links.above, links.about
     rules = retention.keep is not None

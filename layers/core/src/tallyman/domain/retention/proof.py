@@ -1,4 +1,4 @@
-"""The written proof of a removal: what was removed by which rule, and that nothing needed it. Kept for ever."""
+"""The written proof of a removal: what was removed by which rule, and that nothing needed it. Kept permanently."""
 
 import json
 from collections.abc import Sequence

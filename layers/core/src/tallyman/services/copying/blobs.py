@@ -12,7 +12,7 @@ from tallyman.ports.copying import Origin
 from tallyman.values import value
 
 RESERVE = 5.0
-"""Seconds before the deadline at which work stops, so that the caller can write down how far it came."""
+"""Seconds before the deadline at which work stops, so that the caller can record how far it came."""
 
 _READS = 3  # of one blob, each going on where the one before broke
 

@@ -111,7 +111,7 @@ def _later(
 ) -> list[Image]:
     """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
 
-    Cost: nothing where both lists tell of referrers by themselves (ECR). Else one question for each subject that the
+    Cost: nothing where both lists include referrers (ECR). Else one question for each subject that the
     origin's list names (a tag of the fallback scheme), on each side that is no ECR; one more for what lacks some.
     """
     listed = {**dict.fromkeys(subjects_of_lists, NONE), **catalogue.pointed_at(origin)}

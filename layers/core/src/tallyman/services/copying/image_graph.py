@@ -223,7 +223,7 @@ class _Reader:
             raise _too_deep(level[0])
 
     def read_referrers(self, digests: Sequence[Digest]) -> None:
-        """Reads what can be read of them; what is wrong with the others is written down."""
+        """Reads what can be read of them; what is wrong with the others is recorded."""
         try:
             self.read(digests, optional=True)
             self.bottom_up(digests)
@@ -256,7 +256,7 @@ class _Reader:
         return list(ordered.values())
 
     def pointing_at(self, subjects: Sequence[Manifest]) -> dict[Digest, set[Digest]]:
-        """Referrers, with the subjects that each is listed for. Entries that are odd are written down."""
+        """Referrers, with the subjects that each is listed for. Entries that are odd are recorded."""
         digests = [m.digest for m in subjects]
         self.ask_who_points_at(digests)
         found: dict[Digest, set[Digest]] = {}

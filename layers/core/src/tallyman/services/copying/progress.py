@@ -1,4 +1,4 @@
-"""What is told while a copy runs: for progress, for counts. Called from many threads at once."""
+"""Callbacks while a copy runs: for progress, for counts. Called from many threads at once."""
 
 from tallyman.domain.names import Digest, Repository
 

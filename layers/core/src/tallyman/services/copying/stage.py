@@ -140,7 +140,7 @@ class _Copier:
         work.guard(partial(work.finish, self.alone))
 
     def alone(self, digest: Digest, work: TargetCopy) -> None:
-        """To one; raises what goes wrong there, and writes down what the source lacks."""
+        """To one; raises what goes wrong there, and records what the source lacks."""
         teed = self._tee(digest, [work])
         for error in teed.failed.values():
             if not teed.source_failed:

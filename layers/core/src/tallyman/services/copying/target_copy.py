@@ -146,7 +146,7 @@ class TargetCopy(TargetPlan):
         self.lacking.discard(digest)
 
     def _put(self, manifest: Manifest) -> bool:
-        """Whether it is there now. What ends the target is raised; what ends this manifest is written down."""
+        """Whether it is there now. What ends the target is raised; what ends this manifest is recorded."""
         digest = manifest.digest
         needs = [*self.graph.blobs_of(manifest), *(c.digest for c in manifest.children)]
         lost = next((d for d in needs if d in self.broken or d in self.refused), None)

@@ -242,7 +242,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         since=old.since if old and same else now,
         until=decision.until,
         decided=decided,
-        # a hold that only changes its words (the next try's time) is told once
+        # a hold that only changes its words (the next try's time) is announced once
         noticed=told or bool(old and same and decision.verdict == WAITING and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,

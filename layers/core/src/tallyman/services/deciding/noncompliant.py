@@ -1,5 +1,5 @@
 """What is in an environment, but would not get in today: kept as a list. What the environment releases of it, or what
-runs, is told once for each change; what was overtaken by newer releases bothers nobody."""
+runs, is announced once for each change; images overtaken by newer releases are not announced."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -36,9 +36,9 @@ class NoncompliantImages:
     notices: Notices
 
     def look(self, decision: Decision, now: datetime) -> None:
-        """Writes down and tells that it would not get in today, or takes it off the list; what is known is known.
+        """Records and tells that it would not get in today, or takes it off the list; what is known is known.
 
-        One that the environment does not release is written down, and told when it is released again; whether it runs
+        One that the environment does not release is recorded, and told when it is released again; whether it runs
         all the same is reconcile's to find out. Cost: two reads; a change costs two writes and a notice. Raises
         RevisionConflict where another was faster.
         """

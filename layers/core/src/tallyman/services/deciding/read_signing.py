@@ -1,4 +1,4 @@
-"""Writes down how far ECR's managed signing of an image is, where a promotion asks for a signature."""
+"""Records how far ECR's managed signing of an image is, where a promotion asks for a signature."""
 
 from tallyman.domain.decide import candidates
 from tallyman.domain.history.details.referrers import Signing

@@ -1,4 +1,4 @@
-"""What is written down of promotions that do not go through: tried again with growing pauses, or given up."""
+"""What is recorded of promotions that do not go through: tried again with growing pauses, or given up."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -41,7 +41,7 @@ class Attempts:
         return waits.attempt if waits else 0
 
     def begin_tagging(self, decision: Decision) -> Decision:
-        """Writes down that from now on tags may be set; the decision with that. Cost: nothing where it was begun, else
+        """Records that from now on tags may be set; the decision with that. Cost: nothing where it was begun, else
         a transaction."""
         old = decision.tagging
         if old is not None and set(decision.tags) <= set(old.tags):
@@ -53,7 +53,7 @@ class Attempts:
         return replace(decision, tagging=Tagging(decision.tags, since, ids))
 
     def end_tagging(self, decision: Decision, there: Collection[str]) -> None:
-        """Writes down that of the tags that were begun only those that are `there` in some registry are still to be
+        """Records that of the tags that were begun only those that are `there` in some registry are still to be
         finished: people have removed the others, or none was ever set."""
         if decision.tagging is None or set(decision.tagging.tags) <= set(there):
             return
@@ -78,7 +78,7 @@ class Attempts:
         )
 
     def delay(self, decision: Decision, reason: str, hint: Promote) -> str:
-        """Sends the hint of the next try, and writes down why this one did not go through.
+        """Sends the hint of the next try, and records why this one did not go through.
 
         The hint first: a worker that dies in between leaves two of them, of which the later is superseded, never none.
         """
@@ -102,7 +102,7 @@ class Attempts:
         return f"delayed for {pause} s: {reason}"
 
     def park(self, decision: Decision, reason: str) -> None:
-        """Given up: `failed`, until a person asks for it again or its facts change. People are told."""
+        """Given up: `failed`, until a person asks for it again or its facts change. People are notified."""
         entry = PENDING.read(self.state, pending_key(decision))
         change = None
         if entry.found is not None:

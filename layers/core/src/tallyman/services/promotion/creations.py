@@ -46,7 +46,7 @@ class Creations:
         return self._has_policy(environment, name) and CREATIONS.get(self.state, key(place)) is not None
 
     def finish(self, place: Repository) -> str:
-        """What reconcile asks for: ends a creation that nobody ended. A word for the log."""
+        """Finishes an abandoned creation, for reconcile. Returns the line for the log."""
         entry = CREATIONS.read(self.state, key(place))
         if entry.found is None:
             return "nothing to do: it was finished"

@@ -1,7 +1,7 @@
 """Brings an image into every registry of an environment, or its tags into none.
 
-The reaction to hints; `promotion_run` is the promotion itself. What fails for now is written down, and a hint for the
-next try sent; what fails for good is written down as parked.
+The reaction to hints; `promotion_run` is the promotion itself. What fails for now is recorded, and a hint for the
+next try sent; what fails for good is recorded as parked.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ class PromoteImage:
     roll_backs: RollBacks
 
     def handle(self, body: str, deadline: Deadline) -> str:
-        """Does what is to be done about one hint; a word for the log.
+        """Handles one hint; returns the line for the log.
 
         What fails for now is no error. What fails for good is raised. BadMessage: it is no hint.
         """
@@ -57,7 +57,7 @@ class PromoteImage:
             return self._failed(hint, run, error)
 
     def _failed(self, hint: Promote, run: PromotionRun, error: TallymanError) -> str:
-        """Another round where it did not fit this one, another try later, or an end that people are told of."""
+        """Another round where it did not fit this one, another try later, or an end of which people are notified."""
         if isinstance(error, OutOfTime):
             return self._continue(hint, run)
         if error.retryable:

@@ -84,7 +84,7 @@ class Promotions:
 
     @property
     def attempts(self) -> Attempts:
-        """What is written down of tries that fail, and of tags that are being set."""
+        """What is recorded of tries that fail, and of tags that are being set."""
         return Attempts(self.policy, self.ledger, self.state, self.hints, self.evaluator, self.clock)
 
     def decide(self, hint: Promote) -> Decision | None:
@@ -112,7 +112,7 @@ class PromotionRun:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it came so far that something may be written down of it."""
+        """Whether it came so far that something may be recorded of it."""
         return self._decision is not None
 
     @property
@@ -196,7 +196,7 @@ class PromotionRun:
         raise trouble or NotFound(f"{decision.source} has no registry")
 
     def intend(self) -> None:
-        """Writes down what is about to be pushed, so that the events of it are known as ours."""
+        """Records what is about to be pushed, so that the events of it are known as ours."""
         using, decision = self.using, self.decision
         facts = load_image_facts(using.ledger, using.state, decision.digest)
         at = min(f.at for f in facts.of(*PUSHES))  # a key that each try has again
@@ -308,7 +308,7 @@ class PromotionRun:
             # a signature or SBOM that a registry does not take stops no image
             lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
             publish(
-                f"{image} is promoted to {to} without all that refers to it",
+                f"{image} was promoted to {to} without some of its referrers",
                 "\n".join([f"{image} ({decision.digest}) is in {to}, but these referrers are not:", *lines]),
                 {"kind": "left_out", **attributes},
             )

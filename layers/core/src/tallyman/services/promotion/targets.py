@@ -18,7 +18,7 @@ from tallyman.services.promotion.creations import Creations
 from tallyman.values import value
 
 _NOTHING: Mapping[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}}
-"""What is written down of a registry that did not answer, besides its error."""
+"""What is recorded of a registry that did not answer, besides its error."""
 
 
 @value

@@ -1,4 +1,4 @@
-"""What a registry holds beside what the ledger tells of it, and what is missing there. Pure."""
+"""Differences between a registry's content and the ledger. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -33,7 +33,7 @@ class PushProtection:
         self, takes: Callable[[Repository], bool], found: Counter[str], problems: list[str], left: Deadline
     ) -> None:
         """`found`: repositories that others could push to, by environment; of those that this run does not come to,
-        what was found last. One call for each that is guarded, none for the others; a change is told once."""
+        what was found last. One call for each that is guarded, none for the others; a change is announced once."""
         guarded = []
         for place in sweeps.repositories(self.state):
             for environment, name in self.policy.environments_of(place.registry, place.name) if takes(place) else ():

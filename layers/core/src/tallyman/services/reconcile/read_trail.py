@@ -41,7 +41,7 @@ class ReadTrail:
     clock: Clock
 
     def forward(self, registry: Registry, left: Deadline) -> list[str]:
-        """Writes down the calls since the last reading (at first: of the last hour). What was wrong with some of them.
+        """Records the calls since the last reading (at first: of the last hour). What was wrong with some of them.
 
         Raises what the trail raises (NotAllowed where the role may not read it), and OutOfTime, after which the next
         run goes on with the page that was next. Cost: 13 requests a window, and one for each 50 changes; a Query

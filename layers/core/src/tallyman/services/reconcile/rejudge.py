@@ -40,7 +40,7 @@ from tallyman.values import value
 RUNS_AGAIN = timedelta(hours=1)
 """How often it is asked what runs, where something that is not released would not get in today."""
 STUCK = timedelta(minutes=15)
-"""How long after its first tag may be set a promotion is to be finished; after that people are told."""
+"""How long after its first tag may be set a promotion is to be finished; after that people are notified."""
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class Released:
                 self._guard(problems, f"{environment}/{waits.value.name}", lambda w=waits: self._tell_stuck(w))
 
     def _look_for_users(self, entries: list[Entry[NoncompliantImage]], problems: list[str]) -> None:
-        """Of images that would not get in today and are not released: what runs them all the same is told."""
+        """Of images that would not get in today and are not released: announces what still runs them."""
         users, unread = self.recall_impact.users([entry.value.digest for entry in entries])
         problems += [f"what runs in {where} could not be read: {why}" for where, why in unread.items()]
         for entry in entries:
@@ -166,7 +166,7 @@ class Released:
         except OutOfTime:
             raise
         except RevisionConflict:
-            return  # somebody else is at it: the next run looks again
+            return  # another operation is in progress: the next run looks again
         except TallymanError as error:
             problems.append(f"{what}: {error}")
 
@@ -198,7 +198,7 @@ class Released:
         self.notices.publish(
             f"{name} is in {waits.target} only in part",
             f"{name} got its first tag in {waits.target} at {format_time(waits.tagging_since)} or later, and is not "
-            f"finished: {waits.reason or 'no reason is known'}.\nIt is tried again; some of {waits.target}'s "
+            f"finished: {waits.reason or 'no reason is known'}.\nIt is retried; some of {waits.target}'s "
             f"registries have its tags, some do not.\nDigest: {waits.digest}",
             {"kind": "stuck", "environment": waits.target, "repository": waits.name},
         )

@@ -48,7 +48,7 @@ _TRAILED = 200
 """Digests with a difference up to which CloudTrail's history is read first: more are a repository that is new to us,
 or a long outage, and the position can't name them all. The history is read afterwards then."""
 FAILING = 2
-"""Sweeps in a row that fail before people are told."""
+"""Sweeps in a row that fail before people are notified."""
 _TRIES = 8
 _LONGEST = 500
 """Characters of a problem that the position keeps."""
@@ -57,7 +57,7 @@ _LONGEST = 500
 @dataclass(slots=True)
 class Swept:
     """What one sweep of a repository found. `missed`: differences that an event should have told (at first sight of
-    a repository only those since events began to tell of it: years of images are no lost events)."""
+    a repository only those since its first event: images from before are not lost events)."""
 
     state: SweepState
     missed: int
@@ -80,11 +80,11 @@ class Sweep:
     def repository(  # noqa: C901 - steps in one order; each save holds what the steps before it found
         self, repository: Repository, run: str, left: Deadline, read_trail: Callable[[], bool], found: Counter[str]
     ) -> Swept:
-        """Writes down what is missing; may be repeated after a crash at any point, and changes nothing twice.
+        """Records what is missing; may be repeated after a crash at any point, and changes nothing twice.
 
-        `read_trail` is asked once there is a difference; True: calls were written down, look again. Raises OutOfTime
+        `read_trail` is asked once there is a difference; True: calls were recorded, look again. Raises OutOfTime
         where the run ends first: the next sweep skips what is written. `found` counts along, by kind. An image that
-        can't be written down ends no sweep: it is among the `problems`, and the next sweep tries again.
+        can't be recorded ends no sweep: it is among the `problems`, and the next sweep tries again.
         """
         sweep = self._state(repository)
         first = sweep.swept is None
@@ -96,10 +96,10 @@ class Sweep:
         if missed is None:
             missed = len(self._since_known(work, known) if first else work)
         if work:
-            mark_active(self.state, repository, now)  # CloudTrail may tell of it only in some minutes
+            mark_active(self.state, repository, now)  # CloudTrail may report it only in some minutes
         found_out = list(dict.fromkeys(seen.digest for seen in work))
         if found_out and len(found_out) + len(sweep.open) <= _TRAILED:
-            # what the trail tells is written down by its call, but what the lost event would have set off is not
+            # what the trail tells is recorded by its call, but what the lost event would have set off is not
             sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
             self._save(repository, sweep)
             if read_trail():
@@ -148,7 +148,7 @@ class Sweep:
 
     def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
         """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting. The
-        second failure in a row is told."""
+        second failure in a row is announced."""
         sweep = self._state(repository)
         sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
         self._tell(repository, sweep)
@@ -156,15 +156,15 @@ class Sweep:
         return sweep
 
     def _tell(self, repository: Repository, sweep: SweepState) -> None:
-        """Once for each row of failures, before it is written down: after a crash in between it is told twice."""
+        """Notifies once for each row of failures, before it is saved: after a crash in between it notifies twice."""
         if sweep.failures != FAILING:
             return
         found = self.policy.environments_of(repository.registry, repository.name)
         self.notices.publish(
-            f"{repository.name} can't be swept",
+            f"{repository.name} can't be compared with the ledger",
             f"Reconcile failed to compare {repository} with the ledger {FAILING} times in a row: {sweep.problem}.\n"
-            "Until this is mended, images that no event told of stay unknown there. "
-            f"`tallyman reconcile` of this repository tries again at once and names what is wrong.",
+            "Until this is fixed, images that no event reported stay unknown there. "
+            f"`tallyman reconcile` of this repository tries again at once and names the cause.",
             {"kind": "sweep_failed", "environment": found[0][0].name if found else "-", "repository": repository.name},
         )
 

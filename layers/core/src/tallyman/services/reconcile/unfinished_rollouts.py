@@ -1,4 +1,4 @@
-"""Roll-outs that nobody is at any more: their message died, or the event that was to begin them."""
+"""Abandoned roll-outs: their message, or the event that starts them, was lost."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ class Unfinished:
 
     def take_up(self, environment: str, repository: str, release: ReleaseState, at_once: bool = False) -> bool:
         """Sends a hint for the roll-out of this release, which is in force, if that is unfinished or was never begun
-        and nobody is at it; whether it did. `at_once`: a person asks, and waits for nothing that is due later.
+        and no worker holds it; returns whether it did. `at_once`: a person asks: what is due later is not waited for.
 
         One more hint does no harm: of two that look at a roll-out one goes on. Cost: at most three GetItems.
         """

@@ -32,7 +32,7 @@ SCAN_AGAIN = timedelta(hours=24)
 VERIFY_AGAIN = timedelta(hours=1)
 CREATE_AGAIN = timedelta(hours=6)
 CREATE_OVERDUE = timedelta(minutes=5)
-"""How long after its beginning nobody is expected to be at a repository's creation any more: it is two calls."""
+"""How long after its beginning a repository's creation counts as abandoned: it takes two calls."""
 MOST_VERIFIED = 100
 """Verifications that one run asks for: each may read gigabytes. What is left out waits, and the next run asks."""
 
@@ -131,7 +131,7 @@ class Waiting:
         self.note(key, VERIFY_AGAIN)
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
-        """Writes down what the registries say now; asks for a scan where there is none, or its last is a day old."""
+        """Records what the registries say now; asks for a scan where there is none, or its last is a day old."""
         image = load_image_facts(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]
         for place in self.policy.environment(decision.source).repositories(decision.repository):

@@ -103,7 +103,7 @@ class FindingIndex:
             )
             if same or (there is None and wanted is None):
                 continue
-            with suppress(RevisionConflict):  # another scan of the image is written down just now
+            with suppress(RevisionConflict):  # another scan of the image is recorded just now
                 self.state.put(entry.write(wanted) if wanted is not None else entry.remove(self.clock()))
 
 

@@ -1,4 +1,4 @@
-"""Who did it: a call that CloudTrail recorded, as an event or in its trail, is written down with its actor."""
+"""Who did it: a call that CloudTrail recorded, as an event or in its trail, is recorded with its actor."""
 
 from tallyman.domain.events.eventbridge import REMOVING_CALLS, SETTINGS_CALLS
 from tallyman.domain.history.details.changes import Change, Settings
@@ -23,9 +23,9 @@ class RecordCall:
     clock: Clock
 
     def record(self, call: ApiCall, via: Via) -> str:
-        """Writes down who did it: a push or removal with its actor, or a change of a repository's settings.
+        """Records who did it: a push or removal with its actor, or a change of a repository's settings.
 
-        An event tells of all images of a call (`parameters`), the trail of each by itself; both give equal facts.
+        An event names all images of a call (`parameters`), the trail names each separately; both give equal facts.
         """
         if not call.parameters:
             return "ignored: the call failed"

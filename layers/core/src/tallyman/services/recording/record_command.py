@@ -58,17 +58,17 @@ class RecordCommand:
     letters: MoveLetters
 
     def handle(self, body: str, sender_id: str, sent: datetime) -> Outcome:
-        """Write down what was asked under the sender's name, and decide. `sent`: when SQS took the message.
+        """Record what was asked under the sender's name, and decide. `sent`: when SQS took the message.
 
         Raises BadMessage for what is no command, NotAllowed where the policy does not let this sender ask; what was
-        refused is written down too, with its reason. Cost: at most a call to IAM for each role that may ask, one
+        refused is recorded too, with its reason. Cost: at most a call to IAM for each role that may ask, one
         write, and a decision about the image; for a freeze or thaw a hint for each image that waits there; for letters
         see `MoveLetters`.
         """
         command = parse_command(body)
         if command.target is not None and command.target not in self.policy.environments:
             there = ", ".join(self.policy.environments) or "none"
-            raise BadMessage(f"{command.name}: '{command.target}' is no environment of the policy (there is {there})")
+            raise BadMessage(f"{command.name}: unknown environment '{command.target}'; the policy defines {there}")
         if command.target is None and command.name in ("freeze", "thaw"):
             raise BadMessage(f"{command.name}: no environment is named")
         principal, refusal = self._check(command, sender_id)
@@ -219,7 +219,7 @@ class RecordCommand:
 
     def _tell(self, command: Command, fact: Fact) -> None:
         """At least once: an exception to the rules, and an image that may run somewhere, are for everybody to know."""
-        assert command.digest is not None  # of the commands that are told
+        assert command.digest is not None  # of the commands that are announced
         if command.name == "override":
             what = f"{command.gate} is overridden for {command.repository} to {command.target}"
         else:

@@ -1,6 +1,6 @@
-"""Writes down what is so of one image in one registry: that it is there, stored away or gone, and what its tag says.
+"""Records what is so of one image in one registry: that it is there, stored away or gone, and what its tag says.
 
-Events, CloudTrail's calls and sweeps all write through here: what tells of the same happening gives equal facts.
+Events, CloudTrail's calls and sweeps all write through here: sources of the same change give equal facts.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ _UNTOLD = Change()
 
 @value
 class Seen:
-    """What is to be written down of one image. `at`: the registry's time; `key`: what tells this happening from
+    """What is to be recorded of one image. `at`: the registry's time; `key`: what tells this happening from
     others (an event's time, the revision that a sweep corrects), part of the fact's id.
 
     `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
@@ -92,7 +92,7 @@ class RecordImage:
         return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
     def pushed(self, seen: Seen, *, tell: bool = True) -> bool:
-        """Writes down that an image is there, what its tag points to now, and how it hangs together with others.
+        """Records that an image is there, what its tag points to now, and how it hangs together with others.
 
         True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
         """
@@ -168,7 +168,7 @@ class RecordImage:
         return sorted({f.tag for f in facts if f.kind in PUSHES and f.tag and f.repository == repository})
 
     def _is_related(self, seen: Seen, manifest: Manifest) -> bool:
-        """Whether it was written down before how the image hangs together with others: that comes before its push."""
+        """Whether it was recorded before how the image hangs together with others: that comes before its push."""
         if not manifest.children and manifest.subject is None:
             return True  # it does not
         facts = self.ledger.of_digest(seen.digest)

@@ -1,4 +1,4 @@
-"""A registry told that an image was pushed, removed, replicated or stored away: write down what is so.
+"""A registry told that an image was pushed, removed, replicated or stored away: record what is so.
 
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """
@@ -40,8 +40,8 @@ class RecordPush:
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Reacts to one event; a word for the log. Raises BadMessage for what it can't be, TransientError to be tried
-        again.
+        """Handles one event; returns the line for the log. Raises BadMessage where it can't be handled, TransientError
+        where it can be retried.
 
         Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
         """
@@ -58,7 +58,7 @@ class RecordPush:
         return self._action(event)
 
     def _action(self, event: ImageAction) -> str:
-        """Writes down one image action and decides."""
+        """Records one image action and decides."""
         told_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]

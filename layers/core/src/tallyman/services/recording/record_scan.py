@@ -1,4 +1,4 @@
-"""A scan ended, or found something new: write down what the registry says of it now, and decide."""
+"""A scan ended, or found something new: record what the registry says of it now, and decide."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ class RecordScan:
     clock: Clock
 
     def handle(self, body: str) -> str:
-        """Reacts to one event; a word for the log. Cost: a page of findings a call, one object, one or two
+        """Reacts to one event; returns the line for the log. Cost: a page of findings a call, one object, one or two
         writes, and those of the index."""
         event = parse_event(body)
         if not isinstance(event, ScanEnded):

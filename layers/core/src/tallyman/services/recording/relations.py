@@ -78,7 +78,7 @@ class Relations:
         return sum(known) if len(known) == len(found) else None
 
     def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, told: Referred | ChildOf) -> None:
-        # no time of its own: bytes that name other bytes have always done so; a fixed key makes the fact one for ever
+        # no time of its own: bytes that name other bytes have always done so; a fixed key makes it one fact, always
         fact = Fact(
             kind=kind,
             id=fact_id(kind, digest, other, told.repository if isinstance(told, Referred) else None),

@@ -1,4 +1,4 @@
-"""A test event from a registry's own bus to the function that writes down its events: `tallyman doctor` asks for it.
+"""A test event from a registry's own bus to the function that records its events: `tallyman doctor` asks for it.
 
 It takes the way of ECR's events (rule, role, bus, queue, function) under a source of its own. What it writes is no
 fact: an item of the state table that expires.
@@ -36,7 +36,7 @@ class RoundTrips:
         places = list(registries)
         for key in ("round_trip", "ways"):
             if not isinstance(asked.get(key, False), bool):
-                raise BadInput(f"reconcile: '{key}' is to be true or false")
+                raise BadInput(f"reconcile: '{key}' must be true or false")
         return {
             "trips": [self._send(r, nonce) for r in places] if asked.get("round_trip") else None,
             "ways": [self._way(r) for r in places] if asked.get("ways") else None,
@@ -69,7 +69,7 @@ class RoundTrips:
 
 
 def arrived(state: State, event: RoundTrip, now: datetime) -> str:
-    """Notes that a test event arrived, if one is awaited under its nonce from the registry that it comes from; a word
+    """Notes that a test event arrived, if one is awaited under its nonce from the registry that it comes from; the line
     for the log. Whoever forges one can, with the nonce, say that their own arrived, and nothing else.
 
     Cost: a read, and a write if it is news. Raises RevisionConflict where another was faster.

@@ -12,7 +12,7 @@ from tallyman.services.promotion.intents import is_intended
 
 
 def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact, tell: bool = True) -> bool:
-    """Writes down that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
+    """Records that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
 
     Without `tell` it is only written down. Cost: nothing outside of environments that promotions fill, there a Query.
     """
@@ -51,7 +51,7 @@ def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact
 
 
 def report_gathered(policy: Policy, ledger: Ledger, notices: Notices, repository: Repository) -> None:
-    """One notice for all stowaways that are written down of a repository; none if there are none.
+    """One notice for all stowaways that are recorded of a repository; none if there are none.
 
     Reads the repository's facts from an index: what was written just now may be missing, so the number is a minimum.
     """

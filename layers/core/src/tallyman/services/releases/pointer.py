@@ -45,7 +45,7 @@ class Releases:
         left_out: Mapping[str, Mapping[str, str]] | None = None,
         stays: str | None = None,
     ) -> None:
-        """Writes down that the digest is in every registry with all its tags, and makes it the release, at once.
+        """Records that the digest is in every registry with all its tags, and makes it the release, at once.
 
         `stops`: what could have stopped it, as it was before the decision (see `services.stops`). `left_out`: by
         registry the referrers that could not be brought there, each with its reason. `stays`: why it does not become
@@ -153,7 +153,7 @@ class Releases:
     ) -> None:
         entry = RELEASES.read(self.state, key(environment, repository))
         if entry.found is not None and not entry.found.announced and entry.found.id != release.id:
-            # whoever set it died before it was told: a release that is overtaken is told all the same, and before
+            # whoever set it died before it was announced: an overtaken release is announced too, before
             self.announce(environment, repository)
             entry = RELEASES.read(self.state, key(environment, repository))
         previous = None

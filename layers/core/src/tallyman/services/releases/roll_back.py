@@ -29,7 +29,7 @@ PATIENCE = 3.0
 
 @value
 class RollBacks:
-    """Carries out what record_command wrote down. The hint is only a hint: what counts is the person's fact."""
+    """Carries out what record_command recorded. The hint is only a hint: what counts is the person's fact."""
 
     policy: Policy
     source: ImageSource
@@ -41,9 +41,9 @@ class RollBacks:
     sleep: Callable[[float], None] = time.sleep
 
     def carry_out(self, hint: RollBack) -> str:
-        """Carries out one request; a word for the log.
+        """Carries out one request; returns the line for the log.
 
-        Raises Refused where it can't be, with why; that is written down too. Cost: a call for each registry of the
+        Raises Refused where it can't be, with why; that is recorded too. Cost: a call for each registry of the
         environment, four writes.
         """
         facts = self.ledger.of_digest(hint.digest)
@@ -91,7 +91,9 @@ class RollBacks:
             if not any(detail.digest == digest and not detail.archived for detail in there):
                 missing.append(str(place.registry))
         if missing:
-            raise Refused(f"{name}@{digest} is no longer in {', '.join(missing)}: an environment runs it whole or not")
+            raise Refused(
+                f"{name}@{digest} is no longer in {', '.join(missing)}: every registry of the environment must have it"
+            )
         return tuple(dict.fromkeys(tag for told in promoted for tag in told.tags))
 
     def _refuse(self, asked: Fact, reason: str) -> None:

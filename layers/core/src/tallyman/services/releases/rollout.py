@@ -91,7 +91,7 @@ class RollOutReleases:
         while step := _next(progress, steps):
             if wait := self._seconds_until(progress.rollout.not_before):
                 return self._later(progress, wait, f"pausing before {step.registry}")
-            try:  # each step is written down before the next, so that `progress` is what lies in the table
+            try:  # each step is recorded before the next, so that `progress` is what lies in the table
                 progress = self._begin(progress, step)
                 progress = self._move(progress, step)
                 moving = self.rollouts.settled(step.registry, step.service, _moving(progress).moved)
@@ -118,7 +118,7 @@ class RollOutReleases:
         return self._write(Progress(environment, repository, fresh)), False
 
     def _begin(self, progress: Progress, step: Step) -> Progress:
-        """Writes down what the service runs before it is moved, once."""
+        """Records what the service runs before it is moved, once."""
         moving = progress.rollout.moving
         if moving is not None and moving.key == step.key:
             return progress
@@ -164,7 +164,7 @@ class RollOutReleases:
         return self._write(after, roll_out_fact(self.clock(), progress, step, "moved", moving.reason))
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
-        """Everything goes back, the newest first; what can't is told too."""
+        """Rolls everything back, the newest first; reports what can't be rolled back."""
         told = f"{step.service} in {step.registry}: {reason}"
         rollout = progress.rollout
         back = {entry.key: self._back(progress, entry) for entry in reversed(rollout.entries)}
@@ -178,7 +178,7 @@ class RollOutReleases:
         again = "" if stuck else "\nWhat it ran before runs again."
         text = f"{reasons}\nDigest: {rollout.digest}{again}"
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
-        # told before it is written down: a crash in between tells twice, never not at all
+        # told before it is recorded: a crash in between tells twice, never not at all
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
         self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
@@ -211,7 +211,7 @@ class RollOutReleases:
     def _later(self, progress: Progress, seconds: int, word: str) -> str:
         delay = min(seconds, LONGEST_DELAY)
         due = self.clock() + timedelta(seconds=delay)
-        # before it is written down: after a crash in between the message in hand still is the one that counts
+        # before it is recorded: after a crash in between the message in hand still is the one that counts
         self._hint(progress.environment, progress.repository, delay, format_time(due))
         self._write(progress.having(next_at=due, said=word))
         return word

@@ -1,4 +1,4 @@
-"""How far a roll-out is: what roll_out writes down, what reconcile goes by, what people see; and the hints to it."""
+"""The progress of a roll-out: saved by roll_out, read by reconcile and people; and the hints to it."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Step:
         return str(self.registry), str(self.service), self.service.container or self.service.alias
 
     def begun(self, before: Any, since: datetime) -> MovedService:
-        """What is written down of it before it is moved."""
+        """What is recorded of it before it is moved."""
         return MovedService(*self.key, before=before, moved=None, since=since)
 
 

@@ -44,7 +44,7 @@ class ReadInputs:
         ]
 
     def known(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:
-        """What ledger and state tell of the repository now; `log` is brought up to date.
+        """The ledger's and the state's data about the repository now; `log` is brought up to date.
 
         What waits is read before what is released: an image that is promoted meanwhile is seen in one of the two. Cost:
         for each environment a Query for what waits, a GetItem and a Query for releases, and one for freezes; a

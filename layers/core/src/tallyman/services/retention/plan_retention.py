@@ -16,7 +16,7 @@ from tallyman.state.marks import Mark
 def planned(
     needs: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
 ) -> tuple[Plan, list[Reading]]:
-    """The plan of the repository as of now, and the readings of usage that it goes by. Writes nothing."""
+    """The plan of the repository as of now, and the readings of usage behind it. Writes nothing."""
     look = Look.first(needs, inventories, repository, left)
     return look.plan, look.readings
 

@@ -10,7 +10,7 @@ from tallyman.services.releases.pointer import releases
 from tallyman.state.releases import RELEASES, key
 
 _OVERLAP = timedelta(hours=1)
-"""A release is written down when it is announced, which may be after a later one: so much is read again."""
+"""A release is recorded when it is announced, which may be after a later one: so much is read again."""
 
 Entry = tuple[datetime, str, Digest]
 """When a release came into force, its id, its digest."""

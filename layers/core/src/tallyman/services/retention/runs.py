@@ -66,7 +66,7 @@ class Runs:
         return outcome
 
     def refuse(self, run: Run) -> str:
-        """Nothing is done, and people are told, once for the same reason."""
+        """Nothing is done, and people are notified, once for the same reason."""
         reason = run.plan.refused[0]
         last = RUNS.get(self.state, run_key(run.repository))
         if last is None or last.refused != reason:

@@ -37,7 +37,7 @@ class Lease:
     def check(self) -> None:
         """Raises RevisionConflict where the lease is lost, or might be."""
         if self._lost or self._clock() >= self._until:
-            raise RevisionConflict(f"the lease of {self._what} was lost: somebody else is at it")
+            raise RevisionConflict(f"the lease of {self._what} was lost: another operation is in progress")
 
     def renew(self) -> None:
         """One write. Raises RevisionConflict where somebody else has taken the lease over."""

@@ -1,7 +1,7 @@
 """Asks one registry for every part of one image graph, and notes what it finds check by check.
 
 The parts of `verify_image`, in the order in which it calls them. A note that fails or doubts never stops the others.
-What the parts tell of each other is told in `domain/composition.py`.
+How the parts relate is described in `domain/composition.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

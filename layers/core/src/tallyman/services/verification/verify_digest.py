@@ -52,10 +52,10 @@ class VerifyDigest:
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
-        """Verifies one image; a word for the log. Cost: see `verify_image.verify`, and one or two writes.
+        """Verifies one image; returns the line for the log. Cost: see `verify_image.verify`, and one or two writes.
 
-        Raises Unreachable when an event's image could not be checked to the end: the verdict `unknown` is written
-        down, and it is worth a retry. A person gets that verdict as the answer.
+        Raises Unreachable when an event's image could not be checked to the end: the verdict `unknown` is
+        recorded, and it is worth a retry. A person gets that verdict as the answer.
         """
         wanted = self._wanted(body)
         if wanted is None:

@@ -1,0 +1,68 @@
+"""Rules of style that no linter holds: plain words, explained exceptions, no shortcuts out of the interpreter."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SOURCES = [p for room in ("layers/core/src", "cli", "local", "functions") for p in sorted((ROOT / room).rglob("*.py"))]
+TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml"]
+
+PHRASES = re.compile(
+    r"\b(is|are) told\b|\btells? of\b|\bgoes by\b|\ba word for the log\b|\bnobody is at\b|\bat the door\b"
+    r"|\bdoor of (an|one) environment\b|\b(is|are|was|were|be|been) written down\b|\bwrites down\b|\bfor ever\b",
+    re.IGNORECASE,
+)
+"""Sentences that have to be read twice. Say "records", "is announced", "uses", "candidate", "permanently"."""
+
+UNEXPLAINED = re.compile(r"# noqa: (?:[A-Z0-9]+, )*(?:PLR0913|C901)(?:, [A-Z0-9]+)*(?! - \S)(?:$|[^,0-9A-Z ]| (?!- ))")
+
+
+def words(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts and comments of a module, each with its line; names and operators are left out."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
+        if token.type in (tokenize.STRING, tokenize.COMMENT):
+            yield token.start[0], " ".join(token.string.split())
+
+
+def test_texts_are_in_plain_words() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {match[0]}"
+        for path in SOURCES
+        for line, text in words(path)
+        for match in PHRASES.finditer(text)
+    ]
+    found += [f"{path.name}: {match[0]}" for path in TEMPLATES for match in PHRASES.finditer(path.read_text("utf-8"))]
+    assert found == []
+
+
+def test_only_a_child_that_is_not_a_command_yet_leaves_by_os_exit() -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "_exit"
+    ]
+    assert found == ["cli/tallyman_cli/local/exec_command.py"]  # between fork and exec nothing else may run
+
+
+@pytest.mark.parametrize("room", ["layers", "cli", "local", "functions", "tests", "bench"])
+def test_exceptions_from_the_limits_of_arguments_and_complexity_say_why(room: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if UNEXPLAINED.search(line)
+    ]
+    assert found == []
+
+
+def test_mypy_and_the_limits_cover_all_code() -> None:
+    settings = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert 'files = ["layers/core", "cli", "local", "functions", "tests", "bench"]' in settings
+    assert '"C901", "PLR0913"' in settings
