@@ -18,7 +18,7 @@ def _group() -> None:
 
 
 @app.command("post")
-def post(
+def post(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     name: Annotated[str, typer.Argument(help="The check's name in the policy, such as e2e.", show_default=False)],
     because: asking.Because,

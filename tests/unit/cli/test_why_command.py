@@ -69,7 +69,7 @@ def test_at_a_moment_only_what_was_known_then_counts(everywhere: World) -> None:
     assert verdict("2026-11-16T02:15:00Z", 0) == "promoted"
     before = everywhere.run("why", f"{NAME}:v1.0.0", "--to", "prod", "--at", "2026-11-16T01:00:00Z")
     assert before.exit_code == 1
-    assert "nothing is known" in before.stderr
+    assert "no record says" in before.stderr
 
 
 def test_a_tag_that_moved_meant_another_image_then(world: World) -> None:

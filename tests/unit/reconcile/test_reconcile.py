@@ -301,8 +301,8 @@ def test_an_empty_list_of_repositories_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        ({"repositories": "dev/app"}, "list of texts"),
-        ({"repositories": [1]}, "list of texts"),
+        ({"repositories": "dev/app"}, "list of strings"),
+        ({"repositories": [1]}, "list of strings"),
         ({"token": 7}, "'token' must be a string"),
         ({"environment": "prud"}, "did you mean 'prod'"),
         ({"registry": "nowhere"}, "account/region"),
