@@ -84,7 +84,7 @@ def show(
 
 
 @app.command("replay")
-def replay(
+def replay(  # noqa: PLR0913 - each argument is an option of the command
     letters: Ids = None,
     queue: Queue = None,
     reason: Reason = None,
@@ -102,7 +102,7 @@ def replay(
 
 
 @app.command("discard")
-def discard(
+def discard(  # noqa: PLR0913 - each argument is an option of the command
     because: asking.Because,
     letters: Ids = None,
     queue: Queue = None,
@@ -118,7 +118,7 @@ def discard(
     _move("discard", letters, queue, reason, because, timeout, stack)
 
 
-def _move(
+def _move(  # noqa: PLR0913 - the options of both commands
     command: str,
     ids: list[str] | None,
     queue: str | None,

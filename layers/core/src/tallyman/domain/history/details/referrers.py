@@ -17,7 +17,7 @@ class ChildOf(Details):
 @value
 class Referred(Details):
     """Of referred, in the subject's partition. `repository` holds the referrer (`<registry>/<name>`; None: an older
-    fact, which did not say). `predicates`: types of the statements in it. `build`: the build that it tells of.
+    fact, which did not say). `predicates`: types of the statements in it. `build`: the build that it describes.
     `packages`: how many its SBOMs name; None: it has none."""
 
     SPARSE: ClassVar = frozenset({"build", "packages"})
