@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
-from support.stacks.gate_stack import RELEASE, Gated, gated
+from support.stacks.gate_stack import RELEASE, Gated, gate_stack
 from tallyman_cli.main import app
 
 ROLE = f"arn:aws:iam::111111111111:{RELEASE}"
@@ -17,7 +17,7 @@ ROLE = f"arn:aws:iam::111111111111:{RELEASE}"
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
-    with gated(tmp_path_factory.mktemp("letters")) as running:
+    with gate_stack(tmp_path_factory.mktemp("letters")) as running:
         cloud = running.world.cloud
         cloud.credentials(ROLE)  # makes the role, as an administrator has
         stacks = running.world.client("cloudformation").describe_stacks(StackName=cloud.stack)["Stacks"]

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
+from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.errors import TallymanError
@@ -63,7 +64,7 @@ def audit(
 def _findings(opened: context.Stack, stack: str | None) -> Iterator[Finding]:
     yield from Images(opened).findings()
     if opened.clients is not None:
-        clients = opened.clients()
+        clients = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
         yield from Repositories(opened, EcrReplication(clients), EcrSettings(clients)).findings()
     yield from _practice(opened, chosen.stack_name(stack))
 

@@ -36,11 +36,11 @@ LONGEST = 1000
 class Command:
     """One command. `request` is the asker's id of it: the same one sent twice is one.
 
-            `digest`: of all but freeze, thaw, replay and discard; `repository` (canonical name), `source` and `target`: the
-        promotion candidate of promote, approve, deny and override; for check, freeze, thaw and roll-back `target` is the
-        environment, and `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of
-        RESULTS. `queue` and `letters` (ids): of replay and discard.
-        """
+    `digest`: of all but freeze, thaw, replay and discard; `repository` (canonical name), `source` and `target`: the
+    promotion candidate of promote, approve, deny and override; for check, freeze, thaw and roll-back `target` is the
+    environment, and `repository` None all of it (freeze and thaw alone). `check` and `result`: which check had which of
+    RESULTS. `queue` and `letters` (ids): of replay and discard.
+    """
 
     name: str
     request: str
