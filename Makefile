@@ -104,6 +104,10 @@ bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: 
 bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000,000 images: seconds, and memory at its peak
 	@$(VENV)/bin/python bench/retention.py $(ARGS)
 
+.PHONY: bench-load
+bench-load: $(VENV)/.ready ## A burst of pushes on fakes, four workers a queue: the lag as a curve (ARGS="--images 2000 --svg FILE")
+	@$(VENV)/bin/python bench/load.py $(ARGS)
+
 .PHONY: bench-page pictures
 bench-page: $(VENV)/.ready ## The first view of 5,000 images and of 500 repositories, on a local cloud: milliseconds
 	@$(VENV)/bin/python bench/page.py $(ARGS)

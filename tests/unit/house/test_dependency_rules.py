@@ -25,7 +25,7 @@ MAY: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"domain", "errors"}, set()),
     "adapters": ({"ports", "state", "domain", "errors", "settings"}, ADAPTED),
     "bootstrap": ({"adapters", "services", "ports", "state", "domain", "errors", "settings"}, ADAPTED),
-    "runtime": ({"bootstrap", "ports"}, {"aws_lambda_powertools"}),
+    "runtime": ({"bootstrap", "ports", "errors"}, {"aws_lambda_powertools"}),
     "functions": ({"runtime"}, set()),
     "local": ({"domain", "errors"}, {"*"}),
     "cli": ({"bootstrap", "services", "ports", "state", "domain", "errors", "settings", "adapters"}, {"*"}),

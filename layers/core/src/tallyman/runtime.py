@@ -5,6 +5,8 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import count
+from math import inf
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -14,6 +16,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from tallyman import bootstrap
+from tallyman.errors import OutOfTime
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.reactions import Message, OutcomeKind
 
@@ -34,17 +37,20 @@ Handler = Callable[[dict[str, Any], LambdaContext], Any]
 def sqs_handler(name: str) -> Handler:
     """The handler of a function that is fed by a queue: takes an SQS batch, answers with the messages that failed.
 
-    A message whose reaction raises is offered again. Each message counts one metric `Handled` or `DeadLetter`, and the
-    metric of its outcome's kind (see `OutcomeKind`).
+    A message whose reaction raises is offered again, and so is one whose turn comes when less than half of the run is
+    left, because those before it took long: it would not have the time that it has alone. Each message counts one
+    metric `Handled` or `DeadLetter`, and the metric of its outcome's kind (see `OutcomeKind`).
     """
     logger, metrics = Logger(), Metrics()
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     react = bootstrap.reaction(name)
 
-    def on_message(record: SQSRecord, lambda_context: LambdaContext) -> str:
+    def on_message(record: SQSRecord, left: Deadline, enough: float) -> str:
         logger.append_keys(message_id=record.message_id)
         try:
-            outcome = react(_message(record, deadline(lambda_context.get_remaining_time_in_millis)))
+            if left() < enough:
+                raise OutOfTime("the other messages of its batch took more than half of the run")
+            outcome = react(_message(record, left))
         except Exception:
             logger.exception("to be tried again")
             raise
@@ -57,7 +63,13 @@ def sqs_handler(name: str) -> Handler:
     @logger.inject_lambda_context
     @metrics.log_metrics
     def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-        return process_partial_response(event=event, record_handler=on_message, processor=processor, context=context)
+        left = deadline(context.get_remaining_time_in_millis)
+        half, turns = left() / 2, count()
+
+        def in_turn(record: SQSRecord) -> str:
+            return on_message(record, left, half if next(turns) else -inf)  # the first goes however little there is
+
+        return process_partial_response(event=event, record_handler=in_turn, processor=processor, context=context)
 
     return handler
 

@@ -14,6 +14,7 @@ from tallyman.domain.events.hints import Promote
 from tallyman.domain.gates import FAILED, WAITING, ImageFacts
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -21,7 +22,7 @@ from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.records import Appended, Ledger, Objects, State
-from tallyman.services.deciding.image_facts import Once, above, load_image_facts
+from tallyman.services.deciding.image_facts import Once, above, is_plain, load_image_facts
 from tallyman.services.deciding.noncompliant import NoncompliantImages
 from tallyman.state import pending
 from tallyman.state.items import Entry, Key
@@ -32,6 +33,11 @@ _TRIES = 8
 _TICK = timedelta(milliseconds=1)
 LONGEST_DELAY = timedelta(minutes=15)
 """SQS holds a message back for at most so long; the sweeps by the clock come as often."""
+
+
+OF_THE_IMAGE_ALONE = frozenset({*PUSHES, Kind.VERIFIED})
+"""Facts of a platform image that no gate of an index asks for: those are scans, signatures, statements and recalls. An
+image that hundreds of indexes share is pushed and verified again with each of them."""
 
 
 def pending_key(decision: Decision) -> Key:
@@ -56,15 +62,20 @@ class Evaluator:
     clock: Clock
     archive: Objects
 
-    def digest(self, digest: Digest, correlation: str | None = None, again: bool = False) -> list[Decision]:
+    def digest(
+        self, digest: Digest, correlation: str | None = None, again: bool = False, news: Kind | None = None
+    ) -> list[Decision]:
         """Decides anew about an image and every index above it. Safe to repeat: tells and writes only what is new.
 
-        Hints `promote_image` of each image that may go; `again`: also where that was done. Cost: a Query for each
-        digest of the image graph, and one transaction for each decision that is new.
+        Hints `promote_image` of each image that may go; `again`: also where that was done. `news`: the one kind of fact
+        that is new of the image; where the indexes above do not ask for it, nothing is decided about them. Cost: a
+        Query for each digest of the image graph, about six reads for each image, and one transaction for each decision
+        that is new.
         """
         decisions: list[Decision] = []
         facts = Once(self.ledger)
-        for each in (digest, *above(facts, digest)):
+        alone = news in OF_THE_IMAGE_ALONE and is_plain(facts.of_digest(digest))
+        for each in (digest, *(() if alone else above(facts, digest))):
             decisions += self.image(each, facts)
         self.hint(decisions, correlation, again)
         return decisions

@@ -1,6 +1,6 @@
 """Reads everything that is known of an image, consistently, so that it can be judged."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from tallyman.domain.decide import candidates
@@ -146,6 +146,13 @@ def _descend(
                 _descend(ledger, beneath, platforms, indexes, seen, depth - 1)
             else:
                 platforms[digest] = beneath
+
+
+def is_plain(facts: Sequence[Fact]) -> bool:
+    """Whether the digest of these facts is known to list no images, and was never removed: an index asks whether its
+    statements are gone, and a push brings them back."""
+    listed = [Change.parse(fact).index for fact in facts if fact.kind in PUSHES]
+    return False in listed and not any(fact.kind in (Kind.DELETED, Kind.UNTAGGED) for fact in facts)
 
 
 def above(ledger: Facts, digest: Digest) -> list[Digest]:

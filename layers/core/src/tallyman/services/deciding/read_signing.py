@@ -24,10 +24,15 @@ class ReadSigning:
     ledger: Ledger
     clock: Clock
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether a promotion of the policy asks for a signature."""
+        return any("signed" in p.gates for rule in self.policy.repositories for p in rule.promotions)
+
     def refresh(self, digest: Digest) -> bool:
         """Reads and writes what is news; whether anything was. Cost: nothing where no promotion out of where the image
         is asks for `signed`; else a call for each registry of the source that has it."""
-        if not any("signed" in p.gates for rule in self.policy.repositories for p in rule.promotions):
+        if not self.is_asked_for:
             return False
         facts = self.ledger.of_digest(digest)
         pushed = {f.repository for f in facts if f.kind in PUSHES}

@@ -13,7 +13,7 @@ from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 
 
-def is_intended(facts: list[Fact], repository: Repository) -> bool:
+def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
     """Whether a promotion meant to bring the digest of these facts into this repository."""
     return any(
         str(repository.registry) in told.registries and told.repository == repository.name
@@ -21,13 +21,16 @@ def is_intended(facts: list[Fact], repository: Repository) -> bool:
     )
 
 
-def changes_no_decision(policy: Policy, facts: list[Fact], repository: Repository) -> bool:
+def is_last(policy: Policy, repository: Repository) -> bool:
+    """Whether no promotion leads out of the environments that hold this repository."""
+    places = policy.environments_of(repository.registry, repository.name)
+    return not any(policy.promotions_from(environment.name, name) for environment, name in places)
+
+
+def changes_no_decision(policy: Policy, facts: Sequence[Fact], repository: Repository) -> bool:
     """Whether a push of the digest of these facts to this repository decides nothing: it is our own, to an environment
     that no promotion leads out of."""
-    places = policy.environments_of(repository.registry, repository.name)
-    if any(policy.promotions_from(environment.name, name) for environment, name in places):
-        return False
-    return is_intended(facts, repository)
+    return is_last(policy, repository) and is_intended(facts, repository)
 
 
 def intend(

@@ -198,8 +198,8 @@ class PromotionRun:
     def intend(self) -> None:
         """Records what is about to be pushed, so that the events of it are known as ours."""
         using, decision = self.using, self.decision
-        facts = load_image_facts(using.ledger, using.state, decision.digest)
-        at = min(f.at for f in facts.of(*PUSHES))  # a key that each try has again
+        facts = using.ledger.of_digest(decision.digest)
+        at = min(f.at for f in facts if f.kind in PUSHES)  # a key that each try has again
         intend(using.ledger, decision, [m.digest for m in self.tree.manifests], self.places, at, using.clock)
 
     def stage(self) -> None:

@@ -52,7 +52,7 @@ class Seen:
 
     `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
     the registry once more, and is not believed if the item has changed since. `manifest`: as it was read with others;
-    `pointing`, `held`: the items of tag and image, as they were listed.
+    `pointing`, `held`: the items of tag and image, as they were listed. `facts`: those of the image, read for this.
     """
 
     kind: Kind
@@ -69,6 +69,7 @@ class Seen:
     manifest: Manifest | None = None
     pointing: Entry[Tag] | None = None
     held: Entry[HeldImage] | None = None
+    facts: Sequence[Fact] | None = None
 
 
 @value
@@ -135,7 +136,7 @@ class RecordImage:
             except RevisionConflict:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
             self.relations.judge_subject(seen.digest, manifest)
-            return report_stowaway(self.policy, self.ledger, self.notices, fact, tell)
+            return report_stowaway(self.policy, self.ledger, self.notices, fact, tell, seen.facts)
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
     def removed(self, seen: Seen) -> None:
@@ -171,7 +172,7 @@ class RecordImage:
         """Whether it was recorded before how the image hangs together with others: that comes before its push."""
         if not manifest.children and manifest.subject is None:
             return True  # it does not
-        facts = self.ledger.of_digest(seen.digest)
+        facts = self.ledger.of_digest(seen.digest) if seen.facts is None else seen.facts
         return any(
             f.kind in PUSHES and f.repository == seen.repository and Change.parse(f).index is not None for f in facts
         )

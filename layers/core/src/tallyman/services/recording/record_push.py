@@ -12,7 +12,7 @@ from tallyman.errors import BadMessage
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import State
 from tallyman.services.deciding.evaluator import Evaluator
-from tallyman.services.promotion.intents import changes_no_decision
+from tallyman.services.promotion.intents import is_intended, is_last
 from tallyman.services.recording.record_call import RecordCall
 from tallyman.services.recording.record_image import RecordImage, Seen
 from tallyman.services.recording.registry_state import mark_active
@@ -62,19 +62,21 @@ class RecordPush:
         told_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]
-        seen = Seen(kind, event.repository, event.digest, event.tag, event.at, Via.EVENT, event.at, told_by=told_by)
+        facts = None if removed or not self._may_be_ours(event) else self.images.ledger.of_digest(event.digest)
+        where = event.repository, event.digest, event.tag, event.at
+        seen = Seen(kind, *where, Via.EVENT, event.at, told_by=told_by, facts=facts)
         if removed:
             self.images.removed(seen)
         else:
             self.images.pushed(seen)
-        if not self._is_our_last(event):
-            self.evaluator.digest(event.digest, event.id)
+        if facts is None or not is_intended(facts, event.repository):
+            signing = self.images.signing is not None and self.images.signing.is_asked_for  # read with the push
+            self.evaluator.digest(event.digest, event.id, news=None if signing else _KINDS.get(event.action))
         if event.action in ("push", "replicate"):
             hint_after_push(self.policy, self.state, self.evaluator.hints, event.repository, self.clock())
         return f"{event.action} recorded"
 
-    def _is_our_last(self, event: ImageAction) -> bool:
-        """Whether it is our own push to where nothing leads on from: most of what a promotion causes. One Query."""
-        if event.action != "push":
-            return False
-        return changes_no_decision(self.policy, self.images.ledger.of_digest(event.digest), event.repository)
+    def _may_be_ours(self, event: ImageAction) -> bool:
+        """Whether it may be our own push to where nothing leads on from, which decides nothing: most pushes of a
+        promotion are. Then the image's facts are read once, for all that asks of them."""
+        return event.action == "push" and is_last(self.policy, event.repository)

@@ -1,5 +1,7 @@
 """Stowaways: images in an environment that only promotions fill, which no promotion meant to bring there."""
 
+from collections.abc import Sequence
+
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.facts import Fact, Kind, fact_id
 from tallyman.domain.history.fold import PUSHES
@@ -11,17 +13,26 @@ from tallyman.ports.records import Appended, Ledger
 from tallyman.services.promotion.intents import is_intended
 
 
-def report_stowaway(policy: Policy, ledger: Ledger, notices: Notices, fact: Fact, tell: bool = True) -> bool:
+def report_stowaway(  # noqa: PLR0913 - what it works with, and the fact
+    policy: Policy,
+    ledger: Ledger,
+    notices: Notices,
+    fact: Fact,
+    tell: bool = True,
+    known: Sequence[Fact] | None = None,
+) -> bool:
     """Records that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
 
-    Without `tell` it is only written down. Cost: nothing outside of environments that promotions fill, there a Query.
+    Without `tell` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes
+    what it intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless
+    they are known.
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
         return False
     for environment, name in policy.environments_of(fact.repository.registry, fact.repository.name):
         if not policy.is_target(environment.name, name):
             continue
-        facts = ledger.of_digest(fact.digest)
+        facts = ledger.of_digest(fact.digest) if known is None else known
         found = Fact(
             kind=Kind.STOWAWAY,
             id=fact_id(Kind.STOWAWAY, fact.repository, fact.tag, fact.digest),

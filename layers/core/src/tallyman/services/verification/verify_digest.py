@@ -80,7 +80,7 @@ class VerifyDigest:
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
         self._write(wanted, level, verdict, checks, found)
         if not (own and verdict == "passed" and changes_no_decision(self.policy, facts, wanted.repository)):
-            self.evaluator.digest(wanted.digest, wanted.correlation)
+            self.evaluator.digest(wanted.digest, wanted.correlation, news=Kind.VERIFIED)
         if verdict == "unknown" and wanted.request is None:
             reasons = "; ".join(str(c["reason"]) for c in checks if c["verdict"] == "unknown")
             raise Unreachable(f"{wanted.repository}@{wanted.digest} could not be verified: {reasons}")

@@ -1,0 +1,64 @@
+"""What is decided anew about an index when one of its images is pushed or verified again: what may have changed."""
+
+import json
+
+from support.fakes.flows import Flow, policy
+from support.images.builders import DEV, delete_event, image, index, multi_arch, push_event
+from tallyman.domain.history.facts import Kind
+
+
+def told(flow: Flow, event: dict[str, object]) -> None:
+    """record_push gets this event."""
+    flow.queue.append((flow.clock(), "push", json.dumps(event)))
+    flow.work()
+    flow.clock.advance(seconds=2)
+
+
+def scan_gate(flow: Flow) -> str:
+    """What the gate says in the newest decision."""
+    return next(str(g["reason"]) for g in flow.facts(Kind.DECIDED)[-1].detail["gates"] if g["name"] == "scan")
+
+
+def test_a_statement_that_was_removed_decides_its_index_when_it_is_pushed_again() -> None:
+    flow = Flow(policy(attested=["provenance"], soak="1h"))
+    built = multi_arch("a", attested=True)
+    flow.push(built, "v1.0.0")
+    flow.work()
+    statement = next(c.digest for c in built.root.children if c.is_attestation)
+    there = flow.registries.held(DEV)
+    manifest = there.manifests[statement]
+    flow.registries.delete(DEV, statement)
+    flow.clock.advance(seconds=5)
+    told(flow, delete_event(DEV, statement, at=flow.clock()))
+    removed = flow.facts(Kind.DECIDED)[-1]
+    assert removed.digest == built.digest
+    there.manifests[statement], there.pushed_at[statement] = manifest, flow.clock()
+    told(flow, push_event(DEV, statement, "", at=flow.clock()))
+    again = flow.facts(Kind.DECIDED)[-1]
+    assert again.id != removed.id
+    assert again.digest == built.digest
+
+
+def test_an_index_within_an_index_decides_the_one_above_it() -> None:
+    """Its push says which platform images lie beneath both."""
+    flow = Flow(policy(soak="1h"))
+    inner = index(image("a", architecture="amd64"), image("b", architecture="arm64"))
+    outer = index(inner)
+    flow.registries.push(DEV, outer, "v1.0.0")
+    flow.told = len(flow.registries.pushes)  # the events come one by one
+    told(flow, push_event(DEV, outer.digest, "v1.0.0", at=flow.clock()))
+    assert "2 platform images" not in scan_gate(flow)
+    told(flow, push_event(DEV, inner.digest, "", at=flow.clock()))
+    assert "2 platform images" in scan_gate(flow)
+
+
+def test_a_push_of_a_platform_image_reads_nothing_of_the_index_above_it() -> None:
+    flow = Flow(policy(soak="1h"))
+    built = multi_arch("a")
+    flow.push(built, "v1.0.0")
+    flow.work()
+    before, decisions = flow.counted(), len(flow.facts(Kind.DECIDED))
+    flow.clock.advance(seconds=5)
+    told(flow, push_event(DEV, built.root.children[0].digest, "", at=flow.clock()))
+    assert flow.spent(before).calls["query"] == 1
+    assert len(flow.facts(Kind.DECIDED)) == decisions

@@ -1,0 +1,73 @@
+"""What one image costs from its push to its release in two regions: invocations, units of DynamoDB, calls of ECR.
+
+Counted on fakes (`support.fakes.metered`), as AWS bills them; docs/scale.md shows these numbers, held by a test.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.fakes.flows import Flow, Spent
+from support.images.builders import Built, image, multi_arch
+from tallyman.domain.history.facts import Kind
+
+DOCS = Path(__file__).parents[3] / "docs" / "scale.md"
+FLOWS = {
+    "one platform": image("a"),
+    "index, two platforms, two attestations": multi_arch("a", attested=True),
+}
+BOUNDS = {  # invocations, read units, write units of the tables, of the indexes, calls of ECR
+    "one platform": (8, 120, 92, 50, 62),
+    "index, two platforms, two attestations": (15, 270, 190, 125, 200),
+}
+
+
+def released(built: Built) -> tuple[Flow, Spent]:
+    """A hub in which another image was released before."""
+    flow = Flow()
+    flow.released(image("before"), "v0.9.0")
+    return flow, flow.released(built, "v1.0.0")
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_an_image_is_released_within_its_bounds(name: str) -> None:
+    built = FLOWS[name]
+    flow, spent = released(built)
+    assert [f.digest for f in flow.facts(Kind.RELEASED)][-1] == built.digest
+    assert spent.runs["promote_image"] == 1
+    invocations, reads, writes, index, ecr = BOUNDS[name]
+    assert spent.invocations <= invocations, spent.runs
+    assert spent.reads <= reads
+    assert spent.writes <= writes
+    assert spent.index <= index
+    assert spent.ecr <= ecr
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_docs_say_what_is_counted(name: str) -> None:
+    _, spent = released(FLOWS[name])
+    row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| {name}, now"))
+    told = [int(cell) for cell in re.findall(r"\| *(\d+) *(?=\|)", row)]
+    assert told == [spent.invocations, spent.reads, spent.writes, spent.index, spent.ecr]
+
+
+def test_without_a_window_each_event_may_be_an_invocation() -> None:
+    """What the batches of template.yaml save, and that the flow does not depend on them."""
+    flow = Flow()
+    flow.batches = {name: type(each)(each.size, 0) for name, each in flow.batches.items()}
+    assert flow.released(image("a"), "v1.0.0").invocations == 12
+    assert [f.tag for f in flow.facts(Kind.VERIFIED)] == ["v1.0.0"] * 3
+
+
+def test_our_own_push_reads_its_facts_once() -> None:
+    """Its stowaway check and its decision ask the same partition."""
+    flow = Flow()
+    built = image("a")
+    flow.released(built, "v1.0.0")
+    begun = flow.counted()
+    flow.registries.pushes.append(flow.registries.pushes[-1])
+    flow.tell()
+    flow.queue = [message for message in flow.queue if message[1] == "push"]
+    flow.work()
+    assert flow.spent(begun).calls["query"] == 1
