@@ -13,7 +13,7 @@ from tallyman.ports.records import Appended, Ledger
 from tallyman.services.promotion.intents import is_intended
 
 
-def report_stowaway(  # noqa: PLR0913 - what it works with, and the fact
+def report_stowaway(
     policy: Policy,
     ledger: Ledger,
     notices: Notices,
