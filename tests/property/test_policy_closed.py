@@ -36,6 +36,7 @@ repositories:
           approvals: {count: 1, from: [role/release-managers]}
           window: {days: mon-fri, between: "09:00-17:00", timezone: America/Sao_Paulo, holidays: [2026-12-25]}
           order: true
+          check: [{name: e2e, from: [role/ci], max_age: 7d}]
         overridable: [soak, window]
     retention: {keep: [{newest: 20, of: semver}, {newer_than: 30d}, {tag: "stable-*"}], untagged: {remove_after: 7d},
                 grace: 7d, at_most: 20%, enforce: false}

@@ -168,7 +168,7 @@ HERE = "https://sqs.us-east-2.amazonaws.com/111111111111/"
     ("service", "call", "arguments", "lacking"),
     [
         ("sqs", "send_message", {"QueueUrl": HERE + "toy-far", "MessageBody": "x"}, "sqs:SendMessage"),
-        ("sqs", "receive_message", {"QueueUrl": HERE + "toy-work"}, "sqs:ReceiveMessage"),
+        ("sqs", "receive_message", {"QueueUrl": HERE + "toy-slow"}, "sqs:ReceiveMessage"),
         ("dynamodb", "get_item", {"TableName": "mine", "Key": {"pk": {"S": "a"}}}, "dynamodb:GetItem"),
         ("dynamodb", "put_item", {"TableName": "yours", "Item": {"pk": {"S": "a"}}}, "dynamodb:PutItem"),
         ("dynamodb", "transact_write_items", {"TransactItems": [put("mine"), put("yours")]}, "dynamodb:PutItem"),

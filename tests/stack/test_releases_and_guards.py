@@ -96,7 +96,9 @@ def test_a_release_is_rolled_back_and_a_recall_takes_it_from_there(world: Deploy
     assert world.there(NAME, "v1.1.0") == [second, second]
     recalled = run("recall", f"prod/{NAME}@{first}", "--because", "a leaked key", "--roll-back")
     assert [(r["environment"], r["digest"]) for r in recalled["releases"]] == [("prod", first)]
-    assert recalled["rolled_back"] == [{"environment": "prod", "repository": NAME, "digest": second, "refused": None}]
+    assert recalled["rolled_back"] == [
+        {"environment": "prod", "repository": NAME, "digest": second, "tags": ["v1.1.0"], "refused": None}
+    ]
     assert run("release", "show", f"prod/{NAME}")["digest"] == second
     refused = run("release", "roll-back", f"prod/{NAME}", "--to", first, status=1)
     assert "recalled" in refused["refused"]
@@ -119,6 +121,6 @@ def test_a_role_may_not_do_what_is_not_its_own(
     world: Deployed, function: str, service: str, call: str, arguments: dict[str, Any]
 ) -> None:
     client = world.client(service, role=f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
-    table = {"TableName": world.stack.ledger._table} if service == "dynamodb" else {}  # type: ignore[attr-defined]
+    table = {"TableName": f"{world.cloud.stack}-ledger"} if service == "dynamodb" else {}
     with pytest.raises(ClientError, match="AccessDenied"):
         getattr(client, call)(**arguments, **table)

@@ -149,7 +149,7 @@ class Repositories:
                 "neither `retention` nor a lifecycle policy removes old images",
                 str(place),
                 None,
-                "storage grows for ever, and old images gather vulnerabilities",
+                "storage grows without end, and old images gather vulnerabilities",
                 "give the repository `retention` in the policy, with enforce: true",
             )
 

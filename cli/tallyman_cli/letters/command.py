@@ -94,7 +94,7 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     stack: options.Stack = None,
 ) -> None:
     """Send letters to the queue that they came from again; every reaction may be repeated. Which: by id, by --queue, by
-    --reason. A person's command is not sent: you are told how to do that.
+    --reason. A person's command is not sent: the command shows how to send it again.
 
     Exit status: 0 all were sent, 1 one was not, 2 bad input.
     """

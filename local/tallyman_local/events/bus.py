@@ -110,8 +110,9 @@ class Bus:
         return self._chaos.settings if self._chaos else None
 
     def pending(self) -> int:
-        """Events that are neither delivered nor lost. Call it with moto_calls.LOCK held to rely on it."""
-        return len(self._held) + self._delivering
+        """Events that are neither delivered nor lost."""
+        with moto_calls.LOCK:  # between two deliveries, not within one
+            return len(self._held) + self._delivering
 
     def put_events(self, entries: list[Json], account: str, region: str, *, now: str) -> Json:
         """The API's PutEvents; `now` (RFC 3339) is the time of entries that state none."""

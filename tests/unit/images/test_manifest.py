@@ -208,7 +208,7 @@ def test_nested_indexes_and_attestations_round_trip() -> None:
         (valid(layers=[valid_descriptor(mediaType="a\nb/c")]), None, "layers[0].mediaType: expected a media type"),
         (valid(layers=[valid_descriptor(urls="x")]), None, "layers[0].urls: expected a list of texts, found 'x'"),
         (valid(layers=[valid_descriptor(platform=[])]), None, "layers[0].platform: expected an object, found a list"),
-        (valid(layers=[valid_descriptor(platform={"os": 1})]), None, "layers[0].platform.os: expected a text"),
+        (valid(layers=[valid_descriptor(platform={"os": 1})]), None, "layers[0].platform.os: expected a string"),
         (valid(annotations={"a": 1}), None, "annotations['a']: expected a string, found a number"),
         (valid(annotations={"a": "\ud800"}), None, "annotations['a']: holds half of a surrogate pair"),
         (valid(subject={}), None, "subject.mediaType: expected a media type, found nothing"),

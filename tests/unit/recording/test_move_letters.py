@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -133,3 +133,9 @@ def test_a_letter_knows_its_queue_by_its_own_word_or_by_whose_it_is() -> None:
     for queue, function in FUNCTIONS.items():
         assert source_of("undelivered", "tallyman", function=function) == queue
         assert source_of(queue, "tallyman") == queue
+
+
+@pytest.mark.parametrize("entry", [field.name for field in fields(People)])
+def test_each_entry_of_people_is_asked_for(entry: str) -> None:
+    """An entry that nothing asks for would let everybody in."""
+    assert People(**{entry: ("role/one",)}).allowed(entry) == ("role/one",)

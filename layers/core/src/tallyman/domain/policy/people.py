@@ -30,6 +30,7 @@ class People:
             "override": self.override,
             "freeze": self.freeze,
             "recall": self.recall,
+            "letters": self.letters,
         }
         return entries.get(entry)
 

@@ -268,8 +268,8 @@ class PromotionRun:
     # --- how
 
     def _on_record(self) -> StateCheck:
-        """The condition that no other decision is written down before the release is: a lease that ran out while this
-        worker slept, and that nobody took over, does not tell of one. Raises RevisionConflict where one was."""
+        """The condition that no other decision is recorded before the release is: a lease that ran out while this
+        worker slept, and that nobody took over, does not show one. Raises RevisionConflict where one was."""
         entry = PENDING.read(self.using.state, pending_key(self.decision))
         if entry.found is None or entry.found.verdict != self.decision.verdict:
             raise RevisionConflict(f"{self.decision.digest} was decided about anew")

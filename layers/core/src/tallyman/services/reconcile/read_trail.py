@@ -86,7 +86,7 @@ class ReadTrail:
     def _pages(
         self, registry: Registry, part: TrailPart, left: Deadline
     ) -> Iterator[tuple[TrailPart | None, list[str]]]:
-        """Writes down the calls of one page after the other; after each what is left of the window, and problems."""
+        """Records the calls of one page after the other; after each what is left of the window, and problems."""
 
         def waiting() -> None:
             enough_time(left, f"CloudTrail's events of {registry}")

@@ -33,7 +33,7 @@ class MoveLetters:
     clock: Clock
 
     def handle(self, command: Command, sender: str, principal: str | None, sent: datetime) -> Outcome:
-        """Moves the letters that the command names; each that can't be moved is written down with the reason.
+        """Moves the letters that the command names; each that can't be moved is recorded with the reason.
 
         Cost: a call for ten letters of the queue until all are found; an object, a message, a write and a removal each.
         """
