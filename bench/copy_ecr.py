@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import Callbacks, Identity, LocalEcr
 from tallyman_local.server.http import Listener
 
-DEV, PROD = Registry("111111111111", "us-east-2"), Registry("222222222222", "us-east-2")
+DEV, PROD = EcrRegistry("111111111111", "us-east-2"), EcrRegistry("222222222222", "us-east-2")
 WHO = Identity(DEV.account, f"arn:aws:iam::{DEV.account}:user/bench", "AIDABENCH")
 
 
@@ -39,7 +39,7 @@ class Counted:
 
 def main() -> None:
     """Until stdin ends."""
-    ports: dict[Registry, int] = {}
+    ports: dict[EcrRegistry, int] = {}
     ecr = LocalEcr(
         Path(sys.argv[1]),
         Callbacks(

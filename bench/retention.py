@@ -23,14 +23,14 @@ from pathlib import Path
 from tallyman.adapters.ecr.source import EcrSource
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Inventory, Reading, RetentionInputs, plan_retention
 from tallyman.domain.retention.inputs import Release
 from tallyman.domain.usage import Use
 from tallyman.services.retention.inventory import TakeInventory
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC)
-PLACE = Repository(Registry("111111111111", "us-east-2"), "rocketseat/widget-server")
+PLACE = Repository(EcrRegistry("111111111111", "us-east-2"), "rocketseat/widget-server")
 SIZES = (10_000, 100_000, 1_000_000)
 POLICY = b"""
 environments:

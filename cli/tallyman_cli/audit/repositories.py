@@ -11,7 +11,7 @@ from typing import Any
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import RepositorySettings
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
@@ -53,7 +53,7 @@ class Repositories:
             except TallymanError as error:
                 yield unread(f"the repositories of {registry}", str(registry), error)
 
-    def _registry(self, registry: Registry) -> Iterator[Finding]:
+    def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
         for found in self.stack.registries.repositories(registry):
             place = found.repository
             for environment, name in self.stack.policy.environments_of(registry, place.name):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name
+from tallyman.domain.names import Digest, EcrRegistry, Repository, parse_repository_name
 from tallyman.errors import BadInput
 from tallyman_cli.build import building
 from tallyman_cli.build.builder import dockerfile_of, find
@@ -186,7 +186,7 @@ def _answer(
 ) -> dict[str, Any]:
     """What `--json` prints. `images`: what a client can pull, inside a local cloud from there."""
     tags = list(wanted.suggestion.tags) if state in ("pushed", "there") else []
-    registry: Registry | None = place.registry if place else None
+    registry: EcrRegistry | None = place.registry if place else None
     return {
         "state": state,
         "repository": wanted.name,

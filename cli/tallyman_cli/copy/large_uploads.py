@@ -11,7 +11,7 @@ from typing import Any
 
 from tallyman.adapters.oci.uploads import OciUploads
 from tallyman.domain.locations import Host
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import DigestMismatch, TallymanError, Unreachable, Unsupported, UploadExpired
 from tallyman.services.copying.parts import Parts
 from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
@@ -29,7 +29,7 @@ class LargeUploads:
     def __init__(self, transports: Any) -> None:
         self._transports = transports
         self._kept = KeptUploads(folder())
-        self._whole: set[Registry] = set()
+        self._whole: set[EcrRegistry] = set()
         self._making = threading.Lock()
         self._parts: Parts | None = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.history.fold import Row
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import TallymanError
 from tallyman.state import active, sweeps
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
@@ -118,7 +118,7 @@ class Checkup:
             else:
                 yield Finding("events", OK, f"{registry}: the last push was told by an event")
 
-    def _last_told(self, registry: Registry) -> Via | None:
+    def _last_told(self, registry: EcrRegistry) -> Via | None:
         """By the repositories where something happened of late; where it is quiet, by some of the others."""
         state, newest = self.site.stack.state, None
         for known, most in ((active.repositories, None), (sweeps.repositories, LOOKED_AT)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import TallymanError
 from tallyman.services.promotion.creations import settings_of
 from tallyman_cli.doctor.contents import of_builds
@@ -35,7 +35,7 @@ class Repositories:
             except TallymanError as error:
                 yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
 
-    def _registry(self, registry: Registry) -> Iterator[Finding]:
+    def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
         listed = list(self.site.stack.registries.repositories(registry))
         names = {found.repository.name for found in listed}
         for found in listed:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tallyman.adapters.aws.rollouts import not_rolling
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import TallymanError
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
@@ -27,7 +27,7 @@ class Rollouts:
                     for registry in environment.registries:
                         yield self._finding(registry, service)
 
-    def _finding(self, registry: Registry, service: Service) -> Finding:
+    def _finding(self, registry: EcrRegistry, service: Service) -> Finding:
         named = f"{service} in {registry}"
         cluster, _, name = service.name.partition("/")
         if self.site.stack.clients is None:

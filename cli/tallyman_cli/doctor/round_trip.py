@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.events.eventbridge import TRIP_SOURCE
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import NotFound, TallymanError
 from tallyman.state import trips
 from tallyman.state.trips import TRIPS
@@ -41,13 +41,13 @@ class Trip:
             registry = each["registry"]
             if each["error"] is not None:
                 todo = f"deploy spoke.yaml again in {registry}, with HubAccount={self.site.stack.hub.account}"
-                if Registry.parse(registry).account == self.site.stack.hub.account:
+                if EcrRegistry.parse(registry).account == self.site.stack.hub.account:
                     todo = "deploy the hub again: make deploy"
                 yield Finding(TITLE, BAD, f"{registry}: no test event could be sent: {each['error']}", todo)
             elif registry in took:
                 yield Finding(TITLE, OK, f"{registry}: a test event arrived in {took[registry]:.2f} s")
             elif causes is not None:
-                why, todo = causes.of(Registry.parse(registry))
+                why, todo = causes.of(EcrRegistry.parse(registry))
                 found = f"{registry}: no test event arrived in {self.site.patience:g} s: {why}"
                 yield Finding(TITLE, BAD, found, todo)
 
@@ -97,7 +97,7 @@ class Causes:
             _messages(site, f"{site.name}-undelivered"),
         )
 
-    def of(self, registry: Registry) -> tuple[str, str]:
+    def of(self, registry: EcrRegistry) -> tuple[str, str]:
         """The first link that is broken, and what to do."""
         name, hub = self.site.name, self.site.stack.hub
         own = registry == hub

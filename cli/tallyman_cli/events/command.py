@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tallyman.domain.names import Digest, Registry, parse_repository_name, parse_tag
+from tallyman.domain.names import Digest, EcrRegistry, parse_repository_name, parse_tag
 from tallyman.errors import BadInput
 from tallyman_cli.events.parts import Subject, subject
 from tallyman_cli.events.source import payloads, text
@@ -80,7 +80,7 @@ def _about(repository: str | None, tag: str | None, digest: str | None, registry
     if digest:
         about = replace(about, index=(found := Digest.parse(digest)), children=(found,) * len(about.children))
     if registry:
-        about = replace(about, registry=Registry.parse(registry))
+        about = replace(about, registry=EcrRegistry.parse(registry))
     return about
 
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 
 if TYPE_CHECKING:
     from tallyman_local.cloud.sample import Sample
 
 Json = dict[str, Any]
 
-HUB = Registry("111111111111", "us-east-2")
-REPLICA = Registry("222222222222", "sa-east-1")
+HUB = EcrRegistry("111111111111", "us-east-2")
+REPLICA = EcrRegistry("222222222222", "sa-east-1")
 NAME, TAG = "rocketseat/widget-server", "v1.0.0-abc1234"
 PUSHED = "2026-11-16T01:54:34Z"
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -60,7 +60,7 @@ class Subject:
     children: tuple[Digest, ...]
     tag: str = TAG
     name: str = NAME
-    registry: Registry = HUB
+    registry: EcrRegistry = HUB
 
     @property
     def arn(self) -> str:

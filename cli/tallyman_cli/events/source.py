@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_cli.events.commands import commands
 from tallyman_cli.events.parts import (
     EVENTBRIDGE,
@@ -102,7 +102,7 @@ class OwnTelling(Telling):
 
     def released(self) -> Json:
         """Our own event, on our own bus: prod runs another digest from now on."""
-        places = [Registry("222222222222", "us-east-2"), REPLICA]
+        places = [EcrRegistry("222222222222", "us-east-2"), REPLICA]
         detail = {
             "id": uid("release").replace("-", ""),
             "environment": "prod",

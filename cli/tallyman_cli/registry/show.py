@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_cli.registry.image_view import ImageView
 from tallyman_cli.registry.verification import table as checks_table
 from tallyman_cli.retention.money import PriceFile, Prices
@@ -24,7 +24,7 @@ def show(
     named = addresses.image(opened.policy, image)
     found = ImageView(opened, image, named.place, naming.digest_of(opened, named)).as_data()
     table, size = Prices.load(prices), found["size"] or 0
-    costs = [table.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
+    costs = [table.monthly(EcrRegistry.parse(where["registry"]), size) for where in found["locations"]]
     found["costs"] = [cost for cost in costs if cost is not None]
     if as_json:
         output.data(found)

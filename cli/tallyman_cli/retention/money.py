@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain import costs
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.retention import Plan
 
 PriceFile = Annotated[
@@ -30,7 +30,7 @@ class Prices:
 
         return cls(prices.load(path))
 
-    def monthly(self, registry: Registry, size: int) -> dict[str, Any] | None:
+    def monthly(self, registry: EcrRegistry, size: int) -> dict[str, Any] | None:
         """What so many bytes cost in the registry's region; None: no price is known there."""
         price = self._table.of(registry.region)
         if price is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tallyman.adapters.files.policy_file import loads
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
 from tallyman_cli.shared import output
 
@@ -51,22 +51,22 @@ parameter_overrides = "{parameters}"
 
 def init(  # noqa: PLR0913 - each argument is an option of the command
     hub: Annotated[
-        Registry | None,
+        EcrRegistry | None,
         typer.Option(
             "--hub",
             metavar="ACCOUNT/REGION",
             help="Where the stack is, and dev.",
-            parser=Registry.parse,
+            parser=EcrRegistry.parse,
             show_default=False,
         ),
     ] = None,
     prod: Annotated[
-        list[Registry] | None,
+        list[EcrRegistry] | None,
         typer.Option(
             "--prod",
             metavar="ACCOUNT/REGION",
             help="A registry of prod; may be repeated.",
-            parser=Registry.parse,
+            parser=EcrRegistry.parse,
             show_default=False,
         ),
     ] = None,
@@ -85,12 +85,12 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
 
     Existing files are kept unless --force is given. Exit status: 2 where a file exists, or an answer is invalid.
     """
-    hub = hub or Registry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
+    hub = hub or EcrRegistry.parse(typer.prompt("The hub, where the stack and dev are (account/region)", err=True))
     if not prod:
         answer = typer.prompt(
             "The registries of prod (account/region, separated by spaces)", default=str(hub), err=True
         )
-        prod = [Registry.parse(word) for word in answer.replace(",", " ").split()]
+        prod = [EcrRegistry.parse(word) for word in answer.replace(",", " ").split()]
     policy = policy_text(hub, prod, match, "main-*" if every_push else "semver")
     loads(policy.encode())  # raises here for an invalid glob
     spokes = [registry for registry in prod if registry != hub]
@@ -109,7 +109,7 @@ def init(  # noqa: PLR0913 - each argument is an option of the command
         output.line(line)
 
 
-def policy_text(hub: Registry, prod: Sequence[Registry], match: str, tags: str) -> str:
+def policy_text(hub: EcrRegistry, prod: Sequence[EcrRegistry], match: str, tags: str) -> str:
     """A policy with dev in the hub and prod in these registries; in the hub's own it is called prod/NAME."""
     others = sorted({r.account for r in prod} - {hub.account})
     return _POLICY.format(
@@ -123,7 +123,7 @@ def policy_text(hub: Registry, prod: Sequence[Registry], match: str, tags: str) 
     )
 
 
-def commands(hub: Registry, spokes: Sequence[Registry], folder: Path) -> list[str]:
+def commands(hub: EcrRegistry, spokes: Sequence[EcrRegistry], folder: Path) -> list[str]:
     """What to type, in its order: the hub, each spoke, and how to see that all is well."""
     lines = [
         f"# 1. the hub: credentials of account {hub.account}, region {hub.region}",

@@ -12,7 +12,7 @@ import typer
 from tallyman.adapters.files.policy_file import load
 from tallyman.domain.gates import GATES
 from tallyman.domain.gates.order import OrderGate
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import (
     GateConfig,
     Policy,
@@ -118,7 +118,7 @@ def as_data(policy: Policy) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, TagRule):
         return list(value.texts)
-    if isinstance(value, Registry):
+    if isinstance(value, EcrRegistry):
         return str(value)
     if isinstance(value, GateConfig) and value.words is not None:
         return dict(value.words)

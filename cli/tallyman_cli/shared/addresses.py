@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tallyman.domain.names import Digest, ImageName, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman.domain.policy import Environment, Policy
 from tallyman.errors import BadName
 
@@ -45,7 +45,7 @@ def image(policy: Policy, text: str, environ: Mapping[str, str] | None = None) -
         raise BadName(str(error).replace(translated, text)) from None
 
 
-def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[Registry, ...], Environment | None]:
+def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[EcrRegistry, ...], Environment | None]:
     """An IMAGE or a REPOSITORY, which may be a pattern, with the registries meant, and the environment if one is
     named. Raises BadName."""
     name = ImageName.parse_any(_from_port(policy, text, os.environ), globs=True)
@@ -61,7 +61,7 @@ def address(policy: Policy, repository: Repository, environ: Mapping[str, str] |
     return f"{repository.registry.host}/{repository.name}"
 
 
-def _variables(policy: Policy) -> Iterator[tuple[str, Registry]]:
+def _variables(policy: Policy) -> Iterator[tuple[str, EcrRegistry]]:
     """TALLYMAN_REGISTRY_<ENVIRONMENT>_<N> of every registry: upper case, all but letters and digits is `_`."""
     for environment in policy.environments.values():
         for number, registry in enumerate(environment.registries, 1):
@@ -100,7 +100,7 @@ def look_up(policy: Policy, text: str, name: ImageName) -> Named:
     return Named(text, owner, canonical, (place,), name.tag, name.digest)
 
 
-def _registries(policy: Policy, name: ImageName) -> tuple[tuple[Registry, ...], Environment | None]:
+def _registries(policy: Policy, name: ImageName) -> tuple[tuple[EcrRegistry, ...], Environment | None]:
     """The registries that are asked for, and the environment where one was named."""
     if name.registry is not None:
         return (name.registry,), None

@@ -8,7 +8,7 @@ import botocore.session
 from botocore.config import Config
 
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.errors import BadInput, NotFound, Refused, TallymanError
 
@@ -21,7 +21,7 @@ LONGEST_RUN = 900
 """Seconds that Lambda gives a function at most."""
 
 
-def find_stack(name: str) -> tuple[dict[str, str], Registry]:
+def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
     """The outputs of the stack, and the hub: account and region of the credentials that boto3 finds.
 
     Two calls. Raises BadInput that says what to do where there is no such stack, no region, or not one of ours.
@@ -38,7 +38,7 @@ def find_stack(name: str) -> tuple[dict[str, str], Registry]:
         raise BadInput(f"the botocore that is installed knows no region {region}" + (f": {meant}?" if meant else ""))
     with translated("ask who we are"):
         account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
-    hub = Registry.parse(f"{account}/{region}")
+    hub = EcrRegistry.parse(f"{account}/{region}")
     advice = "name the stack with --stack or TALLYMAN_STACK, choose its region with AWS_REGION, or deploy it"
     try:
         with translated(f"find the stack '{name}'"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import BadInput
@@ -39,7 +39,7 @@ def _unwired(_: object) -> NoReturn:
 class AwsClients(Protocol):
     """Makes clients of AWS (boto3) for a service, in the hub or with a role in the registry's account."""
 
-    def get(self, service: str, registry: Registry | None = None, power: "RoleKind" = "read") -> Any: ...
+    def get(self, service: str, registry: EcrRegistry | None = None, power: "RoleKind" = "read") -> Any: ...
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Stack:
     `sleep` and `monotonic` serve waiting.
     """
 
-    hub: Registry
+    hub: EcrRegistry
     ledger: Ledger
     state: State
     archive: Archive

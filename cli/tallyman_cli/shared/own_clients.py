@@ -4,10 +4,10 @@ import logging
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients, RoleKind
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import NotAllowed, TallymanError
 
-_NOBODY = Registry("000000000000", "us-east-1")
+_NOBODY = EcrRegistry("000000000000", "us-east-1")
 
 
 # It warns with a traceback where a role can't be assumed; that is raised too, in words.
@@ -20,7 +20,7 @@ class PeopleClients(Clients):
     """In the hub's account the person's own credentials; in every other one the stack's role for people there:
     `<stack>-spoke-people` to read, `<stack>-spoke-people-change` for what changes something."""
 
-    def __init__(self, hub: Registry, stack: str) -> None:
+    def __init__(self, hub: EcrRegistry, stack: str) -> None:
         super().__init__(hub, stack, "cli")
 
     def assumed(self, account: str, power: RoleKind) -> str:
@@ -48,7 +48,7 @@ class OwnClients(Clients):
     def _session(self, account: str, power: RoleKind) -> Any:
         return super()._session(_NOBODY.account, "read")
 
-    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:
         client = super().get(service, registry, power)
         return _Ecr(client, registry) if service == "ecr" and registry else client
 
@@ -60,7 +60,7 @@ class _Ecr:
     the answer name this registry's address instead of the owner's.
     """
 
-    def __init__(self, client: Any, registry: Registry) -> None:
+    def __init__(self, client: Any, registry: EcrRegistry) -> None:
         self._client, self._registry = client, registry
 
     def __getattr__(self, name: str) -> Any:

@@ -9,7 +9,7 @@ from tallyman.domain.history.details.referrers import Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
@@ -56,7 +56,7 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
     found["tags"] = versions_first(found["tags"])
     shared = _shared(stack, named, inside) if inside.root else {}
     size = found["size"] or 0
-    costs = [prices.monthly(Registry.parse(where["registry"]), size) for where in found["locations"]]
+    costs = [prices.monthly(EcrRegistry.parse(where["registry"]), size) for where in found["locations"]]
     return {
         **found,
         "repository": named.canonical or place.name,

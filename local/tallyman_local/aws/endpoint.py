@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.aws import lambda_calls, lambda_images
 from tallyman_local.aws.permissions import Permissions, needed
 from tallyman_local.aws.trail import BadLookup, Trail
@@ -85,7 +85,7 @@ class Endpoint:
     def __init__(  # noqa: PLR0913 - the services behind the endpoint, all named
         self,
         *,
-        ecr: Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]],
+        ecr: Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]],
         bus: Bus,
         trail: Trail,
         invoke: Callable[[str, str, bytes, str], Answer | None],
@@ -138,7 +138,7 @@ class Endpoint:
     def _serve(self, call: Call) -> Answer:  # noqa: C901 - a table: a case for each operation
         match call.service, call.operation:
             case "ecr", operation:
-                where = Registry(call.identity.account, call.region)
+                where = EcrRegistry(call.identity.account, call.region)
                 status, headers, body = self._ecr(operation, call.body, where, call.identity)
                 return Answer(status, body, dict(headers))
             case "events", "PutEvents":

@@ -12,7 +12,7 @@ from typing import Any
 
 from moto.awslambda.models import lambda_backends
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.aws.permissions import Permissions
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.policies import allows, statements
@@ -23,7 +23,7 @@ PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 NAMING = ("lambda:CreateFunction", "lambda:UpdateFunctionCode")
 _IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^@:]+)[@:].+")
 
-Ecr = Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]]
+Ecr = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str, function: str, body: bytes) -> bool:
@@ -33,7 +33,7 @@ def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str
     address = _IMAGE.fullmatch(str(request.get("ImageUri") or request.get("Code", {}).get("ImageUri") or ""))
     if address is None:
         return True
-    registry, name = Registry(address[1], address[2]), address[3]
+    registry, name = EcrRegistry(address[1], address[2]), address[3]
     arn = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/{name}"
 
     def call(operation: str, who: Identity, **more: str) -> Any:
@@ -67,7 +67,7 @@ def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str
     return call("SetRepositoryPolicy", identity, policyText=text) is not None
 
 
-def _owner(registry: Registry) -> Identity:
+def _owner(registry: EcrRegistry) -> Identity:
     return Identity(registry.account, f"arn:aws:iam::{registry.account}:root", registry.account)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.moto import imported as imported  # first: everything else imports moto
 
 # isort: split
@@ -88,7 +88,7 @@ class Cloud:
         self.policy, self.root, self.stack = policy.resolve(), root.resolve(), self.options.stack
         self.places: list[Place] = places(self.policy)
         self._parts = ExitStack()
-        self._listeners: dict[Registry, Listener] = {}
+        self._listeners: dict[EcrRegistry, Listener] = {}
         self._listening = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -245,7 +245,7 @@ class Cloud:
         moto_calls.ensure_role(role)
         return moto_calls.assume_role(role, session, region)
 
-    def endpoint_of(self, registry: Registry) -> str:
+    def endpoint_of(self, registry: EcrRegistry) -> str:
         """`http://localhost:PORT` of a registry; its port opens when it is first asked for."""
         with self._listening:
             listener = self._listeners.get(registry)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import BadName
 from tallyman_local.cloud.environments import Place
 from tallyman_local.cloud.images import NoSuchImage, locate
@@ -47,7 +47,7 @@ class Controlled(Protocol):
     def functions(self) -> dict[str, FunctionRunner]:
         """The deployed functions' runners by logical id."""
 
-    def endpoint_of(self, registry: Registry) -> str:
+    def endpoint_of(self, registry: EcrRegistry) -> str:
         """`http://localhost:PORT` of a registry."""
 
     def left(self) -> Json:
@@ -179,7 +179,7 @@ class Control:
         return {"killed": self._cloud.kill(request["function"])}
 
     def _damage(self, request: Json) -> Json:
-        registry, digest = Registry.parse(request["registry"]), Digest.parse(request["digest"])
+        registry, digest = EcrRegistry.parse(request["registry"]), Digest.parse(request["digest"])
         self._cloud.ecr.damage(registry, request["repository"], digest)
         return {"damaged": digest}
 

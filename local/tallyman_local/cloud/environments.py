@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadName
 
 
@@ -21,7 +21,7 @@ class Place:
 
     environment: str
     number: int
-    registry: Registry
+    registry: EcrRegistry
 
     @property
     def variable(self) -> str:
@@ -56,7 +56,7 @@ def _environment(policy: Path, name: str, value: Any) -> list[Place]:
     found = []
     for number, text in enumerate(registries, 1):
         try:
-            found.append(Place(name, number, Registry.parse(str(text))))
+            found.append(Place(name, number, EcrRegistry.parse(str(text))))
         except BadName as error:
             raise BadPolicy(f"{policy}: environments.{name}.registries: {error}") from error
     return found

@@ -3,18 +3,18 @@
 import json
 from collections.abc import Callable, Sequence
 
-from tallyman.domain.names import Digest, ImageName, Registry
+from tallyman.domain.names import Digest, EcrRegistry, ImageName
 from tallyman_local.cloud.environments import Place
 from tallyman_local.ecr.identity import Identity
 
-Api = Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]]
+Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 class NoSuchImage(LookupError):
     """The name is well-formed, but nothing is there."""
 
 
-def locate(text: str, places: Sequence[Place], api: Api) -> tuple[Registry, str, Digest]:
+def locate(text: str, places: Sequence[Place], api: Api) -> tuple[EcrRegistry, str, Digest]:
     """Registry, repository and digest of `dev/team/app:v1`, `prod[2]/team/app@sha256:…` or an ECR address.
 
     Raises BadName (parses as nothing) and NoSuchImage.
@@ -36,7 +36,7 @@ def locate(text: str, places: Sequence[Place], api: Api) -> tuple[Registry, str,
     return registry, name.repository, Digest.parse(answer["imageDetails"][0]["imageDigest"])
 
 
-def _registry(name: ImageName, places: Sequence[Place]) -> Registry:
+def _registry(name: ImageName, places: Sequence[Place]) -> EcrRegistry:
     number = name.index or 1
     for place in places:
         if place.environment == name.environment and place.number == number:

@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
 PATIENCE = 120.0
 """Seconds that a hanging registry keeps a connection open: longer than our clients wait, but bounded."""
 
-Api = Callable[[str, bytes, Registry, Identity], tuple[int, dict[str, str], bytes]]
+Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class Failure:
 class Failures:
     """Which registries fail now, and how. Thread-safe."""
 
-    def __init__(self, variables: Mapping[str, Registry]) -> None:
+    def __init__(self, variables: Mapping[str, EcrRegistry]) -> None:
         """The registries by their `TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>`."""
         self._names = {name.removeprefix("TALLYMAN_REGISTRY_"): registry for name, registry in variables.items()}
-        self._failing: dict[Registry, Failure] = {}
+        self._failing: dict[EcrRegistry, Failure] = {}
         self._lock = threading.Lock()
 
-    def named(self, name: str) -> Registry:
+    def named(self, name: str) -> EcrRegistry:
         """The registry of `prod_2` (ENVIRONMENT_N, in any case). Raises ValueError with the names that there are."""
         found = self._names.get(re.sub(r"[^A-Z0-9]", "_", name.upper()))
         if found is None:
@@ -74,11 +74,11 @@ class Failures:
             raise ValueError(f"{name} is no registry of the policy: expected one of {there}")
         return found
 
-    def set(self, registry: Registry, failure: Failure) -> None:
+    def set(self, registry: EcrRegistry, failure: Failure) -> None:
         """From now on; what hung before is let go."""
         self._replace({**self._failing, registry: failure}, registry)
 
-    def end(self, registry: Registry | None = None) -> list[Registry]:
+    def end(self, registry: EcrRegistry | None = None) -> list[EcrRegistry]:
         """The registry (None: all) works again; which ones failed. What hangs has its connection closed."""
         with self._lock:
             ended = [r for r in self._failing if registry in (None, r)]
@@ -90,7 +90,7 @@ class Failures:
         """What fails, and how, for people."""
         return {str(registry): failure.word for registry, failure in self._failing.items()}
 
-    def v2(self, registry: Registry, app: WsgiApp) -> WsgiApp:
+    def v2(self, registry: EcrRegistry, app: WsgiApp) -> WsgiApp:
         """The registry's application, which fails while it is to."""
 
         def failing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -115,7 +115,7 @@ class Failures:
         """The ECR API of all registries, which fails for those that are to."""
 
         def failing(
-            operation: str, payload: bytes, caller: Registry, identity: Identity
+            operation: str, payload: bytes, caller: EcrRegistry, identity: Identity
         ) -> tuple[int, dict[str, str], bytes]:
             failure = self._failing.get(_concerned(payload, caller)) if self._failing else None
             if failure is None:
@@ -138,7 +138,7 @@ class Failures:
 
         return failing
 
-    def _replace(self, failing: dict[Registry, Failure], registry: Registry) -> None:
+    def _replace(self, failing: dict[EcrRegistry, Failure], registry: EcrRegistry) -> None:
         with self._lock:
             old = self._failing.get(registry)
             self._failing = failing
@@ -157,13 +157,13 @@ def broken() -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, "a connection that was made to break")
 
 
-def _concerned(payload: bytes, caller: Registry) -> Registry:
+def _concerned(payload: bytes, caller: EcrRegistry) -> EcrRegistry:
     """A call is for the account that it names, else for the caller's own; the region is the signature's."""
     try:
         account = json.loads(payload or b"{}").get("registryId")
     except (ValueError, AttributeError):
         account = None
-    return Registry(str(account), caller.region) if account else caller
+    return EcrRegistry(str(account), caller.region) if account else caller
 
 
 @runtime_checkable

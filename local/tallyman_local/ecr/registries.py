@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import boto3
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr import Callbacks, Identity, LocalEcr, Options
 from tallyman_local.ecr.rules.scanner import Finding
 from tallyman_local.server.http import HOST, Listener
@@ -30,7 +30,7 @@ class Registries:
     between runs; without it they are in a temporary folder that goes with it. `clock` is asked for every time.
     """
 
-    HOME = Registry("111111111111", "us-east-2")
+    HOME = EcrRegistry("111111111111", "us-east-2")
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Registries:
             ),
             Options(scanner=scanner, quotas=quotas or {}),
         )
-        self._listeners: dict[Registry, Listener] = {}
+        self._listeners: dict[EcrRegistry, Listener] = {}
         self._lock = threading.Lock()
         self._api = Listener(self.ecr.api_app(), threads=8)
         self.url = f"http://{HOST}:{self._api.port}"
@@ -71,7 +71,7 @@ class Registries:
         if self._temporary:
             self._temporary.cleanup()
 
-    def endpoint_of(self, registry: Registry) -> str:
+    def endpoint_of(self, registry: EcrRegistry) -> str:
         """`http://localhost:PORT` of a registry's `/v2/`."""
         with self._lock:
             listener = self._listeners.get(registry)
@@ -82,7 +82,7 @@ class Registries:
 
     def address(self, account: str = HOME.account, region: str = HOME.region) -> str:
         """`localhost:PORT`: what stands for `<account>.dkr.ecr.<region>.amazonaws.com` in an image's name."""
-        return self.endpoint_of(Registry(account, region)).removeprefix("http://")
+        return self.endpoint_of(EcrRegistry(account, region)).removeprefix("http://")
 
     def environment(self, account: str = HOME.account, region: str = HOME.region) -> dict[str, str]:
         """What boto3 and the `aws` command need to reach the API as a user of the account."""
@@ -114,7 +114,7 @@ class Registries:
         region: str = HOME.region,
     ) -> None:
         """Complete an image's scan with these findings (`name` and `severity` each); emits "ECR Image Scan"."""
-        self.ecr.scanner.complete(Registry(account, region), repository, digest, findings)
+        self.ecr.scanner.complete(EcrRegistry(account, region), repository, digest, findings)
 
 
 def _identify(key: str) -> Identity | None:

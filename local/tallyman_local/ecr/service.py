@@ -10,7 +10,7 @@ from wsgiref.types import WSGIApplication
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.api import entry as api
 from tallyman_local.ecr.api.calls import Allow, Parts
@@ -43,7 +43,7 @@ class Callbacks:
     clock: Callable[[], datetime]
     emit: Emit
     trail: Trail
-    endpoint_of: Callable[[Registry], str]
+    endpoint_of: Callable[[EcrRegistry], str]
     identify: Callable[[str], Identity | None] = lambda key: None
     allow: Allow | None = None
 
@@ -104,7 +104,7 @@ class LocalEcr:
         self._parts.replication.resume()
 
     def api(
-        self, operation: str, payload: bytes, registry_of_caller: Registry, identity: Identity
+        self, operation: str, payload: bytes, registry_of_caller: EcrRegistry, identity: Identity
     ) -> tuple[int, dict[str, str], bytes]:
         """One call of the JSON API (`operation` is the part of X-Amz-Target after the dot): status, headers, body."""
         return api.answer(self._parts, operation, payload, registry_of_caller, identity)
@@ -120,44 +120,44 @@ class LocalEcr:
                 refusal = {"__type": "UnrecognizedClientException", "message": _UNKNOWN_KEY}
                 return Response(json.dumps(refusal), 400, content_type="application/x-amz-json-1.1")
             operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            registry = Registry(identity.account, scope[2])
+            registry = EcrRegistry(identity.account, scope[2])
             status, headers, answer = self.api(operation, read_body(request.environ), registry, identity)
             return Response(answer, status, headers)
 
         return for_this_machine(app)
 
-    def v2(self, registry: Registry) -> WSGIApplication:
+    def v2(self, registry: EcrRegistry) -> WSGIApplication:
         """The registry's WSGI application: `/v2/` and the `/_layers/` that its redirects lead to."""
         return RegistryApp(self._parts, registry, expired_status=self._expired_status)
 
     # -- for the local cloud, the demo and tests
 
-    def registries(self) -> list[Registry]:
+    def registries(self) -> list[EcrRegistry]:
         """Every registry that has a repository."""
         return self.store.registries()
 
-    def repositories(self, registry: Registry) -> list[RepositoryRow]:
+    def repositories(self, registry: EcrRegistry) -> list[RepositoryRow]:
         """The repositories of a registry, by name, with their settings and documents."""
         return self.store.repositories(registry)
 
-    def resolve(self, registry: Registry, repository: str, reference: str) -> ImageRow:
+    def resolve(self, registry: EcrRegistry, repository: str, reference: str) -> ImageRow:
         """The image that a tag or digest names. Raises EcrError as the API would."""
         row = self.store.get(Repository(registry, repository))
         is_digest = ":" in reference
         return self._parts.images.find(row, reference if is_digest else None, None if is_digest else reference)
 
-    def children(self, registry: Registry, repository: str, digest: str) -> list[str]:
+    def children(self, registry: EcrRegistry, repository: str, digest: str) -> list[str]:
         """The digests that an index names."""
         return self.store.children(self.store.get(Repository(registry, repository)).id, digest)
 
     def put_images(
-        self, registry: Registry, repository: str, images: Iterable[tuple[bytes, str | None]]
+        self, registry: EcrRegistry, repository: str, images: Iterable[tuple[bytes, str | None]]
     ) -> list[Digest]:
         """Push manifests (bytes, tag) past HTTP, with all of ECR's rules and events; their layers must be there."""
         name = Repository(registry, repository)
         return [self._parts.images.put(name, raw, None, tag, None, over_http=True).image.digest for raw, tag in images]
 
-    def damage(self, registry: Registry, repository: str, digest: str) -> None:
+    def damage(self, registry: EcrRegistry, repository: str, digest: str) -> None:
         """Flip one byte of a stored layer or configuration on disk, in this registry only; done twice, it is whole
         again. Raises LayersNotFoundException where the repository has no such layer."""
         row = self.store.get(Repository(registry, repository))

@@ -17,13 +17,13 @@ from moto.iam.models import iam_backends
 from moto.logs.models import LogGroup
 from moto.sqs.models import sqs_backends
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.stack.template import BadTemplate, Json, Translated, load, translate
 
 log = logging.getLogger("tallyman.local")
 
-HUB = Registry("111111111111", "us-east-2")
+HUB = EcrRegistry("111111111111", "us-east-2")
 # What moto must not warn about on standard output, and nothing here depends on.
 _PSEUDO = "AWS::"
 
@@ -80,7 +80,7 @@ class Mapping:
 class Stack:
     """One deployed stack: `outputs`, what moto `skipped` (logical id: type), and what we run ourselves."""
 
-    registry: Registry
+    registry: EcrRegistry
     name: str
     outputs: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ _OF_SPOKES = ("RollOut", "People", "SigningProfile")  # parameters with these be
 
 
 def deploy(
-    root: Path, stack: str, registries: Iterable[Registry], parameters: TemplateParameters, *, built: bool
+    root: Path, stack: str, registries: Iterable[EcrRegistry], parameters: TemplateParameters, *, built: bool
 ) -> list[Stack]:
     """The hub's stack, then a spoke's in every other registry of these. Raises BadTemplate."""
     spokes = [registry for registry in dict.fromkeys(registries) if registry != HUB]
@@ -135,7 +135,7 @@ def deploy_hub(root: Path, stack: str, *, parameters: dict[str, str] | None = No
     return deployed
 
 
-def deploy_spoke(root: Path, stack: str, registry: Registry, parameters: dict[str, str]) -> Stack:
+def deploy_spoke(root: Path, stack: str, registry: EcrRegistry, parameters: dict[str, str]) -> Stack:
     """`spoke.yaml` of the checkout in one more account and region; takes of the parameters what it declares."""
     document = load(root / "spoke.yaml")
     known = {name: value for name, value in parameters.items() if name in document.get("Parameters", {})}
@@ -144,7 +144,7 @@ def deploy_spoke(root: Path, stack: str, registry: Registry, parameters: dict[st
 
 
 def _create(
-    registry: Registry, name: str, translated: Translated, parameters: dict[str, str]
+    registry: EcrRegistry, name: str, translated: Translated, parameters: dict[str, str]
 ) -> tuple[Stack, ResourceMap]:
     skipped = {
         logical_id: resource["Type"]
@@ -183,7 +183,7 @@ def _create(
     return Stack(registry, name, outputs, skipped), resources
 
 
-def _attach_policies(registry: Registry, template: Json, resources: ResourceMap) -> None:
+def _attach_policies(registry: EcrRegistry, template: Json, resources: ResourceMap) -> None:
     """Managed policies that roles attach by ManagedPolicyArns, which moto's CloudFormation leaves out."""
     iam = iam_backends[registry.account][moto_calls.PARTITION]
     for resource in template["Resources"].values():
@@ -199,7 +199,7 @@ def _wanted(resource: Json, resources: ResourceMap) -> bool:
     return not resource.get("Condition") or bool(resources.lazy_condition_map[resource["Condition"]])
 
 
-def _apply_policy(kind: str, properties: Json, registry: Registry) -> bool:
+def _apply_policy(kind: str, properties: Json, registry: EcrRegistry) -> bool:
     """Resource policies of queues and buses, which moto's CloudFormation does not take."""
     if kind == "AWS::SQS::QueuePolicy":
         queues = sqs_backends[registry.account][registry.region]

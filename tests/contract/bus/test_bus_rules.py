@@ -9,13 +9,13 @@ from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
 
 from support.stacks import sample_stack as toy
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.events.bus import Bus
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.stack.deploy import HUB, deploy_hub, deploy_spoke
 from tallyman_local.stack.template import BadTemplate
 
-SPOKE = Registry("222222222222", "sa-east-1")
+SPOKE = EcrRegistry("222222222222", "sa-east-1")
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def bus() -> Iterator[Bus]:
 invoked: list[tuple[str, str]] = []
 
 
-def bodies(queue: str, registry: Registry = HUB) -> list[dict[str, Any]]:
+def bodies(queue: str, registry: EcrRegistry = HUB) -> list[dict[str, Any]]:
     found = sqs_backends[registry.account][registry.region].queues[queue]
     return [json.loads(message.body) for message in found._messages]
 
 
-def letters(queue: str, registry: Registry = HUB) -> list[dict[str, str]]:
+def letters(queue: str, registry: EcrRegistry = HUB) -> list[dict[str, str]]:
     found = sqs_backends[registry.account][registry.region].queues[queue]
     return [{name: v["StringValue"] for name, v in m.message_attributes.items()} for m in found._messages]
 
@@ -84,7 +84,7 @@ def test_a_bus_refuses_what_its_policy_does_not_allow(bus: Bus) -> None:
 
 
 def test_a_bus_refuses_an_account_that_its_policy_does_not_name(bus: Bus) -> None:
-    stranger = Registry("333333333333", "us-east-2")
+    stranger = EcrRegistry("333333333333", "us-east-2")
     deploy_spoke(
         toy.ROOT,
         "toy",
@@ -172,7 +172,7 @@ def test_put_events_finds_a_bus_by_name_and_by_arn(bus: Bus) -> None:
 
 
 def test_roles_are_created_once_in_an_account(bus: Bus) -> None:
-    again = Registry(SPOKE.account, "eu-west-1")
+    again = EcrRegistry(SPOKE.account, "eu-west-1")
     arn = f"arn:aws:events:{HUB.region}:{HUB.account}:event-bus/toy"
     values = {"HubBusArn": arn, "HubAccount": HUB.account, "CreateRoles": "false"}
     assert deploy_spoke(toy.ROOT, "toy", again, values).skipped == {}

@@ -13,7 +13,7 @@ from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.bootstrap.adapters import Adapters
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.settings import Settings
 
 
@@ -41,7 +41,7 @@ class Account:
     def __init__(self, script: Scripted) -> None:
         self.script = script
 
-    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: str = "read") -> Any:
         return self
 
     def get_authorization_token(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from support.images.builders import Built, image, multi_arch, signature
 from support.servers.ecr import DEV, NAME, PROD, Served, serve
 from support.servers.ecr_shell import Run, password, program, says, shell_of
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def shell(served: Served, tmp_path: Path) -> Run:
     return shell_of(served, tmp_path)
 
 
-def address(served: Served, registry: Registry = DEV, name: str = NAME) -> str:
+def address(served: Served, registry: EcrRegistry = DEV, name: str = NAME) -> str:
     return f"localhost:{served.ports[registry]}/{name}"
 
 
@@ -177,7 +177,7 @@ def test_oras_attaches_to_what_is_attached_and_copies_all_of_it(served: Served, 
     def attach(kind: str, to: str, file: str) -> None:
         says(oras, f"cd {tmp_path} && oras attach --plain-http --artifact-type {kind} {address(served)}{to} {file}")
 
-    def discovered(registry: Registry) -> list[Any]:
+    def discovered(registry: EcrRegistry) -> list[Any]:
         line = f"oras discover --plain-http --format json {address(served, registry)}:v1"
         return list(json.loads(says(oras, line))["referrers"])
 

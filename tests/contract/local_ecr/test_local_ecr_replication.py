@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 
 from support.images.builders import image, multi_arch
 from support.servers.ecr import DEV, NAME, PROD, Served, serve
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 
-NEAR = Registry(DEV.account, "sa-east-1")
-FAR = Registry("333333333333", "eu-west-1")
+NEAR = EcrRegistry(DEV.account, "sa-east-1")
+FAR = EcrRegistry("333333333333", "eu-west-1")
 ALLOW = ["ecr:ReplicateImage", "ecr:CreateRepository"]
 
 pytestmark = pytest.mark.usefixtures("repository")
@@ -30,7 +30,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def replicate(served: Served, *to: Registry, source: Registry = DEV, prefix: str = "", removals: bool = False) -> None:
+def replicate(
+    served: Served, *to: EcrRegistry, source: EcrRegistry = DEV, prefix: str = "", removals: bool = False
+) -> None:
     """Set the source's replication to these registries."""
     rule: dict[str, Any] = {"destinations": [{"region": r.region, "registryId": r.account} for r in to]}
     if prefix:
@@ -40,14 +42,14 @@ def replicate(served: Served, *to: Registry, source: Registry = DEV, prefix: str
     served.client(source).put_replication_configuration(replicationConfiguration={"rules": [rule]})
 
 
-def let_in(served: Served, registry: Registry, actions: list[str], source: Registry = DEV) -> None:
+def let_in(served: Served, registry: EcrRegistry, actions: list[str], source: EcrRegistry = DEV) -> None:
     """The registry's policy allows these actions to another account."""
     statement = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{source.account}:root"}, "Action": actions}
     statement["Resource"] = f"arn:aws:ecr:{registry.region}:{registry.account}:repository/*"
     served.client(registry).put_registry_policy(policyText=json.dumps({"Statement": [statement]}))
 
 
-def tags(served: Served, registry: Registry) -> dict[str, list[str]]:
+def tags(served: Served, registry: EcrRegistry) -> dict[str, list[str]]:
     """digest → tags of what the registry has."""
     details = served.client(registry).describe_images(repositoryName=NAME)["imageDetails"]
     return {d["imageDigest"]: d.get("imageTags", []) for d in details}
@@ -60,7 +62,7 @@ def statuses(served: Served, tag: str = "v1") -> dict[str, tuple[str, str | None
     return {f"{s['registryId']}/{s['region']}": (s["status"], s.get("failureCode")) for s in found}
 
 
-def told(served: Served, registry: Registry) -> list[tuple[str, str]]:
+def told(served: Served, registry: EcrRegistry) -> list[tuple[str, str]]:
     """(detail-type, tag) of what a registry told."""
     return [
         (e["detail-type"], e["detail"]["image-tag"])
@@ -213,7 +215,7 @@ def test_a_configuration_outside_the_limits_is_refused(served: Served, rules: li
 # -- backfill
 
 
-def backfill(served: Served, to: Registry = NEAR) -> dict[str, Any]:
+def backfill(served: Served, to: EcrRegistry = NEAR) -> dict[str, Any]:
     """Start one."""
     destination = {"region": to.region, "registryId": to.account}
     answer: dict[str, Any] = served.client().start_replication_backfill(destination=destination)

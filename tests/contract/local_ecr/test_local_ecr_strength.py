@@ -30,11 +30,11 @@ CHILD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr import Callbacks, Identity, LocalEcr
 from tallyman_local.server.http import Listener
 
-home = Registry("111111111111", "us-east-2")
+home = EcrRegistry("111111111111", "us-east-2")
 who = Identity(home.account, "arn:aws:iam::111111111111:user/dev", "AIDADEV")
 told = {"emit": lambda *event: None, "trail": lambda record: None}
 asked = {"endpoint_of": lambda registry: "http://localhost", "identify": lambda key: who}

@@ -12,7 +12,7 @@ from support.images.builders import DEV, PROD, PROD_SA
 from support.servers import aws_mock
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.view import EcrView
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, NotAllowed, Unreachable
 from tallyman.settings import Settings
 from tallyman_cli.shared.own_clients import PeopleClients
@@ -30,7 +30,7 @@ def test_the_hubs_account_is_reached_with_its_own_credentials(clients: Clients) 
     found = clients.get("sts")
     assert found.meta.region_name == HUB.region
     assert found._request_signer._credentials.access_key == os.environ["AWS_ACCESS_KEY_ID"]
-    assert clients.get("ecr", Registry(HUB.account, "sa-east-1"), "push").meta.region_name == "sa-east-1"
+    assert clients.get("ecr", EcrRegistry(HUB.account, "sa-east-1"), "push").meta.region_name == "sa-east-1"
 
 
 def test_another_account_is_reached_by_the_role_of_the_power(clients: Clients) -> None:
@@ -85,7 +85,7 @@ def test_in_the_hubs_account_every_power_is_the_same_client(clients: Clients) ->
     ("region", "partition"), [("us-east-2", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
 )
 def test_a_role_lies_in_the_hubs_partition(region: str, partition: str) -> None:
-    clients = Clients(Registry("111111111111", region), "tallyman", "x")
+    clients = Clients(EcrRegistry("111111111111", region), "tallyman", "x")
     assert clients.role("222222222222", "push") == f"arn:{partition}:iam::222222222222:role/tallyman-spoke-push"
 
 

@@ -30,7 +30,7 @@ from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import DOCKER_LIST, Manifest
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import DigestMismatch, NotFound, TagTaken, TallymanError, TransientError, Unsupported
 from tallyman.ports.registries import ImageSource, ImageTarget, RegistryView
 
@@ -42,9 +42,9 @@ class ServedClients:
     """`Clients` of a local ECR without a hub: the account's own credentials everywhere."""
 
     def __init__(self, served: Served) -> None:
-        self.served, self.made = served, dict[tuple[str, Registry], Any]()
+        self.served, self.made = served, dict[tuple[str, EcrRegistry], Any]()
 
-    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: str = "read") -> Any:
         assert service == "ecr"
         where = registry or DEV.registry
         if (service, where) not in self.made:

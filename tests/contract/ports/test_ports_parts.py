@@ -10,7 +10,7 @@ import pytest
 from support.images.builders import DEV, big_layer, digest_of
 from support.servers.ecr import Served, serve
 from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import DigestMismatch, NotFound, UploadExpired
 
 MIB = 1024 * 1024
@@ -28,7 +28,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def uploads(served: Served) -> EcrLayerUploads:
     class Clients:
-        def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+        def get(self, service: str, registry: EcrRegistry | None = None, power: str = "read") -> Any:
             assert (service, power) == ("ecr", "push")
             return served.client(registry or DEV.registry)
 

@@ -18,7 +18,7 @@ from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices, subject_
 from tallyman.adapters.aws.s3 import S3Archive
 from tallyman.adapters.aws.sqs import DeadLetters, SqsHints
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import BadInput, DigestMismatch, NotFound, Throttled, Unreachable
 from tallyman.ports.messages import Announcements, Hints, Notices, People
 from tallyman.ports.records import Archive
@@ -251,7 +251,7 @@ class Replies:
     def __init__(self, *answers: Any) -> None:
         self.answers, self.asked = list(answers), list[tuple[str, dict[str, Any]]]()
 
-    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: str = "read") -> Any:
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -357,7 +357,7 @@ class LookedUp:
         for one in records:
             self.trail.record(one)
 
-    def get(self, service: str, registry: Registry, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry, power: str = "read") -> Any:
         self.registry = registry
         return self
 
@@ -376,7 +376,7 @@ def waits() -> None:
     """There is time."""
 
 
-def read_all(trail: Trail, registry: Registry, since: datetime, until: datetime) -> list[ApiCall]:
+def read_all(trail: Trail, registry: EcrRegistry, since: datetime, until: datetime) -> list[ApiCall]:
     """The calls of all pages, oldest first."""
     found: list[ApiCall] = []
     position: str | None = None

@@ -17,7 +17,7 @@ from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.http.pacing import Pace
 from tallyman.adapters.oci.client import RegistryClient
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import (
     BadManifest,
     DigestMismatch,
@@ -47,7 +47,7 @@ class World:
     images: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
-    def get(self, service: str, registry: Registry | None = None, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: str = "read") -> Any:
         return self
 
     def get_authorization_token(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from support.images.builders import DEV, PROD
 from support.servers import aws_mock
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.registry_buses import EventBridgeBuses
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import NotAllowed, NotFound, Throttled
 from tallyman.ports.messages import RegistryBuses, Way
 
@@ -50,7 +50,7 @@ def test_the_way_out_is_the_rule_for_pushes_and_what_lies_undelivered(buses: Reg
 
 
 def test_another_region_of_the_hubs_account_is_a_spoke(buses: RegistryBuses) -> None:
-    far = Registry(DEV.registry.account, "eu-west-1")
+    far = EcrRegistry(DEV.registry.account, "eu-west-1")
     with pytest.raises(NotFound, match="tallyman-spoke-undelivered of 111111111111/eu-west-1"):
         buses.way(far)
 
@@ -64,9 +64,9 @@ class Answers:
     """Clients of which every operation answers this, or raises it."""
 
     def __init__(self, answer: Any) -> None:
-        self.answer, self.asked = answer, list[tuple[Registry, dict[str, Any]]]()
+        self.answer, self.asked = answer, list[tuple[EcrRegistry, dict[str, Any]]]()
 
-    def get(self, service: str, registry: Registry) -> Any:
+    def get(self, service: str, registry: EcrRegistry) -> Any:
         outer = self
 
         class Client:

@@ -7,11 +7,11 @@ import pytest
 from botocore.stub import Stubber
 
 from tallyman.adapters.aws.rollouts import EcsRollOuts
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput
 
-PROD = Registry("222222222222", "sa-east-1")
+PROD = EcrRegistry("222222222222", "sa-east-1")
 SERVICE = Service(Runs.ECS, "shop/app", "rocketseat/app")
 OLD, NEW = (f"arn:aws:ecs:sa-east-1:222222222222:task-definition/app:{n}" for n in (1, 2))
 TAGS = [{"key": "team", "value": "shop"}]
@@ -30,7 +30,7 @@ class Clients:
         self.stub = Stubber(self.client)
         self.stub.activate()
 
-    def get(self, service: str, registry: Registry, power: str) -> Any:
+    def get(self, service: str, registry: EcrRegistry, power: str) -> Any:
         assert (service, registry, power) == ("ecs", PROD, "roll-out")
         return self.client
 

@@ -8,10 +8,10 @@ import pytest
 from botocore.stub import Stubber
 
 from tallyman.adapters.usage.running import EcsUsage, EverySource, LambdaUsage, use
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import NotAllowed
 
-PROD = Registry("222222222222", "sa-east-1")
+PROD = EcrRegistry("222222222222", "sa-east-1")
 HOST = "222222222222.dkr.ecr.sa-east-1.amazonaws.com"
 DIGEST = Digest("sha256:" + "a" * 64)
 CLUSTER = "arn:aws:ecs:sa-east-1:222222222222:cluster/shop"
@@ -24,7 +24,7 @@ class OneClient:
     def __init__(self, **clients: Any) -> None:
         self.clients = clients
 
-    def get(self, service: str, registry: Registry) -> Any:
+    def get(self, service: str, registry: EcrRegistry) -> Any:
         assert registry == PROD
         return self.clients[service]
 

@@ -10,10 +10,10 @@ from botocore.stub import Stubber
 from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import BadName, NotAllowed, Unreachable
 
-PLACE = Repository(Registry("222222222222", "sa-east-1"), "rocketseat/widget-server")
+PLACE = Repository(EcrRegistry("222222222222", "sa-east-1"), "rocketseat/widget-server")
 HOST = "222222222222.dkr.ecr.sa-east-1.amazonaws.com/rocketseat/widget-server"
 DIGEST = Digest("sha256:" + "a" * 64)
 OTHER = Digest("sha256:" + "b" * 64)
@@ -26,7 +26,7 @@ class One:
     def __init__(self) -> None:
         self.made: dict[str, tuple[Any, Stubber]] = {}
 
-    def get(self, service: str, registry: Registry, power: str = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry, power: str = "read") -> Any:
         self.stub(service)
         return self.made[service][0]
 
@@ -137,7 +137,7 @@ def test_only_rules_with_delete_replication_carry_a_removal(clients: Any) -> Non
         {"destinations": [far], "repositoryFilters": [mine]},
     ]
     clients.stub("ecr").add_response("describe_registry", {"replicationConfiguration": {"rules": rules}})
-    assert EcrReplication(clients).removal_reaches(PLACE) == [Registry("222222222222", "us-east-2")]
+    assert EcrReplication(clients).removal_reaches(PLACE) == [EcrRegistry("222222222222", "us-east-2")]
 
 
 # --- answers that lack what would prove that nothing runs
@@ -254,4 +254,4 @@ def test_a_replication_that_is_not_said_is_not_taken_for_none(clients: Any) -> N
         EcrReplication(clients).removal_reaches(PLACE)
     odd = {**rule, "repositoryFilters": [{"filter": "elsewhere/", "filterType": "SOMETHING_NEW"}]}
     clients.stub("ecr").add_response("describe_registry", {"replicationConfiguration": {"rules": [odd]}})
-    assert EcrReplication(clients).removal_reaches(PLACE) == [Registry("222222222222", "us-east-2")]
+    assert EcrReplication(clients).removal_reaches(PLACE) == [EcrRegistry("222222222222", "us-east-2")]

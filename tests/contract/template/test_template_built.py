@@ -111,9 +111,9 @@ def test_the_built_layer_makes_the_clients_in_use_and_names_one_that_it_has_no_m
     code = f"""
 import json
 from tallyman.adapters.aws.clients import Clients
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import TallymanError
-clients = Clients(Registry("111111111111", "us-east-2"), "tallyman", "test")
+clients = Clients(EcrRegistry("111111111111", "us-east-2"), "tallyman", "test")
 made = [clients.get(name).meta.service_model.service_name for name in {services()!r}]
 try:
     clients.get("workspaces")

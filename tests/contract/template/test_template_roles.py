@@ -26,7 +26,7 @@ from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import Services, retention_inputs
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.settings import Settings
 
 READ_ONLY = ("Describe", "Get", "List", "BatchGet", "BatchCheck")
@@ -219,7 +219,7 @@ def unmade() -> Adapters:
     }
     settings = Settings(
         stack="tallyman",
-        hub=Registry("111111111111", "us-east-2"),
+        hub=EcrRegistry("111111111111", "us-east-2"),
         policy=ROOT / "layers/policy/tallyman.yaml",
         **names,
     )

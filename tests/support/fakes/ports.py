@@ -22,7 +22,7 @@ from tallyman.adapters.dynamodb.codec import (
 from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Fact
 from tallyman.domain.images.details import ApiCall, SigningStatus
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.times import sort_time
 from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
 from tallyman.ports.records import Appended, State
@@ -255,7 +255,7 @@ class FakeTrail:
     page_size: int = 50
 
     def page(
-        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+        self, registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
     ) -> TrailPage:
         """Newest page first, as CloudTrail's."""
         rows = [c for c in self.recorded if c.repository.registry == registry and since <= c.at <= until]

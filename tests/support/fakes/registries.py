@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.images.details import ImageDetail, RepositorySettings, ScanReport
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, TagTaken, TransientError, Unreachable, Unsupported
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import BlobStream
@@ -61,9 +61,9 @@ class FakeRegistries:
     def __init__(self, clock: Clock, chunk: int = 64 * 1024) -> None:
         self._clock, self._chunk = clock, chunk
         self._held: dict[Repository, Held] = {}
-        self._failures: dict[Registry, list[_Failure]] = {}
+        self._failures: dict[EcrRegistry, list[_Failure]] = {}
         self._lock = threading.RLock()
-        self.requests: list[tuple[str, Repository | Registry, Any]] = []
+        self.requests: list[tuple[str, Repository | EcrRegistry, Any]] = []
         self.pushes: list[tuple[Repository, Digest, str | None]] = []
         self.unsupported: set[str] = set()  # artifact types that put_manifest refuses with Unsupported
         self.scores: dict[str, float] = {}  # EPSS, by vulnerability
@@ -129,7 +129,7 @@ class FakeRegistries:
 
     def fail(
         self,
-        registry: Registry,
+        registry: EcrRegistry,
         error: Exception | None = None,
         *,
         methods: Iterable[str] = (),
@@ -143,7 +143,7 @@ class FakeRegistries:
         failure = _Failure(error, frozenset(methods), times, after_bytes)
         self._failures.setdefault(registry, []).append(failure)
 
-    def heal(self, registry: Registry | None = None) -> None:
+    def heal(self, registry: EcrRegistry | None = None) -> None:
         """Ends the failures of one registry, or of all."""
         if registry:
             self._failures.pop(registry, None)
@@ -193,7 +193,7 @@ class FakeRegistries:
 
     # --- RegistryView
 
-    def repositories(self, registry: Registry) -> Iterator[RepositorySettings]:
+    def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]:
         self._check("repositories", registry, registry, None)
         return iter([h.settings for r, h in sorted(self._held.items()) if r.registry == registry])
 
@@ -309,7 +309,7 @@ class FakeRegistries:
         self._check(method, repository.registry, repository, argument)
         return self.held(repository)
 
-    def _check(self, method: str, registry: Registry, what: Repository | Registry, argument: Any) -> None:
+    def _check(self, method: str, registry: EcrRegistry, what: Repository | EcrRegistry, argument: Any) -> None:
         with self._lock:
             self.requests.append((method, what, argument))
             for failure in self._failures.get(registry, []):
@@ -321,7 +321,7 @@ class FakeRegistries:
                     failure.times -= 1
                 raise failure.error
 
-    def _break_at(self, registry: Registry) -> int | None:
+    def _break_at(self, registry: EcrRegistry) -> int | None:
         limits = [f.after_bytes for f in self._failures.get(registry, []) if f.after_bytes is not None]
         return min(limits, default=None)
 

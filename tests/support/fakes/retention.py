@@ -21,7 +21,7 @@ from support.images.builders import DEV, PROD, PROD_SA, Built, image
 from support.images.inventories import retention_policy
 from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
 from tallyman.services.retention.apply_retention import ApplyRetention
@@ -41,7 +41,7 @@ class FakeUsage:
     asked: Callable[[], None] = lambda: None
     times: int = 0
 
-    def readings(self, registry: Registry, at: datetime) -> list[Reading]:
+    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
         if registry != DEV.registry:
             return [Reading("ECS", registry, at)]
         self.times += 1
@@ -74,9 +74,9 @@ class FakeRemover:
 class FakeReplication:
     """`Replication`: the registries that a removal reaches."""
 
-    reached: list[Registry] = field(default_factory=list)
+    reached: list[EcrRegistry] = field(default_factory=list)
 
-    def removal_reaches(self, repository: Repository) -> list[Registry]:
+    def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         return self.reached
 
 

@@ -11,7 +11,7 @@ from support.fakes.registries import FakeRegistries
 from support.fakes.wiring import FakePorts, services
 from support.images import builders as b
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy, Service
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import NotAllowed
@@ -25,7 +25,7 @@ from tallyman.state.items import StateChange
 from tallyman.state.releases import RELEASES
 
 NAME = "rocketseat/app"
-ONE, TWO = Registry("222222222222", "us-east-2"), Registry("222222222222", "sa-east-1")
+ONE, TWO = EcrRegistry("222222222222", "us-east-2"), EcrRegistry("222222222222", "sa-east-1")
 IMAGE = b.multi_arch("roll-out")
 HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "prod", "repository": NAME}})
 
@@ -34,20 +34,20 @@ HINT = json.dumps({"detail-type": "Image Released", "detail": {"environment": "p
 class Fleet:
     """Services that settle when told to; `runs` is what each runs."""
 
-    runs: dict[tuple[Registry, str], str] = field(default_factory=dict)
-    says: dict[tuple[Registry, str], Moving] = field(default_factory=dict)
+    runs: dict[tuple[EcrRegistry, str], str] = field(default_factory=dict)
+    says: dict[tuple[EcrRegistry, str], Moving] = field(default_factory=dict)
     takes: str | None = None
-    moves: list[tuple[Registry, str]] = field(default_factory=list)
-    immovable: set[Registry] = field(default_factory=set)
+    moves: list[tuple[EcrRegistry, str]] = field(default_factory=list)
+    immovable: set[EcrRegistry] = field(default_factory=set)
     broken: Exception | None = None
 
-    def current(self, registry: Registry, service: Service) -> str:
+    def current(self, registry: EcrRegistry, service: Service) -> str:
         return self.runs.get((registry, service.name), "old")
 
-    def architecture(self, registry: Registry, service: Service) -> str | None:
+    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
         return self.takes
 
-    def move(self, registry: Registry, service: Service, image: str) -> str:
+    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         if self.broken:
             raise self.broken
         if self.runs.get((registry, service.name)) != image:
@@ -55,10 +55,10 @@ class Fleet:
         self.runs[registry, service.name] = image
         return image
 
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
         return self.says.get((registry, service.name), Moving(True, "steady"))
 
-    def back(self, registry: Registry, service: Service, before: str) -> None:
+    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         if registry in self.immovable:
             raise NotAllowed("not authorized to perform: ecs:UpdateService")
         self.runs[registry, service.name] = before

@@ -16,7 +16,7 @@ from tallyman.adapters.files import policy_file
 from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
@@ -26,7 +26,7 @@ from tallyman.state import sweeps
 from tallyman.state.items import StateChange
 from tallyman_cli.shared import context
 
-HUB = Registry.parse("111111111111/us-east-2")
+HUB = EcrRegistry.parse("111111111111/us-east-2")
 NOW = datetime(2026, 11, 27, 15, 30, 0, tzinfo=UTC)
 POLICY = """\
 # Three environments: what is verified and clean goes to staging by itself, to production with a person's word.
@@ -216,7 +216,7 @@ def showcase() -> Showcase:
     )
     s.at(0)
     running = digest_of(s, "widget-server", "v1.0.1-a81d2f0")
-    where = Registry.parse("222222222222/us-east-2")
+    where = EcrRegistry.parse("222222222222/us-east-2")
     s.usage.uses = [Use("ecs task", "shop/widget-server", f"widget@{running}", where, digest=running)]
     s.swept()
     return s

@@ -31,7 +31,7 @@ from tallyman.domain.images.manifest import (
     Manifest,
     Platform,
 )
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.times import format_time
 
 DEV = Repository.parse("111111111111/us-east-2/rocketseat/widget-server")
@@ -268,7 +268,7 @@ def _artifact(  # noqa: PLR0913 - what a test may want to differ, each with a de
 def event(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     detail_type: str,
     detail: Mapping[str, Any],
-    registry: Registry = DEV.registry,
+    registry: EcrRegistry = DEV.registry,
     *,
     source: str = "aws.ecr",
     at: datetime = NOON,
@@ -338,7 +338,7 @@ def storage_event(repository: Repository, digest: str, target: str = "ARCHIVE", 
 
 
 def replication_event(
-    repository: Repository, digest: str, tag: str, origin: Registry = DEV.registry, *, at: datetime = NOON
+    repository: Repository, digest: str, tag: str, origin: EcrRegistry = DEV.registry, *, at: datetime = NOON
 ) -> dict[str, Any]:
     """Native replication has brought an image into `repository`; told there, not at the origin."""
     detail = {
@@ -393,7 +393,7 @@ def inspector_event(  # noqa: PLR0913 - what a test may want to differ, each wit
         "image-digest": str(digest),
         "image-tags": list(tags),
     }
-    registry = Registry(seen_by or repository.registry.account, repository.registry.region)
+    registry = EcrRegistry(seen_by or repository.registry.account, repository.registry.region)
     return event("Inspector2 Scan", detail, registry, source="aws.inspector2", at=at, resources=[repository.arn])
 
 

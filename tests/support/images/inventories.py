@@ -7,7 +7,7 @@ from functools import cache
 
 from support.images.builders import DEV, digest_of
 from tallyman.adapters.files.policy_file import loads
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.policy import Policy
 from tallyman.domain.retention import Inventory, Plan, Reading, RetentionInputs, plan_retention
 from tallyman.domain.retention.inventory import millis
@@ -80,7 +80,7 @@ repositories:
     )
 
 
-def reading(*uses: Use, error: str | None = None, where: Registry = REGISTRY, regional: bool = False) -> Reading:
+def reading(*uses: Use, error: str | None = None, where: EcrRegistry = REGISTRY, regional: bool = False) -> Reading:
     """One look at ECS."""
     return Reading("ECS", where, NOW, uses, error, regional)
 

@@ -31,7 +31,7 @@ from support.schedules.workers import Act, Worker, stopping
 from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.services import Services
 from tallyman.domain.images.details import ScanReport
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.ports.reactions import Message
@@ -70,10 +70,10 @@ class Queued:
 class Quiet:
     """What looks after running services and repository policies: nothing runs, nothing is open."""
 
-    def running(self, registry: Registry) -> Any:
+    def running(self, registry: EcrRegistry) -> Any:
         return iter(())
 
-    def readings(self, registry: Registry, at: datetime) -> list[Any]:
+    def readings(self, registry: EcrRegistry, at: datetime) -> list[Any]:
         return []
 
     def problem(self, repository: Repository, others: Any) -> str | None:
@@ -82,10 +82,10 @@ class Quiet:
     def policy(self, repository: Repository) -> str | None:
         return None
 
-    def removal_reaches(self, repository: Repository) -> list[Registry]:
+    def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         return []
 
-    def send(self, registry: Registry, nonce: str) -> None:
+    def send(self, registry: EcrRegistry, nonce: str) -> None:
         raise AssertionError("nobody asked for a test event")
 
 

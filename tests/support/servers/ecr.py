@@ -14,12 +14,12 @@ import urllib3
 from botocore.config import Config
 
 from support.images.builders import Built
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import Callbacks, Identity, LocalEcr, Options
 from tallyman_local.server.http import Listener
 
-DEV = Registry("111111111111", "us-east-2")
-PROD = Registry("222222222222", "us-east-2")
+DEV = EcrRegistry("111111111111", "us-east-2")
+PROD = EcrRegistry("222222222222", "us-east-2")
 NAME = "rocketseat/widget-server"
 
 
@@ -53,7 +53,7 @@ class Served:
 
     ecr: LocalEcr
     clock: Clock
-    ports: dict[Registry, int]
+    ports: dict[EcrRegistry, int]
     api_port: int
     events: list[dict[str, Any]] = field(default_factory=list)
     trail: list[dict[str, Any]] = field(default_factory=list)
@@ -70,11 +70,11 @@ class Served:
         self.denied.clear()
         self.clock.now = Clock().now
 
-    def base(self, registry: Registry = DEV) -> str:
+    def base(self, registry: EcrRegistry = DEV) -> str:
         """The registry's base URL."""
         return f"http://localhost:{self.ports[registry]}"
 
-    def environment(self, registry: Registry = DEV) -> dict[str, str]:
+    def environment(self, registry: EcrRegistry = DEV) -> dict[str, str]:
         """The variables that lead AWS's clients here, as the registry's account in its region."""
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.api_port}",
@@ -83,7 +83,7 @@ class Served:
             "AWS_REGION": registry.region,
         }
 
-    def client(self, registry: Registry = DEV) -> Any:
+    def client(self, registry: EcrRegistry = DEV) -> Any:
         """boto3's ECR client of the registry's account in its region."""
         return boto3.client(
             "ecr",
@@ -94,7 +94,7 @@ class Served:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
-    def api(self, operation: str, registry: Registry = DEV, **parameters: Any) -> tuple[int, dict[str, Any]]:
+    def api(self, operation: str, registry: EcrRegistry = DEV, **parameters: Any) -> tuple[int, dict[str, Any]]:
         """A call past boto3's own checks: status and body."""
         payload = json.dumps(parameters).encode()
         status, _, body = self.ecr.api(operation, payload, registry, identity(registry.account))
@@ -103,12 +103,12 @@ class Served:
     def token(self, account: str = DEV.account, user: str = "dev") -> str:
         """A fresh `Authorization` header."""
         _, _, body = self.ecr.api(
-            "GetAuthorizationToken", b"{}", Registry(account, "us-east-2"), identity(account, user)
+            "GetAuthorizationToken", b"{}", EcrRegistry(account, "us-east-2"), identity(account, user)
         )
         token: str = json.loads(body)["authorizationData"][0]["authorizationToken"]
         return "Basic " + token
 
-    def send(self, method: str, path: str, body: Any = None, registry: Registry = DEV, **headers: str) -> Any:
+    def send(self, method: str, path: str, body: Any = None, registry: EcrRegistry = DEV, **headers: str) -> Any:
         """A request to `/v2/` with a token (unless Authorization is given); redirects are not followed."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         named.setdefault("Authorization", self.token())
@@ -118,13 +118,13 @@ class Served:
                 method, url, body=body, headers={k: v for k, v in named.items() if v}, redirect=False, retries=False
             )
 
-    def create(self, registry: Registry = DEV, name: str = NAME, **settings: Any) -> Repository:
+    def create(self, registry: EcrRegistry = DEV, name: str = NAME, **settings: Any) -> Repository:
         """A repository."""
         status, body = self.api("CreateRepository", registry, repositoryName=name, **settings)
         assert status == 200, body
         return Repository(registry, name)
 
-    def upload(self, raw: bytes, registry: Registry = DEV, name: str = NAME) -> str:
+    def upload(self, raw: bytes, registry: EcrRegistry = DEV, name: str = NAME) -> str:
         """A blob in one PUT; returns its digest."""
         digest = sha256(raw)
         location = self.send("POST", f"/v2/{name}/blobs/uploads/", registry=registry).headers["Location"]
@@ -132,7 +132,7 @@ class Served:
         assert answer.status == 201, answer.data
         return digest
 
-    def push(self, image: Built, tag: str | None = None, registry: Registry = DEV, name: str = NAME) -> Any:
+    def push(self, image: Built, tag: str | None = None, registry: EcrRegistry = DEV, name: str = NAME) -> Any:
         """Push what is beneath, then the manifest by tag or digest; the answer to the last PUT."""
         for raw in image.blobs.values():
             self.upload(raw, registry, name)
@@ -141,16 +141,16 @@ class Served:
                 self.put(manifest.raw, digest, manifest.media_type, registry, name)
         return self.put(image.raw, tag or image.digest, image.media_type, registry, name)
 
-    def put(self, raw: bytes, reference: str, kind: str, registry: Registry = DEV, name: str = NAME) -> Any:
+    def put(self, raw: bytes, reference: str, kind: str, registry: EcrRegistry = DEV, name: str = NAME) -> Any:
         """One manifest PUT."""
         return self.send("PUT", f"/v2/{name}/manifests/{reference}", raw, registry, Content_Type=kind)
 
 
 @contextmanager
-def serve(root: Path, registries: tuple[Registry, ...] = (DEV, PROD), **options: Any) -> Iterator[Served]:
+def serve(root: Path, registries: tuple[EcrRegistry, ...] = (DEV, PROD), **options: Any) -> Iterator[Served]:
     """Serve these registries until the block ends."""
     clock = options.pop("clock", None) or Clock()
-    ports: dict[Registry, int] = {}
+    ports: dict[EcrRegistry, int] = {}
     served: Served
 
     def allow(who: Identity, action: str, resource: str) -> bool:

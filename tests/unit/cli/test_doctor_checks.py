@@ -14,7 +14,7 @@ from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
@@ -73,9 +73,9 @@ def trip(
     world: World,
     hub: Hub,
     *,
-    errors: dict[Registry, str] | None = None,
-    arriving: Iterable[Registry] = (),
-    ways: dict[Registry, dict[str, Any]] | None = None,
+    errors: dict[EcrRegistry, str] | None = None,
+    arriving: Iterable[EcrRegistry] = (),
+    ways: dict[EcrRegistry, dict[str, Any]] | None = None,
 ) -> list[Finding]:
     """What is found where these registries' test events arrive while the doctor waits."""
     asked = []
@@ -279,7 +279,7 @@ class ByService:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:
         assert service == "ecs"
         assert registry is not None
         return self.site.client(service, registry.region)

@@ -5,7 +5,7 @@ import pytest
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.files.policy_file import loads
-from tallyman.domain.names import ImageName, Registry, Repository
+from tallyman.domain.names import EcrRegistry, ImageName, Repository
 from tallyman.domain.partitions import partition_of, partitions, regions
 from tallyman.errors import BadName, PolicyError
 
@@ -22,12 +22,12 @@ PLACES = [
 
 @pytest.mark.parametrize(("region", "partition", "suffix", "dual_stack"), PLACES)
 def test_a_region_has_its_partitions_names(region: str, partition: str, suffix: str, dual_stack: str) -> None:
-    registry = Registry.parse(f"{ACCOUNT}/{region}")
+    registry = EcrRegistry.parse(f"{ACCOUNT}/{region}")
     assert registry.host == f"{ACCOUNT}.dkr.ecr.{region}.{suffix}"
     assert Repository(registry, "shop/app").arn == f"arn:{partition}:ecr:{region}:{ACCOUNT}:repository/shop/app"
     assert Clients(registry, "tallyman", "x").role(ACCOUNT, "read").startswith(f"arn:{partition}:iam::")
     for host in (registry.host, f"{ACCOUNT}.dkr-ecr.{region}.{dual_stack}"):
-        assert Registry.parse(host) == registry
+        assert EcrRegistry.parse(host) == registry
         assert ImageName.parse(f"{host}/shop/app:v1").registry == registry
     assert Repository.parse(Repository(registry, "shop/app").arn).registry == registry
 
@@ -36,7 +36,7 @@ def test_a_region_has_its_partitions_names(region: str, partition: str, suffix: 
 def test_a_host_with_another_partitions_suffix_is_no_registry(region: str) -> None:
     for suffix in {p.suffix for p in partitions()} - {partition_of(region).suffix}:
         with pytest.raises(BadName):
-            Registry.parse(f"{ACCOUNT}.dkr.ecr.{region}.{suffix}")
+            EcrRegistry.parse(f"{ACCOUNT}.dkr.ecr.{region}.{suffix}")
 
 
 def test_they_are_the_ones_of_botocore() -> None:

@@ -11,7 +11,7 @@ from tallyman.adapters.files.policy_file import load, loads
 from tallyman.domain.gates.scan import Ignore, ScanGate
 from tallyman.domain.gates.soak import SoakGate
 from tallyman.domain.gates.verified import VerifiedGate
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.policy import (
     KeepNewerThan,
     KeepNewest,
@@ -27,9 +27,9 @@ from tallyman.domain.policy import (
 from tallyman.errors import BadInput, BadName
 
 ROOT = Path(__file__).parents[3]
-DEV = Registry("111111111111", "us-east-2")
-PROD = Registry("222222222222", "us-east-2")
-PROD_2 = Registry("222222222222", "sa-east-1")
+DEV = EcrRegistry("111111111111", "us-east-2")
+PROD = EcrRegistry("222222222222", "us-east-2")
+PROD_2 = EcrRegistry("222222222222", "sa-east-1")
 
 DEMO = b"""
 environments:
@@ -196,7 +196,7 @@ def test_a_repository_of_a_registry_leads_to_its_environment(whole: Policy) -> N
     ((environment, name),) = whole.environments_of(PROD_2, "prod/rocketseat/widget-server")
     assert (environment.name, name) == ("prod", "rocketseat/widget-server")
     assert whole.environments_of(PROD, "rocketseat/widget-server") == ()
-    assert whole.environments_of(Registry("333333333333", "us-east-2"), "rocketseat/widget-server") == ()
+    assert whole.environments_of(EcrRegistry("333333333333", "us-east-2"), "rocketseat/widget-server") == ()
 
 
 def test_one_registry_can_hold_two_environments_and_the_more_specific_name_counts() -> None:
@@ -320,7 +320,7 @@ def test_without_environments_the_hub_is_the_one_environment() -> None:
 
 
 def test_named_environments_stay_as_they_are(demo: Policy) -> None:
-    assert demo.for_hub(Registry("999999999999", "eu-west-1")) is demo
+    assert demo.for_hub(EcrRegistry("999999999999", "eu-west-1")) is demo
 
 
 def test_the_default_policy_is_what_its_own_file_says() -> None:

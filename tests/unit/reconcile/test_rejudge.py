@@ -15,7 +15,7 @@ from support.fakes.wiring import services
 from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
@@ -47,7 +47,7 @@ class World(Harbour):
     problems_found: dict[Repository, str] | None = None
     troubles: list[str]
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         return iter([use for use in self.uses if use.where == registry])
 
     def sweep(self) -> Watched:
@@ -195,9 +195,9 @@ def test_what_was_overtaken_but_runs_is_told_once_and_counted_as_long_as_it_runs
 
 def test_what_runs_is_asked_at_most_once_an_hour() -> None:
     world, _ = overtaken()
-    asked: list[Registry] = []
+    asked: list[EcrRegistry] = []
 
-    def running(registry: Registry) -> Iterator[Use]:
+    def running(registry: EcrRegistry) -> Iterator[Use]:
         asked.append(registry)
         return iter(())
 

@@ -11,7 +11,7 @@ from support.fakes.recording import SCHEDULE, World
 from support.images.builders import DEV, image, push_event
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.errors import NotAllowed, Unreachable
 from tallyman.ports.registries import TrailPage
 from tallyman.services.reconcile.read_trail import KEPT
@@ -157,7 +157,9 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
     world = World()
     world.registries.push(DEV, image("a"), "v1.0.0")
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         raise error
 
     monkeypatch.setattr(world.trail, "page", page)
@@ -172,7 +174,9 @@ def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch
     asked: list[tuple[datetime, datetime]] = []
     real = world.trail.page
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         asked.append((since, until))
         return real(registry, since, until, position, waiting)
 
@@ -195,7 +199,9 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
     world = World()
     asked: list[tuple[datetime, datetime]] = []
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         asked.append((since, until))
         return TrailPage((), None)
 
@@ -217,7 +223,9 @@ def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.
     asked: list[datetime] = []
     real = world.trail.page
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         asked.append(since)
         return real(registry, since, until, position, waiting)
 
@@ -265,7 +273,9 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
     spent = 0.0
     real = world.trail.page
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         nonlocal spent
         spent += 100
         return real(registry, since, until, position, waiting)
@@ -297,7 +307,9 @@ def test_a_page_that_was_read_is_not_asked_for_again_after_a_crash(monkeypatch: 
     positions: list[str | None] = []
     real = world.trail.page
 
-    def page(registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Waiting) -> TrailPage:
+    def page(
+        registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Waiting
+    ) -> TrailPage:
         if len(positions) == 3:
             positions.append("crashed")
             raise Unreachable("CloudTrail is down")

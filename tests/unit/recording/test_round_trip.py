@@ -9,7 +9,7 @@ import pytest
 from support.fakes.recording import World
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, NotAllowed
 from tallyman.ports.messages import Way
 from tallyman.services.reconcile.reconcile import Reconcile
@@ -24,21 +24,21 @@ PLACES = [DEV.registry, PROD.registry, PROD_SA.registry]
 class FakeBuses:
     """`RegistryBuses`; `sent` is what was put; `refusing` registries let nobody in."""
 
-    refusing: set[Registry] = field(default_factory=set)
-    sent: list[tuple[Registry, str]] = field(default_factory=list)
+    refusing: set[EcrRegistry] = field(default_factory=set)
+    sent: list[tuple[EcrRegistry, str]] = field(default_factory=list)
 
-    def send(self, registry: Registry, nonce: str) -> None:
+    def send(self, registry: EcrRegistry, nonce: str) -> None:
         if registry in self.refusing:
             raise NotAllowed(f"assume the role in {registry}: no")
         self.sent.append((registry, nonce))
 
-    def way(self, registry: Registry) -> Way:
+    def way(self, registry: EcrRegistry) -> Way:
         if registry in self.refusing:
             raise NotAllowed(f"assume the role in {registry}: no")
         return Way("tallyman-spoke-image", registry != PROD_SA.registry, 3)
 
 
-def event(registry: Registry = PROD.registry, nonce: Any = NONCE, source: str = TRIP_SOURCE) -> dict[str, Any]:
+def event(registry: EcrRegistry = PROD.registry, nonce: Any = NONCE, source: str = TRIP_SOURCE) -> dict[str, Any]:
     return {
         "version": "0",
         "id": "5f0c4a0e-0000-4000-8000-000000000000",
@@ -62,7 +62,7 @@ def asked(world: World, buses: FakeBuses, request: dict[str, Any]) -> dict[str, 
     return made.run(request, NONCE, lambda: 100.0)
 
 
-def item(world: World, registry: Registry) -> dict[str, Any]:
+def item(world: World, registry: EcrRegistry) -> dict[str, Any]:
     found = world.state.get(*trips.key(NONCE, registry))
     assert found is not None
     return dict(found.data)
@@ -113,7 +113,7 @@ def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
     "forged",
     [
         event(nonce="00000000-0000-4000-8000-000000000000"),
-        event(registry=Registry("333333333333", "us-east-2")),
+        event(registry=EcrRegistry("333333333333", "us-east-2")),
         event(nonce="x" * 100_000),
         event(nonce={"a": 1}),
         event(nonce=None),

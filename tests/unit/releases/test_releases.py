@@ -14,7 +14,7 @@ from support.fakes.promotion import PLACES, Harbour, command
 from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, image, multi_arch, scanned
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, Refused, Unreachable
 from tallyman.services.deciding.noncompliant import would_not_pass
@@ -232,10 +232,10 @@ def test_a_window_that_is_closed_now_is_no_fault_of_what_is_in() -> None:
 class Running:
     """`Usage` that a test fills."""
 
-    def __init__(self, *uses: Use, silent: Registry | None = None) -> None:
+    def __init__(self, *uses: Use, silent: EcrRegistry | None = None) -> None:
         self.uses, self.silent = uses, silent
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         if registry == self.silent:
             raise Unreachable("ECS does not answer")
         return iter([use for use in self.uses if use.where == registry])

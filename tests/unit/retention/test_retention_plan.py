@@ -7,7 +7,7 @@ import pytest
 
 from support.images.builders import DEV, PROD, digest_of
 from support.images.inventories import NOW, Case, Img, goes, inventory, reading, retention_policy, use
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Expression, PolicyProblem
 from tallyman.domain.policy.expressions import BadExpression
 from tallyman.domain.retention import RetentionInputs, plan_retention
@@ -93,7 +93,7 @@ def test_an_address_that_is_no_ecrs_counts_by_its_repository_name() -> None:
 
 
 def test_a_source_that_cannot_reach_the_registry_may_be_unreadable() -> None:
-    far = reading(error="throttled", where=Registry("222222222222", "sa-east-1"), regional=True)
+    far = reading(error="throttled", where=EcrRegistry("222222222222", "sa-east-1"), regional=True)
     assert goes(ALL, Img("a"), usage=[far]) == {"a"}
     assert goes(ALL, Img("a"), usage=[reading(error="throttled", regional=True)]) == set()
 

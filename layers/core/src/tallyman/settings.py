@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput
 from tallyman.values import value
 
@@ -52,7 +52,7 @@ class Settings:
     commands_queue: str | None = None
     roll_out_queue: str | None = None
     dead_letters: str | None = None
-    hub: Registry | None = None
+    hub: EcrRegistry | None = None
     policy: Path | None = None
     put_rate: float = 5.0
     promote_concurrency: int = 1
@@ -91,7 +91,7 @@ class Settings:
 def _parse(name: str, variable: str, text: str) -> Any:
     try:
         if name == "hub":
-            return Registry.parse(text)
+            return EcrRegistry.parse(text)
         if name == "policy":
             return Path(text)
         if name in ("put_rate", "trail_rate"):

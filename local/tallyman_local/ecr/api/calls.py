@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.permissions import CALLS, Need
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.errors import EcrError
@@ -48,10 +48,10 @@ class Parts:
     backfills: Backfills
     signing: Signing
     clock: Callable[[], datetime]
-    endpoint_of: Callable[[Registry], str]
+    endpoint_of: Callable[[EcrRegistry], str]
     allow: Allow | None
 
-    def permit(self, identity: Identity, action: str, registry: Registry, repository: str | None) -> None:
+    def permit(self, identity: Identity, action: str, registry: EcrRegistry, repository: str | None) -> None:
         """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name).
 
         Of the policies of repository and registry (where its scope is V2), what denies is enforced; what allows is
@@ -70,7 +70,7 @@ class Parts:
         if any(policy and self._denies(policy, identity, f"ecr:{action}", arn) for policy in policies):
             raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
 
-    def _resources(self, need: Need, registry: Registry, repository: str | None) -> list[str]:
+    def _resources(self, need: Need, registry: EcrRegistry, repository: str | None) -> list[str]:
         """The ARNs that a need of a call is checked on; none where it does not apply. Whether a registry's scanning is
         enhanced is not known here, so what that needs is asked for always."""
         if need.resource == "repository":
@@ -104,7 +104,7 @@ class Call:
 
     parts: Parts
     identity: Identity
-    registry: Registry
+    registry: EcrRegistry
     parameters: dict[str, Any]
 
     @property

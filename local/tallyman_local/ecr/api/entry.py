@@ -5,7 +5,7 @@ import logging
 import uuid
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import errors, model
 from tallyman_local.ecr.api import (  # noqa: F401 (each enters its operations into OPERATIONS)
     images,
@@ -60,7 +60,7 @@ Answered = tuple[int, dict[str, str], bytes]
 _LARGEST_IN_A_RECORD = 64 * 1024
 
 
-def answer(parts: Parts, name: str, payload: bytes, where: Registry, identity: Identity) -> Answered:
+def answer(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity: Identity) -> Answered:
     """Status, headers and body. Every refusal is an error of ECR's; an unknown fault of ours is a ServerException."""
     status, body = 200, {}
     try:
@@ -84,12 +84,12 @@ def answer(parts: Parts, name: str, payload: bytes, where: Registry, identity: I
     return status, headers, json.dumps(body).encode()
 
 
-def _run(parts: Parts, name: str, payload: bytes, where: Registry, identity: Identity) -> dict[str, Any]:
+def _run(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity: Identity) -> dict[str, Any]:
     operation = model.operation(name)
     if operation is None or name not in OPERATIONS:
         raise EcrError("UnknownOperationException", f"{name} is no operation that the local ECR knows")
     parameters = model.read(operation, payload)
-    target = Registry(parameters.get("registryId", where.account), where.region)
+    target = EcrRegistry(parameters.get("registryId", where.account), where.region)
     if "resourceArn" in parameters:
         try:
             resource = Repository.parse(parameters["resourceArn"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.session import Session
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
 from tallyman_local.ecr.errors import EcrError
@@ -43,7 +43,7 @@ def put_replication_configuration(call: Call) -> Answer:
     rules = configuration["rules"]
     if len(rules) > _RULES:
         raise errors.invalid(where, f"Member must have at most {_RULES} rules")
-    destinations = [Registry(to["registryId"], to["region"]) for rule in rules for to in rule["destinations"]]
+    destinations = [EcrRegistry(to["registryId"], to["region"]) for rule in rules for to in rule["destinations"]]
     unknown = sorted({to.region for to in destinations} - _regions(call.registry.region))
     if unknown:
         raise errors.invalid(where, f"'{unknown[0]}' is no region that images of {call.registry.region} can go to")
@@ -80,8 +80,8 @@ _SUMMARY = ("replicationBackfillId", "destination", "status", "startedAt")
 @serves("StartReplicationBackfill")
 def start_replication_backfill(call: Call) -> Answer:
     given = call.parameters["destination"]
-    to = Registry(given["registryId"], given["region"])
-    listed = [Registry(d["registryId"], d["region"]) for r in call.parts.replication.rules(call.registry)
+    to = EcrRegistry(given["registryId"], given["region"])
+    listed = [EcrRegistry(d["registryId"], d["region"]) for r in call.parts.replication.rules(call.registry)
               for d in r["destinations"]]  # fmt: skip
     if to not in listed:
         raise errors.invalid("destination", "must be in the registry's replication configuration")

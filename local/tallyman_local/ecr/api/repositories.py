@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.retention.lifecycle import BadLifecyclePolicy, parse_lifecycle_policy
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.api.calls import Answer, Call, serves
@@ -56,7 +56,7 @@ def delete_repository(call: Call) -> Answer:
 def get_authorization_token(call: Call) -> Answer:
     token, expires = call.parts.tokens.issue(call.identity)
     accounts = call.parameters.get("registryIds") or [call.registry.account]
-    endpoints = [call.parts.endpoint_of(Registry(account, call.registry.region)) for account in accounts]
+    endpoints = [call.parts.endpoint_of(EcrRegistry(account, call.registry.region)) for account in accounts]
     data = [{"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": url} for url in endpoints]
     return {"authorizationData": data}
 

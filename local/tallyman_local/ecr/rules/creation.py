@@ -4,7 +4,7 @@ import json
 import uuid
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.quotas import REPOSITORIES, Quotas
@@ -26,7 +26,7 @@ def mutability(parameters: dict[str, Any]) -> tuple[str, list[dict[str, str]]]:
     return chosen, filters or []
 
 
-def encryption(parameters: dict[str, Any], registry: Registry) -> dict[str, str]:
+def encryption(parameters: dict[str, Any], registry: EcrRegistry) -> dict[str, str]:
     """encryptionConfiguration, with a key where one is needed and none was named."""
     chosen = dict(parameters.get("encryptionConfiguration", {"encryptionType": "AES256"}))
     if chosen["encryptionType"] == "AES256" and chosen.get("kmsKey"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.ecr.store.rows import ImageRow
 
@@ -29,7 +29,7 @@ class Events:
     def __init__(self, clock: Callable[[], datetime], emit: Emit, trail: Trail) -> None:
         self._clock, self._emit, self._trail = clock, emit, trail
 
-    def _send(self, detail_type: str, registry: Registry, detail: dict[str, Any], resources: list[str]) -> None:
+    def _send(self, detail_type: str, registry: EcrRegistry, detail: dict[str, Any], resources: list[str]) -> None:
         event = {
             "version": "0",
             "id": str(uuid.uuid4()),
@@ -64,7 +64,7 @@ class Events:
         kind = "ECR Referrer Action" if image.subject else "ECR Image Action"
         self._send(kind, repository.registry, detail, [])
 
-    def replicated(self, repository: Repository, image: ImageRow, tag: str | None, source: Registry) -> None:
+    def replicated(self, repository: Repository, image: ImageRow, tag: str | None, source: EcrRegistry) -> None:
         """ECR Replication Action, in the destination."""
         detail = {
             "result": "SUCCESS",
@@ -93,7 +93,7 @@ class Events:
     def call(
         self,
         operation: str,
-        registry: Registry,
+        registry: EcrRegistry,
         identity: Identity,
         request: Mapping[str, Any],
         response: Mapping[str, Any] | None,

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr import errors, model
 from tallyman_local.ecr.errors import EcrError
 
@@ -35,10 +35,10 @@ class Quotas:
             if not limit > 0:
                 raise BadQuota(f"{name}: expected a number above 0, not {limit:g}")
         self._limits, self._clock = dict(limits), clock
-        self._buckets: dict[tuple[Registry, str], tuple[float, float]] = {}
+        self._buckets: dict[tuple[EcrRegistry, str], tuple[float, float]] = {}
         self._lock = threading.Lock()
 
-    def spend(self, registry: Registry, operation: str) -> None:
+    def spend(self, registry: EcrRegistry, operation: str) -> None:
         """Count one call. Raises ThrottlingException."""
         if (rate := self._limits.get(operation)) is None:
             return

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import manifests
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.identity import Identity
@@ -50,21 +50,21 @@ class Replication:
         self._quotas, self._clock = quotas, clock
         self._copying = threading.Lock()  # one at a time: two copies of a digest must not meet
 
-    def rules(self, registry: Registry) -> list[Rule]:
+    def rules(self, registry: EcrRegistry) -> list[Rule]:
         """The registry's replication rules."""
         found = self._settings.get(registry, "replication")
         return list(found.value["rules"]) if found else []
 
-    def destinations(self, name: Repository, *, removals: bool = False) -> list[Registry]:
+    def destinations(self, name: Repository, *, removals: bool = False) -> list[EcrRegistry]:
         """Where images of a repository go; with `removals`, only where removals go too."""
-        found: list[Registry] = []
+        found: list[EcrRegistry] = []
         for rule in self.rules(name.registry):
             filters = rule.get("repositoryFilters") or []
             if filters and not any(name.name.startswith(one["filter"]) for one in filters):
                 continue
             if removals and not rule.get("deleteReplication", {}).get("enabled"):
                 continue
-            found += [Registry(to["registryId"], to["region"]) for to in rule["destinations"]]
+            found += [EcrRegistry(to["registryId"], to["region"]) for to in rule["destinations"]]
         return list(dict.fromkeys(found))
 
     # -- as a watcher of images (`rules.Watcher`)
@@ -99,7 +99,7 @@ class Replication:
             image = self._store.image(found["repository"], found["digest"])
             if row and image:
                 tags: list[str | None] = [*self._store.tags_of(row.id, image.digest)]
-                self.replicate(row, image, tags or [None], Registry(found["account"], found["region"]))
+                self.replicate(row, image, tags or [None], EcrRegistry(found["account"], found["region"]))
 
     def statuses(self, row: RepositoryRow, digest: str) -> list[dict[str, Any]]:
         """The replicationStatuses of an image."""
@@ -109,11 +109,11 @@ class Replication:
             for r in self._store.db.rows(sql, row.id, digest)
         ]
 
-    def _note(self, row: RepositoryRow, digest: str, to: Registry, status: str, failure: str | None = None) -> None:
+    def _note(self, row: RepositoryRow, digest: str, to: EcrRegistry, status: str, failure: str | None = None) -> None:
         sql = "INSERT OR REPLACE INTO replications VALUES (?, ?, ?, ?, ?, ?)"
         self._store.db.run(sql, row.id, digest, to.account, to.region, status, failure)
 
-    def replicate(self, row: RepositoryRow, image: ImageRow, tags: list[str | None], to: Registry) -> str | None:
+    def replicate(self, row: RepositoryRow, image: ImageRow, tags: list[str | None], to: EcrRegistry) -> str | None:
         """Copy an image with these tags (None: without); returns the failure code, None if all is well."""
         failure = None
         try:
@@ -129,7 +129,7 @@ class Replication:
             self._note(row, image.digest, to, "FAILED" if failure else "COMPLETE", failure)
         return failure
 
-    def _permit(self, source: Registry, action: str, name: Repository) -> None:
+    def _permit(self, source: EcrRegistry, action: str, name: Repository) -> None:
         if source.account == name.registry.account:
             return
         policy = self._settings.policy(name.registry)
@@ -141,7 +141,7 @@ class Replication:
             self._events.call(action, name.registry, who, asked, None, ("AccessDenied", text))
             raise EcrError("AccessDeniedException", text)
 
-    def _destination(self, source: Registry, name: Repository) -> RepositoryRow:
+    def _destination(self, source: EcrRegistry, name: Repository) -> RepositoryRow:
         self._permit(source, "ReplicateImage", name)
         if found := self._store.find(name):
             return found
@@ -149,7 +149,7 @@ class Replication:
         template = self._settings.template(name, "REPLICATION")
         return creation.from_template(self._store, self._quotas, name, template, self._clock().timestamp())
 
-    def _copy(self, row: RepositoryRow, image: ImageRow, tag: str | None, to: Registry) -> None:  # noqa: C901 - one transaction, in the order of ECR's replication
+    def _copy(self, row: RepositoryRow, image: ImageRow, tag: str | None, to: EcrRegistry) -> None:  # noqa: C901 - one transaction, in the order of ECR's replication
         there = self._destination(row.name.registry, Repository(to, row.name.name))
         for digest in self._store.children(row.id, image.digest):
             child = self._store.image(row.id, digest)
@@ -189,7 +189,7 @@ class Backfills:
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
 
-    def get(self, registry: Registry, backfill_id: str) -> dict[str, Any]:
+    def get(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
         """Its document. Raises ReplicationBackfillNotFoundException."""
         found = self._settings.get(registry, "backfill", backfill_id)
         if found is None:
@@ -200,11 +200,11 @@ class Backfills:
             value["status"] = "STOPPED"  # the process that ran it was killed
         return value
 
-    def all(self, registry: Registry) -> list[dict[str, Any]]:
+    def all(self, registry: EcrRegistry) -> list[dict[str, Any]]:
         """Every backfill of a registry, by id."""
         return [self.get(registry, found.name) for found in self._settings.all(registry, "backfill")]
 
-    def start(self, registry: Registry, to: Registry) -> dict[str, Any]:
+    def start(self, registry: EcrRegistry, to: EcrRegistry) -> dict[str, Any]:
         """Begin; returns its document."""
         if any(b["status"] == "IN_PROGRESS" and b["destination"] == _shape(to) for b in self.all(registry)):
             text = f"A replication backfill for the destination {to} is in progress already"
@@ -226,7 +226,7 @@ class Backfills:
         thread.start()
         return started
 
-    def stop(self, registry: Registry, backfill_id: str) -> dict[str, Any]:
+    def stop(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
         """No further image; what has been replicated stays."""
         value = self.get(registry, backfill_id)
         event = self._running.get(backfill_id)
@@ -247,11 +247,11 @@ class Backfills:
         for thread in self._threads:
             thread.join()
 
-    def _save(self, registry: Registry, value: dict[str, Any]) -> None:
+    def _save(self, registry: EcrRegistry, value: dict[str, Any]) -> None:
         name = str(value["replicationBackfillId"])
         self._settings.put(registry, "backfill", value, self._clock().timestamp(), name)
 
-    def _run(self, registry: Registry, to: Registry, value: dict[str, Any]) -> None:
+    def _run(self, registry: EcrRegistry, to: EcrRegistry, value: dict[str, Any]) -> None:
         stopped = self._running[str(value["replicationBackfillId"])]
         try:
             work = [
@@ -287,7 +287,7 @@ class Backfills:
             return self._changed.wait_for(lambda: not self._running, seconds)
 
 
-def _shape(registry: Registry) -> dict[str, str]:
+def _shape(registry: EcrRegistry) -> dict[str, str]:
     return {"region": registry.region, "registryId": registry.account}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.rules.events import Events
@@ -87,7 +87,7 @@ class Scanner:
 
     def complete(
         self,
-        registry: Registry,
+        registry: EcrRegistry,
         repository: str,
         digest: str,
         findings: Iterable[Finding] = (),
@@ -128,7 +128,7 @@ class Scanner:
         self._events.scan(repository.name, image.digest, status, scan.counts, tags)
         return scan
 
-    def pending(self, registry: Registry, repository: str) -> list[Digest]:
+    def pending(self, registry: EcrRegistry, repository: str) -> list[Digest]:
         """Images whose scan is in progress."""
         row = self._store.get(Repository(registry, repository))
         sql = "SELECT digest FROM scans WHERE repository = ? AND status = 'IN_PROGRESS'"

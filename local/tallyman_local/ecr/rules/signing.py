@@ -10,7 +10,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.rules.images import Images
 from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
@@ -71,7 +71,7 @@ class Signing:
 
     def complete(
         self,
-        registry: Registry,
+        registry: EcrRegistry,
         repository: str,
         digest: str,
         status: Literal["COMPLETE", "FAILED"] = "COMPLETE",

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 
 CHUNK = 1 << 20
 
@@ -90,7 +90,7 @@ class Blobs:
         shutil.rmtree(self._uploads, ignore_errors=True)  # what a killed process left: its hash state is gone with it
         self._uploads.mkdir()
 
-    def path(self, registry: Registry, digest: Digest) -> Path:
+    def path(self, registry: EcrRegistry, digest: Digest) -> Path:
         """Where a blob is, if it is there."""
         return self._blobs / registry.account / registry.region / digest.hex[:2] / digest.hex
 
@@ -98,7 +98,7 @@ class Blobs:
         """A new, empty upload."""
         return Upload(self._uploads / upload_id)
 
-    def copy(self, registry: Registry, digest: Digest) -> Upload:
+    def copy(self, registry: EcrRegistry, digest: Digest) -> Upload:
         """A blob's bytes as an upload, to be kept by another registry. Raises FileNotFoundError."""
         upload = self.start(str(uuid.uuid4()))
         try:
@@ -118,7 +118,7 @@ class Blobs:
         with upload.path.open("rb") as stream:
             os.fsync(stream.fileno())
 
-    def keep(self, upload: Upload, registry: Registry) -> Digest:
+    def keep(self, upload: Upload, registry: EcrRegistry) -> Digest:
         """Make the upload's bytes, already synced, a blob of the registry, and return its digest."""
         digest = upload.digest()
         target = self.path(registry, digest)
@@ -131,11 +131,11 @@ class Blobs:
             os.close(folder)
         return digest
 
-    def remove(self, registry: Registry, digest: Digest) -> None:
+    def remove(self, registry: EcrRegistry, digest: Digest) -> None:
         """Remove a blob's file."""
         self.path(registry, digest).unlink(missing_ok=True)
 
-    def flip_a_byte(self, registry: Registry, digest: Digest) -> None:
+    def flip_a_byte(self, registry: EcrRegistry, digest: Digest) -> None:
         """Damage a blob in its middle, its size unchanged; done twice, it is whole again."""
         with self.path(registry, digest).open("r+b") as file:
             middle = file.seek(0, os.SEEK_END) // 2
@@ -144,10 +144,10 @@ class Blobs:
             file.seek(middle)
             file.write(bytes([byte[0] ^ 0xFF]))
 
-    def all(self) -> Iterator[tuple[Registry, Digest]]:
+    def all(self) -> Iterator[tuple[EcrRegistry, Digest]]:
         """Every blob on disk."""
         for path in self._blobs.glob("*/*/*/*"):
-            yield Registry(path.parts[-4], path.parts[-3]), Digest("sha256:" + path.name)
+            yield EcrRegistry(path.parts[-4], path.parts[-3]), Digest("sha256:" + path.name)
 
 
 def stream(file: BinaryIO, first: int, count: int) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def read_repository(row: sqlite3.Row) -> RepositoryRow:
     """A row of `repositories`."""
     return RepositoryRow(
         row["id"],
-        Repository(Registry(row["account"], row["region"]), row["name"]),
+        Repository(EcrRegistry(row["account"], row["region"]), row["name"]),
         row["created"],
         row["mutability"],
         tuple(json.loads(row["filters"])),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr.store.database import Database
 from tallyman_local.ecr.store.rows import RepositoryRow
 
@@ -24,7 +24,7 @@ ACCOUNT_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
 class Setting:
     """One document of a registry. `name` is empty where there is one of the kind only; times are seconds."""
 
-    registry: Registry
+    registry: EcrRegistry
     kind: str
     name: str
     value: Any
@@ -33,7 +33,7 @@ class Setting:
 
 
 def _read(row: sqlite3.Row) -> Setting:
-    registry = Registry(row["account"], row["region"])
+    registry = EcrRegistry(row["account"], row["region"])
     return Setting(registry, row["kind"], row["name"], json.loads(row["value"]), row["created"], row["updated"])
 
 
@@ -43,18 +43,18 @@ class Settings:
     def __init__(self, db: Database, *, blob_mounting: bool = False) -> None:
         self._db, self._blob_mounting = db, blob_mounting
 
-    def get(self, registry: Registry, kind: str, name: str = "") -> Setting | None:
+    def get(self, registry: EcrRegistry, kind: str, name: str = "") -> Setting | None:
         """One setting, or None."""
         sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
         row = self._db.row(sql, registry.account, registry.region, kind, name)
         return _read(row) if row else None
 
-    def all(self, registry: Registry, kind: str) -> list[Setting]:
+    def all(self, registry: EcrRegistry, kind: str) -> list[Setting]:
         """All settings of a kind, by name."""
         sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? ORDER BY name"
         return [_read(row) for row in self._db.rows(sql, registry.account, registry.region, kind)]
 
-    def put(self, registry: Registry, kind: str, value: Any, at: float, name: str = "") -> Setting:
+    def put(self, registry: EcrRegistry, kind: str, value: Any, at: float, name: str = "") -> Setting:
         """Set it; the time of its creation stays."""
         sql = (
             "INSERT INTO settings (account, region, kind, name, value, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -67,14 +67,14 @@ class Settings:
         assert found is not None
         return found
 
-    def delete(self, registry: Registry, kind: str, name: str = "") -> None:
+    def delete(self, registry: EcrRegistry, kind: str, name: str = "") -> None:
         """Forget it."""
         sql = "DELETE FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
         self._db.run(sql, registry.account, registry.region, kind, name)
 
     # -- what they mean
 
-    def account(self, registry: Registry, name: str) -> str:
+    def account(self, registry: EcrRegistry, name: str) -> str:
         """The value of an account setting, put or by default."""
         if found := self.get(registry, "account", name):
             return str(found.value)
@@ -82,12 +82,12 @@ class Settings:
             return "ENABLED"
         return ACCOUNT_SETTINGS[name][1]
 
-    def policy(self, registry: Registry) -> str | None:
+    def policy(self, registry: EcrRegistry) -> str | None:
         """The registry's policy as it was put."""
         found = self.get(registry, "policy")
         return None if found is None else str(found.value)
 
-    def scanning(self, registry: Registry) -> dict[str, Any]:
+    def scanning(self, registry: EcrRegistry) -> dict[str, Any]:
         """The registry's scanning configuration, put or by default."""
         found = self.get(registry, "scanning")
         return dict(found.value) if found else {"scanType": "BASIC", "rules": []}
@@ -114,7 +114,7 @@ class Settings:
                 best = len(prefix), found.value
         return best[1] if best and purpose in best[1]["appliedFor"] else None
 
-    def excluded(self, registry: Registry, principal_arn: str) -> bool:
+    def excluded(self, registry: EcrRegistry, principal_arn: str) -> bool:
         """Whether this principal's pulls are not recorded. Of a session the role's path is not known: names count."""
         kind, _, name = principal_arn.partition("/")
         wanted = (kind, name.rpartition("/")[2])

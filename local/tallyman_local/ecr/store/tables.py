@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman_local.ecr import errors
 from tallyman_local.ecr.manifests import ParsedManifest
 from tallyman_local.ecr.store.blobs import Blobs, Upload
@@ -62,15 +62,15 @@ class Store:
         row = self.db.row("SELECT * FROM repositories WHERE id = ?", repository_id)
         return read_repository(row) if row else None
 
-    def repositories(self, registry: Registry) -> list[RepositoryRow]:
+    def repositories(self, registry: EcrRegistry) -> list[RepositoryRow]:
         """All repositories of a registry, by name."""
         sql = "SELECT * FROM repositories WHERE account = ? AND region = ? ORDER BY name"
         return [read_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
 
-    def registries(self) -> list[Registry]:
+    def registries(self) -> list[EcrRegistry]:
         """Every registry that has a repository."""
         rows = self.db.rows("SELECT DISTINCT account, region FROM repositories ORDER BY account, region")
-        return [Registry(row["account"], row["region"]) for row in rows]
+        return [EcrRegistry(row["account"], row["region"]) for row in rows]
 
     def create(self, repository: Repository, created: float, **settings: Any) -> RepositoryRow:
         """Insert a repository; its settings are columns. Raises RepositoryAlreadyExistsException."""
@@ -99,7 +99,7 @@ class Store:
 
     # -- layers and uploads
 
-    def _has_owner(self, registry: Registry, digest: str) -> bool:
+    def _has_owner(self, registry: EcrRegistry, digest: str) -> bool:
         sql = (
             "SELECT 1 FROM layers JOIN repositories r ON r.id = layers.repository"
             " WHERE digest = ? AND r.account = ? AND r.region = ? LIMIT 1"

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman_local.ecr.api.calls import Parts
 from tallyman_local.ecr.v2.http import OciError, reply
 
@@ -45,7 +45,7 @@ def next_page(path: str, last: str, count: int) -> dict[str, str]:
     return {"Link": f'<{path}?{query}>; rel="next"'}
 
 
-def serve_catalog(parts: Parts, registry: Registry, request: Request) -> Response:
+def serve_catalog(parts: Parts, registry: EcrRegistry, request: Request) -> Response:
     """The names of the registry's repositories, sorted."""
     count, last = page_size(request), after(request)
     names = [row.name.name for row in parts.store.repositories(registry) if row.name.name > last]

@@ -2,7 +2,7 @@
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman_local.ecr.api.calls import Parts
 from tallyman_local.ecr.store.blobs import stream
 from tallyman_local.ecr.v2.http import byte_range
@@ -29,7 +29,7 @@ def serve_layer(parts: Parts, request: Request) -> Response:
     if refusal := parts.tokens.layer_refusal(request.path, request.args):
         return _refuse(*refusal)
     _, _, account, region, name = request.path.split("/")
-    path = parts.store.blobs.path(Registry(account, region), Digest("sha256:" + name))
+    path = parts.store.blobs.path(EcrRegistry(account, region), Digest("sha256:" + name))
     try:
         file = path.open("rb")
     except FileNotFoundError:

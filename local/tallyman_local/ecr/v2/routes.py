@@ -6,7 +6,7 @@ from functools import cache
 
 from werkzeug.wrappers import Request, Response
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman_local.ecr import model
 from tallyman_local.ecr.api.calls import Parts
 from tallyman_local.ecr.errors import EcrError
@@ -53,7 +53,7 @@ def _name() -> re.Pattern[str]:
 class RegistryApp:
     """A WSGI application: one registry on one port. Errors are OCI's JSON; a body is always read to its end."""
 
-    def __init__(self, parts: Parts, registry: Registry, *, expired_status: int) -> None:
+    def __init__(self, parts: Parts, registry: EcrRegistry, *, expired_status: int) -> None:
         self._parts, self._registry, self._expired_status = parts, registry, expired_status
         self._blobs = BlobRoutes(parts)
         self._manifests = ManifestRoutes(parts)

@@ -9,7 +9,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.notices import BusAnnouncements, SnsNotices
 from tallyman.adapters.dynamodb import tables as dynamodb
 from tallyman.adapters.files import policy_file
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
@@ -43,7 +43,7 @@ class Adapters:
     """Every adapter, made when first asked for: what a function does not use costs it nothing at a cold start."""
 
     def __init__(self, settings: Settings, clients: Clients | None = None, clock: Clock = now) -> None:
-        hub: Registry = settings.require("hub")
+        hub: EcrRegistry = settings.require("hub")
         self.settings, self.clock = settings, clock
         self.clients = clients or Clients(hub, settings.require("stack"), settings.function or "tallyman")
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.bootstrap.adapters import Adapters
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.settings import Settings
 
 
-def open_stack(outputs: Mapping[str, str], stack: str, hub: Registry, clients: Clients | None = None) -> Adapters:
+def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients: Clients | None = None) -> Adapters:
     """Adapters for a person at the command line, from the outputs of the stack. The policy is the caller's matter."""
     settings = Settings(
         stack=stack,

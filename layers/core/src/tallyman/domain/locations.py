@@ -6,7 +6,7 @@ They stand where a Registry stands, so that copying knows one kind of place: `ac
 import re
 from typing import Self
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import BadName
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
@@ -14,7 +14,7 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"(?:{_PART}/)*{_PART}")
 
 
-class Host(Registry):
+class Host(EcrRegistry):
     """A registry that speaks OCI's distribution protocol at `host[:port]`."""
 
     __slots__ = ()
@@ -35,7 +35,7 @@ class Host(Registry):
         return self.region
 
 
-class Folder(Registry):
+class Folder(EcrRegistry):
     """The folder above an OCI layout; the layout's own name is that of the repository."""
 
     __slots__ = ()

@@ -81,7 +81,7 @@ def parse_repository_name(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Registry:
+class EcrRegistry:
     """One account in one region, written `111111111111/us-east-2`."""
 
     account: str
@@ -104,11 +104,15 @@ class Registry:
         return f"{self.account}/{self.region}"
 
 
+Registry = EcrRegistry
+"""The name until every branch has the other one."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
     """A repository of one registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
 
-    registry: Registry
+    registry: EcrRegistry
     name: str
 
     @classmethod
@@ -118,10 +122,10 @@ class Repository:
             parts = text.split(":", 5)
             if len(parts) != 6 or parts[2] != "ecr" or not parts[5].startswith("repository/"):
                 raise BadName(f"'{text}' is no ARN of an ECR repository")
-            return cls(Registry.parse(f"{parts[4]}/{parts[3]}"), parse_repository_name(parts[5][11:]))
+            return cls(EcrRegistry.parse(f"{parts[4]}/{parts[3]}"), parse_repository_name(parts[5][11:]))
         account, _, rest = text.partition("/")
         region, _, name = rest.partition("/")
-        return cls(Registry.parse(f"{account}/{region}"), parse_repository_name(name))
+        return cls(EcrRegistry.parse(f"{account}/{region}"), parse_repository_name(name))
 
     @property
     def arn(self) -> str:
@@ -149,7 +153,7 @@ class ImageName:
     repository: str
     environment: str | None = None
     index: int | None = None
-    registry: Registry | None = None
+    registry: EcrRegistry | None = None
     tag: str | None = None
     digest: Digest | None = None
 
@@ -186,7 +190,7 @@ class ImageName:
             repository=rest,
             environment=None if host else environment[1] if environment else None,
             index=int(environment[2]) if not host and environment and environment[2] else None,
-            registry=Registry.parse(where) if host else None,
+            registry=EcrRegistry.parse(where) if host else None,
             tag=parse_tag(tag) if tag else None,
             digest=Digest.parse(digest_text) if at else None,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.policy import Policy, glob_matches
 from tallyman.errors import BadInput
 from tallyman.values import value
@@ -15,7 +15,7 @@ class Scope:
 
     token: str | None
     environment: str | None = None
-    registry: Registry | None = None
+    registry: EcrRegistry | None = None
     patterns: tuple[str, ...] | None = None
 
     @classmethod
@@ -34,7 +34,7 @@ class Scope:
         names = event.get("repositories")
         if names is not None and not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
             raise BadInput("reconcile: 'repositories' must be a list of strings")
-        registry = Registry.parse(texts["registry"]) if texts["registry"] else None
+        registry = EcrRegistry.parse(texts["registry"]) if texts["registry"] else None
         patterns = None if names is None else tuple(names)
         return cls(texts["token"] or request, texts["environment"], registry, patterns)
 

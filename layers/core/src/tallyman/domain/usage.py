@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.values import value
 
 
@@ -17,7 +17,7 @@ class Use:
     kind: str
     name: str
     image: str
-    where: Registry
+    where: EcrRegistry
     repository: Repository | None = None
     tag: str | None = None
     digest: Digest | None = None

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tallyman.domain.events.letters import Letter
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.values import value
 
 
@@ -59,10 +59,10 @@ class Way:
 class RegistryBuses(Protocol):
     """The default buses, on which ECR puts the events of its registries."""
 
-    def send(self, registry: Registry, nonce: str) -> None:
+    def send(self, registry: EcrRegistry, nonce: str) -> None:
         """Puts a test event there."""
 
-    def way(self, registry: Registry) -> Way: ...
+    def way(self, registry: EcrRegistry) -> Way: ...
 
 
 class People(Protocol):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tallyman.domain.images.details import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.ports.copying import Destination, Origin
 from tallyman.values import value
 
@@ -45,7 +45,7 @@ class ImageTarget(Destination, Protocol):
 class RegistryView(Protocol):
     """Reading what a registry holds and how it is set."""
 
-    def repositories(self, registry: Registry) -> Iterator[RepositorySettings]: ...
+    def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]: ...
 
     def settings(self, repository: Repository) -> RepositorySettings | None:
         """None: there is no such repository."""
@@ -72,7 +72,7 @@ class ImageRemover(Protocol):
 class Replication(Protocol):
     """The registry's own replication."""
 
-    def removal_reaches(self, repository: Repository) -> list[Registry]:
+    def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         """The registries in which a removal here removes too."""
 
 
@@ -106,7 +106,7 @@ class Trail(Protocol):
     """CloudTrail's 90 days of management events."""
 
     def page(
-        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+        self, registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
     ) -> TrailPage:
         """One page of the ECR calls between these times that changed images or repositories, in no order of pages.
 

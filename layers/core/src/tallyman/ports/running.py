@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Service
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
@@ -14,7 +14,7 @@ from tallyman.values import value
 class Usage(Protocol):
     """What runs images, in one account and region."""
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """Everything that runs an image now, wherever the image comes from. Raises where a source can't be read: what
         it would have told is then not known."""
 
@@ -22,7 +22,7 @@ class Usage(Protocol):
 class UsageReadings(Protocol):
     """Everything that could need an image, in one account and region."""
 
-    def readings(self, registry: Registry, at: datetime) -> list[Reading]:
+    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
         """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception."""
 
 
@@ -37,16 +37,16 @@ class Moving:
 class RollOuts(Protocol):
     """Moving what runs, in one account and region. Each method may be repeated."""
 
-    def current(self, registry: Registry, service: Service) -> str:
+    def current(self, registry: EcrRegistry, service: Service) -> str:
         """What it runs now, as `move` and `back` take it: a task definition, or a version of a function."""
 
-    def architecture(self, registry: Registry, service: Service) -> str | None:
+    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
         """The one architecture (amd64, arm64) that it takes; None: it takes an index."""
 
-    def move(self, registry: Registry, service: Service, image: str) -> str:
+    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         """Lets it run the image, by its address with a digest; what `settled` is asked about."""
 
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving: ...
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving: ...
 
-    def back(self, registry: Registry, service: Service, before: str) -> None:
+    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         """Lets it run again what `current` told."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.times import format_time, parse_time
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
@@ -34,7 +34,7 @@ class TrailRead:
 PARTITION = "S#trail"
 
 
-def key(registry: Registry) -> Key:
+def key(registry: EcrRegistry) -> Key:
     """The key of one registry."""
     return PARTITION, str(registry)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.times import parse_time, sort_time
 from tallyman.state.items import ItemKind, Key, time_or_none
 from tallyman.values import value
@@ -20,7 +20,7 @@ class Trip:
     arrived: datetime | None = None
 
 
-def key(nonce: str, registry: Registry | str) -> Key:
+def key(nonce: str, registry: EcrRegistry | str) -> Key:
     """The key of the test event from one registry, of one asking."""
     return f"TRIP#{nonce}", str(registry)
 

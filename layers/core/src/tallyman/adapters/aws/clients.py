@@ -19,7 +19,7 @@ from botocore.utils import parse_timestamp
 
 from tallyman import __version__
 from tallyman.adapters.errors.translate import translate
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
 from tallyman.errors import TallymanError
@@ -52,7 +52,7 @@ class Clients:
 
     def __init__(
         self,
-        hub: Registry,
+        hub: EcrRegistry,
         stack: str,
         function: str,
         *,
@@ -78,11 +78,11 @@ class Clients:
             self._config = self._config.merge(config)
 
     @property
-    def hub(self) -> Registry:
+    def hub(self) -> EcrRegistry:
         """Account and region of the stack."""
         return self._hub
 
-    def get(self, service: str, registry: Registry | None = None, power: RoleKind = "read") -> Any:
+    def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:
         """The client of a service in the registry's account and region (without one: the hub's)."""
         where = registry or self._hub
         if where.account == self._hub.account:
@@ -119,7 +119,7 @@ class Clients:
             return self.role(account, "push")
         return self.role(account, "push").replace("-spoke-push", f"-promote-image-{self._hub.region}")
 
-    def _make(self, service: str, where: Registry, power: RoleKind) -> Any:
+    def _make(self, service: str, where: EcrRegistry, power: RoleKind) -> Any:
         try:
             session = self._session(where.account, power)
             return session.create_client(service, region_name=where.region, config=self._config)

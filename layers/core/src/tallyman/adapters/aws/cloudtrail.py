@@ -11,7 +11,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, BadName, Throttled
@@ -53,11 +53,11 @@ class CloudTrail:
 
     def __init__(self, clients: Clients, rate: float = 1.0) -> None:
         self._clients, self._rate = clients, rate
-        self._paces: dict[Registry, Pace] = {}
+        self._paces: dict[EcrRegistry, Pace] = {}
         self._lock = threading.Lock()
 
     def page(
-        self, registry: Registry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
+        self, registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
     ) -> TrailPage:
         """A position is `NAME BEFORE TOKEN`: the event's name, the time of the last event that was read (they come
         newest first), and CloudTrail's token; nobody says how long a token lives. Where it is refused, the
@@ -86,7 +86,7 @@ class CloudTrail:
         return TrailPage(tuple(reversed(calls)), _position_after(name, answer, before or format_time(until)))
 
     def _ask(
-        self, client: Any, registry: Registry, request: Mapping[str, Any], waiting: Callable[[], None]
+        self, client: Any, registry: EcrRegistry, request: Mapping[str, Any], waiting: Callable[[], None]
     ) -> Mapping[str, Any]:
         with self._lock:
             pace = self._paces.setdefault(registry, Pace(self._rate))
@@ -112,7 +112,7 @@ def _position_after(name: str, answer: Mapping[str, Any], before: str) -> str | 
     return f"{following[0]}  " if following else None
 
 
-def _read(event: Mapping[str, Any], registry: Registry) -> Sequence[ApiCall]:
+def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
     try:
         return list(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
     except (BadInput, ValueError) as error:
@@ -121,7 +121,7 @@ def _read(event: Mapping[str, Any], registry: Registry) -> Sequence[ApiCall]:
         return []
 
 
-def calls_of(record: Mapping[str, Any], registry: Registry) -> list[ApiCall]:
+def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
     """What one CloudTrail record says, a call an image; none if the call failed or names no repository."""
     request = record.get("requestParameters") or {}
     response = record.get("responseElements") or {}

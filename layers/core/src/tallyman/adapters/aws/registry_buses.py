@@ -6,7 +6,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.notices import put_event
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.permissions import permissions
 from tallyman.errors import NotFound
 from tallyman.ports.messages import Way
@@ -25,12 +25,12 @@ class EventBridgeBuses:
     def __init__(self, clients: Clients, stack: str) -> None:
         self._clients, self._stack = clients, stack
 
-    def send(self, registry: Registry, nonce: str) -> None:
+    def send(self, registry: EcrRegistry, nonce: str) -> None:
         """One PutEvents."""
         entry = {"Source": TRIP_SOURCE, "DetailType": TRIP, "Detail": json.dumps({"nonce": nonce})}
         put_event(self._clients.get("events", registry), entry, f"put a test event on the default bus of {registry}")
 
-    def way(self, registry: Registry) -> Way:
+    def way(self, registry: EcrRegistry) -> Way:
         """The rule that takes pushes, as the templates name it: DescribeRule, GetQueueUrl, GetQueueAttributes."""
         own = registry == self._clients.hub
         rule = f"{self._stack}-{'image-own' if own else 'spoke-image'}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.permissions import permissions
 from tallyman.domain.policy import Runs, Service
 from tallyman.errors import BadInput, NotFound
@@ -49,15 +49,15 @@ class EcsRollOuts:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def current(self, registry: Registry, service: Service) -> str:
+    def current(self, registry: EcrRegistry, service: Service) -> str:
         """The ARN of the task definition. Raises BadInput for a service that does not roll."""
         return str(self._rolling(registry, service)["taskDefinition"])
 
-    def architecture(self, registry: Registry, service: Service) -> str | None:
+    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
         """ECS takes an index."""
         return None
 
-    def move(self, registry: Registry, service: Service, image: str) -> str:
+    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         """DescribeServices, DescribeTaskDefinition; and unless it runs the image already, RegisterTaskDefinition and
         UpdateService. The ARN of the revision."""
         client = self._client(registry)
@@ -77,7 +77,7 @@ class EcsRollOuts:
         self._update(registry, service, revision)
         return str(revision)
 
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
         """By the deployment of the revision: ECS says COMPLETED when the service is steady, FAILED when the circuit
         breaker has opened; a service that runs another one by then was put back."""
         found = self._describe(registry, service)
@@ -92,12 +92,12 @@ class EcsRollOuts:
             return Moving(False, f"the service went back to {found['taskDefinition'].rpartition('/')[2]}")
         return Moving(None, "the deployment has not begun")
 
-    def back(self, registry: Registry, service: Service, before: str) -> None:
+    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         """Nothing where it runs that already."""
         if self.current(registry, service) != before:
             self._update(registry, service, before)
 
-    def _update(self, registry: Registry, service: Service, revision: str) -> None:
+    def _update(self, registry: EcrRegistry, service: Service, revision: str) -> None:
         """UpdateService with the revision alone where the circuit breaker is on already. Where it is off, with the
         service's whole deployment configuration, so that percentages and alarms stay as they are."""
         cluster, _, name = service.name.partition("/")
@@ -110,13 +110,13 @@ class EcsRollOuts:
         with translated(f"update {service} in {registry}"):
             self._client(registry).update_service(cluster=cluster, service=name, taskDefinition=revision, **change)
 
-    def _rolling(self, registry: Registry, service: Service) -> dict[str, Any]:
+    def _rolling(self, registry: EcrRegistry, service: Service) -> dict[str, Any]:
         found = self._describe(registry, service)
         if why := not_rolling(found):
             raise BadInput(f"{service} in {registry} can't be moved by a release: {why}")
         return found
 
-    def _describe(self, registry: Registry, service: Service) -> dict[str, Any]:
+    def _describe(self, registry: EcrRegistry, service: Service) -> dict[str, Any]:
         cluster, _, name = service.name.partition("/")
         with translated(f"describe {service} in {registry}"):
             answer = self._client(registry).describe_services(cluster=cluster, services=[name])
@@ -126,7 +126,7 @@ class EcsRollOuts:
         described: dict[str, Any] = found[0]
         return described
 
-    def _client(self, registry: Registry) -> Any:
+    def _client(self, registry: EcrRegistry) -> Any:
         return self._clients.get("ecs", registry, "roll-out")
 
 
@@ -149,25 +149,25 @@ class LambdaRollOuts:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def current(self, registry: Registry, service: Service) -> str:
+    def current(self, registry: EcrRegistry, service: Service) -> str:
         """The version that the alias names."""
         with translated(f"read the alias {service.alias} of {service} in {registry}"):
             answer = self._client(registry).get_alias(FunctionName=service.name, Name=service.alias)
         return str(answer["FunctionVersion"])
 
-    def architecture(self, registry: Registry, service: Service) -> str | None:
+    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
         """The function's: it takes no index."""
         (name, *_) = self._read(registry, service)["Configuration"].get("Architectures") or ["x86_64"]
         return _ARCHITECTURES.get(str(name), str(name))
 
-    def move(self, registry: Registry, service: Service, image: str) -> str:
+    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         """Updates the code, unless it is that already; the image. The alias moves when Lambda is done with it."""
         if self._read(registry, service).get("Code", {}).get("ImageUri") != image:
             with translated(f"update the code of {service} in {registry}"):
                 self._client(registry).update_function_code(FunctionName=service.name, ImageUri=image, Publish=False)
         return image
 
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
         """Once the code is in place: publishes a version (the same code is the same version) and moves the alias.
 
         Where Lambda can't use the image, the alias stays where it was.
@@ -187,17 +187,17 @@ class LambdaRollOuts:
             self.back(registry, service, version)
         return Moving(True, f"version {version}")
 
-    def back(self, registry: Registry, service: Service, before: str) -> None:
+    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         """Moves the alias."""
         with translated(f"move the alias {service.alias} of {service} in {registry}"):
             self._client(registry).update_alias(FunctionName=service.name, Name=service.alias, FunctionVersion=before)
 
-    def _read(self, registry: Registry, service: Service) -> dict[str, Any]:
+    def _read(self, registry: EcrRegistry, service: Service) -> dict[str, Any]:
         with translated(f"read {service} in {registry}"):
             answer: dict[str, Any] = self._client(registry).get_function(FunctionName=service.name)
         return answer
 
-    def _client(self, registry: Registry) -> Any:
+    def _client(self, registry: EcrRegistry) -> Any:
         return self._clients.get("lambda", registry, "roll-out")
 
 
@@ -212,19 +212,19 @@ class EveryRollOut:
             Runs.LAMBDA: LambdaRollOuts(clients),
         }
 
-    def current(self, registry: Registry, service: Service) -> str:
+    def current(self, registry: EcrRegistry, service: Service) -> str:
         return self._by[service.runs].current(registry, service)
 
-    def architecture(self, registry: Registry, service: Service) -> str | None:
+    def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
         return self._by[service.runs].architecture(registry, service)
 
-    def move(self, registry: Registry, service: Service, image: str) -> str:
+    def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
         return self._by[service.runs].move(registry, service, image)
 
-    def settled(self, registry: Registry, service: Service, moved: str) -> Moving:
+    def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
         return self._by[service.runs].settled(registry, service, moved)
 
-    def back(self, registry: Registry, service: Service, before: str) -> None:
+    def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
         self._by[service.runs].back(registry, service, before)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.oci.answers import Answer
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.values import value
 
@@ -32,8 +32,8 @@ class EcrAuth:
 
     def __init__(self, clients: Clients, power: RoleKind, clock: Callable[[], float] = time.time) -> None:
         self._clients, self._power, self._clock = clients, power, clock
-        self._tokens: dict[Registry, _Token] = {}
-        self._locks: dict[Registry, threading.Lock] = {}
+        self._tokens: dict[EcrRegistry, _Token] = {}
+        self._locks: dict[EcrRegistry, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def base(self, repository: Repository) -> str:
@@ -52,7 +52,7 @@ class EcrAuth:
                     del self._tokens[repository.registry]
         return self.header(repository) if expired and not again else None
 
-    def _token(self, registry: Registry) -> _Token:
+    def _token(self, registry: EcrRegistry) -> _Token:
         with self._lock:
             mine = self._locks.setdefault(registry, threading.Lock())
         with mine:  # one asks, the others wait for its answer

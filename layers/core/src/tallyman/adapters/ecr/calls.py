@@ -9,7 +9,7 @@ from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
 from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable
 
 _FAILURES: dict[str, type[TallymanError]] = {
@@ -168,7 +168,7 @@ def detail_of(repository: Repository, image: Mapping[str, Any]) -> ImageDetail:
     )
 
 
-def settings_of(registry: Registry, found: Mapping[str, Any]) -> RepositorySettings:
+def settings_of(registry: EcrRegistry, found: Mapping[str, Any]) -> RepositorySettings:
     """From DescribeRepositories' repository. One that is mutable but for some tags counts as mutable: whoever
     needs a tag to stay can't rely on it."""
     mutability = found.get("imageTagMutability", "MUTABLE")

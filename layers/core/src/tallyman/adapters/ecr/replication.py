@@ -6,7 +6,7 @@ from typing import Any
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import Registry, Repository
+from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 
 
@@ -18,19 +18,21 @@ class EcrReplication:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def removal_reaches(self, repository: Repository) -> list[Registry]:
+    def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         """The registries in which a removal here removes too: destinations of rules with `deleteReplication` whose
         filters (prefixes; none: all) take the repository. One DescribeRegistry."""
         what = f"read the replication of {repository.registry}"
         with translated(what):
             answer = self._clients.get("ecr", repository.registry).describe_registry()
-        found: dict[Registry, None] = {}
+        found: dict[EcrRegistry, None] = {}
         for rule in listed(answer.get("replicationConfiguration") or {}, "rules", what):
             if not (rule.get("deleteReplication") or {}).get("enabled"):
                 continue
             filters = rule.get("repositoryFilters") or []
             if not filters or any(_takes(each, repository.name) for each in filters):
-                found.update((Registry(d["registryId"], d["region"]), None) for d in listed(rule, "destinations", what))
+                found.update(
+                    (EcrRegistry(d["registryId"], d["region"]), None) for d in listed(rule, "destinations", what)
+                )
         return list(found)
 
 

@@ -14,7 +14,7 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import repository_policy
 from tallyman.errors import NotFound, Refused, TagTaken, TransientError
@@ -41,7 +41,7 @@ class EcrTarget:
         """`put_rate`: manifests a second and registry (ECR takes ten, and its owner's CI wants some); 0: no limit."""
         self._clients, self._writer, self._put_rate = clients, RegistryWriter(client), put_rate
         self.mount, self.upload = self._writer.mount, self._writer.upload
-        self._paces: dict[Registry, Pace] = {}
+        self._paces: dict[EcrRegistry, Pace] = {}
         self._lock = threading.Lock()
 
     def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:

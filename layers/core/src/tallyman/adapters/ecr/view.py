@@ -8,7 +8,7 @@ from tallyman.adapters.ecr.calls import names, settings_of
 from tallyman.adapters.ecr.scans import report_of
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import RepositorySettings, ScanReport
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, NotFound, Refused, Unreachable, Unsupported
 
@@ -26,7 +26,7 @@ class EcrView:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def repositories(self, registry: Registry) -> Iterator[RepositorySettings]:
+    def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]:
         what = f"list the repositories of {registry}"
         request = {"registryId": registry.account, "maxResults": 1000}
         client = self._clients.get("ecr", registry)

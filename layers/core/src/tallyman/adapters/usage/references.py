@@ -12,7 +12,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
@@ -25,7 +25,7 @@ class Source(Protocol):
     name: str
     regional: bool
 
-    def running(self, registry: Registry) -> Iterator[Use]: ...
+    def running(self, registry: EcrRegistry) -> Iterator[Use]: ...
 
 
 class EcsServices:
@@ -42,7 +42,7 @@ class EcsServices:
     def __init__(self, clients: Clients) -> None:
         self._clients, self._tasks = clients, EcsUsage(clients)
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """As EcsUsage; and ListServices a cluster, DescribeServices for ten, DescribeTaskDefinition for each used."""
         yield from self._tasks.running(registry)
         client = self._clients.get("ecs", registry)
@@ -78,7 +78,7 @@ class LambdaVersions:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """ListFunctions with all versions, and GetFunction for each that is an image."""
         client = self._clients.get("lambda", registry)
         for function in functions(client, registry, FunctionVersion="ALL"):
@@ -98,7 +98,7 @@ class BatchJobs:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """DescribeJobDefinitions, a hundred a call."""
         client = self._clients.get("batch", registry)
         what = f"describe the job definitions of {registry}"
@@ -117,7 +117,7 @@ class InspectorInUse:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """ListCoverage of images with a use count from one on, two hundred a call. Where Inspector refuses, one
         BatchGetAccountStatus: where it is off it sees nothing, and that is no failure."""
         client = self._clients.get("inspector2", registry)
@@ -151,7 +151,7 @@ class EveryNeed:
     def __init__(self, clients: Clients) -> None:
         self._sources: list[Source] = [source(clients) for source in SOURCES]
 
-    def readings(self, registry: Registry, at: datetime) -> list[Reading]:
+    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
         """One a source. Never raises TallymanError: what went wrong is in the reading."""
         found = []
         for source in self._sources:
@@ -176,7 +176,7 @@ def _images(value: Any) -> Iterator[str]:
             yield from _images(inner)
 
 
-def _covered(arn: str, since: datetime | None, registry: Registry) -> Use:
+def _covered(arn: str, since: datetime | None, registry: EcrRegistry) -> Use:
     """From `arn:aws:ecr:<region>:<account>:repository/<name>/sha256:…`. BadName where it is anything else: what runs
     then is not known."""
     head, _, digest = arn.rpartition("/")

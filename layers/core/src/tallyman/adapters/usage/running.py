@@ -10,7 +10,7 @@ from typing import Any
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import Answer, items, listed
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import Digest, ImageName, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.usage import Use
 from tallyman.errors import BadName, NotFound, Unreachable
@@ -24,7 +24,7 @@ class EcsUsage:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """ListClusters, ListTasks for each, DescribeTasks for a hundred tasks each."""
         client = self._clients.get("ecs", registry)
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
@@ -45,7 +45,7 @@ class LambdaUsage:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """ListFunctions, and GetFunction for each that is an image."""
         client = self._clients.get("lambda", registry)
         for function in functions(client, registry):
@@ -66,7 +66,7 @@ class EverySource:
     def __init__(self, clients: Clients) -> None:
         self._sources = [source(clients) for source in SOURCES]
 
-    def running(self, registry: Registry) -> Iterator[Use]:
+    def running(self, registry: EcrRegistry) -> Iterator[Use]:
         for source in self._sources:
             yield from source.running(registry)
 
@@ -84,7 +84,7 @@ def described(answer: Answer, key: str, name: str, asked: Sequence[str], what: s
     return found
 
 
-def functions(client: Any, registry: Registry, **request: Any) -> Iterator[Any]:
+def functions(client: Any, registry: EcrRegistry, **request: Any) -> Iterator[Any]:
     """Lambda's functions that may be made of an image: all but those that are said not to be."""
     what = f"list the functions of {registry}"
     for function in items(client.list_functions, request, "Functions", what, ("NextMarker", "Marker")):
@@ -108,7 +108,7 @@ def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
 
 
 def use(
-    kind: str, name: str, image: str, registry: Registry, digest: str | None = None, since: datetime | None = None
+    kind: str, name: str, image: str, registry: EcrRegistry, digest: str | None = None, since: datetime | None = None
 ) -> Use:
     """From an image's address as a service tells it; one that is no ECR address has no repository. Unreachable where
     the service names neither an image nor a digest: what it uses is not known."""
@@ -123,7 +123,7 @@ def use(
     return Use(kind, name, image, registry, repository, named.tag if named else None, found, since)
 
 
-def _of_task(registry: Registry, cluster: str, task: dict[str, Any]) -> Iterator[Use]:
+def _of_task(registry: EcrRegistry, cluster: str, task: dict[str, Any]) -> Iterator[Use]:
     service = str(task.get("group", "")).removeprefix("service:") if ":" in str(task.get("group", "")) else None
     where = f"{cluster.rpartition('/')[2]}/{service or task['taskArn'].rpartition('/')[2]}"
     for container in listed(task, "containers", f"describe the task {task['taskArn']}"):

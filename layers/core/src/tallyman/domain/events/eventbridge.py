@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import Digest, Registry, Repository, parse_repository_name, parse_tag
+from tallyman.domain.names import Digest, EcrRegistry, Repository, parse_repository_name, parse_tag
 from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
@@ -45,7 +45,7 @@ class ImageAction:
     tag: str | None = None
     media_type: str | None = None
     succeeded: bool = True
-    source: Registry | None = None  # of a replication
+    source: EcrRegistry | None = None  # of a replication
 
 
 @value
@@ -70,7 +70,7 @@ class RoundTrip:
     `nonce`: None where it is none of ours."""
 
     id: str
-    registry: Registry
+    registry: EcrRegistry
     nonce: str | None
 
 
@@ -110,8 +110,8 @@ def _text(where: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _registry(event: Mapping[str, Any]) -> Registry:
-    return Registry.parse(f"{_text(event, 'account')}/{_text(event, 'region')}")
+def _registry(event: Mapping[str, Any]) -> EcrRegistry:
+    return EcrRegistry.parse(f"{_text(event, 'account')}/{_text(event, 'region')}")
 
 
 def _image_action(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
@@ -122,7 +122,7 @@ def _image_action(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     if action is None:
         raise BadMessage(f"'action-type' is '{name}': expected PUSH, DELETE, REPLICATE or UPDATE_STORAGE_CLASS")
     tag = detail.get("image-tag") or None
-    source = detail.get("source-account") and Registry.parse(
+    source = detail.get("source-account") and EcrRegistry.parse(
         f"{detail['source-account']}/{_text(detail, 'source-region')}"
     )
     return ImageAction(
@@ -163,7 +163,7 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     request = record.get("requestParameters")
     request = request if isinstance(request, dict) else {}
     account = request.get("registryId") or record.get("recipientAccountId")
-    registry = Registry.parse(f"{account}/{_text(record, 'awsRegion')}")
+    registry = EcrRegistry.parse(f"{account}/{_text(record, 'awsRegion')}")
     identity = record.get("userIdentity")
     response = record.get("responseElements")
     image = response.get("image") if isinstance(response, dict) else None

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.times import format_time, sort_time
 from tallyman.values import value
 
@@ -118,7 +118,7 @@ class Fact:
         return f"{sort_time(self.at)}#{self.id}"
 
     @property
-    def registry(self) -> Registry | None:
+    def registry(self) -> EcrRegistry | None:
         """The registry of the repository."""
         return self.repository.registry if self.repository else None
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from tallyman.domain.images.versions import parse_version
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy.create import Encryption, Push
 from tallyman.domain.policy.environments import NAME, Environment
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
@@ -20,10 +20,10 @@ def check_environments(node: Node, environments: Mapping[str, Environment]) -> N
     """Registries that repeat, and environments that can't be told apart. As many steps as there are registries and
     characters in `repository`, whatever the number of environments."""
     variables: dict[str, Environment] = {}
-    held: dict[Registry, _Templates] = {}
+    held: dict[EcrRegistry, _Templates] = {}
     for environment in environments.values():
         path = (*node.path, environment.name)
-        seen: set[Registry] = set()
+        seen: set[EcrRegistry] = set()
         for index, registry in enumerate(environment.registries):
             if registry in seen:
                 node.wrong(f"registry {registry} is there twice", (*path, "registries", index))

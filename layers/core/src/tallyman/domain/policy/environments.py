@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tallyman.domain.names import REGION, Registry, Repository
+from tallyman.domain.names import REGION, EcrRegistry, Repository
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.rollout import ROLL_OUT, RollOut
@@ -23,7 +23,7 @@ class Environment:
     """
 
     name: str
-    registries: tuple[Registry, ...]
+    registries: tuple[EcrRegistry, ...]
     repository: str = NAME
     rollout: RollOut | None = None
 
@@ -51,9 +51,9 @@ class Environment:
 _ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 
 
-def _registry(text: str) -> Registry:
+def _registry(text: str) -> EcrRegistry:
     """The registry; ValueError where no partition of AWS has the region."""
-    registry = Registry.parse(text)
+    registry = EcrRegistry.parse(text)
     if registry.region not in partition_of(registry.region).regions:
         meant = nearest(registry.region)
         hint = f" (did you mean '{meant}'?)" if meant else ""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Self
 
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.policy.environments import Environment
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
@@ -52,7 +52,7 @@ class Policy:
             defined = ", ".join(self.environments) or "none"
             raise BadName(f"unknown environment '{name}'; the policy ({self.source}) defines {defined}{hint}") from None
 
-    def environments_of(self, registry: Registry, repository: str) -> tuple[tuple[Environment, str], ...]:
+    def environments_of(self, registry: EcrRegistry, repository: str) -> tuple[tuple[Environment, str], ...]:
         """The environments that this repository of this registry belongs to, each with its canonical name.
 
         Where one registry holds several environments, a repository belongs to the one whose `repository` has the
@@ -79,7 +79,7 @@ class Policy:
         """Whether a promotion fills this environment for the repository of this canonical name."""
         return any(p.target == environment for p in self.repository(repository).promotions)
 
-    def registries(self) -> tuple[Registry, ...]:
+    def registries(self) -> tuple[EcrRegistry, ...]:
         """Every registry of every environment once, in the file's order."""
         return tuple(dict.fromkeys(r for e in self.environments.values() for r in e.registries))
 
@@ -87,7 +87,7 @@ class Policy:
         """The account of every registry once, in the file's order."""
         return tuple(dict.fromkeys(registry.account for registry in self.registries()))
 
-    def for_hub(self, hub: Registry) -> Self:
+    def for_hub(self, hub: EcrRegistry) -> Self:
         """This policy; where it names no environment, with one called `main` that is the hub's registry."""
         if self.environments:
             return self

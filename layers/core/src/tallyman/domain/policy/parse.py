@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy.consistency import check_environments, check_repositories
 from tallyman.domain.policy.gates import KnownGates
 from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, Policy
@@ -75,7 +75,7 @@ def _in_order(problems: Sequence[Problem], earlier: Sequence[Problem]) -> tuple[
     return tuple(sorted([*earlier, *rest], key=lambda problem: problem.line or 0))
 
 
-def default_policy(hub: Registry | None = None) -> Policy:
+def default_policy(hub: EcrRegistry | None = None) -> Policy:
     """What holds without a file: record, verify, watch scans, plan retention, promote nothing.
 
     With `hub`, its registry is the one environment, `main`. `raw` is the file that would say the same.

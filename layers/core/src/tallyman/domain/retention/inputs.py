@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from datetime import datetime
 
-from tallyman.domain.names import Digest, Registry
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.usage import Use
 from tallyman.values import value
 
@@ -15,13 +15,13 @@ class Reading:
     have told is then not known. `regional`: what runs there can only pull from a registry of its own region."""
 
     source: str
-    where: Registry
+    where: EcrRegistry
     at: datetime
     uses: tuple[Use, ...] = ()
     error: str | None = None
     regional: bool = False
 
-    def reaches(self, registry: Registry) -> bool:
+    def reaches(self, registry: EcrRegistry) -> bool:
         """Whether its uses could run an image of this registry."""
         return not self.regional or self.where.region == registry.region
 
@@ -54,7 +54,7 @@ class RetentionInputs:
     begun: frozenset[Digest] = frozenset()
 
 
-def concerns(use: Use, name: str, registry: Registry) -> bool:
+def concerns(use: Use, name: str, registry: EcrRegistry) -> bool:
     """Whether what is used could be an image of the repository of this name: where a source tells an address that is
     no ECR's, the name alone counts."""
     if use.repository is not None:
@@ -71,7 +71,7 @@ def used_tag(use: Use) -> str | None:
     return last.partition(":")[2] or "latest"
 
 
-def wanted_tags(readings: Iterable[Reading], name: str, registry: Registry) -> set[tuple[str, datetime]]:
+def wanted_tags(readings: Iterable[Reading], name: str, registry: EcrRegistry) -> set[tuple[str, datetime]]:
     """The tags whose digest at a moment in the past has to be found out: (tag, when somebody started to use it)."""
     found: set[tuple[str, datetime]] = set()
     for use in (use for reading in readings for use in reading.uses):

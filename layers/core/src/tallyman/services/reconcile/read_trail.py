@@ -7,7 +7,7 @@ from datetime import timedelta
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, Refused, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
@@ -40,7 +40,7 @@ class ReadTrail:
     calls: RecordCall
     clock: Clock
 
-    def forward(self, registry: Registry, left: Deadline) -> list[str]:
+    def forward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
         """Records the calls since the last reading (at first: of the last hour). What was wrong with some of them.
 
         Raises what the trail raises (NotAllowed where the role may not read it), and OutOfTime, after which the next
@@ -67,7 +67,7 @@ class ReadTrail:
             at = part.until
         return problems
 
-    def backward(self, registry: Registry, left: Deadline) -> list[str]:
+    def backward(self, registry: EcrRegistry, left: Deadline) -> list[str]:
         """Goes some hours further into the past, at most 90 days; nothing where it has been there."""
         problems: list[str] = []
         entry = TRAILS.read(self.state, key(registry))
@@ -84,7 +84,7 @@ class ReadTrail:
         return problems
 
     def _pages(
-        self, registry: Registry, part: TrailPart, left: Deadline
+        self, registry: EcrRegistry, part: TrailPart, left: Deadline
     ) -> Iterator[tuple[TrailPart | None, list[str]]]:
         """Records the calls of one page after the other; after each what is left of the window, and problems."""
 
@@ -121,7 +121,7 @@ class ReadTrail:
             report_stowaway(images.policy, self.ledger, images.notices, fact)
         images.evaluator.digest(call.digest)
 
-    def _save(self, registry: Registry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:
+    def _save(self, registry: EcrRegistry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:
         try:
             self.state.put(entry.write(read))
         except RevisionConflict:  # another run reads the same; each has read what it writes here

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import Any
 
-from tallyman.domain.names import Digest, Registry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.scope import Scope
 from tallyman.domain.times import format_time
@@ -48,14 +48,14 @@ class _Run:
     scope: Scope
     request: str
     left: Deadline
-    registries: dict[Registry, dict[str, Any]]
+    registries: dict[EcrRegistry, dict[str, Any]]
     listed: set[Repository] = field(default_factory=set)
     swept: dict[Repository, SweepState] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
-    trail: dict[Registry, str] = field(default_factory=dict)
+    trail: dict[EcrRegistry, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    silent: set[Registry] = field(default_factory=set)
+    silent: set[EcrRegistry] = field(default_factory=set)
     more: bool = False
     watched: Watched | None = None
 
@@ -269,7 +269,7 @@ class Reconcile:
             del run.swept[repository]
 
     def _read_trail(
-        self, run: _Run, registry: Registry, read: Callable[[Registry, Deadline], list[str]], left: Deadline
+        self, run: _Run, registry: EcrRegistry, read: Callable[[EcrRegistry, Deadline], list[str]], left: Deadline
     ) -> bool:
         """Whether it could be read; where not, or not within its share of what is left, the reason stands in the
         outcome, and sweeps go on without. What was read stays read: the next run goes on there."""

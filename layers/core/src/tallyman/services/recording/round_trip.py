@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.events.eventbridge import RoundTrip
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import RegistryBuses
@@ -29,7 +29,7 @@ class RoundTrips:
     buses: RegistryBuses
     clock: Clock
 
-    def answer(self, asked: Mapping[str, Any], registries: Iterable[Registry], nonce: str) -> dict[str, Any]:
+    def answer(self, asked: Mapping[str, Any], registries: Iterable[EcrRegistry], nonce: str) -> dict[str, Any]:
         """`trips`, where the event asks for {round_trip: true}: [{registry, nonce, error}], one sent from each
         registry; `ways`, where it asks for {ways: true}: [{registry, rule, enabled, undelivered, error}]. None where
         it does not ask. Cost: a write and a PutEvents, or four reads, for each registry."""
@@ -42,7 +42,7 @@ class RoundTrips:
             "ways": [self._way(r) for r in places] if asked.get("ways") else None,
         }
 
-    def _send(self, registry: Registry, nonce: str) -> dict[str, Any]:
+    def _send(self, registry: EcrRegistry, nonce: str) -> dict[str, Any]:
         told: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
         now = self.clock()
         with suppress(RevisionConflict):  # its answer got lost, and it was sent again
@@ -53,7 +53,7 @@ class RoundTrips:
             told["error"] = str(error)
         return told
 
-    def _way(self, registry: Registry) -> dict[str, Any]:
+    def _way(self, registry: EcrRegistry) -> dict[str, Any]:
         told: dict[str, Any] = {
             "registry": str(registry),
             "rule": None,

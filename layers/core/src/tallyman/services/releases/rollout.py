@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from tallyman.domain.history.facts import Fact
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, LeaseHeld, NotFound, TallymanError
@@ -191,7 +191,7 @@ class RollOutReleases:
         if step is None:
             return "the policy no longer names it"
         try:
-            self.rollouts.back(Registry.parse(entry.registry), step.service, entry.before)
+            self.rollouts.back(EcrRegistry.parse(entry.registry), step.service, entry.before)
         except TallymanError as error:
             if error.retryable:
                 raise

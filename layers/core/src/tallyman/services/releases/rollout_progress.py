@@ -8,7 +8,7 @@ from typing import Any
 
 from tallyman.domain.history.details.releases import RolledOut
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.names import Registry
+from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadMessage
@@ -30,7 +30,7 @@ ROLLED_BACK, STUCK = "rolled_back", "stuck"
 class Step:
     """One service in one registry."""
 
-    registry: Registry
+    registry: EcrRegistry
     service: Service
 
     @property
