@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.errors import BadInput, BadName, TallymanError
 from tallyman.services.copying.images import CopyImages
+from tallyman_cli.copy.address import Address, parse
 from tallyman_cli.copy.docker_logins import DockerLogins
-from tallyman_cli.copy.places import Place, parse
 from tallyman_cli.copy.progress import Counting, Shown
 from tallyman_cli.copy.report import Done
 from tallyman_cli.copy.transports import Large, Transports
@@ -177,7 +177,7 @@ class _Copy:
             done.tell()
         return DONE if all(report.ok for report in reports.values()) else NO
 
-    def _places(self, source: Place, targets: Sequence[Place], origin: Repository) -> dict[Repository, str | None]:
+    def _places(self, source: Address, targets: Sequence[Address], origin: Location) -> dict[Location, str | None]:
         """Where to, with the tag to set there if it is not each image's own."""
         if self.options.all_tags:
             if source.reference or any(target.reference for target in targets):
@@ -186,7 +186,7 @@ class _Copy:
             raise BadInput("--referrers is for --all-tags: an image by its own name brings its referrers anyway")
         elif not source.reference:
             raise BadInput(f"'{source.text}' names a repository: give :TAG or @DIGEST, or --all-tags")
-        places: dict[Repository, str | None] = {}
+        places: dict[Location, str | None] = {}
         for target in targets:
             if target.digest:
                 raise BadInput(f"'{target.text}': a target has a tag, or nothing: the digest is the source's")

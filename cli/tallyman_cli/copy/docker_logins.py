@@ -13,7 +13,7 @@ from typing import Any
 
 from tallyman.adapters.oci.auth import Login
 from tallyman.domain.images.documents import loads
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.errors import BadInput
 
 _HUB = "https://index.docker.io/v1/"
@@ -31,10 +31,10 @@ class DockerLogins:
         self._find = cache(self._look)
         self._read, self._ask = cache(_document), cache(self._helped)
 
-    def __call__(self, repository: Repository) -> Login | None:
+    def __call__(self, repository: Location) -> Login | None:
         return self._find(repository)
 
-    def _look(self, repository: Repository) -> Login | None:
+    def _look(self, repository: Location) -> Login | None:
         for path, podman in self._files():
             document = self._read(path)
             found = self._by_helper(document, repository) or _entry_of(document, repository, podman, path)
@@ -52,7 +52,7 @@ class DockerLogins:
             yield Path(runtime) / "containers" / "auth.json", True
         yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json", True
 
-    def _by_helper(self, document: Mapping[str, Any], repository: Repository) -> Login | None:
+    def _by_helper(self, document: Mapping[str, Any], repository: Location) -> Login | None:
         names = _names(repository)
         helpers = document.get("credHelpers")
         for name in names:
@@ -87,7 +87,7 @@ class DockerLogins:
         return Login(str(found.get("Username", "")), str(found["Secret"]))
 
 
-def _names(repository: Repository) -> list[str]:
+def _names(repository: Location) -> list[str]:
     host = repository.registry.host
     return [_HUB, *_HUB_NAMES] if host in _HUB_NAMES else [host, f"https://{host}", f"http://{host}"]
 
@@ -105,7 +105,7 @@ def _document(path: Path) -> dict[str, Any]:
     return found
 
 
-def _entry_of(document: Mapping[str, Any], repository: Repository, podman: bool, path: Path) -> Login | None:
+def _entry_of(document: Mapping[str, Any], repository: Location, podman: bool, path: Path) -> Login | None:
     auths = document.get("auths")
     if not isinstance(auths, dict):
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from tallyman.domain.images.documents import loads
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import RevisionConflict
 from tallyman.state import uploads
 from tallyman.state.items import StateChange, StateItem
@@ -38,7 +38,7 @@ class KeptUploads:
     def __init__(self, where: Path) -> None:
         """Removes what is past its day."""
         self._where = where
-        self._held: dict[tuple[Repository, Digest], int] = {}
+        self._held: dict[tuple[Location, Digest], int] = {}
         self._lock = threading.Lock()
         with suppress(OSError):  # another user's, as after sudo
             for path in where.glob("*"):
@@ -46,7 +46,7 @@ class KeptUploads:
                 if old or (path.suffix == ".json" and _read(path) is None):
                     path.unlink(missing_ok=True)
 
-    def take(self, repository: Repository, digest: Digest) -> bool:
+    def take(self, repository: Location, digest: Digest) -> bool:
         """Makes the upload this run's own. False: another run has it, or there is no folder to write to."""
         with self._lock:
             if (repository, digest) in self._held:
@@ -68,11 +68,11 @@ class KeptUploads:
             self._held[repository, digest] = file
             return True
 
-    def holds(self, repository: Repository, digest: Digest) -> bool:
+    def holds(self, repository: Location, digest: Digest) -> bool:
         """Whether `take` got it."""
         return (repository, digest) in self._held
 
-    def release(self, repository: Repository, digest: Digest) -> None:
+    def release(self, repository: Location, digest: Digest) -> None:
         """Another run may have it."""
         with self._lock:
             file = self._held.pop((repository, digest))

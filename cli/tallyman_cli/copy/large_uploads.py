@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallyman.adapters.oci.uploads import OciUploads
-from tallyman.domain.locations import Host
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.locations import OciHost
+from tallyman.domain.names import Digest, Location, Place
 from tallyman.errors import DigestMismatch, TallymanError, Unreachable, Unsupported, UploadExpired
 from tallyman.services.copying.parts import Parts
 from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
@@ -29,19 +29,19 @@ class LargeUploads:
     def __init__(self, transports: Any) -> None:
         self._transports = transports
         self._kept = KeptUploads(folder())
-        self._whole: set[EcrRegistry] = set()
+        self._whole: set[Place] = set()
         self._making = threading.Lock()
         self._parts: Parts | None = None
 
-    def takes(self, repository: Repository) -> bool:
+    def takes(self, repository: Location) -> bool:
         """Whether that registry has not refused parts before."""
         return repository.registry not in self._whole
 
-    def offset(self, repository: Repository, digest: Digest) -> int:
+    def offset(self, repository: Location, digest: Digest) -> int:
         """Bytes that the registry has of an upload that was begun; 0 too where another run is at it."""
         if not self._kept.take(repository, digest):
             return 0
-        if not isinstance(repository.registry, Host):
+        if not isinstance(repository.registry, OciHost):
             return self._ecr.offset(repository, digest)
         try:
             upload = UPLOADS.get(self._kept, key(repository, digest))
@@ -56,20 +56,20 @@ class LargeUploads:
         self._drop(repository, digest)
         return 0
 
-    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """As `Parts.upload`; whole, where another run sends this blob there."""
         if not self._kept.holds(repository, digest):
             self._transports.upload(repository, digest, size, chunks)
             return
         try:
-            if isinstance(repository.registry, Host):
+            if isinstance(repository.registry, OciHost):
                 self._chunked(repository, digest, size, start, chunks)
             else:
                 self._ecr.upload(repository, digest, size, start, chunks)
         finally:
             self._kept.release(repository, digest)
 
-    def _chunked(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+    def _chunked(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         upload = UPLOADS.get(self._kept, key(repository, digest))
         if upload is None and start:
             raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
@@ -113,11 +113,11 @@ class LargeUploads:
             self._parts = self._parts or Parts(EcrLayerUploads(self._transports.own), self._kept, _now)
             return self._parts
 
-    def _save(self, repository: Repository, digest: Digest, session: str, offset: int, size: int) -> None:
+    def _save(self, repository: Location, digest: Digest, session: str, offset: int, size: int) -> None:
         entry = UPLOADS.read(self._kept, key(repository, digest))
         self._kept.put(entry.write(Upload(session, offset, size), _now() + KEPT))
 
-    def _drop(self, repository: Repository, digest: Digest) -> None:
+    def _drop(self, repository: Location, digest: Digest) -> None:
         self._kept.drop(*key(repository, digest))
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.services.copying.progress import CopyProgress
 
 _FRAME = 0.2  # seconds
@@ -35,16 +35,16 @@ class Counting(CopyProgress):
     """Counts by target; `bytes_read` from the source."""
 
     def __init__(self) -> None:
-        self.counts: dict[Repository, Count] = {}
+        self.counts: dict[Location, Count] = {}
         self.bytes_read = 0
         self.began = time.monotonic()
         self._lock = threading.Lock()
 
-    def of(self, repository: Repository) -> Count:
+    def of(self, repository: Location) -> Count:
         """What was counted of a target."""
         return self.counts.setdefault(repository, Count())
 
-    def lacking(self, repository: Repository, blobs: dict[Digest, int], held: int) -> None:
+    def lacking(self, repository: Location, blobs: dict[Digest, int], held: int) -> None:
         with self._lock:
             count = self.of(repository)
             count.total += sum(blobs.values())
@@ -52,19 +52,19 @@ class Counting(CopyProgress):
             count.skipped += held
             count.sizes.update(blobs)
 
-    def sent(self, repository: Repository, digest: Digest, count: int) -> None:
+    def sent(self, repository: Location, digest: Digest, count: int) -> None:
         with self._lock:
             mine = self.of(repository)
             mine.sent += count
             mine.moving[digest] = mine.moving.get(digest, 0) + count
 
-    def uploaded(self, repository: Repository, digest: Digest, size: int) -> None:
+    def uploaded(self, repository: Location, digest: Digest, size: int) -> None:
         with self._lock:
             mine = self.of(repository)
             mine.uploaded += 1
             mine.moving.pop(digest, None)
 
-    def mounted(self, repository: Repository, digest: Digest, size: int) -> None:
+    def mounted(self, repository: Location, digest: Digest, size: int) -> None:
         with self._lock:
             mine = self.of(repository)
             mine.mounted += 1
@@ -75,7 +75,7 @@ class Counting(CopyProgress):
         with self._lock:
             self.bytes_read += count
 
-    def pushed(self, repository: Repository, digest: Digest) -> None:
+    def pushed(self, repository: Location, digest: Digest) -> None:
         with self._lock:
             self.of(repository).manifests += 1
 

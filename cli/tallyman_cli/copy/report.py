@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.services.copying.images import Image, Report
 from tallyman.values import value
 from tallyman_cli.copy.progress import Counting, size
@@ -18,7 +18,7 @@ class Done:
     options: argparse.Namespace
     images: Sequence[Image]
     listed: int
-    reports: Mapping[Repository, Report]
+    reports: Mapping[Location, Report]
     counting: Counting
     seconds: float
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tallyman.adapters.oci.auth import Logins
 from tallyman.domain.images.documents import show
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.locations import Folder, Host
-from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.locations import OciHost, OciLayout
+from tallyman.domain.names import Digest, Location, Repository, parse_tag
 from tallyman.errors import BadName
 from tallyman.ports.copying import BlobStream, Origin
 from tallyman.services.copying.streams import MOST
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tallyman.adapters.ecr.target import EcrTarget
     from tallyman.adapters.http.client import HttpClient
     from tallyman.adapters.oci.client import RegistryClient
-    from tallyman.adapters.oci.layout import OciLayout
+    from tallyman.adapters.oci.layout import LayoutStore
     from tallyman.adapters.oci.registry import OciRegistry
     from tallyman.domain.images.details import ImageDetail
 
@@ -43,7 +43,7 @@ class Listed:
                 found = Descriptor(detail.media_type or "", detail.digest, 0, None, detail.artifact_type)
                 self._pointing.setdefault(detail.subject, []).append(found)
 
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+    def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
         """By the list."""
         return self._pointing.get(subject, [])
 
@@ -52,13 +52,13 @@ class Listed:
         """By subject."""
         return {subject: frozenset(d.digest for d in found) for subject, found in self._pointing.items()}
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         return self._origin.manifests(repository, references)
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         return self._origin.missing_blobs(repository, digests)
 
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
         return self._origin.open_blob(repository, digest, start)
 
 
@@ -76,8 +76,8 @@ class Transports:
             from tallyman_cli.copy import proxies
 
             self._options["proxy"] = proxies.of_environment()
-        self._listed: dict[Repository, Listed] = {}
-        self._odd: dict[Repository, dict[str, str]] = {}
+        self._listed: dict[Location, Listed] = {}
+        self._odd: dict[Location, dict[str, str]] = {}
         self._making = threading.Lock()
 
     @cached_property
@@ -86,9 +86,9 @@ class Transports:
 
         return HttpClient(**self._options)
 
-    def expect(self, repositories: Iterable[Repository]) -> None:
+    def expect(self, repositories: Iterable[Location]) -> None:
         """Begins to load what TLS takes, if one of these wants it, while everything else is got ready."""
-        hosts = [r.registry.host for r in repositories if isinstance(r.registry, Host)]
+        hosts = [r.registry.host for r in repositories if isinstance(r.registry, OciHost)]
         if hosts:
             from tallyman.adapters.http import client as wire
             from tallyman.adapters.oci import auth as oci_auth
@@ -127,10 +127,10 @@ class Transports:
         return self._oci(self.push_client)
 
     @cached_property
-    def _layout(self) -> "OciLayout":
-        from tallyman.adapters.oci.layout import OciLayout
+    def _layout(self) -> "LayoutStore":
+        from tallyman.adapters.oci.layout import LayoutStore
 
-        return OciLayout()
+        return LayoutStore()
 
     @cached_property
     def own(self) -> "Clients":
@@ -160,60 +160,60 @@ class Transports:
         client = RegistryClient(self._aws_http, EcrAuth(self.own, "push"), attempts=8, longest=5.0, patience=20.0)
         return EcrTarget(self.own, client, put_rate=0)
 
-    def reads(self, repository: Repository) -> "OciLayout | OciRegistry | EcrSource | Listed":
+    def reads(self, repository: Location) -> "LayoutStore | OciRegistry | EcrSource | Listed":
         """The adapter that reads there."""
-        if isinstance(repository.registry, Folder):
+        if isinstance(repository.registry, OciLayout):
             return self._layout
-        if isinstance(repository.registry, Host):
+        if isinstance(repository.registry, OciHost):
             return self._pull
         return self._listed.get(repository, self._ecr_source)
 
-    def writes(self, repository: Repository) -> "OciLayout | OciRegistry | EcrTarget":
+    def writes(self, repository: Location) -> "LayoutStore | OciRegistry | EcrTarget":
         """The adapter that writes there."""
-        if isinstance(repository.registry, Folder):
+        if isinstance(repository.registry, OciLayout):
             return self._layout
-        return self._push if isinstance(repository.registry, Host) else self._ecr_target
+        return self._push if isinstance(repository.registry, OciHost) else self._ecr_target
 
     # Destination: any number of targets of any kinds
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         found: set[Digest] = self.writes(repository).missing_blobs(repository, digests)
         return found
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         found: dict[str, Manifest] = self.writes(repository).manifests(repository, references)
         return found
 
-    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+    def mount(self, repository: Location, digest: Digest, source: str) -> bool:
         return bool(self.writes(repository).mount(repository, digest, source))
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         self.writes(repository).upload(repository, digest, size, chunks)
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         self.writes(repository).put_manifest(repository, manifest, tag)
 
-    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
         found: set[Digest] = self.writes(repository).unlisted(repository, manifests)
         return found
 
     # Catalogue
 
-    def names(self, repository: Repository) -> dict[str, Digest | None]:
+    def names(self, repository: Location) -> dict[str, Digest | None]:
         found: Mapping[str, Digest | None]
         odd: dict[str, str] = {}
-        if isinstance(repository.registry, Folder):
-            found, odd = self._layout.tags(repository), self._layout.odd_tags(repository)
-        elif isinstance(repository.registry, Host):
-            with self._making:
-                source = self._pull
-            found = dict.fromkeys(source.tags(repository))
-        else:
+        if isinstance(repository, Repository):
             with self._making:  # several repositories are listed at once
                 ecr = self._ecr_source
             details = list(ecr.images(repository))
             self._listed[repository] = Listed(ecr, details)
             found = {tag: detail.digest for detail in details for tag in detail.tags}
+        elif isinstance(repository.registry, OciLayout):
+            found, odd = self._layout.tags(repository), self._layout.odd_tags(repository)
+        else:
+            with self._making:
+                source = self._pull
+            found = dict.fromkeys(source.tags(repository))
         names: dict[str, Digest | None] = {}
         for tag, digest in found.items():
             try:
@@ -223,17 +223,17 @@ class Transports:
         self._odd[repository] = odd
         return names
 
-    def odd_names(self, repository: Repository) -> Mapping[str, str]:
+    def odd_names(self, repository: Location) -> Mapping[str, str]:
         return self._odd.get(repository, {})
 
-    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+    def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
         found: dict[str, Digest] = self._pull.digests(repository, tags)
         return found
 
-    def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
+    def pointed_at(self, repository: Location) -> Mapping[Digest, frozenset[Digest]]:
         return self._listed[repository].pointed_at if repository in self._listed else {}
 
-    def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
+    def pointing(self, repository: Location, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
         """ECR: by the list that was read. Else one question each, MOST at once."""
         if repository in self._listed:
             return self._listed[repository].pointed_at
@@ -249,14 +249,14 @@ class Large:
         self._transports, self._making = transports, threading.Lock()
         self._made: Any = None
 
-    def suits(self, repository: Repository, size: int) -> bool:
+    def suits(self, repository: Location, size: int) -> bool:
         """A folder keeps nothing half."""
-        return size >= LARGE and not isinstance(repository.registry, Folder) and bool(self._all.takes(repository))
+        return size >= LARGE and not isinstance(repository.registry, OciLayout) and bool(self._all.takes(repository))
 
-    def offset(self, repository: Repository, digest: Digest) -> int:
+    def offset(self, repository: Location, digest: Digest) -> int:
         return int(self._all.offset(repository, digest))
 
-    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         self._all.upload(repository, digest, size, start, chunks)
 
     @property

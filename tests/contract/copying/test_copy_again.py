@@ -17,6 +17,7 @@ from tallyman.adapters.oci.auth import OciAuth
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
 from tallyman.domain.locations import repository_at
+from tallyman.domain.names import Location
 from tallyman.services.copying.images import CopyImages, Image, Report
 from tallyman.services.copying.progress import CopyProgress
 
@@ -73,7 +74,7 @@ class World:
     def run(self, wire: HttpClient) -> list[Report]:
         auth = OciAuth(wire, lambda place: None, power="pull,push")
         way = OciRegistry(RegistryClient(wire, auth, attempts=2, sleep=lambda seconds: None))
-        places = {repository_at(server.host, NAME): None for server in self.targets}
+        places: dict[Location, str | None] = {repository_at(server.host, NAME): None for server in self.targets}
         service = CopyImages(way, way, lambda: math.inf, CopyProgress())
         try:
             return list(

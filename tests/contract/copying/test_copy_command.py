@@ -13,7 +13,7 @@ import pytest
 from support.images.builders import big_layer, image, index, multi_arch, sbom, signature
 from support.servers.copy_cli import copied, holding, holds
 from support.servers.oci import OciServer, Trouble, oci_server
-from tallyman.adapters.oci.layout import OciLayout
+from tallyman.adapters.oci.layout import LayoutStore
 from tallyman.domain.locations import layout_at
 from tallyman_cli.copy.copy import run
 
@@ -34,7 +34,7 @@ def test_an_image_goes_to_several_targets(
     assert done["bytes_read"] == sum(map(len, BUILT.blobs.values()))
     assert holds(target, "a/one", BUILT, "v1")
     assert holds(target, "b/two", BUILT, "other")
-    assert OciLayout().tags(layout_at(f"{tmp_path}/layout")) == {"v9": BUILT.digest}
+    assert LayoutStore().tags(layout_at(f"{tmp_path}/layout")) == {"v9": BUILT.digest}
 
 
 def test_a_second_copy_asks_once_and_sends_nothing(

@@ -13,8 +13,7 @@ from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.auth import Login, OciAuth
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.registry import OciRegistry
-from tallyman.domain.locations import repository_at
-from tallyman.domain.names import Repository
+from tallyman.domain.locations import OciRepository, repository_at
 from tallyman.errors import DigestMismatch, NotAllowed, NotFound, TallymanError, Throttled, Unreachable
 from tallyman.services.copying import stage as copy
 from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, read_graphs, stage
@@ -340,7 +339,7 @@ def test_one_damaged_image_stops_no_other(world: World) -> None:
 def test_blobs_are_mounted_within_a_registry(world: World) -> None:
     world.source.push(NAME, BUILT, "v1")
     origin = repository_at(world.source.host, NAME)
-    place = Repository(origin.registry, "team/other")
+    place = OciRepository(origin.registry, "team/other")
     members = read_graph(world.way(), origin, BUILT.digest)
     outcome = stage(world.way(), origin, world.way("pull,push"), [place], members, CopyOptions(lambda: math.inf))[place]
     assert isinstance(outcome, Staged)

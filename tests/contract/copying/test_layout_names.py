@@ -10,7 +10,7 @@ import pytest
 from support.images.builders import Built, image, signature
 from support.servers.copy_cli import copied, holds
 from support.servers.oci import OciServer
-from tallyman.adapters.oci.layout import OciLayout
+from tallyman.adapters.oci.layout import LayoutStore
 from tallyman.domain.locations import layout_at
 from tallyman.domain.names import Digest
 
@@ -117,9 +117,9 @@ def test_what_a_whole_layout_costs_is_linear(
     named += [(signature(base[n % 20], f"signer {n}"), f"v{n}") for n in range(tags)]
     place = layout(tmp_path / "images", *named)
     reads: Counter[str] = Counter()
-    plain, whole = OciLayout._read, Path.read_bytes
+    plain, whole = LayoutStore._read, Path.read_bytes
 
-    def read(self: OciLayout, repository: Any, digest: Digest) -> bytes | None:
+    def read(self: LayoutStore, repository: Any, digest: Digest) -> bytes | None:
         reads["manifests"] += 1
         return plain(self, repository, digest)
 
@@ -127,7 +127,7 @@ def test_what_a_whole_layout_costs_is_linear(
         reads[self.name] += 1
         return whole(self)
 
-    monkeypatch.setattr(OciLayout, "_read", read)
+    monkeypatch.setattr(LayoutStore, "_read", read)
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     done = copied(capsys, "--all-tags", "--dry-run", place, f"oci:{tmp_path}/mirror")
     assert len(done["targets"][0]["would_push"]) == tags
@@ -135,4 +135,6 @@ def test_what_a_whole_layout_costs_is_linear(
     assert reads["index.json"] == 1
     if tags == 100:
         copied(capsys, "--all-tags", place, f"oci:{tmp_path}/mirror")
-        assert OciLayout().tags(layout_at(f"{tmp_path}/mirror")) == OciLayout().tags(layout_at(f"{tmp_path}/images"))
+        assert LayoutStore().tags(layout_at(f"{tmp_path}/mirror")) == LayoutStore().tags(
+            layout_at(f"{tmp_path}/images")
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallyman.domain.images.details import ImageDetail, RepositorySettings, ScanReport
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Location, Place, Repository, in_ecr
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, TagTaken, TransientError, Unreachable, Unsupported
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import BlobStream
@@ -60,10 +60,10 @@ class FakeRegistries:
 
     def __init__(self, clock: Clock, chunk: int = 64 * 1024) -> None:
         self._clock, self._chunk = clock, chunk
-        self._held: dict[Repository, Held] = {}
-        self._failures: dict[EcrRegistry, list[_Failure]] = {}
+        self._held: dict[Location, Held] = {}
+        self._failures: dict[Place, list[_Failure]] = {}
         self._lock = threading.RLock()
-        self.requests: list[tuple[str, Repository | EcrRegistry, Any]] = []
+        self.requests: list[tuple[str, Location | Place, Any]] = []
         self.pushes: list[tuple[Repository, Digest, str | None]] = []
         self.unsupported: set[str] = set()  # artifact types that put_manifest refuses with Unsupported
         self.scores: dict[str, float] = {}  # EPSS, by vulnerability
@@ -78,7 +78,7 @@ class FakeRegistries:
         self._held[repository] = Held(made)
         return made
 
-    def held(self, repository: Repository) -> Held:
+    def held(self, repository: Location) -> Held:
         """What is there, for a test to look at or to change behind everybody's back."""
         if repository not in self._held:
             raise NotFound(f"the repository {repository.name} does not exist in {repository.registry}")
@@ -93,7 +93,7 @@ class FakeRegistries:
                 self._put(repository, manifest, tag if manifest is built.root else None)
         return built.digest
 
-    def tag_of(self, repository: Repository, tag: str) -> Digest | None:
+    def tag_of(self, repository: Location, tag: str) -> Digest | None:
         """What the tag names now."""
         return self._held[repository].tags.get(tag) if repository in self._held else None
 
@@ -129,7 +129,7 @@ class FakeRegistries:
 
     def fail(
         self,
-        registry: EcrRegistry,
+        registry: Place,
         error: Exception | None = None,
         *,
         methods: Iterable[str] = (),
@@ -152,12 +152,12 @@ class FakeRegistries:
 
     # --- ImageSource
 
-    def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+    def manifest(self, repository: Location, reference: str) -> Manifest | None:
         held = self._enter("manifest", repository, reference)
         digest = held.tags.get(reference) if reference in held.tags else reference
         return held.manifests.get(Digest(digest)) if digest else None
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         held = self._enter("manifests", repository, tuple(references))
         found = {r: held.manifests.get(Digest(held.tags.get(r, r))) for r in references}
         return {r: manifest for r, manifest in found.items() if manifest is not None}
@@ -171,19 +171,19 @@ class FakeRegistries:
         held = self._enter("images", repository, None)
         return iter([self._detail(repository, held, d) for d in held.manifests])
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         asked = tuple(digests)
         held = self._enter("missing_blobs", repository, asked)
         return {d for d in asked if d not in held.blobs}
 
     @contextmanager
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         held = self._enter("open_blob", repository, digest)
         if digest not in held.blobs:
             raise NotFound(f"the blob {digest.short} is not in {repository}")
         yield _Blob(held.blobs[digest], start, self._chunk, self._break_at(repository.registry))
 
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+    def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
         held = self._enter("referrers", repository, subject)
         return [
             Descriptor(m.media_type, d, len(m.raw), None, m.artifact_type, m.annotations)
@@ -195,7 +195,7 @@ class FakeRegistries:
 
     def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]:
         self._check("repositories", registry, registry, None)
-        return iter([h.settings for r, h in sorted(self._held.items()) if r.registry == registry])
+        return iter([h.settings for r, h in sorted(self._held.items(), key=str) if r.registry == registry])
 
     def settings(self, repository: Repository) -> RepositorySettings | None:
         self._check("settings", repository.registry, repository, None)
@@ -216,15 +216,15 @@ class FakeRegistries:
 
     # --- ImageTarget
 
-    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+    def mount(self, repository: Location, digest: Digest, source: str) -> bool:
         held = self._enter("mount", repository, digest)
-        origin = self._held.get(Repository(repository.registry, source))
+        origin = self._held.get(Repository(in_ecr(repository.registry), source))
         if not (self.mounting and origin and digest in origin.blobs):
             return False
         held.blobs[digest] = origin.blobs[digest]
         return True
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         held = self._enter("upload", repository, digest)
         raw = b"".join(chunks)
         limit = self._break_at(repository.registry)
@@ -236,14 +236,15 @@ class FakeRegistries:
             raise Unsupported(f"{repository} takes no empty blobs")
         held.blobs[digest] = raw
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         self._enter("put_manifest", repository, tag or manifest.digest)
         if manifest.artifact_type in self.unsupported:
             raise Unsupported(f"{repository} takes no {manifest.artifact_type}")
+        assert isinstance(repository, Repository)  # of ECR, as all that this fake holds
         with self._lock:
             self._put(repository, manifest, tag)
 
-    def unlisted(self, repository: Repository, referrers: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Location, referrers: Sequence[Manifest]) -> set[Digest]:
         return set()
 
     def create(
@@ -305,11 +306,11 @@ class FakeRegistries:
             raise NotFound(f"the image {repository.at(digest)} does not exist")
         return held
 
-    def _enter(self, method: str, repository: Repository, argument: Any) -> Held:
+    def _enter(self, method: str, repository: Location, argument: Any) -> Held:
         self._check(method, repository.registry, repository, argument)
         return self.held(repository)
 
-    def _check(self, method: str, registry: EcrRegistry, what: Repository | EcrRegistry, argument: Any) -> None:
+    def _check(self, method: str, registry: Place, what: Location | Place, argument: Any) -> None:
         with self._lock:
             self.requests.append((method, what, argument))
             for failure in self._failures.get(registry, []):
@@ -321,7 +322,7 @@ class FakeRegistries:
                     failure.times -= 1
                 raise failure.error
 
-    def _break_at(self, registry: EcrRegistry) -> int | None:
+    def _break_at(self, registry: Place) -> int | None:
         limits = [f.after_bytes for f in self._failures.get(registry, []) if f.after_bytes is not None]
         return min(limits, default=None)
 

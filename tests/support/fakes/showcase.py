@@ -154,10 +154,10 @@ class Showcase:
 
     def swept(self) -> None:
         """A sweep counts what the registries hold."""
-        for place, held in self.world.registries._held.items():
+        for held in self.world.registries._held.values():
             size = sum(m.size or 0 for m in held.manifests.values())
             data = {"swept": format_time(self.world.clock()), "images": len(held.manifests), "bytes": size * 2_000}
-            key = sweeps.key(place)
+            key = sweeps.key(held.settings.repository)
             item = self.world.state.get(*key)
             self.world.state.put(StateChange(*key, item.revision if item else 0, data))
 

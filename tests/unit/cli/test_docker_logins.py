@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tallyman.adapters.oci.auth import Login
-from tallyman.domain.locations import repository_at
-from tallyman.domain.names import Repository
+from tallyman.domain.locations import OciRepository, repository_at
 from tallyman.errors import BadInput
 from tallyman_cli.copy.docker_logins import DockerLogins
 
@@ -23,7 +22,7 @@ def logins(folder: Path, config: Any, **environ: str) -> DockerLogins:
     return DockerLogins({"HOME": str(folder), **environ})
 
 
-def at(host: str) -> Repository:
+def at(host: str) -> OciRepository:
     return repository_at(host, "team/app")
 
 

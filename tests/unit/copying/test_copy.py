@@ -25,7 +25,7 @@ from support.images.builders import (
     signature,
 )
 from tallyman.domain.images.manifest import MAX_NESTING, OCI_INDEX, Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location, Repository
 from tallyman.errors import (
     BadManifest,
     DigestMismatch,
@@ -61,11 +61,11 @@ def copy(
     return stage(registries, DEV, registries, targets, members, CopyOptions(**{"deadline": forever, **more}))
 
 
-def calls(registries: FakeRegistries, repository: Repository) -> list[str]:
+def calls(registries: FakeRegistries, repository: Location) -> list[str]:
     return [method for method, where, _ in registries.requests if where == repository]
 
 
-def holds(registries: FakeRegistries, repository: Repository, *builts: Built) -> bool:
+def holds(registries: FakeRegistries, repository: Location, *builts: Built) -> bool:
     held = registries.held(repository)
     manifests = {d: m.raw for built in builts for d, m in built.manifests.items()}
     blobs = {d: raw for built in builts for d, raw in built.blobs.items()}
@@ -353,12 +353,12 @@ def test_a_slow_target_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPat
 
         done = threading.Event()
 
-        def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
             if repository == PROD_SA:
                 assert self.done.wait(60), "the other target was held up"
             super().upload(repository, digest, size, chunks)
 
-        def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+        def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
             super().put_manifest(repository, manifest, tag)
             if repository == PROD and manifest.digest == built.digest:
                 self.done.set()
@@ -391,7 +391,7 @@ def test_a_damaged_blob_of_the_source_is_completed_nowhere(registries: FakeRegis
             taken.append(chunk)
             yield chunk
 
-    def watched(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def watched(repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         if digest == part.digest:
             chunks = kept(chunks)
         upload(repository, digest, size, chunks)
@@ -503,7 +503,7 @@ def test_an_upload_that_hangs_past_the_deadline_is_not_waited_for(registries: Fa
     registries.push(DEV, built)
     hangs, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def upload(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         hangs.set()
         assert go_on.wait(60)
         ended.set()

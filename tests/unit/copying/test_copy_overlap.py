@@ -14,7 +14,7 @@ import pytest
 from support.fakes.ports import FakeClock, FakeRegistries
 from support.images.builders import DEV, PROD, PROD_SA, Built, big_layer, image, index, layer, referrer, signature
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.ports.copying import BlobStream
 from tallyman.services.copying.blobs import ahead
 from tallyman.services.copying.images import CopyImages, Image
@@ -34,32 +34,32 @@ class Meeting(FakeRegistries):
 
     def __init__(self) -> None:
         super().__init__(FakeClock(), chunk=1024)
-        self.on: dict[tuple[str, Repository, str], Callable[[], object]] = {}
+        self.on: dict[tuple[str, Location, str], Callable[[], object]] = {}
         for repository in (DEV, PROD, PROD_SA):
             self.add(repository)
 
-    def meet(self, method: str, repository: Repository, arguments: Iterable[str]) -> None:
+    def meet(self, method: str, repository: Location, arguments: Iterable[str]) -> None:
         for argument in arguments:
             self.on.get((method, repository, argument), bool)()
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         self.meet("manifests", repository, references)
         return super().manifests(repository, references)
 
-    def referrers(self, repository: Repository, subject: Digest) -> list[Descriptor]:
+    def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
         self.meet("referrers", repository, [subject])
         return super().referrers(repository, subject)
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         self.meet("upload", repository, [digest])
         super().upload(repository, digest, size, chunks)
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         super().put_manifest(repository, manifest, tag)
         self.meet("put_manifest", repository, [manifest.digest])
 
     @contextmanager
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         self.meet("open_blob", repository, [digest])
         with super().open_blob(repository, digest, start) as stream:
             yield stream
@@ -119,7 +119,7 @@ def test_referrers_are_asked_for_while_manifests_are_read(registries: Meeting) -
 
 @pytest.mark.parametrize("targets", [{PROD: None}, {PROD: None, PROD_SA: None}], ids=["one", "two"])
 def test_targets_are_asked_while_the_source_is_read(
-    registries: Meeting, targets: Mapping[Repository, str | None]
+    registries: Meeting, targets: Mapping[Location, str | None]
 ) -> None:
     child = image("a")
     built = index(child)

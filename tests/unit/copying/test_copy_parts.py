@@ -9,7 +9,7 @@ import pytest
 
 from support.fakes.ports import Crash, CrashAfter, FakeClock, FakeRegistries, FakeState, listed
 from support.images.builders import DEV, PROD, PROD_SA, Built, Layer, big_layer, image
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location, Repository
 from tallyman.errors import DigestMismatch, OutOfTime, TallymanError, Unreachable, UploadExpired
 from tallyman.services.copying.parts import Parts
 from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, stage
@@ -29,13 +29,13 @@ class FakeLayerUploads:
         self.lose: Callable[[int], bool] = lambda number: False  # the answer to the n-th part is lost
         self.begun = 0
 
-    def begin(self, repository: Repository, digest: Digest) -> str:
+    def begin(self, repository: Location, digest: Digest) -> str:
         self.begun += 1
         session = f"session-{self.begun}"
         self.sessions[session] = bytearray()
         return session
 
-    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+    def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
         if session not in self.sessions:
             raise UploadExpired(f"{session} is not known")
         held = self.sessions[session]
@@ -46,7 +46,7 @@ class FakeLayerUploads:
             raise Unreachable("the answer was lost")
         return len(held)
 
-    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+    def complete(self, repository: Location, session: str, digest: Digest) -> None:
         if session not in self.sessions:
             raise UploadExpired(f"{session} is not known")
         raw = bytes(self.sessions.pop(session))
@@ -68,7 +68,7 @@ class World:
         self.read: list[int] = []
         opened = self.registries.open_blob
 
-        def open_blob(repository: Repository, digest: Digest, start: int = 0) -> Any:
+        def open_blob(repository: Location, digest: Digest, start: int = 0) -> Any:
             if digest == self.layer.digest:
                 self.read.append(start)
             return opened(repository, digest, start)

@@ -11,7 +11,7 @@ import pytest
 from support.fakes.ports import FakeClock, FakeRegistries
 from support.images.builders import DEV, PROD, PROD_SA, Built, big_layer, image, index
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import DigestMismatch
 from tallyman.services.copying import images as copy_images
 from tallyman.services.copying import tee
@@ -38,24 +38,24 @@ class OneHangs(FakeRegistries):
             self.add(repository)
         self.push(DEV, built)
 
-    def hang(self, method: str, repository: Repository) -> None:
+    def hang(self, method: str, repository: Location) -> None:
         if (method, repository) == (self.method, PROD_SA):
             assert self.done.wait(LONG), "the other target was held up"
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         self.hang("manifests", repository)
         return super().manifests(repository, references)
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         self.hang("missing_blobs", repository)
         return super().missing_blobs(repository, digests)
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         self.hang("upload", repository)
         super().upload(repository, digest, size, chunks)
         self.hang("answer", repository)
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         super().put_manifest(repository, manifest, tag)
         if repository == PROD and manifest.digest == self.built.digest:
             self.done.set()
@@ -197,7 +197,7 @@ def test_an_interrupted_copy_ends_at_the_next_piece() -> None:
     began: list[Digest] = []
 
     class Interrupted(FakeRegistries):
-        def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+        def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
             began.append(digest)
             if len(began) == 3:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

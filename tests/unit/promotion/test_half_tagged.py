@@ -9,7 +9,7 @@ from support.fakes.promotion import PLACES, Harbour, command, one
 from support.images.builders import DEV, PROD_SA, image, push_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import Throttled
 
 
@@ -20,7 +20,7 @@ class Broken:
         self.put, self.healed = harbour.registries.put_manifest, False
         harbour.registries.put_manifest = self  # type: ignore[method-assign]
 
-    def __call__(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def __call__(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         if repository == PROD_SA and tag and not self.healed:
             raise Throttled("Rate exceeded")
         self.put(repository, manifest, tag)

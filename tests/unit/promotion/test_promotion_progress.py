@@ -15,7 +15,7 @@ from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signa
 from tallyman.domain.decide import Decision
 from tallyman.domain.events.hints import Promote
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.domain.policy import Policy
 from tallyman.errors import NotAllowed, Throttled
 from tallyman.services.promotion.run import Promotions
@@ -27,7 +27,7 @@ STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "man
 
 @pytest.mark.parametrize("place", PLACES, ids=["first", "second"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_region_that_fails_at_any_step_leaves_no_tag_anywhere(step: str, place: Repository) -> None:
+def test_a_region_that_fails_at_any_step_leaves_no_tag_anywhere(step: str, place: Location) -> None:
     harbour, digest = one()
     harbour.registries.fail(place.registry, methods={step})
     harbour.work(until=timedelta(seconds=20))
@@ -110,7 +110,7 @@ def test_a_failing_image_never_delays_another() -> None:
     harbour.push(good, "v2.0.0")
     upload = harbour.registries.upload
 
-    def refuse(repository: Repository, digest: object, size: object, chunks: object) -> None:
+    def refuse(repository: Location, digest: object, size: object, chunks: object) -> None:
         if repository == PROD_SA and digest in image("a").blobs:
             raise Throttled("Rate exceeded")
         upload(repository, digest, size, chunks)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ def half_tagged() -> Harbour:
     harbour, digest = one()
     put = harbour.registries.put_manifest
 
-    def no_tags(repository: Repository, manifest: object, tag: str | None = None) -> None:
+    def no_tags(repository: Location, manifest: object, tag: str | None = None) -> None:
         if repository == PROD_SA and tag and not harbour.__dict__.get("healed"):
             raise Throttled("Rate exceeded")
         put(repository, manifest, tag)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from support.fakes.wiring import services
 from support.images.builders import DEV, PROD, PROD_SA, image, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import ScanReport
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Location, Repository
 from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
@@ -112,7 +112,7 @@ def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_i
     digest = world.push(image("a"), "v1.0.0")
     put = world.registries.put_manifest
 
-    def no_tags(repository: Repository, manifest: object, tag: str | None = None) -> None:
+    def no_tags(repository: Location, manifest: object, tag: str | None = None) -> None:
         if repository == PROD_SA and tag:
             raise Throttled("Rate exceeded")
         put(repository, manifest, tag)  # type: ignore[arg-type]

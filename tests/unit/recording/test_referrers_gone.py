@@ -25,7 +25,7 @@ from support.images.builders import (
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import SigningStatus
 from tallyman.domain.images.referrers import is_gone
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import Unreachable
 from tallyman.services.deciding.image_facts import load_image_facts
 
@@ -228,7 +228,7 @@ def test_what_is_taken_back_while_content_is_staged_keeps_the_tags_from_being_se
     staged: list[Digest] = []
     upload = harbour.registries.upload
 
-    def taken_back(repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def taken_back(repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         staged.append(digest)
         harbour.signing.statuses.clear()
         upload(repository, digest, size, chunks)

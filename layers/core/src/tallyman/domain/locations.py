@@ -1,69 +1,75 @@
-"""Places that are no ECR: registries at any host, and OCI layouts in a folder.
-
-They stand where a Registry stands, so that copying knows one kind of place: `account` is empty.
-"""
+"""Places other than ECR, and their repositories: registries at any host, and OCI layouts in a folder."""
 
 import re
-from typing import Self
 
-from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadName
+from tallyman.values import value
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"(?:{_PART}/)*{_PART}")
 
 
-class Host(EcrRegistry):
-    """A registry that speaks OCI's distribution protocol at `host[:port]`."""
+@value
+class OciHost:
+    """A registry that speaks OCI's distribution protocol at `host[:port]`, as written."""
 
-    __slots__ = ()
+    host: str
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From `host` or `host:port`; raises BadName."""
-        if not _HOST.fullmatch(text):
-            raise BadName(f"'{text}' is no host: expected a name or address, with :PORT where it is not the usual one")
-        return cls("", text)
+    def __str__(self) -> str:
+        return self.host
+
+
+@value
+class OciLayout:
+    """Where an OCI layout is: the folder above it. The layout's own name is that of the repository."""
+
+    folder: str
 
     @property
     def host(self) -> str:
-        """As written."""
-        return self.region
+        """`oci:FOLDER`, which nobody asks over a network."""
+        return f"oci:{self.folder}"
 
     def __str__(self) -> str:
-        return self.region
+        return self.host
 
 
-class Folder(EcrRegistry):
-    """The folder above an OCI layout; the layout's own name is that of the repository."""
+@value
+class OciRepository:
+    """A repository of a registry that is no ECR, or an OCI layout."""
 
-    __slots__ = ()
+    registry: OciHost | OciLayout
+    name: str
 
-    @property
-    def host(self) -> str:
-        """Never asked over a network."""
-        return f"oci:{self.region}"
+    def at(self, reference: str) -> str:
+        """The address of an image: `host/name@sha256:…` or `host/name:tag`."""
+        return f"{self}{'@' if isinstance(reference, Digest) else ':'}{reference}"
 
     def __str__(self) -> str:
-        return f"oci:{self.region}"
+        return f"{self.registry}/{self.name}"
 
 
-def repository_at(host: str, name: str) -> Repository:
+def repository_at(host: str, name: str) -> OciRepository:
     """A repository of a registry at a host; raises BadName (OCI: lower case, parts joined by `/`)."""
     if len(name) > 255 or not _NAME.fullmatch(name):
         raise BadName(f"'{name}' is no repository: expected lower-case letters, digits and . _ - / as in team/service")
-    return Repository(Host.parse(host), name)
+    if not _HOST.fullmatch(host):
+        raise BadName(f"'{host}' is no host: expected a name or address, with :PORT where it is not the usual one")
+    return OciRepository(OciHost(host), name)
 
 
-def layout_at(path: str) -> Repository:
+def layout_at(path: str) -> OciRepository:
     """An OCI layout in a folder; raises BadName where the path names none."""
     above, _, last = path.rstrip("/").rpartition("/")
     if not last or "\0" in path:
         raise BadName(f"'{path}' is no folder for an OCI layout")
-    return Repository(Folder("", above or ("/" if path.startswith("/") else ".")), last)
+    return OciRepository(OciLayout(above or ("/" if path.startswith("/") else ".")), last)
 
 
-def layout_path(repository: Repository) -> str:
-    """Where the layout is."""
-    return f"{repository.registry.region.rstrip('/')}/{repository.name}"
+def layout_path(location: Location) -> str:
+    """The folder of a layout. TypeError: the location is none, and the wrong adapter was chosen for it."""
+    if not isinstance(location.registry, OciLayout):
+        raise TypeError(f"{location} is not an OCI layout")
+    return f"{location.registry.folder.rstrip('/')}/{location.name}"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from tallyman.domain.partitions import partition_of
 from tallyman.errors import BadName
@@ -80,6 +80,31 @@ def parse_repository_name(text: str) -> str:
     return text
 
 
+class Place(Protocol):
+    """Where repositories are: an `EcrRegistry`, or an `OciHost` or `OciLayout` of locations.py."""
+
+    @property
+    def host(self) -> str:
+        """Its address in the names of images."""
+
+    def __hash__(self) -> int: ...
+
+
+class Location(Protocol):
+    """A repository at any place: a `Repository` of ECR, or an `OciRepository` of locations.py."""
+
+    @property
+    def registry(self) -> Place: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def at(self, reference: str) -> str:
+        """The address of an image: `host/name@sha256:…` or `host/name:tag`."""
+
+    def __hash__(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class EcrRegistry:
     """One account in one region, written `111111111111/us-east-2`."""
@@ -110,7 +135,7 @@ Registry = EcrRegistry
 
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
-    """A repository of one registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
+    """A repository of an ECR registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
 
     registry: EcrRegistry
     name: str
@@ -139,6 +164,13 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.name}"
+
+
+def in_ecr(place: Place) -> EcrRegistry:
+    """The place, which has to be an ECR registry. TypeError: the wrong adapter was chosen for it."""
+    if not isinstance(place, EcrRegistry):
+        raise TypeError(f"{place} is not an ECR registry")
+    return place
 
 
 @value

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
@@ -20,7 +20,7 @@ class Upload:
     size: int | None = None
 
 
-def key(repository: Repository, digest: Digest) -> Key:
+def key(repository: Location, digest: Digest) -> Key:
     """The key of one blob's upload into one repository."""
     return f"U#{repository}", str(digest)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tallyman.adapters.aws.clients import Clients, RoleKind
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.oci.answers import Answer
-from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.names import Location, Place, in_ecr
 from tallyman.domain.permissions import permissions
 from tallyman.values import value
 
@@ -32,17 +32,17 @@ class EcrAuth:
 
     def __init__(self, clients: Clients, power: RoleKind, clock: Callable[[], float] = time.time) -> None:
         self._clients, self._power, self._clock = clients, power, clock
-        self._tokens: dict[EcrRegistry, _Token] = {}
-        self._locks: dict[EcrRegistry, threading.Lock] = {}
+        self._tokens: dict[Place, _Token] = {}
+        self._locks: dict[Place, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def base(self, repository: Repository) -> str:
+    def base(self, repository: Location) -> str:
         return self._token(repository.registry).base
 
-    def header(self, repository: Repository) -> str:
+    def header(self, repository: Location) -> str:
         return self._token(repository.registry).header
 
-    def renew(self, repository: Repository, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
+    def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
         """Once, after a 401, or a 403 that says that the token has expired."""
         expired = answer.status == 401 or "expired" in answer.message
         if expired:
@@ -52,14 +52,14 @@ class EcrAuth:
                     del self._tokens[repository.registry]
         return self.header(repository) if expired and not again else None
 
-    def _token(self, registry: EcrRegistry) -> _Token:
+    def _token(self, registry: Place) -> _Token:
         with self._lock:
             mine = self._locks.setdefault(registry, threading.Lock())
         with mine:  # one asks, the others wait for its answer
             token = self._tokens.get(registry)
             if token and self._clock() < token.until:
                 return token
-            client = self._clients.get("ecr", registry, self._power)
+            client = self._clients.get("ecr", in_ecr(registry), self._power)
             with translated(f"get a token for {registry}"):
                 data = client.get_authorization_token()["authorizationData"][0]
             ends = data.get("expiresAt") or datetime.max.replace(tzinfo=UTC)

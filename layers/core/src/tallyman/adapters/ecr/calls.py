@@ -9,7 +9,7 @@ from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
 from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import Digest, EcrRegistry, Location, Repository, in_ecr
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable
 
 _FAILURES: dict[str, type[TallymanError]] = {
@@ -48,12 +48,12 @@ def mutability(settings: RepositorySettings) -> dict[str, Any]:
     return {"imageTagMutability": "IMMUTABLE" if settings.immutable else "MUTABLE"}
 
 
-def names(repository: Repository) -> dict[str, str]:
+def names(repository: Location) -> dict[str, str]:
     """Registry and repository, as every call of the API takes them."""
-    return {"registryId": repository.registry.account, "repositoryName": repository.name}
+    return {"registryId": in_ecr(repository.registry).account, "repositoryName": repository.name}
 
 
-def read_manifest(client: Any, repository: Repository, reference: str) -> Manifest | None:
+def read_manifest(client: Any, repository: Location, reference: str) -> Manifest | None:
     """One BatchGetImage. The API gives the manifest as text: the bytes pushed, as UTF-8.
 
     It counts as a pull of the image (`lastRecordedPullTime`), like every way to read a manifest.
@@ -61,7 +61,7 @@ def read_manifest(client: Any, repository: Repository, reference: str) -> Manife
     return read_manifests(client, repository, [reference]).get(reference)
 
 
-def read_manifests(client: Any, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+def read_manifests(client: Any, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
     """BatchGetImage, 100 a call: those that are there, by reference."""
     found: dict[str, Manifest] = {}
     for batch in batches(references):
@@ -134,7 +134,7 @@ def describe_page(client: Any, repository: Repository, **request: Any) -> dict[s
             return dict(client.describe_images(**request))
 
 
-def missing_layers(client: Any, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+def missing_layers(client: Any, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
     """BatchCheckLayerAvailability, 100 a call; configurations are layers to it."""
     missing: set[Digest] = set()
     for batch in batches(digests):

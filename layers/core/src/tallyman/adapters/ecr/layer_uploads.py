@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import code_of, message_of, translated
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location, in_ecr
 from tallyman.domain.permissions import permissions
 from tallyman.errors import UploadExpired
 
@@ -24,11 +24,11 @@ class EcrLayerUploads:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
-    def begin(self, repository: Repository, digest: Digest) -> str:
+    def begin(self, repository: Location, digest: Digest) -> str:
         with translated(f"begin to upload {digest.short} to {repository}"):
             return str(self._client(repository).initiate_layer_upload(**names(repository))["uploadId"])
 
-    def send_part(self, repository: Repository, session: str, first: int, part: bytes) -> int:
+    def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
         """InvalidLayerPartException tells by lastValidByteReceived how far ECR is: after an answer that was lost,
         that is where we are too."""
         what = f"upload bytes {first} to {first + len(part) - 1} to {repository}"
@@ -51,7 +51,7 @@ class EcrLayerUploads:
                 return int(told) + 1 if int(told) > 0 else 0  # with nothing received there is no last byte
         return int(answer["lastByteReceived"]) + 1
 
-    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+    def complete(self, repository: Location, session: str, digest: Digest) -> None:
         what = f"complete the upload of {digest.short} to {repository}"
         with translated(what):
             try:
@@ -63,8 +63,8 @@ class EcrLayerUploads:
                 if code_of(error) != "LayerAlreadyExistsException":
                     raise
 
-    def _client(self, repository: Repository) -> Any:
-        return self._clients.get("ecr", repository.registry, "push")
+    def _client(self, repository: Location) -> Any:
+        return self._clients.get("ecr", in_ecr(repository.registry), "push")
 
 
 def _forgotten(error: ClientError, what: str) -> None:

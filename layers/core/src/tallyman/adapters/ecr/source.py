@@ -21,7 +21,7 @@ from tallyman.adapters.http.client import HttpClient
 from tallyman.adapters.oci.blob_body import BlobBody
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.images.manifest import Descriptor, Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location, Repository, in_ecr
 from tallyman.domain.permissions import permissions
 from tallyman.errors import BadName, Unsupported
 from tallyman.ports.copying import BlobStream, Listing
@@ -44,7 +44,7 @@ class EcrSource:
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
         return read_manifest(self._client(repository), repository, reference)
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         return read_manifests(self._client(repository), repository, references)
 
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
@@ -56,11 +56,11 @@ class EcrSource:
         for image in items(partial(describe_page, client, repository), request, "imageDetails", what):
             yield detail_of(repository, image)
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         return missing_layers(self._client(repository), repository, digests)
 
     @contextmanager
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         """GetDownloadUrlForLayer, then a GET of that presigned URL without any credentials of ours."""
         what = f"read the blob {digest} of {repository}"
         with translated(what):
@@ -74,7 +74,7 @@ class EcrSource:
         finally:
             response.close()  # after the whole body the connection is kept already
 
-    def referrers(self, repository: Repository, subject: Digest) -> Listing:
+    def referrers(self, repository: Location, subject: Digest) -> Listing:
         """ListImageReferrers, 50 a page. A registry without that call is taken to hold no referrers: ECR had none
         before it had the call."""
         what = f"list the referrers of {repository}@{subject}"
@@ -90,8 +90,8 @@ class EcrSource:
             return Listing()
         return found
 
-    def _client(self, repository: Repository) -> Any:
-        return self._clients.get("ecr", repository.registry)
+    def _client(self, repository: Location) -> Any:
+        return self._clients.get("ecr", in_ecr(repository.registry))
 
 
 def _referrer(found: Mapping[str, Any]) -> Descriptor:

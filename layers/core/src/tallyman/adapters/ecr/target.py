@@ -14,7 +14,7 @@ from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.names import Digest, Location, Place, Repository, in_ecr
 from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import repository_policy
 from tallyman.errors import NotFound, Refused, TagTaken, TransientError
@@ -41,19 +41,19 @@ class EcrTarget:
         """`put_rate`: manifests a second and registry (ECR takes ten, and its owner's CI wants some); 0: no limit."""
         self._clients, self._writer, self._put_rate = clients, RegistryWriter(client), put_rate
         self.mount, self.upload = self._writer.mount, self._writer.upload
-        self._paces: dict[EcrRegistry, Pace] = {}
+        self._paces: dict[Place, Pace] = {}
         self._lock = threading.Lock()
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         return missing_layers(self._client(repository), repository, digests)
 
-    def manifest(self, repository: Repository, reference: str) -> Manifest | None:
+    def manifest(self, repository: Location, reference: str) -> Manifest | None:
         return read_manifest(self._client(repository), repository, reference)
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         return read_manifests(self._client(repository), repository, references)
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         """One PUT, paced. An immutable tag is refused also if it names this very image: then one read decides."""
         with self._lock:
             pace = self._paces.setdefault(repository.registry, Pace(self._put_rate, burst=2))
@@ -67,7 +67,7 @@ class EcrTarget:
             if there is None or there.digest != manifest.digest:
                 raise
 
-    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
         """None: ECR lists what it holds."""
         return set()
 
@@ -112,5 +112,5 @@ class EcrTarget:
             return False
         return True
 
-    def _client(self, repository: Repository) -> Any:
-        return self._clients.get("ecr", repository.registry, "push")
+    def _client(self, repository: Location) -> Any:
+        return self._clients.get("ecr", in_ecr(repository.registry), "push")

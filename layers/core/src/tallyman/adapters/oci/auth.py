@@ -12,7 +12,7 @@ from tallyman.adapters.http.client import HttpClient, origin
 from tallyman.adapters.http.headers import challenges
 from tallyman.adapters.oci.answers import Answer
 from tallyman.domain.images.documents import loads
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.errors import NotAllowed, Refused, Throttled, Unreachable
 from tallyman.values import value
 
@@ -38,7 +38,7 @@ class Login:
         return "Basic " + binascii.b2a_base64(f"{self.user}:{self.password}".encode(), newline=False).decode()
 
 
-Logins = Callable[[Repository], Login | None]
+Logins = Callable[[Location], Login | None]
 """None: nobody in particular."""
 
 
@@ -63,20 +63,20 @@ class OciAuth:
         """`power`: the access that is asked for, `pull` or `pull,push`. `plain`: hosts that speak no TLS, besides
         those of this machine."""
         self._http, self._logins, self._power, self._plain, self._clock = http, logins, power, plain, clock
-        self._tokens: dict[Repository, _Token] = {}
+        self._tokens: dict[Location, _Token] = {}
         self._lock = threading.Lock()
         self._asking = threading.Lock()
 
-    def base(self, repository: Repository) -> str:
+    def base(self, repository: Location) -> str:
         host = repository.registry.host
         return f"{'http' if unsecured(host, self._plain) else 'https'}://{_ALIASES.get(host, host)}"
 
-    def header(self, repository: Repository) -> str | None:
+    def header(self, repository: Location) -> str | None:
         with self._lock:
             token = self._tokens.get(repository)
         return token.header if token and self._clock() < token.until else None
 
-    def renew(self, repository: Repository, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
+    def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
         """Bearer where it is offered, else Basic; Basic too where there is no token to be had, or it was refused."""
         if answer.status != 401:
             return None
@@ -101,7 +101,7 @@ class OciAuth:
 
     def _token(
         self,
-        repository: Repository,
+        repository: Location,
         offered: dict[str, dict[str, str]],
         login: Login | None,
         used: str | None,
@@ -120,7 +120,7 @@ class OciAuth:
             raise problem
         return None
 
-    def _bearer(self, repository: Repository, given: dict[str, str], login: Login | None, what: str) -> _Token:
+    def _bearer(self, repository: Location, given: dict[str, str], login: Login | None, what: str) -> _Token:
         realm, host = given["realm"], repository.registry.host
         parts, ours = urlsplit(realm), origin(self.base(repository))[1]
         if parts.scheme not in ("https", "http") or (parts.scheme == "http" and parts.hostname not in LOOPBACK):

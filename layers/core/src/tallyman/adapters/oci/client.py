@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin
 from tallyman.adapters.http.client import HttpClient, Response, origin
 from tallyman.adapters.http.headers import links
 from tallyman.adapters.oci.answers import Answer
-from tallyman.domain.names import Repository
+from tallyman.domain.names import Location
 from tallyman.errors import BadName, NotAllowed, Refused, Throttled, Unreachable
 
 _MOST = 8 * 1024 * 1024
@@ -40,13 +40,13 @@ NOT_THIS_WAY = (Refused, Astray)
 class Auth(Protocol):
     """Where a registry is, and who we are there."""
 
-    def base(self, repository: Repository) -> str:
+    def base(self, repository: Location) -> str:
         """Scheme and host."""
 
-    def header(self, repository: Repository) -> str | None:
+    def header(self, repository: Location) -> str | None:
         """The `Authorization` to send; None: nothing was asked for yet."""
 
-    def renew(self, repository: Repository, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
+    def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
         """Another one after this refusal (401 or 403); None: the refusal stands. `again`: another was refused too.
         NotAllowed where it says what is missing."""
 
@@ -69,14 +69,14 @@ class RegistryClient:
         self._http, self._auth, self._attempts, self._sleep = http, auth, attempts, sleep
         self._longest, self._patience = longest, patience
 
-    def base(self, repository: Repository) -> str:
+    def base(self, repository: Location) -> str:
         """Scheme and host."""
         return self._auth.base(repository)
 
     def send(
         self,
         method: str,
-        repository: Repository,
+        repository: Location,
         path: str,
         *,
         what: str,
@@ -105,7 +105,7 @@ class RegistryClient:
             self._pause(attempt, asked)
 
     def pages(
-        self, repository: Repository, path: str, *, what: str, headers: Mapping[str, str] | None = None
+        self, repository: Location, path: str, *, what: str, headers: Mapping[str, str] | None = None
     ) -> Iterator[Answer]:
         """The answer to a GET, and those of the pages that `Link: <…>; rel="next"` leads to. Refused where pages lead
         back, or are more than MOST_PAGES; the caller stops at an answer that is none."""
@@ -118,7 +118,7 @@ class RegistryClient:
             yield answer
             path = self._next(repository, answer, what)
 
-    def _next(self, repository: Repository, answer: Answer, what: str) -> str:
+    def _next(self, repository: Location, answer: Answer, what: str) -> str:
         found = next(links(answer.headers.get_all("Link") or [], "next"), None)
         if found is None:
             return ""
@@ -130,14 +130,14 @@ class RegistryClient:
             raise Refused(f"{what}: the next page is at {url}, and not at {base}: refused")
         return path  # the registry knows itself by another name than we do
 
-    def open(self, repository: Repository, path: str, *, what: str, headers: Mapping[str, str]) -> Response:
+    def open(self, repository: Location, path: str, *, what: str, headers: Mapping[str, str]) -> Response:
         """A GET whose body the caller reads."""
         return self._followed("GET", repository, path, headers, None, what)[0]
 
     def stream(
         self,
         method: str,
-        repository: Repository,
+        repository: Location,
         url: str,
         *,
         what: str,
@@ -162,7 +162,7 @@ class RegistryClient:
             raise Unreachable(f"{what}: the token had expired: start again")
         return answer
 
-    def location(self, repository: Repository, answer: Answer, what: str) -> str:
+    def location(self, repository: Location, answer: Answer, what: str) -> str:
         """Where an upload goes on. Unreachable if that is not this registry: nothing goes there."""
         found = answer.headers.get("Location")
         if not found:
@@ -181,7 +181,7 @@ class RegistryClient:
     def _followed(
         self,
         method: str,
-        repository: Repository,
+        repository: Location,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None,
@@ -210,7 +210,7 @@ class RegistryClient:
     def _authorized(
         self,
         method: str,
-        repository: Repository,
+        repository: Location,
         url: str,
         headers: Mapping[str, str],
         body: bytes | None,

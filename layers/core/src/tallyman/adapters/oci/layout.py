@@ -23,25 +23,25 @@ from tallyman.adapters.oci.layout_index import REF_NAME, LayoutIndex, name_of
 from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from tallyman.domain.locations import layout_path
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
 _LAYOUT = '{"imageLayoutVersion":"1.0.0"}'
 
 
-class OciLayout:
+class LayoutStore:
     """`Origin` and `Destination` for folders; safe to share between threads and processes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._indexes: dict[Repository, tuple[object, LayoutIndex]] = {}
-        self._subjects: dict[tuple[Repository, Digest], Digest | None] = {}
-        self._waiting: dict[Repository, list[tuple[Manifest, str | None]]] = {}  # to be entered into the index
+        self._indexes: dict[Location, tuple[object, LayoutIndex]] = {}
+        self._subjects: dict[tuple[Location, Digest], Digest | None] = {}
+        self._waiting: dict[Location, list[tuple[Manifest, str | None]]] = {}  # to be entered into the index
 
     # --- Origin
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         index = self._index(repository)
         found: dict[str, Manifest] = {}
         for reference in dict.fromkeys(references):
@@ -51,19 +51,19 @@ class OciLayout:
                 found[reference] = Manifest(raw, index.types.get(digest) or _media_type(raw))
         return found
 
-    def tags(self, repository: Repository) -> dict[str, Digest]:
+    def tags(self, repository: Location) -> dict[str, Digest]:
         """All tags, and what each points to. NotFound: there is no layout."""
         return dict(self._there(repository).tags)
 
-    def odd_tags(self, repository: Repository) -> dict[str, str]:
+    def odd_tags(self, repository: Location) -> dict[str, str]:
         """Names in `index.json` that are no tags, or several images', with why."""
         return dict(self._index(repository).odd)
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         return {digest for digest in digests if not self._path(repository, digest).exists()}
 
     @contextmanager
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         path = self._path(repository, digest)
         try:
             file = path.open("rb")
@@ -74,7 +74,7 @@ class OciLayout:
         with file:
             yield _File(file, os.fstat(file.fileno()).st_size, start)
 
-    def referrers(self, repository: Repository, subject: Digest) -> Listing:
+    def referrers(self, repository: Location, subject: Digest) -> Listing:
         """Those of `index.json`'s manifests that point at the subject."""
         index = self._index(repository)
         with self._lock:
@@ -88,11 +88,11 @@ class OciLayout:
 
     # --- Destination
 
-    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+    def mount(self, repository: Location, digest: Digest, source: str) -> bool:
         """Never: a layout holds its own blobs."""
         return False
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         path = self._path(repository, digest)
         hasher = hashlib.sha256()
 
@@ -107,7 +107,7 @@ class OciLayout:
 
         _write(path, hashed(), check)
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         """The manifest as a blob. What has a tag, or points at another image, is entered into `index.json`; a
         child of an index is found through it."""
         for needed in (*manifest.children, *manifest.blobs):
@@ -129,7 +129,7 @@ class OciLayout:
                     raise
                 del waiting[:count]
 
-    def _enter(self, repository: Repository, changes: Sequence[tuple[Manifest, str | None]]) -> None:
+    def _enter(self, repository: Location, changes: Sequence[tuple[Manifest, str | None]]) -> None:
         tags = {tag for _, tag in changes if tag}
         gone = {m.digest for m, tag in changes if tag} | {c.digest for m, _ in changes for c in m.children}
         kept = [d for d in self._index(repository).entries if name_of(d) not in tags]
@@ -145,19 +145,19 @@ class OciLayout:
         _write(path / "index.json", [json.dumps({"schemaVersion": 2, "manifests": kept}).encode()])
         self._indexes[repository] = _version(path / "index.json"), LayoutIndex(kept)
 
-    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
         """Those that `index.json` does not name."""
         named = self._index(repository).types
         return {m.digest for m in manifests if m.digest not in named}
 
     # --- how
 
-    def _there(self, repository: Repository) -> LayoutIndex:
+    def _there(self, repository: Location) -> LayoutIndex:
         if _version(Path(layout_path(repository)) / "index.json") is None:
             raise NotFound(f"{repository}: there is no OCI layout (no index.json)")
         return self._index(repository)
 
-    def _index(self, repository: Repository) -> LayoutIndex:
+    def _index(self, repository: Location) -> LayoutIndex:
         """`index.json` as it stands there now; empty where there is no layout yet."""
         path = Path(layout_path(repository)) / "index.json"
         version = _version(path)
@@ -175,7 +175,7 @@ class OciLayout:
         self._indexes[repository] = version, index
         return index
 
-    def _subject(self, repository: Repository, digest: Digest) -> Digest | None:
+    def _subject(self, repository: Location, digest: Digest) -> Digest | None:
         """What a manifest points at; read once, since the bytes of a digest stay the same."""
         key = repository, digest
         if key not in self._subjects:
@@ -189,7 +189,7 @@ class OciLayout:
             self._subjects[key] = found.digest if found else None
         return self._subjects[key]
 
-    def _read(self, repository: Repository, digest: Digest) -> bytes | None:
+    def _read(self, repository: Location, digest: Digest) -> bytes | None:
         path = self._path(repository, digest)
         try:
             with path.open("rb") as file:
@@ -199,11 +199,11 @@ class OciLayout:
         except OSError as error:
             raise Refused(f"read {path}: {error.strerror}") from error
 
-    def _path(self, repository: Repository, digest: Digest) -> Path:
+    def _path(self, repository: Location, digest: Digest) -> Path:
         return Path(layout_path(repository)) / "blobs" / "sha256" / digest.hex
 
     @contextmanager
-    def _locked(self, repository: Repository) -> Iterator[None]:
+    def _locked(self, repository: Location) -> Iterator[None]:
         """Alone in this layout, among threads and processes."""
         path = Path(layout_path(repository))
         path.mkdir(parents=True, exist_ok=True)

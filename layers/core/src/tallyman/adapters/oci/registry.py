@@ -18,7 +18,7 @@ from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest
 from tallyman.domain.images.referrer_tags import may_be_list, tag_of
-from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.names import Digest, Location, parse_tag
 from tallyman.errors import BadManifest, BadName, NotFound, Refused, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
@@ -40,9 +40,9 @@ class OciRegistry:
     def __init__(self, client: RegistryClient) -> None:
         self._client, self._writer = client, RegistryWriter(client)
         self.mount, self.upload = self._writer.mount, self._writer.upload
-        self._api: dict[Repository, bool] = {}  # whether it has the one for referrers
+        self._api: dict[Location, bool] = {}  # whether it has the one for referrers
         self._probing = threading.Lock()
-        self._tags: dict[Repository, set[str] | None] = {}
+        self._tags: dict[Location, set[str] | None] = {}
         self._lock = threading.Lock()
         self._subjects = threading.Lock()
 
@@ -52,12 +52,12 @@ class OciRegistry:
 
     # --- questions
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         """One GET each."""
         found = self._each(list(dict.fromkeys(references)), lambda r: self._manifest(repository, r))
         return {reference: manifest for reference, manifest in found if manifest is not None}
 
-    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+    def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
         """What tags point to, those that are there. One HEAD each; a GET where that says nothing."""
 
         def ask(tag: str) -> Digest | None:
@@ -73,7 +73,7 @@ class OciRegistry:
 
         return {tag: digest for tag, digest in self._each(tags, ask) if digest}
 
-    def tags(self, repository: Repository) -> list[str]:
+    def tags(self, repository: Location) -> list[str]:
         """All tags as the registry writes them, which may be anything; pages of 1,000. NotFound: there is no such
         repository."""
         what = f"list the tags of {repository}"
@@ -88,7 +88,7 @@ class OciRegistry:
         self._tags[repository] = {tag for tag in found if tag.startswith("sha256-")}
         return found
 
-    def missing_blobs(self, repository: Repository, digests: Iterable[Digest]) -> set[Digest]:
+    def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         """One HEAD each; where that says nothing, the first byte is asked for. What is not to be had by either is
         missing: a target gets it again."""
 
@@ -106,7 +106,7 @@ class OciRegistry:
 
         return {digest for digest, gone in self._each(list(dict.fromkeys(digests)), missing) if gone}
 
-    def referrers(self, repository: Repository, subject: Digest) -> Listing:
+    def referrers(self, repository: Location, subject: Digest) -> Listing:
         """The referrers API; where a registry has none, the index at the fallback tag."""
         found = self._by_api(repository, subject)
         if found is not None:
@@ -116,7 +116,7 @@ class OciRegistry:
             return Listing()
         return self._by_tag(repository, subject)[0]
 
-    def _by_api(self, repository: Repository, subject: Digest) -> Listing | None:
+    def _by_api(self, repository: Location, subject: Digest) -> Listing | None:
         """None: not to be had that way. The first answer says so to all who come meanwhile."""
         if repository not in self._api:
             with self._probing:
@@ -124,7 +124,7 @@ class OciRegistry:
                     return self._pointing(repository, subject)
         return self._pointing(repository, subject) if self._api[repository] else None
 
-    def _pointing(self, repository: Repository, subject: Digest) -> Listing | None:
+    def _pointing(self, repository: Location, subject: Digest) -> Listing | None:
         """Also None where the API refuses in whatever way: it is asked in passing."""
         what = f"list the referrers of {repository}@{subject}"
         found, first = Listing(), True
@@ -152,7 +152,7 @@ class OciRegistry:
         self._api[repository] = True
         return found
 
-    def _by_tag(self, repository: Repository, subject: Digest) -> tuple[Listing, bytes | None]:
+    def _by_tag(self, repository: Location, subject: Digest) -> tuple[Listing, bytes | None]:
         """By the index at the fallback tag, with its bytes; None: there is none."""
         now = self._manifest(repository, tag_of(subject))
         if now is None or not may_be_list(now, subject):
@@ -166,7 +166,7 @@ class OciRegistry:
     # --- blobs and manifests
 
     @contextmanager
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
+    def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
         what = f"read the blob {digest} of {repository}"
         headers = {"Range": f"bytes={start}-"} if start else {}
         response = self._client.open(repository, f"blobs/{digest}", what=what, headers=headers)
@@ -175,14 +175,14 @@ class OciRegistry:
         finally:
             response.close()  # after the whole body its connection is kept already
 
-    def put_manifest(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> None:
+    def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
         """One PUT. A referrer is entered at its subject's fallback tag where the registry does not do it itself
         (OCI 1.1: it says so by the header OCI-Subject)."""
         answer = self._writer.put(repository, manifest, tag)
         if manifest.subject is not None and not answer.headers.get("OCI-Subject"):
             self._enter(repository, manifest, manifest.subject.digest)
 
-    def unlisted(self, repository: Repository, manifests: Sequence[Manifest]) -> set[Digest]:
+    def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
         """Where there is no referrers API: what the fallback tags lack. One question a repository; without the API one
         more for each subject that has such a tag."""
         named: dict[Digest, set[Digest]] = {}
@@ -193,7 +193,7 @@ class OciRegistry:
                 return set()
         return {m.digest for m in manifests if m.subject and m.digest not in named[m.subject.digest]}
 
-    def _enter(self, repository: Repository, manifest: Manifest, subject: Digest) -> None:
+    def _enter(self, repository: Location, manifest: Manifest, subject: Digest) -> None:
         """Into the index at the fallback tag. Two clients that do this at once may lose one entry: the protocol has
         no better."""
         tag = tag_of(subject)
@@ -204,7 +204,7 @@ class OciRegistry:
                 if (known := self._tags.get(repository)) is not None:
                     known.add(tag)
 
-    def _manifest(self, repository: Repository, reference: str) -> Manifest | None:
+    def _manifest(self, repository: Location, reference: str) -> Manifest | None:
         name = Digest.parse(reference) if ":" in reference else parse_tag(reference)
         what = f"read the manifest {name} of {repository}"
         answer = self._client.send("GET", repository, f"manifests/{name}", what=what, headers=_ACCEPT)
@@ -215,7 +215,7 @@ class OciRegistry:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         return Manifest(answer.body, kind if kind in MANIFEST_TYPES else _own_type(answer.body))
 
-    def _known_tags(self, repository: Repository) -> set[str] | None:
+    def _known_tags(self, repository: Location) -> set[str] | None:
         """Those of referrers, listed once: cheaper than to ask at each manifest for a tag that is not there. None:
         we may not list them."""
         with self._lock:

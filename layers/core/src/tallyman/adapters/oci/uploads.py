@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.client import RegistryClient
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpired
 
 
@@ -19,7 +19,7 @@ class OciUploads:
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
 
-    def begin(self, repository: Repository, digest: Digest) -> str:
+    def begin(self, repository: Location, digest: Digest) -> str:
         """A new session. Unsupported where it does not lie beneath the repository's own address."""
         what = f"begin to upload {digest.short} to {repository}"
         answer = self._client.send("POST", repository, "blobs/uploads/", what=what)
@@ -27,7 +27,7 @@ class OciUploads:
             raise answer.error(what)
         return self._session(repository, answer, what)
 
-    def reached(self, repository: Repository, session: str) -> tuple[int, str]:
+    def reached(self, repository: Location, session: str) -> tuple[int, str]:
         """How many bytes the registry has, and the session to go on with. UploadExpired: it knows it no more."""
         what = f"ask {repository} how far an upload is"
         answer = self._client.send("GET", repository, self._path(repository, session), what=what)
@@ -41,7 +41,7 @@ class OciUploads:
         return have, self._session(repository, answer, what) if answer.headers.get("Location") else session
 
     def send_part(
-        self, repository: Repository, session: str, first: int, length: int, body: Iterable[bytes]
+        self, repository: Location, session: str, first: int, length: int, body: Iterable[bytes]
     ) -> tuple[int, str]:
         """Streams `length` bytes that begin at `first`; how many the registry has then, and the session to go on with.
         UploadExpired: it is of no more use. Unsupported: this registry takes no parts."""
@@ -64,7 +64,7 @@ class OciUploads:
         have = _reached(answer)
         return first + length if have is None else have, self._session(repository, answer, what)
 
-    def complete(self, repository: Repository, session: str, digest: Digest) -> None:
+    def complete(self, repository: Location, session: str, digest: Digest) -> None:
         """Ends the upload; the registry compares the digest: DigestMismatch. UploadExpired as above."""
         what = f"complete the upload of {digest.short} to {repository}"
         path = self._path(repository, session)
@@ -75,13 +75,13 @@ class OciUploads:
         if answer.status != 201:
             raise answer.error(what)
 
-    def _session(self, repository: Repository, answer: Answer, what: str) -> str:
+    def _session(self, repository: Location, answer: Answer, what: str) -> str:
         parts = urlsplit(self._client.location(repository, answer, what))
         session = parts.path + (f"?{parts.query}" if parts.query else "")
         self._path(repository, session)
         return session
 
-    def _path(self, repository: Repository, session: str) -> str:
+    def _path(self, repository: Location, session: str) -> str:
         before, found, path = session.partition(f"/v2/{repository.name}/")
         if before or not found:
             raise Unsupported(f"an upload to {repository} is to go on elsewhere than beneath its own address")

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository, parse_tag
+from tallyman.domain.names import Digest, Location, parse_tag
 from tallyman.errors import DigestMismatch, Refused, Unsupported, UploadExpired
 
 
@@ -16,10 +16,10 @@ class RegistryWriter:
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
-        self._sessions: dict[tuple[Repository, Digest], str] = {}
+        self._sessions: dict[tuple[Location, Digest], str] = {}
         self._lock = threading.Lock()
 
-    def mount(self, repository: Repository, digest: Digest, source: str) -> bool:
+    def mount(self, repository: Location, digest: Digest, source: str) -> bool:
         """One POST. A registry that does not mount opens an upload instead: `upload` goes on with that. One that
         refuses in whatever way does not mount."""
         what = f"mount {digest.short} from {source} into {repository}"
@@ -34,7 +34,7 @@ class RegistryWriter:
             return False
         return answer.status == 201
 
-    def upload(self, repository: Repository, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         """A POST and one PUT with the whole body. Whatever `chunks` raises is raised, and the connection is closed
         in the middle of the body: the registry never sees its end, so nothing half is kept."""
         what = f"upload {digest.short} to {repository}"
@@ -62,7 +62,7 @@ class RegistryWriter:
             raise answer.error(what)
         _same(answer, digest, what)
 
-    def put(self, repository: Repository, manifest: Manifest, tag: str | None = None) -> Answer:
+    def put(self, repository: Location, manifest: Manifest, tag: str | None = None) -> Answer:
         """One PUT, by tag or by digest."""
         reference = parse_tag(tag) if tag else manifest.digest
         what = f"push {repository}{':' if tag else '@'}{reference}"

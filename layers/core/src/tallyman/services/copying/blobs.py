@@ -5,7 +5,7 @@ import math
 from collections.abc import Generator
 from concurrent.futures import Executor, wait
 
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import OutOfTime, Unreachable
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Origin
@@ -39,7 +39,7 @@ def patience(deadline: Deadline) -> float | None:
 
 
 def chunks(
-    source: Origin, repository: Repository, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
+    source: Origin, repository: Location, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
 ) -> Generator[bytes, None, None]:
     """The blob's bytes in order from `start` on, at most 1 MiB at a time; nothing about them is checked. `size`: where
     it is known to end, so that nothing is asked for when nothing is left (a range past the end is refused).
@@ -85,7 +85,7 @@ def _ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[b
         content.close()
 
 
-def read_blob(source: Origin, repository: Repository, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
+def read_blob(source: Origin, repository: Location, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
     """Reads the whole blob, keeping its first `keep` bytes. Errors as `chunks`."""
     hasher, size, kept = hashlib.sha256(), 0, bytearray()
     for chunk in chunks(source, repository, digest, deadline):

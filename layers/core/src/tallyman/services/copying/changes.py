@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.referrer_tags import may_be_list, subject_of
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, NotFound, TallymanError
 from tallyman.ports.copying import Origin
 from tallyman.services.copying.images import Image
@@ -18,22 +18,22 @@ from tallyman.values import value
 class Catalogue(Protocol):
     """What tags there are."""
 
-    def names(self, repository: Repository) -> dict[str, Digest | None]:
+    def names(self, repository: Location) -> dict[str, Digest | None]:
         """All tags of a repository, with what each points to where the list says so. NotFound: no such repository."""
 
-    def digests(self, repository: Repository, tags: Sequence[str]) -> dict[str, Digest]:
+    def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
         """What these tags point to, those that are there."""
 
-    def pointed_at(self, repository: Repository) -> Mapping[Digest, frozenset[Digest]]:
+    def pointed_at(self, repository: Location) -> Mapping[Digest, frozenset[Digest]]:
         """What is pointed at by which referrers, as far as the list of `names` told it by itself."""
 
-    def odd_names(self, repository: Repository) -> Mapping[str, str]:
+    def odd_names(self, repository: Location) -> Mapping[str, str]:
         """What the list of `names` has that is no tag, as it may be shown, with why."""
 
-    def pointing(self, repository: Repository, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
+    def pointing(self, repository: Location, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
         """Of each of these subjects the referrers."""
 
-    def manifests(self, repository: Repository, references: Sequence[str]) -> dict[str, Manifest]:
+    def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         """As a target has them."""
 
 
@@ -44,9 +44,9 @@ class Changed:
 
     images: list[Image]
     listed: int
-    empty: list[Repository]
+    empty: list[Location]
     seconds: float = 0.0
-    failed: Mapping[Repository, TallymanError] = field(default_factory=dict)
+    failed: Mapping[Location, TallymanError] = field(default_factory=dict)
     odd: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -55,7 +55,7 @@ NONE: frozenset[Digest] = frozenset()
 
 
 def changed(
-    catalogue: Catalogue, source: Origin, origin: Repository, targets: Sequence[Repository], *, every: bool = False
+    catalogue: Catalogue, source: Origin, origin: Location, targets: Sequence[Location], *, every: bool = False
 ) -> Changed:
     """Of all tags of the origin, those that some target does not have as they are; and what is there, but has
     referrers that a target lacks: that has no tag. `every`: all images, so that each is asked for its referrers.
@@ -69,8 +69,8 @@ def changed(
         fallbacks = _lists(source, origin, names)
         names = {tag: digest for tag, digest in names.items() if tag not in fallbacks}
         odd = dict(catalogue.odd_names(origin))
-        failed: dict[Repository, TallymanError] = {}
-        found: dict[Repository, tuple[dict[str, Digest], float]] = {}
+        failed: dict[Location, TallymanError] = {}
+        found: dict[Location, tuple[dict[str, Digest], float]] = {}
         for target, answer in zip(targets, lists, strict=True):
             try:
                 listed, seconds = answer.result()
@@ -103,11 +103,11 @@ def changed(
 
 def _later(
     catalogue: Catalogue,
-    origin: Repository,
+    origin: Location,
     subjects_of_lists: Iterable[Digest],
-    targets: Sequence[Repository],
+    targets: Sequence[Location],
     coming: Collection[Digest],
-    failed: dict[Repository, TallymanError],
+    failed: dict[Location, TallymanError],
 ) -> list[Image]:
     """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
 
@@ -132,7 +132,7 @@ def _later(
     return [Image(subject, None) for subject in lacking]
 
 
-def _lists(source: Origin, origin: Repository, names: Iterable[str]) -> dict[str, Digest]:
+def _lists(source: Origin, origin: Location, names: Iterable[str]) -> dict[str, Digest]:
     """The tags that are lists of referrers, by the fallback scheme, with their subjects: these travel with what they
     point at. An image may have such a tag too. Cost: one read each, and one more of an entry that leaves it open."""
     subjects = {tag: subject for tag in names if (subject := subject_of(tag))}
@@ -157,7 +157,7 @@ def _sound(manifest: Manifest) -> bool:
     return True
 
 
-def _listed(catalogue: Catalogue, target: Repository) -> tuple[dict[str, Digest | None], float]:
+def _listed(catalogue: Catalogue, target: Location) -> tuple[dict[str, Digest | None], float]:
     """And after how many seconds."""
     began = time.monotonic()
     try:
@@ -167,7 +167,7 @@ def _listed(catalogue: Catalogue, target: Repository) -> tuple[dict[str, Digest 
 
 
 def _held(
-    catalogue: Catalogue, target: Repository, there: Mapping[str, Digest | None], names: Mapping[str, object]
+    catalogue: Catalogue, target: Location, there: Mapping[str, Digest | None], names: Mapping[str, object]
 ) -> dict[str, Digest]:
     """Of the target's tags, those that the origin has too, with what they point to."""
     if not there:

@@ -7,7 +7,7 @@ from dataclasses import field
 from itertools import chain
 
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Listing, Origin
@@ -30,7 +30,7 @@ class ImageGraph:
     an entry that is odd. Several graphs joined have several
     `roots`."""
 
-    repository: Repository
+    repository: Location
     digest: Digest
     images: tuple[Manifest, ...] = field(repr=False)
     referrers: tuple[Manifest, ...] = field(repr=False)
@@ -92,7 +92,7 @@ def _no_limit() -> float:
 
 def read_graph(
     source: Origin,
-    repository: Repository,
+    repository: Location,
     digest: Digest,
     *,
     deadline: Deadline = _no_limit,
@@ -111,7 +111,7 @@ def read_graph(
 
 def read_graphs(
     source: Origin,
-    repository: Repository,
+    repository: Location,
     digests: Sequence[Digest],
     *,
     known: Mapping[Digest, Manifest] | None = None,
@@ -149,7 +149,7 @@ class _Reader:
     def __init__(
         self,
         source: Origin,
-        repository: Repository,
+        repository: Location,
         deadline: Deadline,
         pool: ThreadPoolExecutor,
         known: Mapping[Digest, Manifest] | None = None,

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import NotFound, TagTaken, TallymanError, TransientError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts, Origin
@@ -27,7 +27,7 @@ from tallyman.services.copying.survey import Survey, survey
 from tallyman.services.copying.target_copy import PUTS
 from tallyman.values import value
 
-NOBODY: Mapping[Repository, TallymanError] = {}
+NOBODY: Mapping[Location, TallymanError] = {}
 
 BATCH = 200
 """Images that are copied together: what they share travels once, and their manifests are held in memory."""
@@ -52,7 +52,7 @@ class Image:
 class Report:
     """What came of the copy to one target, over all images."""
 
-    repository: Repository
+    repository: Location
     pushed: list[Digest] = field(default_factory=list)
     uploaded: list[Digest] = field(default_factory=list)
     mounted: list[Digest] = field(default_factory=list)
@@ -81,11 +81,11 @@ class CopyImages:
     watch: CopyProgress
     keep_tags: bool = False
     parallel: int | None = None
-    empty: Collection[Repository] = ()
+    empty: Collection[Location] = ()
     seconds: float = 0.0
     parts: InParts | None = None
 
-    def resolve(self, repository: Repository, reference: str, tag: str | None) -> Image:
+    def resolve(self, repository: Location, reference: str, tag: str | None) -> Image:
         """What a tag or digest names now. NotFound."""
         found = self.source.manifests(repository, [reference]).get(reference)
         if found is None:
@@ -94,11 +94,11 @@ class CopyImages:
 
     def copy(
         self,
-        origin: Repository,
-        targets: Mapping[Repository, str | None],
+        origin: Location,
+        targets: Mapping[Location, str | None],
         images: Sequence[Image],
-        failed: Mapping[Repository, TallymanError] = NOBODY,
-    ) -> dict[Repository, Report]:
+        failed: Mapping[Location, TallymanError] = NOBODY,
+    ) -> dict[Location, Report]:
         """Brings the images to every target. `targets`: with the tag to set there instead of each image's own.
         `failed`: those that are not to be asked any more."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
@@ -108,11 +108,11 @@ class CopyImages:
 
     def plan(
         self,
-        origin: Repository,
-        targets: Mapping[Repository, str | None],
+        origin: Location,
+        targets: Mapping[Location, str | None],
         images: Sequence[Image],
-        failed: Mapping[Repository, TallymanError] = NOBODY,
-    ) -> dict[Repository, Report]:
+        failed: Mapping[Location, TallymanError] = NOBODY,
+    ) -> dict[Location, Report]:
         """What `copy` would bring; nothing is written. Blobs that two batches share are counted once."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
@@ -136,7 +136,7 @@ class CopyImages:
         return reports
 
     def _families(
-        self, origin: Repository, batch: Sequence[Image]
+        self, origin: Location, batch: Sequence[Image]
     ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
         known = {image.digest: image.manifest for image in batch if image.manifest}
         digests = [image.digest for image in batch]
@@ -144,10 +144,10 @@ class CopyImages:
 
     def _batch(
         self,
-        origin: Repository,
-        targets: Mapping[Repository, str | None],
+        origin: Location,
+        targets: Mapping[Location, str | None],
         batch: Sequence[Image],
-        reports: Mapping[Repository, Report],
+        reports: Mapping[Location, Report],
     ) -> None:
         alive = [target for target, report in reports.items() if not report.error]
         if not alive:
@@ -199,10 +199,10 @@ class CopyImages:
     def _ask_ahead(
         self,
         pool: ThreadPoolExecutor,
-        alive: Sequence[Repository],
-        targets: Mapping[Repository, str | None],
+        alive: Sequence[Location],
+        targets: Mapping[Location, str | None],
         batch: Sequence[Image],
-    ) -> dict[Repository, "Future[tuple[Held, float]]"]:
+    ) -> dict[Location, "Future[tuple[Held, float]]"]:
         """Asks the targets for a single image while it is read. What fails is asked again by `stage`."""
         if len(batch) > 1 or batch[0].unseen:
             return {}
@@ -211,7 +211,7 @@ class CopyImages:
         return {target: pool.submit(ask_ahead, self.target, target, name) for target in alive}
 
     def _at_once(
-        self, alive: Sequence[Repository], targets: Mapping[Repository, str | None], batch: Sequence[Image]
+        self, alive: Sequence[Location], targets: Mapping[Location, str | None], batch: Sequence[Image]
     ) -> dict[Digest, str]:
         """Roots that go by their tag at once: with one target there is nobody to wait for."""
         if len(targets) > 1 or self.keep_tags:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import field
 from typing import Protocol
 
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import DigestMismatch, Unreachable, UploadExpired
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
@@ -27,7 +27,7 @@ AT_ONCE = 3
 """Parts on their way at once: each is held about three times while it is encoded for the API."""
 
 
-def _always(repository: Repository) -> bool:
+def _always(repository: Location) -> bool:
     return True
 
 
@@ -46,21 +46,21 @@ class Parts:
     uploads: LayerUploads
     state: Progress
     clock: Clock
-    takes: Callable[[Repository], bool] = _always
+    takes: Callable[[Location], bool] = _always
     large: int = LARGE
     part: int = PART
     _room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
-    def suits(self, repository: Repository, size: int) -> bool:
+    def suits(self, repository: Location, size: int) -> bool:
         """Whether a blob of this size goes in parts there."""
         return size >= self.large and self.takes(repository)
 
-    def offset(self, repository: Repository, digest: Digest) -> int:
+    def offset(self, repository: Location, digest: Digest) -> int:
         """Bytes that the registry has of an upload that was begun; 0: there is none."""
         upload = UPLOADS.get(self.state, key(repository, digest))
         return upload.offset if upload else 0
 
-    def upload(self, repository: Repository, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
+    def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
         """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
 
         Raises Unreachable where it is to be tried again from `offset`, UploadExpired where from byte 0.
@@ -85,7 +85,7 @@ class Parts:
         self._drop(repository, digest)
 
     def _send(
-        self, repository: Repository, digest: Digest, entry: Entry[Upload], start: int, chunks: Iterable[bytes]
+        self, repository: Location, digest: Digest, entry: Entry[Upload], start: int, chunks: Iterable[bytes]
     ) -> Entry[Upload]:
         have, at = entry.value.offset, start
         held: list[bytes] = []
@@ -106,7 +106,7 @@ class Parts:
         return entry
 
     def _one(
-        self, repository: Repository, digest: Digest, entry: Entry[Upload], held: list[bytes]
+        self, repository: Location, digest: Digest, entry: Entry[Upload], held: list[bytes]
     ) -> tuple[Entry[Upload], bytes]:
         """And what the registry has not taken: it may know bytes that a run before sent, cut elsewhere."""
         first, session = entry.value.offset, entry.value.session
@@ -124,7 +124,7 @@ class Parts:
         self.state.put(entry.write(upload, self.clock() + KEPT))
         return entry.written(upload)
 
-    def _drop(self, repository: Repository, digest: Digest) -> None:
+    def _drop(self, repository: Location, digest: Digest) -> None:
         entry = UPLOADS.read(self.state, key(repository, digest))
         if entry.found is not None:
             self.state.put(entry.remove(self.clock()))

@@ -17,9 +17,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import OutOfTime, TallymanError, TransientError
 from tallyman.ports.copying import Destination, Origin
 from tallyman.services.copying.blobs import ahead, chunks, patience
@@ -32,12 +33,14 @@ from tallyman.services.copying.tee import Teed, stragglers, tee
 
 __all__ = ["CopyOptions", "CopyProgress", "Held", "ImageGraph", "Staged", "join", "read_graph", "read_graphs", "stage"]
 
+R = TypeVar("R", bound=Location)
+
 FAR = 0.008
 """Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
 nobody waits for one side where both can be asked."""
 
 
-def ask_ahead(target: Destination, place: Repository, name: str) -> tuple[Held, float]:
+def ask_ahead(target: Destination, place: Location, name: str) -> tuple[Held, float]:
     """One question, whose answer `stage` takes instead of asking; and after how many seconds it came."""
     began = time.monotonic()
     found = target.manifests(place, [name]).get(name)
@@ -49,12 +52,12 @@ def ask_ahead(target: Destination, place: Repository, name: str) -> tuple[Held, 
 
 def stage(
     source: Origin,
-    source_repository: Repository,
+    source_repository: Location,
     target: Destination,
-    targets: Sequence[Repository],
+    targets: Sequence[R],
     graph: ImageGraph,
     options: CopyOptions,
-) -> dict[Repository, Staged | TallymanError]:
+) -> dict[R, Staged | TallymanError]:
     """Brings the graph into every target that lacks it; for each what came of it, in their order.
 
     The targets are independent: one that fails or is slow keeps no other from being staged.
@@ -95,7 +98,7 @@ def stage(
         largest_first = sorted(lacking, key=graph.order)
         _all(readers.submit(copier.spread, digest, present) for digest in largest_first)
         _all(alone.submit(copier.end, work, begun[work]) for work in works)
-    return {work.repository: work.outcome() for work in works}
+    return {place: work.outcome() for place, work in zip(places, works, strict=True)}
 
 
 @dataclass
@@ -103,7 +106,7 @@ class _Copier:
     """Brings blobs from the source to targets."""
 
     source: Origin
-    repository: Repository
+    repository: Location
     graph: ImageGraph
     options: CopyOptions
     uploads: ThreadPoolExecutor

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination
@@ -26,15 +26,15 @@ class Survey:
 
 
 def survey(
-    origin: Repository,
+    origin: Location,
     target: Destination,
-    targets: Sequence[Repository],
+    targets: Sequence[Location],
     graph: ImageGraph,
     *,
     deadline: Deadline,
-) -> dict[Repository, Survey | TallymanError]:
+) -> dict[Location, Survey | TallymanError]:
     """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
-    found: dict[Repository, Survey | TallymanError] = {}
+    found: dict[Location, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
         plan = TargetPlan(origin, target, place, graph, CopyOptions(deadline))
         plan.guard(plan.look)

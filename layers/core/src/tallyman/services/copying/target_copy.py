@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadInput, DigestMismatch, OutOfTime, Refused, TallymanError, Unreachable
 from tallyman.ports.copying import Destination
 from tallyman.services.copying.blobs import enough_time, patience
@@ -27,7 +27,7 @@ class Staged:
     those that can't be brought there, with the reason. `failed`: of several roots, those that are not there.
     """
 
-    repository: Repository
+    repository: Location
     pushed: tuple[Digest, ...] = ()
     uploaded: tuple[Digest, ...] = ()
     mounted: tuple[Digest, ...] = ()
@@ -45,7 +45,7 @@ class TargetCopy(TargetPlan):
     """Brings to one target what it lacks."""
 
     def __init__(
-        self, origin: Repository, port: Destination, repository: Repository, graph: ImageGraph, options: CopyOptions
+        self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions
     ) -> None:
         super().__init__(origin, port, repository, graph, options)
         self.behind = False  # gets what it still lacks alone, after the others

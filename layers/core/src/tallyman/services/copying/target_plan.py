@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Repository
+from tallyman.domain.names import Digest, Location
 from tallyman.errors import DigestMismatch, TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.ports.copying import Destination, InParts
@@ -35,8 +35,8 @@ class CopyOptions:
     watch: CopyProgress = field(default_factory=CopyProgress)
     tags: Mapping[Digest, str] = field(default_factory=dict)
     unseen: Collection[Digest] = ()
-    empty: Collection[Repository] = ()
-    held: Mapping[Repository, Held] = field(default_factory=dict)
+    empty: Collection[Location] = ()
+    held: Mapping[Location, Held] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -45,7 +45,7 @@ class TargetPlan:
     manifests that are to be put; `lacking`: blobs that are to be brought first."""
 
     def __init__(
-        self, origin: Repository, port: Destination, repository: Repository, graph: ImageGraph, options: CopyOptions
+        self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions
     ) -> None:
         self.origin, self.port, self.repository, self.graph = origin, port, repository, graph
         self.options, self.deadline, self.watch = options, options.deadline, options.watch
