@@ -1,0 +1,58 @@
+"""Places and their repositories: three kinds, of which none passes for another."""
+
+import pytest
+
+from tallyman.adapters.oci.layout import LayoutStore
+from tallyman.domain.locations import OciHost, OciLayout, OciRepository, layout_at, layout_path, repository_at
+from tallyman.domain.names import Digest, EcrRegistry, Location, Repository, in_ecr
+from tallyman.errors import BadName
+from tallyman.state import uploads
+
+ECR = Repository(EcrRegistry("111111111111", "us-east-2"), "team/app")
+HOST = repository_at("registry.test:5000", "team/app")
+LAYOUT = layout_at("/srv/images/app")
+DIGEST = Digest.of(b"")
+
+
+@pytest.mark.parametrize(
+    ("location", "written"),
+    [(ECR, "111111111111/us-east-2/team/app"), (HOST, "registry.test:5000/team/app"), (LAYOUT, "oci:/srv/images/app")],
+)
+def test_each_is_written_as_people_and_kept_uploads_know_it(location: Location, written: str) -> None:
+    assert str(location) == written
+    assert uploads.key(location, DIGEST) == (f"U#{written}", DIGEST)
+    assert location.at("v1") == f"{location.registry.host}/{location.name}:v1"
+    assert location.at(DIGEST) == f"{location.registry.host}/{location.name}@{DIGEST}"
+
+
+def test_none_is_an_ecr_registry_with_an_empty_account() -> None:
+    assert in_ecr(ECR.registry) is ECR.registry
+    for location in (HOST, LAYOUT):
+        with pytest.raises(TypeError, match="is not an ECR registry"):
+            in_ecr(location.registry)
+    assert OciRepository(OciHost("registry.test:5000"), "team/app") == HOST
+    assert OciRepository(OciLayout("/srv/images"), "app") == LAYOUT
+    assert len({ECR.registry, HOST.registry, LAYOUT.registry, OciHost("oci:/srv/images")}) == 4
+
+
+@pytest.mark.parametrize("location", [ECR, HOST])
+def test_only_a_layout_is_read_from_a_folder(location: Location) -> None:
+    with pytest.raises(TypeError, match="is not an OCI layout"):
+        LayoutStore().manifests(location, [DIGEST])
+
+
+@pytest.mark.parametrize(("path", "folder"), [("a", "./a"), ("/a", "/a"), ("/a/b/", "/a/b"), ("a/b", "a/b")])
+def test_a_layout_is_in_the_folder_that_was_named(path: str, folder: str) -> None:
+    assert layout_path(layout_at(path)) == folder
+
+
+@pytest.mark.parametrize("path", ["", "/", "a\0b"])
+def test_what_names_no_folder_is_refused(path: str) -> None:
+    with pytest.raises(BadName, match="is no folder"):
+        layout_at(path)
+
+
+@pytest.mark.parametrize(("host", "name"), [("a b", "app"), ("-a", "app"), ("a:x", "app"), ("a", "App"), ("a", "a//b")])
+def test_what_names_no_registry_or_repository_is_refused(host: str, name: str) -> None:
+    with pytest.raises(BadName):
+        repository_at(host, name)
