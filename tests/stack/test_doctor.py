@@ -80,7 +80,7 @@ def test_a_stack_that_is_well_gets_its_ticks(world: Deployed) -> None:
     assert [verdict for verdict, _ in well["round trip"]] == ["ok"] * 3
     assert [found.partition(":")[0] for _, found in well["round trip"]] == [HUB, SPOKE, FAR]
     assert [verdict for verdict, _ in well["registries"]] == ["ok"] * 3
-    assert [verdict for verdict, _ in well["quotas"]] == ["ok"] * 3
+    assert [verdict for verdict, _ in well["quotas"]] == ["ok"] * 4
     assert [verdict for verdict, found in well["applications"] if "one application" in found] == ["ok"]
     assert [verdict for verdict, found in well["base images"] if found.startswith(f"{NAME}: ")] == ["warning"]
 

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from support.fakes.ports import stored
 from support.images import builders as b
+from support.stacks import sample_stack as toy
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
 from tallyman_local.moto import rollouts
@@ -144,9 +145,10 @@ def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves
         assert live(world, region).endswith(f"@{arm.digest}")
     with failing_in("resizer", "the image is not valid", REGIONS[0]):
         world.push(b.multi_arch("resizer-two"), FUNCTION, "v1.1.0")
+        # a look that found the lease taken comes again later, which `settle` does not wait for
+        toy.wait_for(lambda: outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed"))
     for region in REGIONS:
         assert live(world, region).endswith(f"@{arm.digest}")
-    assert outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed")
 
 
 def test_a_doubled_release_rolls_out_once(world: Deployed) -> None:

@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from support.fakes.gate_cases import case_of, judged, policy_of
+from support.house.sources import template
 from tallyman.adapters.usage import references, running
 from tallyman.bootstrap.services import Services
 from tallyman.domain.gates import FAILED, GATES, PASSED, Case, Gate, GateResult
@@ -77,18 +78,11 @@ def test_a_command_that_is_added_by_the_recipe_is_listed_and_runs(monkeypatch: p
     assert CliRunner().invoke(app, ["greet", "fish"]).exit_code == 0
 
 
-class Loader(yaml.SafeLoader):
-    """CloudFormation's short tags are of no interest here."""
-
-
-Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "functions").iterdir() if path.is_dir()))
 def test_every_function_has_what_the_recipe_names(name: str) -> None:
     assert f'handler = sqs_handler("{name}")' in (ROOT / f"functions/{name}/app.py").read_text() or name == "reconcile"
-    template: Any = yaml.load((ROOT / "template.yaml").read_text("utf-8"), Loader=Loader)
-    code = [r["Properties"].get("CodeUri") for r in template["Resources"].values() if "Properties" in r]
+    resources = template("template.yaml")["Resources"].values()
+    code = [r["Properties"].get("CodeUri") for r in resources if "Properties" in r]
     assert f"functions/{name}/" in code
     assert list((ROOT / f"events/{name}").glob("*.json"))
     assert name in vars(Services)
@@ -98,8 +92,8 @@ def test_every_function_has_what_the_recipe_names(name: str) -> None:
 @pytest.mark.parametrize("source", [*running.SOURCES, *references.SOURCES], ids=lambda source: source.__name__)
 def test_every_usage_source_declares_its_permissions_and_they_are_in_both_templates(source: Any) -> None:
     assert source.PERMISSIONS
-    for template in ("template.yaml", "spoke.yaml"):
-        text = (ROOT / template).read_text("utf-8")
+    for name in ("template.yaml", "spoke.yaml"):
+        text = (ROOT / name).read_text("utf-8")
         assert [permission for permission in source.PERMISSIONS if permission not in text] == []
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.house.sources import tree
+
 ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "layers/core/src/tallyman"
 ORIGIN = ROOT / "layers/origin/src"
@@ -36,7 +38,7 @@ NOT_PURE = {"os", "io", "time", "socket", "subprocess", "threading", "urllib", "
 
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, anywhere in it, by its whole name."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -103,7 +105,7 @@ def test_only_settings_reads_the_environment() -> None:
     for path in CORE.rglob("*.py"):
         if path.name == "settings.py":
             continue
-        names = {node.attr for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)}
+        names = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
         assert not names & {"environ", "getenv"}, path
 
 

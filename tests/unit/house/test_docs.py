@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import typer
-import yaml
 
+from support.house.sources import template
 from tallyman_cli.main import app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,18 +101,11 @@ def test_every_environment_variable_is_documented() -> None:
     assert {name for name in names if f"`{name}`" not in TEXT} == set()
 
 
-class _Loader(yaml.SafeLoader):
-    """CloudFormation's short tags are of no interest here."""
-
-
-_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-
-
-@pytest.mark.parametrize("template", ["template.yaml", "spoke.yaml"])
-def test_every_template_parameter_is_documented_with_its_default(template: str) -> None:
-    parameters = yaml.load((ROOT / template).read_text("utf-8"), Loader=_Loader)["Parameters"]
+@pytest.mark.parametrize("name", ["template.yaml", "spoke.yaml"])
+def test_every_template_parameter_is_documented_with_its_default(name: str) -> None:
+    parameters = template(name)["Parameters"]
     page = (ROOT / "docs/settings.md").read_text("utf-8")
-    section = page.partition(f"## Parameters of {template}")[2].partition("\n## ")[0]
+    section = page.partition(f"## Parameters of {name}")[2].partition("\n## ")[0]
     rows = [[cell.strip(" `") for cell in line.split("|")] for line in section.splitlines() if line.startswith("| `")]
     documented = {row[1]: row[2] for row in rows}
     assert set(documented) == set(parameters)

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from support.house.sources import tree
+
 ROOT = Path(__file__).resolve().parents[3]
 ROOTS = (ROOT / "layers/core/src", ROOT / "cli", ROOT / "local")
 
@@ -19,8 +21,8 @@ def modules() -> dict[str, Path]:
 def imported(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     """What the module imports, at once or when one of its functions runs; for type checkers alone does not count."""
     found = set()
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in [*tree.body, *(n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f))]:
+    module = tree(path)
+    for node in [*module.body, *(n for f in ast.walk(module) if isinstance(f, ast.FunctionDef) for n in ast.walk(f))]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from support.house.sources import tree
+
 LOCAL = Path(__file__).resolve().parents[3] / "local" / "tallyman_local"
 ROOMS = ("server", "ecr", "moto", "stack", "events", "runtime", "aws", "cloud")
 #: The ECR's own rooms; its other modules (errors, identity, manifests, model, policies) stand beneath them.
@@ -17,7 +19,7 @@ def modules() -> Iterator[tuple[Path, list[str]]]:
     """Each file with the modules of the local cloud that it imports, as parts below `tallyman_local`."""
     for path in sorted(LOCAL.rglob("*.py")):
         found = []
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tallyman_local"):
                 module = str(node.module)
                 for alias in node.names:
@@ -78,7 +80,7 @@ def test_nothing_guesses_and_nothing_ends_without_its_clean_up(word: str) -> Non
     found = {
         name_of(path)
         for path, _ in modules()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         if (isinstance(node, ast.Name) and node.id == word) or (isinstance(node, ast.Attribute) and node.attr == word)
     }
     assert found - {"runtime.worker"} == set()

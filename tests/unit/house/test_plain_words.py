@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.house.sources import tree
+
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = [p for room in ("layers/core/src", "cli", "local", "functions") for p in sorted((ROOT / room).rglob("*.py"))]
 TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml"]
@@ -45,7 +47,7 @@ def test_only_a_child_that_is_not_a_command_yet_leaves_by_os_exit() -> None:
     found = [
         str(path.relative_to(ROOT))
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and node.attr == "_exit"
     ]
     assert found == ["cli/tallyman_cli/local/exec_command.py"]  # between fork and exec nothing else may run

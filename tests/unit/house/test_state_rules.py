@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.house.sources import tree
+
 ROOT = Path(__file__).resolve().parents[3]
 CORE = ROOT / "layers/core/src/tallyman"
 KEY = re.compile(r"(T|R|P|REL|F|L|M|RO|U|WATCH|TRIP|S|A|RT)#")
@@ -36,7 +38,7 @@ DETAIL_FILES = [
 
 
 def found(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         where = f"line {getattr(node, 'lineno', 0)}"
         if (
             isinstance(node, ast.Call)
@@ -71,7 +73,7 @@ def raw_details(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", DETAIL_FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nobody_but_its_room_knows_the_detail_of_a_fact(path: Path) -> None:
-    assert list(raw_details(ast.parse(path.read_text("utf-8")))) == []
+    assert list(raw_details(tree(path))) == []
 
 
 @pytest.mark.parametrize("code", ["fact.detail['to']", "f.detail.get('to')", "d = x.detail", "Fact(detail={'to': 1})"])

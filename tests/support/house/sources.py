@@ -1,0 +1,36 @@
+"""The project's own files, each read and parsed once in a run however many rules look at it."""
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@cache
+def text(path: Path) -> str:
+    """A file's text."""
+    return path.read_text("utf-8")
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """A module's syntax tree. Not to be changed: every rule sees the same one."""
+    return ast.parse(text(path))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # without libyaml the slow one
+    """CloudFormation's short tags are of no interest here."""
+
+
+_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+@cache
+def template(name: str) -> dict[str, Any]:
+    """A template of CloudFormation, by its file's name; `!Ref` and the like read as None."""
+    found: dict[str, Any] = yaml.load(text(ROOT / name), Loader=_Loader)
+    return found
