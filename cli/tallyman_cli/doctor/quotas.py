@@ -15,9 +15,9 @@ PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository"
 """As Service Quotas names them."""
 NEAR = 0.8
 CONCURRENCY = "Concurrent executions of Lambda"
-OWN_CONCURRENCY = 20
-"""What the functions take at once in busy minutes: 4 verifications, 2 to 10 promotions, 2 runs of retention and two of
-roll-outs, one reconcile, and the recording of pushes, scans and commands. A new account has 10 for everything."""
+OWN_CONCURRENCY = 15
+"""What the functions take at once at most, by the defaults of template.yaml's parameters: two a queue, and one reconcile.
+A new account has 10 for everything; those that run for minutes take 7 of them."""
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
 
 
@@ -60,8 +60,8 @@ class Quotas:
             yield Finding(TITLE, OK, told)
             return
         todo = (
-            f"Tallyman takes up to {OWN_CONCURRENCY}: what is throttled waits and is tried again, and may become a "
-            "dead letter; ask for more: aws service-quotas request-service-quota-increase --service-code lambda "
+            f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is tried "
+            "again, and other functions of the account may be throttled too; ask for more: aws service-quotas request-service-quota-increase --service-code lambda "
             "--quota-code L-B99A9384 --desired-value 1000"
         )
         yield Finding(TITLE, WARN, told, todo)

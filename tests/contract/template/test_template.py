@@ -20,6 +20,7 @@ from support.stacks.templates import (
     statements,
     text,
 )
+from tallyman_cli.doctor.quotas import OWN_CONCURRENCY
 
 DAY = 86400
 QUEUES = of_type(hub(), "AWS::SQS::Queue")
@@ -102,6 +103,23 @@ def test_promotions_come_one_at_a_time_bounded_and_may_continue_themselves() -> 
     assert [n for n in FUNCTIONS if "RecursiveLoop" in function(n)] == ["promote_image", "apply_retention", "roll_out"]
     for name in FUNCTIONS:
         assert "ReservedConcurrentExecutions" not in function(name)  # a new account has ten in all
+
+
+def at_once(name: str) -> int:
+    """Batches that a function may handle at once, by the parameters' defaults; reconcile's schedule starts one."""
+    if FUNCTIONS[name] is None:
+        return 1
+    most = source(name)["ScalingConfig"]["MaximumConcurrency"]  # without it Lambda goes up to what the account has
+    return int(hub()["Parameters"][most["Ref"]]["Default"] if isinstance(most, dict) else most)
+
+
+def test_what_runs_for_long_leaves_room_for_the_rest_in_a_new_account() -> None:
+    """It has ten runs at once. What is throttled is offered again for as long as it stays hidden."""
+    long = sum(at_once(name) for name in FUNCTIONS if function(name)["Timeout"] == 900)
+    assert long == 7
+    short = [name for name in FUNCTIONS if function(name)["Timeout"] < 900]
+    assert [at_once(name) for name in short] == [2] * len(short)  # the least that Lambda takes for a queue
+    assert long + sum(map(at_once, short)) == OWN_CONCURRENCY
 
 
 @pytest.mark.parametrize("queue", MAPPED.values())
