@@ -16,8 +16,8 @@ PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository"
 NEAR = 0.8
 CONCURRENCY = "Concurrent executions of Lambda"
 OWN_CONCURRENCY = 15
-"""What the functions take at once at most, by the defaults of template.yaml's parameters: two a queue, and one reconcile.
-A new account has 10 for everything; those that run for minutes take 7 of them."""
+"""What the functions take at once at most, by the defaults of template.yaml's parameters: two a queue, and one
+reconcile. A new account has 10 for everything; those that run for minutes take 7 of them."""
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
 
 
@@ -60,8 +60,9 @@ class Quotas:
             yield Finding(TITLE, OK, told)
             return
         todo = (
-            f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is tried "
-            "again, and other functions of the account may be throttled too; ask for more: aws service-quotas request-service-quota-increase --service-code lambda "
+            f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is "
+            "tried again, and other functions of the account may be throttled too; ask for more: aws service-quotas "
+            "request-service-quota-increase --service-code lambda "
             "--quota-code L-B99A9384 --desired-value 1000"
         )
         yield Finding(TITLE, WARN, told, todo)

@@ -5,6 +5,7 @@ status: 0 go on, 2 don't. With `--overrides` it prints sam's parameter overrides
 """
 
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -13,20 +14,21 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import botocore
 import botocore.session
 
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.files.policy_file import load
 from tallyman.domain.partitions import nearest, partition_of
+from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
+from tallyman_cli.doctor.quotas import OWN_CONCURRENCY
 from tallyman_cli.shared.chosen import choose_region
 
 POLICY = Path("layers/policy/tallyman.yaml")
 BUCKET, LONGEST_BUCKET = "{stack}-archive-{account}-{region}", 63
 BUILD = {"codebuild": "CodeBuild", "codestar-connections": "CodeConnections (CodeCommit needs none)"}
 """botocore lists the regions of CodeConnections under the name that it had before; under its new one it lists none."""
-LAMBDA_NEEDS = 15
-"""Runs at once that the stack's parameters allow by default. A new account has 10 in all."""
 _STACK = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _HOPELESS = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
@@ -43,7 +45,10 @@ class Target:
 
 def configured(environment: str, file: Path = Path("samconfig.toml")) -> Mapping[str, Any]:
     """The environment's part of samconfig.toml. Raises BadInput for one that is not there, with those that are."""
-    found = tomllib.loads(file.read_text("utf-8"))
+    try:
+        found = tomllib.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{file}: {error}") from error
     there = [name for name, part in found.items() if isinstance(part, dict) and "global" in part and name != "default"]
     if environment not in there:
         near = get_close_matches(environment, there, 1)
@@ -115,8 +120,50 @@ def missing_services(found: Target, session: Any, wanted: Mapping[str, str]) -> 
     ]
 
 
+def overrides(part: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters that samconfig.toml gives the stack; sam takes them as one text or as a list."""
+    given = part.get("deploy", {}).get("parameters", {}).get("parameter_overrides", "")
+    try:
+        words = shlex.split(given) if isinstance(given, str) else [str(each) for each in given]
+    except ValueError as error:
+        raise BadInput(f"parameter_overrides of samconfig.toml: {error}") from error
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any) -> list[str]:
+    """What does not keep the stack from being deployed, but from doing what the policy says. One call."""
+    told = []
+    registries = policy.registries()
+    if registries and not any((r.account, r.region) == (found.account, found.region) for r in registries):
+        told.append("no registry of the policy is here, so nothing of this account's own is watched")
+    spokes = set(given.get("SpokeAccounts", "").split(","))
+    if silent := sorted({r.account for r in registries} - {found.account} - spokes):
+        told.append(f"events of {', '.join(silent)} will be refused: name them in SpokeAccounts")
+    rolled = [
+        s
+        for e in policy.environments.values()
+        if e.rollout
+        for s in e.rollout.services
+        if found.account in {r.account for r in e.registries}
+    ]
+    for kind, parameter in (("ecs", "RollOutServices"), ("lambda", "RollOutFunctions")):
+        if not given.get(parameter) and (named := [str(s) for s in rolled if s.runs == kind]):
+            told.append(f"releases may not move {', '.join(named)}: name them in {parameter}")
+    try:
+        with translated("read Lambda's limits of the account"):
+            limits = session.create_client("lambda", region_name=found.region).get_account_settings()["AccountLimit"]
+        if (left := int(limits["UnreservedConcurrentExecutions"])) < OWN_CONCURRENCY:
+            told.append(
+                f"Lambda runs {left} functions at once here, the stack takes up to {OWN_CONCURRENCY}: busy minutes "
+                "will be slow; ask for more in Service Quotas (lambda, L-B99A9384)"
+            )
+    except TallymanError as error:
+        told.append(str(error))
+    return told
+
+
 def hub(environment: str, session: Any) -> str:
-    """What is known of a deployment of the hub. Raises BadInput, PolicyError."""
+    """What is known of a deployment of the hub, a line each. Raises BadInput, PolicyError."""
     part = configured(environment)
     policy = load(POLICY)
     found = target(str(part["global"]["parameters"]["stack_name"]), session)
@@ -125,13 +172,11 @@ def hub(environment: str, session: Any) -> str:
             f"{' and '.join(left)} are there, but no stack {found.stack}: an earlier one left them; take them in "
             "(docs/operations.md, Roll Tallyman itself back) or delete them"
         )
-    registries = policy.registries()
-    here = [r for r in registries if r.account == found.account and r.region == found.region]
-    note = "" if here else "; no registry of the policy is here, so nothing of this account's own is watched"
-    return (
+    said = (
         f"deploy: stack {found.stack} ({found.status or 'new'}) in {found.account}/{found.region}, {POLICY} with "
-        f"{len(policy.environments)} environments and {len(registries)} registries{note}"
+        f"{len(policy.environments)} environments and {len(policy.registries())} registries"
     )
+    return "\n".join([said, *(f"deploy: note: {each}" for each in notes(found, policy, overrides(part), session))])
 
 
 def build(environment: str, name: str, session: Any) -> str:
@@ -145,7 +190,7 @@ def build(environment: str, name: str, session: Any) -> str:
             f"there is no stack {stack} in {found.account}/{found.region}: make deploy ENV={environment} first"
         )
     missing = missing_services(found, session, BUILD)
-    note = f"; botocore {BOTOCORE} knows no {', no '.join(missing)} in {found.region}" if missing else ""
+    note = f"; botocore {botocore.__version__} knows no {', no '.join(missing)} in {found.region}" if missing else ""
     note += ": if the deployment fails there, build with CI of your own (docs/aws.md)" if missing else ""
     return f"deploy-build: stack {stack}-build-{name} in {found.account}/{found.region}, beside {stack}{note}"
 
@@ -155,9 +200,9 @@ def first_overrides(environment: str, session: Any) -> str:
     part = configured(environment)
     if target(str(part["global"]["parameters"]["stack_name"]), session).status is not None:
         return ""
-    given = str(part.get("deploy", {}).get("parameters", {}).get("parameter_overrides", ""))
-    kept = [each for each in given.split() if not each.startswith("DeletionProtection=")]
-    return " ".join([*kept, "DeletionProtection=false"])
+    given = {name: value for name, value in overrides(part).items() if name != "DeletionProtection"}
+    given["DeletionProtection"] = "false"
+    return " ".join(f"{name}={shlex.quote(value) if value else value}" for name, value in given.items())
 
 
 def main(arguments: list[str]) -> int:

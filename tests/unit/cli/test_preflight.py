@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
+from tallyman.adapters.files.policy_file import load
 from tallyman.errors import BadInput
 from tallyman_cli.setup import preflight
 
@@ -15,16 +17,19 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Aws:
-    """botocore's session: an account in a region, with these stacks and tables."""
+    """botocore's session: an account in a region, with these stacks and tables, and so many functions at once."""
 
-    def __init__(self, region: str | None = "us-east-2", tables: tuple[str, ...] = (), **stacks: str) -> None:
-        self.region, self.tables, self.stacks = region, tables, stacks
+    def __init__(
+        self, region: str | None = "us-east-2", tables: tuple[str, ...] = (), at_once: int = 1000, **stacks: str
+    ) -> None:
+        self.region, self.tables, self.at_once, self.stacks = region, tables, at_once, stacks
 
     def get_config_variable(self, name: str) -> str | None:
         return self.region
 
     def get_available_regions(self, service: str, partition_name: str = "aws") -> list[str]:
-        return ["us-east-2"] if service == "codebuild" else []
+        known: list[str] = botocore.session.get_session().get_available_regions(service, partition_name)
+        return known
 
     def create_client(self, service: str, region_name: str) -> "Aws":
         return self
@@ -36,6 +41,11 @@ class Aws:
         if StackName not in self.stacks:
             raise refused("ValidationError", f"Stack with id {StackName} does not exist")
         return {"Stacks": [{"StackStatus": self.stacks[StackName]}]}
+
+    def get_account_settings(self) -> dict[str, Any]:
+        if self.at_once < 0:
+            raise refused("AccessDeniedException", "not authorized to perform: lambda:GetAccountSettings")
+        return {"AccountLimit": {"UnreservedConcurrentExecutions": self.at_once}}
 
     def describe_table(self, TableName: str) -> dict[str, Any]:
         if TableName not in self.tables:
@@ -106,10 +116,65 @@ def test_a_first_deployment_is_not_protected_and_later_ones_are_as_configured() 
     assert preflight.first_overrides("prod", Aws(tallyman="CREATE_COMPLETE")) == ""
 
 
+SPOKES = """
+environments:
+  dev: {registries: [111111111111/us-east-2]}
+  prod:
+    registries: [111111111111/us-east-1, 222222222222/us-east-2]
+    rollout: {services: [{ecs: shop/web, repository: shop/web}, {lambda: resize, alias: live, repository: shop/web}]}
+"""
+
+
+def noted(aws: Aws, policy: str, tmp_path: Path, given: str = "") -> list[str]:
+    """The notes of a deployment with this policy and these overrides."""
+    found = preflight.target("tallyman", aws)
+    overrides = preflight.overrides({"deploy": {"parameters": {"parameter_overrides": given}}})
+    (tmp_path / "tallyman.yaml").write_text(policy)
+    return preflight.notes(found, load(tmp_path / "tallyman.yaml"), overrides, aws)
+
+
+def test_what_the_policy_asks_for_and_the_parameters_do_not_allow_is_said(tmp_path: Path) -> None:
+    told = noted(Aws(), SPOKES, tmp_path)
+    assert [each.rpartition(" ")[2] for each in told] == ["SpokeAccounts", "RollOutServices", "RollOutFunctions"]
+    assert "222222222222" in told[0]
+    assert "shop/web" in told[1]
+    given = "SpokeAccounts=333333333333,222222222222 RollOutServices=arn:aws:ecs:a RollOutFunctions=arn:aws:lambda:b"
+    assert noted(Aws(), SPOKES, tmp_path, given) == []
+
+
+@pytest.mark.parametrize(("at_once", "word"), [(10, "takes up to 15"), (-1, "lambda:GetAccountSettings")])
+def test_a_new_accounts_concurrency_is_said_before_it_is_deployed(at_once: int, word: str, tmp_path: Path) -> None:
+    (told,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
+    assert word in told
+
+
+def test_overrides_are_read_as_sam_takes_them() -> None:
+    text = "A='rate(1 day)' B=x C="
+    for given in (text, ["A=rate(1 day)", "B=x", "C="]):
+        part = {"deploy": {"parameters": {"parameter_overrides": given}}}
+        assert preflight.overrides(part) == {"A": "rate(1 day)", "B": "x", "C": ""}
+    with pytest.raises(BadInput, match="parameter_overrides"):
+        preflight.overrides({"deploy": {"parameters": {"parameter_overrides": "A='x"}}})
+
+
+def test_a_configuration_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "samconfig.toml").write_text("[prod.global\n")
+    with pytest.raises(BadInput, match=r"samconfig\.toml: .*line 1"):
+        preflight.configured("prod", tmp_path / "samconfig.toml")
+
+
 def test_builds_need_the_hub_and_the_services_of_its_region() -> None:
     with pytest.raises(BadInput, match="make deploy ENV=prod first"):
         preflight.build("prod", "shop", Aws())
-    with pytest.raises(BadInput, match="us-east-2 has no CodeConnections"):
-        preflight.build("prod", "shop", Aws(tallyman="CREATE_COMPLETE"))
     with pytest.raises(BadInput, match="NAME="):
         preflight.build("prod", "Shop!", Aws(tallyman="CREATE_COMPLETE"))
+
+
+@pytest.mark.parametrize(
+    ("region", "missing"),
+    [("us-east-2", ()), ("af-south-1", ("CodeConnections",)), ("mx-central-1", ("CodeBuild", "CodeConnections"))],
+)
+def test_services_that_botocore_does_not_know_in_the_region_are_said(region: str, missing: tuple[str, ...]) -> None:
+    said = preflight.build("prod", "shop", Aws(region=region, tallyman="CREATE_COMPLETE"))
+    assert [name for name in ("CodeBuild", "CodeConnections") if f"no {name}" in said] == list(missing)
+    assert ("CI of your own" in said) == bool(missing)
