@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import Crash, listed
-from support.fakes.promotion import Harbour
-from support.fakes.recording import World, policy
+from support.fakes.promotion import PromotionStack
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, PROD, image
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Digest
@@ -30,71 +30,71 @@ def guarded_policy(**more: Any) -> Policy:
     return replace(made, repositories=rules)
 
 
-def harbour_without_prod() -> tuple[Harbour, dict[str, Any]]:
+def harbour_without_prod() -> tuple[PromotionStack, dict[str, Any]]:
     """An image that wants into prod, where the first registry lacks the repository; the hint to promote it."""
-    harbour = Harbour(policy=guarded_policy())
-    harbour.registries.drop(PROD)
-    harbour.push(image("app"), "v1.0.0")
-    ((_, body, _),) = harbour.hints.take("promote")
-    return harbour, body
+    stack = PromotionStack(policy=guarded_policy())
+    stack.registries.drop(PROD)
+    stack.push(image("app"), "v1.0.0")
+    ((_, body, _),) = stack.hints.take("promote")
+    return stack, body
 
 
-def dies_between(harbour: Harbour, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def dies_between(stack: PromotionStack, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker dies after CreateRepository and before SetRepositoryPolicy."""
 
     def half(settings: RepositorySettings, *_: Any) -> None:
-        harbour.registries.add(settings.repository)
+        stack.registries.add(settings.repository)
         raise Crash("between CreateRepository and SetRepositoryPolicy")
 
     with monkeypatch.context() as patched:
-        patched.setattr(harbour.registries, "create", half)
+        patched.setattr(stack.registries, "create", half)
         with pytest.raises(Crash):
-            harbour.handle(body)
-    assert harbour.registries.held(PROD).push is None
+            stack.handle(body)
+    assert stack.registries.held(PROD).push is None
 
 
-def creating(harbour: Harbour) -> list[str]:
-    return [item.sk for item in listed(harbour.state, creation_items.PARTITION)]
+def creating(stack: PromotionStack) -> list[str]:
+    return [item.sk for item in listed(stack.state, creation_items.PARTITION)]
 
 
 def test_the_next_promotion_sets_the_policy_that_the_one_before_did_not_come_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    harbour, body = harbour_without_prod()
-    dies_between(harbour, body, monkeypatch)
-    harbour.hints.send("promote", body)  # the queue offers it again
-    harbour.work()
-    held = harbour.registries.held(PROD)
+    stack, body = harbour_without_prod()
+    dies_between(stack, body, monkeypatch)
+    stack.hints.send("promote", body)  # the queue offers it again
+    stack.work()
+    held = stack.registries.held(PROD)
     assert (held.push, held.pull) == ((), PULL)
-    assert harbour.tags("v1.0.0") == [Digest(body["digest"])] * 2
-    assert creating(harbour) == []
+    assert stack.tags("v1.0.0") == [Digest(body["digest"])] * 2
+    assert creating(stack) == []
 
 
 def test_a_policy_that_a_person_has_set_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, body = harbour_without_prod()
-    dies_between(harbour, body, monkeypatch)
-    harbour.registries.held(PROD).push = ("role/owner",)
-    harbour.registries.held(PROD).pull = ("444444444444",)
-    harbour.hints.send("promote", body)
-    harbour.work()
-    held = harbour.registries.held(PROD)
+    stack, body = harbour_without_prod()
+    dies_between(stack, body, monkeypatch)
+    stack.registries.held(PROD).push = ("role/owner",)
+    stack.registries.held(PROD).pull = ("444444444444",)
+    stack.hints.send("promote", body)
+    stack.work()
+    held = stack.registries.held(PROD)
     assert (held.push, held.pull) == (("role/owner",), ("444444444444",))
-    assert creating(harbour) == []
+    assert creating(stack) == []
 
 
 def test_a_policy_that_a_person_removed_from_a_finished_repository_stays_removed() -> None:
-    harbour, body = harbour_without_prod()
-    harbour.hints.send("promote", body)
-    harbour.work()
-    harbour.registries.held(PROD).push, harbour.registries.held(PROD).pull = None, ()
-    harbour.push(image("next"), "v1.1.0")
-    harbour.work()
-    assert (harbour.registries.held(PROD).push, harbour.registries.held(PROD).pull) == (None, ())
+    stack, body = harbour_without_prod()
+    stack.hints.send("promote", body)
+    stack.work()
+    stack.registries.held(PROD).push, stack.registries.held(PROD).pull = None, ()
+    stack.push(image("next"), "v1.1.0")
+    stack.work()
+    assert (stack.registries.held(PROD).push, stack.registries.held(PROD).pull) == (None, ())
 
 
 def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, body = harbour_without_prod()
-    put = harbour.state.put
+    stack, body = harbour_without_prod()
+    put = stack.state.put
     dead: list[str] = []
 
     def dies(change: StateChange) -> None:
@@ -103,69 +103,69 @@ def test_a_crash_anywhere_around_the_creation_is_finished(monkeypatch: pytest.Mo
             raise Crash("after the policy, before the note is gone")
         put(change)
 
-    monkeypatch.setattr(harbour.state, "put", dies)
+    monkeypatch.setattr(stack.state, "put", dies)
     with pytest.raises(Crash):
-        harbour.handle(body)
-    assert creating(harbour) == [str(PROD)]
-    harbour.hints.send("promote", body)
-    harbour.work()
-    assert creating(harbour) == []
+        stack.handle(body)
+    assert creating(stack) == [str(PROD)]
+    stack.hints.send("promote", body)
+    stack.work()
+    assert creating(stack) == []
 
 
 def test_without_anything_to_say_in_a_policy_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, body = harbour_without_prod()
-    harbour.policy = guarded_policy(push=Push.ANYONE, pull=())
+    stack, body = harbour_without_prod()
+    stack.policy = guarded_policy(push=Push.ANYONE, pull=())
     written: list[StateChange] = []
-    put = harbour.state.put
+    put = stack.state.put
 
     def noted(change: StateChange) -> None:
         written.append(change)
         put(change)
 
-    monkeypatch.setattr(harbour.state, "put", noted)
-    harbour.hints.send("promote", body)
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [Digest(body["digest"])] * 2
+    monkeypatch.setattr(stack.state, "put", noted)
+    stack.hints.send("promote", body)
+    stack.work()
+    assert stack.tags("v1.0.0") == [Digest(body["digest"])] * 2
     assert creation_items.PARTITION not in {change.pk for change in written}
 
 
 def test_what_no_promotion_takes_up_again_is_finished_by_reconciles_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, body = harbour_without_prod()
-    dies_between(harbour, body, monkeypatch)
-    world = World(policy=harbour.policy, clock=harbour.clock, state=harbour.state)
+    stack, body = harbour_without_prod()
+    dies_between(stack, body, monkeypatch)
+    world = RecordingStack(policy=stack.policy, clock=stack.clock, state=stack.state)
     world.reconcile({"repositories": ["prod/*"]})
     assert world.hints.take("promote") == []  # its worker may still be at it
-    harbour.clock.advance(minutes=6)
+    stack.clock.advance(minutes=6)
     for _ in range(2):
         world.reconcile({"repositories": ["prod/*"]})
     ((_, hint, _),) = world.hints.take("promote")
     assert hint == {"create": str(PROD)}
-    harbour.handle(hint)
-    assert (harbour.registries.held(PROD).push, harbour.registries.held(PROD).pull) == ((), PULL)
-    assert creating(harbour) == []
-    assert harbour.handle(hint) == "nothing to do: it was finished"
+    stack.handle(hint)
+    assert (stack.registries.held(PROD).push, stack.registries.held(PROD).pull) == ((), PULL)
+    assert creating(stack) == []
+    assert stack.handle(hint) == "nothing to do: it was finished"
 
 
 def test_a_repository_that_was_removed_meanwhile_is_not_created_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, body = harbour_without_prod()
-    dies_between(harbour, body, monkeypatch)
-    harbour.registries.drop(PROD)
-    assert harbour.handle({"create": str(PROD)}) == "nothing to do: there is no such repository"
-    assert creating(harbour) == []
-    assert harbour.registries.settings(PROD) is None
+    stack, body = harbour_without_prod()
+    dies_between(stack, body, monkeypatch)
+    stack.registries.drop(PROD)
+    assert stack.handle({"create": str(PROD)}) == "nothing to do: there is no such repository"
+    assert creating(stack) == []
+    assert stack.registries.settings(PROD) is None
 
 
 def test_a_hint_to_create_that_names_no_repository_is_a_bad_message() -> None:
-    harbour = Harbour(policy=guarded_policy())
-    harbour.handle({"create": "prod"})
-    assert [type(error) for error in harbour.refused] == [BadMessage]
+    stack = PromotionStack(policy=guarded_policy())
+    stack.handle({"create": "prod"})
+    assert [type(error) for error in stack.refused] == [BadMessage]
 
 
 def test_two_that_create_at_once_leave_nothing_behind() -> None:
-    harbour = Harbour(policy=guarded_policy())
-    harbour.registries.drop(PROD)
-    creations = harbour.worker().promotions.targets.creations
-    create = harbour.registries.create
+    stack = PromotionStack(policy=guarded_policy())
+    stack.registries.drop(PROD)
+    creations = stack.worker().promotions.targets.creations
+    create = stack.registries.create
 
     def meanwhile(
         settings: RepositorySettings,
@@ -173,12 +173,12 @@ def test_two_that_create_at_once_leave_nothing_behind() -> None:
         push: Sequence[str] | None = None,
         functions: bool = False,
     ) -> None:
-        harbour.registries.create = create  # type: ignore[method-assign]
-        harbour.clock.advance(seconds=1)
+        stack.registries.create = create  # type: ignore[method-assign]
+        stack.clock.advance(seconds=1)
         creations.create(PROD, "prod", DEV.name)
         create(settings, pull, push, functions)
 
-    harbour.registries.create = meanwhile  # type: ignore[method-assign]
+    stack.registries.create = meanwhile  # type: ignore[method-assign]
     creations.create(PROD, "prod", DEV.name)
-    assert creating(harbour) == []
-    assert harbour.clock() - harbour.registries.held(PROD).settings.created_at <= timedelta(seconds=1)  # type: ignore[operator]
+    assert creating(stack) == []
+    assert stack.clock() - stack.registries.held(PROD).settings.created_at <= timedelta(seconds=1)  # type: ignore[operator]

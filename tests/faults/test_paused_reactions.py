@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import listed
-from support.fakes.promotion import Harbour
+from support.fakes.promotion import PromotionStack
 from support.fakes.recording import policy
 from support.images.builders import image
 from tallyman.domain.history.facts import Kind
@@ -53,11 +53,11 @@ class _Wrapped:
         return call
 
 
-def sleeping(harbour: Harbour, at: int, meanwhile: Callable[[], None]) -> tuple[Evaluator, Sleeper]:
+def sleeping(stack: PromotionStack, at: int, meanwhile: Callable[[], None]) -> tuple[Evaluator, Sleeper]:
     sleeper = Sleeper(at, meanwhile)
-    ledger, state = sleeper.wrap(harbour.ledger), sleeper.wrap(harbour.state)
-    hints, notices = sleeper.wrap(harbour.hints), sleeper.wrap(harbour.notices)
-    return Evaluator(harbour.policy, ledger, state, hints, notices, harbour.clock, harbour.ports().objects), sleeper
+    ledger, state = sleeper.wrap(stack.ledger), sleeper.wrap(stack.state)
+    hints, notices = sleeper.wrap(stack.hints), sleeper.wrap(stack.notices)
+    return Evaluator(stack.policy, ledger, state, hints, notices, stack.clock, stack.ports().objects), sleeper
 
 
 @pytest.mark.parametrize("gates", [{}, {"soak": "1m"}], ids=["at once", "soaking"])
@@ -66,31 +66,31 @@ def test_a_reaction_that_sleeps_for_a_whole_promotion_decides_nothing_anew(gates
     at = 0
     while True:
         at += 1
-        harbour = Harbour(policy=policy(**gates))
-        digest = harbour.push(image("app"), "v1.0.0")
+        stack = PromotionStack(policy=policy(**gates))
+        digest = stack.push(image("app"), "v1.0.0")
         if not known:
             # as if no reaction had decided about it yet
-            harbour.ledger.items = {k: i for k, i in harbour.ledger.items.items() if i["kind"] != Kind.DECIDED}
-            harbour.state.items = {k: i for k, i in harbour.state.items.items() if not k[0].startswith("P#")}
-            harbour.hints.take()
+            stack.ledger.items = {k: i for k, i in stack.ledger.items.items() if i["kind"] != Kind.DECIDED}
+            stack.state.items = {k: i for k, i in stack.state.items.items() if not k[0].startswith("P#")}
+            stack.hints.take()
         done: list[int] = []
 
-        def promoted(harbour: Harbour = harbour, digest: Any = digest, done: list[int] = done) -> None:
-            harbour.evaluator.digest(digest)
-            harbour.clock.advance(minutes=2)
-            harbour.evaluator.digest(digest)
-            harbour.work(until=HOUR)
+        def promoted(stack: PromotionStack = stack, digest: Any = digest, done: list[int] = done) -> None:
+            stack.evaluator.digest(digest)
+            stack.clock.advance(minutes=2)
+            stack.evaluator.digest(digest)
+            stack.work(until=HOUR)
             done.append(1)
 
-        evaluator, sleeper = sleeping(harbour, at, promoted)
+        evaluator, sleeper = sleeping(stack, at, promoted)
         with suppress(RevisionConflict):  # its message is offered again
             evaluator.digest(digest)
         if sleeper.calls < at:
             assert at > 3
             return
         assert done
-        harbour.evaluator.digest(digest)  # whoever looks at it next can decide
-        harbour.work(until=HOUR)
-        assert harbour.tags("v1.0.0") == [digest, digest]
-        assert listed(harbour.state, "P#prod") == []
-        assert len(harbour.facts(Kind.RELEASED)) == 1
+        stack.evaluator.digest(digest)  # whoever looks at it next can decide
+        stack.work(until=HOUR)
+        assert stack.tags("v1.0.0") == [digest, digest]
+        assert listed(stack.state, "P#prod") == []
+        assert len(stack.facts(Kind.RELEASED)) == 1

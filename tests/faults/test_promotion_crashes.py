@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from support.fakes.ports import Crash, CrashAfter
-from support.fakes.promotion import PLACES, Harbour, one
+from support.fakes.promotion import PLACES, PromotionStack, one
 from support.images.builders import DEV, image, multi_arch
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest
@@ -16,16 +16,16 @@ from tallyman.services.shared.lease import LENGTH, Leases
 
 
 def calm() -> tuple[object, ...]:
-    harbour, _ = one()
-    harbour.work()
-    return harbour.end()
+    stack, _ = one()
+    stack.work()
+    return stack.end()
 
 
 def calls() -> int:
-    harbour, _ = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, _ = one()
+    ((_, body, _),) = stack.hints.take("promote")
     crash = CrashAfter()
-    harbour.handle(body, harbour.worker(crash))
+    stack.handle(body, stack.worker(crash))
     return crash.count
 
 
@@ -36,57 +36,57 @@ CALLS = calls()
 def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str) -> None:
     wanted = calm()
     for n in range(1, CALLS + 1):
-        harbour, digest = one()
-        ((_, body, _),) = harbour.hints.take("promote")
+        stack, digest = one()
+        ((_, body, _),) = stack.hints.take("promote")
         with pytest.raises(Crash):
-            harbour.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
-        released = harbour.released()
+            stack.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
+        released = stack.released()
         if released:
-            assert harbour.tags("v1.0.0") == [digest, digest], n
-        harbour.hints.send("promote", body)  # the queue offers it again
-        harbour.work()
-        assert harbour.end() == wanted, (n, when)
-        assert not harbour.refused
+            assert stack.tags("v1.0.0") == [digest, digest], n
+        stack.hints.send("promote", body)  # the queue offers it again
+        stack.work()
+        assert stack.end() == wanted, (n, when)
+        assert not stack.refused
 
 
 def test_a_promotion_whose_worker_was_killed_goes_on_within_seconds() -> None:
-    harbour, _ = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, _ = one()
+    ((_, body, _),) = stack.hints.take("promote")
     crash = CrashAfter()
-    harbour.handle(body, harbour.worker(crash))
+    stack.handle(body, stack.worker(crash))
     middle = crash.calls.index("upload") + 1
-    harbour, digest = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, digest = one()
+    ((_, body, _),) = stack.hints.take("promote")
     with pytest.raises(Crash):
-        harbour.worker(CrashAfter(middle)).handle(json.dumps(body), lambda: 900.0)
-    began = harbour.clock()
-    harbour.hints.send("promote", body)
-    harbour.work()
-    assert harbour.released() == digest
-    assert harbour.clock() - began <= LENGTH + timedelta(seconds=1)
+        stack.worker(CrashAfter(middle)).handle(json.dumps(body), lambda: 900.0)
+    began = stack.clock()
+    stack.hints.send("promote", body)
+    stack.work()
+    assert stack.released() == digest
+    assert stack.clock() - began <= LENGTH + timedelta(seconds=1)
 
 
 def test_a_doubled_hint_does_nothing_twice() -> None:
-    harbour, _ = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, _ = one()
+    ((_, body, _),) = stack.hints.take("promote")
     for _ in range(3):
-        harbour.hints.send("promote", body)
-    harbour.work()
-    assert harbour.end() == calm()
-    assert len(harbour.announcements.emitted) == 1
-    assert len(harbour.registries.pushes) == len(set(harbour.registries.pushes))
+        stack.hints.send("promote", body)
+    stack.work()
+    assert stack.end() == calm()
+    assert len(stack.announcements.emitted) == 1
+    assert len(stack.registries.pushes) == len(set(stack.registries.pushes))
 
 
 def test_two_workers_at_once_end_as_one() -> None:
-    harbour, _ = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, _ = one()
+    ((_, body, _),) = stack.hints.take("promote")
     gate = threading.Barrier(2)
     failures: list[BaseException] = []
 
     def run() -> None:
         gate.wait()
         try:
-            harbour.handle(body)
+            stack.handle(body)
         except BaseException as error:
             failures.append(error)
 
@@ -96,88 +96,88 @@ def test_two_workers_at_once_end_as_one() -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    harbour.work()
-    assert harbour.end() == calm()
-    staged = [p for p in harbour.registries.pushes if p[0] in PLACES]
+    stack.work()
+    assert stack.end() == calm()
+    staged = [p for p in stack.registries.pushes if p[0] in PLACES]
     assert len(staged) == len(set(staged))
 
 
 def test_a_worker_that_slept_through_its_lease_can_not_move_the_release() -> None:
-    harbour, digest = one()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack, digest = one()
+    ((_, body, _),) = stack.hints.take("promote")
     newer = image("b")
-    slow = harbour.worker()
-    put = harbour.registries.put_manifest
+    slow = stack.worker()
+    put = stack.registries.put_manifest
     slept: list[str] = []
 
     def sleepy(repository: object, manifest: object, tag: str | None = None) -> None:
         if tag and not slept:
             slept.append(tag)
-            harbour.clock.advance(seconds=LENGTH.total_seconds() + 1)
-            harbour.registries.put_manifest = put  # type: ignore[method-assign]
-            other = harbour.push(newer, "v1.1.0")
-            harbour.work()  # somebody else promotes a newer one meanwhile
-            assert harbour.released() == other
+            stack.clock.advance(seconds=LENGTH.total_seconds() + 1)
+            stack.registries.put_manifest = put  # type: ignore[method-assign]
+            other = stack.push(newer, "v1.1.0")
+            stack.work()  # somebody else promotes a newer one meanwhile
+            assert stack.released() == other
         put(repository, manifest, tag)  # type: ignore[arg-type]
 
-    harbour.registries.put_manifest = sleepy  # type: ignore[method-assign]
-    harbour.handle(body, slow)
+    stack.registries.put_manifest = sleepy  # type: ignore[method-assign]
+    stack.handle(body, slow)
     assert slept == ["v1.0.0"]
-    assert harbour.released() == newer.digest
-    assert not [f for f in harbour.facts(Kind.PROMOTED) if f.digest == digest]
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [digest, digest]
-    assert harbour.tags("v1.1.0") == [newer.digest, newer.digest]
+    assert stack.released() == newer.digest
+    assert not [f for f in stack.facts(Kind.PROMOTED) if f.digest == digest]
+    stack.work()
+    assert stack.tags("v1.0.0") == [digest, digest]
+    assert stack.tags("v1.1.0") == [newer.digest, newer.digest]
 
 
 def test_an_index_that_dies_halfway_is_finished_too() -> None:
     built = multi_arch("a")
-    harbour = Harbour()
-    harbour.push(built, "v1.0.0")
-    bodies = [body for _, body, _ in harbour.hints.take("promote")]
+    stack = PromotionStack()
+    stack.push(built, "v1.0.0")
+    bodies = [body for _, body, _ in stack.hints.take("promote")]
     crash = CrashAfter()
-    harbour.handle(bodies[-1], harbour.worker(crash))
-    wanted = harbour.end()
+    stack.handle(bodies[-1], stack.worker(crash))
+    wanted = stack.end()
     for n in range(1, crash.count, 7):
-        harbour = Harbour()
-        harbour.push(built, "v1.0.0")
-        body = harbour.hints.take("promote")[-1][1]
+        stack = PromotionStack()
+        stack.push(built, "v1.0.0")
+        body = stack.hints.take("promote")[-1][1]
         with pytest.raises(Crash):
-            harbour.worker(CrashAfter(n)).handle(json.dumps(body), lambda: 900.0)
+            stack.worker(CrashAfter(n)).handle(json.dumps(body), lambda: 900.0)
         for place in PLACES:
-            if harbour.registries.tag_of(place, "v1.0.0"):
-                assert all(set(built.manifests) <= set(harbour.registries.held(p).manifests) for p in PLACES)
-        harbour.hints.send("promote", body)
-        harbour.work()
-        assert harbour.end() == wanted, n
+            if stack.registries.tag_of(place, "v1.0.0"):
+                assert all(set(built.manifests) <= set(stack.registries.held(p).manifests) for p in PLACES)
+        stack.hints.send("promote", body)
+        stack.work()
+        assert stack.end() == wanted, n
 
 
 # --- leases by themselves
 
 
-def leases(harbour: Harbour) -> Leases:
-    return Leases(harbour.state, harbour.clock, sleep=lambda seconds: None)
+def leases(stack: PromotionStack) -> Leases:
+    return Leases(stack.state, stack.clock, sleep=lambda seconds: None)
 
 
 def test_a_lease_keeps_others_out_until_it_is_given_back() -> None:
-    harbour = Harbour()
-    with leases(harbour).hold("prod", "a", "one"), pytest.raises(LeaseHeld) as busy:  # noqa: SIM117
-        with leases(harbour).hold("prod", "a", "two"):
+    stack = PromotionStack()
+    with leases(stack).hold("prod", "a", "one"), pytest.raises(LeaseHeld) as busy:  # noqa: SIM117
+        with leases(stack).hold("prod", "a", "two"):
             raise AssertionError("both hold it")
     assert busy.value.after == LENGTH.total_seconds()
-    with leases(harbour).hold("prod", "a", "two") as lease:
+    with leases(stack).hold("prod", "a", "two") as lease:
         lease.check()
 
 
 def test_the_fencing_token_only_grows_and_the_old_one_is_of_no_more_use() -> None:
-    harbour = Harbour()
-    with pytest.raises(Crash), leases(harbour).hold("prod", "a", "one") as lost:
+    stack = PromotionStack()
+    with pytest.raises(Crash), leases(stack).hold("prod", "a", "one") as lost:
         raise Crash("killed")
-    first = harbour.state.get("L#prod", "a")
+    first = stack.state.get("L#prod", "a")
     assert first is not None
-    harbour.clock.advance(seconds=LENGTH.total_seconds())
-    with leases(harbour).hold("prod", "a", "two") as mine:
-        second = harbour.state.get("L#prod", "a")
+    stack.clock.advance(seconds=LENGTH.total_seconds())
+    with leases(stack).hold("prod", "a", "two") as mine:
+        second = stack.state.get("L#prod", "a")
         assert second is not None
         assert second.revision > first.revision
         with pytest.raises(RevisionConflict):
@@ -188,8 +188,8 @@ def test_the_fencing_token_only_grows_and_the_old_one_is_of_no_more_use() -> Non
 
 
 def test_the_source_is_only_read() -> None:
-    harbour, _ = one()
-    before = len(harbour.registries.pushes)
-    harbour.work()
-    assert not [p for p in harbour.registries.pushes[before:] if p[0] == DEV]
-    assert isinstance(harbour.released(), Digest)
+    stack, _ = one()
+    before = len(stack.registries.pushes)
+    stack.work()
+    assert not [p for p in stack.registries.pushes[before:] if p[0] == DEV]
+    assert isinstance(stack.released(), Digest)

@@ -9,51 +9,51 @@ import pytest
 
 from support.fakes.policies import parsed
 from support.fakes.ports import Crash, CrashAfter, FakeClock
-from support.fakes.promotion import Harbour, one
+from support.fakes.promotion import PromotionStack, one
 from support.images.builders import DEV, PROD, PROD_SA, push_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import Throttled
 
 
-def failing() -> Harbour:
+def failing() -> PromotionStack:
     """The second region of prod takes no content; the hint to promote waits."""
-    harbour, _ = one()
-    harbour.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"), methods={"upload"})
-    return harbour
+    stack, _ = one()
+    stack.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"), methods={"upload"})
+    return stack
 
 
 def calls() -> int:
-    harbour = failing()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack = failing()
+    ((_, body, _),) = stack.hints.take("promote")
     crash = CrashAfter()
-    harbour.handle(body, harbour.worker(crash))
+    stack.handle(body, stack.worker(crash))
     return crash.count
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_that_dies_in_a_try_that_fails_is_followed_by_another_try_without_any_sweep(when: str) -> None:
     for n in range(1, calls() + 1):
-        harbour = failing()
-        ((_, body, _),) = harbour.hints.take("promote")
+        stack = failing()
+        ((_, body, _),) = stack.hints.take("promote")
         with suppress(Crash):  # threads: the last calls are not always made
-            harbour.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
-        harbour.hints.send("promote", body, delay=5)  # the queue offers it again
-        harbour.work(until=timedelta(seconds=30))
-        harbour.registries.heal()
-        harbour.work(until=timedelta(hours=1))
-        assert harbour.released(), (n, when)
-        assert harbour.hints.to("promote") == []
+            stack.worker(CrashAfter(n, when)).handle(json.dumps(body), lambda: 900.0)
+        stack.hints.send("promote", body, delay=5)  # the queue offers it again
+        stack.work(until=timedelta(seconds=30))
+        stack.registries.heal()
+        stack.work(until=timedelta(hours=1))
+        assert stack.released(), (n, when)
+        assert stack.hints.to("promote") == []
 
 
 def test_doubled_hints_of_one_try_do_not_multiply() -> None:
-    harbour = failing()
-    ((_, body, _),) = harbour.hints.take("promote")
+    stack = failing()
+    ((_, body, _),) = stack.hints.take("promote")
     for _ in range(3):
-        harbour.hints.send("promote", body)
-    harbour.work(until=timedelta(hours=2))
-    assert len(harbour.hints.to("promote")) <= 3  # each with its own next try at most: later ones are superseded
-    attempts = [f.detail["attempt"] for f in harbour.facts(Kind.DELAYED)]
+        stack.hints.send("promote", body)
+    stack.work(until=timedelta(hours=2))
+    assert len(stack.hints.to("promote")) <= 3  # each with its own next try at most: later ones are superseded
+    attempts = [f.detail["attempt"] for f in stack.facts(Kind.DELAYED)]
     assert attempts == sorted(attempts)
 
 
@@ -73,33 +73,33 @@ class Askew(FakeClock):
 @pytest.mark.parametrize("seed", range(20))
 def test_clocks_that_are_half_a_minute_askew_promote_and_release_once(seed: int) -> None:
     chance = random.Random(seed)
-    harbour, digest = one()
-    true_clock = harbour.clock
-    bodies = [body for _, body, _ in harbour.hints.take("promote")] * 3
+    stack, digest = one()
+    true_clock = stack.clock
+    bodies = [body for _, body, _ in stack.hints.take("promote")] * 3
     for body in bodies:
-        harbour.clock = Askew(true_clock, chance.choice([-30, 0, 30]))
-        worker = harbour.worker()
-        harbour.clock = true_clock
+        stack.clock = Askew(true_clock, chance.choice([-30, 0, 30]))
+        worker = stack.worker()
+        stack.clock = true_clock
         for _ in range(3):  # our own pushes come in meanwhile
             place = chance.choice([PROD, PROD_SA])
-            if digest in harbour.registries.held(place).manifests:
-                tell(harbour, digest, place)
-        harbour.handle(body, worker)
+            if digest in stack.registries.held(place).manifests:
+                tell(stack, digest, place)
+        stack.handle(body, worker)
         true_clock.advance(seconds=chance.uniform(0, 10))
-    harbour.work(until=timedelta(minutes=30))
-    assert harbour.released() == digest
-    assert len(harbour.facts(Kind.PROMOTED)) == 1
-    assert len({d["id"] for _, d in harbour.announcements.emitted}) == 1
+    stack.work(until=timedelta(minutes=30))
+    assert stack.released() == digest
+    assert len(stack.facts(Kind.PROMOTED)) == 1
+    assert len({d["id"] for _, d in stack.announcements.emitted}) == 1
 
 
-def tell(harbour: Harbour, digest: Digest, place: Repository) -> None:
-    harbour.record().handle(json.dumps(push_event(place, digest, "v1.0.0", at=harbour.clock())))
+def tell(stack: PromotionStack, digest: Digest, place: Repository) -> None:
+    stack.record().handle(json.dumps(push_event(place, digest, "v1.0.0", at=stack.clock())))
 
 
 def test_a_policy_that_says_the_same_of_what_is_released_writes_nothing() -> None:
-    harbour, digest = one()
-    harbour.work()
-    decided = len(harbour.facts(Kind.DECIDED))
+    stack, digest = one()
+    stack.work()
+    decided = len(stack.facts(Kind.DECIDED))
     for n in range(3):
         data = {
             "environments": {"dev": {"registries": [str(DEV.registry)]},
@@ -110,7 +110,7 @@ def test_a_policy_that_says_the_same_of_what_is_released_writes_nothing() -> Non
                               "promotions": [{"from": "dev", "to": "prod", "tags": ["semver", "semver-commit"],
                                               "gates": {"verified": True}}]}],
         }  # fmt: skip
-        harbour.policy = parsed(data)
-        harbour.clock.advance(hours=1)
-        harbour.evaluator.digest(digest)
-    assert len(harbour.facts(Kind.DECIDED)) == decided
+        stack.policy = parsed(data)
+        stack.clock.advance(hours=1)
+        stack.evaluator.digest(digest)
+    assert len(stack.facts(Kind.DECIDED)) == decided

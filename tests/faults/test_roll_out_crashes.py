@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import Crash, CrashAfter
-from support.fakes.promotion import Harbour
-from support.fakes.rollouts import ONE, TWO, World
+from support.fakes.promotion import PromotionStack
+from support.fakes.rollouts import ONE, TWO, RolloutStack
 from support.images.builders import DEV, image
 from tallyman.domain.history.facts import Kind
 from tallyman.ports.running import Moving
 from tallyman.services.releases.pointer import releases
 
 
-def failing(world: World) -> None:
+def failing(world: RolloutStack) -> None:
     world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
 
 
-def fine(world: World) -> None:
+def fine(world: RolloutStack) -> None:
     world.fleet.says.clear()
 
 
-def end(world: World) -> tuple[Any, ...]:
+def end(world: RolloutStack) -> tuple[Any, ...]:
     """All that people and programs can see of how it ended, without times."""
     shown = world.shown()
     targets = [{k: v for k, v in target.items() if k != "since"} for target in shown["targets"]]
@@ -34,13 +34,13 @@ def end(world: World) -> tuple[Any, ...]:
 @pytest.mark.parametrize("case", [fine, failing])
 @pytest.mark.parametrize("again", ["queue", "reconcile"])
 def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str, case: Any, again: str) -> None:
-    calm = World()
+    calm = RolloutStack()
     case(calm)
     calm.run()
     n = 0
     while True:
         n += 1
-        world = World()
+        world = RolloutStack()
         case(world)
         crash = CrashAfter(n, when)
         try:
@@ -66,7 +66,7 @@ def test_one_that_dies_while_it_waits_goes_on_when_its_message_is_offered_again(
     n = 0
     while True:
         n += 1
-        world = World()
+        world = RolloutStack()
         world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
         world.run()
         ((_, body, delay),) = world.hints.take("roll_out")
@@ -90,22 +90,22 @@ def test_a_release_whose_promoter_died_is_told_even_where_the_next_one_overtakes
     n = 0
     while True:
         n += 1
-        harbour = Harbour()
-        first = harbour.push(image("a"), "v1.0.0")
-        ((_, body, _),) = harbour.hints.take("promote")
+        stack = PromotionStack()
+        first = stack.push(image("a"), "v1.0.0")
+        ((_, body, _),) = stack.hints.take("promote")
         try:
-            harbour.handle(body, harbour.worker(CrashAfter(n, when)))
+            stack.handle(body, stack.worker(CrashAfter(n, when)))
             break
         except Crash:
-            harbour.clock.advance(seconds=5)  # and its message is gone for good
-        moved = harbour.released() == first
-        second = harbour.push(image("b"), "v1.1.0")
-        harbour.hints.sent = [row for row in harbour.hints.sent if row[1]["digest"] == second]
-        harbour.work()
-        assert harbour.released() == second
+            stack.clock.advance(seconds=5)  # and its message is gone for good
+        moved = stack.released() == first
+        second = stack.push(image("b"), "v1.1.0")
+        stack.hints.sent = [row for row in stack.hints.sent if row[1]["digest"] == second]
+        stack.work()
+        assert stack.released() == second
         wanted = [first, second] if moved else [second]
-        told = list(dict.fromkeys(detail["digest"] for _, detail in harbour.announcements.emitted))
+        told = list(dict.fromkeys(detail["digest"] for _, detail in stack.announcements.emitted))
         assert told == wanted, n
-        assert [f.digest for f in releases(harbour.ledger, "prod", DEV.name)] == wanted[::-1]
-        assert len(harbour.facts(Kind.RELEASED)) == len(wanted)
+        assert [f.digest for f in releases(stack.ledger, "prod", DEV.name)] == wanted[::-1]
+        assert len(stack.facts(Kind.RELEASED)) == len(wanted)
     assert n > 20

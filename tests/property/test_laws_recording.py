@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.fakes.ports import Crash, CrashAfter
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, scan_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.history.fold import PUSHES, digest_at, history
@@ -54,7 +54,7 @@ def act(world: "Stage", step: Step) -> list[dict[str, Any]]:
     return []
 
 
-class Stage(World):
+class Stage(RecordingStack):
     """A world that remembers whether the last thing was a push, alone in its second."""
 
     alone = False
@@ -84,7 +84,7 @@ def play(world: Stage, script: list[Step], fate: Callable[[], int]) -> None:
         world.told(under_way.pop(fate() % len(under_way)))
 
 
-def assert_all_is_known(world: World) -> None:
+def assert_all_is_known(world: RecordingStack) -> None:
     held = world.registries.held(DEV)
     for tag in TAGS:
         facts = [f for f in world.ledger.facts if f.tag == tag or f.kind is Kind.DELETED]
@@ -159,7 +159,7 @@ def test_history_is_the_same_for_any_order_and_doubling_of_facts(
 Told = tuple[str, ...]
 
 
-def summary(world: World) -> dict[str, Any]:
+def summary(world: RecordingStack) -> dict[str, Any]:
     """What has to be the same in the end, whoever died on the way: all but counts of writes and when they were."""
     facts = {(f.kind.value, f.partition, f.tag, str(f.repository), f.detail.get("verdict")) for f in world.ledger.facts}
     items: dict[Any, dict[str, Any]] = dict(world.state.items)
@@ -181,8 +181,8 @@ def summary(world: World) -> dict[str, Any]:
     }
 
 
-def event_world() -> tuple[World, list[dict[str, Any]]]:
-    world = World(policy(scan={"max": {"critical": 0}}, soak="1h"))
+def event_world() -> tuple[RecordingStack, list[dict[str, Any]]]:
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}, soak="1h"))
     app, stray = multi_arch("a"), image("stray")
     world.registries.push(DEV, app, "v1.0.0")
     world.registries.push(PROD, stray, "v2.0.0")
@@ -190,7 +190,7 @@ def event_world() -> tuple[World, list[dict[str, Any]]]:
     return world, [*events, push_event(PROD, stray.digest, "v2.0.0", at=world.clock())]
 
 
-def hear(world: World, events: list[dict[str, Any]], crash: CrashAfter | None = None) -> None:
+def hear(world: RecordingStack, events: list[dict[str, Any]], crash: CrashAfter | None = None) -> None:
     staff = world.at_work(crash)
     for event in events:
         staff.record.handle(json.dumps(event))
@@ -213,9 +213,9 @@ def test_a_crash_at_any_call_of_record_push_changes_nothing_in_the_end() -> None
         assert summary(world) == wanted, n
 
 
-def lost_world() -> World:
+def lost_world() -> RecordingStack:
     """Everything that a sweep may find: pushes, a moved tag, removals, archived images, stowaways, a lost scan."""
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     apps = [image(name) for name in "abcd"]
     for n, app in enumerate(apps):
         world.registries.push(DEV, app, f"v1.{n}.0")
@@ -239,7 +239,7 @@ def lost_world() -> World:
     return world
 
 
-def sweep(world: World, crash: CrashAfter | None = None) -> None:
+def sweep(world: RecordingStack, crash: CrashAfter | None = None) -> None:
     world.runs += 1
     world.at_work(crash).reconcile.run({}, f"request-{world.runs}", lambda: 900.0)
 
@@ -267,14 +267,14 @@ def test_a_crash_at_any_call_of_reconcile_changes_nothing_in_the_end() -> None:
 
 
 def test_a_crash_at_any_call_of_record_scan_changes_nothing_in_the_end() -> None:
-    def scanned() -> tuple[World, Digest]:
-        world = World(policy(scan={"max": {"critical": 0}}))
+    def scanned() -> tuple[RecordingStack, Digest]:
+        world = RecordingStack(policy(scan={"max": {"critical": 0}}))
         digest = world.registries.push(DEV, image("a"), "v1.0.0")
         world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
         world.registries.set_scan(DEV, digest, ScanReport("complete", {"critical": 1}, completed_at=world.clock()))
         return world, digest
 
-    def react(world: World, digest: Digest, crash: CrashAfter | None = None) -> None:
+    def react(world: RecordingStack, digest: Digest, crash: CrashAfter | None = None) -> None:
         world.at_work(crash).scans.handle(json.dumps(scan_event(DEV, digest)))
 
     world, digest = scanned()

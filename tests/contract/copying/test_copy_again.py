@@ -59,7 +59,7 @@ class Dying(HttpClient):
         return answer
 
 
-class World:
+class Registries:
     """A source, and two targets without the API for referrers."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -105,20 +105,20 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[Registries]:
     with ExitStack() as stack:
-        yield World(stack)
+        yield Registries(stack)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
     with ExitStack() as stack:
         counted = Dying()
-        assert all(report.ok for report in World(stack).run(counted))
+        assert all(report.ok for report in Registries(stack).run(counted))
     deaths = 0
     for n in range(1, counted.count + 1):
         with ExitStack() as stack:
-            world = World(stack)
+            world = Registries(stack)
             try:
                 world.run(Dying(n, when))
             except Crash:
@@ -140,7 +140,7 @@ def test_a_death_at_any_request_and_then_again_ends_the_same(when: str) -> None:
     assert deaths > counted.count * 0.9
 
 
-def test_a_referrer_that_no_list_names_is_entered_by_the_next_copy(world: World) -> None:
+def test_a_referrer_that_no_list_names_is_entered_by_the_next_copy(world: Registries) -> None:
     for server in world.targets:
         server.on("PUT", f"/manifests/sha256-{BUILT.digest.hex}", Trouble(status=503), times=9)
     assert not any(report.ok for report in world.run(HttpClient()))

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @dataclass
-class World:
+class Registries:
     """Two registries that only the proxy finds, and one of this machine."""
 
     source: OciServer
@@ -42,7 +42,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     context = certify(tmp_path, FROM, TO.partition(":")[0])
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     wire.tls.cache_clear()
@@ -55,11 +55,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         proxy = stack.enter_context(proxying({f"{FROM}:443": source.port, TO: target.port}))
         source.push("team/app", BUILT, "v1")
         monkeypatch.setenv("https_proxy", proxy.url)
-        yield World(source, target, own, proxy)
+        yield Registries(source, target, own, proxy)
 
 
 def test_registries_with_tls_are_reached_through_the_proxy_and_those_of_this_machine_without(
-    world: World, capsys: pytest.CaptureFixture[str]
+    world: Registries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", f"{world.own.host}/team/app")
     assert [t["verdict"] for t in done["targets"]] == ["done"] * 2
@@ -70,7 +70,7 @@ def test_registries_with_tls_are_reached_through_the_proxy_and_those_of_this_mac
 
 
 def test_a_proxy_gets_the_login_of_its_address(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me@home:pass word").decode()
     monkeypatch.setenv("https_proxy", world.proxy.url.replace("//", "//me%40home:pass%20word@"))
@@ -81,7 +81,7 @@ def test_a_proxy_gets_the_login_of_its_address(
 
 @pytest.mark.parametrize("status", [403, 407])
 def test_a_proxy_that_refuses_is_named_and_asked_once(
-    world: World, status: int, capsys: pytest.CaptureFixture[str]
+    world: Registries, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.proxy.refuse = status
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
@@ -91,7 +91,7 @@ def test_a_proxy_that_refuses_is_named_and_asked_once(
 
 
 def test_a_proxy_that_speaks_no_http_is_said(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -112,7 +112,7 @@ def test_a_proxy_that_speaks_no_http_is_said(
 
 
 def test_who_is_in_no_proxy_is_asked_directly(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "example")
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
@@ -121,7 +121,7 @@ def test_who_is_in_no_proxy_is_asked_directly(
 
 
 def test_a_registry_without_tls_is_asked_by_the_proxy_for_http(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Registries, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
     for name in ("HTTP_PROXY", "https_proxy"):
@@ -136,7 +136,7 @@ def test_a_registry_without_tls_is_asked_by_the_proxy_for_http(
     "address", ["socks5://me:secret@proxy:1080", "https://me:secret@proxy", "http://:8080", "http://a:b:c"]
 )
 def test_a_proxy_that_can_not_be_used_is_bad_input(
-    world: World, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: Registries, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("https_proxy", address)
     assert run([f"{FROM}/team/app:v1", f"{TO}/team/app"]) == 2
@@ -146,7 +146,7 @@ def test_a_proxy_that_can_not_be_used_is_bad_input(
     assert "secret" not in said
 
 
-def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: World, tmp_path: Path) -> None:
+def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: Registries, tmp_path: Path) -> None:
     world.proxy.login = "Basic " + base64.b64encode(b"me:too").decode()
     way = {"https": Proxy("127.0.0.1", world.proxy.port, world.proxy.login)}
     http = HttpClient(ca_file=str(tmp_path / "ca.pem"), proxy=lambda scheme, host, port: way.get(scheme))
@@ -159,7 +159,7 @@ def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: World, tmp_path: P
     assert world.proxy.asked == [("CONNECT", f"{FROM}:443")]
 
 
-def test_a_certificate_of_somebody_else_is_said(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_certificate_of_somebody_else_is_said(world: Registries, capsys: pytest.CaptureFixture[str]) -> None:
     world.proxy.names = {**world.proxy.names, "other.test:443": world.source.port}
     done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
     assert "other.test:443 shows a certificate that is not trusted here" in done["error"]

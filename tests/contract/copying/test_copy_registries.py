@@ -21,7 +21,7 @@ from tallyman.services.copying.stage import CopyOptions, Staged, read_graph, rea
 NAME = "team/app"
 
 
-class World:
+class Registries:
     """A source, two targets, and the ways to them."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -51,11 +51,11 @@ class World:
 
 
 @pytest.fixture(params=["near", "far"])
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     """With registries that are near, and that count as far away: then the source is read ahead."""
     monkeypatch.setattr(copy, "FAR", -1.0 if request.param == "far" else 60.0)
     with ExitStack() as stack:
-        yield World(stack)
+        yield Registries(stack)
 
 
 BUILT = image(big_layer(300_000), "small")
@@ -88,7 +88,7 @@ def reading(built: Built) -> str:
     ],
 )
 def test_what_passes_is_overcome(
-    world: World, where: str, method: str, part: str, trouble: Trouble, times: int
+    world: Registries, where: str, method: str, part: str, trouble: Trouble, times: int
 ) -> None:
     built = multi_arch() if "manifests" in part else BUILT
     world.source.push(NAME, built, "v1")
@@ -99,7 +99,7 @@ def test_what_passes_is_overcome(
     assert world.holds(built)
 
 
-def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: World) -> None:
+def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: Registries) -> None:
     built = image(big_layer(3_500_000))
     world.source.push(NAME, built, "v1")
     world.source.on("GET", reading(built), Trouble(cut=3_000_000, gently=True))
@@ -108,14 +108,14 @@ def test_a_broken_read_goes_on_where_it_was_and_reads_nothing_twice(world: World
     assert read <= sum(map(len, built.blobs.values())) + 2_000  # the list of referrers
 
 
-def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: World) -> None:
+def test_an_upload_whose_answer_was_lost_is_not_sent_again(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/blobs/uploads/", Trouble(lost=True))
     assert isinstance(world.copy(BUILT)[0], Staged)
     assert world.target.count("PUT", "/blobs/uploads/") == len(BUILT.blobs)
 
 
-def test_retry_after_is_kept_to_with_some_more_for_each(world: World) -> None:
+def test_retry_after_is_kept_to_with_some_more_for_each(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "3"),)))
     assert isinstance(world.copy(BUILT)[0], Staged)
@@ -123,7 +123,7 @@ def test_retry_after_is_kept_to_with_some_more_for_each(world: World) -> None:
     assert 3 < pause < 4
 
 
-def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: World) -> None:
+def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=429, headers=(("Retry-After", "600"),)))
     [outcome] = world.copy(BUILT)
@@ -133,7 +133,7 @@ def test_a_wait_that_is_too_long_is_the_error_with_its_time(world: World) -> Non
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_no_permission_is_permanent_and_asked_once(world: World, status: int) -> None:
+def test_no_permission_is_permanent_and_asked_once(world: Registries, status: int) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.on("PUT", "/manifests/", Trouble(status=status), times=9)
     [outcome] = world.copy(BUILT)
@@ -142,7 +142,7 @@ def test_no_permission_is_permanent_and_asked_once(world: World, status: int) ->
 
 
 @pytest.mark.parametrize("trouble", [Trouble(flip=True), Trouble(more=b"too long")])
-def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: World, trouble: Trouble) -> None:
+def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: Registries, trouble: Trouble) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.source.on("GET", reading(BUILT), trouble, times=9)
     outcomes = world.copy(BUILT, world.target, world.other)
@@ -152,7 +152,7 @@ def test_bytes_that_are_not_the_digest_are_completed_nowhere(world: World, troub
         assert not server.repo(NAME).manifests
 
 
-def test_a_target_that_fails_keeps_no_other_from_its_image(world: World) -> None:
+def test_a_target_that_fails_keeps_no_other_from_its_image(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.other.on("POST", "/blobs/", Trouble(status=503), times=999)
     good, bad = world.copy(BUILT, world.target, world.other)
@@ -161,7 +161,7 @@ def test_a_target_that_fails_keeps_no_other_from_its_image(world: World) -> None
     assert world.holds(BUILT)
 
 
-def test_one_read_serves_all_targets(world: World) -> None:
+def test_one_read_serves_all_targets(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     assert all(isinstance(o, Staged) for o in world.copy(BUILT, world.target, world.other))
     assert world.source.count("GET", "/blobs/") == len(BUILT.blobs)
@@ -171,7 +171,7 @@ def test_one_read_serves_all_targets(world: World) -> None:
 # --- credentials
 
 
-def test_a_token_is_fetched_for_the_repository_and_kept(world: World) -> None:
+def test_a_token_is_fetched_for_the_repository_and_kept(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.source.token, world.target.token = "pull-1", "push-1"
     assert isinstance(world.copy(BUILT)[0], Staged)
@@ -179,7 +179,7 @@ def test_a_token_is_fetched_for_the_repository_and_kept(world: World) -> None:
     assert world.target.tokens_given == [f"repository:{NAME}:pull,push"]
 
 
-def test_a_token_that_ends_in_the_middle_is_renewed(world: World) -> None:
+def test_a_token_that_ends_in_the_middle_is_renewed(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.target.token = "first"
     challenge = (("Www-Authenticate", f'Bearer realm="http://{world.target.host}/token",service="test"'),)
@@ -190,7 +190,7 @@ def test_a_token_that_ends_in_the_middle_is_renewed(world: World) -> None:
     assert world.holds(BUILT)
 
 
-def test_basic_credentials_are_sent_where_they_are_asked_for(world: World) -> None:
+def test_basic_credentials_are_sent_where_they_are_asked_for(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.logins[world.source.host] = Login("me", "secret")
     world.source.on("GET", "/manifests/", Trouble(status=401, headers=(("Www-Authenticate", "Basic realm=x"),)))
@@ -201,7 +201,7 @@ def test_basic_credentials_are_sent_where_they_are_asked_for(world: World) -> No
     assert set(world.target.authorizations) == {None}
 
 
-def test_a_redirect_to_another_host_sees_no_credentials(world: World) -> None:
+def test_a_redirect_to_another_host_sees_no_credentials(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.source.token = "secret"
     world.other.push(NAME, BUILT)
@@ -214,7 +214,7 @@ def test_a_redirect_to_another_host_sees_no_credentials(world: World) -> None:
     assert world.holds(BUILT)
 
 
-def test_an_upload_goes_to_no_other_host(world: World) -> None:
+def test_an_upload_goes_to_no_other_host(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     elsewhere = (("Location", f"http://{world.other.host}/v2/{NAME}/blobs/uploads/1"),)
     world.target.on("POST", "/blobs/uploads/", Trouble(status=202, headers=elsewhere), times=99)
@@ -224,7 +224,7 @@ def test_an_upload_goes_to_no_other_host(world: World) -> None:
     assert world.other.requests == []
 
 
-def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: World) -> None:
+def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     world.logins[world.source.host] = Login("me", "secret")
     challenge = (("Www-Authenticate", 'Bearer realm="http://elsewhere.invalid/token"'),)
@@ -238,7 +238,7 @@ def test_a_token_is_not_fetched_without_encryption_from_another_machine(world: W
 
 @pytest.mark.parametrize("api", [True, False])
 @pytest.mark.parametrize("target_api", [True, False])
-def test_referrers_travel_with_and_without_the_api(world: World, api: bool, target_api: bool) -> None:
+def test_referrers_travel_with_and_without_the_api(world: Registries, api: bool, target_api: bool) -> None:
     built = index(image("a"), image("b", architecture="arm64"))
     signed = signature(built)
     listed = sbom(next(iter([image("a")])))
@@ -258,7 +258,7 @@ def test_referrers_travel_with_and_without_the_api(world: World, api: bool, targ
     assert (fallback in world.target.repo(NAME).tags) is not target_api
 
 
-def test_an_index_of_referrers_keeps_what_others_entered(world: World) -> None:
+def test_an_index_of_referrers_keeps_what_others_entered(world: Registries) -> None:
     built = image("a")
     world.target.referrers_api = False
     way, place = world.way("pull,push"), repository_at(world.target.host, NAME)
@@ -272,7 +272,7 @@ def test_an_index_of_referrers_keeps_what_others_entered(world: World) -> None:
     }
 
 
-def test_a_damaged_referrer_is_reported_and_stops_nothing(world: World) -> None:
+def test_a_damaged_referrer_is_reported_and_stops_nothing(world: Registries) -> None:
     built = image("a")
     world.source.push(NAME, built, "v1")
     world.source.push(NAME, signature(built))
@@ -287,7 +287,7 @@ def test_a_damaged_referrer_is_reported_and_stops_nothing(world: World) -> None:
     assert world.holds(built)
 
 
-def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: World) -> None:
+def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: Registries) -> None:
     built = image("a")
     signed = signature(built)
     world.source.push(NAME, built, "v1")
@@ -304,7 +304,7 @@ def test_a_referrer_whose_blob_is_lost_is_reported_and_stops_nothing(world: Worl
 # --- several images at once
 
 
-def test_what_images_share_travels_once(world: World) -> None:
+def test_what_images_share_travels_once(world: Registries) -> None:
     base = big_layer(50_000)
     builts = [image(base, f"own-{n}") for n in range(6)]
     for n, built in enumerate(builts):
@@ -319,7 +319,7 @@ def test_what_images_share_travels_once(world: World) -> None:
     assert world.source.count("GET", f"/blobs/{base.digest}") == 1
 
 
-def test_one_damaged_image_stops_no_other(world: World) -> None:
+def test_one_damaged_image_stops_no_other(world: Registries) -> None:
     builts = [image(f"own-{n}") for n in range(4)]
     for n, built in enumerate(builts):
         world.source.push(NAME, built, f"v{n}")
@@ -336,7 +336,7 @@ def test_one_damaged_image_stops_no_other(world: World) -> None:
     assert not world.holds(builts[1])
 
 
-def test_blobs_are_mounted_within_a_registry(world: World) -> None:
+def test_blobs_are_mounted_within_a_registry(world: Registries) -> None:
     world.source.push(NAME, BUILT, "v1")
     origin = repository_at(world.source.host, NAME)
     place = OciRepository(origin.registry, "team/other")

@@ -37,7 +37,7 @@ RIGHT = digest_of("right")
 
 
 @dataclass
-class World:
+class ScriptedRegistry:
     """A scripted registry, and the clients that lead to it. Each token is another one."""
 
     script: Scripted
@@ -77,16 +77,16 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world() -> Iterator[ScriptedRegistry]:
     with scripted() as script:
-        yield World(script)
+        yield ScriptedRegistry(script)
 
 
-def accepted(world: World, path: str = "/v2/up/1?state=x") -> Reply:
+def accepted(world: ScriptedRegistry, path: str = "/v2/up/1?state=x") -> Reply:
     return Reply(202, headers={"Location": world.script.base + path})
 
 
-def read(world: World, start: int = 0) -> bytes:
+def read(world: ScriptedRegistry, start: int = 0) -> bytes:
     with world.source().open_blob(DEV, RIGHT, start) as stream:
         return b"".join(stream)
 
@@ -94,28 +94,28 @@ def read(world: World, start: int = 0) -> bytes:
 # --- tokens
 
 
-def test_a_token_that_has_expired_is_renewed_once_and_the_request_repeated(world: World) -> None:
+def test_a_token_that_has_expired_is_renewed_once_and_the_request_repeated(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(401, b"Not Authorized\n"), Reply(201)]
     world.target().put_manifest(DEV, ROOT, "v1")
     assert world.sent_tokens() == [f"Basic {SECRET}1", f"Basic {SECRET}2"]
     assert [a.body for a in world.script.asked] == [ROOT.raw] * 2
 
 
-def test_expired_is_also_what_a_403_says(world: World) -> None:
+def test_expired_is_also_what_a_403_says(world: ScriptedRegistry) -> None:
     expired = "Your authorization token has expired. Reauthenticate and try again."
     world.script.replies += [oci(403, "DENIED", expired), Reply(201)]
     world.target().put_manifest(DEV, ROOT, "v1")
     assert world.tokens == 2
 
 
-def test_a_renewed_token_that_is_refused_too_is_no_permission(world: World) -> None:
+def test_a_renewed_token_that_is_refused_too_is_no_permission(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(401, b"Not Authorized\n")] * 2
     with pytest.raises(NotAllowed, match=r"us-east-2/rocketseat/widget-server:v1.*Not Authorized"):
         world.target().put_manifest(DEV, ROOT, "v1")
     assert len(world.script.asked) == 2
 
 
-def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(world: World) -> None:
+def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(world: ScriptedRegistry) -> None:
     target = world.target()
     world.script.default = Reply(201)
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_one_token_serves_a_registry_and_is_renewed_before_its_credentials_end(w
     assert world.tokens == 3
 
 
-def test_no_permission_is_permanent_and_says_who_what_and_where(world: World) -> None:
+def test_no_permission_is_permanent_and_says_who_what_and_where(world: ScriptedRegistry) -> None:
     words = (
         "User: arn:aws:iam::111111111111:role/x is not authorized to perform: ecr:PutImage on resource: "
         "arn:aws:ecr:us-east-2:111111111111:repository/rocketseat/widget-server because no identity-based policy "
@@ -141,7 +141,9 @@ def test_no_permission_is_permanent_and_says_who_what_and_where(world: World) ->
     assert len(world.script.asked) == 1
 
 
-def test_the_token_is_in_no_message_log_or_representation(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_token_is_in_no_message_log_or_representation(
+    world: ScriptedRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
     world.script.replies += [Reply(401, b"no"), Reply(401, b"no")]
     with caplog.at_level(logging.DEBUG), pytest.raises(NotAllowed) as caught:
         world.target().put_manifest(DEV, ROOT, "v1")
@@ -158,7 +160,7 @@ def test_the_token_is_in_no_message_log_or_representation(world: World, caplog: 
     assert not [t for t in texts if SECRET in t]
 
 
-def test_a_presigned_address_is_in_no_message(world: World) -> None:
+def test_a_presigned_address_is_in_no_message(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(403, b"<Error><Code>AccessDenied</Code></Error>")]
     with pytest.raises(NotAllowed) as caught:
         read(world)
@@ -172,7 +174,7 @@ def test_a_presigned_address_is_in_no_message(world: World) -> None:
 # --- throttling and trouble
 
 
-def test_throttled_says_how_long_to_wait(world: World) -> None:
+def test_throttled_says_how_long_to_wait(world: ScriptedRegistry) -> None:
     world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="7")]
     with pytest.raises(Throttled, match="Rate exceeded") as caught:
         world.target(attempts=4).put_manifest(DEV, ROOT, "v1")
@@ -180,14 +182,14 @@ def test_throttled_says_how_long_to_wait(world: World) -> None:
     assert world.slept == []
 
 
-def test_a_short_wait_is_sat_out(world: World) -> None:
+def test_a_short_wait_is_sat_out(world: ScriptedRegistry) -> None:
     world.script.replies += [oci(429, "TOOMANYREQUESTS", "Rate exceeded", Retry_After="2"), Reply(201)]
     world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
     [pause] = world.slept
     assert 2 <= pause <= 2.25  # and a little more, another for each of us
 
 
-def test_server_errors_are_tried_again_a_few_times(world: World) -> None:
+def test_server_errors_are_tried_again_a_few_times(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(503, b"busy"), Reply(500), Reply(201)]
     world.target(attempts=3).put_manifest(DEV, ROOT, "v1")
     assert len(world.slept) == 2
@@ -197,7 +199,7 @@ def test_server_errors_are_tried_again_a_few_times(world: World) -> None:
     assert len(world.script.asked) == 6
 
 
-def test_a_broken_connection_is_tried_again(world: World) -> None:
+def test_a_broken_connection_is_tried_again(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(201, b"x", length=5, reset=True), Reply(201)]
     world.target(attempts=2).put_manifest(DEV, ROOT, "v1")
     world.script.replies += [Reply(201, b"x", length=5, reset=True)]
@@ -205,7 +207,7 @@ def test_a_broken_connection_is_tried_again(world: World) -> None:
         world.target(attempts=1).put_manifest(DEV, ROOT, "v1")
 
 
-def test_nobody_there_is_unreachable(world: World) -> None:
+def test_nobody_there_is_unreachable(world: ScriptedRegistry) -> None:
     world.url = "http://127.0.0.1:1/layer"
     with pytest.raises(Unreachable, match="rocketseat/widget-server"):
         read(world)
@@ -236,7 +238,7 @@ def test_nobody_there_is_unreachable(world: World) -> None:
     ],
 )
 def test_each_refusal_of_a_manifest_is_an_error_of_its_kind(
-    world: World, reply: Reply, expected: type[TallymanError], retryable: bool
+    world: ScriptedRegistry, reply: Reply, expected: type[TallymanError], retryable: bool
 ) -> None:
     world.script.replies += [reply]
     with pytest.raises(expected, match="rocketseat/widget-server:v1") as caught:
@@ -252,14 +254,14 @@ TAKEN = oci(
 )
 
 
-def test_a_taken_tag_that_names_the_wanted_image_is_success(world: World) -> None:
+def test_a_taken_tag_that_names_the_wanted_image_is_success(world: ScriptedRegistry) -> None:
     world.images = [{"imageManifest": ROOT.raw.decode(), "imageManifestMediaType": ROOT.media_type}]
     world.script.replies += [TAKEN]
     world.target().put_manifest(DEV, ROOT, "v1")
     assert len(world.script.asked) == 1
 
 
-def test_a_taken_tag_that_names_another_image_is_taken(world: World) -> None:
+def test_a_taken_tag_that_names_another_image_is_taken(world: ScriptedRegistry) -> None:
     other = image("other").root
     world.images = [{"imageManifest": other.raw.decode(), "imageManifestMediaType": other.media_type}]
     world.script.replies += [TAKEN]
@@ -267,13 +269,13 @@ def test_a_taken_tag_that_names_another_image_is_taken(world: World) -> None:
         world.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_taken_tag_that_is_gone_when_it_is_looked_at_may_pass_later(world: World) -> None:
+def test_a_taken_tag_that_is_gone_when_it_is_looked_at_may_pass_later(world: ScriptedRegistry) -> None:
     world.script.replies += [TAKEN]
     with pytest.raises(TransientError):
         world.target().put_manifest(DEV, ROOT, "v1")
 
 
-def test_a_registry_that_calls_the_manifest_by_another_digest_is_not_believed(world: World) -> None:
+def test_a_registry_that_calls_the_manifest_by_another_digest_is_not_believed(world: ScriptedRegistry) -> None:
     world.script.then(201, Docker_Content_Digest=RIGHT)
     with pytest.raises(DigestMismatch):
         world.target().put_manifest(DEV, ROOT)
@@ -282,7 +284,7 @@ def test_a_registry_that_calls_the_manifest_by_another_digest_is_not_believed(wo
 # --- uploads
 
 
-def test_an_upload_is_one_post_and_one_put_of_known_length(world: World) -> None:
+def test_an_upload_is_one_post_and_one_put_of_known_length(world: ScriptedRegistry) -> None:
     world.script.replies += [accepted(world), Reply(201)]
     world.target().upload(DEV, RIGHT, 5, iter([b"ri", b"ght"]))
     post, put = world.script.asked
@@ -291,7 +293,7 @@ def test_an_upload_is_one_post_and_one_put_of_known_length(world: World) -> None
     assert (put.headers["Content-Length"], put.body) == ("5", b"right")
 
 
-def test_an_upload_goes_to_no_other_host(world: World) -> None:
+def test_an_upload_goes_to_no_other_host(world: ScriptedRegistry) -> None:
     with scripted() as elsewhere:
         world.script.replies += [Reply(202, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
         with pytest.raises(Unreachable, match="not the registry"):
@@ -302,20 +304,20 @@ def test_an_upload_goes_to_no_other_host(world: World) -> None:
         assert elsewhere.asked == []
 
 
-def test_a_relative_location_belongs_to_the_registry(world: World) -> None:
+def test_a_relative_location_belongs_to_the_registry(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(202, headers={"Location": "/v2/up/7"}), Reply(201)]
     world.target().upload(DEV, RIGHT, 5, [b"right"])
     assert world.script.asked[1].path.startswith("/v2/up/7?digest=")
 
 
-def test_an_upload_without_location_may_pass_later(world: World) -> None:
+def test_an_upload_without_location_may_pass_later(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(202)]
     with pytest.raises(Unreachable, match="location"):
         world.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
 @pytest.mark.parametrize("size", [10_000_000, None])
-def test_an_upload_whose_source_breaks_never_reaches_its_end(world: World, size: int | None) -> None:
+def test_an_upload_whose_source_breaks_never_reaches_its_end(world: ScriptedRegistry, size: int | None) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise OSError("the source's own socket")
@@ -327,7 +329,7 @@ def test_an_upload_whose_source_breaks_never_reaches_its_end(world: World, size:
     assert world.script.asked[1].whole is False
 
 
-def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: World) -> None:
+def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: ScriptedRegistry) -> None:
     def chunks() -> Iterable[bytes]:
         yield b"x" * 1_000_000
         raise KeyboardInterrupt
@@ -353,20 +355,20 @@ def test_a_crash_in_the_middle_of_an_upload_closes_its_connection(world: World) 
         (Reply(201, b"x", length=9, reset=True), Unreachable),
     ],
 )
-def test_each_end_of_an_upload_is_an_error_of_its_kind(world: World, reply: Reply, expected: type) -> None:
+def test_each_end_of_an_upload_is_an_error_of_its_kind(world: ScriptedRegistry, reply: Reply, expected: type) -> None:
     world.script.replies += [accepted(world), reply]
     with pytest.raises(expected, match="upload sha256:"):
         world.target().upload(DEV, RIGHT, 5, [b"right"])
 
 
-def test_an_upload_that_is_refused_before_its_end_says_why(world: World) -> None:
+def test_an_upload_that_is_refused_before_its_end_says_why(world: ScriptedRegistry) -> None:
     denied = oci(403, "DENIED", "not authorized to perform: ecr:UploadLayerPart")
     world.script.replies += [accepted(world), Reply(denied.status, denied.body, denied.headers, deaf=True)]
     with pytest.raises((NotAllowed, Unreachable)):  # the reset of the socket may overtake the answer
         world.target().upload(DEV, RIGHT, 50_000_000, (b"x" * 1_000_000 for _ in range(50)))
 
 
-def test_a_mount_that_opens_an_upload_is_gone_on_with(world: World) -> None:
+def test_a_mount_that_opens_an_upload_is_gone_on_with(world: ScriptedRegistry) -> None:
     target = world.target()
     world.script.replies += [accepted(world), Reply(201)]
     assert target.mount(DEV, RIGHT, "team/base") is False
@@ -378,13 +380,13 @@ def test_a_mount_that_opens_an_upload_is_gone_on_with(world: World) -> None:
 # --- reading blobs
 
 
-def test_a_blob_is_asked_for_without_any_credentials(world: World) -> None:
+def test_a_blob_is_asked_for_without_any_credentials(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right")]
     assert read(world) == b"right"
     assert world.sent_tokens() == [None]
 
 
-def test_a_redirect_of_a_blob_is_not_followed(world: World) -> None:
+def test_a_redirect_of_a_blob_is_not_followed(world: ScriptedRegistry) -> None:
     with scripted() as elsewhere:
         world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/stolen"})]
         with pytest.raises(Unreachable, match="307"):
@@ -393,44 +395,44 @@ def test_a_redirect_of_a_blob_is_not_followed(world: World) -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_body_that_ends_early_is_unreachable_not_the_end(world: World, reset: bool) -> None:
+def test_a_body_that_ends_early_is_unreachable_not_the_end(world: ScriptedRegistry, reset: bool) -> None:
     world.script.replies += [Reply(200, b"rig", length=5, reset=reset)]
     with pytest.raises(Unreachable):
         read(world)
 
 
-def test_a_body_longer_than_it_says_ends_where_it_said(world: World) -> None:
+def test_a_body_longer_than_it_says_ends_where_it_said(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right and more", length=5)]
     assert read(world) == b"right"
 
 
-def test_a_body_of_unknown_length_has_no_size(world: World) -> None:
+def test_a_body_of_unknown_length_has_no_size(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right", length=-1, headers={"Connection": "close"})]
     with world.source().open_blob(DEV, RIGHT) as stream:
         assert stream.size is None
         assert b"".join(stream) == b"right"
 
 
-def test_compression_on_the_way_is_not_undone(world: World) -> None:
+def test_compression_on_the_way_is_not_undone(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"\x1f\x8bnot really", headers={"Content-Encoding": "gzip"})]
     assert read(world) == b"\x1f\x8bnot really"
     assert world.script.asked[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_reading_goes_on_from_a_byte(world: World) -> None:
+def test_reading_goes_on_from_a_byte(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(206, b"ght", {"Content-Range": "bytes 2-4/5"})]
     with world.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
     assert world.script.asked[0].headers["Range"] == "bytes=2-"
 
 
-def test_a_store_that_knows_no_ranges_is_read_from_the_start(world: World) -> None:
+def test_a_store_that_knows_no_ranges_is_read_from_the_start(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(200, b"right")]
     with world.source().open_blob(DEV, RIGHT, 2) as stream:
         assert (stream.size, b"".join(stream)) == (5, b"ght")
 
 
-def test_another_range_than_asked_for_is_refused(world: World) -> None:
+def test_another_range_than_asked_for_is_refused(world: ScriptedRegistry) -> None:
     world.script.replies += [Reply(206, b"right", {"Content-Range": "bytes 0-4/5"})]
     with pytest.raises(Unreachable, match="another part"):
         read(world, 2)
@@ -440,13 +442,13 @@ def test_another_range_than_asked_for_is_refused(world: World) -> None:
     ("status", "expected"),
     [(403, NotAllowed), (404, NotFound), (416, Unreachable), (500, Unreachable), (503, Throttled)],
 )
-def test_each_refusal_of_a_blob_is_an_error_of_its_kind(world: World, status: int, expected: type) -> None:
+def test_each_refusal_of_a_blob_is_an_error_of_its_kind(world: ScriptedRegistry, status: int, expected: type) -> None:
     world.script.replies += [Reply(status, b"no")]
     with pytest.raises(expected, match="read the blob sha256:"):
         read(world)
 
 
-def test_a_blob_without_address_is_an_error_of_its_kind(world: World) -> None:
+def test_a_blob_without_address_is_an_error_of_its_kind(world: ScriptedRegistry) -> None:
     def refuse(**request: Any) -> dict[str, Any]:
         body = {"Error": {"Code": "LayersNotFoundException", "Message": "The layer does not exist"}}
         raise ClientError(body, "GetDownloadUrlForLayer")  # type: ignore[arg-type]
@@ -456,7 +458,9 @@ def test_a_blob_without_address_is_an_error_of_its_kind(world: World) -> None:
         read(world)
 
 
-def test_a_slow_receiver_has_more_time_than_a_connection_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_receiver_has_more_time_than_a_connection_takes(
+    world: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, limits = world.target(), list[tuple[str, float | None]]()
     http: Any = target._writer._client._http
     opened = http.open

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from support.fakes.policies import parsed
-from support.fakes.promotion import Harbour
+from support.fakes.promotion import PromotionStack
 from support.images.builders import Built, push_event
 from tallyman.domain.decide import Decision, decide_all
 from tallyman.domain.names import Digest, Repository
@@ -29,7 +29,7 @@ def chain(environments: Mapping[str, Any], **last: Any) -> Policy:
     return parsed({"environments": dict(environments), "repositories": [{**rule, "promotions": hops}]})
 
 
-class Chain(Harbour):
+class Chain(PromotionStack):
     """Every push is told by its event, to record_push and to verify_digest, as the rules of the template do."""
 
     told = 0

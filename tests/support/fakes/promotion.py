@@ -37,7 +37,7 @@ PLACES = (PROD, PROD_SA)
 
 
 @dataclass
-class Harbour:
+class PromotionStack:
     """Everything outside a promotion, which outlives the workers that `worker` starts."""
 
     policy: Policy = field(default_factory=lambda: policy(verified=True))
@@ -158,15 +158,18 @@ class Harbour:
         return tags, manifests, promoted, self.released(), len(told), self.pending()
 
 
-def one() -> tuple[Harbour, Digest]:
-    """A harbour with one image that waits to be promoted as v1.0.0."""
-    harbour = Harbour()
-    return harbour, harbour.push(image("a"), "v1.0.0")
+def one() -> tuple[PromotionStack, Digest]:
+    """A stack with one image that waits to be promoted as v1.0.0."""
+    stack = PromotionStack()
+    return stack, stack.push(image("a"), "v1.0.0")
 
 
-def command(harbour: Harbour, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
+def command(stack: PromotionStack, name: str, digest: Digest, request: str = "r1", **more: str) -> str:
     """A person asks; what is enqueued then is not taken up yet."""
-    harbour.clock.advance(seconds=1)
+    stack.clock.advance(seconds=1)
     body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
-    record = harbour.services().record_command
-    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", harbour.clock()).text
+    record = stack.services().record_command
+    return record.handle(json.dumps(body), "AROAEXAMPLE:ana", stack.clock()).text
+
+
+Harbour = PromotionStack  # the name until every branch has the other one

@@ -55,7 +55,7 @@ def policy(**gates: Any) -> Policy:
 
 
 @dataclass
-class World:
+class RecordingStack:
     """Fakes of everything outside, which outlive the processes that `at_work` starts."""
 
     policy: Policy = field(default_factory=policy)
@@ -74,7 +74,7 @@ class World:
             self.registries.add(place)
         self.ledger = FakeLedger(self.state)
 
-    def at_work(self, crash: CrashAfter | None = None) -> "Staff":
+    def at_work(self, crash: CrashAfter | None = None) -> "RecordingServices":
         """The services, as one process has them; `crash` kills it."""
         ports = FakePorts(
             policy=self.policy,
@@ -92,7 +92,7 @@ class World:
         trail = ReadTrail(ports.trail, ports.ledger, ports.state, made.record_call, self.clock)
         # without what looks after releases, and without test events
         sweeps = Reconcile(self.policy, ports.view, ports.state, made.sweep, made.waiting, trail, self.clock)
-        return Staff(made.record_push, made.record_scan, made.evaluator, sweeps)
+        return RecordingServices(made.record_push, made.record_scan, made.evaluator, sweeps)
 
     def told(self, *events: Mapping[str, Any]) -> None:
         """record_push gets these events."""
@@ -129,7 +129,7 @@ class World:
 
 
 @dataclass
-class Staff:
+class RecordingServices:
     """The services of one process."""
 
     record: RecordPush
@@ -140,3 +140,6 @@ class Staff:
 
 SCHEDULE = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 HOUR = timedelta(hours=1)
+
+
+World = RecordingStack  # the name until every branch has the other one

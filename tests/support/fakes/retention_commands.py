@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.retention import ENFORCED, FakeRemover, FakeReplication, FakeUsage
 from support.fakes.wiring import FakePorts, services
 from support.images.builders import DEV, Built, image
@@ -25,7 +25,7 @@ REPOSITORY = f"dev/{DEV.name}"
 class Keeper:
     """The stack of `world` with retention in it. `works`: whether the function answers; `lifecycles`: documents."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeStack) -> None:
         self.world = world
         self.usage, self.replication = FakeUsage(), FakeReplication()
         self.remover = FakeRemover(world.registries)

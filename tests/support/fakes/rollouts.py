@@ -64,7 +64,7 @@ class Fleet:
         self.runs[registry, service.name] = before
 
 
-class World:
+class RolloutStack:
     """Everything outside a roll-out, which outlives the workers that `worker` starts."""
 
     def __init__(self, pause: str = "0s", services: list[dict[str, str]] | None = None) -> None:
@@ -150,3 +150,6 @@ def policy(pause: str, services: list[dict[str, str]]) -> Policy:
             "prod": {"registries": [str(ONE), str(TWO)], "rollout": {"services": services, "pause": pause}},
         },
     })  # fmt: skip
+
+
+World = RolloutStack  # the name until every branch has the other one

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.ports import FakeClock
 from support.fakes.retention import FakeReplication, FakeUsage
 from support.images.builders import Built, attestation, big_layer, image, index, push_event, signature
@@ -61,7 +61,7 @@ class Showcase:
 
     def __init__(self) -> None:
         policy = policy_file.loads(POLICY.encode()).for_hub(HUB)
-        self.world = World(policy, clock=FakeClock(NOW - timedelta(days=21)))
+        self.world = FakeStack(policy, clock=FakeClock(NOW - timedelta(days=21)))
         self.usage = FakeUsage()
         self.world.stack.retention_inputs = self._needs
         self.world.people.ids = {"role/release-managers": "AROAMANAGERS"}

@@ -25,7 +25,7 @@ PLACES = {"staging": (STAGING,), "prod": (PROD, PROD_SA)}
 
 
 @dataclass
-class Watch:
+class ChainLaws:
     """The laws that hold at every moment, over the whole chain."""
 
     facts: int = 0
@@ -204,7 +204,7 @@ def ends(sim: Simulation) -> dict[str, object]:
 def carried_out(choices: Choices, script: Script, faults: Faults) -> tuple[Simulation, str | None]:
     """One run to its end, and the law that it broke."""
     sim = Simulation(script.policy, choices, faults, chained=True)
-    watch = Watch()
+    watch = ChainLaws()
     sim.watch = watch
     sim.remover.watch = lambda repository, digests: watch.removes(sim, repository, digests)
     with no_renewals():
@@ -265,7 +265,7 @@ def retention(asleep: int | None, during: During) -> tuple[str | None, int]:
     law that was broken, and how many calls the worker made. All are refused: none is protected to begin with."""
     policy = people.chain(retention=True)
     sim = Simulation(policy, Choices(0, ()), CALM, chained=True)
-    watch = Watch()
+    watch = ChainLaws()
     sim.watch = watch
     sim.remover.watch = lambda repository, digests: watch.removes(sim, repository, digests)
     calls = 0

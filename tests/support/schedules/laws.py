@@ -20,7 +20,7 @@ class Broken(AssertionError):
 
 
 @dataclass
-class Watch:
+class Laws:
     """The laws that hold at every moment."""
 
     pushes: int = 0

@@ -59,7 +59,7 @@ def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = 
     """One run to its end."""
     choices = Choices(seed, script)
     sim = Simulation(policy(**GATES), choices, faults or PROFILES[seed % len(PROFILES)])
-    sim.watch = laws.Watch()
+    sim.watch = laws.Laws()
     broken = None
     with no_renewals():
         try:
@@ -87,7 +87,7 @@ def story(
     known place. Beside the result: how many calls each worker made."""
     choices = Choices(0, ())
     sim = Simulation(policy(**GATES), choices, CALM, most=3, planned=planned)
-    sim.watch = laws.Watch()
+    sim.watch = laws.Laws()
     calls: dict[int, int] = {}
     sim.ended = lambda worker: calls.update({worker.number: worker.calls})
     broken = None

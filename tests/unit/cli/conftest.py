@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
 from tallyman_cli.shared import context
@@ -18,11 +18,11 @@ def no_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> FakeStack:
     """The stack that every command finds; the environment says nothing of another."""
     for name in ("TALLYMAN_STACK", "TALLYMAN_POLICY", "TALLYMAN_DEBUG", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    made = World(policy_file.loads(POLICY.encode()).for_hub(DEV.registry))
+    made = FakeStack(policy_file.loads(POLICY.encode()).for_hub(DEV.registry))
 
     def connect(stack: str | None = None, policy: Path | None = None) -> context.Stack:
         given = policy_file.load(policy) if policy else made.stack.given
@@ -33,7 +33,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture
-def everywhere(world: World) -> World:
+def everywhere(world: FakeStack) -> FakeStack:
     """The same, with the repository in prod too."""
     world.registries.add(PROD)
     world.registries.add(PROD_SA)

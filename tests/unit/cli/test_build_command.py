@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.docker import scripted_docker
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
@@ -27,7 +27,7 @@ ENGINE: dict[str, str | None] = {"": "docker"}
 class Builds:
     """Builds of one checkout. `said`: what the last one said on stderr."""
 
-    world: World
+    world: FakeStack
     folder: Path
     tools: Path
     said: str = ""
@@ -62,7 +62,7 @@ class Builds:
 
 
 @pytest.fixture
-def builds(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
+def builds(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
     for name in CI:
         monkeypatch.delenv(name, raising=False)
     tools, folder = tmp_path / "tools", tmp_path / "app"

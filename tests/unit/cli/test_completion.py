@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import image
 from tallyman_cli.main import app
 from tallyman_cli.shared import completing, context
@@ -20,7 +20,7 @@ def complete(line: str) -> list[str]:
 
 
 @pytest.fixture
-def stack(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def stack(world: FakeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStack:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
     monkeypatch.setenv("TALLYMAN_POLICY", str(file))
@@ -59,12 +59,12 @@ def stack(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worl
         ('tallyman freeze "pr', ["prod/"]),
     ],
 )  # fmt: skip
-def test_what_can_come_next(stack: World, line: str, expected: list[str]) -> None:
+def test_what_can_come_next(stack: FakeStack, line: str, expected: list[str]) -> None:
     assert complete(line) == expected
 
 
 def test_an_error_is_silent_and_shown_only_to_who_debugs(
-    stack: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("no stack")

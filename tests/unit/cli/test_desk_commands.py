@@ -2,7 +2,7 @@
 
 import json
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, image, multi_arch, signature
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
@@ -11,7 +11,7 @@ NAME = "rocketseat/widget-server"
 PLACE = f"dev/{NAME}"
 
 
-def released(world: World) -> None:
+def released(world: FakeStack) -> None:
     """v1.0.0 in prod; v1.1.0, with findings, not."""
     first, second = multi_arch("one"), multi_arch("two")
     world.push(first, "v1.0.0")
@@ -24,7 +24,7 @@ def released(world: World) -> None:
     world.state.put(StateChange(*sweeps.key(DEV), 0, data))
 
 
-def test_list_names_environments_repositories_and_images(everywhere: World) -> None:
+def test_list_names_environments_repositories_and_images(everywhere: FakeStack) -> None:
     released(everywhere)
     environments = everywhere.json("list")
     assert [(e["environment"], e["released"], e["waiting"]) for e in environments] == [("dev", 0, 0), ("prod", 1, 1)]
@@ -38,7 +38,7 @@ def test_list_names_environments_repositories_and_images(everywhere: World) -> N
     assert everywhere.run("list", "nowhere").exit_code == 2
 
 
-def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: World) -> None:
+def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: FakeStack) -> None:
     released(everywhere)
     found = everywhere.json("find", "v1.0.0")
     assert set(found) >= {"query", "images"}
@@ -52,7 +52,7 @@ def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: Wo
     assert everywhere.run("find", " ").exit_code == 2
 
 
-def test_tree_draws_index_platforms_and_referrers(everywhere: World) -> None:
+def test_tree_draws_index_platforms_and_referrers(everywhere: FakeStack) -> None:
     app = multi_arch(attested=True)
     everywhere.push(app, "v1.0.0")
     everywhere.push(signature(app), None)
@@ -68,7 +68,7 @@ def test_tree_draws_index_platforms_and_referrers(everywhere: World) -> None:
     assert everywhere.run("tree", f"{PLACE}@sha256:{'0' * 64}").exit_code == 1
 
 
-def test_diff_shows_what_changed_and_exits_1_then(world: World) -> None:
+def test_diff_shows_what_changed_and_exits_1_then(world: FakeStack) -> None:
     world.push(image("base", "one", labels={"version": "1"}), "v1.0.0")
     world.push(image("base", "two", labels={"version": "2"}), "v1.1.0")
     text = world.run("diff", f"{PLACE}:v1.0.0", f"{PLACE}:v1.1.0")
@@ -84,7 +84,7 @@ def test_diff_shows_what_changed_and_exits_1_then(world: World) -> None:
     assert "the same image" in same.stdout
 
 
-def test_watch_follows_what_is_written_down(everywhere: World) -> None:
+def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
     began = everywhere.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     released(everywhere)
     text = everywhere.run("watch", "--since", began, "--for", "2")
@@ -102,7 +102,7 @@ def test_watch_follows_what_is_written_down(everywhere: World) -> None:
     assert everywhere.run("watch", "other", "--since", began, "--for", "0").stdout == ""
 
 
-def test_watch_shows_what_comes_while_it_looks(everywhere: World) -> None:
+def test_watch_shows_what_comes_while_it_looks(everywhere: FakeStack) -> None:
     app = multi_arch()
     sleep = everywhere.stack.sleep
 
@@ -117,7 +117,7 @@ def test_watch_shows_what_comes_while_it_looks(everywhere: World) -> None:
     assert len(lines) == len(set(lines))
 
 
-def test_cost_counts_by_environment_registry_and_repository(everywhere: World) -> None:
+def test_cost_counts_by_environment_registry_and_repository(everywhere: FakeStack) -> None:
     released(everywhere)
     found = everywhere.json("cost", "--months", "1")
     assert found["usd_per_month"] == 0.45

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, PROD, PROD_SA, digest_of
 from tallyman.adapters.aws.clients import RoleKind
 from tallyman.adapters.files import policy_file
@@ -70,7 +70,7 @@ PLACES = (DEV.registry, PROD.registry, PROD_SA.registry)
 
 
 def trip(
-    world: World,
+    world: FakeStack,
     hub: Hub,
     *,
     errors: dict[EcrRegistry, str] | None = None,
@@ -103,7 +103,7 @@ def trip(
     return list(Trip(Site(replace(world.stack, sleep=sleep), "tallyman", hub, 30.0)).findings())
 
 
-def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_looked_at(world: World) -> None:
+def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_looked_at(world: FakeStack) -> None:
     found = trip(world, Hub(), arriving=PLACES)
     assert [(f.verdict, f.found) for f in found] == [
         ("ok", f"{r}: a test event arrived in 1.25 s") for r in PLACES
@@ -111,7 +111,7 @@ def test_each_that_arrives_is_told_with_the_time_it_took_and_nothing_else_is_loo
     assert world.slept < 1  # it waits no longer than it must
 
 
-def test_the_wait_is_bounded_and_what_did_arrive_is_well(world: World) -> None:
+def test_the_wait_is_bounded_and_what_did_arrive_is_well(world: FakeStack) -> None:
     found = trip(world, Hub(), arriving=[DEV.registry])
     assert world.slept == pytest.approx(30.0)
     assert [f.verdict for f in found] == ["ok", "failed", "failed"]
@@ -159,7 +159,7 @@ NO_RULE = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message":
     ],
 )
 def test_the_link_that_is_broken_is_named(
-    world: World, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
+    world: FakeStack, hub: dict[str, Any], way: dict[str, Any], why: str, todo: str
 ) -> None:
     found = trip(world, Hub(**hub), arriving=[DEV.registry, PROD_SA.registry], ways={PROD.registry: way})
     (broken,) = [f for f in found if f.verdict != "ok"]
@@ -169,7 +169,7 @@ def test_the_link_that_is_broken_is_named(
     assert todo in str(broken.todo)
 
 
-def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: World) -> None:
+def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: FakeStack) -> None:
     ways = {DEV.registry: {"rule": "tallyman-image-own", "enabled": False}}
     found = trip(world, Hub(describe_event_bus={}), arriving=[PROD.registry, PROD_SA.registry], ways=ways)
     assert "the rule tallyman-image-own is disabled there" in found[0].found
@@ -179,7 +179,7 @@ def test_the_hubs_own_registry_needs_no_bus_and_names_its_own_rule(world: World)
     assert "every link that can be seen looks well" in found[0].found
 
 
-def test_one_that_could_not_be_sent_is_not_waited_for(world: World) -> None:
+def test_one_that_could_not_be_sent_is_not_waited_for(world: FakeStack) -> None:
     errors = dict.fromkeys(PLACES, "assume the role: no")
     found = trip(world, Hub(), errors=errors)
     assert world.slept == 0
@@ -188,7 +188,7 @@ def test_one_that_could_not_be_sent_is_not_waited_for(world: World) -> None:
     assert f"deploy spoke.yaml again in {PROD.registry}" in str(found[1].todo)
 
 
-def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: World) -> None:
+def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: FakeStack) -> None:
     world.reconciled = lambda payload: {"trips": None}
     (finding,) = Trip(Site(world.stack, "tallyman", Hub())).findings()
     assert (finding.verdict, finding.todo) == ("unknown", "deploy the hub again")
@@ -197,14 +197,14 @@ def test_functions_that_know_of_no_test_event_are_to_be_deployed_again(world: Wo
 # --- the others
 
 
-def site(world: World, **answers: Any) -> Site:
+def site(world: FakeStack, **answers: Any) -> Site:
     return Site(world.stack, "tallyman", Hub(**answers))
 
 
 TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", "TrailARN": "arn:old"}]}
 
 
-def test_a_trail_counts_that_is_on(world: World) -> None:
+def test_a_trail_counts_that_is_on(world: FakeStack) -> None:
     on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
     (finding,) = Checkup(site(world, **on)).trail()
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
@@ -214,7 +214,7 @@ def test_a_trail_counts_that_is_on(world: World) -> None:
     assert (finding.verdict, finding.found) == ("warning", "there is no trail")
 
 
-def quotas(world: World, put: float, images: float, repositories: float) -> list[str]:
+def quotas(world: FakeStack, put: float, images: float, repositories: float) -> list[str]:
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if "NextToken" not in request:
             return {"Quotas": [{"QuotaName": PUT, "Value": put}], "NextToken": "more"}
@@ -224,7 +224,7 @@ def quotas(world: World, put: float, images: float, repositories: float) -> list
     return [f.verdict for f in Quotas(site(world, list_service_quotas=answer)).findings()]
 
 
-def test_quotas_are_held_against_what_is_there(world: World) -> None:
+def test_quotas_are_held_against_what_is_there(world: FakeStack) -> None:
     world.state.put(StateChange(sweeps.PARTITION, str(DEV), 0, {"images": 90}))
     world.state.put(StateChange(sweeps.PARTITION, str(PROD), 0, {"images": 99_999}))  # another account's quota
     assert quotas(world, 10, 100_000, 100_000) == ["ok", "ok", "ok"]
@@ -233,13 +233,13 @@ def test_quotas_are_held_against_what_is_there(world: World) -> None:
     assert quotas(world, 10, 100_000, 1) == ["ok", "ok", "warning"]
 
 
-def test_a_quota_that_is_not_told_gets_no_tick(world: World) -> None:
+def test_a_quota_that_is_not_told_gets_no_tick(world: FakeStack) -> None:
     found = list(Quotas(site(world, list_service_quotas={"Quotas": []})).findings())
     assert {f.verdict for f in found} == {"unknown"}
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (15, "ok"), (10, "warning")])
-def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: World, left: int, verdict: str) -> None:
+def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
     limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
     (finding,) = Quotas(site(world, get_account_settings=limit)).concurrency()
     assert finding.verdict == verdict
@@ -263,7 +263,9 @@ environments:
         (None, "unknown", "shop/app"),
     ],
 )
-def test_a_service_that_a_release_can_not_move_is_told(world: World, services: Any, verdict: str, word: str) -> None:
+def test_a_service_that_a_release_can_not_move_is_told(
+    world: FakeStack, services: Any, verdict: str, word: str
+) -> None:
     answer = denied("describe_services") if services is None else {"services": services}
     here = Site(world.stack, "tallyman", Hub(describe_services=answer))
     policy = policy_file.loads(SERVICES.encode(), "tallyman.yaml")
@@ -285,7 +287,7 @@ class ByService:
         return self.site.client(service, registry.region)
 
 
-def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: World) -> None:
+def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeStack) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
     (finding,) = Checkup(site(world, list_rules={"Rules": rules})).rules()
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
@@ -293,7 +295,7 @@ def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: World) 
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
-def test_what_lies_undelivered_in_a_spoke_is_told_too(world: World) -> None:
+def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     world.reconciled = lambda payload: {"ways": [way]}
     (finding,) = Checkup(site(world, list_queues={})).queues()
@@ -303,7 +305,7 @@ def test_what_lies_undelivered_in_a_spoke_is_told_too(world: World) -> None:
     )
 
 
-def pushed(world: World, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0") -> None:
+def pushed(world: FakeStack, place: Repository, day: int, via: Via, partition: str, tag: str | None = "v1.0.0") -> None:
     """A push that is known, in a repository that this partition names."""
     at = datetime(2026, 11, day, tzinfo=UTC)
     item = world.state.get(partition, str(place))
@@ -313,7 +315,7 @@ def pushed(world: World, place: Repository, day: int, via: Via, partition: str, 
     world.ledger.append(fact)
 
 
-def test_the_last_push_of_each_registry_says_whether_events_come(world: World) -> None:
+def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStack) -> None:
     pushed(world, DEV, 2, Via.RECONCILED, sweeps.PARTITION)
     pushed(world, DEV, 3, Via.EVENT, sweeps.PARTITION)
     pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry tells of those
@@ -327,7 +329,7 @@ def test_the_last_push_of_each_registry_says_whether_events_come(world: World) -
     ]
 
 
-def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: World) -> None:
+def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: FakeStack) -> None:
     def refused(payload: Any) -> dict[str, Any]:
         raise NotAllowed("invoke: no")
 
@@ -339,7 +341,7 @@ def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: Wo
     assert finding.verdict == "unknown"
 
 
-def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: World) -> None:
+def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(world: FakeStack) -> None:
     operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
     world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images import builders as b
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
@@ -104,7 +104,7 @@ def test_the_registry_of_a_name_is_the_one_that_docker_would_ask(name: str, regi
 # --- from the ledger
 
 
-def told(world: World, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
+def told(world: FakeStack, place: Repository, tag: str, day: int, platforms: int = 1, **said: dict[str, str]) -> Digest:
     """An image that a tag points to, with what facts say of it."""
     at, digest = START + timedelta(days=day), b.digest_of(f"{tag} {day}")
     if world.state.get(sweeps.PARTITION, str(place)) is None:
@@ -117,12 +117,12 @@ def told(world: World, place: Repository, tag: str, day: int, platforms: int = 1
     return digest
 
 
-def contents(world: World) -> tuple[list[Finding], list[Finding]]:
+def contents(world: FakeStack) -> tuple[list[Finding], list[Finding]]:
     found = Contents(Site(world.stack, "tallyman", lambda service, region: None))
     return list(found.applications()), list(found.base_images())
 
 
-def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: World) -> None:
+def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: FakeStack) -> None:
     labels = {"base.name": "debian:13"}
     told(world, b.DEV, "v1.0.0", 1, labels=labels, built={"base.name": f"{OWN}/base/python:3", "base.digest": "sha256"})
     _, (finding,) = contents(world)
@@ -130,7 +130,7 @@ def test_annotations_are_believed_before_labels_which_may_be_the_bases(world: Wo
     assert finding.found == f"rocketseat/widget-server: stands on {OWN}/base/python:3 (1)"
 
 
-def test_what_says_nothing_of_its_base_and_what_stands_on_one_from_outside_get_a_warning(world: World) -> None:
+def test_what_says_nothing_of_its_base_and_what_stands_on_one_from_outside_get_a_warning(world: FakeStack) -> None:
     told(world, b.DEV, "v1.0.0", 1)
     told(world, b.DEV, "v1.1.0", 2, labels={"base.name": "python:3.13", "base.digest": "sha256:1"})
     (one,), (finding,) = contents(world)
@@ -142,7 +142,7 @@ def test_what_says_nothing_of_its_base_and_what_stands_on_one_from_outside_get_a
     assert "tallyman build" in str(finding.todo)
 
 
-def test_a_central_base_image_may_come_from_outside_itself(world: World) -> None:
+def test_a_central_base_image_may_come_from_outside_itself(world: FakeStack) -> None:
     base = Repository(b.DEV.registry, "base/python")
     told(world, base, "3.13", 1, labels={"base.name": "debian:13"})
     told(world, b.DEV, "v1.0.0", 2, built={"base.name": f"{base.registry.host}/base/python:3.13", "base.digest": "x"})
@@ -153,7 +153,7 @@ def test_a_central_base_image_may_come_from_outside_itself(world: World) -> None
     ]
 
 
-def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_image(world: World) -> None:
+def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_image(world: FakeStack) -> None:
     for place in (b.DEV, b.PROD, b.PROD_SA):
         told(world, place, "v1.0.0", 1)
     told(world, b.DEV, "api-1.0.0", 1, platforms=0)  # a chart
@@ -163,7 +163,7 @@ def test_one_name_is_one_whatever_registries_hold_it_and_what_can_not_run_is_no_
     assert "1 of the 1 newest images" in finding.found
 
 
-def test_what_builds_keep_beside_a_repository_is_no_application(world: World) -> None:
+def test_what_builds_keep_beside_a_repository_is_no_application(world: FakeStack) -> None:
     told(world, b.DEV, "v1.0.0", 1)
     told(world, Repository(b.DEV.registry, f"{b.DEV.name}-parts"), "3f2a91c-amd64", 1)
     told(world, Repository(b.DEV.registry, "spare-parts"), "v1.0.0", 1)
@@ -171,7 +171,7 @@ def test_what_builds_keep_beside_a_repository_is_no_application(world: World) ->
     assert [f.found.partition(":")[0] for f in found] == [b.DEV.name, "spare-parts"]
 
 
-def test_several_applications_are_named(world: World) -> None:
+def test_several_applications_are_named(world: FakeStack) -> None:
     told(world, b.DEV, "api-1.0.0", 1)
     told(world, b.DEV, "web-1.0.0", 2)
     (finding,), _ = contents(world)
@@ -179,6 +179,6 @@ def test_several_applications_are_named(world: World) -> None:
     assert finding.found == "rocketseat/widget-server: evidently holds several applications: api, web"
 
 
-def test_without_images_nothing_gets_a_tick(world: World) -> None:
+def test_without_images_nothing_gets_a_tick(world: FakeStack) -> None:
     (finding,), found = contents(world)
     assert (finding.verdict, found) == ("unknown", [])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.ports import FakeLedger
 from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image, multi_arch, pushed
 from tallyman.domain.history.facts import Fact, Kind, Via
@@ -17,7 +17,7 @@ from tallyman_cli.shared import rows
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_a_move_of_a_tag_is_two_rows_newest_first(world: World) -> None:
+def test_a_move_of_a_tag_is_two_rows_newest_first(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "latest")
     world.clock.advance(minutes=1)
@@ -35,7 +35,7 @@ def test_a_move_of_a_tag_is_two_rows_newest_first(world: World) -> None:
     assert (found[0]["via"], found[0]["actor"]) == ("event", None)
 
 
-def test_at_a_moment_the_newest_row_is_what_the_tag_pointed_to_then(world: World) -> None:
+def test_at_a_moment_the_newest_row_is_what_the_tag_pointed_to_then(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "latest")
     world.clock.advance(minutes=1)
@@ -44,7 +44,7 @@ def test_at_a_moment_the_newest_row_is_what_the_tag_pointed_to_then(world: World
     assert [r["digest"] for r in found] == [first.digest]
 
 
-def test_an_environment_of_two_registries_shows_both_and_a_numbered_one_only_its_own(everywhere: World) -> None:
+def test_an_environment_of_two_registries_shows_both_and_a_numbered_one_only_its_own(everywhere: FakeStack) -> None:
     app = image("one")
     everywhere.push(app, "v1.0.0", PROD)
     everywhere.push(app, "v1.0.0", PROD_SA)
@@ -54,7 +54,7 @@ def test_an_environment_of_two_registries_shows_both_and_a_numbered_one_only_its
     assert {r["registry"] for r in second} == {str(PROD_SA.registry)}
 
 
-def test_an_ecr_address_and_a_port_of_the_local_cloud_mean_their_registry(world: World) -> None:
+def test_an_ecr_address_and_a_port_of_the_local_cloud_mean_their_registry(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     address = "111111111111.dkr.ecr.us-east-2.amazonaws.com/rocketseat/widget-server:v1.0.0"
@@ -66,14 +66,14 @@ def test_an_ecr_address_and_a_port_of_the_local_cloud_mean_their_registry(world:
     assert "5999" in other.stderr
 
 
-def test_a_pattern_means_every_repository_that_matches(world: World) -> None:
+def test_a_pattern_means_every_repository_that_matches(world: FakeStack) -> None:
     world.push(image("one"), "v1.0.0")
     assert len(world.json("history", "dev/rocketseat/*")) == 1
     assert world.run("history", "dev/other/*").exit_code == 1
     assert world.run("history", "dev/rocketseat/*:v1").exit_code == 2
 
 
-def test_a_digest_shows_what_befell_that_image_under_every_tag(world: World) -> None:
+def test_a_digest_shows_what_befell_that_image_under_every_tag(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "v1.0.0")
     world.push(first, "latest")
@@ -83,13 +83,13 @@ def test_a_digest_shows_what_befell_that_image_under_every_tag(world: World) -> 
     assert {(r["kind"], r["tag"]) for r in found} == {("pushed", "v1.0.0"), ("pushed", "latest")}
 
 
-def test_where_nothing_is_recorded_the_list_is_empty_and_a_note_says_so(world: World) -> None:
+def test_where_nothing_is_recorded_the_list_is_empty_and_a_note_says_so(world: FakeStack) -> None:
     result = world.run("history", NAME, "--json")
     assert (result.exit_code, result.stdout.strip()) == (0, "[]")
     assert "nothing is recorded" in result.stderr
 
 
-def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: World) -> None:
+def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     lines = world.run("history", f"{NAME}:v1.0.0").stdout.splitlines()
@@ -111,7 +111,7 @@ def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: World
         (["history", f"{NAME}@sha256:1"], "no digest"),
     ],
 )
-def test_bad_input_exits_2_with_one_message_and_no_output(world: World, arguments: list[str], word: str) -> None:
+def test_bad_input_exits_2_with_one_message_and_no_output(world: FakeStack, arguments: list[str], word: str) -> None:
     result = world.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert word in result.stderr
@@ -177,7 +177,7 @@ def test_a_limit_keeps_most_facts_unread() -> None:
     assert Counting.read < 100
 
 
-def test_a_repository_that_does_not_exist_is_said_and_one_without_history_is_no_error(world: World) -> None:
+def test_a_repository_that_does_not_exist_is_said_and_one_without_history_is_no_error(world: FakeStack) -> None:
     result = world.run("history", "dev/rocketseat/nothing-here")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "there is no repository rocketseat/nothing-here in 111111111111/us-east-2" in result.stderr

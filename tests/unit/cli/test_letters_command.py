@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from tallyman.domain.events.commands import COMMANDS
 from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Kind
@@ -22,12 +22,12 @@ ASKED = Letter("cccccccc-3", "commands", RECALL, SENT, "may not", "NotAllowed", 
 
 
 @pytest.fixture
-def post(world: World) -> World:
+def post(world: FakeStack) -> FakeStack:
     world.letters.boxes += [GONE, BAD, ASKED]
     return world
 
 
-def test_letters_are_listed_by_queue_and_reason(post: World) -> None:
+def test_letters_are_listed_by_queue_and_reason(post: FakeStack) -> None:
     assert [each["letter"] for each in post.json("letters", "list")] == [BAD.id, ASKED.id, GONE.id]
     assert [each["letter"] for each in post.json("letters", "list", "--queue", "verify")] == [GONE.id]
     (found,) = post.json("letters", "list", "--reason", "badmessage")
@@ -36,7 +36,7 @@ def test_letters_are_listed_by_queue_and_reason(post: World) -> None:
     assert post.run("letters", "list", "--queue", "nothing").exit_code == 2
 
 
-def test_a_persons_command_is_shown_with_how_to_send_it_again(post: World) -> None:
+def test_a_persons_command_is_shown_with_how_to_send_it_again(post: FakeStack) -> None:
     found = post.json("letters", "show", "cccccccc")
     assert shlex.split(found["again"]) == ["tallyman", "freeze", "prod", "--because", "it's full"]
     assert found["body"] == RECALL
@@ -45,7 +45,7 @@ def test_a_persons_command_is_shown_with_how_to_send_it_again(post: World) -> No
     assert ASKED in post.letters.boxes
 
 
-def test_letters_are_replayed_and_discarded_by_record_command(post: World) -> None:
+def test_letters_are_replayed_and_discarded_by_record_command(post: FakeStack) -> None:
     (row,) = post.json("letters", "replay", "--reason", "again and again")
     assert (row["done"], post.letters.sent) == (True, [GONE])
     assert post.run("letters", "discard", BAD.id).exit_code == 2  # without a reason
@@ -56,7 +56,7 @@ def test_letters_are_replayed_and_discarded_by_record_command(post: World) -> No
     assert {f.actor for f in facts} == {post.sender}
 
 
-def test_nothing_is_moved_that_was_not_chosen(post: World) -> None:
+def test_nothing_is_moved_that_was_not_chosen(post: FakeStack) -> None:
     assert post.run("letters", "replay").exit_code == 2
     assert post.run("letters", "replay", "dddddddd").exit_code == 2
     assert post.letters.boxes == [GONE, BAD, ASKED]

@@ -13,7 +13,7 @@ import pytest
 from rich.text import Text
 
 import tallyman
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, image
 from tallyman.adapters.files import policy_file
 from tallyman.errors import BadInput, DigestMismatch, Refused, Throttled
@@ -43,7 +43,7 @@ def raising(error: Exception) -> Any:
     ],
 )
 def test_every_error_is_one_message_on_stderr(
-    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
     monkeypatch.setattr(context, "connect", raising(error))
     result = world.run(*HISTORY)
@@ -55,19 +55,19 @@ def test_every_error_is_one_message_on_stderr(
     assert str(error) in json.loads(as_json.stdout)["error"]
 
 
-def test_debugging_shows_the_traceback(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debugging_shows_the_traceback(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "connect", raising(BadInput("no such thing")))
     result = world.run(*HISTORY, TALLYMAN_DEBUG="1")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
 
 
-def test_json_mode_does_not_outlive_its_command(world: World) -> None:
+def test_json_mode_does_not_outlive_its_command(world: FakeStack) -> None:
     assert world.run(*HISTORY, "--json").stdout == "[]\n"
     assert world.run(*HISTORY, "--at", "never").stdout == ""
 
 
-def test_the_version_is_printed(world: World) -> None:
+def test_the_version_is_printed(world: FakeStack) -> None:
     assert world.run("--version").stdout == f"tallyman {tallyman.__version__}\n"
 
 
@@ -81,7 +81,7 @@ def test_the_version_is_printed(world: World) -> None:
         ("local", "settle", "--timeout", "-1"),
     ],
 )
-def test_usage_errors_exit_2(world: World, arguments: tuple[str, ...]) -> None:
+def test_usage_errors_exit_2(world: FakeStack, arguments: tuple[str, ...]) -> None:
     result = world.run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     as_json = world.run(*arguments, "--json")
@@ -89,12 +89,14 @@ def test_usage_errors_exit_2(world: World, arguments: tuple[str, ...]) -> None:
     assert json.loads(as_json.stdout)["error"] in " ".join(as_json.stderr.split())
 
 
-def test_what_json_a_command_of_ones_own_takes_is_not_ours(world: World) -> None:
+def test_what_json_a_command_of_ones_own_takes_is_not_ours(world: FakeStack) -> None:
     result = world.run("local", "nonsense", "--", "true", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_an_option_before_the_command_counts_like_one_after_it(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+def test_an_option_before_the_command_counts_like_one_after_it(
+    monkeypatch: pytest.MonkeyPatch, world: FakeStack
+) -> None:
     monkeypatch.undo()
     asked: list[str] = []
 
@@ -114,7 +116,7 @@ def test_an_option_before_the_command_counts_like_one_after_it(monkeypatch: pyte
 
 
 def test_a_policy_that_is_not_valid_is_bad_input_before_anything_is_asked(
-    monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, world: FakeStack, tmp_path: Path
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(aws, "find_stack", raising(AssertionError("asked")))
@@ -128,14 +130,14 @@ def test_a_policy_that_is_not_valid_is_bad_input_before_anything_is_asked(
 # --- the policy
 
 
-def test_without_a_file_the_policy_in_force_judges(world: World) -> None:
+def test_without_a_file_the_policy_in_force_judges(world: FakeStack) -> None:
     publish(world.policy, world.archive, world.ledger, world.state, world.clock)
     world.stack.given = None
     world.push(image("one"), "v1.0.0")
     assert len(world.json(*HISTORY)) == 1
 
 
-def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down(world: World) -> None:
+def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down(world: FakeStack) -> None:
     world.stack.given = None
 
     def woken(payload: Any) -> dict[str, Any]:
@@ -147,14 +149,14 @@ def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down
     assert world.sweeps == [{"repositories": []}]
 
 
-def test_where_none_comes_into_force_the_person_is_told_what_to_do(world: World) -> None:
+def test_where_none_comes_into_force_the_person_is_told_what_to_do(world: FakeStack) -> None:
     world.stack.given = None
     result = world.run(*HISTORY)
     assert result.exit_code == 2
     assert "--policy" in result.stderr
 
 
-def test_a_policy_file_goes_before_the_one_in_force(world: World, tmp_path: Path) -> None:
+def test_a_policy_file_goes_before_the_one_in_force(world: FakeStack, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY.replace("dev:", "test:").replace("from: dev", "from: test"))
     result = world.run("history", "dev/rocketseat/widget-server", "--policy", str(file))
@@ -162,7 +164,7 @@ def test_a_policy_file_goes_before_the_one_in_force(world: World, tmp_path: Path
     assert "test, prod" in result.stderr
 
 
-def test_a_policy_without_environments_has_the_hub_as_its_only_one(world: World) -> None:
+def test_a_policy_without_environments_has_the_hub_as_its_only_one(world: FakeStack) -> None:
     plain = policy_file.loads(b"repositories: []\n")
     publish(plain, world.archive, world.ledger, world.state, world.clock)
     world.stack.given = None

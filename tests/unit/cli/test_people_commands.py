@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import (
     DEV,
     NOON,
@@ -40,7 +40,7 @@ people:
 IDS = {"role/release-managers": "AROARELEASE", "role/security": "AROASECURITY", "role/developer": "AROADEVELOPER"}
 
 
-def live(world: World, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
+def live(world: FakeStack, gates: str = "{verified: true}", overridable: str = "[]", people: str = PEOPLE) -> Built:
     """The stack with these gates, and an image in dev that record_push and verify_digest know."""
     text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", f"{gates}, overridable: {overridable}")
     world.policy = policy_file.loads((text + people).encode()).for_hub(DEV.registry)
@@ -53,26 +53,26 @@ def live(world: World, gates: str = "{verified: true}", overridable: str = "[]",
     return app
 
 
-def facts(world: World, *kinds: Kind) -> list[Fact]:
+def facts(world: FakeStack, *kinds: Kind) -> list[Fact]:
     return [f for f in world.ledger.facts if f.kind in kinds]
 
 
-def in_prod(world: World) -> list[Any]:
+def in_prod(world: FakeStack) -> list[Any]:
     return [world.registries.tag_of(place, "v1.0.0") for place in (PROD, PROD_SA)]
 
 
-def why(world: World) -> dict[str, Any]:
+def why(world: FakeStack) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(world.run("why", V1, *TO, "--json").stdout)
     return found
 
 
-def gate(world: World, name: str) -> dict[str, Any]:
+def gate(world: FakeStack, name: str) -> dict[str, Any]:
     gates: list[dict[str, Any]] = why(world)["gates"]
     (found,) = [g for g in gates if g["name"] == name]
     return found
 
 
-def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everywhere: World) -> None:
+def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     assert in_prod(everywhere) == [None, None]
     found = everywhere.json("approve", V1, *TO, *WHY)
@@ -84,7 +84,7 @@ def test_what_waits_for_an_approval_goes_on_by_itself_once_it_is_approved(everyw
     assert approved.detail["because"] == "the release is due"
 
 
-def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(everywhere: World) -> None:
+def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("approve", V1, *TO, *WHY, status=1)
@@ -98,7 +98,7 @@ def test_who_does_not_hold_the_role_is_refused_and_the_refusal_is_no_approval(ev
     assert len(everywhere.dead_letters) == 1
 
 
-def test_a_message_that_claims_to_be_somebody_else_is_taken_for_who_sent_it(everywhere: World) -> None:
+def test_a_message_that_claims_to_be_somebody_else_is_taken_for_who_sent_it(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     everywhere.sender = "AROADEVELOPER:dan"
     door = {"digest": app.digest, "repository": "rocketseat/widget-server", "from": "dev", "to": "prod"}
@@ -109,7 +109,7 @@ def test_a_message_that_claims_to_be_somebody_else_is_taken_for_who_sent_it(ever
     assert gate(everywhere, "approvals")["verdict"] == "waiting"
 
 
-def test_a_denial_closes_the_gate_until_it_is_approved_again(everywhere: World) -> None:
+def test_a_denial_closes_the_gate_until_it_is_approved_again(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     everywhere.json("deny", V1, *TO, "--because", "it leaks")
     assert (gate(everywhere, "approvals")["verdict"], why(everywhere)["verdict"]) == ("failed", "failed")
@@ -119,13 +119,13 @@ def test_a_denial_closes_the_gate_until_it_is_approved_again(everywhere: World) 
     assert in_prod(everywhere) == [app.digest, app.digest]
 
 
-def test_an_approval_that_is_asked_for_nowhere_is_refused(everywhere: World) -> None:
+def test_an_approval_that_is_asked_for_nowhere_is_refused(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 1h}")
     found = everywhere.json("approve", V1, *TO, *WHY, status=1)
     assert "asks for approvals" in found["refused"]
 
 
-def test_one_approval_delivered_twice_is_one(everywhere: World) -> None:
+def test_one_approval_delivered_twice_is_one(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS.replace("count: 1", "count: 2"))
     door = {"digest": app.digest, "repository": "rocketseat/widget-server", "from": "dev", "to": "prod"}
     body = json.dumps({"command": "approve", "request": "one", "because": "x", **door})
@@ -136,7 +136,7 @@ def test_one_approval_delivered_twice_is_one(everywhere: World) -> None:
 
 
 @pytest.mark.parametrize("place", ["prod", "prod/rocketseat/widget-server"])
-def test_a_freeze_holds_what_wants_in_and_a_thaw_lets_it_go_on_by_itself(everywhere: World, place: str) -> None:
+def test_a_freeze_holds_what_wants_in_and_a_thaw_lets_it_go_on_by_itself(everywhere: FakeStack, place: str) -> None:
     live(everywhere)
     everywhere.clock.advance(minutes=1)
     found = everywhere.json("freeze", place, "--because", "the shop is full")
@@ -157,13 +157,13 @@ def test_a_freeze_holds_what_wants_in_and_a_thaw_lets_it_go_on_by_itself(everywh
     assert everywhere.json("pending") == []
 
 
-def test_a_freeze_of_another_repository_holds_nothing(everywhere: World) -> None:
+def test_a_freeze_of_another_repository_holds_nothing(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     everywhere.json("freeze", "prod/rocketseat/other", "--because", "x")
     assert gate(everywhere, "freeze")["verdict"] == "passed"
 
 
-def test_why_at_a_time_knows_the_freeze_of_then(everywhere: World) -> None:
+def test_why_at_a_time_knows_the_freeze_of_then(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     before = everywhere.clock.advance(minutes=1)
     everywhere.clock.advance(minutes=1)
@@ -180,7 +180,7 @@ def test_why_at_a_time_knows_the_freeze_of_then(everywhere: World) -> None:
     assert gate(everywhere, "freeze")["verdict"] == "passed"
 
 
-def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: World) -> None:
+def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     service = everywhere.service("record_command")
     sent = everywhere.clock()
@@ -192,7 +192,7 @@ def test_an_older_freeze_that_comes_late_does_not_undo_a_thaw(everywhere: World)
     assert len(facts(everywhere, Kind.FROZEN, Kind.THAWED)) == 2
 
 
-def test_who_may_not_freeze_is_refused(everywhere: World) -> None:
+def test_who_may_not_freeze_is_refused(everywhere: FakeStack) -> None:
     live(everywhere)
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("freeze", "prod", "--because", "x", status=1)
@@ -202,11 +202,13 @@ def test_who_may_not_freeze_is_refused(everywhere: World) -> None:
 
 
 @pytest.mark.parametrize("place", ["nowhere", "prod/", "prod/UPPER", "prod/app:v1", "prod/app@sha256:1"])
-def test_what_is_no_place_is_bad_input(everywhere: World, place: str) -> None:
+def test_what_is_no_place_is_bad_input(everywhere: FakeStack, place: str) -> None:
     assert everywhere.run("freeze", place, "--because", "x").exit_code == 2
 
 
-def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybody_is_told(everywhere: World) -> None:
+def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybody_is_told(
+    everywhere: FakeStack,
+) -> None:
     app = live(everywhere, "{verified: true, soak: 24h}", "[soak]")
     found = everywhere.json("promote", V1, *TO, "--override", "soak", "--because", "the site is down")
     assert found["verdict"] == "promoted"
@@ -222,7 +224,7 @@ def test_an_override_opens_a_gate_that_the_policy_lets_be_overridden_and_everybo
 
 
 @pytest.mark.parametrize("name", ["soak", "verified", "recalled", "target", "nonsense"])
-def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhere: World, name: str) -> None:
+def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhere: FakeStack, name: str) -> None:
     live(everywhere, "{verified: true, soak: 24h, order: true}", "[order]")
     result = everywhere.run("promote", V1, *TO, "--override", name, "--because", "please")
     assert result.exit_code == 1
@@ -231,7 +233,7 @@ def test_a_gate_that_the_policy_does_not_let_be_overridden_stays_closed(everywhe
     assert in_prod(everywhere) == [None, None]
 
 
-def test_who_may_override_is_the_policys_word(everywhere: World) -> None:
+def test_who_may_override_is_the_policys_word(everywhere: FakeStack) -> None:
     people = PEOPLE + "  override: [role/security]\n"
     live(everywhere, "{verified: true, soak: 24h}", "[soak]", people)
     arguments = ("promote", V1, *TO, "--override", "soak", "--because", "please")
@@ -241,13 +243,13 @@ def test_who_may_override_is_the_policys_word(everywhere: World) -> None:
 
 
 @pytest.mark.parametrize("more", [("--override", "soak"), ("--because", "x"), ("--override", "soak", "--dry-run")])
-def test_an_override_needs_a_reason_and_a_reason_an_override(everywhere: World, more: tuple[str, ...]) -> None:
+def test_an_override_needs_a_reason_and_a_reason_an_override(everywhere: FakeStack, more: tuple[str, ...]) -> None:
     live(everywhere, "{verified: true, soak: 24h}", "[soak]")
     extra = ("--because", "x") if "--dry-run" in more else ()
     assert everywhere.run("promote", V1, *TO, *more, *extra).exit_code == 2
 
 
-def test_a_recalled_image_is_refused_for_good_and_everybody_is_told(everywhere: World) -> None:
+def test_a_recalled_image_is_refused_for_good_and_everybody_is_told(everywhere: FakeStack) -> None:
     app = live(everywhere, APPROVALS)
     everywhere.sender = "AROASECURITY:sam"
     name = f"dev/rocketseat/widget-server@{app.digest}"
@@ -261,7 +263,7 @@ def test_a_recalled_image_is_refused_for_good_and_everybody_is_told(everywhere: 
     assert "recalled by sam (role/security)" in gate(everywhere, "recalled")["reason"]
 
 
-def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: World) -> None:
+def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: FakeStack) -> None:
     live(everywhere, APPROVALS)
     both = multi_arch()
     everywhere.push(both, "v1.1.0")
@@ -273,14 +275,14 @@ def test_an_index_is_blocked_by_the_recall_of_an_image_beneath_it(everywhere: Wo
     assert "linux/amd64 beneath it" in row["reason"]
 
 
-def test_a_recall_is_of_a_digest(everywhere: World) -> None:
+def test_a_recall_is_of_a_digest(everywhere: FakeStack) -> None:
     app = live(everywhere)
     result = everywhere.run("recall", V1, "--because", "x")
     assert result.exit_code == 2
     assert f"dev/rocketseat/widget-server@{app.digest}" in result.stderr
 
 
-def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere: World) -> None:
+def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 24h}")
     (row,) = everywhere.json("pending", "prod")
     assert (row["image"], row["to"], row["gate"], row["parked"]) == (V1, "prod", "soak", False)
@@ -293,7 +295,7 @@ def test_pending_tells_what_waits_for_what_since_when_and_until_when(everywhere:
     assert everywhere.run("pending", "nowhere").exit_code == 2
 
 
-def test_a_signature_decides_its_image_anew(everywhere: World) -> None:
+def test_a_signature_decides_its_image_anew(everywhere: FakeStack) -> None:
     app = live(everywhere, "{verified: true, signed: true}")
     assert gate(everywhere, "signed")["reason"] == "no signature yet"
     everywhere.push(referrer(app, "application/vnd.cncf.notary.signature"), None)
@@ -301,7 +303,7 @@ def test_a_signature_decides_its_image_anew(everywhere: World) -> None:
     assert in_prod(everywhere) == [app.digest, app.digest]
 
 
-def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: World) -> None:
+def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: FakeStack) -> None:
     app = live(everywhere, "{verified: true, signed: {by: [release]}}")
     profile = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
     everywhere.signing.statuses[DEV, app.digest] = [SigningStatus(profile, "complete")]
@@ -312,7 +314,7 @@ def test_ecrs_managed_signing_is_read_when_its_signature_comes(everywhere: World
     assert len(facts(everywhere, Kind.SIGNING)) == 1
 
 
-def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: World) -> None:
+def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, attested: provenance}")
     plain, attested = multi_arch("plain"), multi_arch("attested", attested=True)
     everywhere.push(plain, "v1.1.0")
@@ -322,7 +324,7 @@ def test_what_buildx_puts_into_an_index_attests_its_images(everywhere: World) ->
     assert everywhere.registries.tag_of(PROD, "v1.2.0") == attested.digest
 
 
-def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywhere: World) -> None:
+def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywhere: FakeStack) -> None:
     old, new = digest_of("old"), digest_of("new")
     for number, (digest, tag) in enumerate([(old, "v1.0.0"), (new, "v1.1.0")]):
         at = NOON + timedelta(hours=number)
@@ -335,7 +337,7 @@ def test_a_roll_back_names_the_tags_of_what_runs_again_beside_its_digest(everywh
     assert recall.named({"tags": [], "digest": old}) == old
 
 
-def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(everywhere: World) -> None:
+def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true, soak: 24h}")
     (row,) = everywhere.json("pending", "prod")
     assert row["next"] == row["until"]
@@ -348,7 +350,7 @@ def test_pending_never_shows_a_moment_that_has_passed_without_what_happens_next(
     assert everywhere.json("pending", "prod") == []
 
 
-def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_it_is_in(everywhere: World) -> None:
+def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_it_is_in(everywhere: FakeStack) -> None:
     live(everywhere, "{verified: true}")
     everywhere.push(image("newer"), "v1.1.0")
     everywhere.work()
@@ -379,7 +381,7 @@ def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_i
 CHECK = '{check: [{name: e2e, from: ["role/release-managers"]}]}'
 
 
-def test_a_check_that_passed_lets_the_image_go_and_one_that_failed_keeps_it(everywhere: World) -> None:
+def test_a_check_that_passed_lets_the_image_go_and_one_that_failed_keeps_it(everywhere: FakeStack) -> None:
     app = live(everywhere, CHECK)
     found = everywhere.json("check", "post", V1, "e2e", "--failed", "--because", "it hangs")
     assert (found["check"], found["result"], found["recorded"]) == ("e2e", "failed", True)
@@ -394,7 +396,7 @@ def test_a_check_that_passed_lets_the_image_go_and_one_that_failed_keeps_it(ever
     assert in_prod(everywhere) == [app.digest, app.digest]
 
 
-def test_a_check_of_another_role_is_refused(everywhere: World) -> None:
+def test_a_check_of_another_role_is_refused(everywhere: FakeStack) -> None:
     live(everywhere, CHECK)
     everywhere.sender = "AROADEVELOPER:dan"
     found = everywhere.json("check", "post", V1, "e2e", "--passed", "--because", "x", status=1)
@@ -411,6 +413,6 @@ def test_a_check_of_another_role_is_refused(everywhere: World) -> None:
         ("rocketseat/widget-server:v1.0.0", "e2e", "--passed", "--because", "x"),
     ],
 )
-def test_bad_input_of_check_post(everywhere: World, words: tuple[str, ...]) -> None:
+def test_bad_input_of_check_post(everywhere: FakeStack, words: tuple[str, ...]) -> None:
     live(everywhere, CHECK)
     assert everywhere.run("check", "post", *words).exit_code == 2

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch
 from tallyman.adapters.files import policy_file
 from tallyman.domain.history.facts import Kind
@@ -15,7 +15,7 @@ ARGUMENTS = ("promote", f"{NAME}:v1.0.0", "--to", "prod")
 
 
 @pytest.fixture
-def ready(everywhere: World) -> World:
+def ready(everywhere: FakeStack) -> FakeStack:
     """An image that every gate lets through; nobody has taken up its promotion yet."""
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
@@ -24,7 +24,7 @@ def ready(everywhere: World) -> World:
     return everywhere
 
 
-def test_it_waits_until_the_image_is_in_every_registry(ready: World) -> None:
+def test_it_waits_until_the_image_is_in_every_registry(ready: FakeStack) -> None:
     found = ready.json(*ARGUMENTS)
     assert found["verdict"] == "promoted"
     digest = found["digest"]
@@ -33,7 +33,7 @@ def test_it_waits_until_the_image_is_in_every_registry(ready: World) -> None:
     assert [f.detail["request"] for f in asked] == [found["request"]]
 
 
-def test_the_command_says_what_is_asked_and_not_who_asks(ready: World) -> None:
+def test_the_command_says_what_is_asked_and_not_who_asks(ready: FakeStack) -> None:
     result = ready.run(*ARGUMENTS, "--no-wait", "--json")
     assert result.exit_code == 0
     (body,) = ready.hints.to("commands")
@@ -44,14 +44,14 @@ def test_the_command_says_what_is_asked_and_not_who_asks(ready: World) -> None:
     assert ready.slept == 0
 
 
-def test_a_dry_run_asks_for_nothing_and_exits_0_where_it_would_pass(ready: World) -> None:
+def test_a_dry_run_asks_for_nothing_and_exits_0_where_it_would_pass(ready: FakeStack) -> None:
     facts = len(ready.ledger.facts)
     found = ready.json(*ARGUMENTS, "--dry-run")
     assert (found["verdict"], found["request"]) == ("waiting", None)
     assert (ready.hints.sent, len(ready.ledger.facts)) == ([], facts)
 
 
-def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: World) -> None:
+def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "waiting"
@@ -59,7 +59,7 @@ def test_a_dry_run_exits_1_where_a_gate_says_no(everywhere: World) -> None:
     assert everywhere.json(*ARGUMENTS, "--dry-run", status=1)["verdict"] == "failed"
 
 
-def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: World) -> None:
+def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app, {"critical": 2})
@@ -70,7 +70,7 @@ def test_a_gate_that_says_no_exits_1_with_its_reason(everywhere: World) -> None:
     assert everywhere.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_waiting_is_no_not_yet_at_once(everywhere: World) -> None:
+def test_waiting_is_no_not_yet_at_once(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     result = everywhere.run(*ARGUMENTS)
     assert result.exit_code == 1
@@ -78,7 +78,7 @@ def test_waiting_is_no_not_yet_at_once(everywhere: World) -> None:
     assert everywhere.slept < 1
 
 
-def test_a_taken_tag_is_a_conflict(ready: World) -> None:
+def test_a_taken_tag_is_a_conflict(ready: FakeStack) -> None:
     other = image("other")
     ready.registries.push(PROD, other, "v1.0.0")
     found = ready.json(*ARGUMENTS, status=1)
@@ -87,7 +87,7 @@ def test_a_taken_tag_is_a_conflict(ready: World) -> None:
     assert ready.registries.tag_of(PROD_SA, "v1.0.0") is None
 
 
-def test_a_registry_that_does_not_answer_is_named_and_exits_1(ready: World) -> None:
+def test_a_registry_that_does_not_answer_is_named_and_exits_1(ready: FakeStack) -> None:
     ready.registries.fail(PROD_SA.registry, Unreachable("sa-east-1 does not answer"))
     result = ready.run(*ARGUMENTS)
     assert result.exit_code == 1
@@ -95,7 +95,7 @@ def test_a_registry_that_does_not_answer_is_named_and_exits_1(ready: World) -> N
     assert ready.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(ready: World) -> None:
+def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(ready: FakeStack) -> None:
     ready.policy = policy_file.loads((POLICY + "people: {promote: [role/release-managers]}\n").encode())
     result = ready.run(*ARGUMENTS, "--json")
     assert result.exit_code == 1
@@ -105,13 +105,13 @@ def test_somebody_whom_the_policy_does_not_let_ask_is_refused_with_the_reason(re
     assert ready.registries.tag_of(PROD, "v1.0.0") is None
 
 
-def test_what_is_in_already_is_done_at_once(ready: World) -> None:
+def test_what_is_in_already_is_done_at_once(ready: FakeStack) -> None:
     assert ready.run(*ARGUMENTS).exit_code == 0
     again = ready.json(*ARGUMENTS)
     assert again["verdict"] == "promoted"
 
 
-def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_told_of(ready: World) -> None:
+def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_told_of(ready: FakeStack) -> None:
     ready.works = False
     result = ready.run(*ARGUMENTS, "--timeout", "7")
     assert result.exit_code == 1
@@ -119,13 +119,13 @@ def test_a_stack_that_does_not_take_the_request_up_is_given_the_time_and_then_to
     assert ready.slept == pytest.approx(7)
 
 
-def test_an_image_that_is_not_there_is_never_asked_for(everywhere: World) -> None:
+def test_an_image_that_is_not_there_is_never_asked_for(everywhere: FakeStack) -> None:
     assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "prod").exit_code == 1
     assert everywhere.run("promote", f"{NAME}:v9.9.9", "--to", "dev").exit_code == 2
     assert everywhere.hints.sent == []
 
 
-def test_the_conflict_of_an_earlier_look_is_looked_at_again(ready: World) -> None:
+def test_the_conflict_of_an_earlier_look_is_looked_at_again(ready: FakeStack) -> None:
     other = image("other")
     ready.registries.push(PROD, other, "v1.0.0")
     assert ready.run(*ARGUMENTS).exit_code == 1
@@ -135,6 +135,6 @@ def test_the_conflict_of_an_earlier_look_is_looked_at_again(ready: World) -> Non
     assert result.exit_code == 0, result.output
 
 
-def test_the_image_is_named_by_its_place_in_dev(ready: World) -> None:
+def test_the_image_is_named_by_its_place_in_dev(ready: FakeStack) -> None:
     address = f"{DEV.registry.host}/{DEV.name}:v1.0.0"
     assert ready.json("promote", address, "--to", "prod")["image"] == address

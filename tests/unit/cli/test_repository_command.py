@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.adapters.files import policy_file
 from tallyman.domain.images.details import RepositorySettings
@@ -15,7 +15,7 @@ from tallyman_cli.registry.creation import differences
 CREATE = ("repository", "create", "rocketseat/widget-server", "--in")
 
 
-def test_it_is_created_as_the_policy_says_in_every_registry(world: World) -> None:
+def test_it_is_created_as_the_policy_says_in_every_registry(world: FakeStack) -> None:
     found = world.json(*CREATE, "prod")
     assert [(f["registry"], f["state"], f["differences"]) for f in found] == [
         (str(PROD.registry), "created", []),
@@ -30,14 +30,14 @@ def test_it_is_created_as_the_policy_says_in_every_registry(world: World) -> Non
     )
 
 
-def test_one_that_is_there_and_equal_is_fine_and_says_so(world: World) -> None:
+def test_one_that_is_there_and_equal_is_fine_and_says_so(world: FakeStack) -> None:
     result = world.run(*CREATE, "dev")
     assert result.exit_code == 0
     assert "is there as the policy says" in result.stdout
     assert world.json(*CREATE, "dev")[0]["state"] == "equal"
 
 
-def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: World) -> None:
+def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: FakeStack) -> None:
     world.registries.add(DEV, immutable=False, mutable_tags=(), scan_on_push=False)
     (found,) = world.json(*CREATE, "dev", status=1)
     assert found["state"] == "differs"
@@ -52,14 +52,14 @@ def test_one_that_differs_is_left_as_it_is_and_each_difference_is_told(world: Wo
     assert not world.registries.held(DEV).settings.immutable
 
 
-def test_a_registry_that_does_not_answer_keeps_no_other_from_being_served(world: World) -> None:
+def test_a_registry_that_does_not_answer_keeps_no_other_from_being_served(world: FakeStack) -> None:
     world.registries.fail(PROD.registry, Unreachable("us-east-2 does not answer"))
     first, second = world.json(*CREATE, "prod", status=1)
     assert (first["state"], second["state"]) == ("failed", "created")
     assert "does not answer" in first["error"]
 
 
-def test_an_environment_that_renames_gets_its_own_name(world: World) -> None:
+def test_an_environment_that_renames_gets_its_own_name(world: FakeStack) -> None:
     renamed = POLICY.replace("us-east-2, 222222222222/sa-east-1]}", 'us-east-2], repository: "prod/{name}"}')
     world.stack.given = policy_file.loads(renamed.encode())
     (found,) = world.json(*CREATE, "prod")
@@ -67,7 +67,7 @@ def test_an_environment_that_renames_gets_its_own_name(world: World) -> None:
     assert found["uri"] == "222222222222.dkr.ecr.us-east-2.amazonaws.com/prod/rocketseat/widget-server"
 
 
-def test_in_a_local_cloud_the_address_is_the_port(world: World) -> None:
+def test_in_a_local_cloud_the_address_is_the_port(world: FakeStack) -> None:
     result = world.run(*CREATE, "dev", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
     assert "(localhost:5101/rocketseat/widget-server)" in result.stdout
 
@@ -80,7 +80,7 @@ def test_in_a_local_cloud_the_address_is_the_port(world: World) -> None:
         (("rocketseat/widget-server",), "--in"),
     ],
 )
-def test_bad_input_creates_nothing(world: World, arguments: tuple[str, ...], word: str) -> None:
+def test_bad_input_creates_nothing(world: FakeStack, arguments: tuple[str, ...], word: str) -> None:
     result = world.run("repository", "create", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert word in result.stderr

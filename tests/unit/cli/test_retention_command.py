@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.retention_commands import REPOSITORY, Keeper
 from support.images.builders import DEV, PROD, image, multi_arch
 
@@ -27,7 +27,7 @@ RUN_KEYS = {
 
 
 @pytest.fixture
-def keeper(everywhere: World) -> Keeper:
+def keeper(everywhere: FakeStack) -> Keeper:
     return Keeper(everywhere)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.retention_commands import REPOSITORY, Keeper
 from support.images.builders import DEV, PROD, image, pushed
 from tallyman.domain.names import Digest
@@ -50,7 +50,7 @@ DOCUMENT = {
 
 
 @pytest.fixture
-def keeper(everywhere: World) -> Keeper:
+def keeper(everywhere: FakeStack) -> Keeper:
     return Keeper(everywhere)
 
 

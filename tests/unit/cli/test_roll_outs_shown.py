@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.fakes.rollouts import Fleet
 from support.images.builders import DEV, PROD, PROD_SA, Built, image
 from tallyman.adapters.files import policy_file
@@ -26,7 +26,7 @@ SERVICE = "shop/app"
 class Shop:
     """The stack, with a fleet that roll_out moves."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeStack) -> None:
         self.world, self.fleet = world, Fleet()
         world.policy = world.stack.given = policy_file.loads(TEXT.encode()).for_hub(DEV.registry)
 
@@ -55,7 +55,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(everywhere: World) -> Shop:
+def shop(everywhere: FakeStack) -> Shop:
     return Shop(everywhere)
 
 
@@ -147,7 +147,7 @@ def test_why_tells_it_of_what_is_released_and_of_nothing_else(shop: Shop) -> Non
     assert why("v1.0.0", "--at", then)["status"] == "done"
 
 
-def test_where_the_policy_moves_nothing_there_is_no_roll_out(everywhere: World) -> None:
+def test_where_the_policy_moves_nothing_there_is_no_roll_out(everywhere: FakeStack) -> None:
     shop = Shop(everywhere)
     everywhere.policy = everywhere.stack.given = policy_file.loads(
         POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", "{verified: true}").encode()

@@ -1,6 +1,6 @@
 """`tallyman show`."""
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, PROD, PROD_SA, attestation, image, index, multi_arch, referrer, sbom
 from tallyman.errors import NotAllowed, Unreachable
 
@@ -8,7 +8,7 @@ NAME = "dev/rocketseat/widget-server"
 KEYS = {"digest", "media_type", "size", "platforms", "tags", "registries", "verified", "scan", "promotions"}
 
 
-def test_an_index_shows_its_platforms_without_attestations_and_the_sum_of_their_sizes(world: World) -> None:
+def test_an_index_shows_its_platforms_without_attestations_and_the_sum_of_their_sizes(world: FakeStack) -> None:
     app = multi_arch(attested=True)
     world.push(app, "v1.0.0")
     found = world.json("show", f"{NAME}:v1.0.0")
@@ -26,7 +26,7 @@ def test_an_index_shows_its_platforms_without_attestations_and_the_sum_of_their_
     assert (found["tags"], found["registries"]) == (["v1.0.0"], [str(DEV.registry)])
 
 
-def test_a_single_image_is_its_own_platform_as_its_configuration_says(world: World) -> None:
+def test_a_single_image_is_its_own_platform_as_its_configuration_says(world: FakeStack) -> None:
     app = image("one", architecture="arm64", variant="v8")
     world.push(app, "v1.0.0")
     found = world.json("show", f"{NAME}@{app.digest}")
@@ -35,7 +35,7 @@ def test_a_single_image_is_its_own_platform_as_its_configuration_says(world: Wor
     assert found["size"] == app.root.size
 
 
-def test_what_is_no_image_has_no_platforms(world: World) -> None:
+def test_what_is_no_image_has_no_platforms(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     found = sbom(app)
@@ -46,7 +46,7 @@ def test_what_is_no_image_has_no_platforms(world: World) -> None:
     assert world.json("show", f"{NAME}@{alone.digest}")["platforms"] == []
 
 
-def test_keys_are_there_where_nothing_is_known(world: World) -> None:
+def test_keys_are_there_where_nothing_is_known(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0", told=False)
     found = world.json("show", f"{NAME}:v1.0.0")
@@ -56,7 +56,7 @@ def test_keys_are_there_where_nothing_is_known(world: World) -> None:
     assert (found["tags"], found["registries"]) == (["v1.0.0"], [str(DEV.registry)])
 
 
-def test_verification_and_scan_are_shown_with_their_checks_and_counts(world: World) -> None:
+def test_verification_and_scan_are_shown_with_their_checks_and_counts(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     world.scan(app, {"critical": 1, "low": 3})
@@ -71,7 +71,7 @@ def test_verification_and_scan_are_shown_with_their_checks_and_counts(world: Wor
     assert (promotion["to"], promotion["verdict"], promotion["gate"]) == ("prod", "failed", "scan")
 
 
-def test_an_index_with_one_platform_unscanned_is_not_scanned(world: World) -> None:
+def test_an_index_with_one_platform_unscanned_is_not_scanned(world: FakeStack) -> None:
     amd, arm = image("a", architecture="amd64"), image("b", architecture="arm64")
     both = index(amd, arm)
     world.push(both, "v1.0.0")
@@ -81,7 +81,7 @@ def test_an_index_with_one_platform_unscanned_is_not_scanned(world: World) -> No
     assert [p["status"] for p in found["platforms"]] == ["complete", None]
 
 
-def test_a_promoted_image_shows_every_registry_that_has_it(everywhere: World) -> None:
+def test_a_promoted_image_shows_every_registry_that_has_it(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)
@@ -94,7 +94,7 @@ def test_a_promoted_image_shows_every_registry_that_has_it(everywhere: World) ->
     assert (promotion["verdict"], promotion["tags"]) == ("promoted", ["v1.0.0"])
 
 
-def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: World) -> None:
+def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: FakeStack) -> None:
     app = image("one", architecture="arm64")
     world.push(app, "v1.0.0")
     before = world.json("show", f"{NAME}:v1.0.0")
@@ -107,7 +107,7 @@ def test_a_registry_that_may_not_be_read_is_shown_as_it_was_recorded(world: Worl
         world.registries.heal()
 
 
-def test_a_removed_image_is_shown_but_is_nowhere(world: World) -> None:
+def test_a_removed_image_is_shown_but_is_nowhere(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.registries.delete(DEV, app.digest)
@@ -120,7 +120,7 @@ def test_a_removed_image_is_shown_but_is_nowhere(world: World) -> None:
     assert found["media_type"] == app.media_type
 
 
-def test_an_unknown_tag_exits_1_and_names_image_and_registry(world: World) -> None:
+def test_an_unknown_tag_exits_1_and_names_image_and_registry(world: FakeStack) -> None:
     result = world.run("show", f"{NAME}:v9")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "v9" in result.stderr
@@ -128,7 +128,7 @@ def test_an_unknown_tag_exits_1_and_names_image_and_registry(world: World) -> No
     assert "error" in world.json("show", f"{NAME}:v9", status=1)
 
 
-def test_a_damaged_manifest_is_an_error_and_not_shown(world: World) -> None:
+def test_a_damaged_manifest_is_an_error_and_not_shown(world: FakeStack) -> None:
     app, other = image("one"), image("two")
     world.push(app, "v1.0.0")
     world.registries.held(DEV).manifests[app.digest] = other.root
@@ -137,7 +137,7 @@ def test_a_damaged_manifest_is_an_error_and_not_shown(world: World) -> None:
     assert "damaged" in result.stderr
 
 
-def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: World) -> None:
+def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     text = world.run("show", f"{NAME}:v1.0.0").stdout
@@ -145,7 +145,7 @@ def test_the_text_names_platforms_sizes_registries_and_the_verdict(world: World)
         assert word in text
 
 
-def test_which_commit_build_and_person_is_shown_as_said_by_the_image(world: World) -> None:
+def test_which_commit_build_and_person_is_shown_as_said_by_the_image(world: FakeStack) -> None:
     prefix = "org.opencontainers.image."
     app = image("told", annotations={f"{prefix}revision": "3f2a91c", f"{prefix}authors": "Ana\x1b[2J"})
     statement = referrer(

@@ -2,14 +2,14 @@
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, PROD, image, multi_arch
 from tallyman.errors import NotAllowed
 
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_the_verdict_of_this_request_is_shown_with_its_checks(world: World) -> None:
+def test_the_verdict_of_this_request_is_shown_with_its_checks(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     found = world.json("verify", f"{NAME}:v1.0.0")
@@ -20,7 +20,7 @@ def test_the_verdict_of_this_request_is_shown_with_its_checks(world: World) -> N
     assert len(facts) == 1
 
 
-def test_what_is_asked_for_names_repository_digest_and_tag(world: World) -> None:
+def test_what_is_asked_for_names_repository_digest_and_tag(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.works = False
@@ -39,7 +39,7 @@ def test_what_is_asked_for_names_repository_digest_and_tag(world: World) -> None
     assert world.hints.to("verify")[0]["verify"]["tag"] is None
 
 
-def test_a_damaged_layer_fails_and_is_named(world: World) -> None:
+def test_a_damaged_layer_fails_and_is_named(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     layer = app.root.layers[0].digest
@@ -51,7 +51,7 @@ def test_a_damaged_layer_fails_and_is_named(world: World) -> None:
     assert world.json("verify", f"{NAME}:v1.0.0", status=1)["verdict"] == "failed"
 
 
-def test_an_image_that_is_not_there_is_not_waited_for(world: World) -> None:
+def test_an_image_that_is_not_there_is_not_waited_for(world: FakeStack) -> None:
     gone = image("gone")
     result = world.run("verify", f"{NAME}@{gone.digest}")
     assert result.exit_code == 1
@@ -60,19 +60,19 @@ def test_an_image_that_is_not_there_is_not_waited_for(world: World) -> None:
     assert world.run("verify", f"prod/rocketseat/widget-server@{gone.digest}").exit_code == 1
 
 
-def test_the_stack_verifies_what_the_person_may_not_read(world: World) -> None:
+def test_the_stack_verifies_what_the_person_may_not_read(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0")
     world.registries.fail(DEV.registry, NotAllowed("not you"), times=1)
     assert world.run("verify", f"{NAME}:v1.0.0").exit_code == 0
 
 
-def test_a_negative_timeout_is_bad_input(world: World) -> None:
+def test_a_negative_timeout_is_bad_input(world: FakeStack) -> None:
     assert world.run("verify", f"{NAME}:v1.0.0", "--timeout", "-1").exit_code == 2
     assert world.run("verify", f"{NAME}:v1.0.0", "--timeout", "soon").exit_code == 2
 
 
-def test_an_image_of_prod_is_verified_in_its_first_registry(everywhere: World) -> None:
+def test_an_image_of_prod_is_verified_in_its_first_registry(everywhere: FakeStack) -> None:
     app = image("one")
     everywhere.push(app, "v1.0.0", PROD)
     assert everywhere.json("verify", "prod/rocketseat/widget-server:v1.0.0")["repository"] == str(PROD)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images.builders import image, multi_arch
 
 NAME = "dev/rocketseat/widget-server"
 
 
-def test_each_gate_is_told_with_its_key_verdict_reason_and_facts(world: World) -> None:
+def test_each_gate_is_told_with_its_key_verdict_reason_and_facts(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     world.scan(app, {"critical": 1})
@@ -24,7 +24,7 @@ def test_each_gate_is_told_with_its_key_verdict_reason_and_facts(world: World) -
     assert not world.hints.to("commands")
 
 
-def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(world: World) -> None:
+def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(world: FakeStack) -> None:
     world.push(multi_arch(), "v1.0.0")
     result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
     assert result.exit_code == 1
@@ -37,7 +37,7 @@ def test_a_missing_scan_waits_and_the_deciding_gate_comes_first(world: World) ->
     assert "✓ passed" in result.stdout
 
 
-def test_a_promoted_image_exits_0(everywhere: World) -> None:
+def test_a_promoted_image_exits_0(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)
@@ -51,7 +51,7 @@ def test_a_promoted_image_exits_0(everywhere: World) -> None:
     assert "today it would not pass: scan" in text.stdout
 
 
-def test_at_a_moment_only_what_was_known_then_counts(everywhere: World) -> None:
+def test_at_a_moment_only_what_was_known_then_counts(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.clock.advance(minutes=10)
@@ -72,7 +72,7 @@ def test_at_a_moment_only_what_was_known_then_counts(everywhere: World) -> None:
     assert "no record says" in before.stderr
 
 
-def test_a_tag_that_moved_meant_another_image_then(world: World) -> None:
+def test_a_tag_that_moved_meant_another_image_then(world: FakeStack) -> None:
     first, second = image("one"), image("two")
     world.push(first, "latest")
     world.clock.advance(minutes=5)
@@ -82,7 +82,7 @@ def test_a_tag_that_moved_meant_another_image_then(world: World) -> None:
     assert found["gates"][0]["facts"]["tags"] == ["latest"]
 
 
-def test_the_policy_of_then_judges_a_past_moment(world: World) -> None:
+def test_the_policy_of_then_judges_a_past_moment(world: FakeStack) -> None:
     from tallyman.adapters.files import policy_file
     from tallyman.services.deciding.policy_in_force import publish
 
@@ -100,7 +100,7 @@ def test_the_policy_of_then_judges_a_past_moment(world: World) -> None:
     assert (now["policy"], now["verdict"]) == (world.policy.digest, "failed")
 
 
-def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_said(world: World) -> None:
+def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_said(world: FakeStack) -> None:
     app = image("one")
     world.push(app, "v1.0.0", told=False)
     result = world.run("why", f"{NAME}:v1.0.0", "--to", "prod")
@@ -121,7 +121,7 @@ def test_an_image_that_no_event_told_of_is_judged_by_what_is_known_and_that_is_s
     ],
 )
 def test_where_no_promotion_leads_there_bad_input_names_those_that_do(
-    world: World, image_text: str, to: str, words: list[str]
+    world: FakeStack, image_text: str, to: str, words: list[str]
 ) -> None:
     result = world.run("why", image_text, "--to", to)
     assert (result.exit_code, result.stdout) == (2, "")

@@ -55,7 +55,7 @@ class FakeLayerUploads:
         self.registries.held(repository).blobs[digest] = raw
 
 
-class World:
+class Registries:
     def __init__(self) -> None:
         self.registries = FakeRegistries(FakeClock(), chunk=1000)
         for repository in (DEV, PROD, PROD_SA):
@@ -99,11 +99,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Registries:
+    return Registries()
 
 
-def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: World) -> None:
+def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: Registries) -> None:
     assert isinstance(world.copy()[PROD], Staged)
     assert world.whole()
     size = len(world.layer.raw)
@@ -111,14 +111,14 @@ def test_a_large_blob_goes_in_parts_and_leaves_no_progress_behind(world: World) 
     assert world.progress() == []
 
 
-def test_a_small_blob_goes_whole(world: World) -> None:
+def test_a_small_blob_goes_whole(world: Registries) -> None:
     world.copy()
     config = next(d for d in world.built.blobs if d != world.layer.digest)
     assert ("upload", PROD, config) in world.registries.requests
     assert ("upload", PROD, world.layer.digest) not in world.registries.requests
 
 
-def test_a_run_that_ends_is_gone_on_with_where_it_was(world: World) -> None:
+def test_a_run_that_ends_is_gone_on_with_where_it_was(world: Registries) -> None:
     left = [40.0]
 
     def deadline() -> float:
@@ -142,7 +142,7 @@ def test_a_run_that_ends_is_gone_on_with_where_it_was(world: World) -> None:
     assert world.read == sorted(world.read)
 
 
-def test_a_part_whose_answer_was_lost_is_not_doubled(world: World) -> None:
+def test_a_part_whose_answer_was_lost_is_not_doubled(world: Registries) -> None:
     world.uploads.lose = lambda number: number == 3
     outcome = world.copy()[PROD]  # it catches up alone
     assert isinstance(outcome, Staged), outcome
@@ -151,7 +151,7 @@ def test_a_part_whose_answer_was_lost_is_not_doubled(world: World) -> None:
     assert world.read == [0, 2 * PART]
 
 
-def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: World) -> None:
+def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts_were_cut(world: Registries) -> None:
     raw = bytes(world.layer.raw)
     session = world.uploads.begin(PROD, world.layer.digest)
     world.uploads.sessions[session] += raw[:7_000]  # a part of other length, whose answer was not recorded
@@ -163,7 +163,7 @@ def test_bytes_that_the_registry_knows_already_are_not_sent_again_wherever_parts
     assert [first for first, _ in world.uploads.sent] == [5_000, 7_000, 12_000, 17_000, 22_000, 27_000]
 
 
-def test_a_session_that_was_forgotten_begins_anew(world: World) -> None:
+def test_a_session_that_was_forgotten_begins_anew(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 3
     assert isinstance(world.copy()[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -174,7 +174,7 @@ def test_a_session_that_was_forgotten_begins_anew(world: World) -> None:
     assert world.read[-1] == 0
 
 
-def test_what_was_put_together_wrong_begins_anew_and_is_never_completed(world: World) -> None:
+def test_what_was_put_together_wrong_begins_anew_and_is_never_completed(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 3
     assert isinstance(world.copy()[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -184,14 +184,14 @@ def test_what_was_put_together_wrong_begins_anew_and_is_never_completed(world: W
     assert world.whole()
 
 
-def test_a_damaged_source_is_completed_nowhere(world: World) -> None:
+def test_a_damaged_source_is_completed_nowhere(world: Registries) -> None:
     damaged = world.layer.raw[:-1] + bytes([world.layer.raw[-1] ^ 1])
     world.registries.damage(DEV, world.layer.digest, damaged)
     assert isinstance(world.copy(PROD, PROD_SA)[PROD], DigestMismatch)
     assert world.layer.digest not in world.registries.held(PROD).blobs
 
 
-def test_targets_at_different_bytes_are_served_by_one_read(world: World) -> None:
+def test_targets_at_different_bytes_are_served_by_one_read(world: Registries) -> None:
     world.uploads.lose = lambda number: number >= 4
     assert isinstance(world.copy(PROD)[PROD], Unreachable)
     world.uploads.lose = lambda number: False
@@ -206,9 +206,9 @@ def test_targets_at_different_bytes_are_served_by_one_read(world: World) -> None
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
     counted = CrashAfter(0)
-    World().copy(crash=counted)
+    Registries().copy(crash=counted)
     for n in range(1, counted.count + 1):
-        world = World()
+        world = Registries()
         with suppress(Crash):
             world.copy(crash=CrashAfter(n, when))
         sent_before = len(world.uploads.sent)
@@ -223,7 +223,7 @@ def test_a_crash_at_any_call_costs_at_most_a_part(when: str) -> None:
             assert sent <= len(world.layer.raw) + PART, n
 
 
-def test_only_repositories_with_such_uploads_get_parts(world: World) -> None:
+def test_only_repositories_with_such_uploads_get_parts(world: Registries) -> None:
     parts = Parts(world.uploads, world.state, FakeClock(), takes=lambda repository: repository == PROD_SA, large=1)
     members = read_graph(world.registries, DEV, world.built.digest)
     stage(
@@ -239,7 +239,7 @@ def test_only_repositories_with_such_uploads_get_parts(world: World) -> None:
     assert ("upload", PROD_SA, world.layer.digest) not in world.registries.requests
 
 
-def test_the_registry_says_how_far_it_is(world: World) -> None:
+def test_the_registry_says_how_far_it_is(world: Registries) -> None:
     """More than we knew: the answer to what it has was lost in another process."""
 
     def chunks(start: int) -> Iterable[bytes]:

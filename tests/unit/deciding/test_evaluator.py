@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.fakes.ports import listed
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, fact, image, push_event, scanned
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import RevisionConflict
@@ -13,12 +13,12 @@ from tallyman.state import pending as pending_items
 from tallyman.state.items import StateItem
 
 
-def pending(world: World) -> list[dict[str, object]]:
+def pending(world: RecordingStack) -> list[dict[str, object]]:
     return [dict(item.data) for item in listed(world.state, pending_items.partition("prod"))]
 
 
-def soaking() -> World:
-    world = World(policy(soak="24h"))
+def soaking() -> RecordingStack:
+    world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     return world
@@ -59,7 +59,7 @@ def test_what_may_go_again_is_hinted_again() -> None:
 
 
 def test_decisions_of_one_moment_keep_their_order() -> None:
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
@@ -74,7 +74,7 @@ def test_decisions_of_one_moment_keep_their_order() -> None:
 
 
 def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = image("a")
     world.registries.push(DEV, app, "v1.4.0-abc1234")
     world.ledger.append(scanned(app.digest, {"critical": 1}, at=world.clock()))
@@ -87,7 +87,7 @@ def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
 
 
 def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(policy(soak="24h"))
+    world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     first, second = world.at_work(), world.at_work()
     real, others = world.state.get, [second]

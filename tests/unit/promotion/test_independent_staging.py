@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from support.fakes.promotion import PLACES, Harbour, one
+from support.fakes.promotion import PLACES, PromotionStack, one
 from support.images.builders import image
 from tallyman.domain.decide import decide_all
 from tallyman.domain.gates import WAITING
@@ -20,30 +20,30 @@ ERRORS = [Unreachable("no answer"), Throttled("Rate exceeded"), NotAllowed("not 
 @pytest.mark.parametrize("method", ["settings", "describe", "missing_blobs", "upload", "put_manifest"])
 @pytest.mark.parametrize("silent", PLACES, ids=["first", "second"])
 def test_the_others_are_staged_and_no_tag_is_set(silent: Repository, method: str, error: Exception) -> None:
-    harbour, digest = one()
-    harbour.registries.fail(silent.registry, error, methods={method})
-    harbour.work(until=timedelta(seconds=1))
+    stack, digest = one()
+    stack.registries.fail(silent.registry, error, methods={method})
+    stack.work(until=timedelta(seconds=1))
     (other,) = [place for place in PLACES if place != silent]
-    assert digest in harbour.registries.held(other).manifests
-    assert harbour.tags("v1.0.0") == [None, None]
-    assert harbour.released() is None
+    assert digest in stack.registries.held(other).manifests
+    assert stack.tags("v1.0.0") == [None, None]
+    assert stack.released() is None
 
 
 def test_until_it_answers_the_gate_target_waits_and_names_it() -> None:
-    harbour, digest = one()
+    stack, digest = one()
     silent = PLACES[1]
-    harbour.registries.fail(silent.registry, methods={"settings"})
-    harbour.work(until=timedelta(seconds=1))
-    facts = load_image_facts(harbour.ledger, harbour.state, digest, harbour.policy)
-    (decision,) = decide_all(harbour.policy, facts, harbour.clock())
+    stack.registries.fail(silent.registry, methods={"settings"})
+    stack.work(until=timedelta(seconds=1))
+    facts = load_image_facts(stack.ledger, stack.state, digest, stack.policy)
+    (decision,) = decide_all(stack.policy, facts, stack.clock())
     gate = next(g for g in decision.gates if g.name == "target")
     assert gate.verdict == WAITING
     assert str(silent.registry) in gate.reason
     assert decision.may_stage
     assert not decision.may_tag
-    harbour.registries.heal()
-    harbour.work(until=timedelta(hours=1))
-    assert harbour.released() == digest
+    stack.registries.heal()
+    stack.work(until=timedelta(hours=1))
+    assert stack.released() == digest
 
 
 def test_content_that_did_not_fit_goes_on_at_once_though_another_registry_is_silent() -> None:
@@ -53,11 +53,11 @@ def test_content_that_did_not_fit_goes_on_at_once_though_another_registry_is_sil
 
 
 def test_a_registry_that_refuses_is_told_and_the_others_have_the_content_when_it_does_no_more() -> None:
-    harbour = Harbour()
-    harbour.registries.fail(PLACES[1].registry, NotAllowed("not authorized"), methods={"settings"})
-    digest = harbour.push(image("a"), "v1.0.0")
-    harbour.work()
-    (pending,) = harbour.pending()
+    stack = PromotionStack()
+    stack.registries.fail(PLACES[1].registry, NotAllowed("not authorized"), methods={"settings"})
+    digest = stack.push(image("a"), "v1.0.0")
+    stack.work()
+    (pending,) = stack.pending()
     assert pending["verdict"] == "failed"
     assert "not authorized" in str(pending["reason"])
-    assert digest in harbour.registries.held(PLACES[0]).manifests
+    assert digest in stack.registries.held(PLACES[0]).manifests

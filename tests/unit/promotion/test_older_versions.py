@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.fakes.promotion import Harbour, command, one
+from support.fakes.promotion import PromotionStack, command, one
 from support.fakes.recording import policy
 from support.images.builders import DEV, image
 from tallyman.domain.decide import PROMOTED, decide_all
@@ -10,30 +10,30 @@ from tallyman.domain.names import Digest
 from tallyman.services.deciding.image_facts import load_image_facts
 
 
-def second(harbour: Harbour, tag: str, content: str = "b") -> Digest:
+def second(stack: PromotionStack, tag: str, content: str = "b") -> Digest:
     """Another image of dev, promoted as the tag."""
-    digest = harbour.push(image(content), tag)
-    harbour.work()
-    assert harbour.tags(tag) == [digest, digest]
+    digest = stack.push(image(content), tag)
+    stack.work()
+    assert stack.tags(tag) == [digest, digest]
     return digest
 
 
-def told(harbour: Harbour) -> list[str]:
-    return [subject for subject, _, attributes in harbour.notices.published if attributes["kind"] == "not_released"]
+def told(stack: PromotionStack) -> list[str]:
+    return [subject for subject, _, attributes in stack.notices.published if attributes["kind"] == "not_released"]
 
 
 @pytest.mark.parametrize("gates", [{}, {"order": False}], ids=["by-default", "order-false"])
 def test_an_older_version_is_brought_and_tagged_and_not_released(gates: dict[str, object]) -> None:
-    harbour = Harbour(policy=policy(verified=True, **gates))
-    newer = harbour.push(image("a"), "v1.1.0")
-    harbour.work()
-    older = second(harbour, "v1.0.0")
-    assert harbour.released() == newer
-    assert harbour.pending() == []
-    assert [d["digest"] for _, d in harbour.announcements.emitted] == [newer]
-    assert told(harbour) == ["rocketseat/widget-server:v1.0.0 is in prod, but not released"]
+    stack = PromotionStack(policy=policy(verified=True, **gates))
+    newer = stack.push(image("a"), "v1.1.0")
+    stack.work()
+    older = second(stack, "v1.0.0")
+    assert stack.released() == newer
+    assert stack.pending() == []
+    assert [d["digest"] for _, d in stack.announcements.emitted] == [newer]
+    assert told(stack) == ["rocketseat/widget-server:v1.0.0 is in prod, but not released"]
     (decision,) = decide_all(
-        harbour.policy, load_image_facts(harbour.ledger, harbour.state, older, harbour.policy), harbour.clock()
+        stack.policy, load_image_facts(stack.ledger, stack.state, older, stack.policy), stack.clock()
     )
     assert decision.verdict == PROMOTED
     assert decision.stays == "v1.0.0 is older than v1.1.0, which prod runs"
@@ -50,64 +50,64 @@ def test_an_older_version_is_brought_and_tagged_and_not_released(gates: dict[str
     ],
 )
 def test_versions_decide(first: str, then: str, moves: bool) -> None:
-    harbour = Harbour()
-    before = harbour.push(image("a"), first)
-    harbour.work()
-    after = second(harbour, then)
-    assert harbour.released() == (after if moves else before)
-    assert bool(told(harbour)) is not moves
+    stack = PromotionStack()
+    before = stack.push(image("a"), first)
+    stack.work()
+    after = second(stack, then)
+    assert stack.released() == (after if moves else before)
+    assert bool(told(stack)) is not moves
 
 
 def test_of_equal_versions_the_one_that_was_pushed_first_is_the_older() -> None:
-    harbour = Harbour(policy=policy(verified=True, approvals={"count": 1, "from": ["role/release-managers"]}))
-    early = harbour.push(image("a"), "v1.0.0-abc1234")
-    harbour.clock.advance(minutes=1)
-    harbour.push(image("b"), "v1.0.0-def5678")
-    harbour.policy = policy(verified=True)
-    harbour.evaluator.digest(image("b").digest, again=True)
-    harbour.work()
-    assert harbour.released() == image("b").digest
-    harbour.evaluator.digest(early, again=True)
-    harbour.work()
-    assert harbour.tags("v1.0.0-abc1234") == [early, early]
-    assert harbour.released() == image("b").digest
+    stack = PromotionStack(policy=policy(verified=True, approvals={"count": 1, "from": ["role/release-managers"]}))
+    early = stack.push(image("a"), "v1.0.0-abc1234")
+    stack.clock.advance(minutes=1)
+    stack.push(image("b"), "v1.0.0-def5678")
+    stack.policy = policy(verified=True)
+    stack.evaluator.digest(image("b").digest, again=True)
+    stack.work()
+    assert stack.released() == image("b").digest
+    stack.evaluator.digest(early, again=True)
+    stack.work()
+    assert stack.tags("v1.0.0-abc1234") == [early, early]
+    assert stack.released() == image("b").digest
 
 
 def test_going_back_to_what_was_brought_is_a_roll_back() -> None:
-    harbour = Harbour()
-    newer = harbour.push(image("a"), "v1.1.0")
-    harbour.work()
-    older = second(harbour, "v1.0.0")
-    command(harbour, "roll-back", older, environment="prod", repository=DEV.name)
-    harbour.work()
-    assert harbour.released() == older
-    facts = load_image_facts(harbour.ledger, harbour.state, older, harbour.policy)
-    assert decide_all(harbour.policy, facts, harbour.clock())[0].stays is None
-    assert [d["digest"] for _, d in harbour.announcements.emitted] == [newer, older]
+    stack = PromotionStack()
+    newer = stack.push(image("a"), "v1.1.0")
+    stack.work()
+    older = second(stack, "v1.0.0")
+    command(stack, "roll-back", older, environment="prod", repository=DEV.name)
+    stack.work()
+    assert stack.released() == older
+    facts = load_image_facts(stack.ledger, stack.state, older, stack.policy)
+    assert decide_all(stack.policy, facts, stack.clock())[0].stays is None
+    assert [d["digest"] for _, d in stack.announcements.emitted] == [newer, older]
 
 
 def test_the_soak_of_an_older_version_that_ends_later_moves_nothing() -> None:
     """v1.1.0 went first by an override of its soak; when v1.0.0's soak ends, the release stays."""
     soaking = policy(verified=True, soak="24h")
-    harbour = Harbour(policy=soaking)
-    older = harbour.push(image("a"), "v1.0.0")
-    harbour.clock.advance(hours=1)
-    harbour.policy = policy(verified=True)  # as if it were overridden for this one
-    newer = harbour.push(image("b"), "v1.1.0")
-    harbour.hints.sent = [row for row in harbour.hints.sent if row[1]["digest"] == newer]
-    harbour.work()
-    harbour.policy = soaking
-    harbour.clock.advance(hours=24)
-    harbour.evaluator.digest(older, again=True)
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [older, older]
-    assert harbour.released() == newer
+    stack = PromotionStack(policy=soaking)
+    older = stack.push(image("a"), "v1.0.0")
+    stack.clock.advance(hours=1)
+    stack.policy = policy(verified=True)  # as if it were overridden for this one
+    newer = stack.push(image("b"), "v1.1.0")
+    stack.hints.sent = [row for row in stack.hints.sent if row[1]["digest"] == newer]
+    stack.work()
+    stack.policy = soaking
+    stack.clock.advance(hours=24)
+    stack.evaluator.digest(older, again=True)
+    stack.work()
+    assert stack.tags("v1.0.0") == [older, older]
+    assert stack.released() == newer
 
 
 def test_promoting_the_same_again_releases_nothing_again() -> None:
-    harbour, digest = one()
-    harbour.work()
-    harbour.push(image("a"), "v1.0.0")  # the same push once more
-    harbour.work()
-    assert harbour.released() == digest
-    assert len({d["id"] for _, d in harbour.announcements.emitted}) == 1
+    stack, digest = one()
+    stack.work()
+    stack.push(image("a"), "v1.0.0")  # the same push once more
+    stack.work()
+    assert stack.released() == digest
+    assert len({d["id"] for _, d in stack.announcements.emitted}) == 1

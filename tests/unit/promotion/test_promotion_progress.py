@@ -9,7 +9,7 @@ import pytest
 
 from support.fakes.policies import parsed
 from support.fakes.ports import listed, stored
-from support.fakes.promotion import PLACES, Harbour, one
+from support.fakes.promotion import PLACES, PromotionStack, one
 from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, PROD_SA, image, multi_arch, signature, verified
 from tallyman.domain.decide import Decision
@@ -28,153 +28,153 @@ STEPS = ["settings", "describe", "missing_blobs", "upload", "put_manifest", "man
 @pytest.mark.parametrize("place", PLACES, ids=["first", "second"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_region_that_fails_at_any_step_leaves_no_tag_anywhere(step: str, place: Location) -> None:
-    harbour, digest = one()
-    harbour.registries.fail(place.registry, methods={step})
-    harbour.work(until=timedelta(seconds=20))
-    assert harbour.tags("v1.0.0") == [None, None]
-    assert harbour.released() is None
-    (pending,) = harbour.pending()
+    stack, digest = one()
+    stack.registries.fail(place.registry, methods={step})
+    stack.work(until=timedelta(seconds=20))
+    assert stack.tags("v1.0.0") == [None, None]
+    assert stack.released() is None
+    (pending,) = stack.pending()
     assert pending["verdict"] == "waiting"
     assert str(place.registry) in pending["reason"]
-    harbour.registries.heal()
-    harbour.work(until=timedelta(hours=1))
-    assert harbour.tags("v1.0.0") == [digest, digest]
-    assert harbour.released() == digest
-    assert harbour.pending() == []
+    stack.registries.heal()
+    stack.work(until=timedelta(hours=1))
+    assert stack.tags("v1.0.0") == [digest, digest]
+    assert stack.released() == digest
+    assert stack.pending() == []
 
 
 def test_the_pauses_between_tries_grow() -> None:
-    harbour, _ = one()
-    harbour.registries.fail(PROD_SA.registry)
-    harbour.work(until=timedelta(hours=2))
-    tries = [f.at for f in harbour.facts(Kind.DELAYED)]
+    stack, _ = one()
+    stack.registries.fail(PROD_SA.registry)
+    stack.work(until=timedelta(hours=2))
+    tries = [f.at for f in stack.facts(Kind.DELAYED)]
     pauses = [round((b - a).total_seconds()) for a, b in pairwise(tries)]
     assert pauses[:9] == [2, 4, 8, 16, 32, 64, 128, 256, 512]
     assert set(pauses[9:]) == {900}
 
 
 def test_the_other_region_is_staged_all_the_same() -> None:
-    harbour, digest = one()
-    harbour.registries.fail(PROD_SA.registry)
-    harbour.work(until=timedelta(seconds=1))
-    assert digest in harbour.registries.held(PROD).manifests
+    stack, digest = one()
+    stack.registries.fail(PROD_SA.registry)
+    stack.work(until=timedelta(seconds=1))
+    assert digest in stack.registries.held(PROD).manifests
 
 
 def test_a_registry_that_did_not_answer_is_not_asked_to_take_content_in_that_try() -> None:
-    harbour, _ = one()
-    harbour.registries.fail(PROD_SA.registry)
-    harbour.work(until=timedelta(seconds=1))
-    asked = [method for method, where, _ in harbour.registries.requests if where == PROD_SA]
+    stack, _ = one()
+    stack.registries.fail(PROD_SA.registry)
+    stack.work(until=timedelta(seconds=1))
+    asked = [method for method, where, _ in stack.registries.requests if where == PROD_SA]
     assert asked == ["settings"]
 
 
 @pytest.mark.parametrize(("limit", "tries"), [("10s", 4), ("0s", 1)])
 def test_a_promotion_that_keeps_failing_is_parked_at_the_policys_limit_and_told(limit: str, tries: int) -> None:
-    harbour = Harbour(policy=with_limit(limit))
-    harbour.push(image("a"), "v1.0.0")
-    harbour.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"))
-    harbour.work(until=timedelta(days=3))
-    (parked,) = harbour.facts(Kind.PARKED)
+    stack = PromotionStack(policy=with_limit(limit))
+    stack.push(image("a"), "v1.0.0")
+    stack.registries.fail(PROD_SA.registry, Throttled("Rate exceeded"))
+    stack.work(until=timedelta(days=3))
+    (parked,) = stack.facts(Kind.PARKED)
     assert parked.detail["reason"].startswith(f"given up after {limit}")
     assert "Rate exceeded" in parked.detail["reason"]
-    (pending,) = harbour.pending()
+    (pending,) = stack.pending()
     assert (pending["verdict"], pending["gate"]) == ("failed", "target")
-    assert [s for s, _, _ in harbour.notices.published if "refused" in s]
-    assert harbour.hints.sent == []
-    assert len(harbour.facts(Kind.DELAYED)) == tries - 1
+    assert [s for s, _, _ in stack.notices.published if "refused" in s]
+    assert stack.hints.sent == []
+    assert len(stack.facts(Kind.DELAYED)) == tries - 1
 
 
 def test_without_a_limit_of_its_own_it_is_24_hours() -> None:
-    harbour, _ = one()
-    harbour.registries.fail(PROD_SA.registry)
-    began = harbour.clock()
-    harbour.work(until=timedelta(days=3))
-    (parked,) = harbour.facts(Kind.PARKED)
+    stack, _ = one()
+    stack.registries.fail(PROD_SA.registry)
+    began = stack.clock()
+    stack.work(until=timedelta(days=3))
+    (parked,) = stack.facts(Kind.PARKED)
     assert timedelta(hours=24) <= parked.at - began < timedelta(hours=24, minutes=16)
 
 
 def test_what_will_never_succeed_is_parked_at_once() -> None:
-    harbour, _ = one()
-    harbour.registries.fail(
+    stack, _ = one()
+    stack.registries.fail(
         PROD.registry, NotAllowed("not authorized to perform: ecr:PutImage"), methods={"put_manifest"}
     )
-    harbour.work()
-    assert [type(error) for error in harbour.refused] == [NotAllowed]
-    assert harbour.facts(Kind.PARKED)
-    assert harbour.tags("v1.0.0") == [None, None]
+    stack.work()
+    assert [type(error) for error in stack.refused] == [NotAllowed]
+    assert stack.facts(Kind.PARKED)
+    assert stack.tags("v1.0.0") == [None, None]
 
 
 def test_a_failing_image_never_delays_another() -> None:
-    harbour, bad = one()
+    stack, bad = one()
     good = multi_arch("b")
-    harbour.push(good, "v2.0.0")
-    upload = harbour.registries.upload
+    stack.push(good, "v2.0.0")
+    upload = stack.registries.upload
 
     def refuse(repository: Location, digest: object, size: object, chunks: object) -> None:
         if repository == PROD_SA and digest in image("a").blobs:
             raise Throttled("Rate exceeded")
         upload(repository, digest, size, chunks)  # type: ignore[arg-type]
 
-    harbour.registries.upload = refuse  # type: ignore[method-assign]
-    harbour.work(until=timedelta(seconds=1))
-    assert harbour.tags("v2.0.0") == [good.digest, good.digest]
-    assert harbour.tags("v1.0.0") == [None, None]
-    assert [p["digest"] for p in harbour.pending()] == [bad]
+    stack.registries.upload = refuse  # type: ignore[method-assign]
+    stack.work(until=timedelta(seconds=1))
+    assert stack.tags("v2.0.0") == [good.digest, good.digest]
+    assert stack.tags("v1.0.0") == [None, None]
+    assert [p["digest"] for p in stack.pending()] == [bad]
 
 
 # --- after the first tag
 
 
-def half_tagged() -> Harbour:
+def half_tagged() -> PromotionStack:
     """v1.0.0 is in the first region, the second takes no tag."""
-    harbour, digest = one()
-    put = harbour.registries.put_manifest
+    stack, digest = one()
+    put = stack.registries.put_manifest
 
     def no_tags(repository: Location, manifest: object, tag: str | None = None) -> None:
-        if repository == PROD_SA and tag and not harbour.__dict__.get("healed"):
+        if repository == PROD_SA and tag and not stack.__dict__.get("healed"):
             raise Throttled("Rate exceeded")
         put(repository, manifest, tag)  # type: ignore[arg-type]
 
-    harbour.registries.put_manifest = no_tags  # type: ignore[method-assign]
-    harbour.work(until=timedelta(seconds=10))
-    assert harbour.tags("v1.0.0") == [digest, None]
-    assert harbour.released() is None
-    return harbour
+    stack.registries.put_manifest = no_tags  # type: ignore[method-assign]
+    stack.work(until=timedelta(seconds=10))
+    assert stack.tags("v1.0.0") == [digest, None]
+    assert stack.released() is None
+    return stack
 
 
 def test_after_the_first_tag_it_rolls_forward() -> None:
-    harbour = half_tagged()
-    harbour.__dict__["healed"] = True
-    harbour.work(until=timedelta(hours=1))
-    assert None not in harbour.tags("v1.0.0")
-    assert harbour.released()
+    stack = half_tagged()
+    stack.__dict__["healed"] = True
+    stack.work(until=timedelta(hours=1))
+    assert None not in stack.tags("v1.0.0")
+    assert stack.released()
 
 
 def test_after_the_first_tag_a_gate_that_only_waits_holds_it_no_more() -> None:
-    harbour = half_tagged()
-    harbour.policy = policy(verified=True, soak="48h")
-    harbour.__dict__["healed"] = True
-    harbour.work(until=timedelta(hours=1))
-    assert None not in harbour.tags("v1.0.0")
+    stack = half_tagged()
+    stack.policy = policy(verified=True, soak="48h")
+    stack.__dict__["healed"] = True
+    stack.work(until=timedelta(hours=1))
+    assert None not in stack.tags("v1.0.0")
 
 
 def test_after_the_first_tag_a_gate_that_fails_still_holds_it() -> None:
-    harbour = half_tagged()
-    (item,) = listed(harbour.state, pending_items.partition("prod"))
+    stack = half_tagged()
+    (item,) = listed(stack.state, pending_items.partition("prod"))
     digest = item.data["digest"]
-    harbour.clock.advance(seconds=1)
+    stack.clock.advance(seconds=1)
     check = {"name": "content", "verdict": "failed", "reason": "a layer is damaged"}
-    now = harbour.clock()
-    harbour.ledger.append(verified(digest, at=now, seen=now, verdict="failed", checks=[check]))
-    harbour.__dict__["healed"] = True
-    harbour.work(until=timedelta(hours=1))
-    assert harbour.tags("v1.0.0") == [digest, None]
+    now = stack.clock()
+    stack.ledger.append(verified(digest, at=now, seen=now, verdict="failed", checks=[check]))
+    stack.__dict__["healed"] = True
+    stack.work(until=timedelta(hours=1))
+    assert stack.tags("v1.0.0") == [digest, None]
 
 
 def test_the_release_moves_only_when_all_is_there() -> None:
-    harbour = half_tagged()
-    assert harbour.announcements.emitted == []
-    assert stored(harbour.state, release_items.partition("prod"), PROD.name) is None
+    stack = half_tagged()
+    assert stack.announcements.emitted == []
+    assert stored(stack.state, release_items.partition("prod"), PROD.name) is None
 
 
 def with_limit(limit: str) -> Policy:
@@ -198,23 +198,23 @@ def with_limit(limit: str) -> Policy:
 
 
 def test_a_signature_that_a_target_does_not_take_stops_no_image_and_is_told() -> None:
-    harbour, digest = one()
+    stack, digest = one()
     signed = signature(image("a"))
-    harbour.registries.push(DEV, signed, None)
-    harbour.registries.unsupported.add(signed.root.artifact_type or "")
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [digest, digest]
-    (promoted,) = harbour.facts(Kind.PROMOTED)
+    stack.registries.push(DEV, signed, None)
+    stack.registries.unsupported.add(signed.root.artifact_type or "")
+    stack.work()
+    assert stack.tags("v1.0.0") == [digest, digest]
+    (promoted,) = stack.facts(Kind.PROMOTED)
     assert {registry: list(reasons) for registry, reasons in promoted.detail["left_out"].items()} == {
         str(place.registry): [signed.digest] for place in PLACES
     }
-    assert any("without some of its referrers" in notice[0] for notice in harbour.notices.published)
+    assert any("without some of its referrers" in notice[0] for notice in stack.notices.published)
 
 
 def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
-    harbour, digest = one()
-    (hint, *_) = harbour.hints.to("promote")
-    late = harbour.worker()
+    stack, digest = one()
+    (hint, *_) = stack.hints.to("promote")
+    late = stack.worker()
     original = Promotions.decide
     late_decisions: list[Decision] = []
 
@@ -223,13 +223,13 @@ def test_what_another_worker_promoted_meanwhile_is_not_released_again() -> None:
         if decision and not late_decisions:  # it decided, and then slept while another did all of it
             late_decisions.append(decision)
             with mock.patch.object(Promotions, "decide", original):
-                harbour.work()
-            harbour.clock.advance(seconds=1)  # a second release would have a time of its own
+                stack.work()
+            stack.clock.advance(seconds=1)  # a second release would have a time of its own
         return decision
 
     with mock.patch.object(Promotions, "decide", decide):
         late.handle(json.dumps(hint), lambda: 600.0)
     assert late_decisions[0].verdict == "waiting"
-    assert harbour.released() == digest
-    assert len(harbour.facts(Kind.PROMOTED)) == 1
-    assert len(harbour.announcements.emitted) == 1
+    assert stack.released() == digest
+    assert len(stack.facts(Kind.PROMOTED)) == 1
+    assert len(stack.announcements.emitted) == 1

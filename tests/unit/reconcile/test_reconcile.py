@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from support.fakes.ports import listed, stored
-from support.fakes.recording import HOUR, SCHEDULE, World, policy
+from support.fakes.recording import HOUR, SCHEDULE, RecordingStack, policy
 from support.images.builders import DEV, PROD, delete_event, image, multi_arch, push_event, signature
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ScanReport
@@ -17,7 +17,7 @@ from tallyman.state import pending as pending_items
 from tallyman.state import sweeps
 
 
-def run_until_done(world: World, looks: int) -> list[dict[str, object]]:
+def run_until_done(world: RecordingStack, looks: int) -> list[dict[str, object]]:
     """As the command line: again with the token while there is more. A run has time for so many looks at its clock."""
     outcomes = [world.reconcile(left=countdown(looks))]
     while outcomes[-1]["more"]:
@@ -33,7 +33,7 @@ def countdown(looks: int) -> Callable[[], float]:
 
 
 def test_a_push_that_no_event_told_is_in_the_history_with_the_registrys_time() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     pushed = world.clock()
     world.clock.advance(minutes=10)
@@ -52,7 +52,7 @@ def test_a_push_that_no_event_told_is_in_the_history_with_the_registrys_time() -
 
 
 def test_a_second_sweep_writes_no_fact() -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.push(DEV, multi_arch("a"), "v1.0.0")
     world.reconcile()
     facts = world.ledger.facts
@@ -64,7 +64,7 @@ def test_a_second_sweep_writes_no_fact() -> None:
 
 @pytest.mark.parametrize("late", [0, 3, 7200])
 def test_an_event_that_comes_after_the_sweep_makes_no_second_row(late: int) -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     pushed = world.clock()
     world.clock.advance(minutes=1)
@@ -78,7 +78,7 @@ def test_an_event_that_comes_after_the_sweep_makes_no_second_row(late: int) -> N
 
 
 def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_the_events_time() -> None:
-    world = World()
+    world = RecordingStack()
     first, second = image("a"), image("b")
     world.registries.push(DEV, second, "v0.1.0")  # known under another tag, long before
     world.told(push_event(DEV, second.digest, "v0.1.0", at=world.clock()))
@@ -99,7 +99,7 @@ def test_a_tag_that_moved_unseen_moves_at_the_sweep_and_when_its_event_comes_at_
 
 
 def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointed_to() -> None:
-    world = World()
+    world = RecordingStack()
     old = world.registries.push(DEV, image("old"), "latest")  # never told
     world.clock.advance(hours=1)
     new = world.registries.push(DEV, image("new"), "latest")
@@ -111,7 +111,7 @@ def test_an_older_image_that_took_over_a_tag_is_placed_after_what_the_tag_pointe
 
 
 def test_an_event_that_says_what_the_registry_no_longer_says_is_put_right_by_the_next_sweep() -> None:
-    world = World()
+    world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "latest")
     pushed = world.clock()
     world.clock.advance(minutes=1)
@@ -123,7 +123,7 @@ def test_an_event_that_says_what_the_registry_no_longer_says_is_put_right_by_the
 
 
 def test_a_removed_tag_and_a_removed_image_are_found() -> None:
-    world = World()
+    world = RecordingStack()
     app, other = image("a"), image("b")
     for tag in ("v1.0.0", "latest"):
         world.registries.push(DEV, app, tag)
@@ -144,7 +144,7 @@ def test_a_removed_tag_and_a_removed_image_are_found() -> None:
 
 
 def test_an_image_that_is_pushed_again_after_its_removal_is_found_again() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     for _ in range(2):
         world.registries.push(DEV, app, "v1.0.0")
@@ -158,7 +158,7 @@ def test_an_image_that_is_pushed_again_after_its_removal_is_found_again() -> Non
 
 
 def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.reconcile()
     del world.registries._held[DEV]
@@ -170,7 +170,7 @@ def test_a_repository_that_is_gone_leaves_all_of_it_removed() -> None:
 
 
 def test_archived_images_are_found_and_so_is_their_restoring() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.held(DEV).archived.add(digest)
     world.reconcile()
@@ -183,7 +183,7 @@ def test_archived_images_are_found_and_so_is_their_restoring() -> None:
 
 
 def test_what_is_found_is_counted_as_missed_per_environment_once_events_have_told_of_the_repository() -> None:
-    world = World()
+    world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, first, "v1.0.0", at=world.clock()))
     world.clock.advance(minutes=5)
@@ -199,7 +199,7 @@ def test_what_is_found_is_counted_as_missed_per_environment_once_events_have_tol
 
 
 def test_the_years_before_the_first_sweep_are_not_missed_events() -> None:
-    world = World()
+    world = RecordingStack()
     for n in range(3):
         world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
         world.clock.advance(hours=24)
@@ -209,7 +209,7 @@ def test_the_years_before_the_first_sweep_are_not_missed_events() -> None:
 
 
 def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None:
-    world = World()
+    world = RecordingStack()
     for n in range(60):
         world.registries.push(DEV, image(str(n)), f"v1.{n}.0")
     outcomes = run_until_done(world, 40)
@@ -225,14 +225,14 @@ def test_a_backfill_that_does_not_fit_one_run_goes_on_where_it_stopped() -> None
 
 
 def test_no_image_is_asked_for_by_itself_when_a_listing_has_shown_it() -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.push(DEV, multi_arch("a"), "v1.0.0")
     world.reconcile()
     assert not [m for m, _, _ in world.registries.requests if m == "describe"]
 
 
 def test_one_registry_that_does_not_answer_keeps_no_other_waiting() -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.fail(DEV.registry)
     world.registries.push(PROD, image("a"), "v1.0.0")
     outcome = world.reconcile()
@@ -243,7 +243,7 @@ def test_one_registry_that_does_not_answer_keeps_no_other_waiting() -> None:
 
 
 def test_a_registry_that_stops_answering_half_way_has_its_reason_and_is_done_next_time() -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.fail(DEV.registry, methods={"manifests"}, times=1)
     first = world.reconcile()
@@ -253,7 +253,7 @@ def test_a_registry_that_stops_answering_half_way_has_its_reason_and_is_done_nex
 
 
 def test_two_speeds_by_the_clock() -> None:
-    world = World()
+    world = RecordingStack()
     quiet = [Repository(DEV.registry, f"rocketseat/quiet-{n:03d}") for n in range(150)]
     for repository in quiet:
         world.registries.add(repository)
@@ -278,7 +278,7 @@ def test_two_speeds_by_the_clock() -> None:
 
 
 def test_a_persons_run_sweeps_what_was_asked_for_and_nothing_else() -> None:
-    world = World()
+    world = RecordingStack()
     other = Repository(DEV.registry, "rocketseat/other")
     world.registries.add(other)
     for repository in (DEV, other, PROD):
@@ -291,7 +291,7 @@ def test_a_persons_run_sweeps_what_was_asked_for_and_nothing_else() -> None:
 
 
 def test_an_empty_list_of_repositories_does_nothing() -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.push(DEV, image("a"), "v1.0.0")
     outcome = world.reconcile({"repositories": []})
     assert world.ledger.facts == []
@@ -310,11 +310,11 @@ def test_an_empty_list_of_repositories_does_nothing() -> None:
 )
 def test_what_reconcile_can_not_be_asked_for_is_said(payload: dict[str, object], words: str) -> None:
     with pytest.raises((BadInput, BadName), match=words):
-        World().reconcile(payload)
+        RecordingStack().reconcile(payload)
 
 
 def test_a_soak_ends_by_time() -> None:
-    world = World(policy(soak="24h"))
+    world = RecordingStack(policy(soak="24h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     world.clock.advance(hours=23)
@@ -326,7 +326,7 @@ def test_a_soak_ends_by_time() -> None:
 
 
 def test_a_lost_scan_is_read_and_one_that_never_ran_is_started_once_a_day() -> None:
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     app = multi_arch("a")
     children = sorted(d for d in app.manifests if d != app.digest)
     world.registries.push(DEV, app, "v1.0.0")
@@ -343,7 +343,7 @@ def test_a_lost_scan_is_read_and_one_that_never_ran_is_started_once_a_day() -> N
 
 
 def test_a_scan_that_failed_is_started_again_after_a_day() -> None:
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     for _ in range(4):
@@ -355,7 +355,7 @@ def test_a_scan_that_failed_is_started_again_after_a_day() -> None:
 
 
 def test_what_the_lost_event_would_have_verified_is_verified() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.push(PROD, image("b"), "v9.0.0")
     world.reconcile()
@@ -365,7 +365,7 @@ def test_what_the_lost_event_would_have_verified_is_verified() -> None:
 
 
 def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     world.reconcile(SCHEDULE)
@@ -382,7 +382,7 @@ def test_a_verification_that_nobody_carried_out_is_asked_for_again_after_an_hour
 
 
 def test_a_verification_that_was_lost_is_asked_for_at_once_by_a_person() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     world.reconcile()
@@ -390,7 +390,7 @@ def test_a_verification_that_was_lost_is_asked_for_at_once_by_a_person() -> None
 
 
 def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(policy(scan={"max": {"critical": 0}}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     digests = [world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(3)]
     world.told(*(push_event(DEV, d, f"v1.{n}.0", at=world.clock()) for n, d in enumerate(digests)))
     for digest in digests[1:]:
@@ -410,7 +410,7 @@ def test_one_image_that_can_not_be_judged_keeps_no_other_waiting(monkeypatch: py
 
 
 def test_stowaways_of_the_first_sweep_are_told_of_in_one_notice_and_later_ones_each() -> None:
-    world = World()
+    world = RecordingStack()
     for n in range(12):
         world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
     outcome = world.reconcile()
@@ -426,7 +426,7 @@ def test_stowaways_of_the_first_sweep_are_told_of_in_one_notice_and_later_ones_e
 
 
 def test_a_gathered_notice_is_sent_even_if_the_first_sweep_took_several_runs() -> None:
-    world = World()
+    world = RecordingStack()
     for n in range(30):
         world.registries.push(PROD, image(str(n)), f"v1.{n}.0")
     run_until_done(world, 20)
@@ -435,7 +435,7 @@ def test_a_gathered_notice_is_sent_even_if_the_first_sweep_took_several_runs() -
 
 
 def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twice() -> None:
-    world = World()
+    world = RecordingStack()
     app = multi_arch("a")
     world.registries.push(DEV, app, "v1.0.0")
     children = [d for d in world.registries.images(DEV) if d.digest != app.digest]
@@ -443,7 +443,7 @@ def test_storage_is_the_sum_of_image_sizes_without_counting_an_indexs_images_twi
 
 
 def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
     world.registries.push(DEV, signature(app))
@@ -452,7 +452,7 @@ def test_a_referrer_that_was_found_is_known_to_its_subject() -> None:
 
 
 def test_a_sweep_never_believes_its_listing_over_an_event_that_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = RecordingStack()
     first, second = image("a"), image("b")
     world.registries.push(DEV, first, "latest")
     real = world.registries.images
@@ -474,7 +474,7 @@ def test_a_sweep_never_believes_its_listing_over_an_event_that_came_meanwhile(mo
 
 
 def test_a_delete_event_after_the_sweep_found_the_removal_is_the_same_removal() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
@@ -488,7 +488,7 @@ def test_a_delete_event_after_the_sweep_found_the_removal_is_the_same_removal() 
 
 
 def test_the_position_says_when_a_repository_was_swept() -> None:
-    world = World()
+    world = RecordingStack()
     world.reconcile()
     before = stored(world.state, sweeps.PARTITION, str(DEV))
     world.clock.advance(seconds=HOUR.total_seconds())

@@ -9,7 +9,7 @@ from typing import Any
 
 from support.fakes.policies import parsed
 from support.fakes.ports import listed, stored
-from support.fakes.promotion import PLACES, Harbour, command
+from support.fakes.promotion import PLACES, PromotionStack, command
 from support.fakes.recording import policy
 from support.fakes.wiring import services
 from support.images.builders import DEV, PROD, PROD_SA, image, scanned
@@ -40,8 +40,8 @@ class FoundProblems:
         raise NotImplementedError
 
 
-class World(Harbour):
-    """A harbour with what reconcile needs besides."""
+class ReconcileStack(PromotionStack):
+    """A stack with what reconcile needs besides."""
 
     uses: tuple[Use, ...] = ()
     problems_found: dict[Repository, str] | None = None
@@ -66,8 +66,8 @@ class World(Harbour):
         return [text for _, text, attributes in self.notices.published if attributes["kind"] == kind]
 
 
-def promoted(**gates: object) -> tuple[World, Digest]:
-    world = World(policy=policy(verified=True, **gates))
+def promoted(**gates: object) -> tuple[ReconcileStack, Digest]:
+    world = ReconcileStack(policy=policy(verified=True, **gates))
     digest = world.push(image("a"), "v1.0.0")
     world.work()
     return world, digest
@@ -86,7 +86,7 @@ def test_a_release_that_was_not_announced_is() -> None:
 
 def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
     services = [{"ecs": "shop/app", "repository": DEV.name}]
-    world = World(
+    world = ReconcileStack(
         policy=parsed(
             {
                 "environments": {
@@ -108,7 +108,7 @@ def test_a_release_that_nobody_rolls_out_is_taken_up_by_the_clock() -> None:
 
 
 def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_it_does() -> None:
-    world = World()
+    world = ReconcileStack()
     digest = world.push(image("a"), "v1.0.0")
     put = world.registries.put_manifest
 
@@ -126,7 +126,7 @@ def test_a_promotion_that_stands_half_done_is_told_once_and_counted_as_long_as_i
 
 
 def test_what_was_given_up_is_counted() -> None:
-    world = World()
+    world = ReconcileStack()
     world.push(image("a"), "v1.0.0")
     world.registries.fail(PROD.registry, Throttled("Rate exceeded"))
     world.work(until=timedelta(days=2))
@@ -144,9 +144,9 @@ def test_a_recall_of_what_is_in_is_told_once_with_what_runs_it() -> None:
     assert "prod releases it" in text
 
 
-def overtaken() -> tuple[World, Digest]:
+def overtaken() -> tuple[ReconcileStack, Digest]:
     """v1.0.0 was released, then v1.1.0; now v1.0.0 has a critical finding."""
-    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    world = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
     first = image("a")
     for built, tag in ((first, "v1.0.0"), (image("b"), "v1.1.0")):
         digest = world.push(built, tag)
@@ -157,7 +157,7 @@ def overtaken() -> tuple[World, Digest]:
     return world, first.digest
 
 
-def scan(world: World, digest: Digest, **counts: int) -> None:
+def scan(world: ReconcileStack, digest: Digest, **counts: int) -> None:
     world.clock.advance(minutes=1)
     now = world.clock()
     world.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
@@ -225,7 +225,7 @@ def test_a_recall_of_what_is_not_released_and_runs_nowhere_is_no_news_of_what_ru
 
 
 def test_a_released_image_is_scanned_again_once_a_day() -> None:
-    world = World(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    world = ReconcileStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
     digest = world.push(image("a"), "v1.0.0")
     now = world.clock()
     world.ledger.append(scanned(digest, at=now, seen=now))
@@ -258,8 +258,8 @@ def test_one_release_that_can_not_be_looked_at_keeps_no_other() -> None:
 # --- prevention
 
 
-def only_tallyman() -> World:
-    world = World(
+def only_tallyman() -> ReconcileStack:
+    world = ReconcileStack(
         policy=parsed(
             {
                 "environments": {
@@ -326,7 +326,7 @@ def test_where_releases_move_functions_lambda_may_pull_for_those_of_the_reposito
 
 
 def test_a_promotion_creates_what_a_function_runs_so_that_lambda_may_pull() -> None:
-    world = World(
+    world = ReconcileStack(
         policy=parsed(
             {
                 "environments": {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.recording import SCHEDULE, World
+from support.fakes.recording import SCHEDULE, RecordingStack
 from support.images.builders import DEV, image, push_event
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
@@ -22,7 +22,7 @@ Waiting = Callable[[], None]
 CI = "arn:aws:sts::111111111111:assumed-role/ci/build-42"
 
 
-def call(world: World, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
+def call(world: RecordingStack, name: str, digest: Digest | None, tag: str | None, **more: Any) -> ApiCall:
     """A call of now, as the trail will tell it."""
     made = ApiCall(
         id=more.pop("id", f"call-{len(world.trail.recorded)}"),
@@ -38,7 +38,7 @@ def call(world: World, name: str, digest: Digest | None, tag: str | None, **more
     return made
 
 
-def put(world: World, content: str, tag: str) -> Digest:
+def put(world: RecordingStack, content: str, tag: str) -> Digest:
     """A push that no event tells, but the trail."""
     digest = world.registries.push(DEV, image(content), tag)
     call(world, "PutImage", digest, tag)
@@ -46,7 +46,7 @@ def put(world: World, content: str, tag: str) -> Digest:
 
 
 def test_a_found_push_has_its_actor_and_its_time() -> None:
-    world = World()
+    world = RecordingStack()
     digest = put(world, "a", "v1.0.0")
     pushed = world.clock()
     world.clock.advance(minutes=10)
@@ -57,7 +57,7 @@ def test_a_found_push_has_its_actor_and_its_time() -> None:
 
 
 def test_an_event_that_comes_later_keeps_the_actor_and_makes_no_second_row() -> None:
-    world = World()
+    world = RecordingStack()
     digest = put(world, "a", "v1.0.0")
     pushed = world.clock()
     world.clock.advance(minutes=10)
@@ -68,7 +68,7 @@ def test_an_event_that_comes_later_keeps_the_actor_and_makes_no_second_row() -> 
 
 
 def test_a_push_that_its_event_told_gets_its_actor_from_the_next_run() -> None:
-    world = World()
+    world = RecordingStack()
     digest = put(world, "a", "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     assert world.rows()[0].actor is None
@@ -79,7 +79,7 @@ def test_a_push_that_its_event_told_gets_its_actor_from_the_next_run() -> None:
 
 
 def test_a_tag_that_moved_twice_between_two_sweeps_has_the_state_in_between() -> None:
-    world = World()
+    world = RecordingStack()
     world.reconcile()
     world.clock.advance(minutes=5)
     digests = []
@@ -94,7 +94,7 @@ def test_a_tag_that_moved_twice_between_two_sweeps_has_the_state_in_between() ->
 
 
 def test_a_call_that_cloudtrail_shows_late_names_the_actor_afterwards() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     late = call(world, "PutImage", digest, "v1.0.0")
     world.trail.recorded.clear()
@@ -109,7 +109,7 @@ def test_a_call_that_cloudtrail_shows_late_names_the_actor_afterwards() -> None:
 
 
 def test_who_removed_an_image_is_known_for_each_of_its_tags() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
         world.registries.push(DEV, app, tag)
@@ -126,7 +126,7 @@ def test_who_removed_an_image_is_known_for_each_of_its_tags() -> None:
 
 
 def test_what_a_lifecycle_policy_removed_is_no_change_of_settings() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
@@ -140,7 +140,7 @@ def test_what_a_lifecycle_policy_removed_is_no_change_of_settings() -> None:
 
 
 def test_a_change_of_settings_is_written_down_once_however_often_it_is_read() -> None:
-    world = World()
+    world = RecordingStack()
     put(world, "a", "v1.0.0")
     call(world, "PutImageTagMutability", None, None, imageTagMutability="MUTABLE")
     for _ in range(3):
@@ -154,7 +154,7 @@ def test_a_change_of_settings_is_written_down_once_however_often_it_is_read() ->
 def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World()
+    world = RecordingStack()
     world.registries.push(DEV, image("a"), "v1.0.0")
 
     def page(
@@ -170,7 +170,7 @@ def test_a_trail_that_can_not_be_read_is_noted_and_the_sweep_goes_on(
 
 
 def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
     real = world.trail.page
 
@@ -196,7 +196,7 @@ def test_the_trail_is_read_on_from_where_it_was_left_with_an_overlap(monkeypatch
 
 
 def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = RecordingStack()
     asked: list[tuple[datetime, datetime]] = []
 
     def page(
@@ -218,7 +218,7 @@ def test_runs_by_the_clock_go_back_ninety_days_and_no_further(monkeypatch: pytes
 
 
 def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = RecordingStack()
     put(world, "a", "v1.0.0")
     asked: list[datetime] = []
     real = world.trail.page
@@ -236,7 +236,7 @@ def test_a_person_does_not_wait_for_the_past_of_ninety_days(monkeypatch: pytest.
 
 
 def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
-    world = World()
+    world = RecordingStack()
     first = put(world, "a", "v1.0.0")
     world.trail.recorded.clear()
     broken = call(world, "BatchDeleteImage", first, "v0.9.0")
@@ -250,7 +250,7 @@ def test_a_call_that_can_not_be_written_down_keeps_no_other_from_it() -> None:
     assert [r.actor for r in world.rows(tag="v1.1.0")] == [CI]
 
 
-def busy(world: World, calls: int, minutes: float) -> None:
+def busy(world: RecordingStack, calls: int, minutes: float) -> None:
     """So many calls within the last minutes, of a repository's settings."""
     until = world.clock()
     for number in range(calls):
@@ -264,7 +264,7 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
     pages_a_run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run has room for some pages only, far fewer than an hour has; the trail fell behind by some hours."""
-    world = World()
+    world = RecordingStack()
     world.trail.page_size = 1
     world.reconcile()
     world.clock.advance(hours=3)
@@ -301,7 +301,7 @@ def test_any_budget_gets_through_a_busy_trail_and_no_sweep_waits(
 
 
 def test_a_page_that_was_read_is_not_asked_for_again_after_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    world = RecordingStack()
     world.trail.page_size = 5
     busy(world, 40, 50)
     positions: list[str | None] = []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import FakeClock, FakeState
-from support.fakes.recording import SCHEDULE, World, policy
+from support.fakes.recording import SCHEDULE, RecordingStack, policy
 from support.images.builders import DEV, PROD, image, push_event
 from tallyman.errors import OutOfTime
 from tallyman.services.copying.blobs import enough_time
@@ -86,7 +86,7 @@ class Burning:
 
 
 def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done() -> None:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     waits = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, waits, "v1.0.0", at=world.clock()))
     world.clock.advance(hours=2)
@@ -105,7 +105,7 @@ def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done
 
 
 def test_a_repository_that_never_fits_keeps_no_other_from_being_swept() -> None:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     for number in range(300):
         world.registries.push(DEV, image(str(number)))
     small = world.registries.push(PROD, image("small"), "v1.0.0")

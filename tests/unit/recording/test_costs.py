@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, image, index, push_event
 from tallyman.domain.names import Digest
 from tallyman.state import tags
 from tallyman.state.tags import TAGS, Tag
 
 
-def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def counted(world: RecordingStack, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The calls of ledger, state and registries from now on."""
     calls: list[str] = []
     for port, names in (
@@ -31,7 +31,7 @@ def counted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def cost_of_a_removal(tagged: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], int]:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     app = image("gone")
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
@@ -66,7 +66,7 @@ def test_a_removal_costs_the_same_however_many_tags_the_repository_ever_had(monk
 def test_one_more_push_of_an_index_writes_nothing_anew_about_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = []
     for children in (1, 100):
-        world = World(policy(soak="1h"))
+        world = RecordingStack(policy(soak="1h"))
         built = index(*[image(str(number)) for number in range(children)])
         world.registries.push(DEV, built, "v1.0.0")
         world.told(push_event(DEV, built.digest, "v1.0.0", at=world.clock()))
@@ -80,7 +80,7 @@ def test_one_more_push_of_an_index_writes_nothing_anew_about_its_images(monkeypa
 
 
 def test_a_first_sweep_reads_manifests_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     for number in range(100):
         world.registries.push(DEV, image(str(number)))
     calls = counted(world, monkeypatch)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from support.fakes.ports import FakeArchive, FakeLedger
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, NOON, image, push_event, pushed
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
@@ -21,7 +21,7 @@ def largest(ledger: FakeLedger) -> int:
 
 
 def test_a_push_of_an_index_of_4000_images_is_recorded_whole() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     children = [
         {
             "mediaType": OCI_MANIFEST,

@@ -55,7 +55,7 @@ def message(command: str, **more: Any) -> str:
     return json.dumps({"command": command, **given, **more})
 
 
-class World:
+class CommandStack:
     """The service with fakes; each `service` may crash on its own."""
 
     def __init__(self, policy: Policy = POLICY) -> None:
@@ -90,12 +90,12 @@ class World:
 
 @pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
-    world, count = World(), CrashAfter()
+    world, count = CommandStack(), CrashAfter()
     world.handle(message(command), count)
     wanted = world.summary
     for n in range(1, count.count + 1):
         for when in ("before", "after"):
-            world = World()
+            world = CommandStack()
             with suppress(Crash):  # a call that raises has no "after"
                 world.handle(message(command), CrashAfter(n, when))
             world.handle(message(command))
@@ -104,7 +104,7 @@ def test_a_crash_at_any_call_changes_nothing_in_the_end(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["approve", "deny", "override", "check", "recall", "freeze", "promote"])
 def test_a_command_told_twice_is_written_once(command: str) -> None:
-    world = World()
+    world = CommandStack()
     world.handle(message(command))
     written = world.summary
     world.handle(message(command))
@@ -112,7 +112,7 @@ def test_a_command_told_twice_is_written_once(command: str) -> None:
 
 
 def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
-    world = World()
+    world = CommandStack()
     for command, place, number in (
         ("freeze", None, 1),
         ("thaw", NAME, 1),
@@ -150,7 +150,7 @@ def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: st
 
 def test_an_environment_that_is_not_there_is_a_bad_message() -> None:
     with pytest.raises(BadMessage, match=r"unknown environment 'staging'; the policy defines dev, prod"):
-        World().handle(message("freeze", environment="staging"))
+        CommandStack().handle(message("freeze", environment="staging"))
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("promote", "thaw", "replay")])
@@ -160,7 +160,7 @@ def test_every_command_that_needs_a_reason_is_refused_without_one(command: str) 
 
 
 def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> None:
-    world = World()
+    world = CommandStack()
     world.people.ids.clear()
     with pytest.raises(Exception, match="may not approve"):
         world.handle(message("approve"))
@@ -178,14 +178,14 @@ def test_what_is_refused_is_written_down_as_a_request_and_as_nothing_else() -> N
     ],
 )
 def test_a_check_that_nobody_asks_for_is_refused(more: dict[str, str], reason: str) -> None:
-    world = World()
+    world = CommandStack()
     with pytest.raises(NotAllowed, match=reason):
         world.handle(message("check", **more))
     assert not [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
 
 
 def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
-    world = World()
+    world = CommandStack()
     world.people.ids["role/release-managers"] = "AROAANOTHER"
     with pytest.raises(NotAllowed, match=r"may not post the check e2e: the policy \(check.from\) lets role/release"):
         world.handle(message("check"))
@@ -193,7 +193,7 @@ def test_who_does_not_hold_the_role_of_the_check_can_not_post_it() -> None:
 
 
 def test_a_check_is_written_down_with_who_and_when() -> None:
-    world = World()
+    world = CommandStack()
     assert world.handle(message("check", result="failed")) == "check recorded"
     (fact,) = [f for f in world.ledger.facts if f.kind is Kind.CHECKED]
     assert (fact.digest, fact.actor, fact.at) == (APP, SENDER, LATER)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.fakes.ports import listed
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import (
     DEV,
     PROD,
@@ -35,7 +35,7 @@ from tallyman.state import pending as pending_items
 
 
 def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
-    world = World()
+    world = RecordingStack()
     app = multi_arch("a", attested=True)
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0"))
@@ -50,7 +50,7 @@ def test_a_push_is_a_fact_with_what_the_registry_says_of_the_image() -> None:
 
 
 def test_a_doubled_event_writes_nothing() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     told = push_event(DEV, digest, "v1.0.0")
     world.told(told)
@@ -60,7 +60,7 @@ def test_a_doubled_event_writes_nothing() -> None:
 
 
 def test_pushes_of_a_tag_told_in_the_wrong_order_leave_it_where_the_registry_says() -> None:
-    world = World()
+    world = RecordingStack()
     first = world.registries.push(DEV, image("a"), "latest")
     then = world.clock()
     second_at = world.clock.advance(minutes=1)
@@ -75,7 +75,7 @@ def test_pushes_of_a_tag_told_in_the_wrong_order_leave_it_where_the_registry_say
 
 
 def test_two_pushes_within_one_second_are_ordered_by_asking_the_registry() -> None:
-    world = World()
+    world = RecordingStack()
     digests = [world.registries.push(DEV, image(c), "latest") for c in "ab"]
     for order in (digests, digests[::-1]):
         world.told(*(push_event(DEV, d, "latest", at=world.clock()) for d in order))
@@ -83,7 +83,7 @@ def test_two_pushes_within_one_second_are_ordered_by_asking_the_registry() -> No
 
 
 def test_an_event_of_an_image_that_is_gone_is_history_all_the_same() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.delete(DEV, digest)
     world.told(push_event(DEV, digest, "v1.0.0"))
@@ -92,14 +92,14 @@ def test_an_event_of_an_image_that_is_gone_is_history_all_the_same() -> None:
 
 
 def test_an_event_of_a_repository_that_is_gone_is_history_too() -> None:
-    world = World()
+    world = RecordingStack()
     gone = Repository(DEV.registry, "rocketseat/gone")
     world.told(push_event(gone, image("a").digest, "v1.0.0"), delete_event(gone, image("a").digest, "v1.0.0"))
     assert {r.kind for r in world.rows(gone)} == {"pushed", "untagged"}
 
 
 def test_a_deleted_image_takes_its_tags_along() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
         world.registries.push(DEV, app, tag)
@@ -112,7 +112,7 @@ def test_a_deleted_image_takes_its_tags_along() -> None:
 
 
 def test_a_tag_that_is_removed_leaves_the_image_and_its_other_tags() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     for tag in ("v1.0.0", "latest"):
         world.registries.push(DEV, app, tag)
@@ -125,7 +125,7 @@ def test_a_tag_that_is_removed_leaves_the_image_and_its_other_tags() -> None:
 
 
 def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_comes_back() -> None:
-    world = World(policy(soak="24h"))
+    world = RecordingStack(policy(soak="24h"))
     app = image("a")
     world.registries.push(DEV, app)
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_an_image_whose_tag_goes_is_no_longer_pending_and_is_again_when_the_tag_
 
 
 def test_archiving_restoring_replication_and_referrers_are_told() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     sig = signature(app)
     world.registries.push(DEV, app, "v1.0.0")
@@ -159,13 +159,13 @@ def test_archiving_restoring_replication_and_referrers_are_told() -> None:
 
 
 def test_what_failed_in_the_registry_is_no_history() -> None:
-    world = World()
+    world = RecordingStack()
     world.told(push_event(DEV, image("a").digest, "v1.0.0", result="FAILURE"))
     assert world.ledger.facts == []
 
 
 def test_a_foreign_push_to_prod_is_a_stowaway_told_once_and_our_own_is_none() -> None:
-    world = World()
+    world = RecordingStack()
     own, foreign = image("own"), image("foreign")
     intent = {"registries": [str(PROD.registry)], "repository": PROD.name, "to": "prod"}
     world.ledger.append(replace(fact(Kind.INTENDED, own.digest), detail=intent))
@@ -180,7 +180,7 @@ def test_a_foreign_push_to_prod_is_a_stowaway_told_once_and_our_own_is_none() ->
 
 
 def test_a_child_of_an_index_decides_nothing_by_itself() -> None:
-    world = World()
+    world = RecordingStack()
     child = image("child")
     app = index(child, attestation(child))
     world.registries.push(DEV, app, "v1.0.0")
@@ -205,7 +205,7 @@ def cloudtrail(name: str, request: dict[str, Any], response: Any = None, **more:
 
 
 def test_a_call_names_who_removed_which_image_even_if_it_named_tags_only() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     removed = {"imageIds": [{"imageDigest": digest, "imageTag": "v1.0.0"}], "failures": []}
@@ -216,13 +216,13 @@ def test_a_call_names_who_removed_which_image_even_if_it_named_tags_only() -> No
 
 
 def test_a_call_that_failed_is_no_history() -> None:
-    world = World()
+    world = RecordingStack()
     world.told(cloudtrail("DeleteRepository", {}, errorCode="AccessDenied"))
     assert world.ledger.facts == []
 
 
 def test_a_change_of_settings_is_told_of_its_environment() -> None:
-    world = World()
+    world = RecordingStack()
     call = cloudtrail("PutImageTagMutability", {"imageTagMutability": "MUTABLE"})
     world.told(call, call)
     (changed,) = world.facts(Kind.SETTINGS_CHANGED)
@@ -230,7 +230,7 @@ def test_a_change_of_settings_is_told_of_its_environment() -> None:
 
 
 def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
-    world = World()
+    world = RecordingStack()
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.registries.fail(DEV.registry, times=1)
     with pytest.raises(Unreachable):
@@ -255,7 +255,7 @@ def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
     ],
 )
 def test_a_message_that_is_no_event_says_what_is_wrong(body: str, words: str) -> None:
-    world = World()
+    world = RecordingStack()
     with pytest.raises(BadMessage, match=words):
         world.at_work().record.handle(body)
     assert (world.ledger.facts, world.state.items) == ([], {})
@@ -279,7 +279,7 @@ def test_the_commit_that_an_image_was_built_from_is_written_down_with_its_push()
 
 
 def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_so() -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     told = {
         "tallyman.build.id": "b:1",
@@ -308,7 +308,7 @@ def test_which_build_made_an_image_is_written_down_with_the_statement_that_says_
     ],
 )
 def test_of_an_sbom_it_is_written_down_how_many_packages_it_names(document: str, packages: int | None) -> None:
-    world = World()
+    world = RecordingStack()
     app = image("a")
     told = sbom(app, document)
     world.registries.push(DEV, app, "v1.0.0")

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, image, index, inspector_event, multi_arch, push_event, scan_event
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import Finding, ScanReport
@@ -14,17 +14,17 @@ from tallyman.errors import BadMessage
 from tallyman.services.recording.finding_index import not_indexed, where
 
 
-def report(world: World, critical: int = 0, status: str = "complete") -> ScanReport:
+def report(world: RecordingStack, critical: int = 0, status: str = "complete") -> ScanReport:
     findings = tuple(Finding(f"CVE-2026-{n}", "critical", "openssl") for n in range(critical))
     return ScanReport(status, {"critical": critical, "high": 0}, findings, world.clock())
 
 
-def react(world: World, *events: object) -> list[str]:
+def react(world: RecordingStack, *events: object) -> list[str]:
     return [world.at_work().scans.handle(json.dumps(e)) for e in events]
 
 
-def world_with(built: object, tag: str = "v1.0.0") -> World:
-    world = World(policy(scan={"max": {"critical": 0}}))
+def world_with(built: object, tag: str = "v1.0.0") -> RecordingStack:
+    world = RecordingStack(policy(scan={"max": {"critical": 0}}))
     digest = world.registries.push(DEV, built, tag)  # type: ignore[arg-type]
     world.told(push_event(DEV, digest, tag, at=world.clock()))
     world.hints.sent.clear()
@@ -117,7 +117,7 @@ def test_without_a_time_of_its_own_only_a_change_is_news() -> None:
 
 
 def test_an_image_that_is_gone_is_no_error() -> None:
-    world = World()
+    world = RecordingStack()
     assert react(world, scan_event(DEV, image("a").digest)) == ["gone: the image was removed since"]
 
 
@@ -136,7 +136,7 @@ def test_more_findings_than_an_item_holds_are_named_in_part_and_archived_whole()
 
 def test_the_event_of_a_push_is_not_for_record_scan() -> None:
     with pytest.raises(BadMessage, match="event of a scan"):
-        react(World(), push_event(DEV, image("a").digest))
+        react(RecordingStack(), push_event(DEV, image("a").digest))
 
 
 def test_a_fact_of_a_scan_is_bounded_however_long_the_names_of_its_findings_are() -> None:
@@ -154,7 +154,7 @@ def test_a_fact_of_a_scan_is_bounded_however_long_the_names_of_its_findings_are(
 def test_an_ignored_finding_does_not_count_however_often_it_occurs_and_however_long_the_list_is(number: int) -> None:
     app = image("a")
     ignored = {"id": "CVE-2026-1", "until": "2027-01-31"}
-    world = World(policy(scan={"max": {"critical": 0, "low": 1000}, "ignore": [ignored]}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0, "low": 1000}, "ignore": [ignored]}))
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
     world.hints.sent.clear()
@@ -182,12 +182,12 @@ def test_a_scan_without_what_would_prove_it_is_no_fact_and_opens_nothing() -> No
     assert world.hints.to("promote") == []
 
 
-def found_in(world: World, name: str) -> dict[Digest, tuple[str, tuple[str, ...]]]:
+def found_in(world: RecordingStack, name: str) -> dict[Digest, tuple[str, tuple[str, ...]]]:
     """What the index says of a vulnerability or a package."""
     return {digest: (found.severity, found.names) for (digest, _), found in where(world.state, name).items()}
 
 
-def scanned(world: World, digest: Digest, *findings: Finding) -> None:
+def scanned(world: RecordingStack, digest: Digest, *findings: Finding) -> None:
     """A scan that found these."""
     counts = Counter(finding.severity for finding in findings)
     world.clock.advance(hours=1)
@@ -253,14 +253,14 @@ def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
     likely, unlikely = Finding("CVE-2026-1", "critical", "openssl"), Finding("CVE-2026-2", "critical", "zlib")
     for epss, asked in ((0.5, True), (None, False)):
         scan = {"max": {"critical": 0}} | ({"epss": epss} if epss else {})
-        world = World(policy(scan=scan))
+        world = RecordingStack(policy(scan=scan))
         world.registries.push(DEV, app, "v1.0.0")
         world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
         world.registries.scores = {"CVE-2026-1": 0.9, "CVE-2026-2": 0.01}
         scanned(world, app.digest, likely, unlikely)
         (fact,) = world.facts(Kind.SCANNED)
         assert [row.get("epss") for row in fact.detail["findings"]] == ([0.9, 0.01] if asked else [None, None])
-    world = World(policy(scan={"max": {"critical": 0}, "epss": 0.5}))
+    world = RecordingStack(policy(scan={"max": {"critical": 0}, "epss": 0.5}))
     world.registries.push(DEV, app, "v1.0.0")
     world.told(push_event(DEV, app.digest, "v1.0.0", at=world.clock()))
     world.registries.scores = {"CVE-2026-2": 0.01}

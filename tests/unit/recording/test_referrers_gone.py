@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.fakes.promotion import Harbour
-from support.fakes.recording import World, policy
+from support.fakes.promotion import PromotionStack
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import (
     DEV,
     NOON,
@@ -33,15 +33,15 @@ APP = image("app")
 PROFILE = "arn:aws:signer:us-east-2:111111111111:/signing-profiles/release"
 
 
-def verdicts(world: World, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
+def verdicts(world: RecordingStack, digest: Digest = APP.digest) -> dict[str, tuple[str, str]]:
     """What the newest decision says of each gate."""
     last = max((f for f in world.facts(Kind.DECIDED) if f.digest == digest), key=lambda f: f.at)
     return {g["name"]: (g["verdict"], g["reason"]) for g in last.detail["gates"]}
 
 
-def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> World:
+def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> RecordingStack:
     """An image and what refers to it, pushed to dev and told."""
-    world = World(policy=policy(**gates))
+    world = RecordingStack(policy=policy(**gates))
     world.registries.push(DEV, subject, "v1.0.0")
     for digest in subject.manifests:
         tag = "v1.0.0" if digest == subject.digest else ""
@@ -53,7 +53,7 @@ def told_with(gates: dict[str, Any], referrer: Built, subject: Built = APP) -> W
     return world
 
 
-def remove(world: World, referrer: Built) -> dict[str, Any]:
+def remove(world: RecordingStack, referrer: Built) -> dict[str, Any]:
     """Somebody removes it; the event that tells."""
     world.registries.delete(DEV, referrer.digest)
     return delete_event(DEV, referrer.digest, at=world.clock())
@@ -173,43 +173,43 @@ def test_the_last_that_was_told_says_whether_it_is_gone(facts: list[Fact], gone:
 # --- managed signing, right before it is relied on
 
 
-def signed_by_ecr() -> tuple[Harbour, Digest]:
+def signed_by_ecr() -> tuple[PromotionStack, Digest]:
     """An image of dev whose managed signing completed; the hint to promote it waits."""
-    harbour = Harbour(policy=policy(verified=True, signed=True))
-    harbour.signing.silent = False
-    harbour.signing.statuses[DEV, APP.digest] = [SigningStatus(PROFILE, "complete")]
-    harbour.push(APP, "v1.0.0")
-    worker = harbour.worker().promotions
+    stack = PromotionStack(policy=policy(verified=True, signed=True))
+    stack.signing.silent = False
+    stack.signing.statuses[DEV, APP.digest] = [SigningStatus(PROFILE, "complete")]
+    stack.push(APP, "v1.0.0")
+    worker = stack.worker().promotions
     assert worker.signing is not None
     worker.signing.refresh(APP.digest)
-    harbour.evaluator.digest(APP.digest)
-    return harbour, APP.digest
+    stack.evaluator.digest(APP.digest)
+    return stack, APP.digest
 
 
 def test_what_managed_signing_says_at_the_moment_of_promotion_counts() -> None:
-    harbour, digest = signed_by_ecr()
-    harbour.signing.statuses.clear()
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [None, None]
-    assert harbour.pending()[0]["reason"] == "no signature yet"
-    harbour.clock.advance(seconds=1)
-    harbour.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
-    harbour.worker().promotions.signing.refresh(digest)  # type: ignore[union-attr]
-    harbour.evaluator.digest(digest)
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [digest, digest]
+    stack, digest = signed_by_ecr()
+    stack.signing.statuses.clear()
+    stack.work()
+    assert stack.tags("v1.0.0") == [None, None]
+    assert stack.pending()[0]["reason"] == "no signature yet"
+    stack.clock.advance(seconds=1)
+    stack.signing.statuses[DEV, digest] = [SigningStatus(PROFILE, "complete")]
+    stack.worker().promotions.signing.refresh(digest)  # type: ignore[union-attr]
+    stack.evaluator.digest(digest)
+    stack.work()
+    assert stack.tags("v1.0.0") == [digest, digest]
 
 
 def test_a_registry_that_does_not_say_any_more_closes_the_gate() -> None:
-    harbour, _ = signed_by_ecr()
-    harbour.signing.silent = True
-    harbour.work()
-    assert harbour.tags("v1.0.0") == [None, None]
+    stack, _ = signed_by_ecr()
+    stack.signing.silent = True
+    stack.work()
+    assert stack.tags("v1.0.0") == [None, None]
 
 
 def test_a_registry_that_does_not_answer_delays_the_promotion(monkeypatch: pytest.MonkeyPatch) -> None:
-    harbour, digest = signed_by_ecr()
-    answering, asked = harbour.signing.signing, []
+    stack, digest = signed_by_ecr()
+    answering, asked = stack.signing.signing, []
 
     def silent_at_first(*where: Any) -> Any:
         asked.append(where)
@@ -217,23 +217,23 @@ def test_a_registry_that_does_not_answer_delays_the_promotion(monkeypatch: pytes
             raise Unreachable("no answer")
         return answering(*where)
 
-    monkeypatch.setattr(harbour.signing, "signing", silent_at_first)
-    harbour.work()
-    assert harbour.facts(Kind.DELAYED)
-    assert harbour.tags("v1.0.0") == [digest, digest]
+    monkeypatch.setattr(stack.signing, "signing", silent_at_first)
+    stack.work()
+    assert stack.facts(Kind.DELAYED)
+    assert stack.tags("v1.0.0") == [digest, digest]
 
 
 def test_what_is_taken_back_while_content_is_staged_keeps_the_tags_from_being_set() -> None:
-    harbour, _ = signed_by_ecr()
+    stack, _ = signed_by_ecr()
     staged: list[Digest] = []
-    upload = harbour.registries.upload
+    upload = stack.registries.upload
 
     def taken_back(repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
         staged.append(digest)
-        harbour.signing.statuses.clear()
+        stack.signing.statuses.clear()
         upload(repository, digest, size, chunks)
 
-    harbour.registries.upload = taken_back  # type: ignore[method-assign]
-    harbour.work()
+    stack.registries.upload = taken_back  # type: ignore[method-assign]
+    stack.work()
     assert staged
-    assert harbour.tags("v1.0.0") == [None, None]
+    assert stack.tags("v1.0.0") == [None, None]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.recording import World
+from support.fakes.recording import RecordingStack
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
 from tallyman.domain.names import EcrRegistry
@@ -52,7 +52,7 @@ def event(registry: EcrRegistry = PROD.registry, nonce: Any = NONCE, source: str
     }
 
 
-def asked(world: World, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
+def asked(world: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> dict[str, Any]:
     """What reconcile answers."""
     plain = world.at_work().reconcile
     trips = RoundTrips(world.state, buses, world.clock)
@@ -62,14 +62,14 @@ def asked(world: World, buses: FakeBuses, request: dict[str, Any]) -> dict[str, 
     return made.run(request, NONCE, lambda: 100.0)
 
 
-def item(world: World, registry: EcrRegistry) -> dict[str, Any]:
+def item(world: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:
     found = world.state.get(*trips.key(NONCE, registry))
     assert found is not None
     return dict(found.data)
 
 
 def test_one_is_sent_from_each_registry_and_awaited_before_it_is_sent() -> None:
-    world, buses = World(), FakeBuses({PROD.registry})
+    world, buses = RecordingStack(), FakeBuses({PROD.registry})
     answer = asked(world, buses, {"repositories": [], "round_trip": True})
     assert [(t["registry"], t["nonce"]) for t in answer["trips"]] == [(str(r), NONCE) for r in PLACES]
     assert [t["error"] and "no" in t["error"] for t in answer["trips"]] == [None, True, None]
@@ -79,7 +79,7 @@ def test_one_is_sent_from_each_registry_and_awaited_before_it_is_sent() -> None:
 
 
 def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
-    world, buses = World(), FakeBuses()
+    world, buses = RecordingStack(), FakeBuses()
     by_the_clock = asked(world, buses, {"source": "aws.events", "round_trip": True, "ways": True})
     assert (by_the_clock["trips"], by_the_clock["ways"], buses.sent) == (None, None, [])
     assert asked(world, buses, {"repositories": []})["trips"] is None
@@ -88,13 +88,13 @@ def test_the_clock_sends_none_and_who_does_not_ask_gets_none() -> None:
 
 
 def test_the_way_out_of_each_registry_is_told_as_the_stacks_own_role_sees_it() -> None:
-    ways = asked(World(), FakeBuses({DEV.registry}), {"repositories": [], "ways": True})["ways"]
+    ways = asked(RecordingStack(), FakeBuses({DEV.registry}), {"repositories": [], "ways": True})["ways"]
     assert "no" in ways[0]["error"]
     assert [(w["enabled"], w["undelivered"], w["error"]) for w in ways[1:]] == [(True, 3, None), (False, 3, None)]
 
 
 def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
-    world = World()
+    world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     world.clock.advance(seconds=2)
     record = world.at_work().record
@@ -123,7 +123,7 @@ def test_what_arrives_is_noted_once_and_is_no_fact() -> None:
     ids=["a nonce of nobody", "another account", "too long", "no text", "null", "another source", "none"],
 )
 def test_a_forged_one_changes_nothing_and_is_no_dead_letter(forged: dict[str, Any]) -> None:
-    world = World()
+    world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     before = dict(world.state.items)
     assert world.at_work().record.handle(json.dumps(forged)).startswith("ignored")
@@ -132,7 +132,7 @@ def test_a_forged_one_changes_nothing_and_is_no_dead_letter(forged: dict[str, An
 
 
 def test_one_that_comes_after_its_time_is_ignored() -> None:
-    world = World()
+    world = RecordingStack()
     asked(world, FakeBuses(), {"repositories": [], "round_trip": True})
     world.clock.advance(hours=2)
     assert world.at_work().record.handle(json.dumps(event())).startswith("ignored")

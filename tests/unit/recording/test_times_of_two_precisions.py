@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, NOON, image, push_event
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import digest_at
@@ -57,7 +57,7 @@ def test_a_referrer_pushed_again_in_the_second_of_its_removal_is_there(millis: i
 
 
 def test_a_tag_removed_and_pushed_again_within_the_second_of_a_sweep_is_known_at_once() -> None:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     digest = world.registries.push(DEV, image("a"), "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     other = world.registries.push(DEV, image("b"), "latest")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.fakes.recording import World, policy
+from support.fakes.recording import RecordingStack, policy
 from support.images.builders import DEV, PROD, image, push_event
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.manifest import OCI_INDEX, OCI_MANIFEST, Manifest
@@ -40,7 +40,7 @@ REFUSED = {
 }
 
 
-def held(world: World, raw: bytes, media_type: str, tag: str, place: Repository = DEV) -> Digest:
+def held(world: RecordingStack, raw: bytes, media_type: str, tag: str, place: Repository = DEV) -> Digest:
     """An image that the registry took, whatever it is."""
     there, digest = world.registries.held(place), Digest.of(raw)
     there.manifests[digest] = Manifest(raw, media_type)
@@ -51,7 +51,7 @@ def held(world: World, raw: bytes, media_type: str, tag: str, place: Repository 
 
 @pytest.mark.parametrize("shape", REFUSED)
 def test_an_event_of_it_is_recorded_and_decided_about(shape: str) -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     digest = held(world, *REFUSED[shape], "v1.0.0")
     world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
     (push,) = world.facts(Kind.PUSHED)
@@ -67,7 +67,7 @@ def test_an_event_of_it_is_recorded_and_decided_about(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", REFUSED)
 def test_a_sweep_records_it_and_every_other_image(shape: str) -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     first = world.registries.push(DEV, image("a"), "v1.0.0")
     bad = held(world, *REFUSED[shape], "v1.1.0")
     last = world.registries.push(DEV, image("z"), "v1.2.0")
@@ -81,7 +81,7 @@ def test_a_sweep_records_it_and_every_other_image(shape: str) -> None:
 
 
 def test_a_stowaway_does_not_hide_behind_a_manifest_that_cant_be_read() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     world.reconcile()
     digest = held(world, *REFUSED["duplicate keys"], "v1.0.0", PROD)
     world.clock.advance(minutes=15)
@@ -90,7 +90,7 @@ def test_a_stowaway_does_not_hide_behind_a_manifest_that_cant_be_read() -> None:
 
 
 def test_an_index_that_lists_the_same_child_3000_times_is_read_and_its_child_asked_once() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     child = world.registries.push(DEV, image("child"))
     raw = index(*[{**CHILD, "platform": {"os": "linux", "architecture": "amd64"}}] * 3000)
     digest = held(world, raw, OCI_INDEX, "v1.0.0")
@@ -103,7 +103,7 @@ def test_an_index_that_lists_the_same_child_3000_times_is_read_and_its_child_ask
 def test_an_image_that_cant_be_written_down_ends_no_sweep_and_is_told_the_second_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     bad = world.registries.push(DEV, image("a"), "v1.0.0")
     good = world.registries.push(DEV, image("b"), "v1.1.0")
     append = world.ledger.append
@@ -125,7 +125,7 @@ def test_an_image_that_cant_be_written_down_ends_no_sweep_and_is_told_the_second
 
 
 def test_a_sweep_that_fails_twice_is_told_once_and_again_only_after_it_went_well() -> None:
-    world = World(policy(verified=True))
+    world = RecordingStack(policy(verified=True))
     for _ in range(2):
         world.registries.fail(DEV.registry, methods={"images"})
         for _ in range(3):
@@ -137,7 +137,7 @@ def test_a_sweep_that_fails_twice_is_told_once_and_again_only_after_it_went_well
 
 
 def test_the_position_of_a_first_sweep_does_not_grow_with_the_repository() -> None:
-    world = World(policy(soak="1h"))
+    world = RecordingStack(policy(soak="1h"))
     there = world.registries.held(DEV)
     template = image("a").root
     for number in range(600):

@@ -10,7 +10,7 @@ import pytest
 
 from support.fakes.policies import parsed
 from support.fakes.ports import Crash, CrashAfter
-from support.fakes.promotion import PLACES, Harbour, command
+from support.fakes.promotion import PLACES, PromotionStack, command
 from support.fakes.recording import policy
 from support.images.builders import DEV, PROD, image, multi_arch, scanned
 from tallyman.domain.history.facts import Kind
@@ -24,103 +24,103 @@ from tallyman.services.releases.pointer import releases
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/schemas/image-released.json").read_text())
 
 
-def two() -> tuple[Harbour, Digest, Digest]:
+def two() -> tuple[PromotionStack, Digest, Digest]:
     """v1.0.0 and then v1.1.0 were promoted."""
-    harbour = Harbour()
-    first = harbour.push(image("a"), "v1.0.0")
-    harbour.work()
-    second = harbour.push(image("b"), "v1.1.0")
-    harbour.work()
-    assert harbour.released() == second
-    return harbour, first, second
+    stack = PromotionStack()
+    first = stack.push(image("a"), "v1.0.0")
+    stack.work()
+    second = stack.push(image("b"), "v1.1.0")
+    stack.work()
+    assert stack.released() == second
+    return stack, first, second
 
 
-def roll_back(harbour: Harbour, digest: Digest, request: str = "r1") -> None:
-    command(harbour, "roll-back", digest, request, repository=DEV.name, environment="prod")
-    harbour.work()
+def roll_back(stack: PromotionStack, digest: Digest, request: str = "r1") -> None:
+    command(stack, "roll-back", digest, request, repository=DEV.name, environment="prod")
+    stack.work()
 
 
 def test_a_release_goes_back_and_tags_do_not() -> None:
-    harbour, first, second = two()
-    tags = [dict(harbour.registries.held(p).tags) for p in PLACES]
-    roll_back(harbour, first)
-    assert harbour.released() == first
-    assert [dict(harbour.registries.held(p).tags) for p in PLACES] == tags
-    (fact,) = harbour.facts(Kind.ROLLED_BACK)
+    stack, first, second = two()
+    tags = [dict(stack.registries.held(p).tags) for p in PLACES]
+    roll_back(stack, first)
+    assert stack.released() == first
+    assert [dict(stack.registries.held(p).tags) for p in PLACES] == tags
+    (fact,) = stack.facts(Kind.ROLLED_BACK)
     assert fact.actor == "AROAEXAMPLE:ana"
-    told = harbour.announcements.emitted[-1][1]
+    told = stack.announcements.emitted[-1][1]
     assert (told["digest"], told["previous"], told["change"]) == (first, second, "roll_back")
     assert (told["tags"], told["by"], told["because"]) == (["v1.0.0"], "AROAEXAMPLE:ana", "it is broken")
 
 
 def test_the_history_tells_what_ran_when() -> None:
-    harbour, first, second = two()
-    between = harbour.clock()
-    harbour.clock.advance(hours=1)
-    roll_back(harbour, first)
-    assert [f.digest for f in releases(harbour.ledger, "prod", DEV.name)] == [first, second, first]
-    assert next(releases(harbour.ledger, "prod", DEV.name, between)).digest == second
+    stack, first, second = two()
+    between = stack.clock()
+    stack.clock.advance(hours=1)
+    roll_back(stack, first)
+    assert [f.digest for f in releases(stack.ledger, "prod", DEV.name)] == [first, second, first]
+    assert next(releases(stack.ledger, "prod", DEV.name, between)).digest == second
 
 
 def test_a_promotion_after_a_roll_back_moves_the_release_again() -> None:
-    harbour, first, _ = two()
-    roll_back(harbour, first)
-    third = harbour.push(image("c"), "v1.2.0")
-    harbour.work()
-    assert harbour.released() == third
+    stack, first, _ = two()
+    roll_back(stack, first)
+    third = stack.push(image("c"), "v1.2.0")
+    stack.work()
+    assert stack.released() == third
 
 
 def test_judging_the_newer_one_again_does_not_undo_a_roll_back() -> None:
-    harbour, first, second = two()
-    roll_back(harbour, first)
-    harbour.evaluator.digest(second)
-    harbour.hints.send("promote", {"digest": second, "repository": DEV.name, "from": "dev", "to": "prod"})
-    harbour.work()
-    assert harbour.released() == first
+    stack, first, second = two()
+    roll_back(stack, first)
+    stack.evaluator.digest(second)
+    stack.hints.send("promote", {"digest": second, "repository": DEV.name, "from": "dev", "to": "prod"})
+    stack.work()
+    assert stack.released() == first
 
 
 @pytest.mark.parametrize(("why", "said"), [("gone", "no longer in 222222222222/us-east-2"), ("recalled", "recalled")])
 def test_what_is_gone_or_recalled_is_not_released_again(why: str, said: str) -> None:
-    harbour, first, second = two()
+    stack, first, second = two()
     if why == "gone":
-        harbour.registries.delete(PROD, first)
+        stack.registries.delete(PROD, first)
     else:
-        command(harbour, "recall", first, "r0")
-    roll_back(harbour, first)
-    assert harbour.released() == second
-    assert [type(e) for e in harbour.refused] == [Refused]
-    refused = [f.detail["refused"] for f in harbour.facts(Kind.REQUESTED) if f.detail["refused"]]
+        command(stack, "recall", first, "r0")
+    roll_back(stack, first)
+    assert stack.released() == second
+    assert [type(e) for e in stack.refused] == [Refused]
+    refused = [f.detail["refused"] for f in stack.facts(Kind.REQUESTED) if f.detail["refused"]]
     assert len(refused) == 1
     assert said in refused[0]
 
 
 def test_what_never_was_in_the_environment_is_not_rolled_back_to() -> None:
-    harbour, _, second = two()
-    other = harbour.registries.push(DEV, image("z"))
-    roll_back(harbour, other)
-    assert harbour.released() == second
-    assert "never promoted" in str(harbour.refused[0])
+    stack, _, second = two()
+    other = stack.registries.push(DEV, image("z"))
+    roll_back(stack, other)
+    assert stack.released() == second
+    assert "never promoted" in str(stack.refused[0])
 
 
 def test_a_hint_that_nobody_asked_for_rolls_nothing_back() -> None:
-    harbour, first, second = two()
-    harbour.hints.send("promote", {"roll_back": {"digest": first, "request": "forged"}})
-    harbour.work()
-    assert harbour.released() == second
-    assert "nobody asked" in str(harbour.refused[0])
+    stack, first, second = two()
+    stack.hints.send("promote", {"roll_back": {"digest": first, "request": "forged"}})
+    stack.work()
+    assert stack.released() == second
+    assert "nobody asked" in str(stack.refused[0])
 
 
 def test_who_may_not_promote_may_not_roll_back() -> None:
-    harbour, first, second = two()
+    stack, first, second = two()
     raw = {
         "environments": {"dev": {"registries": [str(DEV.registry)]}, "prod": {"registries": [str(PROD.registry)]}},
         "people": {"promote": ["role/release-managers"]},
     }
-    harbour.policy = parsed(raw)
+    stack.policy = parsed(raw)
     with pytest.raises(NotAllowed, match=r"people\.promote"):
-        roll_back(harbour, first)
-    assert harbour.released() == second
-    assert harbour.hints.sent == []
+        roll_back(stack, first)
+    assert stack.released() == second
+    assert stack.hints.sent == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -128,31 +128,31 @@ def test_a_roll_back_that_dies_at_any_call_is_finished_by_the_next(when: str) ->
     n, died = 0, True
     while died:
         n += 1
-        harbour, first, _ = two()
-        command(harbour, "roll-back", first, repository=DEV.name, environment="prod")
-        ((_, body, _),) = harbour.hints.take("promote")
+        stack, first, _ = two()
+        command(stack, "roll-back", first, repository=DEV.name, environment="prod")
+        ((_, body, _),) = stack.hints.take("promote")
         try:
-            harbour.handle(body, harbour.worker(CrashAfter(n, when)))
+            stack.handle(body, stack.worker(CrashAfter(n, when)))
             died = False
         except Crash:
-            harbour.hints.send("promote", body)
-        harbour.work()
-        assert harbour.released() == first
-        assert len(harbour.facts(Kind.ROLLED_BACK)) == 1
-        ids = [d["id"] for _, d in harbour.announcements.emitted]
+            stack.hints.send("promote", body)
+        stack.work()
+        assert stack.released() == first
+        assert len(stack.facts(Kind.ROLLED_BACK)) == 1
+        ids = [d["id"] for _, d in stack.announcements.emitted]
         assert len(set(ids)) == 3
     assert n > 10
 
 
 def test_the_event_is_as_its_schema_says() -> None:
-    harbour, first, _ = two()
-    roll_back(harbour, first)
-    assert [name for name, _ in harbour.announcements.emitted] == ["Image Released"] * 3
-    for _, detail in harbour.announcements.emitted:
+    stack, first, _ = two()
+    roll_back(stack, first)
+    assert [name for name, _ in stack.announcements.emitted] == ["Image Released"] * 3
+    for _, detail in stack.announcements.emitted:
         jsonschema.validate(json.loads(json.dumps(detail)), SCHEMA, jsonschema.Draft202012Validator)
-    promoted = harbour.announcements.emitted[0][1]
+    promoted = stack.announcements.emitted[0][1]
     assert promoted["images"] == {str(p.registry): p.at(Digest(promoted["digest"])) for p in PLACES}
-    decided = {f.id for f in harbour.facts(Kind.DECIDED)}
+    decided = {f.id for f in stack.facts(Kind.DECIDED)}
     assert promoted["decision"]["id"] in decided
 
 
@@ -168,62 +168,62 @@ def test_the_event_in_the_docs_is_as_the_schema_says() -> None:
 # --- watching
 
 
-def watched(harbour: Harbour) -> list[tuple[str, list[str], bool]]:
+def watched(stack: PromotionStack) -> list[tuple[str, list[str], bool]]:
     return [
         (image.digest, [g["name"] for g in image.gates], released)
-        for image, released in would_not_pass(harbour.state, "prod")
+        for image, released in would_not_pass(stack.state, "prod")
     ]
 
 
-def scan(harbour: Harbour, digest: Digest, **counts: int) -> None:
-    harbour.clock.advance(minutes=1)
-    now = harbour.clock()
-    harbour.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
-    harbour.evaluator.digest(digest)
+def scan(stack: PromotionStack, digest: Digest, **counts: int) -> None:
+    stack.clock.advance(minutes=1)
+    now = stack.clock()
+    stack.ledger.append(scanned(digest, at=now, seen=now, counts=counts))
+    stack.evaluator.digest(digest)
 
 
-def with_scan() -> tuple[Harbour, Digest]:
-    harbour = Harbour(policy=policy(verified=True, scan={"max": {"critical": 0}}))
-    digest = harbour.push(image("a"), "v1.0.0")
-    scan(harbour, digest)
-    harbour.work()
-    assert harbour.released() == digest
-    assert watched(harbour) == []
-    return harbour, digest
+def with_scan() -> tuple[PromotionStack, Digest]:
+    stack = PromotionStack(policy=policy(verified=True, scan={"max": {"critical": 0}}))
+    digest = stack.push(image("a"), "v1.0.0")
+    scan(stack, digest)
+    stack.work()
+    assert stack.released() == digest
+    assert watched(stack) == []
+    return stack, digest
 
 
-def told(harbour: Harbour) -> list[str]:
-    return [s for s, _, a in harbour.notices.published if a["kind"] == "would_not_pass"]
+def told(stack: PromotionStack) -> list[str]:
+    return [s for s, _, a in stack.notices.published if a["kind"] == "would_not_pass"]
 
 
 def test_a_released_image_with_a_new_finding_is_listed_and_told_once() -> None:
-    harbour, digest = with_scan()
+    stack, digest = with_scan()
     for _ in range(3):
-        scan(harbour, digest, critical=1)
-    assert watched(harbour) == [(digest, ["scan"], True)]
-    assert len(told(harbour)) == 1
-    scan(harbour, digest, critical=2)
-    assert len(told(harbour)) == 2  # a change
-    scan(harbour, digest)
-    assert watched(harbour) == []
-    assert harbour.tags("v1.0.0") == [digest, digest]
+        scan(stack, digest, critical=1)
+    assert watched(stack) == [(digest, ["scan"], True)]
+    assert len(told(stack)) == 1
+    scan(stack, digest, critical=2)
+    assert len(told(stack)) == 2  # a change
+    scan(stack, digest)
+    assert watched(stack) == []
+    assert stack.tags("v1.0.0") == [digest, digest]
 
 
 def test_a_policy_that_asks_for_more_lists_what_is_in_and_a_sweep_tells_it_once() -> None:
-    harbour, digest = with_scan()
-    harbour.policy = policy(verified=True, scan={"max": {"critical": 0}}, attested="sbom")
+    stack, digest = with_scan()
+    stack.policy = policy(verified=True, scan={"max": {"critical": 0}}, attested="sbom")
     for _ in range(3):
-        harbour.evaluator.image(digest)
-    assert watched(harbour) == [(digest, ["attested"], True)]
-    assert len(told(harbour)) == 1
+        stack.evaluator.image(digest)
+    assert watched(stack) == [(digest, ["attested"], True)]
+    assert len(told(stack)) == 1
 
 
 def test_a_window_that_is_closed_now_is_no_fault_of_what_is_in() -> None:
-    harbour, digest = with_scan()
+    stack, digest = with_scan()
     closed = {"days": "mon", "between": "09:00-09:01", "timezone": "UTC"}
-    harbour.policy = policy(verified=True, window=closed, soak="4w", approvals={"count": 1, "from": ["role/a"]})
-    harbour.evaluator.image(digest)
-    assert watched(harbour) == []
+    stack.policy = policy(verified=True, window=closed, soak="4w", approvals={"count": 1, "from": ["role/a"]})
+    stack.evaluator.image(digest)
+    assert watched(stack) == []
 
 
 # --- recall
@@ -242,23 +242,23 @@ class Running:
 
 
 def test_a_recall_names_the_releases_and_what_runs_them_and_what_was_good_before() -> None:
-    harbour = Harbour()
-    good = harbour.push(image("a"), "v1.0.0")
-    harbour.work()
+    stack = PromotionStack()
+    good = stack.push(image("a"), "v1.0.0")
+    stack.work()
     built = multi_arch("b")
-    bad = harbour.push(built, "v1.1.0")
-    harbour.work()
+    bad = stack.push(built, "v1.1.0")
+    stack.work()
     child = built.root.platform_children[0].digest
-    command(harbour, "recall", bad)
+    command(stack, "recall", bad)
     usage = Running(
         Use("ecs task", "prod/widget", PROD.at("v1.1.0"), PROD.registry, PROD, "v1.1.0", child),
         Use("lambda function", "other", PROD.at("v1.0.0"), PROD.registry, PROD, "v1.0.0", good),
         silent=PLACES[1].registry,
     )
-    found = RecallImpact(harbour.policy, harbour.ledger, harbour.state, usage).of(bad)
+    found = RecallImpact(stack.policy, stack.ledger, stack.state, usage).of(bad)
     (release,) = found["releases"]
     assert (release["environment"], release["digest"], release["last_good"]) == ("prod", bad, good)
     assert [use["name"] for use in found["uses"]] == ["prod/widget"]
     assert found["unread"] == {str(PLACES[1].registry): "ECS does not answer"}
-    assert watched(harbour) == [(bad, ["recalled"], True)]
-    assert Counter(s for s, _, _ in harbour.notices.published if "would not get in" in s).total() == 1
+    assert watched(stack) == [(bad, ["recalled"], True)]
+    assert Counter(s for s, _, _ in stack.notices.published if "would not get in" in s).total() == 1

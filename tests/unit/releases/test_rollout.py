@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from support.fakes.rollouts import IMAGE, NAME, ONE, TWO, World, policy
+from support.fakes.rollouts import IMAGE, NAME, ONE, TWO, RolloutStack, policy
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadMessage, NotAllowed, NotFound, Unreachable
 from tallyman.ports.running import Moving
@@ -15,24 +15,24 @@ from tallyman.state.items import StateChange
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> RolloutStack:
+    return RolloutStack()
 
 
-def test_every_region_gets_the_digest_in_the_policys_order(world: World) -> None:
+def test_every_region_gets_the_digest_in_the_policys_order(world: RolloutStack) -> None:
     assert world.run() == "rolled out"
     assert [registry for registry, _ in world.fleet.moves] == [ONE, TWO]
     assert all(image.endswith(f"/{NAME}@{IMAGE.digest}") for _, image in world.fleet.moves)
     assert world.outcomes() == ["done", "moved", "moved"]
 
 
-def test_a_doubled_hint_moves_nothing_twice(world: World) -> None:
+def test_a_doubled_hint_moves_nothing_twice(world: RolloutStack) -> None:
     world.run()
     assert world.run() == "done already"
     assert len(world.fleet.moves) == 2
 
 
-def test_the_next_region_waits_until_the_one_before_is_steady(world: World) -> None:
+def test_the_next_region_waits_until_the_one_before_is_steady(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     assert world.run().startswith("waiting for ecs shop/app")
     assert [registry for registry, _ in world.fleet.moves] == [ONE]
@@ -41,7 +41,7 @@ def test_the_next_region_waits_until_the_one_before_is_steady(world: World) -> N
 
 
 def test_the_pause_is_between_registries_and_not_after_the_last() -> None:
-    world = World(pause="10m")
+    world = RolloutStack(pause="10m")
     assert world.run() == f"pausing before {TWO}"
     world.now += timedelta(minutes=9)
     assert world.run() == f"pausing before {TWO}"
@@ -49,7 +49,7 @@ def test_the_pause_is_between_registries_and_not_after_the_last() -> None:
     assert world.run() == "rolled out"
 
 
-def test_when_one_fails_everything_goes_back_and_people_are_told(world: World) -> None:
+def test_when_one_fails_everything_goes_back_and_people_are_told(world: RolloutStack) -> None:
     world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
     assert world.run().startswith("failed")
     assert world.fleet.runs == {(ONE, "shop/app"): "old", (TWO, "shop/app"): "old"}
@@ -60,7 +60,7 @@ def test_when_one_fails_everything_goes_back_and_people_are_told(world: World) -
 
 
 def test_a_failure_that_could_not_be_told_is_told_by_the_next_try(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: RolloutStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> None:
         raise Unreachable("SNS does not answer")
@@ -75,7 +75,7 @@ def test_a_failure_that_could_not_be_told_is_told_by_the_next_try(
     assert world.data["status"] == "failed"
 
 
-def test_a_release_that_came_meanwhile_begins_anew(world: World) -> None:
+def test_a_release_that_came_meanwhile_begins_anew(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(False, "no")
     world.run()
     world.fleet.says.clear()
@@ -83,7 +83,7 @@ def test_a_release_that_came_meanwhile_begins_anew(world: World) -> None:
     assert world.run() == "rolled out"
 
 
-def test_what_never_settles_fails_after_an_hour(world: World) -> None:
+def test_what_never_settles_fails_after_an_hour(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "3 of 4 tasks run")
     world.run()
     world.now += LIMIT + timedelta(seconds=1)
@@ -91,7 +91,9 @@ def test_what_never_settles_fails_after_an_hour(world: World) -> None:
     assert "3 of 4 tasks run" in world.data["reason"]
 
 
-def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is_tried_again(world: World) -> None:
+def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is_tried_again(
+    world: RolloutStack,
+) -> None:
     world.fleet.broken = Unreachable("not now")
     with pytest.raises(Unreachable):
         world.run()
@@ -100,25 +102,25 @@ def test_a_service_that_is_not_there_is_a_failed_roll_out_and_a_passing_error_is
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"roll_out": {"environment": 1}}', '{"detail-type": "Image Action"}'])
-def test_what_is_no_release_is_a_bad_message(world: World, body: str) -> None:
+def test_what_is_no_release_is_a_bad_message(world: RolloutStack, body: str) -> None:
     with pytest.raises(BadMessage):
         world.run(body)
 
 
-def test_without_services_or_release_there_is_nothing_to_do(world: World) -> None:
+def test_without_services_or_release_there_is_nothing_to_do(world: RolloutStack) -> None:
     other = json.dumps({"roll_out": {"environment": "prod", "repository": "rocketseat/other"}})
     assert world.run(other) == "nothing to roll out"
 
 
 def test_the_hints_that_it_sends_itself_take_it_to_its_end() -> None:
-    world = World(pause="40m")
+    world = RolloutStack(pause="40m")
     world.run()
     world.work()
     assert world.data["status"] == "done"
     assert world.now >= parse_time("2026-11-16T02:40:00Z")
 
 
-def test_of_two_chains_of_hints_one_goes_on(world: World) -> None:
+def test_of_two_chains_of_hints_one_goes_on(world: RolloutStack) -> None:
     world.fleet.says[ONE, "shop/app"] = Moving(None, "in progress")
     for _ in range(3):  # a doubled event, and one that reconcile sent
         world.run()
@@ -131,7 +133,7 @@ def test_of_two_chains_of_hints_one_goes_on(world: World) -> None:
     assert len(world.hints.take("roll_out")) == 1
 
 
-def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: World) -> None:
+def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: RolloutStack) -> None:
     until = format_time(world.now + timedelta(seconds=4))
     data = {"owner": "somebody", "until": until}
     world.state.put(StateChange(*leases.key("prod", leases.of_rollout(NAME)), 0, data))
@@ -144,7 +146,7 @@ def test_while_a_worker_is_at_it_another_looks_later_and_moves_nothing(world: Wo
 
 def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back_what_it_can() -> None:
     both = [{"ecs": "shop/app", "repository": NAME}, {"ecs": "shop/jobs", "repository": NAME}]
-    world = World(services=both)
+    world = RolloutStack(services=both)
     world.fleet.says[ONE, "shop/jobs"] = Moving(None, "in progress")
     world.run()
     world.policy = policy("0s", [both[1]])  # the first, which was moved, is no longer named
@@ -155,14 +157,14 @@ def test_a_policy_that_changes_meanwhile_moves_nothing_twice_and_still_puts_back
     assert f"ecs shop/app in {ONE} could not be put back: the policy no longer names it" in world.data["reason"]
 
 
-def test_what_may_not_be_moved_fails_at_once_and_is_told_once(world: World) -> None:
+def test_what_may_not_be_moved_fails_at_once_and_is_told_once(world: RolloutStack) -> None:
     world.fleet.broken = NotAllowed("not authorized to perform: ecs:UpdateService")
     assert world.run().startswith("failed")
     assert len(world.notices.published) == 1
     assert world.data["status"] == "failed"
 
 
-def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_it(world: World) -> None:
+def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_it(world: RolloutStack) -> None:
     world.fleet.broken = Unreachable("not now")
     with pytest.raises(Unreachable):
         world.run()
@@ -175,11 +177,11 @@ def test_the_hour_counts_from_the_move_and_not_from_when_its_worker_died_before_
 # --- what people see
 
 
-def states(world: World) -> list[str]:
+def states(world: RolloutStack) -> list[str]:
     return [target["state"] for target in world.shown()["targets"]]
 
 
-def test_what_is_shown_follows_each_target(world: World) -> None:
+def test_what_is_shown_follows_each_target(world: RolloutStack) -> None:
     assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
     world.fleet.says[TWO, "shop/app"] = Moving(None, "1 of 2 tasks run")
     world.run()
@@ -198,7 +200,7 @@ def test_what_is_shown_follows_each_target(world: World) -> None:
     assert (world.shown()["status"], states(world)) == ("not_begun", ["not_begun", "not_begun"])
 
 
-def test_what_could_not_be_put_back_is_shown_as_stuck(world: World) -> None:
+def test_what_could_not_be_put_back_is_shown_as_stuck(world: RolloutStack) -> None:
     world.fleet.immovable = {ONE}
     world.fleet.says[TWO, "shop/app"] = Moving(False, "tasks failed to start")
     world.run()
@@ -206,6 +208,6 @@ def test_what_could_not_be_put_back_is_shown_as_stuck(world: World) -> None:
     assert "ecs:UpdateService" in world.shown()["targets"][0]["said"]
 
 
-def test_where_nothing_moves_nothing_is_shown(world: World) -> None:
+def test_where_nothing_moves_nothing_is_shown(world: RolloutStack) -> None:
     world.policy = policy("0s", [{"ecs": "shop/app", "repository": "rocketseat/other"}])
     assert world.shown() is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, image, index, multi_arch
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
@@ -47,12 +47,12 @@ class Browser:
 
 
 @pytest.fixture
-def desk(everywhere: World) -> Desk:
+def desk(everywhere: FakeStack) -> Desk:
     return Desk(everywhere.stack)
 
 
 @pytest.fixture
-def full(everywhere: World) -> World:
+def full(everywhere: FakeStack) -> FakeStack:
     """One image that is released, one that is refused."""
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
@@ -66,7 +66,7 @@ def full(everywhere: World) -> World:
     return everywhere
 
 
-def addresses(world: World) -> list[str]:
+def addresses(world: FakeStack) -> list[str]:
     """One of each view."""
     digest = world.registries.held(DEV).tags["v1.1.0"]
     first = world.registries.held(DEV).tags["v1.0.0"]
@@ -83,7 +83,7 @@ def addresses(world: World) -> list[str]:
     ]
 
 
-def test_every_view_opens_and_has_a_json_twin(full: World, desk: Desk) -> None:
+def test_every_view_opens_and_has_a_json_twin(full: FakeStack, desk: Desk) -> None:
     browser = Browser(desk)
     for address in addresses(full):
         html = browser.text(address)
@@ -98,7 +98,7 @@ def test_every_view_opens_and_has_a_json_twin(full: World, desk: Desk) -> None:
     assert "2 critical" in browser.text(f"/repository/dev/{NAME}")
 
 
-def test_a_page_as_of_a_moment_shows_what_was_known_then(full: World, desk: Desk) -> None:
+def test_a_page_as_of_a_moment_shows_what_was_known_then(full: FakeStack, desk: Desk) -> None:
     browser = Browser(desk)
     html = browser.text(f"/repository/dev/{NAME}?at=2026-11-16T02:10:00Z")
     assert "As it was known at" in html
@@ -108,7 +108,7 @@ def test_a_page_as_of_a_moment_shows_what_was_known_then(full: World, desk: Desk
     assert browser.get(f"/repository/dev/{NAME}?at=yesterday").status_code == 400
 
 
-def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: World, desk: Desk) -> None:
+def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: FakeStack, desk: Desk) -> None:
     browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
     path = f"/why/dev/{NAME}/{digest}/prod"
     lenient = full.policy.raw.decode().replace("critical: 0", "critical: 9")
@@ -120,7 +120,7 @@ def test_why_is_asked_of_a_pasted_policy_and_says_what_is_wrong_with_it(full: Wo
     assert browser.post(path, {"policy": lenient}).status_code == 403  # without the form's token
 
 
-def test_only_who_has_the_token_sees_anything(full: World, desk: Desk) -> None:
+def test_only_who_has_the_token_sees_anything(full: FakeStack, desk: Desk) -> None:
     stranger = Browser(desk, stranger=True)
     for address in [*addresses(full), "/static/desk.css", "/pulse", "/do/freeze?place=prod"]:
         response = stranger.get(address)
@@ -137,12 +137,12 @@ def test_only_who_has_the_token_sees_anything(full: World, desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example:8123", "127.0.0.1:9", "127.0.0.1", "localhost.evil.example:8123", ""])
-def test_another_host_is_refused(full: World, desk: Desk, host: str) -> None:
+def test_another_host_is_refused(full: FakeStack, desk: Desk, host: str) -> None:
     assert Browser(desk).get("/", Host=host).status_code == 421
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9", "https://127.0.0.1:8123"])
-def test_another_origin_is_refused(full: World, desk: Desk, origin: str) -> None:
+def test_another_origin_is_refused(full: FakeStack, desk: Desk, origin: str) -> None:
     browser = Browser(desk)
     assert browser.get("/", Origin=origin).status_code == 403
     digest = full.registries.held(DEV).tags["v1.1.0"]
@@ -150,7 +150,7 @@ def test_another_origin_is_refused(full: World, desk: Desk, origin: str) -> None
     assert browser.post(path, {"csrf": GUARD.csrf}, Origin=origin).status_code == 403
 
 
-def test_every_answer_forbids_inline_code_and_other_hosts(full: World, desk: Desk) -> None:
+def test_every_answer_forbids_inline_code_and_other_hosts(full: FakeStack, desk: Desk) -> None:
     browser = Browser(desk)
     for address in [*addresses(full), "/nothing", "/static/desk.css", "/?token=x"]:
         response = browser.get(address)
@@ -168,7 +168,7 @@ def test_every_answer_forbids_inline_code_and_other_hosts(full: World, desk: Des
             assert not target.startswith("//")
 
 
-def test_hostile_text_is_shown_and_does_nothing(everywhere: World, desk: Desk) -> None:
+def test_hostile_text_is_shown_and_does_nothing(everywhere: FakeStack, desk: Desk) -> None:
     labels = {"org.opencontainers.image.authors": EVIL, EVIL: EVIL}
     app = index(
         image("app", labels=labels, annotations={"org.opencontainers.image.revision": EVIL}),
@@ -200,7 +200,7 @@ def test_hostile_text_is_shown_and_does_nothing(everywhere: World, desk: Desk) -
     assert "&lt;script&gt;alert(1)" in browser.text(f"/image/dev/{NAME}/{app.digest}")
 
 
-def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: World, desk: Desk) -> None:
+def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: FakeStack, desk: Desk) -> None:
     browser, digest = Browser(desk), full.registries.held(DEV).tags["v1.1.0"]
     for address in addresses(full):
         assert 'href="/do/' not in browser.text(address)
@@ -212,7 +212,7 @@ def test_a_page_that_only_reads_has_no_button_and_says_what_to_type(full: World,
     assert not full.hints.to("commands")
 
 
-def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: World) -> None:
+def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeStack) -> None:
     ran: list[list[str]] = []
 
     def run(line: Sequence[str]) -> Outcome:
@@ -253,7 +253,7 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: World
         ("destroy", {"place": "prod"}),
     ],
 )
-def test_what_is_no_command_is_not_run(full: World, command: str, given: dict[str, str]) -> None:
+def test_what_is_no_command_is_not_run(full: FakeStack, command: str, given: dict[str, str]) -> None:
     def run(line: Sequence[str]) -> Outcome:
         raise AssertionError(line)
 
@@ -263,7 +263,7 @@ def test_what_is_no_command_is_not_run(full: World, command: str, given: dict[st
     assert done.status_code == 400
 
 
-def test_what_is_not_there_says_so(full: World, desk: Desk) -> None:
+def test_what_is_not_there_says_so(full: FakeStack, desk: Desk) -> None:
     browser, nothing = Browser(desk), "sha256:" + "0" * 64
     for address, status in (
         ("/nothing", 404),
@@ -283,7 +283,7 @@ def test_what_is_not_there_says_so(full: World, desk: Desk) -> None:
     assert by_tag.headers["Location"].endswith(full.registries.held(DEV).tags["latest"])
 
 
-def test_open_pages_are_told_once_something_was_written_down(full: World) -> None:
+def test_open_pages_are_told_once_something_was_written_down(full: FakeStack) -> None:
     seconds = [0.0]
     desk = Desk(full.stack)
     application = Application(desk, None)

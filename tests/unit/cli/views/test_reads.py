@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.fakes.ports import CrashAfter
 from support.images.builders import DEV, digest_of, pushed
 from tallyman.domain.names import Repository
@@ -21,7 +21,7 @@ from tallyman_cli.views.repository import Cursor, repository
 class Counted:
     """The stack of a world with every read counted: calls of a port, and items that were taken from iterators."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FakeStack) -> None:
         self.counter = CrashAfter()
         ledger, state = self.counter.wrap(world.ledger), self.counter.wrap(world.state)
         self.stack = replace(world.stack, ledger=ledger, state=state)
@@ -33,7 +33,7 @@ class Counted:
         return calls["call"], calls["item"]
 
 
-def images(world: World, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
+def images(world: FakeStack, count: int, apart: timedelta = timedelta(minutes=1)) -> None:
     """So many pushes, one after the other."""
     for number in range(count):
         at = world.clock() - apart * (count - number)
@@ -46,7 +46,7 @@ def images(world: World, count: int, apart: timedelta = timedelta(minutes=1)) ->
         )
 
 
-def repositories(world: World, count: int) -> None:
+def repositories(world: FakeStack, count: int) -> None:
     """So many repositories, each released, and one image of each waiting."""
     for number in range(count):
         name, digest = f"rocketseat/app-{number:03}", digest_of(str(number))
@@ -60,7 +60,7 @@ def repositories(world: World, count: int) -> None:
 
 
 @pytest.mark.parametrize("at", [None, timedelta(minutes=1)])
-def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: World, at: timedelta | None) -> None:
+def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: FakeStack, at: timedelta | None) -> None:
     moment = world.clock() - at if at else None
     read = {}
     for count in (400, 5_000):
@@ -79,7 +79,7 @@ def test_a_repository_of_5000_images_reads_no_more_than_one_of_400(world: World,
 
 
 @pytest.mark.parametrize("within", [timedelta(minutes=1), timedelta(0)], ids=["apart", "in one second"])
-def test_pages_go_on_where_the_one_before_ended(world: World, within: timedelta) -> None:
+def test_pages_go_on_where_the_one_before_ended(world: FakeStack, within: timedelta) -> None:
     images(world, 60, within)
     again = replace(pushed(digest_of("3"), "again"), at=world.clock(), seen=world.clock(), id="f" * 32)
     world.ledger.append(
@@ -96,7 +96,7 @@ def test_pages_go_on_where_the_one_before_ended(world: World, within: timedelta)
     assert shown == ["v1.3.0", *(f"v1.{number}.0" for number in reversed(range(60)) if number != 3)]
 
 
-def test_a_board_of_500_repositories_reads_no_more_calls_than_one_of_50(world: World) -> None:
+def test_a_board_of_500_repositories_reads_no_more_calls_than_one_of_50(world: FakeStack) -> None:
     read = {}
     for count in (50, 500):
         world.ledger.items.clear()

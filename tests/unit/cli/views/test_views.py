@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.fakes.cli_stack import World
+from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, image, index, layer, multi_arch, sbom, signature
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
@@ -19,11 +19,11 @@ NAME = "rocketseat/widget-server"
 PLACE = f"dev/{NAME}"
 
 
-def named(world: World, text: str) -> addresses.Named:
+def named(world: FakeStack, text: str) -> addresses.Named:
     return addresses.anywhere(world.policy, text)
 
 
-def test_the_board_shows_what_runs_what_waits_and_what_decides(everywhere: World) -> None:
+def test_the_board_shows_what_runs_what_waits_and_what_decides(everywhere: FakeStack) -> None:
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
     everywhere.scan(first)
@@ -52,7 +52,7 @@ def test_the_board_shows_what_runs_what_waits_and_what_decides(everywhere: World
     assert board.board(everywhere.stack, "rocket*", attention=True)["total"] == 1
 
 
-def test_a_freeze_and_a_recall_show_on_the_board(everywhere: World) -> None:
+def test_a_freeze_and_a_recall_show_on_the_board(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)
@@ -66,7 +66,7 @@ def test_a_freeze_and_a_recall_show_on_the_board(everywhere: World) -> None:
     assert card["noncompliant"]
 
 
-def test_a_repository_shows_its_images_newest_first_with_what_is_known(everywhere: World) -> None:
+def test_a_repository_shows_its_images_newest_first_with_what_is_known(everywhere: FakeStack) -> None:
     first, second = multi_arch("one"), multi_arch("two")
     everywhere.push(first, "v1.0.0")
     everywhere.push(first, "latest")
@@ -98,7 +98,7 @@ def test_a_repository_shows_its_images_newest_first_with_what_is_known(everywher
     assert {e["environment"]: bool(e["release"]) for e in past["environments"]} == {"dev": False, "prod": True}
 
 
-def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: World) -> None:
+def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: FakeStack) -> None:
     base = layer("base")
     app = index(*(image(base, f"app {a}", architecture=a, labels={"<b>": "<script>"}) for a in ("amd64", "arm64")))
     other = index(*(image(base, f"new {a}", architecture=a) for a in ("amd64", "arm64")))
@@ -133,7 +133,7 @@ def test_an_image_shows_its_graph_layers_findings_places_and_costs(everywhere: W
     assert found["costs"][0]["registry"] == str(DEV.registry)
 
 
-def test_an_image_that_is_gone_is_shown_as_it_was_recorded(world: World) -> None:
+def test_an_image_that_is_gone_is_shown_as_it_was_recorded(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     held = world.registries.held(DEV)
@@ -146,7 +146,7 @@ def test_an_image_that_is_gone_is_shown_as_it_was_recorded(world: World) -> None
     assert found["history"][0]["tag"] == "v1.0.0"
 
 
-def test_two_images_are_compared_by_layers_packages_configuration_and_size(world: World) -> None:
+def test_two_images_are_compared_by_layers_packages_configuration_and_size(world: FakeStack) -> None:
     base = layer("base")
     one = image(base, "app 1", labels={"version": "1", "old": "x"})
     two = image(base, "app 2, larger", labels={"version": "2"})
@@ -177,7 +177,7 @@ def test_two_images_are_compared_by_layers_packages_configuration_and_size(world
         ("v1.0*", "its tag v1.0.0-abc1234"),
     ],
 )
-def test_find_knows_findings_packages_commits_and_tags(everywhere: World, query: str, because: str) -> None:
+def test_find_knows_findings_packages_commits_and_tags(everywhere: FakeStack, query: str, because: str) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0-abc1234")
     everywhere.push(multi_arch("other"), "v2.0.0")
@@ -194,7 +194,7 @@ def test_find_knows_findings_packages_commits_and_tags(everywhere: World, query:
     assert because in released["because"]
 
 
-def test_find_takes_digests_and_people(everywhere: World) -> None:
+def test_find_takes_digests_and_people(everywhere: FakeStack) -> None:
     app = multi_arch()
     everywhere.push(app, "v1.0.0")
     everywhere.scan(app)
@@ -207,7 +207,7 @@ def test_find_takes_digests_and_people(everywhere: World) -> None:
     assert find.find(everywhere.stack, "nobody")["images"] == []
 
 
-def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: World) -> None:
+def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: FakeStack) -> None:
     app = image("app")
     world.push(app, "v1.0.0")
     report = ScanReport("complete", {"high": 1}, (Finding("CVE-2026-1", "high", "openssl"),), world.clock())
@@ -218,7 +218,7 @@ def test_a_finding_that_a_newer_scan_no_longer_has_is_not_found(world: World) ->
     assert find.find(world.stack, "CVE-2026-1")["images"] == []
 
 
-def test_why_tells_what_another_policy_would_say(world: World) -> None:
+def test_why_tells_what_another_policy_would_say(world: FakeStack) -> None:
     app = multi_arch()
     world.push(app, "v1.0.0")
     world.scan(app, {"critical": 1})
@@ -229,7 +229,7 @@ def test_why_tells_what_another_policy_would_say(world: World) -> None:
     assert next(g for g in told["gates"] if g["name"] == "scan")["verdict"] == "passed"
 
 
-def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: World) -> None:
+def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")  # known by its event, before any sweep
     dev, prod = listing.environments(everywhere.stack)
     assert dev["repositories"] == 1
@@ -238,7 +238,7 @@ def test_what_no_sweep_has_counted_is_unknown_and_not_nothing(everywhere: World)
     assert [e["images"] for e in listing.environments(everywhere.stack)] == [3, None if prod["repositories"] else 0]
 
 
-def test_cost_and_lists_go_by_the_last_sweep(everywhere: World) -> None:
+def test_cost_and_lists_go_by_the_last_sweep(everywhere: FakeStack) -> None:
     everywhere.push(multi_arch(), "v1.0.0")
     data = {"swept": "2026-11-16T00:00:00Z", "images": 3, "bytes": 5_000_000_000}
     everywhere.state.put(StateChange(*sweeps.key(DEV), 0, data))
