@@ -32,13 +32,17 @@ def views(shown: Showcase) -> dict[str, str]:
         "retention": "/retention",
         "plan": "/retention/dev/rocketseat/reports?since=2026-11-06",
         "health": "/health",
+        "letters": "/health/letters",
+        "audit": "/health/audit",
+        "cost": "/health/cost",
     }
 
 
+UPKEEP = ("letters", "audit", "cost")
 VIEWS = ("board", "repository", "image", "why", "find", "compare", "retention", "plan", "health")
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", VIEWS + UPKEEP)
 def test_each_view_opens_and_passes_axe(page: Any, shown: Showcase, view: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe: requirements/browser.txt")
     page.goto(views(shown)[view])
@@ -54,7 +58,7 @@ def test_each_view_opens_and_passes_axe(page: Any, shown: Showcase, view: str) -
         assert serious == {}, scheme
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", VIEWS + UPKEEP)
 def test_each_view_fits_a_phone(page: Any, shown: Showcase, view: str) -> None:
     page.set_viewport_size({"width": 360, "height": 780})
     page.goto(views(shown)[view])

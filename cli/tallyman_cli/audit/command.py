@@ -1,18 +1,13 @@
 """`tallyman audit`: what is in an environment and how, against the policy and good practice."""
 
 import sys
-from collections.abc import Iterator
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from tallyman.adapters.aws.clients import Clients
-from tallyman.adapters.ecr.replication import EcrReplication
-from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.errors import TallymanError
-from tallyman_cli.audit.finding import Finding, unread
-from tallyman_cli.audit.images import Images
-from tallyman_cli.audit.repositories import Repositories
+from tallyman_cli.audit.finding import Finding
+from tallyman_cli.audit.findings import findings
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
 
@@ -44,7 +39,11 @@ def audit(
     """
     moment = options.moment(since)
     opened = context.connect(stack, policy)
-    found = [each for each in _findings(opened, stack) if moment is None or each.since is None or each.since >= moment]
+    found = [
+        each
+        for each in findings(opened, chosen.stack_name(stack), output.say)
+        if moment is None or each.since is None or each.since >= moment
+    ]
     if fix:
         found = _mend(found)
     if as_json:
@@ -59,39 +58,6 @@ def audit(
             output.say("nothing was found")
     if found:
         raise typer.Exit(1)
-
-
-def _findings(opened: context.Stack, stack: str | None) -> Iterator[Finding]:
-    yield from Images(opened).findings()
-    if opened.clients is not None:
-        clients = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
-        yield from Repositories(opened, EcrReplication(clients), EcrSettings(clients)).findings()
-    yield from _practice(opened, chosen.stack_name(stack))
-
-
-def _practice(opened: context.Stack, name: str) -> Iterator[Finding]:
-    """What `tallyman doctor` says of good practice: one application a repository, central base images, a trail."""
-    # Not above: botocore comes along.
-    from tallyman_cli.doctor.checks import Checkup
-    from tallyman_cli.doctor.content_checks import Contents
-    from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
-
-    site = Site(opened, name, clients())
-    contents = Contents(site)
-    for title, check in (
-        ("applications", contents.applications),
-        ("base images", contents.base_images),
-        ("trail", Checkup(site).trail),
-    ):
-        try:
-            for each in check():
-                if each.verdict in (BAD, WARN):
-                    why = "good practice for registries asks for it"
-                    yield Finding("practice", each.found, title, None, why, each.todo or "see docs/commands.md")
-                elif each.verdict == UNKNOWN:
-                    output.say(f"{title}: {each.found}")
-        except TallymanError as error:
-            yield unread(title, title, error)
 
 
 def _mend(found: list[Finding]) -> list[Finding]:

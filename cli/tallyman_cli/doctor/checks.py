@@ -1,6 +1,6 @@
 """The checks of `tallyman doctor`: each says what it found, and what to do where that is not well."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallyman.adapters.errors.translate import translated
@@ -31,7 +31,7 @@ class Checkup:
     def findings(self) -> Iterator[Finding]:
         """Every check, one after the other; one that can't be made is unknown, and the others go on."""
         contents = Contents(self.site)
-        for title, check in (
+        return _each(
             ("rules", self.rules),
             ("queues", self.queues),
             ("round trip", Trip(self.site).findings),
@@ -44,11 +44,18 @@ class Checkup:
             ("quotas", Quotas(self.site).findings),
             ("quotas", Quotas(self.site).concurrency),
             (ROLLOUTS, Rollouts(self.site).findings),
-        ):
-            try:
-                yield from check()
-            except TallymanError as error:
-                yield Finding(title, UNKNOWN, str(error), "look with credentials that may, or by hand")
+        )
+
+    def read_only(self) -> Iterator[Finding]:
+        """The checks that send no test event and ask no function for anything."""
+        return _each(
+            ("rules", self.rules),
+            ("events", self.events),
+            ("repositories", Repositories(self.site).findings),
+            ("quotas", Quotas(self.site).findings),
+            ("quotas", Quotas(self.site).concurrency),
+            (ROLLOUTS, Rollouts(self.site).findings),
+        )
 
     def rules(self) -> Iterator[Finding]:
         """The stack's rules are enabled, on the default bus and on its own."""
@@ -156,3 +163,11 @@ class Checkup:
         else:
             todo = "create a trail: who did what is known for 90 days only, and not at once"
             yield Finding("trail", WARN, "there is no trail", todo)
+
+
+def _each(*checks: tuple[str, Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
+    for title, check in checks:
+        try:
+            yield from check()
+        except TallymanError as error:
+            yield Finding(title, UNKNOWN, str(error), "look with credentials that may, or by hand")

@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 import typer
@@ -13,14 +12,10 @@ from tallyman.domain.events.letters import BOXES, Letter
 from tallyman.domain.history.details.letters import LetterAnswer
 from tallyman.domain.history.facts import Kind
 from tallyman.errors import BadInput
+from tallyman_cli.letters import reading
 from tallyman_cli.letters.again import again
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
-
-MOST = 1000
-"""Letters of a queue that are read at most."""
-SHORTEST = 8
-"""Characters of a letter's id that name it, where no other begins with them."""
 
 app = typer.Typer(help="The dead letters of the stack's queues.", no_args_is_help=True)
 
@@ -53,13 +48,13 @@ def list_(
 
     Letters are kept for 14 days; reading hides them from others for a moment. Exit status: 0, with none too.
     """
-    found = _read(context.connect(stack), queue, reason)
+    found = reading.letters(context.connect(stack), queue, reason)
     if as_json:
-        output.data([_json(letter) for letter in found])
+        output.data([reading.as_json(letter) for letter in found])
         return
     output.table(
         ("letter", "queue", "at", "error", "reason"),
-        [(each.id, each.queue, output.when(each.sent), each.error or "", _why(each)) for each in found],
+        [(each.id, each.queue, output.when(each.sent), each.error or "", reading.why(each)) for each in found],
     )
     if not found:
         output.say("there are no dead letters")
@@ -74,11 +69,11 @@ def show(
     """Show one letter with its body. A person's command is shown with how to send it again: it is checked by who sends
     it, and that would be us. Exit status: 0, 2 there is no such letter.
     """
-    (found,) = _named(_read(context.connect(stack), None, None), [letter])
+    (found,) = reading.named(reading.letters(context.connect(stack), None, None), [letter])
     if as_json:
-        output.data({**_json(found), "body": found.body})
+        output.data({**reading.as_json(found), "body": found.body})
         return
-    for name, value in (*_json(found).items(), ("body", found.body)):
+    for name, value in (*reading.as_json(found).items(), ("body", found.body)):
         if value is not None:
             output.line(f"{name}: {value}")
 
@@ -130,21 +125,24 @@ def _move(  # noqa: PLR0913 - the options of both commands
     if not ids and queue is None and reason is None:
         raise BadInput(f"which letters? name them, or say --queue or --reason: tallyman letters {command} --help")
     opened = context.connect(stack)
-    found = _read(opened, queue, reason)
-    chosen = _named(found, ids) if ids else found
+    found = reading.letters(opened, queue, reason)
+    chosen = reading.named(found, ids) if ids else found
     rows, sent = [], defaultdict(list)
     for letter in chosen:
         if command == "replay" and letter.command is not None:
             line = again(letter.command)
             how = f"send it again: {line}" if line else "it holds no command that is known"
-            rows.append({**_json(letter), "done": False, "refused": f"a person's command; {how}"})
+            rows.append({**reading.as_json(letter), "done": False, "refused": f"a person's command; {how}"})
         else:
             sent[letter.queue].append(letter)
     for name, some in sent.items():
         for start in range(0, len(some), MOST_LETTERS):
             part = some[start : start + MOST_LETTERS]
             answers = _ask(opened, command, name, part, because, timeout)
-            rows += [{**_json(each), "done": answers[each.id] is None, "refused": answers[each.id]} for each in part]
+            rows += [
+                {**reading.as_json(each), "done": answers[each.id] is None, "refused": answers[each.id]}
+                for each in part
+            ]
     if output.is_json():
         output.data(rows)
     else:
@@ -179,57 +177,3 @@ def _ask(
 def _of_request(opened: context.Stack, request: str) -> list[LetterAnswer]:
     facts = (f for f in opened.ledger.of_environment("*") if f.kind in (Kind.LETTER, Kind.REQUESTED))
     return [answer for answer in LetterAnswer.of(facts) if answer.request == request]
-
-
-def _read(opened: context.Stack, queue: str | None, reason: str | None) -> list[Letter]:
-    """Those of the queues that are asked for, the oldest first."""
-    if queue is not None and queue not in BOXES:
-        raise BadInput(f"--queue: '{queue}' is no queue that has letters: expected {', '.join(BOXES)}")
-    reader = opened.letters
-    assert reader is not None  # of every stack that `connect` opens
-    found: list[Letter] = []
-
-    def read(name: str) -> list[Letter]:
-        with reader.opened(name, MOST) as letters:
-            return list(letters)
-
-    names = BOXES if queue is None else (queue,)
-    with ThreadPoolExecutor(len(names)) as pool:  # an empty queue takes a second to say so
-        for name, some in zip(names, pool.map(read, names), strict=True):
-            if len(some) >= MOST:
-                output.trouble(f"the queue {name} holds more: the first {MOST} letters are read")
-            found += some
-    wanted = (reason or "").casefold()
-    kept = [each for each in found if wanted in f"{each.error or ''} {_why(each)}".casefold()]
-    return sorted(kept, key=lambda each: (each.sent, each.id))
-
-
-def _named(letters: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
-    found: dict[str, Letter] = {}
-    for given in ids:
-        matching = [
-            each for each in letters if each.id == given or (len(given) >= SHORTEST and each.id.startswith(given))
-        ]
-        if len(matching) != 1:
-            many = f"is the beginning of {len(matching)} letters" if matching else "is no letter: it may be gone by now"
-            raise BadInput(f"'{given}' {many} (tallyman letters list)")
-        found[matching[0].id] = matching[0]
-    return list(found.values())
-
-
-def _why(letter: Letter) -> str:
-    return letter.reason or "a function failed on it again and again: its log says why"
-
-
-def _json(letter: Letter) -> dict[str, Any]:
-    """`again`: how a person sends the command again that it holds; null where it holds none."""
-    return {
-        "letter": letter.id,
-        "queue": letter.queue,
-        "sent": output.time(letter.sent),
-        "source": letter.source,
-        "reason": letter.reason,
-        "error": letter.error,
-        "function": letter.function,
-        "again": again(letter.command) if letter.command else None,
-    }

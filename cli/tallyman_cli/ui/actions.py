@@ -38,6 +38,13 @@ ACTIONS: Mapping[str, Action] = {
     "doctor": Action(
         "Doctor", (), False, "Checks rules, queues, a round trip from every registry, and quotas; reconciles."
     ),
+    "replay": Action(
+        "Replay",
+        ("letter",),
+        False,
+        "The message goes to its queue again; every reaction may be repeated.",
+    ),
+    "discard": Action("Discard", ("letter",), True, "The letter is removed; its body stays in the archive."),
     "recall": Action("Recall", ("image",), True, "Every environment refuses this digest from now on.", grave=True),
 }
 
@@ -55,6 +62,8 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
         if ImageName.parse(values["image"]).digest is None and action.grave:
             raise BadInput("a recall takes a digest and can't be undone: name it as …@sha256:…")
         line = [command, values["image"], *(["--to", values["to"]] if "to" in values else [])]
+    elif "letter" in values:
+        line = ["letters", command, values["letter"]]
     elif "place" not in values:
         return [command]
     else:

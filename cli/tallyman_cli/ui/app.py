@@ -9,7 +9,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from tallyman.errors import BadInput, NotFound, TallymanError, TransientError
-from tallyman_cli.ui import actions, pages, render
+from tallyman_cli.ui import actions, pages, render, upkeep
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.guard import HEADERS, Guard
 from tallyman_cli.ui.links import Links, Pages, ServerLinks, query
@@ -42,6 +42,10 @@ ROUTES = Map(
         Rule("/retention", endpoint="retention"),
         Rule("/retention/<environment>/<path:name>", endpoint="plan", methods=["GET", "POST"]),
         Rule("/health", endpoint="health"),
+        Rule("/health/letters", endpoint="letters"),
+        Rule("/health/audit", endpoint="audit"),
+        Rule("/health/checks", endpoint="checks"),
+        Rule("/health/cost", endpoint="cost"),
         Rule("/pulse", endpoint="pulse"),
         Rule("/do/<command>", endpoint="do", methods=["GET", "POST"]),
         Rule("/static/<name>", endpoint="static"),
@@ -51,6 +55,14 @@ ROUTES = Map(
     strict_slashes=False,
     merge_slashes=False,
 )
+UPKEEP: Mapping[str, Callable[[Desk, Mapping[str, str]], Page]] = {
+    "health": upkeep.health,
+    "letters": upkeep.letters,
+    "audit": upkeep.audit,
+    "checks": upkeep.checks,
+    "cost": upkeep.cost,
+}
+"""The pages about the stack itself."""
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "txt": "text/plain"}
 
 
@@ -106,8 +118,7 @@ class Application:
             return pages.retention(self.desk, to, given)
         if endpoint == "plan":
             return pages.retention_plan(self.desk, to, given, **values, policy=policy)
-        assert endpoint == "health"  # the last of the routes that are pages
-        return pages.health(self.desk, to, given)
+        return UPKEEP[endpoint](self.desk, given)
 
     def html(self, page: Page, here: str, given: Mapping[str, str]) -> str:
         """The page as HTML. `here`: its own address, which it is made anew from."""

@@ -66,8 +66,8 @@ class Pages:
     def retention(self, environment: str | None = None, name: str = "", **arguments: str | int | None) -> str | None:
         return self._links.page(path("retention", environment, name) if environment else "retention", **arguments)
 
-    def health(self, **arguments: str | int | None) -> str | None:
-        return self._links.page("health", **arguments)
+    def health(self, part: str = "", **arguments: str | int | None) -> str | None:
+        return self._links.page(f"health/{part}" if part else "health", **arguments)
 
     def do(self, command: str, **arguments: str | int | None) -> str | None:
         return self._links.page(path("do", command), **arguments)

@@ -18,7 +18,6 @@ from tallyman_cli.ui.links import Pages
 from tallyman_cli.views import board as board_view
 from tallyman_cli.views import diff as diff_view
 from tallyman_cli.views import find as find_view
-from tallyman_cli.views import health as health_view
 from tallyman_cli.views import image as image_view
 from tallyman_cli.views import repository as repository_view
 from tallyman_cli.views import retention as retention_view
@@ -179,11 +178,6 @@ def retention_plan(desk: Desk, to: Pages, given: Arguments, environment: str, na
         data["replay"] = retention_view.replay(stack, named.place, since, desk.now())
         context["chart"] = charts.replay(data["replay"]["points"], data["replay"]["removed"])
     return Page("plan.html", f"Retention of {environment}/{name}", data, context)
-
-
-def health(desk: Desk, to: Pages, given: Arguments) -> Page:
-    """How the stack is."""
-    return Page("health.html", "Health", health_view.health(desk.stack, desk.name, desk.prices), live=True)
 
 
 def moment(given: Arguments) -> datetime | None:

@@ -1,6 +1,6 @@
 """How the stack is: sweeps, missed events, dead letters, stowaways, what would not get in today, what it costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.details.upkeep import Missed
-from tallyman.domain.history.facts import Kind
+from tallyman.domain.history.facts import Fact, Kind, Via
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TallymanError
 from tallyman.state.policy import KEY, POLICY
@@ -23,18 +23,22 @@ LATE = timedelta(hours=24)
 """A repository that was not swept for this long is named."""
 _LOOKED_AT = 500
 """Facts of an environment that are read for missed events."""
+_RECENT = 20_000
+"""Facts of the last two days that are read for lag and stowaways."""
 
 
 def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
-    """`{at, policy, sweeps, missed, letters, noncompliant, rollouts, stowaways, cost}`; what can't be read says why as
-    `error`. Cost: some Queries an environment and a GetQueueAttributes a queue; no registry is asked."""
+    """`{at, policy, sweeps, lag, missed, letters, noncompliant, rollouts, stowaways, cost}`; what can't be read says
+    why as `error`. Cost: some Queries an environment and a GetQueueAttributes a queue; no registry is asked."""
     environments = list(stack.policy.environments)
+    recent = list(islice(stack.ledger.written_since(stack.clock() - timedelta(days=2)), _RECENT))
     return {
         "at": format_time(stack.clock()),
         "policy": _policy(stack),
         "sweeps": _sweeps(stack),
         "missed": _missed(stack, environments),
-        "stowaways": _stowaways(stack),
+        "lag": _lag(recent),
+        "stowaways": _stowaways(recent),
         "letters": letters(stack, name),
         "noncompliant": noncompliant(stack, environments),
         "rollouts": list(roll_outs.unfinished(stack, environments)),
@@ -44,23 +48,26 @@ def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
 
 def letters(stack: Stack, name: str) -> dict[str, Any]:
     """The stack's queues of dead letters and of undelivered events with what is in each: `{queues: [{queue, letters}],
-    error}`."""
+    waiting: [{queue, messages}], error}`; `waiting`: what the functions have not taken up yet."""
     if stack.clients is None:
-        return {"queues": [], "error": None}
-    found = []
+        return {"queues": [], "waiting": [], "error": None}
+    found, waiting = [], []
     try:
         sqs = stack.clients().get("sqs")
         with translated("list the queues"):
             urls = sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])
         for url in sorted(urls):
             queue = url.rpartition("/")[2]
+            with translated(f"read the queue {queue}"):
+                answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+            count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
             if queue.endswith(("dead-letters", "undelivered")):
-                with translated(f"read the queue {queue}"):
-                    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-                found.append({"queue": queue, "letters": int(answer["Attributes"]["ApproximateNumberOfMessages"])})
+                found.append({"queue": queue, "letters": count})
+            else:
+                waiting.append({"queue": queue, "messages": count})
     except TallymanError as error:
-        return {"queues": found, "error": str(error)}
-    return {"queues": found, "error": None}
+        return {"queues": found, "waiting": waiting, "error": str(error)}
+    return {"queues": found, "waiting": waiting, "error": None}
 
 
 def _policy(stack: Stack) -> dict[str, Any]:
@@ -103,9 +110,21 @@ def _missed(stack: Stack, environments: list[str]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["at"], reverse=True)[:20]
 
 
-def _stowaways(stack: Stack) -> list[dict[str, Any]]:
-    """Images that came into an environment by another way than a promotion, told in the last two days."""
-    since = stack.clock() - timedelta(days=2)
+def _lag(facts: Sequence[Fact]) -> dict[str, Any]:
+    """From a push to its fact in the ledger, of the last two days' pushes that an event told: `{pushes, p50_s, p95_s,
+    longest_s}` in seconds, null without a push. Event times have whole seconds."""
+    waited = sorted(
+        max(0.0, (f.seen - f.at).total_seconds()) for f in facts if f.kind is Kind.PUSHED and f.via is Via.EVENT
+    )
+
+    def at(share: float) -> float | None:
+        return round(waited[min(len(waited) - 1, int(len(waited) * share))], 1) if waited else None
+
+    return {"pushes": len(waited), "p50_s": at(0.5), "p95_s": at(0.95), "longest_s": at(1)}
+
+
+def _stowaways(facts: Sequence[Fact]) -> list[dict[str, Any]]:
+    """Images that came into an environment by another way than a promotion."""
     found: list[Mapping[str, Any]] = [
         {
             "at": format_time(f.at),
@@ -115,7 +134,7 @@ def _stowaways(stack: Stack) -> list[dict[str, Any]]:
             "digest": f.digest,
             "actor": f.actor,
         }
-        for f in islice(stack.ledger.written_since(since), 20_000)
+        for f in facts
         if f.kind is Kind.STOWAWAY
     ]
     return [dict(row) for row in reversed(found)][:20]

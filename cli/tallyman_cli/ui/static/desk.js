@@ -1,4 +1,5 @@
-// What the pages do beside htmx: keep open what was open when a view is made anew, copy commands, show the slider's time.
+// What the pages do beside htmx: keep open what was open when a view is made anew, copy commands, show the slider's
+// time, count down to what opens.
 "use strict";
 (() => {
   let open = [];
@@ -20,6 +21,18 @@
     const time = new Date(Number(event.target.value) * 1000).toISOString();
     if (shown) shown.textContent = time.slice(0, 10) + " " + time.slice(11, 19) + " UTC";
   });
+  const left = (seconds) => {
+    const [d, h, m] = [Math.floor(seconds / 86400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60];
+    if (d) return d + " d " + h + " h";
+    if (h) return h + " h " + m + " min";
+    return m ? m + " min " + (seconds % 60) + " s" : seconds + " s";
+  };
+  setInterval(() => {
+    for (const time of document.querySelectorAll(".until time")) {
+      const seconds = Math.round((Date.parse(time.dateTime) - Date.now()) / 1000);
+      time.textContent = seconds > 0 ? "in " + left(seconds) : "now";
+    }
+  }, 1000);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;

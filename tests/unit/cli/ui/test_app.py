@@ -11,8 +11,12 @@ from werkzeug.test import Client, TestResponse
 
 from support.fakes.cli_stack import FakeStack
 from support.images.builders import DEV, image, index, multi_arch
+from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.times import format_time
+from tallyman.state import sweeps
+from tallyman.state.items import StateChange
 from tallyman_cli.ui import render
 from tallyman_cli.ui.app import Application
 from tallyman_cli.ui.desk import Desk, Outcome
@@ -80,6 +84,10 @@ def addresses(world: FakeStack) -> list[str]:
         f"/compare?a=dev/{NAME}@{first}&b=dev/{NAME}@{digest}",
         "/retention",
         "/health",
+        "/health/letters",
+        "/health/audit",
+        "/health/checks",
+        "/health/cost?months=2",
     ]
 
 
@@ -242,9 +250,68 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeS
     assert "recalled" in browser.text(f"/image/dev/{NAME}/{digest}")
 
 
+def test_letters_are_read_and_replayed_by_the_command(full: FakeStack) -> None:
+    sent, body = full.clock(), '{"command": "freeze", "environment": "prod", "because": "x"}'
+    bad = Letter("aaaaaaaa-1", "push", EVIL, sent, EVIL, "BadMessage", "record_push", "push")
+    lost = Letter("bbbbbbbb-2", "undelivered", "{}", sent, "no permission", "NO_PERMISSIONS")
+    asked = Letter("cccccccc-3", "commands", body, sent, "may not", "NotAllowed", "record_command", "commands")
+    full.letters.boxes += [bad, lost, asked]
+    shown = Browser(Desk(full.stack)).text("/health/letters")
+    assert "<script>alert" not in shown
+    assert "BadMessage" in shown
+    assert "tallyman letters replay aaaaaaaa-1" in shown
+    assert "tallyman letters discard bbbbbbbb-2" in shown  # nothing says where it would go
+    assert "tallyman freeze prod --because x" in shown
+    assert "cccccccc-3&#39;" not in shown
+    ran: list[list[str]] = []
+
+    def run(line: Sequence[str]) -> Outcome:
+        ran.append(list(line))
+        result = full.run(*line)
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    browser = Browser(Desk(full.stack, run=run))
+    page = browser.text("/health/letters")
+    assert re.findall(r'href="(/do/[^"]*)"', page) == [
+        "/do/replay?letter=aaaaaaaa-1",
+        "/do/discard?letter=aaaaaaaa-1",
+        "/do/discard?letter=bbbbbbbb-2",
+    ]
+    assert browser.post("/do/discard", {"csrf": GUARD.csrf, "letter": lost.id}).status_code == 409  # no reason
+    assert browser.post("/do/replay", {"csrf": GUARD.csrf, "letter": bad.id}).status_code == 200
+    assert ran == [["letters", "replay", bad.id]]
+    assert full.letters.sent == [bad]
+    assert "BadMessage" not in browser.text("/health/letters")
+
+
+def test_health_says_how_long_a_push_takes_and_cost_goes_back_by_months(full: FakeStack, desk: Desk) -> None:
+    browser = Browser(desk)
+    lag = json.loads(browser.get("/health.json").text)["lag"]
+    assert lag["pushes"] > 0
+    assert lag["p50_s"] <= lag["p95_s"] <= lag["longest_s"]
+    full.state.put(
+        StateChange(*sweeps.key(DEV), 0, {"swept": format_time(full.clock()), "images": 2, "bytes": 5_000_000})
+    )
+    data = json.loads(browser.get("/health/cost.json?months=2").text)
+    assert [len(row["months"]) for row in data["repositories"]] == [3]
+    assert "5.0 MB" not in browser.text("/health/cost?months=1")  # by what is recorded, not by the last sweep
+    for wrong in ("0", "37", "-1", "x"):
+        assert browser.get(f"/health/cost?months={wrong}").status_code == 400
+
+
+def test_findings_of_an_audit_are_shown_as_the_command_tells_them(full: FakeStack, desk: Desk) -> None:
+    full.run("recall", f"dev/{NAME}:v1.0.0", "--because", EVIL)
+    told = json.loads(full.run("audit", "--json").stdout)["findings"]
+    shown = json.loads(Browser(desk).get("/health/audit.json").text)
+    assert shown["findings"] == told
+    assert sum(shown["kinds"].values()) == len(told)
+
+
 @pytest.mark.parametrize(
     ("command", "given"),
     [
+        ("replay", {"letter": "--queue"}),
+        ("discard", {}),
         ("approve", {"image": "--help", "to": "prod"}),
         ("approve", {"image": f"dev/{NAME}:v1", "to": "-x"}),
         ("approve", {"image": f"dev/{NAME}", "to": "prod"}),

@@ -1,0 +1,47 @@
+"""Everything that an audit finds, for the command and the page."""
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.replication import EcrReplication
+from tallyman.adapters.ecr.settings import EcrSettings
+from tallyman.errors import TallymanError
+from tallyman_cli.audit.finding import Finding, unread
+from tallyman_cli.audit.images import Images
+from tallyman_cli.audit.repositories import Repositories
+from tallyman_cli.shared.context import Stack
+
+
+def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
+    """Everything that an audit finds in the stack of that name. `say` is given what could not be judged."""
+    yield from Images(opened).findings()
+    if opened.clients is not None:
+        clients = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
+        yield from Repositories(opened, EcrReplication(clients), EcrSettings(clients)).findings()
+        yield from _practice(opened, name, say)
+
+
+def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
+    """What `tallyman doctor` says of good practice: one application a repository, central base images, a trail."""
+    # Not above: botocore comes along.
+    from tallyman_cli.doctor.checks import Checkup
+    from tallyman_cli.doctor.content_checks import Contents
+    from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
+
+    site = Site(opened, name, clients())
+    contents = Contents(site)
+    for title, check in (
+        ("applications", contents.applications),
+        ("base images", contents.base_images),
+        ("trail", Checkup(site).trail),
+    ):
+        try:
+            for each in check():
+                if each.verdict in (BAD, WARN):
+                    why = "good practice for registries asks for it"
+                    yield Finding("practice", each.found, title, None, why, each.todo or "see docs/commands.md")
+                elif each.verdict == UNKNOWN:
+                    say(f"{title}: {each.found}")
+        except TallymanError as error:
+            yield unread(title, title, error)

@@ -1,0 +1,74 @@
+"""The letters of the stack's queues as commands and the page show them."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tallyman.domain.events.letters import BOXES, Letter
+from tallyman.errors import BadInput
+from tallyman_cli.letters.again import again
+from tallyman_cli.shared import context, output
+
+MOST = 1000
+"""Letters of a queue that are read at most."""
+SHORTEST = 8
+"""Characters of a letter's id that name it, where no other begins with them."""
+
+
+def letters(
+    stack: context.Stack,
+    queue: str | None = None,
+    reason: str | None = None,
+    say: Callable[[str], None] = output.trouble,
+) -> list[Letter]:
+    """Those of the queues that are asked for, the oldest first."""
+    if queue is not None and queue not in BOXES:
+        raise BadInput(f"--queue: '{queue}' is no queue that has letters: expected {', '.join(BOXES)}")
+    reader = stack.letters
+    assert reader is not None  # of every stack that `connect` opens
+    found: list[Letter] = []
+
+    def read(name: str) -> list[Letter]:
+        with reader.opened(name, MOST) as opened:
+            return list(opened)
+
+    names = BOXES if queue is None else (queue,)
+    with ThreadPoolExecutor(len(names)) as pool:  # an empty queue takes a second to say so
+        for name, some in zip(names, pool.map(read, names), strict=True):
+            if len(some) >= MOST:
+                say(f"the queue {name} holds more: the first {MOST} letters are read")
+            found += some
+    wanted = (reason or "").casefold()
+    kept = [each for each in found if wanted in f"{each.error or ''} {why(each)}".casefold()]
+    return sorted(kept, key=lambda each: (each.sent, each.id))
+
+
+def named(some: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
+    """The letters of these ids, or beginnings of ids. Raises BadInput where one names none, or several."""
+    found: dict[str, Letter] = {}
+    for given in ids:
+        matching = [each for each in some if each.id == given or (len(given) >= SHORTEST and each.id.startswith(given))]
+        if len(matching) != 1:
+            many = f"is the beginning of {len(matching)} letters" if matching else "is no letter: it may be gone by now"
+            raise BadInput(f"'{given}' {many} (tallyman letters list)")
+        found[matching[0].id] = matching[0]
+    return list(found.values())
+
+
+def why(letter: Letter) -> str:
+    """Why the message became a letter, in words."""
+    return letter.reason or "a function failed on it again and again: its log says why"
+
+
+def as_json(letter: Letter) -> dict[str, Any]:
+    """`again`: how a person sends the command again that it holds; null where it holds none."""
+    return {
+        "letter": letter.id,
+        "queue": letter.queue,
+        "sent": output.time(letter.sent),
+        "source": letter.source,
+        "reason": letter.reason,
+        "error": letter.error,
+        "function": letter.function,
+        "again": again(letter.command) if letter.command else None,
+    }

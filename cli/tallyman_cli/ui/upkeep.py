@@ -1,0 +1,55 @@
+"""The pages about the stack itself: Health, and what it leads to."""
+
+from collections.abc import Mapping
+
+from tallyman.errors import BadInput
+from tallyman_cli.ui.desk import Desk
+from tallyman_cli.ui.pages import Page, number
+from tallyman_cli.views import cost as cost_view
+from tallyman_cli.views import health as health_view
+from tallyman_cli.views import upkeep
+
+Arguments = Mapping[str, str]
+MONTHS = 6
+MOST_MONTHS = 36
+
+
+def health(desk: Desk, given: Arguments) -> Page:
+    """How the stack is."""
+    return Page("health.html", "Health", health_view.health(desk.stack, desk.name, desk.prices), live=True)
+
+
+def letters(desk: Desk, given: Arguments) -> Page:
+    """Every dead letter with its body. Not made anew by itself: reading hides letters from others for a moment."""
+    return Page("letters.html", "Dead letters", upkeep.letters(desk.stack))
+
+
+def audit(desk: Desk, given: Arguments) -> Page:
+    """What is not as it should be."""
+    return Page("audit.html", "Audit", upkeep.audit(desk.stack, desk.name))
+
+
+def checks(desk: Desk, given: Arguments) -> Page:
+    """Checks that only read."""
+    return Page("checks.html", "Checks", upkeep.checks(desk.stack, desk.name))
+
+
+def cost(desk: Desk, given: Arguments) -> Page:
+    """What storage cost at the end of each of the last months."""
+    months = number(given, "months", MONTHS)
+    if not 1 <= months <= MOST_MONTHS:
+        raise BadInput(f"months={months}: expected 1 to {MOST_MONTHS}")
+    data = cost_view.cost(desk.stack, desk.prices, given.get("match"), months)
+    return Page("cost.html", "Cost", data, {"totals": _by_month(data["repositories"])})
+
+
+def _by_month(rows: list[dict[str, list[dict[str, float]]]]) -> list[dict[str, float]]:
+    """The months of all repositories together: `{at, bytes, usd_per_month}`."""
+    return [
+        {
+            "at": some[0]["at"],
+            "bytes": sum(each["bytes"] for each in some),
+            "usd_per_month": sum(each["usd_per_month"] or 0 for each in some),
+        }
+        for some in zip(*(row["months"] for row in rows), strict=True)
+    ]
