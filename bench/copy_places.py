@@ -109,9 +109,9 @@ class Ecr:
             stdin=subprocess.PIPE,
         )
         assert self.process.stdout is not None
-        told = json.loads(self.process.stdout.readline())
-        self.ports: dict[str, int] = told["ports"]
-        self.token: str = told["token"]
+        ready = json.loads(self.process.stdout.readline())
+        self.ports: dict[str, int] = ready["ports"]
+        self.token: str = ready["token"]
         policy = folder / "policy.yaml"
         policy.write_text(
             "environments:\n"
@@ -119,7 +119,7 @@ class Ecr:
             "  prod: {registries: [222222222222/us-east-2]}\n"
         )
         self.environment = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{told['api']}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ready['api']}",
             "AWS_ACCESS_KEY_ID": "111111111111",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-2",

@@ -121,8 +121,8 @@ def show(workload: Workload) -> dict[str, Any]:
         wall, cpu, peak = (median(getattr(r, key) for r in ran) for key in ("wall", "cpu", "peak"))
         requests = median(r.requests for r in ran if r.requests is not None) if workload.counts else None
         read = median(r.read for r in ran if r.read is not None) if workload.counts else None
-        told = f"{requests:10.0f}{read / 1e6:9.1f}" if requests is not None and read is not None else f"{'':19}"
-        print(f"  {tool:9}{wall:8.2f}{cpu:8.2f}{peak:9.0f}{told}{len(ran):6}")
+        counted = f"{requests:10.0f}{read / 1e6:9.1f}" if requests is not None and read is not None else f"{'':19}"
+        print(f"  {tool:9}{wall:8.2f}{cpu:8.2f}{peak:9.0f}{counted}{len(ran):6}")
         document["tools"][tool] = {"wall": wall, "cpu": cpu, "peak": peak, "requests": requests, "read": read}
     if "crane" not in workload.commands and workload.name in REFERENCE:
         print(f"  crane did not run here; on another machine it took: {REFERENCE[workload.name]}")

@@ -86,8 +86,8 @@ def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> byte
         if not raw:
             return head(404)
         digest = "sha256:" + hashlib.sha256(raw).hexdigest()
-        told = head(200, f"Docker-Content-Digest: {digest}\r\nContent-Type: {kind}\r\n", len(raw))
-        return told if method == "HEAD" else told + raw
+        head_ = head(200, f"Docker-Content-Digest: {digest}\r\nContent-Type: {kind}\r\n", len(raw))
+        return head_ if method == "HEAD" else head_ + raw
     if path == "/forget":
         MANIFESTS.clear()
         return head(200)

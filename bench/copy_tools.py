@@ -28,9 +28,9 @@ def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> 
     if not shutil.which("regctl"):
         return
     for host in hosts:
-        told = ["regctl", "registry", "set", "--skip-check", "--req-concurrent", AT_ONCE]
-        told += ["--tls", "enabled" if tls else "disabled", host]
-        subprocess.run(told, env=dict(environment), check=True)
+        setting = ["regctl", "registry", "set", "--skip-check", "--req-concurrent", AT_ONCE]
+        setting += ["--tls", "enabled" if tls else "disabled", host]
+        subprocess.run(setting, env=dict(environment), check=True)
 
 
 def image(source: str, targets: Sequence[str], tls: bool = False) -> Commands:

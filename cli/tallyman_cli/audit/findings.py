@@ -25,7 +25,7 @@ def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[F
 def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
     """What `tallyman doctor` says of good practice: one application a repository, central base images, a trail."""
     # Not above: botocore comes along.
-    from tallyman_cli.doctor.checks import Checkup
+    from tallyman_cli.doctor.checks import Doctor
     from tallyman_cli.doctor.content_checks import Contents
     from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
 
@@ -34,7 +34,7 @@ def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[
     for title, check in (
         ("applications", contents.applications),
         ("base images", contents.base_images),
-        ("trail", Checkup(site).trail),
+        ("trail", Doctor(site).trail),
     ):
         try:
             for each in check():

@@ -51,12 +51,12 @@ class Images:
 
     def _stowaways(self, place: Repository, environment: str) -> Iterator[Finding]:
         """What was reported as a stowaway, is still there, and no promotion has brought since."""
-        told: dict[tuple[Digest | None, str | None], datetime] = {}
+        times: dict[tuple[Digest | None, str | None], datetime] = {}
         who: dict[tuple[Digest | None, str | None], str | None] = {}
         for fact in self.stack.ledger.of_repository(place):
             if fact.kind is Kind.STOWAWAY:
-                told[fact.digest, fact.tag], who[fact.digest, fact.tag] = fact.at, fact.actor
-        for (digest, tag), at in told.items():
+                times[fact.digest, fact.tag], who[fact.digest, fact.tag] = fact.at, fact.actor
+        for (digest, tag), at in times.items():
             if digest is None:
                 continue
             held = IMAGES.get(self.stack.state, images.key(place, digest))
@@ -91,10 +91,10 @@ class Images:
             each = {place: found.get(place, {}).get(tag) for place in around}
             if len({it.digest if it else None for it in each.values()}) < 2:
                 continue
-            told = ", ".join(f"{it.digest if it else 'nothing'} in {p.registry}" for p, it in each.items())
+            values = ", ".join(f"{it.digest if it else 'nothing'} in {p.registry}" for p, it in each.items())
             yield Finding(
                 "tags_differ",
-                f"{name}:{tag} is {told}",
+                f"{name}:{tag} is {values}",
                 environment.name,
                 max(it.at for it in each.values() if it),
                 "regions of one environment run different images under one name",
@@ -114,10 +114,10 @@ class Images:
         for tag, each in sorted(named.items()):
             if len({it.digest for it in each.values()}) < 2:
                 continue
-            told = ", ".join(f"{it.digest} in {environment}" for environment, it in each.items())
+            values = ", ".join(f"{it.digest} in {environment}" for environment, it in each.items())
             yield Finding(
                 "versions_differ",
-                f"{name}:{tag} is {told}",
+                f"{name}:{tag} is {values}",
                 ", ".join(each),
                 max(it.at for it in each.values()),
                 "what was tested under this version is not what the other environment has under it",

@@ -55,18 +55,18 @@ def find(say: Say) -> Builder:
     if _words(["docker", "buildx", "version"]) is None:
         return Builder()
     for name in (os.environ.get("BUILDX_BUILDER", ""), "default"):
-        told = _words(["docker", "buildx", "inspect", "--bootstrap", *([name] if name else [])])
-        if told is not None and (found := _read(told)).name:
+        printed = _words(["docker", "buildx", "inspect", "--bootstrap", *([name] if name else [])])
+        if printed is not None and (found := _read(printed)).name:
             return found
         say(f"the builder {name or 'in use'} does not start: docker buildx inspect --bootstrap says why")
     return Builder()
 
 
-def _read(told: str) -> Builder:
+def _read(printed: str) -> Builder:
     """The first name is the builder's, later ones are its nodes'."""
     fields: dict[str, str] = {}
     platforms: set[str] = set()
-    for line in told.splitlines():
+    for line in printed.splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
         if key.strip() == "Platforms":

@@ -189,8 +189,8 @@ def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) ->
 
 def machine() -> str:
     """This machine's architecture, as images name it."""
-    told = here_platform.machine().lower()
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(told, told)
+    machine = here_platform.machine().lower()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def part_tag(wanted: Wanted, architecture: str) -> str:

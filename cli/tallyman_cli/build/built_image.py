@@ -138,10 +138,10 @@ class Finish:
             "layers": [blob.descriptor() for blob, _, _ in layers],
             "annotations": dict(self.annotations),
         }
-        told = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
+        platform = {key: config[key] for key in ("os", "architecture", "variant") if config.get(key)}
         inside = combine(found for _, _, found in layers)
         manifest = Manifest(to_json(document), IMAGE)
-        return BuiltImage(manifest, (config_blob, *(blob for blob, _, _ in layers)), told, inside)
+        return BuiltImage(manifest, (config_blob, *(blob for blob, _, _ in layers)), platform, inside)
 
 
 def layout_manifest(archive: tarfile.TarFile) -> dict[str, Any]:

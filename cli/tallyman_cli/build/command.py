@@ -157,7 +157,7 @@ def _push(wanted: Wanted, to: Pushing, opened: Stack) -> dict[str, Any]:
         for image in images:
             building.push_content(opened, place, image)
             document = building.sbom_of(wanted, image, to.scanned, output.say)
-            _told(building.attach(opened, place, wanted, image.manifest, image.bases, document))
+            _say(building.attach(opened, place, wanted, image.manifest, image.bases, document))
             if waiting:
                 output.say(f"left {waiting}:{building.leave_part(opened, waiting, wanted, image)}")
     root = building.together(images, wanted)
@@ -171,12 +171,12 @@ def _publish(opened: Stack, place: Repository, wanted: Wanted, root: Manifest, o
     """An index with its provenance, then the tags; an image is there already."""
     if root.is_index:
         opened.target.put_manifest(place, root)
-        _told(building.attach(opened, place, wanted, root, on, None))
+        _say(building.attach(opened, place, wanted, root, on, None))
     building.tag(opened, place, root, wanted.suggestion.tags)
     return root
 
 
-def _told(referrers: list[Digest]) -> None:
+def _say(referrers: list[Digest]) -> None:
     for referrer in referrers:
         output.say(f"attached {referrer}")
 

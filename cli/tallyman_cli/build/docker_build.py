@@ -92,8 +92,8 @@ class Recipe:
                 found = [str(layer["digest"]) for layer in layout_manifest(layout)["layers"]]
             base.unlink()
             return found
-        told = run(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", base.read_text().strip()])
-        return list(json.loads(told.strip().splitlines()[0]) or ())
+        printed = run(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", base.read_text().strip()])
+        return list(json.loads(printed.strip().splitlines()[0]) or ())
 
 
 def metadata_of(made: Path) -> Path:

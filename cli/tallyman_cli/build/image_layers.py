@@ -83,7 +83,9 @@ def settle_times(plain: Path, epoch: int) -> None:
     settled = plain.with_suffix(".settled")
     with tarfile.open(plain) as source, tarfile.open(settled, "w", format=tarfile.PAX_FORMAT) as target:
         for entry in source:
-            kept = {name: told for name, told in entry.pax_headers.items() if name not in ("mtime", "atime", "ctime")}
+            kept = {
+                name: header for name, header in entry.pax_headers.items() if name not in ("mtime", "atime", "ctime")
+            }
             changed = entry.replace(mtime=epoch, deep=True)
             changed.pax_headers = kept
             target.addfile(changed, source.extractfile(entry) if entry.isreg() else None)

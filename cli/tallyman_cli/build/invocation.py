@@ -20,8 +20,8 @@ class Invocation:
     @property
     def annotations(self) -> dict[str, str]:
         """What a statement carries, from which the ledger learns it; empty where nobody gave the run a name."""
-        told = {"id": self.id, "url": self.url, "builder": self.builder, "person": self.person}
-        return {BUILD + name: text for name, text in told.items() if text} if self.id else {}
+        values = {"id": self.id, "url": self.url, "builder": self.builder, "person": self.person}
+        return {BUILD + name: text for name, text in values.items() if text} if self.id else {}
 
 
 def here(environ: Mapping[str, str] | None = None) -> Invocation:

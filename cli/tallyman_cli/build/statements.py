@@ -18,29 +18,29 @@ SLSA = "https://slsa.dev/provenance/v1"
 
 def annotations(checkout: Checkout, version: str) -> dict[str, str]:
     """What image and labels say of where they come from (OCI image-spec, annotations.md)."""
-    told = {
+    annotations = {
         "org.opencontainers.image.revision": checkout.commit,
         "org.opencontainers.image.source": checkout.source,
         "org.opencontainers.image.created": format_time(checkout.at),
         "org.opencontainers.image.version": version.removeprefix("v"),
         "org.opencontainers.image.authors": checkout.author,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in annotations.items() if value}
 
 
 def of_base(base: Base | None) -> dict[str, str]:
     """What image and labels say of the image that it stands on."""
     if base is None:
         return {}
-    told = {"org.opencontainers.image.base.name": base.image}
-    return told | ({"org.opencontainers.image.base.digest": base.digest} if base.digest else {})
+    base_annotations = {"org.opencontainers.image.base.name": base.image}
+    return base_annotations | ({"org.opencontainers.image.base.digest": base.digest} if base.digest else {})
 
 
 def provenance(
     name: str, subject: Manifest, checkout: Checkout, on: Sequence[Base], by: Invocation
 ) -> dict[str, object]:
     """Which commit it was built from, upon what, and by which build for whom."""
-    told = {"url": by.url, "person": by.person}
+    invocation = {"url": by.url, "person": by.person}
     dependencies: list[dict[str, object]] = [
         {"uri": checkout.source or f"git:{checkout.folder.name}", "digest": {"gitCommit": checkout.commit}}
     ]
@@ -57,7 +57,7 @@ def provenance(
             "buildDefinition": {
                 "buildType": "https://mobyproject.org/dockerfile",
                 "externalParameters": {"source": checkout.source, "revision": checkout.commit},
-                "internalParameters": {name: text for name, text in told.items() if text},
+                "internalParameters": {name: text for name, text in invocation.items() if text},
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {

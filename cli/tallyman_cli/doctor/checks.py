@@ -23,7 +23,7 @@ LOOKED_AT = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Checkup:
+class Doctor:
     """All checks of one stack; those of the stack itself are here."""
 
     site: Site
@@ -140,8 +140,8 @@ class Checkup:
 
     def _last_push(self, place: Repository) -> Row | None:
         """Only what has a tag: of referrers and children not every registry tells."""
-        told = rows.of_repository(self.site.stack.ledger, place, limit=LOOKED_AT)
-        return next((row for row in told if row.kind == Kind.PUSHED and row.tag), None)
+        history = rows.of_repository(self.site.stack.ledger, place, limit=LOOKED_AT)
+        return next((row for row in history if row.kind == Kind.PUSHED and row.tag), None)
 
     def trail(self) -> Iterator[Finding]:
         """CloudTrail: LookupEvents always answers for 90 days; a trail keeps longer, and tells at once."""

@@ -23,7 +23,7 @@ def doctor(
     Exit status: 0 all is well, or only warnings; 1 something failed.
     """
     # Not above: botocore comes along, and no other command waits for it to start.
-    from tallyman_cli.doctor.checks import Checkup
+    from tallyman_cli.doctor.checks import Doctor
     from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Site, clients
 
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
@@ -32,7 +32,7 @@ def doctor(
     found = []
     watched = sys.stderr.isatty() and not as_json
     site = Site(opened, name, clients(), timeout, output.say if watched else lambda text: None)
-    for finding in Checkup(site).findings():
+    for finding in Doctor(site).findings():
         found.append(finding)
         if not as_json:
             output.line(f"{marks[finding.verdict]} {finding.check}: {finding.found}")

@@ -54,10 +54,10 @@ class Contents:
             else:
                 fine += 1
         if fine:
-            told = (
+            text = (
                 "1 repository holds one application" if fine == 1 else f"{fine} repositories hold one application each"
             )
-            yield Finding(APPLICATIONS, OK, told)
+            yield Finding(APPLICATIONS, OK, text)
         if not self._held:
             yield Finding(APPLICATIONS, UNKNOWN, "no image is known yet", "push one, then ask again")
 
@@ -85,8 +85,8 @@ class Contents:
             if found.unpinned:
                 wrong.append(f"not pinned by digest: {', '.join(found.unpinned)}")
                 todo.append(_PIN)
-            told = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
-            says = f"{name}: {f'stands on {told}' if told else 'nothing is known'}"
+            bases = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
+            says = f"{name}: {f'stands on {bases}' if bases else 'nothing is known'}"
             if wrong:
                 yield Finding(BASES, WARN, f"{says}; {'; '.join(wrong)}", "; ".join(todo))
             else:

@@ -43,8 +43,8 @@ class Quotas:
             if value is None:
                 yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not tell", "look in the console")
             elif name == PUT:
-                told = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
-                yield Finding(TITLE, OK, told) if value > rate else Finding(TITLE, WARN, told, _MORE)
+                text = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
+                yield Finding(TITLE, OK, text) if value > rate else Finding(TITLE, WARN, text, _MORE)
             elif name == REPOSITORIES:
                 yield _judged(name, len(counts), value, str(hub))
             elif largest is not None:
@@ -55,9 +55,9 @@ class Quotas:
         with translated("read Lambda's limits of the account"):
             limits = self.site.hub("lambda").get_account_settings()["AccountLimit"]
         left = int(limits["UnreservedConcurrentExecutions"])
-        told = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
+        text = f"{CONCURRENCY}: {left} for all functions of the account without a share of their own"
         if left >= OWN_CONCURRENCY:
-            yield Finding(TITLE, OK, told)
+            yield Finding(TITLE, OK, text)
             return
         todo = (
             f"Tallyman takes up to {OWN_CONCURRENCY} when all its queues are busy: what is throttled waits and is "
@@ -65,7 +65,7 @@ class Quotas:
             "request-service-quota-increase --service-code lambda "
             "--quota-code L-B99A9384 --desired-value 1000"
         )
-        yield Finding(TITLE, WARN, told, todo)
+        yield Finding(TITLE, WARN, text, todo)
 
     def _values(self) -> dict[str, float]:
         client, request = self.site.hub("service-quotas"), {"ServiceCode": "ecr"}
@@ -80,7 +80,7 @@ class Quotas:
 
 
 def _judged(name: str, count: int, value: float, where: str) -> Finding:
-    told = f"{name}: {count} of {value:g} in {where}"
+    text = f"{name}: {count} of {value:g} in {where}"
     if count < NEAR * value:
-        return Finding(TITLE, OK, told)
-    return Finding(TITLE, WARN, told, f"remove what nobody needs (tallyman retention plan), or {_MORE}")
+        return Finding(TITLE, OK, text)
+    return Finding(TITLE, WARN, text, f"remove what nobody needs (tallyman retention plan), or {_MORE}")

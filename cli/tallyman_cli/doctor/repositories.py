@@ -64,12 +64,12 @@ class Repositories:
                 if d["setting"] == "mutable_tags" and not found.immutable:
                     continue  # every tag can be moved, which is said already
                 problems.append(f"{d['setting']} is {d['found']}, {environment.name} wants {d['wanted']}")
-        told = " ".join(problems)
+        text = " ".join(problems)
         if environments and not problems:
             return problems  # as the policy says, whatever that is
-        if not found.scan_on_push and "scan_on_push" not in told:
+        if not found.scan_on_push and "scan_on_push" not in text:
             problems.append("images are not scanned on push")
-        if not found.immutable and "immutable" not in told:
+        if not found.immutable and "immutable" not in text:
             problems.append("tags can be moved: a version names another image from one day to the next")
         return problems
 

@@ -164,12 +164,12 @@ def _ask(
     opened.hints.send("commands", body | ({"because": because} if because else {}))
 
     def answers() -> dict[str, str | None] | None:
-        told: dict[str, str | None] = {}
+        refusals: dict[str, str | None] = {}
         for answer in _of_request(opened, request):
             if answer.letter is None:
                 return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender may not
-            told[answer.letter] = answer.refused
-        return told if told.keys() >= set(ids) else None
+            refusals[answer.letter] = answer.refused
+        return refusals if refusals.keys() >= set(ids) else None
 
     return wait_for(opened, answers, timeout) or dict.fromkeys(ids, asking.LOST.format(timeout=timeout))
 

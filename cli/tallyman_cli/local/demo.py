@@ -154,10 +154,10 @@ class Story:
         _expect(any(f.kind is Kind.PUSHED and f.tag == tag for f in facts), f"the push of {tag} is not in the ledger")
         found = [f for f in facts if f.kind is Kind.VERIFIED and f.tag == tag]
         _expect(bool(found), f"{tag} was not verified")
-        told = Verified.parse(found[-1])
-        _expect(told.verdict == "passed", f"verification: {told.verdict}")
-        platforms = [f"{p['os']}/{p['architecture']} {output.size(p['size'])}" for p in told.platforms]
-        yield f"{len(told.checks)} checks passed: {', '.join(platforms)}"
+        verified = Verified.parse(found[-1])
+        _expect(verified.verdict == "passed", f"verification: {verified.verdict}")
+        platforms = [f"{p['os']}/{p['architecture']} {output.size(p['size'])}" for p in verified.platforms]
+        yield f"{len(verified.checks)} checks passed: {', '.join(platforms)}"
 
     def _scan(self, sample: "Sample", critical: str = "") -> Iterator[str]:
         findings = [{"name": critical, "severity": "CRITICAL"}] if critical else []
@@ -262,19 +262,19 @@ class Story:
         yield f"{tag} is in the ledger, via reconciled; {missed} events were missed"
 
     def _history(self) -> Iterator[str]:
-        told = rows.of_repository(self.stack.ledger, self.dev)
-        for row in told:
+        history = rows.of_repository(self.stack.ledger, self.dev)
+        for row in history:
             if row.tag:
                 yield f"{format_time(row.at)}  {row.kind:<9}  {row.tag:<16}  {output.digest(row.digest)}  {row.via}"
-        kinds = {(r.kind, r.tag) for r in told}
+        kinds = {(r.kind, r.tag) for r in history}
         _expect((TAG_MOVED, "latest") in kinds, "the history does not tell that latest moved")
 
     def _moment_ago(self, first: "Sample") -> Iterator[str]:
-        told = rows.of_tag(self.stack.ledger, self.dev, "latest")
-        move = next((r for r in told if r.kind == TAG_MOVED), None)
+        history = rows.of_tag(self.stack.ledger, self.dev, "latest")
+        move = next((r for r in history if r.kind == TAG_MOVED), None)
         _expect(move is not None, "latest did not move")
         assert move is not None  # the line above
-        before = parse_time(format_time(told[-1].at))
+        before = parse_time(format_time(history[-1].at))
         facts = rows.tag_facts(self.stack.ledger, self.dev, "latest")
         was, now = digest_at(facts, self.dev, "latest", before), move.digest
         _expect(was == first.root.digest and now != was, f"latest was {was} at {format_time(before)}")

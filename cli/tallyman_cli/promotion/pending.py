@@ -9,7 +9,7 @@ import typer
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, target
 from tallyman.domain.times import format_time
-from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.releases.pointer import stays
 from tallyman.state import pending as pending_items
 from tallyman.state.items import text_or_none
@@ -130,7 +130,7 @@ def noncompliant(opened: context.Stack, environments: list[str]) -> list[dict[st
             "runs": list(image.runs),
         }
         for name in environments
-        for image, released in would_not_pass(opened.state, name)
+        for image, released in noncompliant_images(opened.state, name)
     ]
 
 

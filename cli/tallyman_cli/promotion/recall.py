@@ -40,8 +40,8 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
         found = opened.reconcile({"repositories": [], "recalled": named.digest}).get("recalled") or found
     back = _roll_back(opened, found["releases"], because, timeout) if roll_back else []
     if output.is_json():
-        told = {"releases": found["releases"], "uses": found["uses"], "unread": found["unread"], "rolled_back": back}
-        output.data({"image": image, "digest": named.digest, "because": because, **asked.as_json, **told})
+        impact = {"releases": found["releases"], "uses": found["uses"], "unread": found["unread"], "rolled_back": back}
+        output.data({"image": image, "digest": named.digest, "because": because, **asked.as_json, **impact})
     elif asked.fact is not None and not asked.trouble:
         output.line(f"{image} is recalled: {because}")
         _tell(found, back)

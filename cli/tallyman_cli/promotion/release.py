@@ -104,11 +104,11 @@ def show(
     if not history:
         then = f" at {output.when(moment)}" if moment else ""
         raise NotFound(f"{environment.name} ran nothing of {name}{then}")
-    told = roll_out_told(opened.ledger, environment.name, name, moment)
+    outcomes = roll_out_told(opened.ledger, environment.name, name, moment)
     data = _detail(environment, name, history[0]) | {
         "recalled": _is_recalled(opened, _digest(history[0]), moment),
         "rollout": roll_outs.of_release(opened, environment, name, Released.parse(history[0]).id, moment),
-        "history": [_row(fact) | {"rollout": _outcome_of(told, fact)} for fact in history],
+        "history": [_row(fact) | {"rollout": _outcome_of(outcomes, fact)} for fact in history],
     }
     if as_json:
         output.data(data)
@@ -255,8 +255,8 @@ def _named(opened: context.Stack, text: str) -> tuple[Environment, str]:
 
 def _is_recalled(opened: context.Stack, digest: Digest, moment: datetime | None = None) -> bool:
     image = load_image_facts(opened.ledger, opened.state, digest)
-    families = [image.facts, *image.platforms.values(), *image.indexes.values()]
-    return any(is_recalled([f for f in facts if moment is None or f.at <= moment]) for facts in families)
+    related = [image.facts, *image.platforms.values(), *image.indexes.values()]
+    return any(is_recalled([f for f in facts if moment is None or f.at <= moment]) for facts in related)
 
 
 def _digest(fact: Fact) -> Digest:
@@ -277,10 +277,10 @@ def _row(fact: Fact) -> dict[str, Any]:
     }
 
 
-def _outcome_of(told: dict[str, dict[str, Any]], fact: Fact) -> str | None:
+def _outcome_of(outcomes: dict[str, dict[str, Any]], fact: Fact) -> str | None:
     """What became of the roll-out of an earlier release: done, failed, running where another overtook it; None: no
     roll-out was begun."""
-    found = told.get(Released.parse(fact).id)
+    found = outcomes.get(Released.parse(fact).id)
     return str(found["status"]) if found else None
 
 

@@ -82,8 +82,8 @@ class ImageView:
         raw = self.stack.archive.get("manifests", digest)
         if raw is None:
             return None
-        told = next((f.media_type for f in self.image.facts if f.media_type and digest == self.digest), None)
-        return Manifest.parse(raw, told)
+        media_type = next((f.media_type for f in self.image.facts if f.media_type and digest == self.digest), None)
+        return Manifest.parse(raw, media_type)
 
     def _platforms(self, root: Manifest) -> list[PlatformImage]:
         if root.is_index:
@@ -121,8 +121,8 @@ class ImageView:
                     raise DigestMismatch(f"the configuration {config.digest} in {self.place} is damaged")
                 return ImageConfig.parse(raw).platform
         for fact in reversed(list(self.image.of(Kind.VERIFIED))):
-            for told in Verified.parse(fact).platforms:
-                return Platform(told["os"], told["architecture"], told["variant"])
+            for platform in Verified.parse(fact).platforms:
+                return Platform(platform["os"], platform["architecture"], platform["variant"])
         return None
 
     def _size(self, root: Manifest, platforms: list[PlatformImage]) -> int | None:
@@ -173,13 +173,13 @@ class ImageView:
     def built(self) -> dict[str, Any]:
         """What the image, and statements about it, say of how it came about; nobody checked it: `commit` null where it
         names none, `builds` those that made it, each once."""
-        facts = [f for told in (self.image.facts, *self.image.platforms.values()) for f in told]
-        told: Mapping[str, str] = next(
+        facts = [f for each in (self.image.facts, *self.image.platforms.values()) for f in each]
+        provenance: Mapping[str, str] = next(
             (c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {}
         )
         names = {"commit": "revision", "source": "source", "version": "version", "author": "authors"}
         builds = {b["id"]: dict(b) for r in Referred.of(f for f in facts if f.kind is Kind.REFERRED) if (b := r.build)}
-        return {**{key: told.get(name) for key, name in names.items()}, "builds": list(builds.values())}
+        return {**{key: provenance.get(name) for key, name in names.items()}, "builds": list(builds.values())}
 
     def verified(self) -> dict[str, Any]:
         """The newest verification in this repository, else anywhere; verdict null where there is none."""
@@ -188,9 +188,9 @@ class ImageView:
         if not here:
             return {"verdict": None, "level": None, "at": None, "checks": []}
         fact = max(here, key=lambda f: (f.seen, f.at, f.id))
-        told = Verified.parse(fact)
-        checks = [as_check(c) for c in told.checks]
-        return {"verdict": told.verdict, "level": told.level, "at": format_time(fact.at), "checks": checks}
+        verified = Verified.parse(fact)
+        checks = [as_check(c) for c in verified.checks]
+        return {"verdict": verified.verdict, "level": verified.level, "at": format_time(fact.at), "checks": checks}
 
     def scan(self, platforms: list[PlatformImage]) -> dict[str, Any]:
         """The newest scan; of an index the worst of its platforms: the worst status, the highest count a severity,
@@ -220,8 +220,8 @@ class ImageView:
         """The last word about each way into an environment: {from, to, repository, tags, verdict, at, gate, reason}."""
         last: dict[tuple[str, str, str], Fact] = {}
         for fact in self.image.of(Kind.DECIDED, Kind.PROMOTED):
-            told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-            last[told.name, told.source, told.target] = fact
+            detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+            last[detail.name, detail.source, detail.target] = fact
         return [_promotion(fact) for fact in last.values()]
 
 
@@ -242,14 +242,14 @@ def _scan(facts: Any, place: Repository) -> dict[str, Any]:
 
 
 def _promotion(fact: Fact) -> dict[str, Any]:
-    told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-    verdict = told.verdict if isinstance(told, Decided) else "promoted"
-    deciding = told.deciding if isinstance(told, Decided) and verdict != "promoted" else None
+    detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+    verdict = detail.verdict if isinstance(detail, Decided) else "promoted"
+    deciding = detail.deciding if isinstance(detail, Decided) and verdict != "promoted" else None
     return {
-        "from": told.source,
-        "to": told.target,
-        "repository": told.name,
-        "tags": list(told.tags),
+        "from": detail.source,
+        "to": detail.target,
+        "repository": detail.name,
+        "tags": list(detail.tags),
         "verdict": verdict,
         "at": format_time(fact.at),
         "gate": deciding["name"] if deciding else None,

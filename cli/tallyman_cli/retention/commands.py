@@ -183,11 +183,11 @@ def restore(
     """
     from tallyman_cli.retention.proof import bring_back
 
-    told = bring_back(context.connect(stack, policy), image)
+    result = bring_back(context.connect(stack, policy), image)
     if as_json:
-        output.data(told)
+        output.data(result)
     else:
-        output.line(f"{told['repository']}@{output.digest(told['digest'])}: {told['outcome']}")
+        output.line(f"{result['repository']}@{output.digest(result['digest'])}: {result['outcome']}")
 
 
 @app.command("replay")
@@ -227,8 +227,8 @@ def replay(
             for g in found
         ]
         refused = [{"at": format_time(day.at), "reason": day.reason} for day in past.refused]
-        told = {"repository": str(place), "policy": opened.policy.digest, "removed": rows, "refused": refused}
-        output.data(told)
+        document = {"repository": str(place), "policy": opened.policy.digest, "removed": rows, "refused": refused}
+        output.data(document)
     else:
         cells = [
             (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found

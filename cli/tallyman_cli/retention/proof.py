@@ -33,15 +33,15 @@ def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
 def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
     """Restores from the archive, or copies from another registry of the policy. Raises NotFound where nobody has it."""
     place, digest = _meant(stack, text)
-    told: dict[str, Any] = {"repository": str(place), "digest": digest, "outcome": "", "tags": []}
+    result: dict[str, Any] = {"repository": str(place), "digest": digest, "outcome": "", "tags": []}
     there = next((d for d in _described(stack, place, digest) if d.digest == digest), None)
     if there is not None:
-        told["tags"] = sorted(there.tags)
+        result["tags"] = sorted(there.tags)
         if there.archived:
             if stack.remover is None:
                 raise BadInput("this stack has no retention")
             stack.remover.store(place, digest, archive=False)
-        return {**told, "outcome": "restored from the archive" if there.archived else "it is there"}
+        return {**result, "outcome": "restored from the archive" if there.archived else "it is there"}
     removals = _removals(stack, place, digest)
     raw = stack.archive.get(FOLDER, Digest(str(Removed.parse(removals[0]).proof))) if removals else None
     tags = list(json.loads(raw)["tags"]) if raw else []
@@ -50,7 +50,7 @@ def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
         raise NotFound(f"{digest} is in no registry of the policy any more: it has to be built and pushed again")
     free = [tag for tag in tags if not _described(stack, place, tag)]
     _copy(stack, origin, place, digest, free)
-    return {**told, "outcome": f"copied back from {origin}", "tags": free}
+    return {**result, "outcome": f"copied back from {origin}", "tags": free}
 
 
 def _copy(stack: context.Stack, origin: Repository, place: Repository, digest: Digest, tags: list[str]) -> None:

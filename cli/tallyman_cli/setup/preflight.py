@@ -132,13 +132,13 @@ def overrides(part: Mapping[str, Any]) -> dict[str, str]:
 
 def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any) -> list[str]:
     """What does not keep the stack from being deployed, but from doing what the policy says. One call."""
-    told = []
+    notes = []
     registries = policy.registries()
     if registries and not any((r.account, r.region) == (found.account, found.region) for r in registries):
-        told.append("no registry of the policy is here, so nothing of this account's own is watched")
+        notes.append("no registry of the policy is here, so nothing of this account's own is watched")
     spokes = set(given.get("SpokeAccounts", "").split(","))
     if silent := sorted({r.account for r in registries} - {found.account} - spokes):
-        told.append(f"events of {', '.join(silent)} will be refused: name them in SpokeAccounts")
+        notes.append(f"events of {', '.join(silent)} will be refused: name them in SpokeAccounts")
     rolled = [
         s
         for e in policy.environments.values()
@@ -148,18 +148,18 @@ def notes(found: Target, policy: Policy, given: Mapping[str, str], session: Any)
     ]
     for kind, parameter in (("ecs", "RollOutServices"), ("lambda", "RollOutFunctions")):
         if not given.get(parameter) and (named := [str(s) for s in rolled if s.runs == kind]):
-            told.append(f"releases may not move {', '.join(named)}: name them in {parameter}")
+            notes.append(f"releases may not move {', '.join(named)}: name them in {parameter}")
     try:
         with translated("read Lambda's limits of the account"):
             limits = session.create_client("lambda", region_name=found.region).get_account_settings()["AccountLimit"]
         if (left := int(limits["UnreservedConcurrentExecutions"])) < OWN_CONCURRENCY:
-            told.append(
+            notes.append(
                 f"Lambda runs {left} functions at once here, the stack takes up to {OWN_CONCURRENCY}: busy minutes "
                 "will be slow; ask for more in Service Quotas (lambda, L-B99A9384)"
             )
     except TallymanError as error:
-        told.append(str(error))
-    return told
+        notes.append(str(error))
+    return notes
 
 
 def hub(environment: str, session: Any) -> str:

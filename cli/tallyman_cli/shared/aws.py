@@ -80,8 +80,8 @@ class Reconciler:
         except ValueError:
             outcome = None
         if answer.get("FunctionError"):
-            told = outcome if isinstance(outcome, dict) else {}
-            words = f"{told.get('errorType', 'error')}: {told.get('errorMessage', 'no message')}"
+            failure = outcome if isinstance(outcome, dict) else {}
+            words = f"{failure.get('errorType', 'error')}: {failure.get('errorMessage', 'no message')}"
             raise Refused(f"{what}: it failed: {words} (its log group has the details)")
         if not isinstance(outcome, dict):
             raise Refused(f"{what}: its answer is no JSON object: {raw[:200]!r}")

@@ -59,8 +59,8 @@ def replay(points: Sequence[Mapping[str, Any]], removed: Sequence[Mapping[str, A
     for each in removed:
         if each["needed"]:
             at = x(parse_time(each["at"]))
-            told = f"{short(each['digest'])} would have gone, and was needed later: {'; '.join(each['needed'])}"
-            parts.append(_titled("path", told, d=f"M{at} {plot - 12} l7 12 h-14 z", class_="needed"))
+            text = f"{short(each['digest'])} would have gone, and was needed later: {'; '.join(each['needed'])}"
+            parts.append(_titled("path", text, d=f"M{at} {plot - 12} l7 12 h-14 z", class_="needed"))
     label = f"bytes held and bytes under the policy, {clock(points[0]['at'])} to {clock(points[-1]['at'])}"
     return _svg(height, label, parts)
 
@@ -81,7 +81,7 @@ def _lane(
         width = max(right - left, 3.0)
         rect = _titled(
             "rect",
-            _told(tag, bar),
+            _tooltip(tag, bar),
             x=left,
             y=top + 4,
             width=round(width, 1),
@@ -99,7 +99,7 @@ def _lane(
             yield rect + label
 
 
-def _told(tag: str, bar: Mapping[str, Any]) -> str:
+def _tooltip(tag: str, bar: Mapping[str, Any]) -> str:
     parts = [f"{tag} → {short(bar['digest'])}", f"since {clock(bar['from'])}"]
     parts += [f"until {clock(bar['to'])}"] if bar["to"] else []
     parts += [f"by {bar['who']}"] if bar["who"] else []

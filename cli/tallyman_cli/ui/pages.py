@@ -211,7 +211,7 @@ def _image(named: Named, digest: Digest) -> Named:
 
 
 def _uses(desk: Desk, named: Named, digest: Digest) -> dict[str, Any]:
-    digests, tags = image_view.family(desk.stack, named.place, digest)
+    digests, tags = image_view.related(desk.stack, named.place, digest)
     return image_view.uses(desk.readings(), named.place, digests, tags)
 
 

@@ -225,11 +225,11 @@ def _rows(
             held.setdefault(places.canonical(stack.policy, place), []).append(place)
             tags[place] = pointing
     brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
-    for told in (b for b in brought if b.target in stack.policy.environments):
-        for place in stack.policy.environment(told.target).repositories(told.name):
+    for promoted in (b for b in brought if b.target in stack.policy.environments):
+        for place in stack.policy.environment(promoted.target).repositories(promoted.name):
             if not any(f.repository == place for f in facts if f.kind in _THERE):  # its events are still under way
-                held.setdefault((told.target, told.name), []).append(place)
-                tags[place] = list(told.tags)
+                held.setdefault((promoted.target, promoted.name), []).append(place)
+                tags[place] = list(promoted.tags)
     pushed = max((f.at for f in pushes), default=None)
     base = {"digest": digest, "because": because, "pushed_at": pushed.isoformat() if pushed else ""}
     if not held:
@@ -245,7 +245,7 @@ def _rows(
                 "running": [],
             }
         ]
-    family = {digest, *(child.digest for child in children_of(pushes))}
+    members = {digest, *(child.digest for child in children_of(pushes))}
     return [
         {
             **base,
@@ -254,7 +254,7 @@ def _rows(
             "registries": [str(place.registry) for place in there],
             "tags": versions_first(sorted({tag for place in there for tag in tags[place]})),
             "released": _is_released(stack, environment, name, digest),
-            "running": _running(readings, there, family, tags),
+            "running": _running(readings, there, members, tags),
         }
         for (environment, name), there in held.items()
     ]
@@ -273,12 +273,12 @@ def _is_released(stack: Stack, environment: str | None, name: str, digest: Diges
 
 
 def _running(
-    readings: Sequence[Reading], there: Sequence[Repository], family: set[Digest], tags: Mapping[Repository, list[str]]
+    readings: Sequence[Reading], there: Sequence[Repository], members: set[Digest], tags: Mapping[Repository, list[str]]
 ) -> list[dict[str, Any]]:
     """What runs it from these repositories; where a source names only a digest, from anywhere."""
     found = []
     for use in (use for reading in readings for use in reading.uses):
-        by_digest = use.digest in family and (use.repository is None or use.repository in there)
+        by_digest = use.digest in members and (use.repository is None or use.repository in there)
         by_tag = (
             use.digest is None
             and (place := use.repository) is not None

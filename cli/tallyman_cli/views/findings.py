@@ -22,15 +22,15 @@ def newest_scan(facts: Iterable[Fact], place: Repository) -> Fact | None:
 
 def named(stack: Stack, scan: Fact) -> Sequence[Row]:
     """The findings of one scan, as the fact names them; where it holds only the first of them, from the archive."""
-    told = Scanned.parse(scan)
-    rows = told.inline
+    scanned = Scanned.parse(scan)
+    rows = scanned.inline
     if rows is not None:
         return rows
     try:
-        raw = stack.archive.get(FOLDER, Digest(str(told.archived)))
+        raw = stack.archive.get(FOLDER, Digest(str(scanned.archived)))
     except DigestMismatch:
         raw = None
-    return from_object(raw) if raw is not None else tuple(told.findings)
+    return from_object(raw) if raw is not None else tuple(scanned.findings)
 
 
 def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[str, Any]]:
@@ -44,9 +44,9 @@ def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact
             entry = found.setdefault((row["id"], row["severity"]), {**fresh, "exploit": None, "platforms": []})
             for key, values in (("packages", packages_of(row)), ("platforms", [platform])):
                 entry[key] += [value for value in values if value not in entry[key]]
-            for key, told in (("fixable", row.get("fix")), ("exploit", row.get("exploit"))):
-                if told is not None:
-                    entry[key] = bool(entry[key] or told)
+            for key, flag in (("fixable", row.get("fix")), ("exploit", row.get("exploit"))):
+                if flag is not None:
+                    entry[key] = bool(entry[key] or flag)
     return sorted(found.values(), key=lambda f: (_rank(f["severity"]), f["id"]))
 
 
@@ -55,14 +55,14 @@ def scans(place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[
     rows = []
     for platform, facts in images.items():
         scan = newest_scan(facts, place)
-        told = Scanned.parse(scan) if scan else None
+        scanned = Scanned.parse(scan) if scan else None
         rows.append(
             {
                 "platform": platform,
-                "status": told.status if told else None,
-                "counts": dict(told.counts) if told else {},
+                "status": scanned.status if scanned else None,
+                "counts": dict(scanned.counts) if scanned else {},
                 "at": format_time(scan.at) if scan else None,
-                "reason": told.reason if told else None,
+                "reason": scanned.reason if scanned else None,
             }
         )
     return rows

@@ -91,7 +91,7 @@ def uses(readings: Sequence[Reading], place: Repository, digests: Iterable[str],
     }
 
 
-def family(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest], list[str]]:
+def related(stack: Stack, place: Repository, digest: Digest) -> tuple[set[Digest], list[str]]:
     """The image with its platform images, and the tags of the repository that point to it; as recorded. A Query and a
     BatchGetItem."""
     pushes = [f for f in stack.ledger.of_digest(digest) if f.kind in PUSHES]
@@ -131,13 +131,13 @@ def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
             "at": format_time(fact.at),
             "kind": str(fact.kind),
             "by": fact.actor,
-            "to": told.target or told.environment,
-            "because": told.because,
-            "refused": told.refused,
+            "to": said.target or said.environment,
+            "because": said.because,
+            "refused": said.refused,
         }
         for fact in sorted(facts, key=lambda f: (f.at, f.id), reverse=True)
         if fact.kind in kinds
-        for told in [Said.parse(fact)]
+        for said in [Said.parse(fact)]
     ]
 
 
@@ -193,13 +193,13 @@ def _referrers(view: ImageView, inside: Contents, digest: Digest) -> list[dict[s
     facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
     found = {}
     for fact in facts:
-        told = Referred.parse(fact) if fact.kind is Kind.REFERRED else None
-        if told and told.repository == str(view.place) and told.referrer not in inside.manifests:
-            kind = told.artifact_type or ""
-            found[told.referrer] = {
-                "digest": told.referrer,
+        referred = Referred.parse(fact) if fact.kind is Kind.REFERRED else None
+        if referred and referred.repository == str(view.place) and referred.referrer not in inside.manifests:
+            kind = referred.artifact_type or ""
+            found[referred.referrer] = {
+                "digest": referred.referrer,
                 "artifact_type": kind,
-                "predicates": list(told.predicates or ()),
+                "predicates": list(referred.predicates or ()),
                 "kind": "signature" if "sig" in kind.lower() else "sbom" if _is_sbom(kind) else "referrer",
             }
     return list(found.values())
@@ -213,7 +213,7 @@ def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]])
     history = [mapping(h) for h in listed(inside.configs.get(image, {}).get("history"))]
     steps = [text(h.get("created_by")) for h in history if not h.get("empty_layer")]
     layers = inside.manifests[image].layers
-    told = steps if len(steps) == len(layers) else [None] * len(layers)
+    known = steps if len(steps) == len(layers) else [None] * len(layers)
     return [
         {
             "digest": layer.digest,
@@ -222,7 +222,7 @@ def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]])
             "created_by": step,
             "shared_with": shared.get(layer.digest, []),
         }
-        for layer, step in zip(layers, told, strict=True)
+        for layer, step in zip(layers, known, strict=True)
     ]
 
 

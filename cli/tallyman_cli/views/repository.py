@@ -79,8 +79,8 @@ def repository(
     listed = list(read.images)
     first = listed.index(before.digest) + 1 if before and before.digest in read.images else 0
     page = listed[first : first + size]
-    told = dict(zip(page, each(stack.ledger.of_digest, page), strict=True))
-    facts = {digest: [f for f in found if known(f)] for digest, found in told.items()}
+    ledger_facts = dict(zip(page, each(stack.ledger.of_digest, page), strict=True))
+    facts = {digest: [f for f in found if known(f)] for digest, found in ledger_facts.items()}
     digests = [d for d in page if before is None or _last_push(facts[d], place) <= before.at]
     tags = _tags(stack, place, read, facts, at, whole=before is None)
     children = _children(stack, read, facts, known, whole=before is None)
@@ -251,9 +251,9 @@ def _verified(facts: Iterable[Fact]) -> dict[str, Any] | None:
     if not found:
         return None
     newest = max(found, key=lambda f: (f.seen, f.at, f.id))
-    told = Verified.parse(newest)
-    failed = [f"{c['name']}: {c.get('reason') or c['verdict']}" for c in told.checks if c["verdict"] != "passed"]
-    return {"verdict": told.verdict, "at": format_time(newest.at), "reasons": failed}
+    verified = Verified.parse(newest)
+    failed = [f"{c['name']}: {c.get('reason') or c['verdict']}" for c in verified.checks if c["verdict"] != "passed"]
+    return {"verdict": verified.verdict, "at": format_time(newest.at), "reasons": failed}
 
 
 def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
@@ -276,16 +276,16 @@ def _decisions(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     last: dict[tuple[str, str], tuple[Fact, Decided | Promoted]] = {}
     for fact in facts:
         if fact.kind in (Kind.DECIDED, Kind.PROMOTED):
-            told = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-            last[told.source, told.target] = fact, told
+            detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
+            last[detail.source, detail.target] = fact, detail
     found = []
-    for fact, told in last.values():
-        verdict = told.verdict if isinstance(told, Decided) else "promoted"
-        deciding = told.deciding if isinstance(told, Decided) and verdict != "promoted" else None
+    for fact, detail in last.values():
+        verdict = detail.verdict if isinstance(detail, Decided) else "promoted"
+        deciding = detail.deciding if isinstance(detail, Decided) and verdict != "promoted" else None
         found.append(
             {
-                "from": told.source,
-                "to": told.target,
+                "from": detail.source,
+                "to": detail.target,
                 "verdict": verdict,
                 "gate": deciding["name"] if deciding else None,
                 "reason": deciding["reason"] if deciding else None,

@@ -147,8 +147,8 @@ def needed(  # noqa: C901 - a table: a branch for each service
     elif service == "events" and operation == "PutEvents":
         for entry in json.loads(body)["Entries"]:
             name = entry.get("EventBusName", "default")
-            told = {"events:source": str(entry.get("Source")), "events:detail-type": str(entry.get("DetailType"))}
-            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}", told
+            context = {"events:source": str(entry.get("Source")), "events:detail-type": str(entry.get("DetailType"))}
+            yield action, name if name.startswith("arn:") else f"arn:aws:events:{at}:event-bus/{name}", context
     elif service == "events" and operation == "DescribeEventBus":
         yield action, f"arn:aws:events:{at}:event-bus/{json.loads(body).get('Name', 'default')}"
     elif service == "events" and operation == "DescribeRule":

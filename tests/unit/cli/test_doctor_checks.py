@@ -18,7 +18,7 @@ from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.errors import NotAllowed
 from tallyman.state import active, sweeps, trips
 from tallyman.state.items import StateChange
-from tallyman_cli.doctor.checks import Checkup
+from tallyman_cli.doctor.checks import Doctor
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.quotas import IMAGES, PUT, REPOSITORIES, Quotas
 from tallyman_cli.doctor.repositories import open_to_all
@@ -206,11 +206,11 @@ TRAILS = {"trailList": [{"Name": "all", "TrailARN": "arn:all"}, {"Name": "old", 
 
 def test_a_trail_counts_that_is_on(world: FakeStack) -> None:
     on = {"describe_trails": TRAILS, "get_trail_status": lambda request: {"IsLogging": request["Name"] == "arn:all"}}
-    (finding,) = Checkup(site(world, **on)).trail()
+    (finding,) = Doctor(site(world, **on)).trail()
     assert (finding.verdict, finding.found) == ("ok", "CloudTrail writes to all")
-    (finding,) = Checkup(site(world, **on | {"get_trail_status": {"IsLogging": False}})).trail()
+    (finding,) = Doctor(site(world, **on | {"get_trail_status": {"IsLogging": False}})).trail()
     assert (finding.verdict, finding.found) == ("warning", "every trail is switched off: all, old")
-    (finding,) = Checkup(site(world, describe_trails={"trailList": []})).trail()
+    (finding,) = Doctor(site(world, describe_trails={"trailList": []})).trail()
     assert (finding.verdict, finding.found) == ("warning", "there is no trail")
 
 
@@ -289,16 +289,16 @@ class ByService:
 
 def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeStack) -> None:
     rules = [{"Name": "tallyman-image-own", "State": "DISABLED"}, {"Name": "tallyman-call-own", "State": "ENABLED"}]
-    (finding,) = Checkup(site(world, list_rules={"Rules": rules})).rules()
+    (finding,) = Doctor(site(world, list_rules={"Rules": rules})).rules()
     assert (finding.verdict, finding.found) == ("failed", "disabled: tallyman-image-own, tallyman-image-own")
-    (finding,) = Checkup(site(world, list_rules={"Rules": []})).rules()
+    (finding,) = Doctor(site(world, list_rules={"Rules": []})).rules()
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
 def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     world.reconciled = lambda payload: {"ways": [way]}
-    (finding,) = Checkup(site(world, list_queues={})).queues()
+    (finding,) = Doctor(site(world, list_queues={})).queues()
     assert (finding.verdict, finding.found) == (
         "failed",
         f"not empty: tallyman-spoke-undelivered in {PROD.registry} (3)",
@@ -321,7 +321,7 @@ def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStac
     pushed(world, DEV, 4, Via.RECONCILED, sweeps.PARTITION, tag=None)  # a child: not every registry tells of those
     pushed(world, PROD, 2, Via.EVENT, active.PARTITION)
     pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
-    found = [(f.verdict, f.found.partition(": ")[2]) for f in Checkup(site(world)).events()]
+    found = [(f.verdict, f.found.partition(": ")[2]) for f in Doctor(site(world)).events()]
     assert found == [
         ("ok", "the last push was told by an event"),
         ("failed", "the last push was found by a sweep, no event came"),
@@ -334,10 +334,10 @@ def test_where_reconcile_can_not_be_asked_the_hubs_own_queues_are_told(world: Fa
         raise NotAllowed("invoke: no")
 
     world.reconciled = refused
-    (finding,) = Checkup(site(world, list_queues={})).queues()
+    (finding,) = Doctor(site(world, list_queues={})).queues()
     assert finding.verdict == "ok"
     hub = {name: denied(name) for name in ("list_rules", "list_queues", "describe_trails", "list_service_quotas")}
-    (finding,) = [f for f in Checkup(site(world, **hub)).findings() if f.check == "round trip"]
+    (finding,) = [f for f in Doctor(site(world, **hub)).findings() if f.check == "round trip"]
     assert finding.verdict == "unknown"
 
 
@@ -345,7 +345,7 @@ def test_a_check_that_can_not_be_made_is_unknown_and_keeps_no_other_waiting(worl
     operations = ("list_rules", "list_queues", "describe_trails", "list_service_quotas", "get_account_settings")
     hub = Hub(**{name: denied(name) for name in operations})
     world.reconciled = lambda payload: {"trips": [], "ways": [], "registries": []}
-    found = {f.check: f.verdict for f in Checkup(Site(world.stack, "tallyman", hub)).findings()}
+    found = {f.check: f.verdict for f in Doctor(Site(world.stack, "tallyman", hub)).findings()}
     assert {found[check] for check in ("rules", "queues", "trail", "quotas")} == {"unknown"}
     assert found["applications"] == "unknown"  # nothing is known yet
 

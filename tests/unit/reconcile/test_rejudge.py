@@ -19,7 +19,7 @@ from tallyman.domain.names import Digest, EcrRegistry, Location, Repository
 from tallyman.domain.push_protection import only_push, problem, repository_policy
 from tallyman.domain.usage import Use
 from tallyman.errors import Throttled, Unreachable
-from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.reconcile.rejudge import Watched
 from tallyman.state import noncompliant, sweeps
 from tallyman.state import releases as release_items
@@ -173,7 +173,7 @@ def test_what_was_overtaken_by_a_newer_release_and_runs_nowhere_is_listed_and_ra
     for _ in range(5):
         assert world.sweep().would_not_pass["prod"] == 0
     assert world.told("would_not_pass") == []
-    assert [(i.digest, released) for i, released in would_not_pass(world.state, "prod")] == [(digest, False)]
+    assert [(i.digest, released) for i, released in noncompliant_images(world.state, "prod")] == [(digest, False)]
     (item,) = listed(world.state, noncompliant.partition("prod"))
     assert item.revision == 1  # what says the same is not written again
 

@@ -17,7 +17,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, Refused, Unreachable
-from tallyman.services.deciding.noncompliant import would_not_pass
+from tallyman.services.deciding.noncompliant import noncompliant_images
 from tallyman.services.deciding.recall_impact import RecallImpact
 from tallyman.services.releases.pointer import releases
 
@@ -171,7 +171,7 @@ def test_the_event_in_the_docs_is_as_the_schema_says() -> None:
 def watched(stack: PromotionStack) -> list[tuple[str, list[str], bool]]:
     return [
         (image.digest, [g["name"] for g in image.gates], released)
-        for image, released in would_not_pass(stack.state, "prod")
+        for image, released in noncompliant_images(stack.state, "prod")
     ]
 
 
@@ -193,7 +193,7 @@ def with_scan() -> tuple[PromotionStack, Digest]:
 
 
 def told(stack: PromotionStack) -> list[str]:
-    return [s for s, _, a in stack.notices.published if a["kind"] == "would_not_pass"]
+    return [s for s, _, a in stack.notices.published if a["kind"] == "noncompliant_images"]
 
 
 def test_a_released_image_with_a_new_finding_is_listed_and_told_once() -> None:

@@ -42,11 +42,11 @@ def batch_get_image(call: Call) -> Answer:
             failures.append(Failure(digest, tag, "ImageNotFound", "Requested image not found").shape())
             continue
         raw = call.parts.images.pull(row, found, call.identity)
-        told = conversion.told(raw, found, accepted if digest is None else frozenset())
+        answered = conversion.for_client(raw, found, accepted if digest is None else frozenset())
         image = call.of_repository(
-            imageId={"imageDigest": told.digest, "imageTag": tag},
-            imageManifest=told.raw.decode(),
-            imageManifestMediaType=told.media_type,
+            imageId={"imageDigest": answered.digest, "imageTag": tag},
+            imageManifest=answered.raw.decode(),
+            imageManifestMediaType=answered.media_type,
         )
         images.append(image)
     return {"images": images, "failures": failures}

@@ -43,7 +43,7 @@ def acceptable(listed: Iterable[str]) -> frozenset[str]:
     return frozenset(one.partition(";")[0].strip().lower() for text in listed for one in text.split(","))
 
 
-def told(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> Told:
+def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> Told:
     """The manifest for a client that accepts these media types: as stored, unless it accepts only the other format."""
     wanted = {_OCI: _DOCKER, _DOCKER: _OCI}.get(image.media_type)
     if wanted in accepted and image.media_type not in accepted and not accepted & {"*/*", "application/*"}:

@@ -56,8 +56,8 @@ class BlobRoutes:
                 return reply(204, self._progress(request, repository, upload_id, upload.size))
             self._append(request, body, upload)
             if request.method == "PATCH":
-                status, told = (201, upload.first_chunk) if self.oddities else (202, upload.size)
-                return reply(status, self._progress(request, repository, upload_id, told))
+                status, size = (201, upload.first_chunk) if self.oddities else (202, upload.size)
+                return reply(status, self._progress(request, repository, upload_id, size))
             return self._complete(request, repository, upload_id, upload)
 
     def _read(self, request: Request, repository: RepositoryRow, digest: Digest) -> Response:

@@ -60,9 +60,9 @@ class ManifestRoutes:
         else:
             raw = self._parts.images.pull(repository, image, identity)
         accepted = conversion.acceptable(request.headers.getlist("Accept")) if tag else frozenset()
-        told = conversion.told(raw, image, accepted)
-        headers = {"Docker-Content-Digest": str(told.digest), "Content-Length": str(len(told.raw))}
-        return reply(200, headers, told.raw if request.method == "GET" else b"", told.media_type)
+        answered = conversion.for_client(raw, image, accepted)
+        headers = {"Docker-Content-Digest": str(answered.digest), "Content-Length": str(len(answered.raw))}
+        return reply(200, headers, answered.raw if request.method == "GET" else b"", answered.media_type)
 
     def _put(
         self, request: Request, body: Body, identity: Identity, name: Repository, digest: str | None, tag: str | None

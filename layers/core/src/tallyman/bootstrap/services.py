@@ -43,10 +43,10 @@ def retention_inputs(ports: Ports, policy: Policy) -> "tuple[ReadInputs, TakeInv
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
 
-    needs = ReadInputs(
+    reader = ReadInputs(
         policy, ports.source, ports.ledger, ports.state, ports.replication, ports.usage_readings, ports.clock
     )
-    return needs, TakeInventory(policy, ports.source, ports.archive)
+    return reader, TakeInventory(policy, ports.source, ports.archive)
 
 
 class Services:
@@ -124,11 +124,11 @@ class Services:
         from tallyman.services.retention.apply_retention import ApplyRetention
 
         p = self._ports
-        needs, inventories = retention_inputs(p, p.policy)
+        reader, inventories = retention_inputs(p, p.policy)
         return ApplyRetention(
             policy=p.policy,
             inventories=inventories,
-            needs=needs,
+            reader=reader,
             view=p.view,
             remover=p.remover,
             ledger=p.ledger,

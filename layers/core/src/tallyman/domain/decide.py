@@ -185,11 +185,11 @@ def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Taggin
     begun: list[tuple[Fact, Sequence[str]]] = []
     over: set[str] = set()
     for fact in image.of(Kind.TAGGING, Kind.PROMOTED):
-        told = TaggingBegun.parse(fact) if fact.kind is Kind.TAGGING else Promoted.parse(fact)
-        if (told.target, told.name) == (promotion.target, repository):
-            over.update(told.ends if isinstance(told, TaggingBegun) else told.tagging)
-            if isinstance(told, TaggingBegun) and told.source == promotion.source:
-                begun.append((fact, told.tags))
+        detail = TaggingBegun.parse(fact) if fact.kind is Kind.TAGGING else Promoted.parse(fact)
+        if (detail.target, detail.name) == (promotion.target, repository):
+            over.update(detail.ends if isinstance(detail, TaggingBegun) else detail.tagging)
+            if isinstance(detail, TaggingBegun) and detail.source == promotion.source:
+                begun.append((fact, detail.tags))
     open_ = [(fact, tags) for fact, tags in begun if fact.id not in over and tags]
     if not open_:
         return None
@@ -238,9 +238,9 @@ def _promoted(case: Case) -> Fact | None:
     promoted = [
         f
         for f in case.image.of(Kind.PROMOTED)
-        if (told := Promoted.parse(f)).target == case.destination.name
-        and told.name == case.repository
-        and set(told.registries) >= {str(r) for r in case.destination.registries}
+        if (detail := Promoted.parse(f)).target == case.destination.name
+        and detail.name == case.repository
+        and set(detail.registries) >= {str(r) for r in case.destination.registries}
     ]
 
     def after(fact: Fact, tag: str) -> bool:
@@ -259,5 +259,5 @@ def _promoted(case: Case) -> Fact | None:
 
 def _released_by_hand(fact: Fact, case: Case) -> bool:
     """Whether a person made it the release all the same: an image that went in without it is released so alone."""
-    told = RolledBack.parse(fact)
-    return (told.environment, told.name) == (case.destination.name, case.repository)
+    detail = RolledBack.parse(fact)
+    return (detail.environment, detail.name) == (case.destination.name, case.repository)

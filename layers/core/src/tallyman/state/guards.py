@@ -12,11 +12,11 @@ from tallyman.values import value
 
 @value
 class GuardState:
-    """What is wrong, since when; `told`: people know."""
+    """What is wrong, since when; `notified`: people know."""
 
     problem: str
     since: datetime
-    told: bool
+    notified: bool
 
 
 PARTITION = "S#guard"
@@ -32,7 +32,7 @@ def _parse(data: Mapping[str, Any]) -> GuardState:
 
 
 def _dump(guard: GuardState) -> dict[str, Any]:
-    return {"problem": guard.problem, "since": format_time(guard.since), "told": guard.told}
+    return {"problem": guard.problem, "since": format_time(guard.since), "told": guard.notified}
 
 
 GUARDS = ItemKind("S#guard", "`<registry>/<repository>`", "a repository that others could push to", _parse, _dump)

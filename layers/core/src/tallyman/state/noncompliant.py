@@ -12,8 +12,9 @@ from tallyman.values import value
 
 @value
 class NoncompliantImage:
-    """`gates`: [{name, verdict, reason}] that would keep it out; `told`: people know; `uses_told`: they know who runs
-    it although it was recalled; `runs`: what was last seen to run it although another image is released."""
+    """`gates`: [{name, verdict, reason}] that would keep it out; `notified`: people know; `uses_notified`: they
+    know who runs it although it was recalled; `runs`: what was last seen to run it although another image is
+    released."""
 
     digest: Digest
     name: str
@@ -23,8 +24,8 @@ class NoncompliantImage:
     gates: tuple[Mapping[str, str], ...]
     policy: str
     since: datetime
-    told: bool = False
-    uses_told: bool = False
+    notified: bool = False
+    uses_notified: bool = False
     runs: tuple[str, ...] = ()
 
 
@@ -48,8 +49,8 @@ def _parse(data: Mapping[str, Any]) -> NoncompliantImage:
         gates=tuple(data["gates"]),
         policy=data["policy"],
         since=parse_time(data["since"]),
-        told=bool(data["told"]),
-        uses_told=bool(data.get("uses_told")),
+        notified=bool(data["told"]),
+        uses_notified=bool(data.get("uses_told")),
         runs=tuple(data.get("runs") or ()),
     )
 
@@ -64,8 +65,8 @@ def _dump(image: NoncompliantImage) -> dict[str, Any]:
         "gates": [{**gate, "reason": brief(gate["reason"])} for gate in image.gates],
         "policy": image.policy,
         "since": format_time(image.since),
-        "told": image.told,
-        "uses_told": image.uses_told,
+        "told": image.notified,
+        "uses_told": image.uses_notified,
         "runs": list(image.runs),
     }
 

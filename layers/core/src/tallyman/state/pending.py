@@ -12,8 +12,8 @@ from tallyman.values import value
 
 @value
 class Pending:
-    """One image that waits. `decided`: the id of the decision that it stands for; `noticed`: people were told of it;
-    `tagging_since`: a first tag may be set since then; `stuck_told`: that this is long ago was told. `hinted`:
+    """One image that waits. `decided`: the id of the decision that it stands for; `noticed`: people were notified;
+    `tagging_since`: a first tag may be set since then; `stuck_notified`: people know that this is long ago. `hinted`:
     `promote_image` was, since it may go; `wake`: when its next hint is due, for a gate that time opens."""
 
     digest: Digest
@@ -32,7 +32,7 @@ class Pending:
     next_at: datetime | None = None
     failing_since: datetime | None = None
     tagging_since: datetime | None = None
-    stuck_told: bool = False
+    stuck_notified: bool = False
     hinted: bool = False
     wake: datetime | None = None
 
@@ -70,7 +70,7 @@ def _parse(data: Mapping[str, Any]) -> Pending:
         next_at=time_or_none(data.get("next_at")),
         failing_since=time_or_none(data.get("failing_since")),
         tagging_since=time_or_none(data.get("tagging_since")),
-        stuck_told=bool(data.get("stuck_told")),
+        stuck_notified=bool(data.get("stuck_told")),
         hinted=bool(data.get("hinted")),
         wake=time_or_none(data.get("wake")),
     )
@@ -94,7 +94,7 @@ def _dump(pending: Pending) -> dict[str, Any]:
         "next_at": text_or_none(pending.next_at),
         "failing_since": text_or_none(pending.failing_since),
         "tagging_since": text_or_none(pending.tagging_since),
-        "stuck_told": pending.stuck_told,
+        "stuck_told": pending.stuck_notified,
         "hinted": pending.hinted,
         "wake": text_or_none(pending.wake),
     }

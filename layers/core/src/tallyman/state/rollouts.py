@@ -83,7 +83,7 @@ def _parse_service(data: Mapping[str, Any]) -> MovedService:
 
 
 def _dump_service(entry: MovedService) -> dict[str, Any]:
-    told = {"image": entry.image, "said": entry.said, "back": entry.back}
+    optional = {"image": entry.image, "said": entry.said, "back": entry.back}
     return {
         "registry": entry.registry,
         "service": entry.service,
@@ -91,7 +91,7 @@ def _dump_service(entry: MovedService) -> dict[str, Any]:
         "before": entry.before,
         "moved": entry.moved,
         "since": format_time(entry.since),
-    } | {name: value for name, value in told.items() if value is not None}
+    } | {name: value for name, value in optional.items() if value is not None}
 
 
 def _parse(data: Mapping[str, Any]) -> RolloutState:

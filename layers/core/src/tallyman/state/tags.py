@@ -15,16 +15,16 @@ class Tag:
     """A tag by the registry's answer and by the ledger.
 
     `digest`: what the registry said when last asked, or None; `at`: since when, as far as known; `moved_from`: what it
-    pointed to before, which stays while the tag only vanishes; `told`, `told_at`: where the newest fact of the ledger
-    leaves it; `unsure`: it may leave it there as well; `lost`: where it left it until that image was deleted. Where
-    `told` is not what the registry says, a fact is missing: the next sweep writes it.
+    pointed to before, which stays while the tag only vanishes; `reported`, `reported_at`: where the newest fact of the
+    ledger leaves it; `unsure`: it may leave it there as well; `lost`: where it left it until that image was deleted.
+    Where `reported` is not what the registry says, a fact is missing: the next sweep writes it.
     """
 
     digest: Digest | None
     at: datetime
     moved_from: Digest | None = None
-    told: Digest | None = None
-    told_at: datetime | None = None
+    reported: Digest | None = None
+    reported_at: datetime | None = None
     unsure: Digest | None = None
     lost: Digest | None = None
 
@@ -52,8 +52,8 @@ def _parse(data: Mapping[str, Any]) -> Tag:
         digest=digest("digest"),
         at=parse_time(data["at"]),
         moved_from=digest("moved_from"),
-        told=digest("told"),
-        told_at=time_or_none(data.get("told_at")),
+        reported=digest("told"),
+        reported_at=time_or_none(data.get("told_at")),
         unsure=digest("unsure"),
         lost=digest("lost"),
     )
@@ -64,8 +64,8 @@ def _dump(tag: Tag) -> dict[str, Any]:
         "digest": tag.digest,
         "at": format_time(tag.at),
         "moved_from": tag.moved_from,
-        "told": tag.told,
-        "told_at": sort_time(tag.told_at) if tag.told_at else "",
+        "told": tag.reported,
+        "told_at": sort_time(tag.reported_at) if tag.reported_at else "",
         "unsure": tag.unsure,
         "lost": tag.lost,
     }

@@ -45,10 +45,10 @@ class EcrLayerUploads:
                 _forgotten(error, what)
                 if code_of(error) != "InvalidLayerPartException":
                     raise
-                told: Any = error.response.get("lastValidByteReceived")
-                if told is None:
+                reached: Any = error.response.get("lastValidByteReceived")
+                if reached is None:
                     raise UploadExpired(f"{what}: {message_of(error)}") from error
-                return int(told) + 1 if int(told) > 0 else 0  # with nothing received there is no last byte
+                return int(reached) + 1 if int(reached) > 0 else 0  # with nothing received there is no last byte
         return int(answer["lastByteReceived"]) + 1
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:

@@ -38,17 +38,17 @@ def report_of(answers: Sequence[Answer]) -> ScanReport:
     times = {page["imageScanCompletedAt"] for page in found if page.get("imageScanCompletedAt") is not None}
     completed = next(iter(times), None)
     active, closed = _findings(found)
-    told = [page["findingSeverityCounts"] for page in found if page.get("findingSeverityCounts") is not None]
+    counted = [page["findingSeverityCounts"] for page in found if page.get("findingSeverityCounts") is not None]
     if known == "complete":
         if len(times) > 1 or any((a.get("imageScanStatus") or {}).get("status", code) != code for a in answers):
             return ScanReport("unknown", reason=f"{code}: the scan changed while its pages were read")
-        if completed is None or not (told or active):
+        if completed is None or not (counted or active):
             lacks = "its time" if completed is None else "its counts"
             return ScanReport("unknown", reason=f"{code}, but the answer lacks {lacks}")
         reason = None
     return ScanReport(
         status=known,
-        counts=_counts(told[0] if told else {}, active, closed),
+        counts=_counts(counted[0] if counted else {}, active, closed),
         findings=tuple(active),
         completed_at=utc(completed) if completed else None,
         reason=reason,
@@ -66,13 +66,13 @@ def _findings(pages: Iterable[Mapping[str, Any]]) -> tuple[list[Finding], list[F
     return active, closed
 
 
-def _counts(told: Mapping[str, Any], active: Sequence[Finding], closed: Sequence[Finding]) -> dict[str, int]:
+def _counts(counted: Mapping[str, Any], active: Sequence[Finding], closed: Sequence[Finding]) -> dict[str, int]:
     """By severity, as often as found: what is listed, and what ECR counts beyond that. Whether ECR's counts contain
     closed findings is not documented: listed ones are never counted twice."""
     listed = Counter(finding.severity for finding in active)
     known = listed + Counter(finding.severity for finding in closed)
     reported: Counter[str] = Counter()
-    for severity, count in told.items():
+    for severity, count in counted.items():
         if severity != "TOTAL":
             reported[_severity(severity)] += int(count)
     return dict(listed + (reported - known))

@@ -90,8 +90,8 @@ class OciUploads:
 
 def _reached(answer: Answer) -> int | None:
     """`Range: 0-N` counts the last byte; nothing at all is said as `0-0`, like a single byte, or not at all."""
-    told = str(answer.headers.get("Range") or "").removeprefix("bytes=")
-    first, dash, last = told.partition("-")
+    span = str(answer.headers.get("Range") or "").removeprefix("bytes=")
+    first, dash, last = span.partition("-")
     if first != "0" or not dash or not last.lstrip("-").isdigit():
         return None
     return int(last) + 1 if int(last) > 0 else 0

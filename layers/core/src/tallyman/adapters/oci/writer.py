@@ -96,6 +96,6 @@ def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[b
 
 
 def _same(answer: Answer, digest: Digest, what: str) -> None:
-    told = answer.headers.get("Docker-Content-Digest")
-    if told and told.startswith("sha256:") and told != digest:
-        raise DigestMismatch(f"{what}: the registry calls it {told}")
+    named = answer.headers.get("Docker-Content-Digest")
+    if named and named.startswith("sha256:") and named != digest:
+        raise DigestMismatch(f"{what}: the registry calls it {named}")

@@ -167,13 +167,17 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     identity = record.get("userIdentity")
     response = record.get("responseElements")
     image = response.get("image") if isinstance(response, dict) else None
-    told = image.get("imageId") if isinstance(image, dict) else None
+    image_id = image.get("imageId") if isinstance(image, dict) else None
     ids = request.get("imageIds")
     if isinstance(response, dict) and isinstance(response.get("imageIds"), list):
         ids = response["imageIds"]  # what was removed; the request may name tags alone, or what was not there
         request = {**request, "imageIds": ids}
     first = (
-        told if isinstance(told, dict) else ids[0] if isinstance(ids, list) and ids and isinstance(ids[0], dict) else {}
+        image_id
+        if isinstance(image_id, dict)
+        else ids[0]
+        if isinstance(ids, list) and ids and isinstance(ids[0], dict)
+        else {}
     )
     tag, digest = (
         first.get("imageTag") or request.get("imageTag"),

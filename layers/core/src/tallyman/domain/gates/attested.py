@@ -53,14 +53,16 @@ def judge(config: AttestedGate, case: Case) -> GateResult:
     missing = []
     for wanted in config.types:
         own = _found(wanted, case, case.image.facts, places)
-        beneath = {digest: _found(wanted, case, told, places) for digest, told in case.image.platforms.items()}
+        beneath = {digest: _found(wanted, case, theirs, places) for digest, theirs in case.image.platforms.items()}
         facts[wanted] = own or sorted({digest for found in beneath.values() for digest in found})
         if own or (beneath and all(beneath.values())):
             continue
         names = case.image.platform_names
         lacking = sorted(names.get(digest, digest.short) for digest, found in beneath.items() if not found)
         some = len(lacking) < len(beneath)
-        empty = wanted == "sbom" and any(told.packages == 0 for told in Referred.of(case.image.of(Kind.REFERRED)))
+        empty = wanted == "sbom" and any(
+            referred.packages == 0 for referred in Referred.of(case.image.of(Kind.REFERRED))
+        )
         lacks = "the SBOM names no package" if empty else f"no {wanted} yet"
         missing.append(lacks + (f" of {', '.join(lacking)}" if beneath and some else ""))
     if missing:
@@ -73,17 +75,17 @@ def _found(wanted: str, case: Case, facts: tuple[Fact, ...], places: set[str]) -
     globs = TYPES.get(wanted, (wanted,))
     return sorted(
         {
-            told.referrer
-            for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
-            if told.repository in places
-            and not (wanted == "sbom" and told.packages == 0)
-            and any(glob_matches(g, text) for g in globs for text in _types_of(told))
+            referred.referrer
+            for referred in Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
+            if referred.repository in places
+            and not (wanted == "sbom" and referred.packages == 0)
+            and any(glob_matches(g, text) for g in globs for text in _types_of(referred))
         }
     )
 
 
-def _types_of(told: Referred) -> list[str]:
-    return [str(t) for t in (told.artifact_type, *(told.predicates or ())) if t]
+def _types_of(referred: Referred) -> list[str]:
+    return [str(t) for t in (referred.artifact_type, *(referred.predicates or ())) if t]
 
 
 GATE: Gate = Gate(_Types(), "Statements about the image are there: sbom, provenance, or a type by name.", judge)

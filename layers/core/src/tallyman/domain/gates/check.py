@@ -75,19 +75,19 @@ def judge(config: CheckGate, case: Case) -> GateResult:
 
 
 def _judge_one(check: Check, case: Case) -> GateResult:
-    told: dict[str, Any] = {**check.words, "result": None, "by": None, "at": None, "because": None}
+    evidence: dict[str, Any] = {**check.words, "result": None, "by": None, "at": None, "because": None}
     posted = [fact for fact in case.image.of(Kind.CHECKED) if _counts(fact, check, case)]
     if not posted:
-        return GateResult(check.name, WAITING, f"no result of {check.name} yet from {', '.join(check.roles)}", told)
+        return GateResult(check.name, WAITING, f"no result of {check.name} yet from {', '.join(check.roles)}", evidence)
     newest = max(posted, key=_order)
     said, by, at = Said.parse(newest), who(newest), format_time(newest.at)
     result = said.result
-    told |= {"result": result, "by": by, "at": at, "because": said.because}
+    evidence |= {"result": result, "by": by, "at": at, "because": said.because}
     if check.max_age is not None and case.now - newest.at > check.max_age:
         reason = f"{check.name} {result} at {at}, which is older than {format_duration(check.max_age)}"
-        return GateResult(check.name, WAITING, reason, told)
+        return GateResult(check.name, WAITING, reason, evidence)
     verdict = PASSED if result == "passed" else FAILED
-    return GateResult(check.name, verdict, f"{check.name} {result}, by {by}: {said.because}", told)
+    return GateResult(check.name, verdict, f"{check.name} {result}, by {by}: {said.because}", evidence)
 
 
 def _counts(fact: Fact, check: Check, case: Case) -> bool:

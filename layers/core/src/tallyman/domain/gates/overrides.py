@@ -28,7 +28,7 @@ def applied(result: GateResult, case: Case) -> GateResult:
         return result
     fact = max(holding, key=lambda f: (f.at, f.id))
     until, because = fact.at + HOLDS, Said.parse(fact).because
-    told = {
+    evidence = {
         "by": who(fact),
         "at": format_time(fact.at),
         "until": format_time(until),
@@ -37,4 +37,4 @@ def applied(result: GateResult, case: Case) -> GateResult:
         "reason": result.reason,
     }
     reason = f"overridden by {who(fact)} because {because}; it said {result.verdict}: {result.reason}"
-    return GateResult(result.name, PASSED, reason, {**result.facts, "overridden": told}, until)
+    return GateResult(result.name, PASSED, reason, {**result.facts, "overridden": evidence}, until)

@@ -206,28 +206,28 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     scan = max(near, key=lambda f: (f.at, f.seen, f.id))
     found = Scanned.parse(scan)
     status = found.status
-    told: dict[str, Any] = {"digest": digest, "status": status, "at": format_time(scan.at)}
+    evidence: dict[str, Any] = {"digest": digest, "status": status, "at": format_time(scan.at)}
     if status == "unsupported":
         verdict, what = _unscannable(config, case)
-        return GateResult("scan", verdict, f"{label}it can't be scanned; {what}", told, held=True)
+        return GateResult("scan", verdict, f"{label}it can't be scanned; {what}", evidence, held=True)
     if status != "complete":
-        return GateResult("scan", WAITING, f"{label}the scan is {status.replace('_', ' ')}", told)
+        return GateResult("scan", WAITING, f"{label}the scan is {status.replace('_', ' ')}", evidence)
     if config.max_age is not None and case.now - scan.at > config.max_age:
         age = format_duration(config.max_age)
         return GateResult(
-            "scan", WAITING, f"{label}the scan of {format_time(scan.at)} is older than {age}", told, held=True
+            "scan", WAITING, f"{label}the scan of {format_time(scan.at)} is older than {age}", evidence, held=True
         )
     tally = _tally(config, found, case)
     counts = tally.counts
-    told |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
+    evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
     over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     doubts = "".join(f"; {doubt}" for doubt in tally.doubts)
     if over:
-        return GateResult("scan", FAILED, label + ", ".join(over) + doubts, told, tally.until)
+        return GateResult("scan", FAILED, label + ", ".join(over) + doubts, evidence, tally.until)
     untils = [scan.at + config.max_age] if config.max_age is not None else []
     untils += [tally.until] if tally.until is not None else []
     reason = f"{label}scanned {format_time(scan.at)}: {_summary(counts)}{doubts}"
-    return GateResult("scan", PASSED, reason, told, min(untils, default=None))
+    return GateResult("scan", PASSED, reason, evidence, min(untils, default=None))
 
 
 def _unscannable(config: ScanGate, case: Case) -> tuple[str, str]:

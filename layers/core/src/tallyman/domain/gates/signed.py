@@ -77,10 +77,10 @@ def judge(config: SignedGate, case: Case) -> GateResult:
 
 def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
     places = {str(place) for place in case.source_repositories}
-    told = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
-    statuses = Signing.parse(max(told, key=lambda f: (f.seen, f.id))).statuses if told else []
+    signings = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
+    statuses = Signing.parse(max(signings, key=lambda f: (f.seen, f.id))).statuses if signings else []
     ever = [f for f in facts if _is_signature(f, places)]
-    found = {told.referrer: told for told in Referred.of(f for f in ever if case.image.still_refers(f))}
+    found = {referred.referrer: referred for referred in Referred.of(f for f in ever if case.image.still_refers(f))}
     referrers = [{"digest": digest, "type": found[digest].artifact_type} for digest in sorted(found)]
     data = {"digest": digest, "signatures": referrers, "managed": statuses}
     complete = [s["profile"] for s in statuses if s["status"] == "complete"]
@@ -104,10 +104,10 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
 
 
 def _is_signature(fact: Fact, places: set[str]) -> bool:
-    if fact.kind is not Kind.REFERRED or (told := Referred.parse(fact)).repository not in places:
+    if fact.kind is not Kind.REFERRED or (referred := Referred.parse(fact)).repository not in places:
         return False
-    kind = told.artifact_type or ""
-    predicates = told.predicates or ()
+    kind = referred.artifact_type or ""
+    predicates = referred.predicates or ()
     if kind.startswith(BUNDLE):
         return all(str(p).startswith(SIGN_PREDICATE) for p in predicates)
     return kind == NOTATION or kind in COSIGN

@@ -53,10 +53,10 @@ def judge(_: object, case: Case) -> GateResult:
             return GateResult(NAME, WAITING, "; ".join(silent), facts, held=True)
     assert delayed is not None  # every way to here has one
     # the reason names no time and no count, so that a try that fails like the one before is no new decision
-    told = Delayed.parse(delayed)
-    waits = {"attempt": told.attempt, "next_at": told.next_at}
-    reason = f"{told.reason}; it is tried again"
-    return GateResult(NAME, WAITING, reason, waits, parse_time(told.next_at), held=True)
+    delay = Delayed.parse(delayed)
+    waits = {"attempt": delay.attempt, "next_at": delay.next_at}
+    reason = f"{delay.reason}; it is tried again"
+    return GateResult(NAME, WAITING, reason, waits, parse_time(delay.next_at), held=True)
 
 
 def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult:

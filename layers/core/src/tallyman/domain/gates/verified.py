@@ -54,19 +54,19 @@ def judge(config: VerifiedGate, case: Case) -> GateResult:
     if not found:
         return GateResult("verified", WAITING, f"not verified yet ({wanted} asked for)", {"level": str(wanted)})
     newest = max(found, key=_order)
-    told = Verified.parse(newest)
-    checks = [c for c in told.checks if c.get("tag") is None]
+    verified_as = Verified.parse(newest)
+    checks = [c for c in verified_as.checks if c.get("tag") is None]
     for tag in case.tags:  # each verification checks one tag: an image's other tags have theirs
         if of_tag := [fact for fact in found if fact.tag == tag]:
             # that a target has the tag already is the gate `target`'s to say: it asks the targets themselves
             checks += [c for c in _newest_checks(of_tag) if c.get("tag") == tag and c["name"] != "same_everywhere"]
     bad = [c for c in checks if c["verdict"] == "failed"] or [c for c in checks if c["verdict"] != "passed"]
     facts: dict[str, Any] = {
-        "level": told.level,
+        "level": verified_as.level,
         "at": format_time(newest.at),
         "repository": str(newest.repository),
     }
-    promotion = brought.get(newest.repository) if newest.repository and told.level != wanted else None
+    promotion = brought.get(newest.repository) if newest.repository and verified_as.level != wanted else None
     rests_on = ""
     if promotion is not None:
         source, target = Promoted.parse(promotion).source, case.source.name

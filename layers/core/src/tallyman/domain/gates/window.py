@@ -103,20 +103,20 @@ def _after_gap(before: datetime, after: datetime, zone: tzinfo) -> Iterator[date
 
 def judge(config: WindowGate, case: Case) -> GateResult:
     """`until` is the next opening. Without data for the time zone the window stays closed: it is not known."""
-    told = config.words
+    evidence = config.words
     zone = zone_of(config.timezone)
     if zone is None:
         reason = (
             f"this machine has no data for the time zone {config.timezone}: whether the window is open is not known"
         )
-        return GateResult("window", WAITING, reason, told, held=True)
+        return GateResult("window", WAITING, reason, evidence, held=True)
     local = case.now.astimezone(zone)
     if config.is_open(case.now, zone):
         closes = config.next_closing(case.now, zone)
-        facts = {**told, "closes": format_time(closes) if closes else None}
+        facts = {**evidence, "closes": format_time(closes) if closes else None}
         return GateResult("window", PASSED, "the window is open", facts)
     opens = config.next_opening(case.now, zone)
-    facts = {**told, "opens": format_time(opens) if opens else None}
+    facts = {**evidence, "opens": format_time(opens) if opens else None}
     when = f"it opens at {format_time(opens)}" if opens else "it does not open within a year"
     why = ", a holiday" if local.date() in config.holidays else ""
     # the reason names no moment but the opening, so that waiting longer is no new decision

@@ -40,9 +40,9 @@ class Row:
 
 
 @value
-class _Told:
-    """A row; what the registry said the tag pointed to when the fact was written ('' = it was not asked); whether a
-    registry's own event told it."""
+class _Report:
+    """What one fact reports: a row; what the registry said the tag pointed to when the fact was written ('' = it was
+    not asked); whether the fact is of a registry's own event."""
 
     row: Row
     current: str | None
@@ -59,19 +59,19 @@ def history(facts: Iterable[Fact]) -> list[Row]:
 
     Knows pushes, replications, removals of tags and images, archiving and restoring; passes over all other facts.
     """
-    streams: dict[tuple[Repository, str | None, str], list[_Told]] = defaultdict(list)
-    images: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
-    pushes: dict[tuple[Repository, Digest], list[_Told]] = defaultdict(list)
+    streams: dict[tuple[Repository, str | None, str], list[_Report]] = defaultdict(list)
+    images: dict[tuple[Repository, Digest], list[_Report]] = defaultdict(list)
+    pushes: dict[tuple[Repository, Digest], list[_Report]] = defaultdict(list)
     for fact in sorted({(f.sort, f.partition): f for f in facts}.values(), key=lambda f: (f.at, f.seen, f.id)):
         if fact.repository is None or fact.digest is None:
             continue
-        told = _told(fact)
+        report = _report(fact)
         if fact.kind in PUSHES or fact.kind is Kind.UNTAGGED:
-            streams[fact.repository, fact.tag, fact.tag or fact.digest].append(told)
+            streams[fact.repository, fact.tag, fact.tag or fact.digest].append(report)
             if fact.kind in PUSHES:
-                pushes[fact.repository, fact.digest].append(told)
+                pushes[fact.repository, fact.digest].append(report)
         elif fact.kind in _OF_IMAGES:
-            images[fact.repository, fact.digest].append(told)
+            images[fact.repository, fact.digest].append(report)
     placed: list[tuple[tuple[datetime, str, str, int], Row]] = []
 
     def place(key: str, rows: Iterable[Row]) -> None:
@@ -79,7 +79,7 @@ def history(facts: Iterable[Fact]) -> list[Row]:
         placed.extend(((row.at, str(row.repository), key, number), row) for number, row in enumerate(rows))
 
     for (repository, tag, key), stream in streams.items():
-        digests = {told.row.digest for told in stream}
+        digests = {report.row.digest for report in stream}
         removed = [t for d in digests for t in images.get((repository, d), []) if t.row.kind == Kind.DELETED]
         place(f"{tag or ''} {key}", _fold_tag(_one_call(stream, removed) + removed)[0])
     for (repository, digest), stream in images.items():
@@ -92,68 +92,68 @@ def history(facts: Iterable[Fact]) -> list[Row]:
 def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
     """What the tag pointed to at the moment; None: nothing, or nothing that is known."""
     known = {(f.sort, f.partition): f for f in facts if f.at <= moment and f.repository == repository}
-    told = [_told(f) for f in sorted(known.values(), key=lambda f: (f.at, f.seen, f.id)) if f.digest]
-    mine = [t for t in told if t.row.tag == tag and (t.row.kind in PUSHES or t.row.kind == Kind.UNTAGGED)]
+    report = [_report(f) for f in sorted(known.values(), key=lambda f: (f.at, f.seen, f.id)) if f.digest]
+    mine = [t for t in report if t.row.tag == tag and (t.row.kind in PUSHES or t.row.kind == Kind.UNTAGGED)]
     digests = {t.row.digest for t in mine}
-    removed = [t for t in told if t.row.kind == Kind.DELETED and t.row.digest in digests]
+    removed = [t for t in report if t.row.kind == Kind.DELETED and t.row.digest in digests]
     return _fold_tag(_one_call(mine, removed) + removed)[1]
 
 
-def _told(fact: Fact) -> _Told:
+def _report(fact: Fact) -> _Report:
     assert fact.repository is not None  # the callers
     assert fact.digest is not None  # leave such facts out
     change = Change.parse(fact)
     commit = (change.built or {}).get("revision")
     row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via, commit)
     current = None if change.gone else change.current
-    return _Told(row, current, fact.via is Via.EVENT and change.call is None)
+    return _Report(row, current, fact.via is Via.EVENT and change.call is None)
 
 
-def _one_call(stream: list[_Told], beside: Sequence[_Told] = ()) -> list[_Told]:
+def _one_call(stream: list[_Report], beside: Sequence[_Report] = ()) -> list[_Report]:
     """Joins an event and another source about one call: the event's time, the trail's actor. `beside`: what else
     may have come in between."""
     events = [t for t in stream if t.event]
-    joined: list[_Told] = list(events)
-    for told in stream:
-        if told.event:
+    joined: list[_Report] = list(events)
+    for report in stream:
+        if report.event:
             continue
         for i, event in enumerate(joined):
-            if i < len(events) and _tell_of_one(event, told, [*stream, *beside]):
-                joined[i] = replace(event, row=_join(event.row, told.row))
+            if i < len(events) and _about_one_call(event, report, [*stream, *beside]):
+                joined[i] = replace(event, row=_join(event.row, report.row))
                 break
         else:
-            joined.append(told)
+            joined.append(report)
     return joined
 
 
-def _tell_of_one(event: _Told, told: _Told, stream: list[_Told]) -> bool:
+def _about_one_call(event: _Report, report: _Report, stream: list[_Report]) -> bool:
     """Whether both may be about one call: the same happened at about the same time, and nothing else in between."""
     what = event.row.kind, event.row.digest
-    if what != (told.row.kind, told.row.digest) or abs(event.row.at - told.row.at) > _SAME:
+    if what != (report.row.kind, report.row.digest) or abs(event.row.at - report.row.at) > _SAME:
         return False
-    first, last = sorted((event.row.at, told.row.at))
+    first, last = sorted((event.row.at, report.row.at))
     return not any(first <= t.row.at <= last and (t.row.kind, t.row.digest) != what for t in stream)
 
 
-def _in_order(stream: list[_Told]) -> list[_Told]:
+def _in_order(stream: list[_Report]) -> list[_Report]:
     """Oldest first. Event times have whole seconds, finds of a sweep milliseconds: within one second, where the time
     of any is cut, what the registry showed last comes last."""
-    ordered: list[_Told] = []
+    ordered: list[_Report] = []
     for tie in _ties(stream):
         asked = [t for t in tie if t.current != ""]
         final = max(asked, key=lambda t: (t.row.seen, t.row.digest)).current if asked else ""
         before = ordered[-1].row.digest if ordered else None
 
-        def rank(told: _Told, final: str | None = final, before: Digest | None = before) -> tuple[object, ...]:
-            pushes = told.row.kind in PUSHES
-            last = (told.row.digest == final) if pushes else final is None
-            return last, told.row.digest != before, not pushes, told.row.seen, told.row.digest
+        def rank(report: _Report, final: str | None = final, before: Digest | None = before) -> tuple[object, ...]:
+            pushes = report.row.kind in PUSHES
+            last = (report.row.digest == final) if pushes else final is None
+            return last, report.row.digest != before, not pushes, report.row.seen, report.row.digest
 
         ordered.extend(sorted(tie, key=rank))
     return ordered
 
 
-def _ties(stream: list[_Told]) -> Iterator[list[_Told]]:
+def _ties(stream: list[_Report]) -> Iterator[list[_Report]]:
     """What the times alone don't order: all of a second in which one has no fraction, else what has the same time."""
     for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: second_of(t.row.at)):
         second = list(group)
@@ -163,13 +163,13 @@ def _ties(stream: list[_Told]) -> Iterator[list[_Told]]:
             yield from (list(same) for _, same in groupby(second, key=lambda t: t.row.at))
 
 
-def _fold_tag(stream: list[_Told]) -> tuple[list[Row], Digest | None]:
+def _fold_tag(stream: list[_Report]) -> tuple[list[Row], Digest | None]:
     """The rows of one tag, oldest first, and what it points to after them. A deleted image took its tags along."""
     rows: list[Row] = []
     moves: set[int] = set()  # which of the rows moved the tag
     pointing: Digest | None = None
-    for told in _in_order(stream):
-        row = told.row
+    for report in _in_order(stream):
+        row = report.row
         if row.kind == Kind.DELETED:
             pointing = None if pointing == row.digest else pointing
         elif row.kind == Kind.UNTAGGED:
@@ -189,17 +189,17 @@ def _fold_tag(stream: list[_Told]) -> tuple[list[Row], Digest | None]:
     return [row for each in moved for row in each], pointing
 
 
-def _image_rows(stream: list[_Told]) -> list[Row]:
+def _image_rows(stream: list[_Report]) -> list[Row]:
     """The rows of one image, oldest first. Its pushes are no rows of it, but between them it may be deleted twice."""
     rows: list[Row] = []
     back = False
-    for told in _in_order(stream):
-        if told.row.kind in PUSHES:
+    for report in _in_order(stream):
+        if report.row.kind in PUSHES:
             back = True
-        elif rows and rows[-1].kind == told.row.kind and not (back and told.row.kind == Kind.DELETED):
-            rows[-1] = _join(rows[-1], told.row)
+        elif rows and rows[-1].kind == report.row.kind and not (back and report.row.kind == Kind.DELETED):
+            rows[-1] = _join(rows[-1], report.row)
         else:
-            rows.append(told.row)
+            rows.append(report.row)
             back = False
     return rows
 

@@ -20,8 +20,8 @@ _IMAGE = "org.opencontainers.image."
 
 def built(manifest: Manifest) -> dict[str, str]:
     """Which commit, source, version and author an image names in its annotations, where it names a commit."""
-    told = labels(manifest.annotations)
-    return told if "revision" in told else {}
+    found = labels(manifest.annotations)
+    return found if "revision" in found else {}
 
 
 def labels(said: Mapping[str, str]) -> dict[str, str]:
@@ -33,8 +33,8 @@ def labels(said: Mapping[str, str]) -> dict[str, str]:
 
 def build_of(statement: Manifest) -> dict[str, str]:
     """Which build made its subject, by a statement's annotations, where they name one: id, url, builder, person."""
-    told = _named(statement.annotations, BUILD, ("id", "url", "builder", "person"))
-    return told if "id" in told else {}
+    found = _named(statement.annotations, BUILD, ("id", "url", "builder", "person"))
+    return found if "id" in found else {}
 
 
 def predicates(manifest: Manifest) -> list[str]:
@@ -49,5 +49,5 @@ def predicate_of(annotations: Mapping[str, str]) -> str:
 
 
 def _named(annotations: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:
-    told = {name: annotations.get(prefix + name) for name in names}
-    return {name: text[:LONGEST] for name, text in told.items() if text}
+    found = {name: annotations.get(prefix + name) for name in names}
+    return {name: text[:LONGEST] for name, text in found.items() if text}

@@ -31,7 +31,7 @@ def is_gone(facts: Iterable[Fact], repository: str) -> bool:
 def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:
     """What these facts of an image know to refer to it: (repository that holds the referrer, its digest)."""
     return {
-        (told.repository, told.referrer)
-        for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED)
-        if told.repository
+        (referred.repository, referred.referrer)
+        for referred in Referred.of(f for f in facts if f.kind is Kind.REFERRED)
+        if referred.repository
     }

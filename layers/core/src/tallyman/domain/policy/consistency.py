@@ -31,13 +31,13 @@ def check_environments(node: Node, environments: Mapping[str, Environment]) -> N
         alike = variables.setdefault(_variable(environment.name), environment)
         if alike is not environment:
             node.wrong(f"the names '{alike.name}' and '{environment.name}' differ only in case, _ or -", path)
-        told: set[str] = set()
+        reported: set[str] = set()
         for registry in seen:
             others = held.setdefault(registry, _Templates())
             other = others.colliding(environment)
             others.add(environment)
-            if other is not None and other.name not in told:
-                told.add(other.name)
+            if other is not None and other.name not in reported:
+                reported.add(other.name)
                 node.wrong(
                     f"a repository in {registry} could belong to '{other.name}' ({other.repository}) as well as to "
                     f"'{environment.name}' ({environment.repository}): give one of them a 'repository' of its own, "

@@ -70,8 +70,8 @@ def parse_policy(
 
 def _in_order(problems: Sequence[Problem], earlier: Sequence[Problem]) -> tuple[Problem, ...]:
     """By line. An entry that can't be read is reported once, not again as an unexpected value."""
-    told = {(problem.line, problem.key) for problem in earlier}
-    rest = [problem for problem in problems[len(earlier) :] if (problem.line, problem.key) not in told]
+    reported = {(problem.line, problem.key) for problem in earlier}
+    rest = [problem for problem in problems[len(earlier) :] if (problem.line, problem.key) not in reported]
     return tuple(sorted([*earlier, *rest], key=lambda problem: problem.line or 0))
 
 

@@ -26,7 +26,7 @@ def proof(
     """The proof as JSON text: {repository, digest, tags, media_type, manifest, action, reason, policy, marked_at,
     looked_at, protections: [{name, question, answer}], usage: [{source, where, at, uses}]}. `manifest` is its text."""
     image = plan.image(plan.inventory.rows[digest])
-    told = dict(image.protections)
+    answers = dict(image.protections)
     document: dict[str, Any] = {
         "repository": str(repository),
         "digest": digest,
@@ -44,7 +44,7 @@ def proof(
         "marked_at": marked,
         "looked_at": format_time(plan.now),
         "protections": [
-            {"name": name, "question": question, "answer": told.get(name, "no")}
+            {"name": name, "question": question, "answer": answers.get(name, "no")}
             for name, question in PROTECTIONS.items()
         ],
         "usage": [

@@ -49,19 +49,19 @@ class Protected:
 
 
 def protect(
-    inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: RetentionInputs, now: datetime
+    inventory: Inventory, retention: Retention, usage: Iterable[Reading], inputs: RetentionInputs, now: datetime
 ) -> Protected:
     """What protects what. As many steps as there are images, uses and releases."""
     found = Protected()
-    _used(found, inventory, retention, usage, known)
-    _released(found, inventory, retention, known, now)
+    _used(found, inventory, retention, usage, inputs)
+    _released(found, inventory, retention, inputs, now)
     rows = inventory.rows
-    for name, reasons in ((WAITING, known.waiting), (ELSEWHERE, known.elsewhere)):
+    for name, reasons in ((WAITING, inputs.waiting), (ELSEWHERE, inputs.elsewhere)):
         for digest, reason in reasons.items():
             if (row := rows.get(digest)) is not None:
                 found.add(row, name, reason)
-    found.whole.extend((FROZEN, reason) for reason in known.frozen)
-    _recent(found, inventory, retention, known, now)
+    found.whole.extend((FROZEN, reason) for reason in inputs.frozen)
+    _recent(found, inventory, retention, inputs, now)
     for row, why in inventory.unread.items():
         found.add(row, UNREAD, f"it can't be told what it lists: {why}")
         found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
@@ -73,9 +73,9 @@ def protect(
 
 
 def _released(
-    found: Protected, inventory: Inventory, retention: Retention, known: RetentionInputs, now: datetime
+    found: Protected, inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: datetime
 ) -> None:
-    for digest, releases in known.releases.items():
+    for digest, releases in inputs.releases.items():
         if (row := inventory.rows.get(digest)) is not None:
             for release in releases:
                 if release.until is None:
@@ -85,7 +85,7 @@ def _released(
 
 
 def _used(
-    found: Protected, inventory: Inventory, retention: Retention, usage: Iterable[Reading], known: RetentionInputs
+    found: Protected, inventory: Inventory, retention: Retention, usage: Iterable[Reading], inputs: RetentionInputs
 ) -> None:
     place, rows = inventory.repository, inventory.rows
     tagged = {tag: row for row, tags in enumerate(inventory.tags) for tag in tags} if usage or retention.usage else {}
@@ -99,7 +99,7 @@ def _used(
                 if (row := rows.get(use.digest)) is not None:
                     found.add(row, IN_USE, str(use))
             elif concerns(use, place.name, place.registry):
-                _used_by_tag(found, use, tagged, rows, known)
+                _used_by_tag(found, use, tagged, rows, inputs)
     _listed(found, inventory, retention, tagged)
 
 
@@ -116,7 +116,7 @@ def _listed(found: Protected, inventory: Inventory, retention: Retention, tagged
 
 
 def _used_by_tag(
-    found: Protected, use: Use, tagged: dict[str, int], rows: dict[str, int], known: RetentionInputs
+    found: Protected, use: Use, tagged: dict[str, int], rows: dict[str, int], inputs: RetentionInputs
 ) -> None:
     """What the tag points to now, as the next start takes that, and what it pointed to when this one started."""
     tag = used_tag(use)
@@ -127,7 +127,7 @@ def _used_by_tag(
         found.add(now, IN_USE, f"{use} by the tag {tag}")
     if use.since is None:
         return
-    then = known.started.get((tag, use.since))
+    then = inputs.started.get((tag, use.since))
     if then is None:
         found.refused.append(
             f"{use} started at {format_time(use.since)} from the tag {tag}: what that was is not known"
@@ -139,7 +139,7 @@ def _used_by_tag(
 
 
 def _recent(
-    found: Protected, inventory: Inventory, retention: Retention, known: RetentionInputs, now: datetime
+    found: Protected, inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: datetime
 ) -> None:
     """Young images (a tag that was set anew makes one young again), and those pulled of late."""
     at, grace = millis(now), retention.grace // timedelta(milliseconds=1)
@@ -148,7 +148,7 @@ def _recent(
     for row, pushed in enumerate(inventory.pushed):
         if pushed > since:  # without grace too: by a clock that is ahead it is not even pushed yet
             found.add(row, YOUNG, text)
-    for digest, moved in known.moved.items():
+    for digest, moved in inputs.moved.items():
         row_of = inventory.rows.get(digest)
         if row_of is not None and millis(moved) > since:
             found.add(row_of, YOUNG, f"a tag was set to it at {format_time(moved)}: {text}")

@@ -28,7 +28,7 @@ _parse: Callable[[str], Version | None] = parse_version.__wrapped__  # a million
 Takes = Callable[[str, Version | None], bool]
 
 
-def named_by_rules(inventory: Inventory, retention: Retention, known: RetentionInputs, now: int) -> "array[int]":
+def named_by_rules(inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: int) -> "array[int]":
     """For each row the number of the first rule that names it, counted from 1; 0: none does. `at_least` counts as a
     rule after the last. `now` in milliseconds since 1970."""
     named = array("H", bytes(2 * len(inventory)))
@@ -46,7 +46,7 @@ def named_by_rules(inventory: Inventory, retention: Retention, known: RetentionI
             case KeepMatches():
                 tags.append((number, _matches(rule.matches)))
             case KeepNewerThan():
-                _name_young(named, number, rule, inventory, known, now)
+                _name_young(named, number, rule, inventory, inputs, now)
     if newest or tags:
         _name_tagged(named, inventory, newest, tags)
     return named
@@ -80,7 +80,7 @@ def _name(named: "array[int]", row: int, number: int) -> None:
 
 
 def _name_young(
-    named: "array[int]", number: int, rule: KeepNewerThan, inventory: Inventory, known: RetentionInputs, now: int
+    named: "array[int]", number: int, rule: KeepNewerThan, inventory: Inventory, inputs: RetentionInputs, now: int
 ) -> None:
     """Whatever is counted from, what was pushed since stays too: every other moment comes after the push."""
     since = now - rule.age // timedelta(milliseconds=1)
@@ -94,9 +94,9 @@ def _name_young(
         return
     moments: dict[Digest, int] = {}
     if rule.counted_from is CountedFrom.TAG_MOVE:
-        moments = {digest: millis(at) for digest, at in known.moved.items()}
+        moments = {digest: millis(at) for digest, at in inputs.moved.items()}
     elif rule.counted_from is CountedFrom.RELEASE:
-        moments = {digest: max(millis(r.since) for r in found) for digest, found in known.releases.items() if found}
+        moments = {digest: max(millis(r.since) for r in found) for digest, found in inputs.releases.items() if found}
     for digest, at in moments.items():
         row_of = inventory.rows.get(digest)
         if row_of is not None and at > since:

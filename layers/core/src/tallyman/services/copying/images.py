@@ -117,7 +117,7 @@ class CopyImages:
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
-            members, errors = self._families(origin, batch)
+            members, errors = self._graphs(origin, batch)
             for report in reports.values():
                 report.failed.update(_named(errors, batch, targets[report.repository]))
             if members is None:
@@ -135,7 +135,7 @@ class CopyImages:
                     report.plan = found
         return reports
 
-    def _families(
+    def _graphs(
         self, origin: Location, batch: Sequence[Image]
     ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
         known = {image.digest: image.manifest for image in batch if image.manifest}
@@ -155,7 +155,7 @@ class CopyImages:
         pool = ThreadPoolExecutor(len(alive), thread_name_prefix="ahead")
         try:
             asking = self._ask_ahead(pool, alive, targets, batch)
-            members, errors = self._families(origin, batch)
+            members, errors = self._graphs(origin, batch)
             wait(asking.values(), None if len(alive) == 1 else SOON)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

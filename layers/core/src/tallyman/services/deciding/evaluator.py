@@ -156,9 +156,9 @@ class Evaluator:
         if not entry.found.noticed:
             # after the fact and before the mark: told at least once, and once unless this process dies in between
             self._tell(decision)
-            told = replace(entry.found, noticed=True)
-            self.state.put(entry.write(told))
-            entry = entry.written(told)
+            noticed = replace(entry.found, noticed=True)
+            self.state.put(entry.write(noticed))
+            entry = entry.written(noticed)
         if not _is_awake(entry.value, decision, now):
             self.wake(decision)
 
@@ -218,16 +218,16 @@ def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
     return max(mine, key=lambda f: (f.at, f.id), default=None)
 
 
-def _same_candidate(told: Decided, decision: Decision) -> bool:
-    return (told.name, told.source, told.target) == (decision.repository, decision.source, decision.target)
+def _same_candidate(last: Decided, decision: Decision) -> bool:
+    return (last.name, last.source, last.target) == (decision.repository, decision.source, decision.target)
 
 
-def _saying(told: Decided) -> tuple[object, ...]:
+def _saying(last: Decided) -> tuple[object, ...]:
     """What a decision says, without the facts beneath it: two that say the same are one."""
-    gates = tuple((g["name"], g["verdict"], g["reason"]) for g in told.gates)
+    gates = tuple((g["name"], g["verdict"], g["reason"]) for g in last.gates)
     # of what is in, only what changes is news: not each policy that says the same of it
-    policy = told.policy if told.verdict != PROMOTED else None
-    return tuple(told.tags), told.verdict, policy, gates
+    policy = last.policy if last.verdict != PROMOTED else None
+    return tuple(last.tags), last.verdict, policy, gates
 
 
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
@@ -240,7 +240,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
     gate = decision.deciding
     same = old is not None and (old.verdict, old.gate) == (decision.verdict, gate.name if gate else None)
     trying = gate is None or gate.name == "target"
-    told = gate is None or (decision.verdict == WAITING and not gate.held)
+    quiet = gate is None or (decision.verdict == WAITING and not gate.held)
     return Pending(
         digest=decision.digest,
         name=decision.repository,
@@ -254,12 +254,12 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         until=decision.until,
         decided=decided,
         # a hold that only changes its words (the next try's time) is announced once
-        noticed=told or bool(old and same and decision.verdict == WAITING and old.noticed),
+        noticed=quiet or bool(old and same and decision.verdict == WAITING and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,
         failing_since=old.failing_since if old and trying else None,
         tagging_since=decision.tagging.since if decision.tagging else old.tagging_since if old else None,
-        stuck_told=old.stuck_told if old else False,
+        stuck_notified=old.stuck_notified if old else False,
         hinted=bool(decision.may_go and old and old.hinted and old.tags == decision.tags),
         wake=old.wake if old else None,
     )

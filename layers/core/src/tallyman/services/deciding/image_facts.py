@@ -109,7 +109,7 @@ def _gone(
     ledger: Facts, facts: tuple[Fact, ...], platforms: Mapping[Digest, tuple[Fact, ...]]
 ) -> frozenset[tuple[str, str]]:
     """The referrers of the image, and of the images beneath it, that were removed."""
-    known = referrers(facts).union(*(referrers(told) for told in platforms.values()))
+    known = referrers(facts).union(*(referrers(theirs) for theirs in platforms.values()))
     read = {digest: ledger.of_digest(Digest(digest)) for _, digest in known}
     return frozenset(pair for pair in known if is_gone(read[pair[1]], pair[0]))
 

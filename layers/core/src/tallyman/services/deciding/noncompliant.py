@@ -52,7 +52,7 @@ class NoncompliantImages:
             return
         gates = tuple({"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in found)
         released = is_released(self.state, decision.target, decision.repository, decision.digest)
-        if old is not None and old.gates == gates and (old.told or not released):
+        if old is not None and old.gates == gates and (old.notified or not released):
             return
         image = NoncompliantImage(
             digest=decision.digest,
@@ -63,7 +63,7 @@ class NoncompliantImages:
             gates=gates,
             policy=decision.policy,
             since=old.since if old else now,
-            uses_told=old.uses_told if old else False,
+            uses_notified=old.uses_notified if old else False,
             runs=old.runs if old else (),
         )
         self.state.put(entry.write(image))
@@ -71,13 +71,13 @@ class NoncompliantImages:
             return
         # between the two writes: told at least once, and once unless this process dies in between
         self._tell(image, f"It is what {image.target} releases of it.")
-        self.state.put(entry.written(image).write(replace(image, told=True)))
+        self.state.put(entry.written(image).write(replace(image, notified=True)))
 
     def tell_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
         """Tells that it runs, although it would not get in today and is not what is released. One write, a notice."""
         running = ", ".join(runs)
         self._tell(entry.value, f"{entry.value.target} releases another image of it, but it runs: {running}.")
-        self.state.put(entry.write(replace(entry.value, told=True, runs=tuple(runs))))
+        self.state.put(entry.write(replace(entry.value, notified=True, runs=tuple(runs))))
 
     def _tell(self, image: NoncompliantImage, where: str) -> None:
         gates, environment, repository = image.gates, image.target, image.name
@@ -96,7 +96,7 @@ def is_released(state: State, environment: str, repository: str, digest: str) ->
     return release is not None and release.digest == digest
 
 
-def would_not_pass(state: State, environment: str) -> Iterator[tuple[NoncompliantImage, bool]]:
+def noncompliant_images(state: State, environment: str) -> Iterator[tuple[NoncompliantImage, bool]]:
     """The list of an environment; of each image, whether it is what the environment releases."""
     for entry in NONCOMPLIANT.list(state, noncompliant.partition(environment)):
         yield entry.value, is_released(state, environment, entry.value.name, entry.value.digest)

@@ -49,8 +49,8 @@ class ReadSigning:
         except NotFound:
             found = None  # it was removed since
         found = found or []  # a registry that does not say any more takes back what it said: unknown is closed
-        told = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
-        last = max(told, key=lambda f: (f.seen, f.id), default=None)
+        signings = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
+        last = max(signings, key=lambda f: (f.seen, f.id), default=None)
         statuses = [
             {"profile": s.profile, "status": s.status, "reason": s.reason}
             for s in sorted(found, key=lambda s: (s.profile, s.status))

@@ -60,7 +60,7 @@ class Attempts:
         left = tuple(tag for tag in decision.tagging.tags if tag in there)
 
         def ended(waits: Pending) -> Pending:
-            return waits if left else replace(waits, tagging_since=None, stuck_told=False)
+            return waits if left else replace(waits, tagging_since=None, stuck_notified=False)
 
         self._write(self._tagging(decision, left), decision, ended)
 

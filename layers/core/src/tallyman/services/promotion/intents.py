@@ -16,8 +16,8 @@ from tallyman.ports.records import Ledger
 def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
     """Whether a promotion meant to bring the digest of these facts into this repository."""
     return any(
-        str(repository.registry) in told.registries and told.repository == repository.name
-        for told in Intended.of(f for f in facts if f.kind is Kind.INTENDED)
+        str(repository.registry) in intended.registries and intended.repository == repository.name
+        for intended in Intended.of(f for f in facts if f.kind is Kind.INTENDED)
     )
 
 

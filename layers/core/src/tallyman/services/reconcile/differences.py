@@ -27,7 +27,7 @@ class Known:
 
     def since(self) -> datetime | None:
         """The earliest time that is known of a tag: from about then on events have told us of this repository."""
-        return min((tag.value.told_at for tag in self.tags.values() if tag.value.told_at), default=None)
+        return min((tag.value.reported_at for tag in self.tags.values() if tag.value.reported_at), default=None)
 
 
 def differences(
@@ -44,7 +44,9 @@ def differences(
         revision = item.revision if item else 0
         new = not known.holds(detail.digest)
         here = replace(base, digest=detail.digest, detail=detail)
-        missing = [t for t in sorted(detail.tags) if t not in known.tags or known.tags[t].value.told != detail.digest]
+        missing = [
+            t for t in sorted(detail.tags) if t not in known.tags or known.tags[t].value.reported != detail.digest
+        ]
         for tag in missing:
             of = known.tags.get(tag)
             at = _time(of, detail.pushed_at if new else None, now)
@@ -60,15 +62,15 @@ def differences(
     for digest in sorted(gone):
         yield replace(base, kind=Kind.DELETED, digest=digest, key=f"sweep {known.images[digest].revision}")
     for tag, entry in sorted(known.tags.items()):
-        told = entry.value.told or entry.value.unsure
-        if told and tag not in pointing and (told not in gone or entry.value.unsure):
+        reported = entry.value.reported or entry.value.unsure
+        if reported and tag not in pointing and (reported not in gone or entry.value.unsure):
             at = _time(entry, None, now)
-            yield replace(base, kind=Kind.UNTAGGED, digest=told, tag=tag, at=at, key=f"sweep {entry.revision}")
+            yield replace(base, kind=Kind.UNTAGGED, digest=reported, tag=tag, at=at, key=f"sweep {entry.revision}")
 
 
 def _time(entry: Entry[Tag] | None, own: datetime | None, now: datetime) -> datetime:
     """The time of a find about a tag: later than what is known of the tag, or history would place it before that."""
-    last = entry.value.told_at if entry else None
+    last = entry.value.reported_at if entry else None
     if last is None:
         return second_of(own or now)
     return second_of(own) if own and second_of(own) > last else max(second_of(now), last + timedelta(milliseconds=1))

@@ -68,9 +68,9 @@ class PushProtection:
             if entry.found is not None:
                 self.state.put(entry.remove(self.clock()))
             return
-        if entry.found is not None and entry.found.problem == problem and entry.found.told:
+        if entry.found is not None and entry.found.problem == problem and entry.found.notified:
             return
-        guard = GuardState(problem, self.clock(), told=False)
+        guard = GuardState(problem, self.clock(), notified=False)
         self.state.put(entry.write(guard))
         self.notices.publish(
             f"{place.name} in {environment} is open to pushes",
@@ -78,4 +78,4 @@ class PushProtection:
             f"`tallyman repository create {place.name} --in {environment}` shows what the policy should be.",
             {"kind": "unguarded", "environment": environment, "repository": place.name},
         )
-        self.state.put(entry.written(guard).write(replace(guard, told=True)))
+        self.state.put(entry.written(guard).write(replace(guard, notified=True)))

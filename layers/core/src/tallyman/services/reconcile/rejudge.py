@@ -123,7 +123,7 @@ class Released:
                 if not is_current:
                     overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
-                if recalled and not image.uses_told:
+                if recalled and not image.uses_notified:
                     tell = partial(self._tell_uses, entry)
                     todo.append(((environment, image.name, "3", image.digest), (f"{environment}/{image.name}", tell)))
         watched(found)
@@ -153,7 +153,7 @@ class Released:
             image = entry.value
             runs = sorted(str(use) for use in users.get(image.digest, ()))
             what = f"{image.target}/{image.name}"
-            if runs and not image.told:
+            if runs and not image.notified:
                 noncompliant_images = NoncompliantImages(self.state, self.notices)
                 self._guard(problems, what, lambda e=entry, r=runs, m=noncompliant_images: m.tell_running(e, r))
             elif not unread and tuple(runs) != image.runs:
@@ -192,7 +192,7 @@ class Released:
 
     def _tell_stuck(self, entry: Entry[Pending]) -> None:
         waits = entry.value
-        if waits.stuck_told or waits.tagging_since is None:
+        if waits.stuck_notified or waits.tagging_since is None:
             return
         name = f"{waits.name}:{waits.tags[0]}" if waits.tags else waits.name
         self.notices.publish(
@@ -202,7 +202,7 @@ class Released:
             f"registries have its tags, some do not.\nDigest: {waits.digest}",
             {"kind": "stuck", "environment": waits.target, "repository": waits.name},
         )
-        self.state.put(entry.write(replace(waits, stuck_told=True)))
+        self.state.put(entry.write(replace(waits, stuck_notified=True)))
 
     def _tell_uses(self, entry: Entry[NoncompliantImage]) -> None:
         """At least once: which releases point at what was recalled, and what runs it."""
@@ -217,4 +217,4 @@ class Released:
                 "\n".join([f"{image.name}@{image.digest} was recalled.", *lines]),
                 {"kind": "recalled_in_use", "environment": image.target, "repository": image.name},
             )
-        self.state.put(entry.write(replace(image, uses_told=not found["unread"])))
+        self.state.put(entry.write(replace(image, uses_notified=not found["unread"])))

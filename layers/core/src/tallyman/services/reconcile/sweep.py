@@ -244,7 +244,7 @@ class Sweep:
     def _is_told(self, seen: Seen, known: Known) -> bool:
         """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
         tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
-        if tag is None or tag.told != seen.digest or tag.unsure:
+        if tag is None or tag.reported != seen.digest or tag.unsure:
             return False
         facts = self.ledger.of_digest(seen.digest)
         mine = [f for f in facts if f.repository == seen.repository]
@@ -288,12 +288,12 @@ class Sweep:
         pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
         for tag, entry in known.tags.items():
             current = pointing.get(tag)
-            if entry.value.told == current and entry.value.digest != current:
+            if entry.value.reported == current and entry.value.digest != current:
                 with suppress(RevisionConflict):
                     self.state.put(entry.write(replace(entry.value, digest=current)))
-        told = {entry.value.told for entry in known.tags.values()}
+        reported = {entry.value.reported for entry in known.tags.values()}
         for digest in listed:
-            if digest in told and not known.holds(digest):
+            if digest in reported and not known.holds(digest):
                 with suppress(RevisionConflict):
                     hold(self.state, repository, digest, True, None, self.clock())
 

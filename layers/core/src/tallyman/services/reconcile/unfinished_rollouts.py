@@ -43,8 +43,8 @@ class Unfinished:
         begun = rollout if rollout is not None and rollout.release == release.id else None
         if begun is not None and begun.status != RUNNING:
             return False
-        told = [begun.next_at, begun.at] if begun else [release.at]
-        last = max((moment for moment in told if moment), default=None)
+        moments = [begun.next_at, begun.at] if begun else [release.at]
+        last = max((moment for moment in moments if moment), default=None)
         early = last is not None and self.clock() < last + OVERDUE
         if self._is_held(environment, repository) or (early and not at_once):
             return False

@@ -53,11 +53,11 @@ class FindingIndex:
 
     def rows(self, scan: Fact) -> Sequence[Row]:
         """All rows of a scan's fact."""
-        told = Scanned.parse(scan)
-        rows = told.inline
+        scanned = Scanned.parse(scan)
+        rows = scanned.inline
         if rows is None:
-            raw = self.archive.get(FOLDER, Digest(str(told.archived)))
-            rows = from_object(raw) if raw is not None else tuple(told.findings)
+            raw = self.archive.get(FOLDER, Digest(str(scanned.archived)))
+            rows = from_object(raw) if raw is not None else tuple(scanned.findings)
         return rows
 
     def _complete(self, repository: Repository, digest: Digest) -> None:

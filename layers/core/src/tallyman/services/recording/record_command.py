@@ -164,16 +164,16 @@ class RecordCommand:
     ) -> Fact:
         """What was refused is a request that was not granted, whatever was asked: no gate takes it for an answer."""
         kind = Kind.REQUESTED if refusal else _KINDS[command.name]
-        door, concerns = command.source is not None, command.name in ("roll-back", "check")
+        candidate, concerns = command.source is not None, command.name in ("roll-back", "check")
         said = Said(
             command=command.name,
             request=command.request,
             principal=principal,
             because=command.because,
             refused=refusal,
-            name=command.repository if concerns or door else None,
+            name=command.repository if concerns or candidate else None,
             source=command.source,
-            target=command.target if door else None,
+            target=command.target if candidate else None,
             gate=command.gate,
             environment=command.target if concerns else None,
             check=command.check,

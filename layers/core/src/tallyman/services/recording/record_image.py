@@ -116,15 +116,15 @@ class RecordImage:
             fact = self._fact(seen, detail, manifest, current)
             if flaw is not None:
                 self.ledger.append(_unreadable(fact, flaw))
-            told = seen.digest if seen.kind in PUSHES else current
+            reported = seen.digest if seen.kind in PUSHES else current
             if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
-                told = None  # it was removed since, and pushed again: this push's time is past
+                reported = None  # it was removed since, and pushed again: this push's time is past
             # what was told, not what is: so that a sweep sees where a fact is missing
             archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
             changes = [
                 change
                 for change in (
-                    tag_change(entry, current, told, seen.at) if entry else None,
+                    tag_change(entry, current, reported, seen.at) if entry else None,
                     held_change(held, detail is not None, archived, self.clock()),
                 )
                 if change is not None
@@ -150,7 +150,7 @@ class RecordImage:
                 if tag is None or there is None:
                     for name in self._tags_of(repository, digest):
                         entry = TAGS.read(self.state, tags.key(repository, name))
-                        if entry.found and digest in (entry.found.digest, entry.found.told):
+                        if entry.found and digest in (entry.found.digest, entry.found.reported):
                             current = _current(self._look(repository, digest, name), name)
                             if lost := lost_change(entry, current, digest, seen.at if tag is None else None):
                                 self.state.put(lost)

@@ -22,26 +22,27 @@ _MARK_AGAIN = timedelta(minutes=10)
 _ACTIVE_FOR = timedelta(hours=6)
 
 
-def tag_change(entry: Entry[Tag], current: Digest | None, told: Digest | None, at: datetime) -> StateChange | None:
-    """The tag's item after a fact that says that it pointed to `told` from `at` on, while the registry says
+def tag_change(entry: Entry[Tag], current: Digest | None, reported: Digest | None, at: datetime) -> StateChange | None:
+    """The tag's item after a fact that says that it pointed to `reported` from `at` on, while the registry says
     `current`; None if that is no news. Of two facts within one second the registry knows which came last."""
     old = entry.found
     pointed = old.digest if old else None
-    newest = old.told_at if old else None
-    latest, unsure, lost = (old.told, old.unsure, old.lost) if old else (None, None, None)
+    newest = old.reported_at if old else None
+    latest, unsure, lost = (old.reported, old.unsure, old.lost) if old else (None, None, None)
     same = newest is not None and second_of(at) == second_of(newest)
-    if newest is None or (at > newest and not same) or (same and told == current):
-        newest, latest, unsure, lost = max(at, newest or at), told, None, None
-    elif same and current is None and told not in (latest, lost):
-        unsure = told or latest  # within one second the registry knows what came last, but it holds neither any more
+    if newest is None or (at > newest and not same) or (same and reported == current):
+        newest, latest, unsure, lost = max(at, newest or at), reported, None, None
+    elif same and current is None and reported not in (latest, lost):
+        # within one second the registry knows what came last, but it holds neither any more
+        unsure = reported or latest
     # verification asks whether an immutable tag ever moved
     moved_from = pointed if pointed and pointed != current else old.moved_from if old else None
     tag = Tag(
         digest=current,
         at=old.at if old and pointed == current else at,
         moved_from=moved_from if moved_from != current else None,
-        told=latest,
-        told_at=newest,
+        reported=latest,
+        reported_at=newest,
         unsure=unsure,
         lost=lost,
     )
@@ -56,9 +57,9 @@ def lost_change(
     old = entry.value
     moved_from = old.digest or old.moved_from
     tag = replace(old, digest=current, moved_from=moved_from if moved_from != current else None)
-    before = old.told_at is None or deleted is None or second_of(old.told_at) <= second_of(deleted)
-    if deleted is not None and old.told == digest and before and current != digest:
-        tag = replace(tag, told=None, lost=digest)
+    before = old.reported_at is None or deleted is None or second_of(old.reported_at) <= second_of(deleted)
+    if deleted is not None and old.reported == digest and before and current != digest:
+        tag = replace(tag, reported=None, lost=digest)
     return None if tag == old else entry.write(tag)
 
 

@@ -49,7 +49,7 @@ class Relations:
 
     def _refer(self, subject: Digest, repository: Repository, referrer: Manifest, via: Via) -> None:
         """Once for each repository that holds the referrer: what lies elsewhere says nothing about what is here."""
-        told = Referred(
+        relation = Referred(
             referrer=str(referrer.digest),
             artifact_type=referrer.artifact_type or "",
             predicates=predicates(referrer),
@@ -57,7 +57,7 @@ class Relations:
             build=build_of(referrer) or None,
             packages=self._packages(repository, referrer),
         )
-        self._append(Kind.REFERRED, subject, via, referrer.digest, told)
+        self._append(Kind.REFERRED, subject, via, referrer.digest, relation)
 
     def _packages(self, repository: Repository, referrer: Manifest) -> int | None:
         """How many packages the SBOMs in a referrer name; None: it holds none, or that can't be said.
@@ -77,16 +77,16 @@ class Relations:
         known = [count for count in found if count is not None]
         return sum(known) if len(known) == len(found) else None
 
-    def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, told: Referred | ChildOf) -> None:
+    def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, relation: Referred | ChildOf) -> None:
         # no time of its own: bytes that name other bytes have always done so; a fixed key makes it one fact, always
         fact = Fact(
             kind=kind,
-            id=fact_id(kind, digest, other, told.repository if isinstance(told, Referred) else None),
+            id=fact_id(kind, digest, other, relation.repository if isinstance(relation, Referred) else None),
             at=datetime.fromtimestamp(0, tz=UTC),
             seen=whole_millis(self.clock()),
             via=via,
             digest=digest,
-            detail=told.dump(),
+            detail=relation.dump(),
         )
         self.ledger.append(fact)
 

@@ -43,18 +43,18 @@ class RoundTrips:
         }
 
     def _send(self, registry: EcrRegistry, nonce: str) -> dict[str, Any]:
-        told: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
+        report: dict[str, Any] = {"registry": str(registry), "nonce": nonce, "error": None}
         now = self.clock()
         with suppress(RevisionConflict):  # its answer got lost, and it was sent again
             self.state.put(TRIPS.entry(trip_key(nonce, registry), None).write(Trip(now), now + KEPT))
         try:
             self.buses.send(registry, nonce)
         except TallymanError as error:
-            told["error"] = str(error)
-        return told
+            report["error"] = str(error)
+        return report
 
     def _way(self, registry: EcrRegistry) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "registry": str(registry),
             "rule": None,
             "enabled": None,
@@ -64,8 +64,8 @@ class RoundTrips:
         try:
             way = self.buses.way(registry)
         except TallymanError as error:
-            return told | {"error": str(error)}
-        return told | {"rule": way.rule, "enabled": way.enabled, "undelivered": way.undelivered}
+            return report | {"error": str(error)}
+        return report | {"rule": way.rule, "enabled": way.enabled, "undelivered": way.undelivered}
 
 
 def arrived(state: State, event: RoundTrip, now: datetime) -> str:

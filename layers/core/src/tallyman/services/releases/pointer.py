@@ -237,5 +237,5 @@ def is_recalled(facts: list[Fact]) -> bool:
 
 
 def _at_door(fact: Fact, decision: Decision) -> bool:
-    told = Decided.parse(fact)
-    return (told.name, told.source, told.target) == (decision.repository, decision.source, decision.target)
+    decided = Decided.parse(fact)
+    return (decided.name, decided.source, decided.target) == (decision.repository, decision.source, decision.target)

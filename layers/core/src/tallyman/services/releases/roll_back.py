@@ -79,7 +79,7 @@ class RollBacks:
         environment, name = str(said.environment), str(said.name)
         assert digest is not None  # it was found in its partition
         brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
-        promoted = [told for told in brought if (told.target, told.name) == (environment, name)]
+        promoted = [one for one in brought if (one.target, one.name) == (environment, name)]
         if not promoted:
             raise Refused(f"{name}@{digest} was never promoted to {environment}: there is nothing to roll back to")
         missing = []
@@ -94,7 +94,7 @@ class RollBacks:
             raise Refused(
                 f"{name}@{digest} is no longer in {', '.join(missing)}: every registry of the environment must have it"
             )
-        return tuple(dict.fromkeys(tag for told in promoted for tag in told.tags))
+        return tuple(dict.fromkeys(tag for one in promoted for tag in one.tags))
 
     def _refuse(self, asked: Fact, reason: str) -> None:
         """Written down beside the request, for whoever waits for it."""

@@ -165,11 +165,11 @@ class RollOutReleases:
 
     def _fail(self, progress: Progress, step: Step, reason: str) -> str:
         """Rolls everything back, the newest first; reports what can't be rolled back."""
-        told = f"{step.service} in {step.registry}: {reason}"
+        failure = f"{step.service} in {step.registry}: {reason}"
         rollout = progress.rollout
         back = {entry.key: self._back(progress, entry) for entry in reversed(rollout.entries)}
         stuck = [f"{key[1]} in {key[0]} could not be put back: {why}" for key, why in back.items() if why]
-        reasons = "; ".join([told, *stuck])
+        reasons = "; ".join([failure, *stuck])
         moved = tuple(replace(entry, back=back[entry.key] or "done") for entry in rollout.moved)
         # where it never came to be moved (the service is not there) nothing had to go back
         moving = rollout.moving or step.begun(None, self.clock())
@@ -182,7 +182,7 @@ class RollOutReleases:
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
         self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))
-        return f"failed: {told}"
+        return f"failed: {failure}"
 
     def _back(self, progress: Progress, entry: MovedService) -> str | None:
         """Lets it run again what it ran; why it can't."""

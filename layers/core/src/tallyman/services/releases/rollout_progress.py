@@ -144,7 +144,7 @@ def roll_out_told(
     """The same by release, as the ledger tells it: of what is over, or as it was at `until`. `targets` are only those
     that were moved by then; of one that failed the reason names what could not be put back. Reads the facts of the
     repository in the environment."""
-    told: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     facts = [f for f in ledger.of_environment(environment, repository) if f.kind is Kind.ROLLED_OUT]
     for fact in reversed([f for f in facts if until is None or f.at <= until]):
         detail = RolledOut.parse(fact)
@@ -156,7 +156,7 @@ def roll_out_told(
             "next_at": None,
             "targets": [],
         }
-        found = told.setdefault(detail.release, fresh)
+        found = outcomes.setdefault(detail.release, fresh)
         found["at"] = format_time(fact.at)
         if detail.outcome == FAILED:
             found.update(status=FAILED, reason=detail.reason)
@@ -175,7 +175,7 @@ def roll_out_told(
             "since": format_time(fact.at),
             "said": detail.reason,
         })  # fmt: skip
-    return told
+    return outcomes
 
 
 def _not_begun(step: Step) -> dict[str, Any]:
@@ -214,12 +214,12 @@ def parse_hint(body: str) -> tuple[str, str, str | None]:
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error})") from None
     if isinstance(message, dict):
-        told = message.get("roll_out") or (message.get("detail") if message.get("detail-type") == RELEASED else None)
+        asked = message.get("roll_out") or (message.get("detail") if message.get("detail-type") == RELEASED else None)
         if (
-            isinstance(told, dict)
-            and isinstance(told.get("environment"), str)
-            and isinstance(told.get("repository"), str)
+            isinstance(asked, dict)
+            and isinstance(asked.get("environment"), str)
+            and isinstance(asked.get("repository"), str)
         ):
-            due = told.get("due") if "roll_out" in message else None
-            return told["environment"], told["repository"], due if isinstance(due, str) else None
+            due = asked.get("due") if "roll_out" in message else None
+            return asked["environment"], asked["repository"], due if isinstance(due, str) else None
     raise BadMessage(f"the message is no roll-out: expected the event '{RELEASED}', or a hint of our own")

@@ -41,7 +41,7 @@ class ApplyRetention:
 
     policy: Policy
     inventories: TakeInventory
-    needs: ReadInputs
+    reader: ReadInputs
     view: RegistryView
     remover: ImageRemover
     ledger: Ledger
@@ -69,7 +69,7 @@ class ApplyRetention:
         if not retention.enforce:
             return self._end(repository, request, "a plan only: the policy does not enforce retention here")
         try:
-            look = Look.first(self.needs, self.inventories, repository, left)
+            look = Look.first(self.reader, self.inventories, repository, left)
         except NotFound:
             return self._end(repository, request, "nothing to do: there is no such repository")
         run = Run(repository, request, look.plan, hint.round)

@@ -43,7 +43,7 @@ class ReadInputs:
             reading for registry in self.policy.registries() for reading in self.usage.readings(registry, self.clock())
         ]
 
-    def known(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:
+    def read(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:
         """The ledger's and the state's data about the repository now; `log` is brought up to date.
 
         What waits is read before what is released: an image that is promoted meanwhile is seen in one of the two. Cost:

@@ -14,10 +14,10 @@ from tallyman.state.marks import Mark
 
 
 def planned(
-    needs: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
+    reader: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline
 ) -> tuple[Plan, list[Reading]]:
     """The plan of the repository as of now, and the readings of usage behind it. Writes nothing."""
-    look = Look.first(needs, inventories, repository, left)
+    look = Look.first(reader, inventories, repository, left)
     return look.plan, look.readings
 
 
@@ -29,7 +29,7 @@ class Look:
     `removed`: of images that are gone, whether retention removed them.
     """
 
-    needs: ReadInputs
+    reader: ReadInputs
     inventories: TakeInventory
     plan: Plan
     readings: list[Reading]
@@ -38,14 +38,14 @@ class Look:
     removed: dict[Digest, bool] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, needs: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
+    def first(cls, reader: ReadInputs, inventories: TakeInventory, repository: Repository, left: Deadline) -> "Look":
         """Reads everything. Raises NotFound, OutOfTime. Writes nothing."""
         inventory = inventories.of(repository, left)
         removed: dict[Digest, bool] = {}
-        log, moved = needs.log(inventory), needs.moved(inventory)
-        begun = needs.begun(inventory, needs.marks(inventory), removed)
-        plan, readings = _plan(needs, inventory, log, moved, begun)
-        return cls(needs, inventories, plan, readings, log, moved, removed)
+        log, moved = reader.log(inventory), reader.moved(inventory)
+        begun = reader.begun(inventory, reader.marks(inventory), removed)
+        plan, readings = _plan(reader, inventory, log, moved, begun)
+        return cls(reader, inventories, plan, readings, log, moved, removed)
 
     def again(
         self,
@@ -64,23 +64,23 @@ class Look:
         self.removed.update(dict.fromkeys(removed, True))
         for digest in [digest for digest in self.removed if digest in inventory.rows]:
             del self.removed[digest]  # it was pushed again
-        moved = {**self.moved, **self.needs.moved(inventory, _near(inventory, before, digests))}
-        begun = self.needs.begun(inventory, marks, self.removed)
-        plan, readings = _plan(self.needs, inventory, self.log, moved, begun)
+        moved = {**self.moved, **self.reader.moved(inventory, _near(inventory, before, digests))}
+        begun = self.reader.begun(inventory, marks, self.removed)
+        plan, readings = _plan(self.reader, inventory, self.log, moved, begun)
         return replace(self, plan=plan, readings=readings, moved=moved)
 
 
 def _plan(
-    needs: ReadInputs,
+    reader: ReadInputs,
     inventory: Inventory,
     log: ReleaseLog,
     moved: dict[Digest, datetime],
     begun: frozenset[Digest],
 ) -> tuple[Plan, list[Reading]]:
-    known = replace(needs.known(inventory, log, moved), begun=begun)
-    readings = needs.readings()
-    known = replace(known, started=needs.started(inventory, readings))
-    return plan_retention(needs.policy, inventory, readings, known, needs.clock()), readings
+    inputs = replace(reader.read(inventory, log, moved), begun=begun)
+    readings = reader.readings()
+    inputs = replace(inputs, started=reader.started(inventory, readings))
+    return plan_retention(reader.policy, inventory, readings, inputs, reader.clock()), readings
 
 
 def _near(inventory: Inventory, before: Inventory, digests: Iterable[Digest]) -> set[int]:

@@ -14,7 +14,7 @@ class Said(Details):
     of one.
 
     `principal`: `role/NAME` whose word it is, None: nobody was named. `refused`: why it does not count. `name`: the
-    canonical repository at a door, with `source` and `target`, or in an `environment` (roll-back, check). `check`,
+    canonical repository of a promotion, with `source` and `target`, or in an `environment` (roll-back, check). `check`,
     `result`: which check `passed` or `failed`. `repository` of a freeze (None: all of them).
     """
 
