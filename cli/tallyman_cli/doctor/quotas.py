@@ -15,7 +15,7 @@ PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository"
 """As Service Quotas names them."""
 NEAR = 0.8
 CONCURRENCY = "Concurrent executions of Lambda"
-OWN_CONCURRENCY = 15
+OWN_CONCURRENCY = 17
 """What the functions take at once at most, by the defaults of template.yaml's parameters: two a queue, and one
 reconcile. A new account has 10 for everything; those that run for minutes take 7 of them."""
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"

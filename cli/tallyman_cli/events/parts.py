@@ -37,6 +37,7 @@ EVENTBRIDGE, PERSON, RECORDER = (
 QUEUES = {
     "record_push": "push",
     "verify_digest": "verify",
+    "verify_origin": "origin",
     "record_scan": "scan",
     "record_command": "commands",
     "promote_image": "promote",

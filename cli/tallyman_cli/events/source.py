@@ -81,6 +81,12 @@ def messages(about: Subject) -> Messages:
             "round-trip": (EVENTBRIDGE, [registry.round_trip()]),
         },
         "verify_digest": {"push": (EVENTBRIDGE, [push]), "hint": (PERSON, [{"verify": verify}])},
+        "verify_origin": {
+            "hint": (
+                RECORDER,
+                [{"verify_origin": {"repository": f"{about.registry}/{about.name}", "digest": about.index}}],
+            ),
+        },
         "record_scan": {
             "basic": (EVENTBRIDGE, [registry.scan(0, "COMPLETE", {"CRITICAL": 1, "MEDIUM": 9})]),
             "failed": (EVENTBRIDGE, [registry.scan(1, "FAILED", {})]),

@@ -163,9 +163,12 @@ def test_a_vpc_and_a_customer_key_are_for_every_function_and_only_where_asked_fo
     assert hub()["Parameters"]["SubnetIds"]["Default"] == hub()["Parameters"]["KmsKeyArn"]["Default"] == ""
 
 
-REPLAYED = {"PushQueue", "VerifyQueue", "ScanQueue", "RetentionQueue", "RollOutQueue"}
+REPLAYED = {"PushQueue", "VerifyQueue", "OriginQueue", "ScanQueue", "RetentionQueue", "RollOutQueue"}
 LETTERS = [
-    *(f"{name}DeadLetters" for name in ("Push", "Verify", "Scan", "Commands", "Promote", "Retention", "RollOut")),
+    *(
+        f"{name}DeadLetters"
+        for name in ("Push", "Verify", "Origin", "Scan", "Commands", "Promote", "Retention", "RollOut")
+    ),
     "UndeliveredQueue",
 ]
 

@@ -18,11 +18,12 @@ BATCHES = [path for path in FILES if path.parent.name != "reconcile"]
 QUEUES = {"record_command": "commands"} | {name: name.split("_")[1] for name in ("record_push", "record_scan")}
 QUEUES |= {
     "verify_digest": "verify",
+    "verify_origin": "origin",
     "promote_image": "promote",
     "apply_retention": "retention",
     "roll_out": "roll-out",
 }
-READERS = ("record_push", "record_scan", "verify_digest")
+READERS = ("record_push", "record_scan", "verify_digest", "verify_origin")
 
 
 def name(path: Path) -> str:

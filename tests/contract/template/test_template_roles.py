@@ -215,7 +215,10 @@ def unmade() -> Adapters:
     """Adapters that are made when they are first asked for, and reach nothing."""
     names: dict[str, Any] = {
         **dict.fromkeys(("ledger_table", "state_table", "archive_bucket", "notices_topic", "bus"), "name"),
-        **dict.fromkeys(("verify_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"), "url"),
+        **dict.fromkeys(
+            ("verify_queue", "origin_queue", "promote_queue", "retention_queue", "roll_out_queue", "dead_letters"),
+            "url",
+        ),
     }
     settings = Settings(
         stack="tallyman",

@@ -69,7 +69,7 @@ def event_files() -> list[str]:
     return sorted(
         str(f.relative_to(ROOT / "events"))
         for f in files
-        if f.parent.name not in ("record_command", "promote_image", "apply_retention", "roll_out")
+        if f.parent.name not in ("record_command", "promote_image", "apply_retention", "roll_out", "verify_origin")
         and "hint" not in f.name
     )
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -23,6 +24,7 @@ from support.fakes.ports import (
 from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, Built, push_event
 from tallyman.adapters.files import policy_file
+from tallyman.adapters.files.signatures import OriginSignatures
 from tallyman.bootstrap.services import Services
 from tallyman.domain.history.facts import Via
 from tallyman.domain.images.details import ScanReport
@@ -60,6 +62,7 @@ class FakeStack:
     announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
     people: FakePeople = field(default_factory=FakePeople)
     signing: FakeSigning = field(default_factory=FakeSigning)
+    signatures: OriginSignatures = field(default_factory=lambda: OriginSignatures(Path("nowhere")))
     works: bool = True
     slept: float = 0.0
     dead_letters: list[str] = field(default_factory=list)
@@ -104,6 +107,7 @@ class FakeStack:
             announcements=self.announcements,
             people=self.people,
             signing=self.signing,
+            signatures=self.signatures,
             **registry_ports(self.registries),
         )
 
@@ -148,6 +152,7 @@ class FakeStack:
         handed: dict[str, tuple[str, tuple[Any, ...]]] = {
             "commands": ("record_command", (self.sender, self.clock())),
             "verify": ("verify_digest", (lambda: float("inf"),)),
+            "origin": ("verify_origin", (lambda: float("inf"),)),
             "promote": ("promote_image", (lambda: float("inf"),)),
         }
         while sent := [row for row in self.hints.take() if row[2] == 0]:

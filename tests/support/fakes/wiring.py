@@ -34,6 +34,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.ports.signatures import Signatures
 from tallyman.services.shared.long_details import LongDetails
 
 
@@ -68,6 +69,7 @@ class FakePorts:
     view: RegistryView = _ABSENT
     target: ImageTarget = _ABSENT
     layer_uploads: LayerUploads = _ABSENT
+    signatures: Signatures = _ABSENT
     signing: SigningView = field(default_factory=lambda: FakeSigning(silent=True))
     guards: Guards = _ABSENT
     remover: ImageRemover = _ABSENT

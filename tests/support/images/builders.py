@@ -232,6 +232,14 @@ def referrer(
     return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type, annotations=annotations)
 
 
+def cosign(payload: bytes, annotations: Mapping[str, str]) -> Built:
+    """What cosign keeps under its tag `sha256-<hex>.sig`: an image whose layer is the payload."""
+    made = Layer(
+        payload, "application/vnd.dev.cosign.simplesigning.v1+json", Digest.of(payload), annotations=annotations
+    )
+    return _artifact(b"{}", "application/vnd.oci.image.config.v1+json", [made])
+
+
 def _artifact(  # noqa: PLR0913 - what a test may want to differ, each with a default and a name
     config: bytes,
     config_type: str,

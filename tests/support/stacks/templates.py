@@ -13,6 +13,7 @@ Resource = dict[str, Any]
 FUNCTIONS = {
     "record_push": "PushQueue",
     "verify_digest": "VerifyQueue",
+    "verify_origin": "OriginQueue",
     "record_scan": "ScanQueue",
     "record_command": "CommandsQueue",
     "promote_image": "PromoteQueue",

@@ -238,7 +238,7 @@ def test_a_quota_that_is_not_told_gets_no_tick(world: FakeStack) -> None:
     assert {f.verdict for f in found} == {"unknown"}
 
 
-@pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (15, "ok"), (10, "warning")])
+@pytest.mark.parametrize(("left", "verdict"), [(1000, "ok"), (17, "ok"), (10, "warning")])
 def test_a_new_accounts_concurrency_is_told_before_it_throttles(world: FakeStack, left: int, verdict: str) -> None:
     limit = {"AccountLimit": {"UnreservedConcurrentExecutions": left}}
     (finding,) = Quotas(site(world, get_account_settings=limit)).concurrency()

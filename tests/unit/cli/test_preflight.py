@@ -142,7 +142,7 @@ def test_what_the_policy_asks_for_and_the_parameters_do_not_allow_is_said(tmp_pa
     assert noted(Aws(), SPOKES, tmp_path, given) == []
 
 
-@pytest.mark.parametrize(("at_once", "word"), [(10, "takes up to 15"), (-1, "lambda:GetAccountSettings")])
+@pytest.mark.parametrize(("at_once", "word"), [(10, "takes up to 17"), (-1, "lambda:GetAccountSettings")])
 def test_a_new_accounts_concurrency_is_said_before_it_is_deployed(at_once: int, word: str, tmp_path: Path) -> None:
     (told,) = noted(Aws(at_once=at_once), "environments: {dev: {registries: [111111111111/us-east-2]}}", tmp_path)
     assert word in told

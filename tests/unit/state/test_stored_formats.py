@@ -77,6 +77,7 @@ DETAILS: dict[Kind, type[Details]] = {
     Kind.CHILD_OF: referrers.ChildOf,
     Kind.REFERRED: referrers.Referred,
     Kind.SIGNING: referrers.Signing,
+    Kind.ORIGIN: referrers.Origin,
     Kind.VERIFIED: verifications.Verified,
     Kind.UNREADABLE: verifications.Unreadable,
     Kind.SCANNED: scans.Scanned,

@@ -18,6 +18,7 @@ _VARIABLES = {
     "notices_topic": "TALLYMAN_NOTICES_TOPIC",
     "bus": "TALLYMAN_BUS",
     "verify_queue": "TALLYMAN_VERIFY_QUEUE",
+    "origin_queue": "TALLYMAN_ORIGIN_QUEUE",
     "promote_queue": "TALLYMAN_PROMOTE_QUEUE",
     "retention_queue": "TALLYMAN_RETENTION_QUEUE",
     "commands_queue": "TALLYMAN_COMMANDS_QUEUE",
@@ -47,6 +48,7 @@ class Settings:
     notices_topic: str | None = None
     bus: str | None = None
     verify_queue: str | None = None
+    origin_queue: str | None = None
     promote_queue: str | None = None
     retention_queue: str | None = None
     commands_queue: str | None = None
@@ -73,6 +75,7 @@ class Settings:
         """The URLs of the queues that hints go to, by the name that `Hints.send` takes; only those that are set."""
         urls = {
             "verify": self.verify_queue,
+            "origin": self.origin_queue,
             "promote": self.promote_queue,
             "retention": self.retention_queue,
             "commands": self.commands_queue,

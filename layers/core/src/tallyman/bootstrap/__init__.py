@@ -68,6 +68,11 @@ def _verify_digest(services: Services) -> React:
     return lambda message: Outcome.handled(service.handle(message.body, message.left))
 
 
+def _verify_origin(services: Services) -> React:
+    service = services.verify_origin
+    return lambda message: Outcome.handled(service.handle(message.body, message.left))
+
+
 def _record_scan(services: Services) -> React:
     service = services.record_scan
     return lambda message: Outcome.handled(service.handle(message.body))
@@ -117,6 +122,7 @@ def sweeping(services: Services) -> Sweep:
 REACTIONS: Mapping[str, Callable[[Services], React]] = {
     "record_push": _record_push,
     "verify_digest": _verify_digest,
+    "verify_origin": _verify_origin,
     "record_scan": _record_scan,
     "record_command": _record_command,
     "promote_image": _promote_image,

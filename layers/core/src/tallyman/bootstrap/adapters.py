@@ -25,6 +25,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.ports.signatures import Signatures
 from tallyman.services.shared.long_details import LongDetails
 from tallyman.settings import Settings
 
@@ -165,6 +166,12 @@ class Adapters:
         from tallyman.adapters.ecr.signing import EcrSigning
 
         return EcrSigning(self.clients)
+
+    @cached_property
+    def signatures(self) -> Signatures:
+        from tallyman.adapters.files.signatures import OriginSignatures
+
+        return OriginSignatures(self.settings.require("policy").parent)
 
     @cached_property
     def guards(self) -> Guards:

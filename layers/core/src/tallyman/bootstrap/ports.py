@@ -18,6 +18,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
+from tallyman.ports.signatures import Signatures
 
 
 class Ports(Protocol):
@@ -67,6 +68,8 @@ class Ports(Protocol):
     def layer_uploads(self) -> LayerUploads: ...
     @property
     def signing(self) -> SigningView: ...
+    @property
+    def signatures(self) -> Signatures: ...
     @property
     def guards(self) -> Guards: ...
     @property

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tallyman.services.retention.inventory import TakeInventory
     from tallyman.services.shared.lease import Leases
     from tallyman.services.verification.verify_digest import VerifyDigest
+    from tallyman.services.verification.verify_origin import VerifyOrigin
 
 Sleep = Callable[[float], None]
 
@@ -73,6 +74,13 @@ class Services:
 
         p = self._ports
         return VerifyDigest(p.policy, p.source, p.ledger, p.state, self.evaluator, p.clock)
+
+    @cached_property
+    def verify_origin(self) -> "VerifyOrigin":
+        from tallyman.services.verification.verify_origin import VerifyOrigin
+
+        p = self._ports
+        return VerifyOrigin(p.policy, p.source, p.ledger, p.signatures, self.evaluator, p.clock)
 
     @cached_property
     def record_scan(self) -> "RecordScan":

@@ -13,7 +13,7 @@ class Hints(Protocol):
     """Queues of hints between our own reactions."""
 
     def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
-        """`queue`: verify, promote, commands or retention; `delay`: seconds, at most 900."""
+        """`queue`: verify, origin, promote, commands or retention; `delay`: seconds, at most 900."""
 
 
 class LetterReader(Protocol):

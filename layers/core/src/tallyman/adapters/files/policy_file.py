@@ -115,7 +115,8 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._note(line, place, "expected a text as key, found a list or a mapping")
                 continue
-            key = self._scalar(key_node, place, line)
+            # `on` is true in YAML 1.1; as a key nobody means that
+            key = "on" if key_node.value == "on" else self._scalar(key_node, place, line)
             if id(key_node) in own:
                 if key in seen:
                     self._note(line, (*place, str(key)), f"'{key}' is there twice, first in line {seen[key]}")

@@ -11,6 +11,7 @@ from tallyman.values import value
 FUNCTIONS: Mapping[str, str] = {
     "push": "record_push",
     "verify": "verify_digest",
+    "origin": "verify_origin",
     "scan": "record_scan",
     "commands": "record_command",
     "promote": "promote_image",

@@ -1,26 +1,22 @@
 """The gate `signed`: a signature of the image is there, or ECR's managed signing has signed it.
 
 What is read is that a signature exists (a referrer of a signature's type), and AWS's word that managed signing
-completed and by which profile. No signature is checked against a key here.
+completed and by which profile. With `keys` or `identities`, signatures that were verified count (see `signers`).
 """
 
 from collections.abc import Mapping
 
+from tallyman.domain.gates import signers
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
 from tallyman.domain.history.details.referrers import Referred, Signing
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.signatures import NOTATION, is_signature
 from tallyman.domain.names import Digest
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Boolean, Key, ListOf, Record, Schema, String
 from tallyman.domain.policy.tags import glob_matches
 from tallyman.values import value
-
-NOTATION = "application/vnd.cncf.notary.signature"
-COSIGN = ("application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.cosign.simplesigning.v1+json")
-BUNDLE = "application/vnd.dev.sigstore.bundle"
-"""Prefix of Sigstore's bundles: signatures, unless they hold a predicate of another type."""
-SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
 
 
 @value
@@ -36,7 +32,7 @@ class SignedGate(GateConfig):
 
 
 class _Signed:
-    """`true`, or `{by: […]}`."""
+    """`true`, `{by: […]}`, or `{keys: […], identities: […]}`."""
 
     _by = Record(
         {
@@ -51,16 +47,32 @@ class _Signed:
     )
     _flag = Boolean(SignedGate)
 
-    def read(self, node: Node) -> SignedGate:
-        gate: SignedGate = (self._by if isinstance(node.value, Mapping) else self._flag).read(node)
-        return gate
+    def read(self, node: Node) -> SignedGate | signers.Signers:
+        if isinstance(node.value, Mapping):
+            gate: SignedGate | signers.Signers
+            if "keys" in node.value or "identities" in node.value:
+                gate = signers.SHAPE.read(node)
+            else:
+                gate = self._by.read(node)
+            return gate
+        flag: SignedGate = self._flag.read(node)
+        if flag.required:
+            node.warn(
+                "anybody who can push can attach a signature, and nobody checks whose it is: name keys, identities or "
+                "signing profiles"
+            )
+        return flag
 
     def schema(self) -> Schema:
-        return {"anyOf": [self._flag.schema(), self._by.schema()]}
+        signed_by = {**signers.SHAPE.schema(), "anyOf": [{"required": ["keys"]}, {"required": ["identities"]}]}
+        return {"anyOf": [self._flag.schema(), self._by.schema(), signed_by]}
 
 
-def judge(config: SignedGate, case: Case) -> GateResult:
-    """An index is signed where it is itself, or where each of its platform images is."""
+def judge(config: SignedGate | signers.Signers, case: Case) -> GateResult:
+    """By keys and identities: see `signers`. Else: an index is signed where it is itself, or each of its platform
+    images is."""
+    if isinstance(config, signers.Signers):
+        return signers.judge(config, case)
     if not config.required:
         return GateResult("signed", PASSED, "the policy does not ask for it")
     itself = _judge_one(config, case, case.image.digest, case.image.facts)
@@ -79,7 +91,7 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
     places = {str(place) for place in case.source_repositories}
     signings = [f for f in facts if f.kind is Kind.SIGNING and str(f.repository) in places]
     statuses = Signing.parse(max(signings, key=lambda f: (f.seen, f.id))).statuses if signings else []
-    ever = [f for f in facts if _is_signature(f, places)]
+    ever = [f for f in facts if f.kind is Kind.REFERRED and _is_signature_in(Referred.parse(f), places)]
     found = {referred.referrer: referred for referred in Referred.of(f for f in ever if case.image.still_refers(f))}
     referrers = [{"digest": digest, "type": found[digest].artifact_type} for digest in sorted(found)]
     data = {"digest": digest, "signatures": referrers, "managed": statuses}
@@ -103,14 +115,8 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
     return GateResult("signed", WAITING, "its signature was removed" if ever else "no signature yet", data)
 
 
-def _is_signature(fact: Fact, places: set[str]) -> bool:
-    if fact.kind is not Kind.REFERRED or (referred := Referred.parse(fact)).repository not in places:
-        return False
-    kind = referred.artifact_type or ""
-    predicates = referred.predicates or ()
-    if kind.startswith(BUNDLE):
-        return all(str(p).startswith(SIGN_PREDICATE) for p in predicates)
-    return kind == NOTATION or kind in COSIGN
+def _is_signature_in(referred: Referred, places: set[str]) -> bool:
+    return referred.repository in places and is_signature(referred.artifact_type, referred.predicates)
 
 
 def _matches(profile: str, globs: tuple[str, ...]) -> bool:
@@ -122,4 +128,8 @@ def _name(profile: str) -> str:
     return profile.rpartition("/")[2]
 
 
-GATE: Gate = Gate(_Signed(), "The image is signed: a signature is there, or ECR's managed signing completed.", judge)
+GATE: Gate = Gate(
+    _Signed(),
+    "The image is signed: by a key or identity, by a profile of ECR's managed signing, or true: a signature is there.",
+    judge,
+)

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     VERIFIED = "verified"
     SCANNED = "scanned"
     SIGNING = "signing"  # ECR's managed signing
+    ORIGIN = "origin"  # one a signature that was verified or refused
     REQUESTED = "requested"  # a person asked
     DECIDED = "decided"
     TARGET_SEEN = "target_seen"  # what the registries of a target said when they were asked

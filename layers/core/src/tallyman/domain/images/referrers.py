@@ -32,6 +32,6 @@ def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:
     """What these facts of an image know to refer to it: (repository that holds the referrer, its digest)."""
     return {
         (referred.repository, referred.referrer)
-        for referred in Referred.of(f for f in facts if f.kind is Kind.REFERRED)
+        for referred in Referred.of(f for f in facts if f.kind in (Kind.REFERRED, Kind.ORIGIN))
         if referred.repository
     }

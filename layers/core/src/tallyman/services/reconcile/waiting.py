@@ -21,6 +21,7 @@ from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.reconcile.turns import Turns
 from tallyman.services.recording.record_scan import RecordScan
+from tallyman.services.verification.hints import hint_origin
 from tallyman.state import asked, creations, pending, positions, tags
 from tallyman.state.asked import ASKED, Asked
 from tallyman.state.creations import CREATIONS
@@ -106,6 +107,8 @@ class Waiting:
                 self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
+            if "signed" in waits:
+                self.verify_origin(self._place(decision), digest, by_person)
             if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)
         decisions = self.evaluator.digest(digest, again=True)
@@ -129,6 +132,13 @@ class Waiting:
         self.hints.send("verify", {"verify": hint})
         counts["verified"] += 1
         self.note(key, VERIFY_AGAIN)
+
+    def verify_origin(self, repository: Repository, digest: Digest, by_person: bool = False) -> None:
+        """Asks for the signatures to be verified, unless that was done within the hour; `by_person`: all the same."""
+        key = f"origin {repository}@{digest}"
+        if by_person or self.is_due(key, VERIFY_AGAIN):
+            hint_origin(self.policy, self.hints, repository, digest)
+            self.note(key, VERIFY_AGAIN)
 
     def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
         """Records what the registries say now; asks for a scan where there is none, or its last is a day old."""

@@ -28,6 +28,7 @@ from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.recording.registry_state import held_change, hold, lost_change, tag_change
 from tallyman.services.recording.relations import Relations
 from tallyman.services.recording.stowaways import report_stowaway
+from tallyman.services.verification.hints import hint_origin
 from tallyman.state import images, tags
 from tallyman.state.images import IMAGES, HeldImage
 from tallyman.state.items import Entry
@@ -97,6 +98,7 @@ class RecordImage:
 
         True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
         """
+        self._hint_origin(seen)  # before its fact: a sweep that dies between the two would not find it again
         listed, pointing, known = seen.detail, seen.pointing, seen.held
         for _ in range(_TRIES):
             held = known or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
@@ -162,6 +164,10 @@ class RecordImage:
                 self.relations.judge_bereft(digest)
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
+
+    def _hint_origin(self, seen: Seen) -> None:
+        if seen.kind in PUSHES:
+            hint_origin(self.policy, self.evaluator.hints, seen.repository, seen.digest, seen.tag)
 
     def _tags_of(self, repository: Repository, digest: Digest) -> list[str]:
         """The tags that the image ever had there, by its own facts: a repository may have had any number of others."""

@@ -34,3 +34,30 @@ class Signing(Details):
     """Of signing: ECR's managed signing, {profile, status, reason} of each profile."""
 
     statuses: Sequence[Mapping[str, Any]]
+
+
+@value
+class Origin(Details):
+    """Of origin, in the signed image's partition: one signature, verified or refused.
+
+    `repository`: where the `referrer` that holds it is. `signature` differs where anything of it that is signed or
+    verified differs. `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made it. `identity`:
+    {issuer, subject} of its certificate. `signed_at`: the time that a log or an authority has signed. `reason`: why it
+    was refused. `looked`: names of the keys that it was verified with; `roots`: SHA-256 of the trust roots.
+    """
+
+    repository: str
+    referrer: str
+    signature: str
+    form: str
+    verdict: str
+    keys: Sequence[str] = ()
+    identity: Mapping[str, str] | None = None
+    signed_at: str | None = None
+    reason: str | None = None
+    looked: Sequence[str] = ()
+    roots: str | None = None
+
+    @property
+    def is_verified(self) -> bool:
+        return self.verdict == "verified"

@@ -1,0 +1,58 @@
+"""Checks signatures with the package tallyman_origin, which only the layer of `verify_origin` has."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from tallyman.domain.names import Digest
+from tallyman.domain.times import format_time
+from tallyman.errors import PolicyError
+from tallyman.ports.signatures import CheckedSignature
+from tallyman_origin import NotValid, Signature, Trust, verify_bundle, verify_simple_signing
+from tallyman_origin.keys import PublicKey, from_pem
+from tallyman_origin.roots import Roots
+
+
+class OriginSignatures:
+    """`folder`: where the policy lies; `trusted_root.json` beside it are the roots, if there are any."""
+
+    PERMISSIONS: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "trusted_root.json"
+
+    @property
+    def roots(self) -> str | None:
+        return self._roots.digest if self._roots else None
+
+    def simple_signing(
+        self, image: Digest, payload: bytes, annotations: Mapping[str, str], keys: Mapping[str, str]
+    ) -> CheckedSignature:
+        return self._checked(keys, lambda trust: verify_simple_signing(image, payload, annotations, trust))
+
+    def bundle(self, image: Digest, raw: bytes, keys: Mapping[str, str]) -> CheckedSignature:
+        return self._checked(keys, lambda trust: verify_bundle(image, raw, trust))
+
+    @cached_property
+    def _roots(self) -> Roots | None:
+        try:
+            return Roots.parse(self._file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise PolicyError(f"{self._file.name}: {error}") from None
+
+    def _checked(self, keys: Mapping[str, str], verify: Callable[[Trust], Signature]) -> CheckedSignature:
+        allowed: dict[str, PublicKey] = {}
+        flaws = []
+        for name, pem in keys.items():
+            try:
+                allowed[name] = from_pem(pem)
+            except ValueError as error:
+                flaws.append(f"; {name[:19]} of the policy: {error}")
+        try:
+            found = verify(Trust(allowed, self._roots))
+        except NotValid as error:
+            return CheckedSignature(reason=f"{error}{''.join(flaws)}")
+        identity = (found.identity.issuer, found.identity.subject) if found.identity else None
+        return CheckedSignature(found.keys, identity, format_time(found.at) if found.at else None)

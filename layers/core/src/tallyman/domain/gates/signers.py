@@ -1,0 +1,244 @@
+"""The gate `signed` with `keys` and `identities`: a signature by one of them was verified over this very digest.
+
+It is judged from the facts that `verify_origin` records, one a signature, and from the present policy: a key that was
+taken out of it does not count any more, whatever was verified with it.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.history.details.referrers import Origin, Referred
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.signatures import is_signature
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.policy.gates import GateConfig
+from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
+from tallyman.domain.policy.tags import glob_matches
+from tallyman.values import value
+
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
+_SHOWN = 19
+"""Characters of a fingerprint in a reason."""
+
+
+class On(StrEnum):
+    """What has to be signed of an index: the index itself, or each of its platform images."""
+
+    INDEX = "index"
+    PLATFORMS = "platforms"
+
+
+@value
+class SignerKey:
+    """A public key, as PEM. `name`: `SHA256:<hex>` of its SubjectPublicKeyInfo."""
+
+    name: str
+    pem: str
+
+    @classmethod
+    def parse(cls, text: str) -> "SignerKey":
+        """Raises ValueError. Whether the key is of an allowed kind `verify_origin` says, which can read it."""
+        found = _PEM.fullmatch(text.strip())
+        try:
+            der = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
+        except binascii.Error:
+            der = b""
+        if not der.startswith(b"\x30"):
+            raise ValueError("expected a public key as PEM (-----BEGIN PUBLIC KEY-----), found something else")
+        return cls(f"SHA256:{hashlib.sha256(der).hexdigest()}", text.strip() + "\n")
+
+
+@value
+class SignerIdentity:
+    """Who signs without a key of their own, as the certificate says: `subject` may be a glob."""
+
+    issuer: str
+    subject: str
+
+    def __str__(self) -> str:
+        return f"{self.subject} ({self.issuer})"
+
+
+@value
+class Signers(GateConfig):
+    """Any of these may sign. `roots`: SHA-256 of the `trusted_root.json` that vouches for identities; None: any."""
+
+    keys: tuple[SignerKey, ...] = ()
+    identities: tuple[SignerIdentity, ...] = ()
+    on: On = On.INDEX
+    roots: str | None = None
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        return {
+            "keys": [key.name for key in self.keys],
+            "identities": [{"issuer": who.issuer, "subject": who.subject} for who in self.identities],
+            "on": str(self.on),
+            "roots": self.roots,
+        }
+
+    def __str__(self) -> str:
+        by = [key.name[:_SHOWN] for key in self.keys] + [str(who) for who in self.identities]
+        return f"signed (by {', '.join(by)}{', each platform' if self.on is On.PLATFORMS else ''})"
+
+
+def signers_of(policy: Policy, repository: Repository) -> tuple[Signers, ...]:
+    """What the promotions out of this repository ask for; empty: none asks for signers."""
+    gates = (
+        promotion.gates.get("signed")
+        for environment, name in policy.environments_of(repository.registry, repository.name)
+        for promotion in policy.promotions_from(environment.name, name)
+    )
+    return tuple(gate for gate in gates if isinstance(gate, Signers))
+
+
+def judge(config: Signers, case: Case) -> GateResult:
+    """Passed where the image (with `on: platforms` each platform image of an index) has one good signature, whatever
+    else is attached to it; waiting where none is there or one was not looked at yet; else failed."""
+    if config.on is On.INDEX or case.image.is_index is False:
+        return _judge_one(config, case, case.image.digest, case.image.facts)
+    if not case.image.platforms:
+        return GateResult("signed", WAITING, "the platform images of the index are not known yet")
+    names = case.image.platform_names
+    results = [
+        (names.get(digest, digest.short), _judge_one(config, case, digest, facts))
+        for digest, facts in sorted(case.image.platforms.items())
+    ]
+    facts = {"images": [dict(result.facts) for _, result in results]}
+    for verdict in (FAILED, WAITING):
+        if bad := [f"{name}: {result.reason}" for name, result in results if result.verdict == verdict]:
+            return GateResult("signed", verdict, "; ".join(bad), facts)
+    return GateResult("signed", PASSED, "; ".join(f"{name}: {result.reason}" for name, result in results), facts)
+
+
+def _judge_one(config: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
+    places = {str(place) for place in case.source_repositories}
+    there = [f for f in facts if f.kind in (Kind.ORIGIN, Kind.REFERRED) and case.image.still_refers(f)]
+    looked = [told for f in sorted(there, key=lambda f: (f.seen, f.id)) if (told := _looked(f)) is not None]
+    by_signature: dict[str, list[Origin]] = {}
+    for told in looked:
+        if told.repository in places:
+            by_signature.setdefault(told.signature, []).append(told)
+    good: list[str] = []
+    bad: list[str] = []
+    open_: list[str] = []
+    for verdicts in by_signature.values():
+        by = next((by for told in verdicts if (by := _signer(config, told))), None)
+        if by is not None:
+            good.append(by)
+        elif current := [told for told in verdicts if _covers(config, told)]:
+            bad.append(_reason(current[-1]))
+        else:
+            open_.append(verdicts[-1].referrer)
+    known = {told.referrer for told in looked if told.repository in places}
+    open_ += [
+        told.referrer
+        for told in Referred.of(f for f in there if f.kind is Kind.REFERRED)
+        if told.repository in places
+        and told.referrer not in known
+        and is_signature(told.artifact_type, told.predicates)
+    ]
+    bad.sort()
+    told_of = {
+        "digest": digest,
+        "by": sorted(good),
+        "refused": bad,
+        "not_looked_at": sorted(open_),
+        "keys": [key.name for key in config.keys],
+    }
+    others = f"; does not count: {'; '.join(bad)}" if bad else ""
+    if good:
+        return GateResult("signed", PASSED, f"signed by {', '.join(sorted(set(good)))}{others}", told_of)
+    if open_:
+        count = f"{len(open_)} signature{'s'[: len(open_) > 1]}"
+        return GateResult(
+            "signed", WAITING, f"{count} not verified yet with the present keys and roots{others}", told_of
+        )
+    if bad:
+        return GateResult("signed", FAILED, f"no signature counts: {'; '.join(bad)}", told_of)
+    return GateResult("signed", WAITING, "no signature yet", told_of)
+
+
+def _looked(fact: Fact) -> Origin | None:
+    return Origin.parse(fact) if fact.kind is Kind.ORIGIN else None
+
+
+def _signer(config: Signers, told: Origin) -> str | None:
+    """Who of the policy made this signature; None: none of them, or it is no good."""
+    if not told.is_verified:
+        return None
+    for key in config.keys:
+        if key.name in told.keys:
+            return f"key {key.name[:_SHOWN]}"
+    who = told.identity
+    if not who or config.roots not in (None, told.roots):
+        return None
+    if any(i.issuer == who["issuer"] and glob_matches(i.subject, who["subject"]) for i in config.identities):
+        return f"{who['subject']} ({who['issuer']})"
+    return None
+
+
+def _covers(config: Signers, told: Origin) -> bool:
+    """Whether the signature was verified with every key of the policy, and where identities count, with its roots."""
+    if not {key.name for key in config.keys} <= set(told.looked):
+        return False
+    if not config.identities or told.keys:
+        return True
+    return told.roots is not None and config.roots in (None, told.roots)
+
+
+def _reason(told: Origin) -> str:
+    name = Digest(told.referrer).short
+    if not told.is_verified:
+        return f"{name}: {told.reason}"
+    who = told.identity
+    by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(key[:_SHOWN] for key in told.keys)
+    return f"{name}: signed by {by}, whom the policy does not name"
+
+
+def _build(
+    keys: Iterable[SignerKey] = (),
+    identities: Iterable[SignerIdentity] = (),
+    on: On = On.INDEX,
+    roots: str | None = None,
+) -> Signers:
+    return Signers(tuple(keys), tuple(identities), on, roots)
+
+
+_IDENTITY = Record(
+    {
+        "issuer": Key(String(what="the issuer of the identity, a URL"), "The OIDC issuer, exactly.", required=True),
+        "subject": Key(
+            String(r"\S*[^*\s?]\S*", "a subject: a URL, an address, or a glob of them"),
+            "The subject of the certificate, or a glob.",
+            required=True,
+        ),
+    },
+    SignerIdentity,
+    expected='an identity, as in {issuer: "https://token.actions.githubusercontent.com", subject: "https://…"}',
+)
+SHAPE = Record(
+    {
+        "keys": Key(
+            ListOf(String(what="a public key as PEM", build=SignerKey.parse), least=1),
+            "Public keys (PEM): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
+        ),
+        "identities": Key(
+            ListOf(_IDENTITY, least=1), "Who signs by a certificate, as Sigstore's keyless signing has it."
+        ),
+        "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),
+        "roots": Key(
+            String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
+            "The SHA-256 of the trusted_root.json beside the policy; without it, whichever lies there.",
+        ),
+    },
+    _build,
+    expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}',
+)

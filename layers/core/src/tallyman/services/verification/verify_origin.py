@@ -1,0 +1,201 @@
+"""Verifies the signatures of an image, records a verdict of each, and decides about the image."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from tallyman.domain.gates.signers import signers_of
+from tallyman.domain.history.details.referrers import Origin
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.images import signatures
+from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.errors import BadInput, BadManifest, BadMessage, NotFound, OutOfTime
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.records import Ledger
+from tallyman.ports.registries import ImageSource
+from tallyman.ports.signatures import CheckedSignature, Signatures
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.values import value
+
+LARGEST = 1024 * 1024
+"""Bytes of a signature's payload or bundle that are read."""
+
+
+@value
+class _Found:
+    """One signature of an image: the manifest that holds it, and the layer in it."""
+
+    referrer: Digest
+    form: str
+    layer: Descriptor
+
+    @property
+    def id(self) -> str:
+        """Differs where anything of it that is signed or verified differs."""
+        return fact_id(
+            "signature", self.form, self.layer.digest, json.dumps(dict(self.layer.annotations), sort_keys=True)
+        )
+
+
+@value
+class VerifyOrigin:
+    """The reaction to hints `{"verify_origin": {repository, digest}}`: see `hint_origin`."""
+
+    policy: Policy
+    source: ImageSource
+    ledger: Ledger
+    signatures: Signatures
+    evaluator: Evaluator
+    clock: Clock
+
+    def handle(self, body: str, deadline: Deadline) -> str:
+        """Verifies what is attached to an image, or to each platform image of an index; the digest may also be that of
+        a signature. Returns the line for the log.
+
+        Cost: nothing where no promotion from there asks for signers; else a list of referrers and a manifest for each
+        image, and a blob and a write for each signature that was not verified with the present keys and roots. Raises
+        BadMessage, and OutOfTime near the deadline: what was verified is recorded, and the next try goes on.
+        """
+        repository, digest = _asked(body)
+        signers = signers_of(self.policy, repository)
+        if not signers:
+            return "ignored: no promotion from there asks for keys or identities"
+        keys = {key.name: key.pem for each in signers for key in each.keys}
+        written = 0
+        for image in self._images(repository, digest):
+            found = self._verify(repository, image, keys, deadline)
+            written += found
+            if found:
+                self.evaluator.digest(image)
+        return f"{written} signature{'' if written == 1 else 's'} verified"
+
+    def _images(self, repository: Repository, digest: Digest) -> list[Digest]:
+        """The image, or what the digest refers to, and the platform images of an index; none: it is gone."""
+        manifest = self._manifest(repository, digest)
+        if manifest is not None and manifest.subject is not None:
+            manifest = self._manifest(repository, manifest.subject.digest)
+        if manifest is None:
+            return []
+        return list(dict.fromkeys((manifest.digest, *(child.digest for child in manifest.platform_children))))
+
+    def _manifest(self, repository: Repository, digest: Digest) -> Manifest | None:
+        try:
+            found = self.source.manifest(repository, digest)
+        except NotFound:
+            return None
+        return _readable(found) if found is not None and found.digest == digest else None
+
+    def _verify(self, repository: Repository, image: Digest, keys: Mapping[str, str], deadline: Deadline) -> int:
+        looked, roots = sorted(keys), self.signatures.roots
+        known = {
+            (told.referrer, told.signature)
+            for told in Origin.of(f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN)
+            if told.repository == str(repository) and set(looked) <= set(told.looked) and told.roots == roots
+        }
+        written = 0
+        for found in self._found(repository, image):
+            if (found.referrer, found.id) in known:
+                continue
+            if deadline() <= 0:
+                raise OutOfTime(f"the signatures of {repository}@{image} are not all verified yet")
+            checked = self._check(repository, image, found, keys)
+            if checked is not None:
+                self.ledger.append(self._fact(repository, image, found, checked, looked, roots))
+                written += 1
+        return written
+
+    def _found(self, repository: Repository, image: Digest) -> Iterator[_Found]:
+        """Every signature of the image there: referrers, and what cosign keeps under its own tag."""
+        try:
+            listed = [entry.digest for entry in self.source.referrers(repository, image)]
+            by_tag = self.source.manifest(repository, signatures.tag_of(image))
+            read = self.source.manifests(repository, listed) if listed else {}
+        except NotFound:
+            return
+        for raw in [*read.values(), *([by_tag] if by_tag is not None else [])]:
+            manifest = _readable(raw)
+            if manifest is None or manifest.is_index:
+                continue
+            kind = manifest.artifact_type or ""
+            for layer in manifest.layers:
+                if layer.media_type == signatures.SIMPLE_SIGNING:
+                    yield _Found(manifest.digest, "cosign", layer)
+                elif layer.media_type.startswith(signatures.BUNDLE):
+                    yield _Found(manifest.digest, "bundle", layer)
+                elif kind == signatures.NOTATION:
+                    yield _Found(manifest.digest, "notation", layer)
+
+    def _check(
+        self, repository: Repository, image: Digest, found: _Found, keys: Mapping[str, str]
+    ) -> CheckedSignature | None:
+        """None: it was removed since."""
+        if found.form == "notation":
+            return CheckedSignature(reason="Notation's signatures are not verified by this version of Tallyman")
+        if found.layer.size > LARGEST:
+            return CheckedSignature(reason=f"it has {found.layer.size} bytes, more than {LARGEST}")
+        raw = b""
+        try:
+            with self.source.open_blob(repository, found.layer.digest) as stream:
+                for chunk in stream:
+                    raw += chunk
+                    if len(raw) > LARGEST:
+                        return CheckedSignature(reason=f"it has more than {LARGEST} bytes")
+        except NotFound:
+            return None
+        if Digest.of(raw) != found.layer.digest:
+            return CheckedSignature(reason="its bytes are not those that its manifest names")
+        if found.form == "bundle":
+            return self.signatures.bundle(image, raw, keys)
+        return self.signatures.simple_signing(image, raw, found.layer.annotations, keys)
+
+    def _fact(
+        self,
+        repository: Repository,
+        image: Digest,
+        found: _Found,
+        checked: CheckedSignature,
+        looked: list[str],
+        roots: str | None,
+    ) -> Fact:
+        now = whole_millis(self.clock())
+        identity = dict(zip(("issuer", "subject"), checked.identity, strict=True)) if checked.identity else None
+        told = Origin(
+            repository=str(repository),
+            referrer=str(found.referrer),
+            signature=found.id,
+            form=found.form,
+            verdict="refused" if checked.reason else "verified",
+            keys=checked.keys,
+            identity=identity,
+            signed_at=checked.at,
+            reason=checked.reason,
+            looked=looked,
+            roots=roots,
+        )
+        return Fact(
+            kind=Kind.ORIGIN,
+            id=fact_id(Kind.ORIGIN, repository, image, found.referrer, found.id, roots, *looked),
+            at=now,
+            seen=now,
+            via=Via.EVENT,
+            digest=image,
+            repository=repository,
+            detail=told.dump(),
+        )
+
+
+def _asked(body: str) -> tuple[Repository, Digest]:
+    try:
+        asked = json.loads(body)["verify_origin"]
+        return Repository.parse(asked["repository"]), Digest.parse(asked["digest"])
+    except (BadInput, KeyError, TypeError, ValueError) as error:
+        raise BadMessage(f"expected {{verify_origin: {{repository, digest}}}}: {error}") from None
+
+
+def _readable(manifest: Manifest) -> Manifest | None:
+    try:
+        return Manifest.parse(manifest.raw, manifest.media_type or None)
+    except BadManifest:
+        return None

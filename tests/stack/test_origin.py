@@ -1,0 +1,37 @@
+"""A signature by a key of the policy, with the deployed handlers: events, verify_origin in its layer, promotion."""
+
+import json
+from pathlib import Path
+
+from support.images import builders as b
+from support.images import signing
+from support.stacks.deployed import deployed
+
+NAME = "rocketseat/widget-server"
+
+
+def test_only_the_signature_of_the_named_key_lets_an_image_go(tmp_path: Path) -> None:
+    key = signing.new_key()
+    policy = {
+        "environments": {
+            "dev": {"registries": ["111111111111/us-east-2"]},
+            "prod": {"registries": ["222222222222/us-east-2", "222222222222/sa-east-1"]},
+        },
+        "repositories": [
+            {
+                "match": "rocketseat/*",
+                "create": {"immutable": True},
+                "promotions": [{"from": "dev", "to": "prod", "gates": {"signed": {"keys": [signing.pem(key)]}}}],
+            }
+        ],
+    }
+    app = b.image("app")
+    with deployed(tmp_path, json.dumps(policy)) as world:
+        world.push(app, NAME, "v1.0.0")
+        for signer in (signing.new_key(), key):
+            assert world.there(NAME, "v1.0.0") == [None, None]
+            bundle = signing.bundle(signing.envelope(signer, signing.statement(app.digest)))
+            made = b.referrer(app, "application/vnd.dev.sigstore.bundle.v0.3+json", json.dumps(bundle))
+            world.push(made, NAME)
+        assert world.there(NAME, "v1.0.0") == [app.digest] * 2
+        assert world.why(NAME, "v1.0.0").verdict == "promoted"

@@ -1,0 +1,263 @@
+"""verify_origin and the gate `signed` together: signatures in a registry, facts, and what goes."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from support.fakes.cli_stack import POLICY, World
+from support.images import signing
+from support.images.builders import DEV, PROD, Built, cosign, image, multi_arch, referrer
+from support.images.signing import PrivateKey, Sigstore, new_key
+from tallyman.adapters.files import policy_file
+from tallyman.adapters.files.signatures import OriginSignatures
+from tallyman.domain.gates.signers import SignerKey
+from tallyman.domain.history.details.referrers import Origin as OriginDetails
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.errors import BadMessage, OutOfTime, PolicyError
+from tallyman.services.verification.verify_origin import LARGEST
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+NOTATION = "application/vnd.cncf.notary.signature"
+V1 = "dev/rocketseat/widget-server:v1.0.0"
+
+
+class Origin:
+    """A stack whose promotion to prod asks for signers, and an image in dev."""
+
+    def __init__(self, world: World, folder: Path, built: Built | None = None) -> None:
+        self.world, self.folder = world, folder
+        world.signatures = OriginSignatures(folder)
+        self.app = built or image("app")
+        world.push(self.app, "v1.0.0")
+
+    def asks(self, signed: dict[str, Any]) -> None:
+        gates = json.dumps({"verified": True, "signed": signed})
+        text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
+        self.world.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
+        self.world.stack.given = self.world.policy
+
+    def attach(self, made: Built, tag: str | None = None) -> None:
+        """A push, and what comes of its events."""
+        self.world.push(made, tag)
+        self.world.work()
+
+    def handle(self, hint: Any, left: float = 60.0) -> str:
+        said: str = self.world.services.verify_origin.handle(json.dumps(hint), lambda: left)
+        return said
+
+    def ask(self) -> str:
+        found = self.handle({"verify_origin": {"repository": str(DEV), "digest": self.app.digest}})
+        self.world.work()
+        return found
+
+    def gets(self, sigstore: Sigstore) -> None:
+        """A deployment with these roots beside the policy."""
+        (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
+        self.world.signatures = OriginSignatures(self.folder)
+
+    def by_tag(self, key: PrivateKey, digest: str | None = None) -> None:
+        payload = signing.payload(digest or self.app.digest)
+        self.attach(cosign(payload, signing.simple(key, payload)), f"sha256-{self.app.digest.hex}.sig")
+
+    def by_bundle(self, bundle: object, of: Built | None = None) -> None:
+        self.attach(referrer(of or self.app, BUNDLE, json.dumps(bundle)))
+
+    @property
+    def gate(self) -> tuple[str, str]:
+        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
+        (gate,) = [g for g in found["gates"] if g["name"] == "signed"]
+        return gate["verdict"], gate["reason"]
+
+    def went(self) -> bool:
+        self.world.work()
+        return self.world.registries.tag_of(PROD, "v1.0.0") == self.app.digest
+
+    @property
+    def facts(self) -> list[Fact]:
+        return [f for f in self.world.ledger.facts if f.kind is Kind.ORIGIN]
+
+
+@pytest.fixture
+def origin(everywhere: World, tmp_path: Path) -> Origin:
+    return Origin(everywhere, tmp_path)
+
+
+def keyed(key: PrivateKey, digest: str) -> dict[str, Any]:
+    return signing.bundle(signing.envelope(key, signing.statement(digest)))
+
+
+@pytest.mark.parametrize("form", ["tag", "bundle"])
+def test_a_signature_by_a_key_of_the_policy_opens_the_gate_and_says_whose(origin: Origin, form: str) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    assert origin.gate == ("waiting", "no signature yet")
+    assert not origin.went()
+    origin.by_tag(key) if form == "tag" else origin.by_bundle(keyed(key, origin.app.digest))
+    assert origin.went()
+    (fact,) = origin.facts
+    fingerprint = SignerKey.parse(signing.pem(key)).name
+    told = OriginDetails.parse(fact)
+    assert (fact.digest, told.verdict, told.keys) == (origin.app.digest, "verified", [fingerprint])
+    assert origin.gate == ("passed", f"signed by key {fingerprint[:19]}")
+
+
+def test_signatures_that_do_not_count_open_nothing_and_are_named(origin: Origin) -> None:
+    key, other = new_key(), new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    origin.by_bundle(keyed(other, origin.app.digest))
+    origin.by_bundle(keyed(key, image("another").digest))
+    origin.by_bundle({"mediaType": "x"})
+    origin.attach(referrer(origin.app, NOTATION))
+    verdict, reason = origin.gate
+    assert (verdict, origin.went()) == ("failed", False)
+    for part in (
+        "by none of the keys",
+        "of another digest",
+        "a version that is not read",
+        "Notation's signatures are not",
+    ):
+        assert part in reason
+    origin.by_tag(key)
+    verdict, reason = origin.gate
+    assert (verdict, origin.went()) == ("passed", True)
+    assert reason.count("sha256:") == 4
+    assert "does not count" in reason
+
+
+def test_a_key_that_was_removed_counts_no_more_and_one_that_is_new_is_asked_for(origin: Origin) -> None:
+    old, new = new_key(), new_key()
+    origin.asks({"keys": [signing.pem(old)]})
+    origin.by_bundle(keyed(old, origin.app.digest))
+    assert origin.gate[0] == "passed"
+    origin.asks({"keys": [signing.pem(new)]})
+    assert origin.gate == ("waiting", "1 signature not verified yet with the present keys and roots")
+    assert origin.ask() == "1 signature verified"
+    assert origin.gate[0] == "failed"
+    assert origin.ask() == "0 signatures verified"
+    origin.asks({"keys": [signing.pem(new), signing.pem(old)]})
+    assert origin.gate[0] == "passed"
+
+
+def test_identities_by_the_roots_beside_the_policy(origin: Origin) -> None:
+    sigstore = Sigstore()
+    asked = {"issuer": signing.ISSUER, "subject": "https://github.com/rocketseat/widget-server/*"}
+    origin.asks({"identities": [asked]})
+    origin.by_bundle(sigstore.bundle(origin.app.digest))
+    assert origin.gate[0] == "waiting"
+    origin.gets(sigstore)
+    origin.ask()
+    assert origin.gate == ("passed", f"signed by {signing.SUBJECT} ({signing.ISSUER})")
+    told = OriginDetails.parse(origin.facts[-1])
+    assert told.signed_at == "2026-11-16T12:00:00Z"
+    for wrong in ({**asked, "issuer": "https://evil.example.com"}, {**asked, "subject": "https://github.com/evil/*"}):
+        origin.asks({"identities": [wrong]})
+        assert origin.gate[0] == "failed"
+        assert "whom the policy does not name" in origin.gate[1]
+    origin.asks({"identities": [asked], "roots": f"sha256:{'0' * 64}"})
+    assert origin.gate[0] == "waiting"
+    origin.asks({"identities": [asked], "roots": told.roots})
+    assert origin.gate[0] == "passed"
+
+
+def test_a_forged_identity_opens_nothing(origin: Origin) -> None:
+    sigstore, evil = Sigstore(), Sigstore()
+    origin.gets(sigstore)
+    origin.asks({"identities": [{"issuer": signing.ISSUER, "subject": signing.SUBJECT}]})
+    bundle = copy.deepcopy(evil.bundle(origin.app.digest))
+    origin.by_bundle(bundle)
+    origin.by_bundle(sigstore.bundle(image("another").digest))
+    assert (origin.gate[0], origin.went()) == ("failed", False)
+
+
+def test_what_is_too_large_is_not_read(origin: Origin) -> None:
+    origin.asks({"keys": [signing.pem(new_key())]})
+    origin.attach(referrer(origin.app, BUNDLE, "x" * (LARGEST + 1)))
+    assert origin.gate[0] == "failed"
+    assert f"more than {LARGEST}" in origin.gate[1]
+
+
+def test_bytes_that_are_not_those_of_their_digest_are_no_signature(origin: Origin) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    good, evil = keyed(key, origin.app.digest), keyed(new_key(), origin.app.digest)
+    made = referrer(origin.app, BUNDLE, json.dumps(evil))
+    origin.world.push(made, None)
+    blob = made.root.layers[0].digest
+    origin.world.registries.damage(DEV, blob, json.dumps(good).encode())
+    origin.ask()
+    assert origin.gate[0] == "failed"
+    assert "not those that its manifest names" in origin.gate[1]
+
+
+def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    made = referrer(origin.app, BUNDLE, json.dumps(keyed(key, origin.app.digest)))
+    origin.attach(made)
+    assert origin.gate[0] == "passed"
+    gone = replace(origin.facts[0], kind=Kind.DELETED, id="gone", digest=made.digest, detail={"gone": True})
+    origin.world.ledger.append(replace(gone, at=origin.world.clock()))
+    assert origin.gate == ("waiting", "no signature yet")
+
+
+@pytest.mark.parametrize("on", ["index", "platforms"])
+def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: World, tmp_path: Path, on: str) -> None:
+    origin, key = Origin(everywhere, tmp_path, multi_arch("app")), new_key()
+    origin.asks({"keys": [signing.pem(key)], "on": on})
+    children = [child.digest for child in origin.app.root.platform_children]
+    wanted = [origin.app.digest] if on == "index" else children
+    others = children if on == "index" else [origin.app.digest]
+    for digest in (*others, *wanted):
+        assert not origin.went()
+        payload = signing.payload(digest)
+        origin.attach(cosign(payload, signing.simple(key, payload)), f"sha256-{digest.removeprefix('sha256:')}.sig")
+    assert origin.gate[0] == "passed"
+    assert origin.went()
+
+
+def test_where_nobody_asks_for_signers_nothing_is_read(origin: Origin) -> None:
+    asked = len(origin.world.registries.requests)
+    assert origin.ask().startswith("ignored")
+    assert len(origin.world.registries.requests) == asked
+
+
+def test_what_is_no_message_and_no_time(origin: Origin) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    for body in ({}, {"verify_origin": {"repository": "x", "digest": "y"}}):
+        with pytest.raises(BadMessage):
+            origin.handle(body)
+    origin.world.push(referrer(origin.app, BUNDLE, json.dumps(keyed(key, origin.app.digest))), None)
+    event = {"verify_origin": {"repository": str(DEV), "digest": origin.app.digest}}
+    with pytest.raises(OutOfTime):
+        origin.handle(event, left=0)
+
+
+def test_a_key_that_is_not_allowed_is_named_where_it_would_have_counted(origin: Origin) -> None:
+    weak = rsa.generate_private_key(65537, 1024)
+    origin.asks({"keys": [signing.pem(weak)]})
+    origin.by_bundle(keyed(weak, origin.app.digest))
+    assert origin.gate[0] == "failed"
+    assert "an RSA key of 1024 bits is not allowed" in origin.gate[1]
+
+
+@pytest.mark.parametrize(
+    ("signed", "wrong"),
+    [
+        ({"keys": []}, "at least 1"),
+        ({"keys": ["arn:aws:kms:us-east-2:111111111111:key/x"]}, "a public key as PEM"),
+        ({"keys": ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]}, "a public key as PEM"),
+        ({"identities": [{"issuer": "x"}]}, "'subject' is missing"),
+        ({"identities": [{"issuer": "x", "subject": "*"}]}, "a subject"),
+        ({"keys": [signing.pem(new_key())], "on": "children"}, "index or platforms"),
+        ({"keys": [signing.pem(new_key())], "by": ["x"]}, "by"),
+    ],
+)
+def test_what_a_policy_may_not_say(origin: Origin, signed: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(PolicyError, match=wrong):
+        origin.asks(signed)
