@@ -170,9 +170,14 @@ def attach(
     if document is not None:
         made.insert(0, attachment(manifest, document[0], document[1]))
     for referrer, blobs in made:
-        _push_blobs(stack, place, blobs)
-        stack.target.put_manifest(place, referrer)
+        push_referrer(stack, place, referrer, blobs)
     return [referrer.digest for referrer, _ in made]
+
+
+def push_referrer(stack: Stack, place: Repository, referrer: Manifest, blobs: Iterable[Blob]) -> None:
+    """What is attached to an image: its blobs, then its manifest, by its digest."""
+    _push_blobs(stack, place, blobs)
+    stack.target.put_manifest(place, referrer)
 
 
 def tag(stack: Stack, place: Repository, root: Manifest, tags: Iterable[str]) -> None:

@@ -1,12 +1,14 @@
 """`tallyman demo`: the whole job on a local cloud, each step checked."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ import typer
 from rich.console import Console
 
 from tallyman.domain.decide import PROMOTED, Decision
-from tallyman.domain.gates import FAILED
+from tallyman.domain.gates import FAILED, WAITING
 from tallyman.domain.history.details.promotions import Delayed
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.details.verifications import Verified
@@ -23,6 +25,9 @@ from tallyman.domain.history.fold import TAG_MOVED, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import TagTaken
+from tallyman_cli.build.building import push_referrer
+from tallyman_cli.build.built_image import attachment
+from tallyman_cli.build.signing import BUNDLE, SIGN, STATEMENT, KeyFile, bundle, notes
 from tallyman_cli.promotion import candidates
 from tallyman_cli.registry.creation import create_in
 from tallyman_cli.registry.verification import ask as verify
@@ -30,10 +35,13 @@ from tallyman_cli.shared import output, rows
 from tallyman_cli.shared.context import Stack, connect
 
 if TYPE_CHECKING:
+    from tallyman_cli.build.signing import Signer
     from tallyman_local.cloud.cloud import Cloud
     from tallyman_local.cloud.sample import Sample
 
 NAME = "rocketseat/widget-server"
+SIGNED = "rocketseat/signed-server"
+"""A repository whose images go only with a signature by the demo's own key."""
 
 
 class StepFailed(Exception):
@@ -47,33 +55,40 @@ def demo(
 
     Exit status: 0 each step did what it says; 1 one did not.
     """
-    from tallyman_cli.local.cloud import new_cloud
-    from tallyman_cli.local.options import ScannerMode
-
-    console = Console(highlight=False)
     began = time.monotonic()
     try:
-        starting = "starting a local cloud: two accounts, two regions, the stack of template.yaml …"
-        if not console.is_terminal:
-            output.say(starting)
-        with console.status(starting):
-            cloud = new_cloud(None, ScannerMode.manual)
-            cloud.start()
-        try:
-            os.environ.update(cloud.environment())
-            os.environ.pop("AWS_PROFILE", None)
-            story = Story(cloud, connect(), console)
-            story.tell()
-            if ui:
-                _show(story.stack, cloud)
-        finally:
-            cloud.stop()
+        with tempfile.TemporaryDirectory(prefix="tallyman-demo-") as folder:
+            _tell(Path(folder), ui)
     except StepFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         raise typer.Exit(1) from None
     output.line(f"\nAll of it happened, in {time.monotonic() - began:.0f} s. What to try next:")
     for command, what in (*NEXT, *(IN_CHECKOUT if Path("template.yaml").exists() else ())):
         output.line(f"  {command:<58} {what}")
+
+
+def _tell(folder: Path, ui: bool) -> None:
+    from tallyman_cli.local.cloud import new_cloud
+    from tallyman_cli.local.options import ScannerMode
+
+    console = Console(highlight=False)
+    starting = "starting a local cloud: two accounts, two regions, the stack of template.yaml …"
+    if not console.is_terminal:
+        output.say(starting)
+    signer = _new_key()
+    with console.status(starting):
+        cloud = new_cloud(_policy(folder, signer), ScannerMode.manual)
+        cloud.start()
+    try:
+        os.environ.update(cloud.environment())
+        os.environ.pop("AWS_PROFILE", None)
+        story = Story(cloud, connect(), console)
+        story.tell()
+        replace(story, name=SIGNED).tell_of_signatures(signer)
+        if ui:
+            _show(story.stack, cloud)
+    finally:
+        cloud.stop()
 
 
 def _show(stack: Stack, cloud: "Cloud") -> None:
@@ -103,14 +118,17 @@ class Story:
     cloud: "Cloud"
     stack: Stack
     console: Console
+    name: str = NAME
+
+    def __post_init__(self) -> None:
+        self.dev, *_ = self.stack.policy.environment("dev").repositories(self.name)
+        self.prod = self.stack.policy.environment("prod").repositories(self.name)
 
     def tell(self) -> None:
         """Every step, with what a person wants to read of it."""
         from tallyman_local.cloud.sample import widget_server
 
         commit = _commit()
-        self.dev, *_ = self.stack.policy.environment("dev").repositories(NAME)
-        self.prod = self.stack.policy.environment("prod").repositories(NAME)
         first, other = widget_server("1.0.0"), widget_server("1.0.0", note="other content")
         bad, damaged, lost = (widget_server(version) for version in ("1.1.0", "1.2.0", "1.3.0"))
         v1 = f"v1.0.0-{commit}"
@@ -131,10 +149,19 @@ class Story:
         self._step("the history of the tags", self._history)
         self._step("what latest was a moment ago", lambda: self._moment_ago(first))
 
+    def tell_of_signatures(self, signer: "Signer") -> None:
+        """The same policy, and a signature by one key besides."""
+        from tallyman_local.cloud.sample import widget_server
+
+        sample, tag = widget_server("1.0.0", note="signed"), "v1.0.0"
+        self._step(f"push {tag} of {self.name}, which nobody has signed: refused", lambda: self._unsigned(sample, tag))
+        self._step("signed with another key: refused", lambda: self._foreign(sample, tag))
+        self._step("signed with the key of the policy: promoted", lambda: self._signed(sample, tag, signer))
+
     # ------------------------------------------------------------------ the steps
 
     def _create(self) -> Iterator[str]:
-        for made in create_in(self.stack, NAME, "dev"):
+        for made in create_in(self.stack, self.name, "dev"):
             _expect(made["state"] == "created", f"{made['repository']}: {made['state']}")
             yield f"{made['repository']} ({made['registry']})"
 
@@ -146,7 +173,7 @@ class Story:
             self.stack.target.put_manifest(self.dev, child)
         for tag in tags:
             self.stack.target.put_manifest(self.dev, sample.root, tag)
-            yield f"dev/{NAME}:{tag}  {output.digest(sample.root.digest)}"
+            yield f"dev/{self.name}:{tag}  {output.digest(sample.root.digest)}"
         self._settle()
 
     def _verified(self, sample: "Sample", tag: str) -> Iterator[str]:
@@ -176,7 +203,7 @@ class Story:
         for place in self.prod:
             there = self.stack.source.manifest(place, tag)
             _expect(there is not None and there.raw == sample.root.raw, f"{place}:{tag} is not what was pushed")
-            yield f"{place.registry}  {NAME}:{tag}  {output.digest(sample.root.digest)}"
+            yield f"{place.registry}  {self.name}:{tag}  {output.digest(sample.root.digest)}"
 
     def _refused(self, sample: "Sample", tag: str) -> Iterator[str]:
         try:
@@ -281,6 +308,37 @@ class Story:
         yield f"at {format_time(before)}: {output.digest(was)}"
         yield f"since {format_time(move.at)}: {output.digest(now)}"
 
+    def _unsigned(self, sample: "Sample", tag: str) -> Iterator[str]:
+        list(self._create())
+        list(self._push(sample, tag))
+        yield self._refuses(tag, WAITING)
+
+    def _foreign(self, sample: "Sample", tag: str) -> Iterator[str]:
+        self._sign(sample, _new_key())
+        yield self._refuses(tag, FAILED)
+
+    def _signed(self, sample: "Sample", tag: str, signer: "Signer") -> Iterator[str]:
+        self._sign(sample, signer)
+        (gate,) = [gate for gate in self._decision(tag).gates if gate.name == "signed"]
+        yield gate.reason
+        yield from self._promoted(sample, tag)
+
+    def _sign(self, sample: "Sample", signer: "Signer") -> None:
+        """Pushes what `cosign sign` would: a bundle with a signed statement about the image."""
+        subject = [{"name": self.name, "digest": {"sha256": sample.root.digest.hex}}]
+        statement = {"_type": STATEMENT, "subject": subject, "predicateType": SIGN, "predicate": {}}
+        referrer, blobs = attachment(sample.root, BUNDLE, bundle(signer, statement), notes(SIGN))
+        push_referrer(self.stack, self.dev, referrer, blobs)
+        self._settle()
+
+    def _refuses(self, tag: str, verdict: str) -> str:
+        decision = self._decision(tag)
+        gate = decision.deciding
+        _expect(decision.verdict == verdict, f"the verdict is {decision.verdict}")
+        _expect(gate is not None and gate.name == "signed", f"decided by {gate.name if gate else 'nothing'}")
+        _expect(not any(self._is_tagged(place, tag) for place in self.prod), f"{tag} is in prod")
+        return candidates.sentence(self._candidate(tag), decision)
+
     # ------------------------------------------------------------------ what they share
 
     def _step(self, title: str, run: Callable[[], Iterator[str]]) -> None:
@@ -302,7 +360,7 @@ class Story:
         return self.stack.ledger.of_digest(digest)
 
     def _candidate(self, tag: str) -> candidates.Candidate:
-        return candidates.candidate(self.stack, f"dev/{NAME}:{tag}", "prod")
+        return candidates.candidate(self.stack, f"dev/{self.name}:{tag}", "prod")
 
     def _decision(self, tag: str) -> Decision:
         return candidates.evaluate(self.stack, self._candidate(tag))
@@ -320,6 +378,29 @@ def _progress(console: Console, title: str) -> Iterator[None]:
 def _expect(true: bool, failure: str) -> None:
     if not true:
         raise StepFailed(failure)
+
+
+def _new_key() -> "Signer":
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    made = generate_private_key(SECP256R1())
+    return KeyFile(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "the demo's key")
+
+
+def _policy(folder: Path, signer: "Signer") -> Path:
+    """The policy of local clouds, and before its rule one more: what is there has to be signed with this key."""
+    from tallyman_local.cloud.cloud import DEMO_POLICY
+
+    rule = {
+        "match": SIGNED,
+        "create": {"immutable": True},
+        "promotions": [{"from": "dev", "to": "prod", "gates": {"verified": True, "signed": {"keys": [signer.pem]}}}],
+    }
+    text = DEMO_POLICY.read_text("utf-8").replace("repositories:\n", f"repositories:\n  - {json.dumps(rule)}\n")
+    path = folder / "tallyman.yaml"
+    path.write_text(text, "utf-8")
+    return path
 
 
 def _commit() -> str:
