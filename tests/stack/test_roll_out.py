@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ PARAMETERS = {
     "RollOutFunctions": f"arn:aws:lambda:*:{ACCOUNT}:function:resizer",
 }
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
+VERSIONS = (f"v{n}.0.0" for n in count(1))
+"""A release never moves to an older one, and tests come in any order."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,7 @@ def outcomes(world: Deployed, name: str) -> list[tuple[str | None, str]]:
 def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_fails(world: Deployed) -> None:
     first = b.multi_arch("shop-one")
     earlier = len(outcomes(world, ECS))
-    world.push(first, ECS, "v1.0.0")
+    world.push(first, ECS, next(VERSIONS))
     for region in REGIONS:
         address = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{ECS}@{first.digest}"
         assert running_tasks(world, region) == {"app": address, "proxy": "proxy"}
@@ -112,8 +115,8 @@ def test_a_service_moves_in_every_region_in_order_and_back_everywhere_when_one_f
     moto_reason = "tasks failed to start"
     with failing_in("shop/widgets", moto_reason, REGIONS[1]):
         second = b.multi_arch("shop-two")
-        world.push(second, ECS, "v1.1.0")
-    assert world.there(ECS, "v1.1.0") == [second.digest] * 2
+        world.push(second, ECS, version := next(VERSIONS))
+    assert world.there(ECS, version) == [second.digest] * 2
     for region in REGIONS:
         assert first.digest in running_tasks(world, region)["app"]
     assert outcomes(world, ECS)[earlier + 3 :] == [(places[0], "moved"), (places[1], "failed")]
@@ -139,12 +142,12 @@ def failing_in(service: str, reason: str, region: str) -> Any:
 
 def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves_no_alias(world: Deployed) -> None:
     image = b.multi_arch("resizer-one")
-    world.push(image, FUNCTION, "v1.0.0")
+    world.push(image, FUNCTION, next(VERSIONS))
     (arm,) = [c for c in image.root.platform_children if c.platform and c.platform.architecture == "arm64"]
     for region in REGIONS:
         assert live(world, region).endswith(f"@{arm.digest}")
     with failing_in("resizer", "the image is not valid", REGIONS[0]):
-        world.push(b.multi_arch("resizer-two"), FUNCTION, "v1.1.0")
+        world.push(b.multi_arch("resizer-two"), FUNCTION, next(VERSIONS))
         # a look that found the lease taken comes again later, which `settle` does not wait for
         toy.wait_for(lambda: outcomes(world, FUNCTION)[-1] == (f"{ACCOUNT}/{REGIONS[0]}", "failed"))
     for region in REGIONS:
@@ -153,7 +156,7 @@ def test_a_function_gets_the_image_of_its_architecture_and_a_failed_update_moves
 
 def test_a_doubled_release_rolls_out_once(world: Deployed) -> None:
     image = b.image("shop-three")
-    world.push(image, ECS, "v2.0.0")
+    world.push(image, ECS, next(VERSIONS))
     client = world.client("ecs", REGIONS[0], ADMIN)
     before = client.list_task_definitions(familyPrefix="widgets")["taskDefinitionArns"]
     hint = {"roll_out": {"environment": "prod", "repository": ECS}}
@@ -171,10 +174,10 @@ def test_a_release_whose_event_was_lost_is_rolled_out_by_reconcile(world: Deploy
     image = b.image("shop-lost")
     events.disable_rule(**rule)
     try:
-        world.push(image, ECS, "v2.1.0")
+        world.push(image, ECS, version := next(VERSIONS))
     finally:
         events.enable_rule(**rule)
-    assert world.there(ECS, "v2.1.0") == [image.digest] * 2
+    assert world.there(ECS, version) == [image.digest] * 2
     assert image.digest not in running_tasks(world, REGIONS[0])["app"]
     answer = world.reconcile(f"prod/{ECS}")
     assert answer["retried"] == 1
@@ -219,7 +222,7 @@ def test_who_may_not_change_a_function_is_refused_as_iam_says_it(world: Deployed
 
 def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_roll_out_fails(world: Deployed) -> None:
     first = b.multi_arch("resizer-allowed")
-    world.push(first, FUNCTION, "v2.0.0")
+    world.push(first, FUNCTION, next(VERSIONS))
     before = [live(world, region) for region in REGIONS]
     assert all(any(c.digest in image for c in first.root.platform_children) for image in before)
     ecr = world.client("ecr", REGIONS[1], ADMIN)
@@ -227,7 +230,7 @@ def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_rol
     assert [s["Sid"] for s in json.loads(text)["Statement"]] == ["LambdaPulls"]
     ecr.delete_repository_policy(repositoryName=FUNCTION)
     try:
-        world.push(b.multi_arch("resizer-refused"), FUNCTION, "v2.1.0")
+        world.push(b.multi_arch("resizer-refused"), FUNCTION, version := next(VERSIONS))
         item = stored(world.stack.state, "RO#prod", FUNCTION)
         assert item is not None
         assert item.data["status"] == "failed"
@@ -235,7 +238,7 @@ def test_lambda_may_pull_from_what_a_promotion_made_and_where_it_may_not_the_rol
         assert [live(world, region) for region in REGIONS] == before
         # who may set the repository's policy, as an administrator may, has Lambda add what it needs
         functions = world.client("lambda", REGIONS[1], ADMIN)
-        image = f"{ACCOUNT}.dkr.ecr.{REGIONS[1]}.amazonaws.com/{FUNCTION}:v2.1.0"
+        image = f"{ACCOUNT}.dkr.ecr.{REGIONS[1]}.amazonaws.com/{FUNCTION}:{version}"
         functions.update_function_code(FunctionName="resizer", ImageUri=image)
         added = json.loads(ecr.get_repository_policy(repositoryName=FUNCTION)["policyText"])["Statement"]
         assert [s["Sid"] for s in added] == ["LambdaECRImageRetrievalPolicy"]
