@@ -6,11 +6,39 @@ from dataclasses import dataclass
 from tallyman.adapters.aws.rollouts import not_rolling
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
-from tallyman.domain.policy import Runs, Service
+from tallyman.domain.policy import Policy, Runs, Service
 from tallyman.errors import TallymanError
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
+from tallyman_cli.shared.context import AwsClients
 
 TITLE = "rollouts"
+
+
+def moved_by_ecs(policy: Policy) -> Iterator[tuple[EcrRegistry, Service]]:
+    """Each ECS service that releases move, with the registry whose account and region it runs in."""
+    for environment in policy.environments.values():
+        for service in environment.rollout.services if environment.rollout else ():
+            if service.runs is Runs.ECS:
+                for registry in environment.registries:
+                    yield registry, service
+
+
+def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -> Finding:
+    """One DescribeServices: whether a release can move the service."""
+    named = f"{service} in {registry}"
+    cluster, _, name = service.name.partition("/")
+    try:
+        with translated(f"describe {named}"):
+            answer = clients.get("ecs", registry).describe_services(cluster=cluster, services=[name])
+    except TallymanError as error:
+        return Finding(TITLE, UNKNOWN, str(error), "look with credentials that may")
+    found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
+    if not found:
+        return Finding(TITLE, BAD, f"there is no {named}", "create it, or take it out of `rollout` in the policy")
+    if why := not_rolling(found[0]):
+        todo = "let its own controller take the event Image Released, or change the service to rolling updates"
+        return Finding(TITLE, BAD, f"{named} can't be moved by a release: {why}", todo)
+    return Finding(TITLE, OK, f"{named} rolls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +49,9 @@ class Rollouts:
 
     def findings(self) -> Iterator[Finding]:
         """One for each service and registry; none where the policy rolls nothing out to ECS."""
-        for environment in self.site.stack.policy.environments.values():
-            for service in environment.rollout.services if environment.rollout else ():
-                if service.runs is Runs.ECS:
-                    for registry in environment.registries:
-                        yield self._finding(registry, service)
-
-    def _finding(self, registry: EcrRegistry, service: Service) -> Finding:
-        named = f"{service} in {registry}"
-        cluster, _, name = service.name.partition("/")
-        if self.site.stack.clients is None:
-            return Finding(TITLE, UNKNOWN, f"{named} can't be looked at")
-        try:
-            with translated(f"describe {named}"):
-                client = self.site.stack.clients().get("ecs", registry)
-                answer = client.describe_services(cluster=cluster, services=[name])
-        except TallymanError as error:
-            return Finding(TITLE, UNKNOWN, str(error), "look with credentials that may")
-        found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
-        if not found:
-            return Finding(TITLE, BAD, f"there is no {named}", "create it, or take it out of `rollout` in the policy")
-        if why := not_rolling(found[0]):
-            todo = "let its own controller take the event Image Released, or change the service to rolling updates"
-            return Finding(TITLE, BAD, f"{named} can't be moved by a release: {why}", todo)
-        return Finding(TITLE, OK, f"{named} rolls")
+        clients = self.site.stack.clients
+        for registry, service in moved_by_ecs(self.site.stack.policy):
+            if clients is None:
+                yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be looked at")
+            else:
+                yield deployed_how(clients(), registry, service)

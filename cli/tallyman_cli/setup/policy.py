@@ -22,8 +22,10 @@ from tallyman.domain.policy import (
     format_duration,
     json_schema,
 )
-from tallyman.errors import PolicyError
+from tallyman.errors import NotAllowed, PolicyError, TallymanError
 from tallyman_cli.shared import output
+from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.shared.context import AwsClients
 
 PLACES = (Path("layers/policy/tallyman.yaml"), Path("tallyman.yaml"))  # where a policy is, unless it is named
 
@@ -40,9 +42,14 @@ def check(
             show_default=False,
         ),
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask ECS how it deploys the services that releases move.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a policy means, or everything that is wrong with it, each with its line.
+
+    Where the policy moves ECS services and there are credentials, ECS is asked whether a release can move each.
 
     Exit status: 0 valid, 2 not valid (or not there).
     """
@@ -59,9 +66,48 @@ def check(
         if len(problems) > 1:
             output.trouble(f"{len(problems)} problems")
         raise typer.Exit(2) from None
+    services = [] if offline else services_of(policy)
     for warning in policy.warnings:
         output.trouble(f"warning: {warning}")
-    output.put(json.dumps(as_data(policy), indent=2) if as_json else summary(policy))
+    for service in services:
+        if service["verdict"] in _SAID:
+            output.trouble(f"{_SAID[service['verdict']]}: {service['found']}")
+    told = as_data(policy) | {"services": services}
+    output.put(json.dumps(told, indent=2) if as_json else summary(policy))
+
+
+_SAID = {"failed": "warning", "unknown": "not known"}
+
+
+def services_of(policy: Policy) -> list[dict[str, str]]:
+    """{verdict, found} of each ECS service that releases move. Without one AWS is asked nothing."""
+    from tallyman_cli.doctor.finding import UNKNOWN
+    from tallyman_cli.doctor.rollouts import deployed_how, moved_by_ecs
+
+    if not (moved := list(moved_by_ecs(policy))):
+        return []
+    try:
+        clients = _clients(moved[0][0].region)
+    except TallymanError as error:
+        return [{"verdict": UNKNOWN, "found": f"how ECS deploys the services in `rollout`: {error}"}]
+    found = [deployed_how(clients, registry, service) for registry, service in moved]
+    return [{"verdict": each.verdict, "found": each.found} for each in found]
+
+
+def _clients(region: str) -> AwsClients:
+    """The person's clients, in other accounts with the stack's roles for people. NotAllowed: no credentials."""
+    import botocore.session
+
+    from tallyman.adapters.errors.translate import translated
+    from tallyman_cli.shared.own_clients import PeopleClients
+
+    with translated("ask who we are"):
+        session = botocore.session.get_session()
+        if session.get_credentials() is None:
+            raise NotAllowed("there are no credentials for AWS")
+        region = session.get_config_variable("region") or region
+        account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
+    return PeopleClients(EcrRegistry(account, region), chosen.stack_name())
 
 
 @app.command("schema")
@@ -75,7 +121,7 @@ def schema_text() -> str:
     return json.dumps(json_schema(GATES), indent=2, ensure_ascii=False) + "\n"
 
 
-_KEYS = ("file", "valid", "digest", "environments", "repositories", "people", "warnings", "problems")
+_KEYS = ("file", "valid", "digest", "environments", "repositories", "people", "warnings", "problems", "services")
 
 
 def as_data(policy: Policy) -> dict[str, Any]:

@@ -158,6 +158,60 @@ def test_check_says_warnings_on_stderr(tmp_path: Path) -> None:
     assert result.stderr.startswith(f"warning: {file}:2: repositories[0].promotions[0].tags: no tag of edge")
 
 
+ROLLED = """
+environments:
+  dev: {registries: [111111111111/us-east-2]}
+  prod: {registries: [222222222222/us-east-2], rollout: {services: [{ecs: shop/app, repository: shop/app}]}}
+"""
+
+
+class Ecs:
+    """`AwsClients`: ECS with one service."""
+
+    def __init__(self, **service: Any) -> None:
+        self.service = {"status": "ACTIVE", **service}
+
+    def get(self, service: str, registry: object = None, power: str = "read") -> Any:
+        return self
+
+    def describe_services(self, cluster: str, services: list[str]) -> dict[str, Any]:
+        return {"services": [self.service]}
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ({}, ""),
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, "its deployment controller is CODE_DEPLOY"),
+        ({"deploymentController": {"type": "EXTERNAL"}}, "its deployment controller is EXTERNAL"),
+        ({"deploymentConfiguration": {"strategy": "BLUE_GREEN"}}, "its deployment strategy is BLUE_GREEN"),
+    ],
+)
+def test_check_says_which_services_a_release_can_not_move(
+    service: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tallyman.yaml"
+    file.write_text(ROLLED)
+    monkeypatch.setattr("tallyman_cli.setup.policy._clients", lambda region: Ecs(**service))
+    result = run("check", str(file), "--json")
+    assert result.exit_code == 0
+    (found,) = json.loads(result.stdout)["services"]
+    assert found["verdict"] == ("failed" if said else "ok")
+    assert said in result.stderr
+    assert ("warning" in result.stderr) == bool(said)
+    assert json.loads(run("check", str(file), "--json", "--offline").stdout)["services"] == []
+
+
+def test_check_without_credentials_says_that_services_were_not_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "tallyman.yaml"
+    file.write_text(ROLLED)
+    none = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"))
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/no"}
+    result = run("check", str(file), env=none | nowhere)
+    assert result.exit_code == 0
+    assert "not known: how ECS deploys the services in `rollout`: there are no credentials" in result.stderr
+
+
 def test_schema_prints_the_schema() -> None:
     result = run("schema")
     assert result.exit_code == 0
