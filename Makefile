@@ -94,9 +94,9 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAM
 	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
-aws-smoke: $(VENV)/.ready ## Tries everything on a real test account: ACCOUNT=111111111111, its production in a second region
+aws-smoke: $(VENV)/.ready ## Tries everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
 	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
-	$(VENV)/bin/python tests/aws/smoke.py --account "$(ACCOUNT)" $(ARGS)
+	PYTHONPATH=tests $(VENV)/bin/python -m aws.smoke --account "$(ACCOUNT)" $(ARGS)
 
 bench-copy: $(VENV)/.ready ## Copies beside skopeo, crane, regctl, oras (TLS=1: with TLS; LATENCY=1: 20 ms a round trip; or both)
 	@$(VENV)/bin/python bench/copying.py $(if $(filter 1,$(LATENCY)),--latency 20) $(if $(filter 1,$(TLS)),--tls) $(ARGS)

@@ -102,7 +102,7 @@ def _clients(region: str) -> AwsClients:
     from tallyman_cli.shared.own_clients import PeopleClients
 
     with translated("ask who we are"):
-        session = botocore.session.get_session()
+        session: Any = botocore.session.get_session()
         if session.get_credentials() is None:
             raise NotAllowed("there are no credentials for AWS")
         region = session.get_config_variable("region") or region
