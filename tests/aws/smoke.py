@@ -29,7 +29,7 @@ from aws.steps import FAULTS, Steps
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
 
-USD_A_PUSH, USD_AN_HOUR = 0.0004, 0.01
+USD_A_PUSH, USD_AN_HOUR = 0.0004, 0.02
 """docs/operations.md, What it costs: a push that is promoted, and the stack by itself; both rounded up."""
 
 

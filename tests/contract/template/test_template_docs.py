@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import pytest
+from aws.smoke import USD_A_PUSH, USD_AN_HOUR
 
 from support.stacks.templates import FUNCTIONS, ROOT, build, hub, logical_id, of_type, spoke, text
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, WAITING
+from tallyman.runtime import ALARMED
 
 SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 
@@ -37,13 +39,53 @@ def test_the_settings_page_names_every_variable_of_the_functions() -> None:
     assert ours <= set(re.findall(r"`(TALLYMAN_[A-Z_]+)`", section("Environment of the functions")))
 
 
+def chapter(title: str, page: str = "operations") -> str:
+    """A section of a page of docs."""
+    found = re.search(rf"(?ms)^## {re.escape(title)}$(.*?)(?=^## |\Z)", (ROOT / f"docs/{page}.md").read_text("utf-8"))
+    assert found, title
+    return found[1]
+
+
 def operations(title: str) -> set[str]:
     """The names in the first column of a table of docs/operations.md."""
-    page = (ROOT / "docs/operations.md").read_text("utf-8")
-    found = re.search(rf"(?ms)^## {re.escape(title)}$(.*?)(?=^## |\Z)", page)
-    assert found, title
-    rows = re.findall(r"(?m)^\| (`[^|]*`) \| \S[^|]* \| \S[^|]* \|$", found[1])
+    rows = re.findall(r"(?m)^\| (`[^|]*`) \| \S[^|]* \| \S[^|]* \|$", chapter(title))
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+def costs() -> list[list[tuple[str, str, float]]]:
+    """The two tables of what it costs, as (what, count, USD); the last row of each is its sum."""
+    tables = re.findall(r"(?ms)^\|---\|---\|---\|\n(.*?)\n\n", chapter("What it costs"))
+    rows = [[[cell.strip(" *") for cell in row.strip("|").split("|")] for row in t.splitlines()] for t in tables]
+    return [[(what, count, float(usd.removeprefix("about "))) for what, count, usd in table] for table in rows]
+
+
+def test_the_tables_of_costs_add_up_and_a_smoke_test_reckons_with_them() -> None:
+    for *rows, (_, _, total) in costs():
+        assert round(sum(usd for *_, usd in rows), 2) == total
+    idle, pushes = (table[-1][2] for table in costs())
+    assert idle / 730 <= USD_AN_HOUR
+    assert pushes / 1000 <= USD_A_PUSH
+
+
+def test_the_counts_of_what_it_costs_are_those_of_the_template_and_of_scale() -> None:
+    idle, pushes = ({what: count for what, count, _ in table} for table in costs())
+    alarms = of_type(hub(), "AWS::CloudWatch::Alarm").values()
+    metrics = sum(sum("MetricStat" in m for m in alarm.get("Metrics", ())) or 1 for alarm in alarms)
+    assert next(count for what, count in idle.items() if what.startswith("alarms")) == f"{metrics} metrics"
+    own = next(count for what, count in idle.items() if what.startswith("metrics of its own"))
+    assert own == f"{len(ALARMED) + 2 * 2} metrics"
+    queues = sum(1 for queue in FUNCTIONS.values() if queue)
+    polls = next(count for what, count in idle.items() if what.startswith("SQS"))
+    assert polls == f"{queues * 5 * 3 * 60 * 24 * 30 / 1e6:.1f} M"
+    told = re.search(r"(?m)^\| one platform, now \|(.*)$", chapter("What one image costs", "scale"))
+    assert told
+    runs, reads, writes, indexes, _ = (int(cell) for cell in told[1].strip(" |").split("|"))
+    said = " ".join(pushes)
+    named = {"invocations": runs, "read units": reads, "write units": writes, "of indexes": indexes}
+    for words, counted in named.items():
+        rounded = re.search(rf"(\d+) {words}", said)
+        assert rounded
+        assert abs(int(rounded[1]) - counted) <= 0.1 * counted, words
 
 
 def test_the_operations_page_says_of_each_alarm_what_to_do() -> None:
