@@ -92,19 +92,31 @@ def test_the_builds_roles_are_for_services_of_this_account_alone(name: str) -> N
     assert statement["Principal"]["Service"] in ("codebuild.amazonaws.com", "events.amazonaws.com")
 
 
-def test_the_branch_and_tags_alone_are_built_as_a_batch() -> None:
+def filled(pattern: Any, branch: str) -> str:
+    """The webhook's pattern as CloudFormation makes it of this branch."""
+    if isinstance(pattern, str):
+        return pattern
+    text, names = pattern["Fn::Sub"]
+    ((name, joined),) = names.items()
+    between, parts = joined["Fn::Join"]
+    assert parts == {"Fn::Split": [".", {"Ref": "BuildBranch"}]}
+    return str(text.replace(f"${{{name}}}", between.join(branch.split("."))))
+
+
+@pytest.mark.parametrize("branch", ["main", "release-1.0"])
+def test_the_branch_and_tags_alone_are_built_as_a_batch(branch: str) -> None:
     """The buildspec is the commit's own: what any branch could run could push what is promoted."""
     (project,) = of_type(build(), "AWS::CodeBuild::Project").values()
     webhook = project["Triggers"]["Fn::If"][1]
     assert webhook["BuildType"] == "BUILD_BATCH"
     patterns = []
     for group in webhook["FilterGroups"]:
-        filters = {f["Type"]: text(f["Pattern"]) for f in group}
+        filters = {f["Type"]: filled(f["Pattern"], branch) for f in group}
         assert set(filters) == {"EVENT", "HEAD_REF"}
         assert filters["EVENT"] == "PUSH"
-        patterns.append(filters["HEAD_REF"].replace("${BuildBranch}", "main"))
+        patterns.append(filters["HEAD_REF"])
     built = {ref for ref in REFS if any(re.search(pattern, ref) for pattern in patterns)}
-    assert built == {"refs/heads/main", "refs/tags/v1.0.0"}
+    assert built == {f"refs/heads/{branch}", "refs/tags/v1.0.0"}
     assert build()["Parameters"]["BuildBranch"]["Default"] == "main"
     pattern = json.loads(json.dumps(BUILD["BuildOnPush"]["Properties"]["EventPattern"]).replace(BRANCH, '"main"'))
     assert pattern["detail"]["$or"] == [
@@ -113,7 +125,10 @@ def test_the_branch_and_tags_alone_are_built_as_a_batch() -> None:
     ]
 
 
-REFS = ("refs/heads/main", "refs/tags/v1.0.0", "refs/heads/main2", "refs/heads/feature", "refs/heads/x/refs/tags/v1")
+REFS = (
+    *("refs/heads/main", "refs/tags/v1.0.0", "refs/heads/main2", "refs/heads/feature", "refs/heads/x/refs/tags/v1"),
+    *("refs/heads/release-1.0", "refs/heads/release-1x0"),
+)
 BRANCH = '{"Ref": "BuildBranch"}'
 
 

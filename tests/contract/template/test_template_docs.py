@@ -99,3 +99,15 @@ def test_the_operations_page_says_of_each_kind_of_notice_what_to_do() -> None:
     told = {kind for source in sources for kind in re.findall(r'{"kind": "([a-z_-]+)"', source)}
     told |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
     assert operations("Notices") == told
+
+
+def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_takes() -> None:
+    page = (ROOT / "docs/operations.md").read_text("utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"(?m)^aws cloudformation create-change-set .*$", page)
+    assert "--import-existing-resources" in command
+    assert "--change-set-type CREATE" in command  # IMPORT wants each resource named, and takes nothing new
+    assert (ROOT / "template.yaml").stat().st_size > 51_200  # more than --template-body takes
+    assert "--template-url" in command
+    kept = {name for name, r in hub()["Resources"].items() if r.get("DeletionPolicy") == "RetainExceptOnCreate"}
+    assert kept == {"LedgerTable", "StateTable", "ArchiveBucket"}
+    assert all(f"`{name}`" in page for name in kept)
