@@ -46,7 +46,7 @@ COMMANDS = {
     "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
     "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
     "release": Entry("promotion.release:app", "What environments release, and did."),
-    "audit": Entry("audit.command:audit", "What is not as it should be."),
+    "audit": Entry("audit.command:app", "What is not as it should be."),
     "letters": Entry("letters.command:app", "Dead letters: read, send again, discard."),
     "policy": Entry("setup.policy:app", "The policy: what may go where."),
     "retention": Entry("retention.commands:app", "What is kept, what may go, and why."),

@@ -8,6 +8,7 @@ import typer
 from tallyman.errors import TallymanError
 from tallyman_cli.audit.finding import Finding
 from tallyman_cli.audit.findings import findings
+from tallyman_cli.audit.ledger import ledger
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
 
@@ -22,8 +23,13 @@ Since = Annotated[
 ]
 Fix = Annotated[bool, typer.Option("--fix", help="Set what creation would have set; asks before.")]
 
+app = typer.Typer(invoke_without_command=True)
+app.command("ledger")(ledger)
 
+
+@app.callback()
 def audit(
+    asked: typer.Context,
     since: Since = None,
     fix: Fix = False,
     as_json: options.AsJson = False,
@@ -37,6 +43,8 @@ def audit(
     after it asked, and says what it left. Exit status: 0 nothing was found, or all of it mended; 1 something is left;
     2 bad input.
     """
+    if asked.invoked_subcommand is not None:
+        return
     moment = options.moment(since)
     opened = context.connect(stack, policy)
     found = [

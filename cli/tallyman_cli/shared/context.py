@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tallyman.adapters.aws.clients import RoleKind
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
+    from tallyman.services.sealing.check_ledger import CheckLedger
 
 
 def _now() -> datetime:
@@ -34,6 +35,10 @@ def _now() -> datetime:
 
 def _unwired(_: object) -> NoReturn:
     raise BadInput("this stack has no retention")
+
+
+def _unsealed() -> NoReturn:
+    raise BadInput("this stack has no seal")
 
 
 class AwsClients(Protocol):
@@ -48,7 +53,8 @@ class Stack:
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
     the stack's function of that name. `retention_inputs` gives the inputs of a policy's retention plans, `lifecycle`
-    reads a repository's own lifecycle policy, `remover` restores archived images, `clients` makes clients of AWS.
+    reads a repository's own lifecycle policy, `remover` restores archived images, `clients` makes clients of AWS,
+    `check_ledger` proves the ledger.
     `sleep` and `monotonic` serve waiting.
     """
 
@@ -73,6 +79,7 @@ class Stack:
     guards: Guards | None = None
     letters: LetterReader | None = None
     clients: Callable[[], AwsClients] | None = None
+    check_ledger: "Callable[[], CheckLedger]" = _unsealed
     _in_force: Policy | None = None
 
     @property
@@ -136,7 +143,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
     Raises BadInput where there is no such stack or the policy file is not valid.
     """
     from tallyman.adapters.files import policy_file
-    from tallyman.bootstrap.people import open_stack
+    from tallyman.bootstrap.people import ledger_check, open_stack
     from tallyman.bootstrap.services import retention_inputs
     from tallyman_cli.shared.aws import Reconciler, find_stack
     from tallyman_cli.shared.own_clients import PeopleClients
@@ -165,6 +172,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         retention_inputs=lambda judged_by: retention_inputs(adapters, judged_by),
         lifecycle=lambda place: adapters.lifecycle.text(place),
         remover=adapters.remover,
+        check_ledger=lambda: ledger_check(adapters),
     )
 
 

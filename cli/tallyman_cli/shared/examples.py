@@ -64,6 +64,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "retention restore": (f"tallyman retention restore dev/{_APP}@{_DIGEST}",),
     "retention native": (f"tallyman retention native dev/{_APP}",),
     "audit": ("tallyman audit", "tallyman audit --since 2026-11-01T00:00:00Z --json", "tallyman audit --fix"),
+    "audit ledger": (
+        "tallyman audit ledger",
+        f"tallyman audit ledger --head {_DIGEST}",
+        "tallyman audit ledger --export ledger.jsonl",
+    ),
     "letters list": ("tallyman letters list", "tallyman letters list --queue push --reason NotFound"),
     "letters show": ("tallyman letters show 5fea7756",),
     "letters replay": (

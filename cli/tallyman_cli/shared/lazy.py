@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command_from_info, get_group_from_info
 from typer.models import CommandInfo, TyperInfo
 
-from tallyman_cli.shared.examples import epilog
+from tallyman_cli.shared.examples import EXAMPLES, epilog
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Entry:
             )
             for inner, each in group.commands.items():
                 each.epilog = epilog(f"{name} {inner}")
+            if name in EXAMPLES:  # a group that does something by itself
+                group.epilog = epilog(name)
             return group
         command = CommandInfo(name, callback=found, short_help=self.summary, epilog=epilog(name))
         return get_command_from_info(command, pretty_exceptions_short=False, rich_markup_mode=None)

@@ -31,6 +31,7 @@ from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
+from tallyman.services.sealing.check_ledger import CheckLedger
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
 
@@ -90,6 +91,7 @@ class FakeStack:
             clock=self.clock,
             sleep=self._sleep,
             monotonic=lambda: self.slept,
+            check_ledger=lambda: CheckLedger(self.ledger, self.archive.seals, self.state, self.clock),
         )
 
     @property

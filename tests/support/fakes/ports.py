@@ -17,10 +17,13 @@ from tallyman.adapters.dynamodb.codec import (
     change_to_plain,
     fact_from_plain,
     fact_to_plain,
+    ledger_entry,
+    marshal,
     state_from_plain,
 )
 from tallyman.domain.events.letters import Letter
 from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.times import sort_time
@@ -156,6 +159,13 @@ class FakeLedger:
         rows = [item for item in self.items.values() if str(item["seen_sk"]) >= sort_time(moment)]
         return (self._fact(item) for item in sorted(rows, key=lambda row: str(row["seen_sk"])))
 
+    def arrived(self, since: datetime) -> Iterator[LedgerEntry]:
+        rows = [item for item in self.items.values() if str(item.get("seen_sk", "")) >= sort_time(since)]
+        return (ledger_entry(marshal(item)) for item in sorted(rows, key=lambda row: str(row["seen_sk"])))
+
+    def every(self) -> Iterator[LedgerEntry]:
+        return (ledger_entry(marshal(item)) for item in list(self.items.values()))
+
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         return self._read("tag_pk", f"T#{repository}:{tag}", until)
 
@@ -169,11 +179,28 @@ class FakeLedger:
             yield self._fact(item)
 
 
+class FakeSeals:
+    """`SealList`; a test may damage or remove its `objects`."""
+
+    def __init__(self) -> None:
+        self.objects: dict[int, bytes] = {}
+
+    def read(self, number: int) -> bytes | None:
+        return self.objects.get(number)
+
+    def write(self, number: int, raw: bytes) -> bool:
+        return self.objects.setdefault(number, raw) is raw
+
+    def numbers(self) -> list[int]:
+        return sorted(self.objects)
+
+
 class FakeArchive:
-    """`Archive`; `objects` maps (folder, digest) to bytes, and a test may damage them."""
+    """`Archive`; `objects` maps (folder, digest) to bytes, and a test may damage them. `seals`: of the same bucket."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, Digest], bytes] = {}
+        self.seals = FakeSeals()
 
     def put(self, folder: str, raw: bytes) -> Digest:
         digest = Digest.of(raw)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from support.fakes.ports import (
     CrashAfter,
@@ -22,7 +22,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
-from tallyman.ports.records import Archive, Ledger, Objects, State
+from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, State
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
@@ -78,6 +78,15 @@ class FakePorts:
     usage: Usage = _ABSENT
     usage_readings: UsageReadings = _ABSENT
     rollouts: RollOuts = _ABSENT
+    entries: Entries = _ABSENT
+    seals: Seals = _ABSENT
+
+    def __post_init__(self) -> None:
+        """The seal is over the ledger that there is, and lies in the archive, unless a test has others."""
+        if self.entries is _ABSENT:
+            self.entries = cast("Any", self.ledger)
+        if self.seals is _ABSENT:
+            self.seals = cast("Any", self.archive).seals
 
     @property
     def release_ledger(self) -> Ledger:

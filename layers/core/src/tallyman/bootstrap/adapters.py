@@ -81,6 +81,26 @@ class Adapters:
         """The archive, for those that only read it."""
         return s3.S3Objects(self.clients.later("s3"), self.settings.require("archive_bucket"))
 
+    @property
+    def entries(self) -> dynamodb.DynamoLedger:
+        """The ledger's items as they are stored."""
+        return self.facts
+
+    @cached_property
+    def every_entry(self) -> dynamodb.DynamoEntries:
+        """All of them, for people."""
+        tables = self.settings.require("ledger_table"), self.settings.require("state_table")
+        return dynamodb.DynamoEntries(self.clients.later("dynamodb"), *tables)
+
+    @cached_property
+    def seals(self) -> s3.S3Seals:
+        return s3.S3Seals(self.clients.later("s3"), self.settings.require("archive_bucket"))
+
+    @cached_property
+    def seal_list(self) -> s3.S3SealList:
+        """The seal's segments, for people."""
+        return s3.S3SealList(self.clients.later("s3"), self.settings.require("archive_bucket"))
+
     @cached_property
     def hints(self) -> sqs.SqsHints:
         return sqs.SqsHints(self.clients.later("sqs"), self.settings.queues)

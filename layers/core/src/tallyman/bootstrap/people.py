@@ -1,11 +1,15 @@
 """What people's commands open: the adapters of a stack, with their own permissions."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.domain.names import EcrRegistry
 from tallyman.settings import Settings
+
+if TYPE_CHECKING:
+    from tallyman.services.sealing.check_ledger import CheckLedger
 
 
 def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients: Clients | None = None) -> Adapters:
@@ -25,3 +29,10 @@ def open_stack(outputs: Mapping[str, str], stack: str, hub: EcrRegistry, clients
         retention_queue=outputs.get("RetentionQueueUrl"),
     )
     return Adapters(settings, clients)
+
+
+def ledger_check(adapters: Adapters) -> "CheckLedger":
+    """What proves the ledger: it reads the whole table, and every segment of the seal."""
+    from tallyman.services.sealing.check_ledger import CheckLedger
+
+    return CheckLedger(adapters.every_entry, adapters.seal_list, adapters.state, adapters.clock)

@@ -6,7 +6,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
-from tallyman.ports.records import Archive, Ledger, Objects, State
+from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, State
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
@@ -42,6 +42,10 @@ class Ports(Protocol):
     def archive(self) -> Archive: ...
     @property
     def objects(self) -> Objects: ...
+    @property
+    def entries(self) -> Entries: ...
+    @property
+    def seals(self) -> Seals: ...
 
     # messages
     @property

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tallyman.services.retention.apply_retention import ApplyRetention
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
+    from tallyman.services.sealing.seal_ledger import SealLedger
     from tallyman.services.shared.lease import Leases
     from tallyman.services.verification.verify_digest import VerifyDigest
     from tallyman.services.verification.verify_origin import VerifyOrigin
@@ -162,9 +163,8 @@ class Services:
 
         p = self._ports
         trail = ReadTrail(p.trail, p.ledger, p.state, self.record_call, p.clock)
-        return Reconcile(
-            p.policy, p.view, p.state, self.sweep, self.waiting, trail, p.clock, self.released, self.round_trips
-        )
+        released, trips, seal = self.released, self.round_trips, self.seal_ledger
+        return Reconcile(p.policy, p.view, p.state, self.sweep, self.waiting, trail, p.clock, released, trips, seal)
 
     # what these share
 
@@ -216,6 +216,13 @@ class Services:
         from tallyman.services.recording.round_trip import RoundTrips
 
         return RoundTrips(self._ports.state, self._ports.registry_buses, self._ports.clock)
+
+    @cached_property
+    def seal_ledger(self) -> "SealLedger":
+        from tallyman.services.sealing.seal_ledger import SealLedger
+
+        p = self._ports
+        return SealLedger(p.entries, p.seals, p.ledger, p.state, p.notices, p.clock)
 
     @cached_property
     def creations(self) -> "Creations":

@@ -61,7 +61,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     **_own("cloudformation", "stack", "DescribeStacks"),
     **_own("cloudtrail", "", "DescribeTrails", "LookupEvents"),
     **_own("cloudtrail", "trail", "GetTrailStatus"),
-    **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query"),
+    **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"),
     # each item of a transaction is checked as the call it stands for; those in use put and delete
     "dynamodb:TransactWriteItems": (Need("dynamodb:PutItem", "table"), Need("dynamodb:DeleteItem", "table")),
     **_own(
@@ -122,6 +122,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
         ),
         _DECRYPT,
     ),
+    "s3:ListObjectsV2": (Need("s3:ListBucket", "bucket"),),
     "s3:PutObject": (Need("s3:PutObject", "object"), _GENERATE),
     "service-quotas:ListServiceQuotas": (Need("servicequotas:ListServiceQuotas", ""),),
     "sns:Publish": (Need("sns:Publish", "topic"), _GENERATE, _DECRYPT),

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.names import Digest, Repository
 from tallyman.state.items import Key, StateChange, StateCheck, StateItem
 
@@ -74,3 +75,34 @@ class Archive(Objects, Protocol):
 
     def put(self, folder: str, raw: bytes) -> Digest:
         """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""
+
+
+class Entries(Protocol):
+    """The ledger's items as they are stored, for the seal."""
+
+    def arrived(self, since: datetime) -> Iterator[LedgerEntry]:
+        """Those with `seen` at or after the moment, in the order of arrival; from an index, a Query a day (UTC) at
+        least, read page by page as it is consumed."""
+
+
+class AllEntries(Entries, Protocol):
+    """Every item of the ledger, also one that no index has."""
+
+    def every(self) -> Iterator[LedgerEntry]:
+        """In no order; consistent reads of the whole table, page by page."""
+
+
+class Seals(Protocol):
+    """The segments of the seal, by their number."""
+
+    def read(self, number: int) -> bytes | None: ...
+
+    def write(self, number: int, raw: bytes) -> bool:
+        """Writes it unless there is one of this number; whether it was written."""
+
+
+class SealList(Seals, Protocol):
+    """The segments for whoever proves them."""
+
+    def numbers(self) -> list[int]:
+        """Of all that are there, in order. A call for a thousand."""

@@ -1,4 +1,4 @@
-"""The archive on S3: objects named by the SHA-256 of their bytes, written once."""
+"""The archive on S3: objects named by the SHA-256 of their bytes, and the seal's segments by number, written once."""
 
 from typing import Any
 
@@ -22,16 +22,11 @@ class S3Objects:
         self._client, self._bucket = client, bucket
 
     def get(self, folder: str, digest: Digest) -> bytes | None:
-        what = f"read {folder}/{digest.hex} from the archive"
-        try:
-            with translated(what):
-                raw = bytes(self._client.get_object(Bucket=self._bucket, Key=f"{folder}/{digest.hex}")["Body"].read())
-        except Exception as error:
-            if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchKey":
-                return None
-            raise
-        if Digest.of(raw) != digest:
-            raise DigestMismatch(f"{what}: its bytes hash to {Digest.of(raw).short}")
+        raw = _get(self._client, self._bucket, f"{folder}/{digest.hex}")
+        if raw is not None and Digest.of(raw) != digest:
+            raise DigestMismatch(
+                f"read {folder}/{digest.hex} from the archive: its bytes hash to {Digest.of(raw).short}"
+            )
         return raw
 
 
@@ -43,12 +38,63 @@ class S3Archive(S3Objects):
     def put(self, folder: str, raw: bytes) -> Digest:
         """One conditional PutObject (If-None-Match); that the object is there already is what it says."""
         digest = Digest.of(raw)
-        what = f"archive {folder}/{digest.hex}"
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=f"{folder}/{digest.hex}", Body=raw, IfNoneMatch="*")
-        except ClientError as error:
-            if code_of(error) not in ("PreconditionFailed", "412"):
-                raise translate(error, what) from error
-        except Exception as error:
-            raise translate(error, what) from error
+        _put(self._client, self._bucket, f"{folder}/{digest.hex}", raw)
         return digest
+
+
+class S3Seals:
+    """Segments at `seals/<number>`, ten digits: the bucket takes one object of each number, whoever is first. A later
+    version of one is a change that the chain shows. `ArchiveLockDays` locks them as all of the archive."""
+
+    PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:PutObject")
+    FOLDER = "seals"
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    def read(self, number: int) -> bytes | None:
+        return _get(self._client, self._bucket, f"{self.FOLDER}/{number:010d}")
+
+    def write(self, number: int, raw: bytes) -> bool:
+        return _put(self._client, self._bucket, f"{self.FOLDER}/{number:010d}", raw)
+
+
+class S3SealList(S3Seals):
+    """The segments for whoever proves them: people alone."""
+
+    PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:ListObjectsV2")
+
+    def numbers(self) -> list[int]:
+        ask, found = {"Bucket": self._bucket, "Prefix": f"{self.FOLDER}/"}, list[int]()
+        while True:
+            with translated("list the seal's segments"):
+                answer = self._client.list_objects_v2(**ask)
+            names = [each["Key"].removeprefix(ask["Prefix"]) for each in answer.get("Contents", [])]
+            found += [int(name) for name in names if name.isdigit()]
+            if not answer.get("NextContinuationToken"):
+                return sorted(found)
+            ask["ContinuationToken"] = answer["NextContinuationToken"]
+
+
+def _get(client: Any, bucket: str, key: str) -> bytes | None:
+    """An object's bytes, or None."""
+    try:
+        with translated(f"read {key} from the archive"):
+            return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except Exception as error:
+        if isinstance(error.__cause__, ClientError) and code_of(error.__cause__) == "NoSuchKey":
+            return None
+        raise
+
+
+def _put(client: Any, bucket: str, key: str, raw: bytes) -> bool:
+    """One conditional PutObject (If-None-Match); False: there is one of this name already."""
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=raw, IfNoneMatch="*")
+    except ClientError as error:
+        if code_of(error) not in ("PreconditionFailed", "412"):
+            raise translate(error, f"archive {key}") from error
+        return False
+    except Exception as error:
+        raise translate(error, f"archive {key}") from error
+    return True

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from tallyman.domain.history.facts import Fact, Kind, Via
+from tallyman.domain.history.seals import LedgerEntry, entry_hash
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time, sort_time
 from tallyman.errors import BadInput
@@ -77,6 +78,14 @@ def fact_from_plain(item: Mapping[str, Any]) -> Fact:
         size=int(item["size"]) if "size" in item else None,
         actor=item.get("actor"),
         detail=json.loads(item["detail"]),
+    )
+
+
+def ledger_entry(raw: Mapping[str, Mapping[str, str]]) -> LedgerEntry:
+    """An item of the ledger from its wire form, whatever it holds."""
+    item = unmarshal(raw)
+    return LedgerEntry(
+        str(item.get("pk", "")), str(item.get("sk", "")), str(item.get("seen_sk", "")), entry_hash(raw), item
     )
 
 

@@ -12,6 +12,7 @@ from tallyman.adapters.dynamodb.codec import (
     change_to_plain,
     fact_from_plain,
     fact_to_plain,
+    ledger_entry,
     marshal,
     seen_partition,
     state_from_plain,
@@ -19,6 +20,7 @@ from tallyman.adapters.dynamodb.codec import (
 )
 from tallyman.adapters.errors.translate import code_of, translate, translated
 from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import sort_time
@@ -92,6 +94,12 @@ class DynamoLedger:
         return self._read(f"E#{environment}/{repository}" if repository else f"E#{environment}")
 
     def written_since(self, moment: datetime) -> Iterator[Fact]:
+        return (fact_from_plain(unmarshal(raw)) for raw in self._arrived(moment))
+
+    def arrived(self, since: datetime) -> Iterator[LedgerEntry]:
+        return map(ledger_entry, self._arrived(since))
+
+    def _arrived(self, moment: datetime) -> Iterator[dict[str, Any]]:
         day, today = moment.astimezone(UTC).date(), datetime.now(UTC).date()
         while day <= today:
             query = {
@@ -100,8 +108,7 @@ class DynamoLedger:
                 "KeyConditionExpression": "seen_pk = :pk AND seen_sk >= :since",
                 "ExpressionAttributeValues": {":pk": {"S": seen_partition(day)}, ":since": {"S": sort_time(moment)}},
             }
-            for item in _pages(self._client, query, f"read the facts written on {day}"):
-                yield fact_from_plain(item)
+            yield from _pages(self._client.query, query, f"read the facts written on {day}")
             day += timedelta(days=1)
 
     def _read(
@@ -128,14 +135,24 @@ class DynamoLedger:
             query["IndexName"] = index
         else:
             query["ConsistentRead"] = True
-        for item in _pages(self._client, query, f"read the facts of {value}"):
-            yield fact_from_plain(item)
+        for raw in _pages(self._client.query, query, f"read the facts of {value}"):
+            yield fact_from_plain(unmarshal(raw))
 
 
 class DynamoReleaseLedger(DynamoLedger):
     """The ledger of whoever moves releases: its transactions also check items that they do not write."""
 
     PERMISSIONS: tuple[str, ...] = (*DynamoLedger.PERMISSIONS, "dynamodb:ConditionCheckItem")
+
+
+class DynamoEntries(DynamoLedger):
+    """The ledger for whoever proves or exports all of it: people alone."""
+
+    PERMISSIONS: tuple[str, ...] = permissions("dynamodb:Query", "dynamodb:Scan")
+
+    def every(self) -> Iterator[LedgerEntry]:
+        scan = {"TableName": self._table, "ConsistentRead": True}
+        return map(ledger_entry, _pages(self._client.scan, scan, "read the whole ledger"))
 
 
 class DynamoState:
@@ -188,8 +205,8 @@ class DynamoState:
             "ExpressionAttributeValues": values,
             "ConsistentRead": True,
         }
-        for item in _pages(self._client, query, f"list the state {pk}"):
-            yield state_from_plain(item)
+        for raw in _pages(self._client.query, query, f"list the state {pk}"):
+            yield state_from_plain(unmarshal(raw))
 
     def put(self, change: StateChange) -> None:
         """A write whose answer got lost and that was sent again raises RevisionConflict though it was ours."""
@@ -232,12 +249,12 @@ def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:
     return Unreachable(f"{what}: the transaction was cancelled ({', '.join(reasons) or 'no reason given'})")
 
 
-def _pages(client: Any, query: dict[str, Any], what: str) -> Iterator[dict[str, Any]]:
+def _pages(ask: Callable[..., dict[str, Any]], query: dict[str, Any], what: str) -> Iterator[dict[str, Any]]:
+    """The items of a Query or Scan in their wire form."""
     while True:
         with translated(what):
-            answer = client.query(**query)
-        for item in answer["Items"]:
-            yield unmarshal(item)
+            answer = ask(**query)
+        yield from answer["Items"]
         if "LastEvaluatedKey" not in answer:
             return
         query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

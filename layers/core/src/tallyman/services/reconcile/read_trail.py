@@ -118,7 +118,8 @@ class ReadTrail:
             return
         images = self.calls.images
         for fact in known:  # who wrote it may have died before the rest was done
-            report_stowaway(images.policy, self.ledger, images.notices, fact)
+            seen_now = replace(fact, seen=whole_millis(self.clock()))
+            report_stowaway(images.policy, self.ledger, images.notices, seen_now)
         images.evaluator.digest(call.digest)
 
     def _save(self, registry: EcrRegistry, entry: Entry[TrailRead], read: TrailRead) -> Entry[TrailRead]:

@@ -28,6 +28,7 @@ from tallyman.services.reconcile.turns import share
 from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
 from tallyman.services.recording.round_trip import RoundTrips
+from tallyman.services.sealing.seal_ledger import SealLedger
 from tallyman.state import pending, releases, sweeps, trails
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.releases import RELEASES
@@ -58,6 +59,7 @@ class _Run:
     silent: set[EcrRegistry] = field(default_factory=set)
     more: bool = False
     watched: Watched | None = None
+    sealed: dict[str, int] | None = None
 
 
 @value
@@ -73,13 +75,14 @@ class Reconcile:
     clock: Clock
     released: Released | None = None
     trips: RoundTrips | None = None
+    seal: SealLedger | None = None
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
         """One run; `request` is unlike that of any other. What it found:
 
         {registries: [{registry, repositories, images, missed, error}], found: {kind: number}, retried,
         missed: {environment: number}, trail: {registry: a word}, storage: {environment: bytes}, watched, recalled,
-        trips, ways (see `RoundTrips.answer`), problems, more, token}.
+        trips, ways (see `RoundTrips.answer`), sealed: {entries, segments} or None, problems, more, token}.
         `watched`: {parked, stuck, would_not_pass, unguarded}, each {environment: number}
         (None: a run that only goes on); `recalled`: see `RecallImpact.of` (None: not asked for).
 
@@ -106,6 +109,7 @@ class Reconcile:
             "watched": run.watched.as_json(tuple(self.policy.environments)) if run.watched else None,
             "recalled": self._recalled(event),
             **trips,
+            "sealed": run.sealed,
             "problems": run.problems,
             "more": run.more,
             "token": scope.token or request,
@@ -121,7 +125,7 @@ class Reconcile:
         """Each part has a share of the time that is left when it begins, and goes on in the next run where this one
         stopped, so that none keeps another from ever being done."""
         parts = ((1 / 4, self._look_after), (1 / 3, self._take_up), (3 / 4, self._look), (1 / 2, self._guard))
-        for part, do in (*parts, (1.0, self._follow_trails)):
+        for part, do in (*parts, (3 / 4, self._follow_trails), (1.0, self._seal)):  # what they write is sealed at once
             try:
                 do(run, share(run.left, part))
             except OutOfTime:
@@ -186,6 +190,18 @@ class Reconcile:
         for registry in order:
             if run.scope.token is None and run.trail.get(registry, "read") == "read":
                 self._read_trail(run, registry, self.trail.backward, left)
+
+    def _seal(self, run: _Run, left: Deadline) -> None:
+        if self.seal is None:
+            return
+        try:
+            entries, segments = self.seal.run(left)
+        except OutOfTime:
+            raise
+        except TallymanError as error:
+            run.problems.append(f"the ledger was not sealed: {error}")
+        else:
+            run.sealed = {"entries": entries, "segments": segments}
 
     def _count_failing(self, run: _Run) -> None:
         """Repositories whose sweeps keep failing, by environment: all that are known, for the alarm."""

@@ -235,9 +235,10 @@ class Sweep:
             found["stowaways"] += 1
 
     def _stowaways(self, repository: Repository, digest: Digest, first: bool, found: Counter[str]) -> None:
+        now = whole_millis(self.clock())
         for fact in self.ledger.of_digest(digest):
             if fact.repository == repository and report_stowaway(
-                self.policy, self.ledger, self.notices, fact, tell=not first
+                self.policy, self.ledger, self.notices, replace(fact, seen=now), tell=not first
             ):
                 found["stowaways"] += 1
 

@@ -23,9 +23,10 @@ def report_stowaway(
 ) -> bool:
     """Records that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
 
-    Without `tell` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes
-    what it intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless
-    they are known.
+    `fact.seen` becomes that of the entry: a caller that looks at an old fact puts the present time there. Without
+    `tell` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes what it
+    intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless they are
+    known.
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
         return False

@@ -1,0 +1,108 @@
+"""The whole ledger as a file, entry by entry: JSON Lines or CSV."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from tallyman.domain.history.seals import LedgerEntry
+from tallyman.domain.text import visible
+from tallyman.errors import BadInput
+
+COLUMNS = (
+    "at",
+    "seen",
+    "kind",
+    "via",
+    "environment",
+    "repository",
+    "tag",
+    "digest",
+    "media_type",
+    "size",
+    "actor",
+    "detail",
+    "pk",
+    "sk",
+    "id",
+    "segment",
+    "hash",
+)
+"""Of the CSV. `segment`: the number of the segment that seals the entry; `hash`: of all that is stored."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class _Rows(Protocol):
+    def __call__(self, entry: LedgerEntry, segment: int | None) -> None: ...
+
+
+class Export:
+    """Writes entries to an open file, one at a time."""
+
+    def __init__(self, write: _Rows) -> None:
+        self._write, self.count = write, 0
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator["Export"]:
+        """The export to a file, whose name says the format. It is written beside it, and gets its name at the end.
+        Raises BadInput for another ending, or where it can't be written."""
+        formats = {".jsonl": _json_lines, ".csv": _csv}
+        if path.suffix not in formats:
+            raise BadInput(f"'{path}' is neither .jsonl nor .csv")
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("x", encoding="utf-8", newline="") as file:
+                yield cls(formats[path.suffix](file))
+            part.replace(path)
+        except OSError as error:
+            raise BadInput(f"can't write {path}: {error.strerror or error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def write(self, entry: LedgerEntry, segment: int | None) -> None:
+        """One entry."""
+        self._write(entry, segment)
+        self.count += 1
+
+
+def _json_lines(file: TextIO) -> _Rows:
+    """Each line has every attribute that is stored, `detail` as JSON, and `segment` and `hash`."""
+
+    def write(entry: LedgerEntry, segment: int | None) -> None:
+        row: dict[str, Any] = {**entry.item, "segment": segment, "hash": entry.hash}
+        row["detail"] = _detail(entry)
+        file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+def _csv(file: TextIO) -> _Rows:
+    """The columns of COLUMNS, for people: control characters are shown, and a text that a spreadsheet would run as a
+    formula gets an apostrophe before it."""
+    table = csv.writer(file)
+    table.writerow(COLUMNS)
+
+    def write(entry: LedgerEntry, segment: int | None) -> None:
+        row: dict[str, Any] = {**entry.item, "segment": segment, "hash": entry.hash}
+        table.writerow([_cell(row.get(name)) for name in COLUMNS])
+
+    return write
+
+
+def _detail(entry: LedgerEntry) -> Any:
+    """The detail as data; as the text that it is, where somebody made it something else."""
+    text = entry.item.get("detail")
+    try:
+        return json.loads(str(text)) if text is not None else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def _cell(found: str | int | None) -> str | int | None:
+    if not isinstance(found, str):
+        return found
+    return visible(f"'{found}" if found.startswith(_FORMULA) else found)

@@ -1,0 +1,1 @@
+"""The seal over the ledger: written by reconcile, proven by people."""

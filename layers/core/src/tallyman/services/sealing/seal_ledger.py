@@ -1,0 +1,173 @@
+"""Seals the ledger's entries in the order of their arrival: one part of a reconcile run."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from itertools import islice
+
+from tallyman.domain.history.seals import LATE, LedgerEntry, SealedEntry, Segment
+from tallyman.domain.names import Digest
+from tallyman.domain.times import parse_time, whole_millis
+from tallyman.errors import BadInput, RevisionConflict
+from tallyman.ports.clocks import Clock, Deadline
+from tallyman.ports.messages import Notices
+from tallyman.ports.records import Entries, Ledger, Seals, State
+from tallyman.services.copying.blobs import RESERVE, enough_time
+from tallyman.state import asked
+from tallyman.state.asked import ASKED, Asked
+from tallyman.state.items import Entry
+from tallyman.state.seals import KEY, SEALS, SealHead
+from tallyman.values import value
+
+ENTRIES = 1000
+"""Of a segment: some 250 KB."""
+BEFORE_FIRST = timedelta(days=30)
+"""How long before the first entry about the stack itself its first seal begins."""
+AGAIN = timedelta(days=1)
+
+Key = tuple[str, str]
+
+
+class SealBroken(BadInput):
+    """The chain is not as it was left: sealing stops until people looked."""
+
+
+@value
+class SealLedger:
+    """Writes segments. The bucket decides who is first with a number; the state's head says where to go on, and is a
+    second witness of the chain's end."""
+
+    entries: Entries
+    seals: Seals
+    ledger: Ledger
+    state: State
+    notices: Notices
+    clock: Clock
+
+    def run(self, left: Deadline) -> tuple[int, int]:
+        """Seals what arrived since the last run, at least one segment, more while there is time. How many entries, in
+        how many segments.
+
+        Raises SealBroken where the chain's end is not what was left there, OutOfTime. Of two runs at once the slower
+        one stops.
+        Cost, whatever the ledger holds: two reads and a write of the state table, two objects and a Query (one a day
+        that passed), and of what arrived in LATE before the last run and since: its reading, and that of its segments.
+        """
+        try:
+            return self._seal(left)
+        except SealBroken as error:
+            self._tell(error)
+            raise
+
+    def _seal(self, left: Deadline) -> tuple[int, int]:
+        entry = self._adopt(SEALS.read(self.state, KEY), left)
+        now = whole_millis(self.clock())
+        head = entry.found
+        if head is None:
+            since = self._beginning()
+            if since is None:
+                return 0, 0
+            known: frozenset[Key] = frozenset()
+        else:
+            since = min(head.until, now) - LATE
+            known = self._sealed(head, since)
+        sealed = segments = 0
+        for entries in _chunks(e for e in self.entries.arrived(since) if (e.pk, e.sk) not in known):
+            full = len(entries) == ENTRIES
+            last = _arrival(entries[-1], since)
+            segment = Segment(
+                number=head.number + 1 if head else 1,
+                previous=head.digest if head else None,
+                since=since,
+                until=max(min(last, now), head.until if head else since) if full else now,
+                entries=tuple(SealedEntry(each.pk, each.sk, each.hash) for each in entries),
+            )
+            raw = segment.dump()
+            if not self.seals.write(segment.number, raw):
+                return sealed, segments  # another run was faster: the next adopts its segment
+            head = SealHead(segment.number, Digest.of(raw), segment.until)
+            sealed, segments = sealed + len(entries), segments + 1
+            if (moved := self._move(entry, head)) is None:
+                return sealed, segments
+            entry = moved
+            if full and left() <= RESERVE:
+                return sealed, segments
+        if head is not None and head.until < now:
+            self._move(entry, SealHead(head.number, head.digest, now))
+        return sealed, segments
+
+    def _adopt(self, entry: Entry[SealHead], left: Deadline) -> Entry[SealHead]:
+        """The head, moved behind what a run wrote that died before it moved it. OutOfTime: it goes on in the next."""
+        while True:
+            head = entry.found
+            number = head.number + 1 if head else 1
+            raw = self.seals.read(number)
+            if raw is None:
+                return entry
+            segment = _parsed(number, raw)
+            if segment.number != number or segment.previous != (head.digest if head else None):
+                raise SealBroken(f"the segment {number} does not follow the one before: see `tallyman audit ledger`")
+            moved = self._move(entry, SealHead(number, Digest.of(raw), segment.until))
+            entry = moved or SEALS.read(self.state, KEY)
+            enough_time(left, "the seal of the ledger")
+
+    def _move(self, entry: Entry[SealHead], head: SealHead) -> Entry[SealHead] | None:
+        """The entry after the write; None where another run was faster."""
+        try:
+            self.state.put(entry.write(head))
+        except RevisionConflict:
+            return None
+        return entry.written(head)
+
+    def _sealed(self, head: SealHead, since: datetime) -> frozenset[Key]:
+        """The keys of the segments that could name an entry seen since then, from the last one back."""
+        found: set[Key] = set()
+        number: int = head.number
+        wanted: Digest | None = head.digest
+        while wanted is not None:
+            raw = self.seals.read(number)
+            if raw is None or Digest.of(raw) != wanted:
+                state = "is not there" if raw is None else f"has the digest {Digest.of(raw).short}"
+                raise SealBroken(
+                    f"the segment {number} of the seal {state}, expected {wanted.short}: see `tallyman audit ledger`"
+                )
+            segment = _parsed(number, raw)
+            found.update((each.pk, each.sk) for each in segment.entries)
+            if segment.until <= since:
+                break
+            number, wanted = number - 1, segment.previous
+        return frozenset(found)
+
+    def _tell(self, error: SealBroken) -> None:
+        """A notice, one a day."""
+        entry, now = ASKED.read(self.state, asked.key("notice of the seal")), self.clock()
+        if entry.found is None or now - entry.found.at >= AGAIN:
+            text = f"{error}\nNothing more is sealed until the chain is whole again (docs/security.md)."
+            self.notices.publish("the seal of the ledger is broken", text, {"kind": "seal_broken"})
+            with suppress(RevisionConflict):
+                self.state.put(entry.write(Asked(now), now + 2 * AGAIN))
+
+    def _beginning(self) -> datetime | None:
+        """From when on the first seal looks: well before the first entry about the stack itself, its policy, which
+        every run of reconcile writes before anything else. None: there is no entry yet."""
+        first = min((fact.seen for fact in self.ledger.of_environment("*")), default=None)
+        return first - BEFORE_FIRST if first else None
+
+
+def _parsed(number: int, raw: bytes) -> Segment:
+    try:
+        return Segment.parse(raw)
+    except BadInput as error:
+        raise SealBroken(f"the segment {number} of the seal: {error}") from error
+
+
+def _arrival(entry: LedgerEntry, fallback: datetime) -> datetime:
+    try:
+        return parse_time(entry.arrived.partition("#")[0])
+    except BadInput:
+        return fallback
+
+
+def _chunks(entries: Iterator[LedgerEntry]) -> Iterator[list[LedgerEntry]]:
+    while chunk := list(islice(entries, ENTRIES)):
+        yield chunk
