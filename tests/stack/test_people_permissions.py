@@ -142,7 +142,7 @@ def test_the_policy_for_people_names_no_writing_action_but_asking(gated: Gated) 
         for statement in document["Statement"]
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
-    reading = ("Describe", "Get", "List", "BatchGet", "Query")
+    reading = ("Describe", "Get", "List", "BatchGet", "Query", "Scan")
     assert {a for a in actions if not a.partition(":")[2].startswith(reading)} == {
         "sqs:SendMessage",
         "lambda:InvokeFunction",

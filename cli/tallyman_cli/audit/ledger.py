@@ -13,7 +13,7 @@ from tallyman_cli.audit.export import Export
 from tallyman_cli.audit.finding import Finding
 from tallyman_cli.shared import context, options, output
 
-_FALSIFIED = "what the ledger tells of an image may be false: decisions rest on it"
+_FALSIFIED = "what the ledger says of an image may be false, and decisions rest on it"
 _RESTORE = "restore the table to a moment before (docs/security.md), compare, and ask CloudTrail who wrote to it"
 _LOST = "what a lost segment named is not proven any more"
 _VERSIONS = "the bucket is versioned: look at the object's versions, and at who wrote the last one"

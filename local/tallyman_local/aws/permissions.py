@@ -230,7 +230,8 @@ def _s3(environ: dict[str, Any], account: str) -> Iterator[Needed]:
         if action == "GetObject" and not _is_there(bucket, key, account):
             yield "s3:ListBucket", f"arn:aws:s3:::{bucket}"  # else a missing object is forbidden instead of missing
     else:
-        action = {"GET": "ListBucket", "HEAD": "ListBucket", "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
+        reading = "ListBucketVersions" if "versions" in environ["QUERY_STRING"].split("&") else "ListBucket"
+        action = {"GET": reading, "HEAD": reading, "DELETE": "DeleteBucket"}.get(method, "CreateBucket")
         yield f"s3:{action}", f"arn:aws:s3:::{bucket}" if bucket else "*"
 
 

@@ -230,7 +230,10 @@ def test_the_archive_is_versioned_encrypted_private_and_kept() -> None:
     assert all(properties["PublicAccessBlockConfiguration"].values())
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     assert properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    (statement,) = of_type(hub(), "AWS::S3::BucketPolicy")["ArchiveBucketPolicy"]["PolicyDocument"]["Statement"]
+    statement, seals = of_type(hub(), "AWS::S3::BucketPolicy")["ArchiveBucketPolicy"]["PolicyDocument"]["Statement"]
+    assert (seals["Effect"], seals["Principal"], seals["Action"]) == ("Deny", "*", "s3:PutObject")
+    assert text(seals["Resource"]) == "${ArchiveBucket.Arn}/seals/*"
+    assert seals["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": ["ReconcileRole", "Arn"]}}}
     assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 

@@ -180,10 +180,11 @@ class FakeLedger:
 
 
 class FakeSeals:
-    """`SealList`; a test may damage or remove its `objects`."""
+    """`Seals` and `SealList`; a test may damage or remove its `objects`, and say that one was `rewritten`."""
 
     def __init__(self) -> None:
         self.objects: dict[int, bytes] = {}
+        self.rewritten: set[int] = set()
 
     def read(self, number: int) -> bytes | None:
         return self.objects.get(number)
@@ -191,8 +192,8 @@ class FakeSeals:
     def write(self, number: int, raw: bytes) -> bool:
         return self.objects.setdefault(number, raw) is raw
 
-    def numbers(self) -> list[int]:
-        return sorted(self.objects)
+    def versions(self) -> dict[int, int]:
+        return {number: 2 if number in self.rewritten else 1 for number in (*self.objects, *self.rewritten)}
 
 
 class FakeArchive:

@@ -65,9 +65,9 @@ def leaves() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in root.commands:
         inner = vars(root.commands[name]).get("commands")
-        found |= (
-            {f"{name} {each}": command for each, command in inner.items()} if inner else {name: root.commands[name]}
-        )
+        if not inner or root.commands[name].invoke_without_command:
+            found[name] = root.commands[name]
+        found |= {f"{name} {each}": command for each, command in (inner or {}).items()}
     return found
 
 

@@ -111,7 +111,8 @@ def test_only_settings_reads_the_environment() -> None:
 
 # A room of services imports only from rooms above it in this list.
 ROOMS = (
-    "shared", "copying", "releases", "deciding", "retention", "promotion", "verification", "recording", "reconcile",
+    "shared", "copying", "releases", "deciding", "retention", "promotion", "verification", "recording", "sealing",
+    "reconcile",
 )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
     if inner is None:
         yield path, command
         return
+    if command.invoke_without_command:
+        yield path, command
     for name, each in inner.items():
         yield from leaves(each, (*path, name))
 

@@ -122,7 +122,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
         ),
         _DECRYPT,
     ),
-    "s3:ListObjectsV2": (Need("s3:ListBucket", "bucket"),),
+    "s3:ListObjectVersions": (Need("s3:ListBucketVersions", "bucket"),),
     "s3:PutObject": (Need("s3:PutObject", "object"), _GENERATE),
     "service-quotas:ListServiceQuotas": (Need("servicequotas:ListServiceQuotas", ""),),
     "sns:Publish": (Need("sns:Publish", "topic"), _GENERATE, _DECRYPT),

@@ -101,8 +101,10 @@ class Seals(Protocol):
         """Writes it unless there is one of this number; whether it was written."""
 
 
-class SealList(Seals, Protocol):
+class SealList(Protocol):
     """The segments for whoever proves them."""
 
-    def numbers(self) -> list[int]:
-        """Of all that are there, in order. A call for a thousand."""
+    def read(self, number: int) -> bytes | None: ...
+
+    def versions(self) -> dict[int, int]:
+        """How often each was written or removed: once, where nobody meddled. A call for a thousand."""

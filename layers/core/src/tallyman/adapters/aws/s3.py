@@ -1,5 +1,6 @@
 """The archive on S3: objects named by the SHA-256 of their bytes, and the seal's segments by number, written once."""
 
+from collections import Counter
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -62,18 +63,19 @@ class S3Seals:
 class S3SealList(S3Seals):
     """The segments for whoever proves them: people alone."""
 
-    PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:ListObjectsV2")
+    PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:ListObjectVersions")
 
-    def numbers(self) -> list[int]:
-        ask, found = {"Bucket": self._bucket, "Prefix": f"{self.FOLDER}/"}, list[int]()
+    def versions(self) -> dict[int, int]:
+        ask, found = {"Bucket": self._bucket, "Prefix": f"{self.FOLDER}/"}, Counter[int]()
         while True:
             with translated("list the seal's segments"):
-                answer = self._client.list_objects_v2(**ask)
-            names = [each["Key"].removeprefix(ask["Prefix"]) for each in answer.get("Contents", [])]
-            found += [int(name) for name in names if name.isdigit()]
-            if not answer.get("NextContinuationToken"):
-                return sorted(found)
-            ask["ContinuationToken"] = answer["NextContinuationToken"]
+                answer = self._client.list_object_versions(**ask)
+            for each in (*answer.get("Versions", []), *answer.get("DeleteMarkers", [])):
+                if (name := each["Key"].removeprefix(ask["Prefix"])).isdigit():
+                    found[int(name)] += 1
+            if not answer.get("IsTruncated"):
+                return dict(found)
+            ask |= {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": answer["NextVersionIdMarker"]}
 
 
 def _get(client: Any, bucket: str, key: str) -> bytes | None:

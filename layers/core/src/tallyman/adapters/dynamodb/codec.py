@@ -84,9 +84,17 @@ def fact_from_plain(item: Mapping[str, Any]) -> Fact:
 def ledger_entry(raw: Mapping[str, Mapping[str, str]]) -> LedgerEntry:
     """An item of the ledger from its wire form, whatever it holds."""
     item = unmarshal(raw)
-    return LedgerEntry(
-        str(item.get("pk", "")), str(item.get("sk", "")), str(item.get("seen_sk", "")), entry_hash(raw), item
-    )
+    return LedgerEntry(str(item.get("pk", "")), str(item.get("sk", "")), _arrived(item), entry_hash(raw), item)
+
+
+def _arrived(item: Plain) -> datetime | None:
+    """`seen`, if the index by-seen has the item under it."""
+    try:
+        seen = parse_time(str(item["seen"]))
+    except (KeyError, BadInput):
+        return None
+    keys = {"seen_pk": seen_partition(seen.date()), "seen_sk": f"{sort_time(seen)}#{item.get('id')}"}
+    return seen if keys.items() <= item.items() else None
 
 
 def change_to_plain(change: StateChange) -> Plain:

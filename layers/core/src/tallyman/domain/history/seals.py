@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.names import Digest
-from tallyman.domain.times import format_time, parse_time, sort_time
+from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput
 from tallyman.values import value
 
@@ -24,12 +24,12 @@ VERSION = 1
 
 @value
 class LedgerEntry:
-    """An item of the ledger as it is stored. `arrived`: its key in the index of arrival, `<seen>#<id>`, empty where it
-    has none. `hash`: see `entry_hash`. `item`: its attributes."""
+    """An item of the ledger as it is stored. `seen`: None where the index of arrival does not have it under the time
+    that it names itself; no code of ours writes such a one. `hash`: see `entry_hash`. `item`: its attributes."""
 
     pk: str
     sk: str
-    arrived: str
+    seen: datetime | None
     hash: str
     item: Mapping[str, str | int]
 
@@ -89,16 +89,6 @@ def entry_hash(stored: Mapping[str, Any]) -> str:
     without blanks and with sorted keys: every attribute counts, one that nobody knows too."""
     text = json.dumps(stored, separators=(",", ":"), sort_keys=True, default=_other)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def arrival(item: Mapping[str, str | int]) -> datetime | None:
-    """When an entry says that it was seen; None where the index of arrival does not have it under that time."""
-    try:
-        seen = parse_time(str(item["seen"]))
-    except (KeyError, BadInput):
-        return None
-    keys = (f"S#{seen:%Y-%m-%d}", f"{sort_time(seen)}#{item.get('id')}")
-    return seen if keys == (item.get("seen_pk"), item.get("seen_sk")) else None
 
 
 def _other(found: object) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tallyman.domain.history.seals import LATE, LedgerEntry, Segment, arrival
+from tallyman.domain.history.seals import LATE, LedgerEntry, Segment
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput
@@ -17,7 +17,7 @@ from tallyman.state.seals import KEY, SEALS, SealHead
 from tallyman.values import value
 
 MOST = 1000
-"""Flaws that are told one by one."""
+"""Flaws that are shown one by one."""
 UNSEALED = timedelta(days=1)
 """How old an entry may be that no run has sealed yet."""
 SKEW = timedelta(minutes=5)
@@ -110,10 +110,15 @@ class CheckLedger:
     def _read_chain(self, proof: Proof, rows: sqlite3.Connection, head: SealHead | None) -> _Chain:
         chain, last = _Chain(), 0
         previous: Digest | None = None
-        numbers = self.seals.numbers()
-        count = max([*numbers, head.number if head else 0])
+        versions = self.seals.versions()
+        count = max([*versions, head.number if head else 0])
         for number in range(1, count + 1):
             raw = self.seals.read(number)
+            if raw is not None and versions.get(number, 1) > 1:
+                what = (
+                    f"the segment {number} was written or removed {versions[number]} times: reconcile writes each once"
+                )
+                proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), chain.ends.get(number - 1))
             if raw is None:
                 self._gap(proof, chain, number, FlawKind.SEGMENT_MISSING, "it is not in the archive")
                 previous = None
@@ -205,7 +210,7 @@ class CheckLedger:
                     what = f"{_described(entry)} is not as the segment {found[1]} sealed it"
                     proof.add(FlawKind.ENTRY_ALTERED, what, f"{entry.pk} {entry.sk}", chain.ends[found[1]])
                 continue
-            seen = arrival(entry.item)
+            seen = entry.seen
             if seen is None or seen > now + SKEW:
                 why = "the index of arrival does not have it" if seen is None else "it says that it arrives later"
                 proof.add(FlawKind.ENTRY_HIDDEN, f"{_described(entry)} is not sealed: {why}", f"{entry.pk} {entry.sk}")

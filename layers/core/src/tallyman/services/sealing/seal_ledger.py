@@ -7,7 +7,7 @@ from itertools import islice
 
 from tallyman.domain.history.seals import LATE, LedgerEntry, SealedEntry, Segment
 from tallyman.domain.names import Digest
-from tallyman.domain.times import parse_time, whole_millis
+from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput, RevisionConflict
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.messages import Notices
@@ -72,9 +72,10 @@ class SealLedger:
             since = min(head.until, now) - LATE
             known = self._sealed(head, since)
         sealed = segments = 0
-        for entries in _chunks(e for e in self.entries.arrived(since) if (e.pk, e.sk) not in known):
+        arrived = (e for e in self.entries.arrived(since) if e.seen is not None and (e.pk, e.sk) not in known)
+        for entries in _chunks(arrived):
             full = len(entries) == ENTRIES
-            last = _arrival(entries[-1], since)
+            last = entries[-1].seen or since
             segment = Segment(
                 number=head.number + 1 if head else 1,
                 previous=head.digest if head else None,
@@ -159,13 +160,6 @@ def _parsed(number: int, raw: bytes) -> Segment:
         return Segment.parse(raw)
     except BadInput as error:
         raise SealBroken(f"the segment {number} of the seal: {error}") from error
-
-
-def _arrival(entry: LedgerEntry, fallback: datetime) -> datetime:
-    try:
-        return parse_time(entry.arrived.partition("#")[0])
-    except BadInput:
-        return fallback
 
 
 def _chunks(entries: Iterator[LedgerEntry]) -> Iterator[list[LedgerEntry]]:

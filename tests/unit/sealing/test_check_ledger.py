@@ -1,0 +1,304 @@
+"""`tallyman audit ledger`: what was altered, removed or put in between is found, and where; a whole ledger is whole."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from support.fakes.cli_stack import POLICY, FakeStack
+from support.images.builders import digest_of, image, pushed
+from tallyman.adapters.dynamodb.codec import fact_to_plain
+from tallyman.adapters.files import policy_file
+from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.seals import LATE, Segment
+from tallyman.domain.names import Digest
+from tallyman.state.seals import KEY, SEALS
+
+Run = Callable[..., Result]
+
+
+class Sealed(FakeStack):
+    """A stack with three segments."""
+
+    def __init__(self) -> None:
+        super().__init__(policy_file.loads(POLICY.encode(), "tallyman.yaml"))
+        self.services.policy_in_force.ensure()
+        for name in "abc":
+            self.push(image(name), f"v1.0.{ord(name)}")
+            self.clock.advance(minutes=15)
+            self.seal()
+            self.clock.advance(hours=2)
+
+    def seal(self) -> None:
+        self.services.seal_ledger.run(lambda: 900.0)
+
+    def key(self, number: int = 0) -> tuple[str, str]:
+        """The key of an entry of the second segment."""
+        entry = Segment.parse(self.archive.seals.objects[2]).entries[number]
+        return entry.pk, entry.sk
+
+    def found(self, *words: str) -> list[dict[str, Any]]:
+        result = self.run("audit", "ledger", "--json", *words)
+        answer = json.loads(result.stdout)
+        assert result.exit_code == (1 if answer["findings"] else 0)
+        for each in answer["findings"]:
+            assert set(each) == {"kind", "what", "where", "since", "why", "todo", "fixable"}
+            assert each["why"]
+            assert each["todo"]
+        return list(answer["findings"])
+
+    def kinds(self, *words: str) -> list[str]:
+        return [each["kind"] for each in self.found(*words)]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Sealed:
+    made = Sealed()
+    monkeypatch.setattr("tallyman_cli.shared.context.connect", lambda *_: made.stack)
+    return made
+
+
+def test_a_whole_ledger_is_whole(world: Sealed) -> None:
+    result = world.run("audit", "ledger")
+    assert result.exit_code == 0, result.output
+    head = Digest.of(world.archive.seals.objects[3])
+    count = len(world.ledger.items)
+    assert result.stdout.splitlines()[0] == f"✓ {count} entries: {count} sealed in 3 segments"
+    assert f"head: {head}, segment 3, " in result.stdout
+    answer = world.json("audit", "ledger", "--head", head)
+    assert answer["head"]["digest"] == head
+    assert (answer["findings"], answer["waiting"], answer["unproven"], answer["more"]) == ([], 0, 0, 0)
+
+
+def test_an_entry_that_was_altered_is_named(world: Sealed) -> None:
+    pk, sk = world.key()
+    world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "arn:aws:iam::111111111111:role/mallory"}
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("entry_altered", f"{pk} {sk}")
+    assert "the segment 2" in found["what"]
+    assert found["since"] == json.loads(world.archive.seals.objects[2])["until"]
+
+
+def test_an_attribute_that_nobody_reads_counts_too(world: Sealed) -> None:
+    key = world.key()
+    world.ledger.items[key] = {**world.ledger.items[key], "unknown": "x"}
+    assert world.kinds() == ["entry_altered"]
+
+
+def test_an_entry_that_was_removed_is_named(world: Sealed) -> None:
+    pk, sk = world.key()
+    del world.ledger.items[pk, sk]
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("entry_removed", f"{pk} {sk}")
+
+
+def insert(world: Sealed, ago: timedelta, **changed: Any) -> Fact:
+    new = replace(pushed(digest_of("new"), "v9.0.0"), seen=world.clock() - ago)
+    item = {**fact_to_plain(new), **changed}
+    world.ledger.items[str(item["pk"]), str(item["sk"])] = {k: v for k, v in item.items() if v is not None}
+    return new
+
+
+def test_an_entry_that_was_put_in_between_is_named(world: Sealed) -> None:
+    new = insert(world, timedelta(hours=3))
+    world.seal()
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("entry_inserted", f"{new.partition} {new.sort}")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seen_pk": None, "seen_sk": None},
+        {"seen_pk": "S#2020-01-01"},
+        {"seen": "2020-01-01T00:00:00Z"},
+        {"seen": None},
+        {"seen": "soon"},
+    ],
+)
+def test_an_entry_that_hides_from_the_index_of_arrival_is_named(world: Sealed, changed: dict[str, Any]) -> None:
+    insert(world, timedelta(0), **changed)
+    assert world.kinds() == ["entry_hidden"]
+
+
+def test_an_entry_from_the_future_is_named(world: Sealed) -> None:
+    insert(world, -timedelta(days=1))
+    assert world.kinds() == ["entry_hidden"]
+
+
+def test_an_entry_that_is_no_fact_is_named(world: Sealed) -> None:
+    world.ledger.items["D#x", "y"] = {"pk": "D#x", "sk": "y"}
+    assert world.kinds() == ["entry_hidden"]
+
+
+def test_what_is_not_sealed_yet_is_no_fault_for_a_day(world: Sealed) -> None:
+    world.push(image("d"), "v1.1.0")
+    answer = world.json("audit", "ledger")
+    assert answer["waiting"] == answer["entries"] - answer["sealed"] > 0
+    world.clock.advance(days=1, minutes=1)
+    assert world.kinds() == ["not_sealed"]
+    world.seal()
+    assert world.kinds() == []
+
+
+def test_a_ledger_that_nobody_ever_sealed_is_told(world: Sealed) -> None:
+    world.archive.seals.objects.clear()
+    del world.state.items[KEY]
+    world.clock.advance(days=1)
+    assert world.kinds() == ["not_sealed"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_segment_that_was_altered_is_named(world: Sealed, number: int) -> None:
+    """With it goes an entry, so that both agree: the chain does not."""
+    segment = Segment.parse(world.archive.seals.objects[number])
+    gone = segment.entries[0]
+    del world.ledger.items[gone.pk, gone.sk]
+    world.archive.seals.objects[number] = replace(segment, entries=segment.entries[1:]).dump()
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("segment_altered", f"seals/{number + 1:010d}")
+
+
+def test_the_last_segment_altered_is_named_by_the_head(world: Sealed) -> None:
+    segment = Segment.parse(world.archive.seals.objects[3])
+    world.archive.seals.objects[3] = replace(segment, until=segment.until + timedelta(seconds=1)).dump()
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000003")
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[" * 100_000, b"\xff"])
+def test_a_segment_that_cant_be_read_is_named_and_its_entries_are_not_accused(world: Sealed, raw: bytes) -> None:
+    world.archive.seals.objects[2] = raw
+    assert set(world.kinds()) == {"segment_altered"}
+    answer = json.loads(world.run("audit", "ledger", "--json").stdout)
+    assert answer["unproven"] > 0
+    assert answer["unproven"] + answer["sealed"] == answer["entries"]
+
+
+def test_a_segment_that_was_written_again_is_named_though_the_chain_holds(world: Sealed) -> None:
+    """Who rewrites all segments from one on, and the head, leaves the versions before."""
+    world.archive.seals.rewritten.add(2)
+    (found,) = world.found()
+    assert (found["kind"], found["where"]) == ("segment_altered", "seals/0000000002")
+
+
+def test_a_segment_of_another_number_in_its_place_is_named(world: Sealed) -> None:
+    world.archive.seals.objects[2] = world.archive.seals.objects[1]
+    assert "segment_altered" in world.kinds()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_segment_that_was_removed_is_named(world: Sealed, number: int) -> None:
+    del world.archive.seals.objects[number]
+    found = world.found()
+    assert ("segment_missing", f"seals/{number:010d}") in {(each["kind"], each["where"]) for each in found}
+    assert {each["kind"] for each in found} <= {"segment_missing"}
+
+
+def test_a_tail_that_was_cut_with_its_head_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
+    """Segment, entries and the head in the state, all of them: only somebody who knows the head sees it."""
+    head = Digest.of(world.archive.seals.objects[3])
+    for each in Segment.parse(world.archive.seals.objects.pop(3)).entries:
+        del world.ledger.items[each.pk, each.sk]
+    last = world.archive.seals.objects[2]
+    entry = SEALS.read(world.state, KEY)
+    back = replace(entry.value, number=2, digest=Digest.of(last), until=Segment.parse(last).until)
+    world.state.put(entry.write(back))
+    assert world.kinds() == []
+    assert world.kinds("--head", head) == ["chain_cut"]
+    assert world.run("audit", "ledger", "--head", "sha256:1").exit_code == 2
+
+
+def test_a_cut_tail_whose_entries_are_there_is_found_without(world: Sealed) -> None:
+    del world.archive.seals.objects[2], world.archive.seals.objects[3]
+    last = world.archive.seals.objects[1]
+    entry = SEALS.read(world.state, KEY)
+    world.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(last))))
+    assert set(world.kinds()) == {"entry_inserted"}
+
+
+def test_a_chain_that_was_written_anew_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
+    head = Digest.of(world.archive.seals.objects[3])
+    pk, sk = world.key()
+    world.ledger.items[pk, sk] = {**world.ledger.items[pk, sk], "actor": "mallory"}
+    world.archive.seals.objects.clear()
+    del world.state.items[KEY]
+    world.seal()
+    assert world.kinds() == []
+    assert world.kinds("--head", head) == ["chain_cut"]
+
+
+def test_a_head_that_was_set_back_is_found(world: Sealed) -> None:
+    entry = SEALS.read(world.state, KEY)
+    world.state.put(entry.write(replace(entry.value, number=1, digest=Digest.of(world.archive.seals.objects[1]))))
+    assert world.kinds() == ["chain_cut"]
+
+
+def test_many_flaws_are_told_in_part_and_counted(world: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tallyman.services.sealing.check_ledger.MOST", 2)
+    count = len(world.ledger.items)
+    world.ledger.items.clear()
+    answer = json.loads(world.run("audit", "ledger", "--json").stdout)
+    assert (len(answer["findings"]), answer["more"]) == (2, count - 2)
+
+
+def test_what_was_written_while_it_is_read_is_no_fault(world: Sealed) -> None:
+    """A run seals between the reading of the head, of the segments and of the entries."""
+    versions = world.archive.seals.versions
+
+    def later() -> dict[int, int]:
+        found = versions()
+        world.push(image("meanwhile"), "v2.0.0")
+        world.clock.advance(seconds=1)
+        world.seal()
+        world.push(image("again"), "v2.0.1")
+        world.seal()
+        return found
+
+    world.archive.seals.versions = later  # type: ignore[method-assign]
+    assert world.kinds() == []
+
+
+def test_the_whole_ledger_as_json_lines(world: Sealed, tmp_path: Path) -> None:
+    world.push(image("d"), "v1.1.0")
+    file = tmp_path / "ledger.jsonl"
+    assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {(row["pk"], row["sk"]) for row in rows} == set(world.ledger.items)
+    assert {row["segment"] for row in rows} == {None, 1, 2, 3}
+    row = next(row for row in rows if row["kind"] == "pushed" and row["segment"] == 1)
+    assert row["tag"] == "v1.0.97"
+    assert isinstance(row["detail"], dict)
+    assert len(row["hash"]) == 64
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_whole_ledger_as_csv_with_nothing_that_a_spreadsheet_runs(world: Sealed, tmp_path: Path) -> None:
+    insert(world, timedelta(0), actor='=HYPERLINK("https://evil.example")\x1b[2J')
+    file = tmp_path / "ledger.csv"
+    assert world.run("audit", "ledger", "--export", str(file)).exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(file.read_text())))
+    assert len(rows) == len(world.ledger.items)
+    (hostile,) = [row for row in rows if row["actor"]]
+    assert hostile["actor"] == '\'=HYPERLINK("https://evil.example")\\x1b[2J'
+
+
+def test_a_file_that_cant_be_written_is_an_error_and_leaves_the_old_one(world: Sealed, tmp_path: Path) -> None:
+    assert world.run("audit", "ledger", "--export", str(tmp_path / "ledger.xml")).exit_code == 2
+    assert world.run("audit", "ledger", "--export", str(tmp_path / "no" / "ledger.csv")).exit_code == 2
+    old = tmp_path / "ledger.csv"
+    old.write_text("old")
+    world.ledger.every = lambda: iter([None])  # type: ignore[list-item, method-assign]
+    assert world.run("audit", "ledger", "--export", str(old)).exit_code == 1
+    assert [old.read_text(), len(list(tmp_path.iterdir()))] == ["old", 1]
+
+
+def test_late_is_longer_than_any_function_works() -> None:
+    assert timedelta(minutes=15) < LATE

@@ -1,0 +1,315 @@
+"""Entries are sealed in the order of their arrival, each once, whatever dies, runs at once or comes late."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.fakes.ports import Crash, CrashAfter, FakeArchive, FakeClock, FakeLedger, FakeNotices, FakeState
+from support.images.builders import digest_of, fact, pushed
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.seals import LATE, Segment, entry_hash
+from tallyman.domain.names import Digest
+from tallyman.errors import BadInput, OutOfTime
+from tallyman.services.sealing import seal_ledger
+from tallyman.services.sealing.check_ledger import CheckLedger, Proof
+from tallyman.services.sealing.seal_ledger import SealBroken, SealLedger
+from tallyman.state.seals import KEY, SEALS
+
+
+class Vault:
+    """A ledger, its seal, and who writes and proves it."""
+
+    def __init__(self) -> None:
+        self.clock, self.state, self.notices = FakeClock(), FakeState(), FakeNotices()
+        self.ledger, self.seals = FakeLedger(self.state), FakeArchive().seals
+        self.write(replace(fact(Kind.POLICY), environment="*", digest=None, repository=None, tag=None))
+
+    def write(self, found: Fact, late: timedelta = timedelta(0)) -> Fact:
+        """Writes a fact that was seen so long ago."""
+        found = replace(found, seen=self.clock() - late, id=f"{len(self.ledger.items):032x}")
+        self.ledger.append(found)
+        return found
+
+    def push(self, name: str, late: timedelta = timedelta(0)) -> Fact:
+        return self.write(pushed(digest_of(name), "v1.0.0"), late)
+
+    def sealer(self, wrap: Callable[[Any], Any] = lambda port: port) -> SealLedger:
+        ports = (wrap(self.ledger), wrap(self.seals), wrap(self.ledger), wrap(self.state))
+        return SealLedger(*ports, self.notices, self.clock)
+
+    def seal(self, left: float = 900.0) -> tuple[int, int]:
+        return self.sealer().run(lambda: left)
+
+    def check(self, head: Digest | None = None) -> Proof:
+        return CheckLedger(self.ledger, self.seals, self.state, self.clock).run(head)
+
+    def segments(self) -> list[Segment]:
+        return [Segment.parse(self.seals.objects[number]) for number in sorted(self.seals.objects)]
+
+    def sealed(self) -> list[str]:
+        """The keys of all segments, in their order."""
+        return [each.sk for segment in self.segments() for each in segment.entries]
+
+    def whole(self) -> bool:
+        """Whether nothing is found, and nothing waits."""
+        proof = self.check()
+        assert [flaw.what for flaw in proof.flaws] == []
+        return proof.waiting == 0 and proof.sealed == proof.entries == len(self.ledger.items)
+
+
+def test_entries_are_sealed_by_arrival_and_each_segment_names_the_one_before() -> None:
+    vault = Vault()
+    first = vault.push("a")
+    vault.clock.advance(minutes=15)
+    assert vault.seal() == (2, 1)
+    older = vault.write(replace(pushed(digest_of("b"), "v0.1.0"), at=first.at - timedelta(days=90)))  # a late event
+    vault.clock.advance(minutes=15)
+    assert vault.seal() == (1, 1)
+    one, two = vault.segments()
+    assert (one.number, one.previous, two.number, two.previous) == (1, None, 2, Digest.of(vault.seals.objects[1]))
+    assert [each.sk for each in two.entries] == [older.sort]
+    assert vault.whole()
+
+
+def test_a_run_that_finds_nothing_writes_no_segment_and_goes_on_from_there() -> None:
+    vault = Vault()
+    vault.seal()
+    for _ in range(3):
+        vault.clock.advance(days=1)
+        assert vault.seal() == (0, 0)
+    head = SEALS.get(vault.state, KEY)
+    assert head is not None
+    assert (head.number, head.until) == (1, vault.clock())
+    assert vault.whole()
+
+
+@pytest.mark.parametrize("late", [timedelta(minutes=1), LATE - timedelta(seconds=1)])
+def test_an_entry_that_is_written_late_comes_into_the_next_segment(late: timedelta) -> None:
+    vault = Vault()
+    vault.push("a")
+    vault.seal()
+    vault.clock.advance(minutes=15)
+    vault.push("b", late=timedelta(minutes=1))
+    vault.seal()
+    vault.push("c", late=late)  # its place lies before what is sealed
+    assert vault.check().flaws == []
+    assert vault.check().waiting == 1
+    assert vault.seal() == (1, 1)
+    assert len(vault.sealed()) == len(set(vault.sealed())) == 4
+    assert vault.whole()
+
+
+def test_what_is_older_than_an_entry_can_be_is_never_sealed() -> None:
+    vault = Vault()
+    vault.seal()
+    vault.push("b", late=LATE + timedelta(seconds=1))
+    assert vault.seal() == (0, 0)
+    assert [flaw.kind for flaw in vault.check().flaws] == ["entry_inserted"]
+
+
+def test_a_long_backlog_is_sealed_in_segments_of_a_bounded_size_and_over_several_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(seal_ledger, "ENTRIES", 10)
+    vault = Vault()
+    for number in range(64):
+        vault.push(f"image {number}")
+        vault.clock.advance(minutes=3)
+    runs = [vault.seal(left=0.0) for _ in range(6)]
+    assert runs == [(10, 1)] * 6
+    assert vault.check().flaws == []
+    assert vault.seal() == (5, 1)
+    assert vault.sealed() == [str(item["sk"]) for item in vault.ledger.items.values()]
+    assert vault.whole()
+
+
+def test_many_entries_of_one_moment_are_sealed_over_several_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal_ledger, "ENTRIES", 10)
+    vault = Vault()
+    for number in range(34):
+        vault.push(f"image {number}")
+    assert [vault.seal(left=0.0) for _ in range(4)] == [(10, 1), (10, 1), (10, 1), (5, 1)]
+    assert vault.whole()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_crash_at_any_call_is_made_good_by_the_next_run(when: str) -> None:
+    counting = CrashAfter()
+    calm = Vault()
+    calm.push("a")
+    calm.sealer(counting.wrap).run(lambda: 900.0)
+    for n in range(1, counting.count + 1):
+        vault = Vault()
+        vault.push("a")
+        with pytest.raises(Crash):
+            vault.sealer(CrashAfter(n, when).wrap).run(lambda: 900.0)
+        assert vault.check().flaws == []
+        vault.clock.advance(minutes=15)
+        vault.push("b")
+        vault.seal()
+        assert len(vault.sealed()) == len(set(vault.sealed())) == 3
+        assert vault.whole()
+
+
+class Meanwhile:
+    """A port during whose n-th call another run does all of its work."""
+
+    def __init__(self, n: int, other: Callable[[], object]) -> None:
+        self.n, self.other, self.count = n, other, 0
+
+    def wrap(self, port: Any) -> Any:
+        return _Paused(port, self)
+
+
+class _Paused:
+    def __init__(self, port: Any, meanwhile: Meanwhile) -> None:
+        self._port, self._meanwhile = port, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._port, name)
+
+        def call(*args: Any) -> Any:
+            self._meanwhile.count += 1
+            if self._meanwhile.count == self._meanwhile.n:
+                self._meanwhile.other()
+            return value(*args)
+
+        return call
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_of_two_runs_at_once_none_seals_an_entry_twice_or_forgets_one(n: int) -> None:
+    vault = Vault()
+    vault.push("a")
+    vault.seal()
+    vault.clock.advance(minutes=15)
+    vault.push("b")
+
+    def other() -> None:
+        vault.seal()
+        vault.push("c")
+        vault.clock.advance(seconds=1)
+        vault.seal()
+
+    vault.sealer(Meanwhile(n, other).wrap).run(lambda: 900.0)
+    vault.clock.advance(minutes=15)
+    vault.seal()
+    assert len(vault.sealed()) == len(set(vault.sealed())) == len(vault.ledger.items)
+    assert vault.whole()
+
+
+def test_a_head_that_was_lost_is_found_again_from_the_segments() -> None:
+    vault = Vault()
+    for name in "abc":
+        vault.push(name)
+        vault.seal()
+        vault.clock.advance(hours=2)
+    del vault.state.items[KEY]
+    assert [flaw.kind for flaw in vault.check().flaws] == ["chain_cut"]
+    with pytest.raises(OutOfTime):  # one step a run, where there is no more time
+        vault.seal(left=0.0)
+    vault.push("d")
+    assert vault.seal() == (1, 1)
+    assert vault.whole()
+
+
+@pytest.mark.parametrize("damage", ["removed", "altered", "no segment", "another number", "no chain"])
+def test_a_chain_that_is_not_as_it_was_left_is_told_and_goes_on_no_more(damage: str) -> None:
+    vault = Vault()
+    vault.seal()
+    last = vault.segments()[0]
+    if damage == "removed":
+        del vault.seals.objects[1]
+    elif damage == "altered":
+        vault.seals.objects[1] = replace(last, entries=()).dump()
+    elif damage == "no segment":
+        vault.seals.objects[2] = b"[" * 100_000
+    elif damage == "another number":
+        vault.seals.objects[2] = replace(last, number=7, previous=Digest.of(vault.seals.objects[1])).dump()
+    else:
+        vault.seals.objects[2] = replace(last, number=2).dump()
+    before = dict(vault.seals.objects)
+    for _ in range(2):
+        with pytest.raises(SealBroken, match=r"segment [12]"):
+            vault.seal()
+    assert vault.seals.objects == before
+    assert len(vault.notices.published) == 1
+    vault.clock.advance(days=1)
+    with pytest.raises(SealBroken):
+        vault.seal()
+    assert len(vault.notices.published) == 2
+
+
+def test_a_head_from_the_future_does_not_stop_the_sealing() -> None:
+    vault = Vault()
+    vault.seal()
+    entry = SEALS.read(vault.state, KEY)
+    vault.state.put(entry.write(replace(entry.value, until=vault.clock() + timedelta(days=900))))
+    vault.push("a")
+    assert vault.seal() == (1, 1)
+
+
+def test_a_ledger_without_any_entry_is_not_sealed() -> None:
+    vault = Vault()
+    vault.ledger.items.clear()
+    assert vault.seal() == (0, 0)
+    assert (vault.seals.objects, vault.state.items) == ({}, {})
+
+
+def counted(entries: int) -> tuple[int, int]:
+    """Calls of a run, and the entries that it reads, in a ledger that holds so many."""
+    vault = Vault()
+    for number in range(entries):
+        vault.push(f"image {number}")
+        vault.clock.advance(minutes=1)
+    for _ in range(2):
+        vault.seal()
+        vault.clock.advance(hours=3)
+    vault.push("one more")
+    counting = CrashAfter()
+    vault.sealer(counting.wrap).run(lambda: 900.0)
+    assert vault.whole()
+    return len([call for call in counting.calls if not call.endswith(": next")]), counting.calls.count("arrived: next")
+
+
+def test_a_run_costs_the_same_whatever_the_ledger_holds() -> None:
+    assert counted(10) == counted(3000) == (6, 2)  # head, next, last segment; entries, segment, head
+
+
+def test_the_hash_is_over_every_attribute_that_is_stored() -> None:
+    item = {"pk": {"S": "a"}, "size": {"N": "1"}}
+    known = entry_hash(item)
+    assert known == "808732465b3c33650181bb82f3a3d790fa29c92352de50712e8e9b5de82c6b22"  # printf the JSON to sha256sum
+    others: list[dict[str, Any]] = [
+        {**item, "size": {"N": "2"}},
+        {**item, "size": {"S": "1"}},
+        {**item, "more": {"B": b"x"}},
+        {**item, "more": {"M": {"a": {"BOOL": True}}}},
+        {"pk": {"S": "a"}},
+    ]
+    assert len({known, *map(entry_hash, others)}) == 6
+    assert entry_hash(dict(reversed(item.items()))) == known
+
+
+def test_a_segment_is_read_as_it_was_written_and_nothing_else_is_one() -> None:
+    vault = Vault()
+    vault.push("ä\n")
+    vault.seal()
+    (segment,) = vault.segments()
+    assert Segment.parse(segment.dump()) == segment
+    data = json.loads(segment.dump())
+    wrongs: list[object] = [
+        {**data, "version": 2},
+        {**data, "previous": "sha256:1"},
+        {**data, "until": 5},
+        {**data, "entries": [["a", "b"]]},
+        {key: data[key] for key in data if key != "since"},
+        [],
+    ]
+    for wrong in wrongs:
+        with pytest.raises(BadInput, match="segment"):
+            Segment.parse(json.dumps(wrong).encode())
