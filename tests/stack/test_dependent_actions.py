@@ -135,6 +135,7 @@ def test_every_dependent_action_of_a_function_has_a_case() -> None:
         "ecr:GetRepositoryPolicy",
         "lambda:InvokeFunction",  # people's: test_people_permissions
         "s3:ListBucket",  # below
+        "s3:ListBucketVersions",  # people's: test_sealed_ledger
         "servicequotas:ListServiceQuotas",
         "sqs:ChangeMessageVisibility",  # test_people_permissions; of a batch: test_letters
     }

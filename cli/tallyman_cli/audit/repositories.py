@@ -1,6 +1,5 @@
 """Repositories that are not as the policy wants them, and who can push around us."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.policy import glob_matches
 from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
@@ -19,7 +19,7 @@ from tallyman.services.promotion.creations import moves_functions, pushers_of, s
 from tallyman.state import guards
 from tallyman.state.guards import GUARDS
 from tallyman_cli.audit.finding import Finding, unread
-from tallyman_cli.doctor.repositories import open_to_all
+from tallyman_cli.doctor.repositories import open_to_all, statements
 from tallyman_cli.registry.creation import differences
 from tallyman_cli.shared.context import Stack
 
@@ -96,7 +96,7 @@ class Repositories:
         functions = moves_functions(self.stack.policy, environment, name)
         wanted = self.stack.policy_of(place, create.pull, push, functions)
         text = self.stack.guards.policy(place)
-        there = _statements(text)
+        there = statements(text)
         if wanted is not None and (lacks := _lacking(wanted["Statement"], there)):
             noted = GUARDS.get(self.stack.state, guards.key(place))
             problem = self.stack.guards.problem(place, push) if push is not None else None
@@ -166,14 +166,6 @@ class Repositories:
             )
 
 
-def _statements(text: str | None) -> list[dict[str, Any]]:
-    try:
-        listed = json.loads(text).get("Statement", []) if text else []
-    except (ValueError, AttributeError):
-        return []
-    return [each for each in (listed if isinstance(listed, list) else [listed]) if isinstance(each, dict)]
-
-
 def _lacking(wanted: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[str]:
     found = {each.get("Sid"): _normal(each) for each in there}
     return [each["Sid"] for each in wanted if found.get(each["Sid"]) != _normal(each)]
@@ -188,16 +180,30 @@ def _normal(value: Any) -> Any:
 
 def _pushers(there: list[dict[str, Any]]) -> set[str]:
     """Whom a statement allows to push."""
-    wide = {"ecr:*", "*", "ecr:Put*", "ecr:PutImage", *PUSH_ACTIONS}
     found: set[str] = set()
     for each in there:
-        actions = each.get("Action", [])
-        if each.get("Effect") != "Allow" or not wide & set(actions if isinstance(actions, list) else [actions]):
-            continue
-        principal = each.get("Principal")
-        names = principal.get("AWS", []) if isinstance(principal, dict) else principal or []
-        found |= set(names if isinstance(names, list) else [names])
+        if each.get("Effect") == "Allow" and _is_about_pushes(each):
+            if "NotPrincipal" in each:
+                found.add("everybody but some")
+            principal = each.get("Principal", [])
+            kinds = principal.values() if isinstance(principal, dict) else [principal]
+            found |= {str(name) for kind in kinds for name in _listed(kind)}
     return found
+
+
+def _is_about_pushes(statement: dict[str, Any]) -> bool:
+    """IAM's actions are patterns, in which case does not count."""
+
+    def named(patterns: Any, action: str) -> bool:
+        return any(glob_matches(str(pattern).lower(), action.lower()) for pattern in _listed(patterns))
+
+    if "NotAction" in statement:
+        return any(not named(statement["NotAction"], action) for action in PUSH_ACTIONS)
+    return any(named(statement.get("Action", []), action) for action in PUSH_ACTIONS)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import EcrRegistry, Repository
-from tallyman.errors import TallymanError
+from tallyman.errors import BadInput, TallymanError
 from tallyman.services.promotion.creations import settings_of
 from tallyman_cli.doctor.contents import of_builds
 from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
@@ -87,11 +87,23 @@ class Repositories:
         return [] if there else ["neither `retention` nor a lifecycle policy removes old images (no lifecycle policy)"]
 
 
+def statements(document: str | None) -> list[dict[str, Any]]:
+    """The statements of a repository policy; BadInput where it is none that can be read."""
+    try:
+        policy = json.loads(document) if document else {}
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"the repository's policy is no JSON: {error}") from None
+    listed: list[Any] = _listed(policy.get("Statement", [])) if isinstance(policy, dict) else [None]
+    if not all(isinstance(each, dict) for each in listed):
+        raise BadInput("the repository's policy has no statements that can be read")
+    return listed
+
+
 def open_to_all(document: str) -> bool:
-    """Whether a statement of the repository policy allows anybody anything, on no condition."""
+    """Whether a statement of the repository policy allows anybody anything, on no condition. BadInput."""
     return any(
         statement.get("Effect") == "Allow" and _everybody(statement) and not statement.get("Condition")
-        for statement in _listed(json.loads(document).get("Statement", []))
+        for statement in statements(document)
     )
 
 

@@ -1,0 +1,381 @@
+"""`tallyman audit`: each finding by itself says what, where, since when, why it matters and what to do."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from support.fakes.cli_stack import POLICY, FakeStack
+from support.fakes.retention import FakeReplication
+from support.images.builders import DEV, NOON, PROD, PROD_SA, digest_of, fact, image
+from tallyman.adapters.ecr.settings import EcrSettings
+from tallyman.adapters.files import policy_file
+from tallyman.domain.history.details.promotions import Intended
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Digest, Repository
+from tallyman.domain.push_protection import only_push
+from tallyman.errors import NotAllowed
+from tallyman.state import active as active_items
+from tallyman.state import guards, images, noncompliant, pending, releases, tags
+from tallyman.state.active import ACTIVE
+from tallyman.state.guards import GUARDS, GuardState
+from tallyman.state.images import IMAGES, HeldImage
+from tallyman.state.items import ItemKind, Key
+from tallyman.state.noncompliant import NONCOMPLIANT, NoncompliantImage
+from tallyman.state.pending import PENDING, Pending
+from tallyman.state.releases import RELEASES, ReleaseState
+from tallyman.state.tags import TAGS, Tag
+from tallyman_cli.audit.finding import Finding
+from tallyman_cli.audit.images import Images
+from tallyman_cli.audit.repositories import Repositories
+
+NAME = DEV.name
+WEEK_AGO = NOON - timedelta(days=7)
+APP, OTHER = digest_of("app"), digest_of("other")
+GUARDED = POLICY.replace("scan_on_push: true}", "scan_on_push: true, push: tallyman-only}", 1)
+RETAINED = "    retention: {keep: [{newest: 5}], enforce: true}\n"
+
+
+class FakeGuards:
+    """`Guards`: repository policies as text."""
+
+    def __init__(self) -> None:
+        self.policies: dict[Repository, dict[str, Any] | str] = {}
+        self.problems: dict[Repository, str] = {}
+
+    def policy(self, repository: Repository) -> str | None:
+        found = self.policies.get(repository)
+        return json.dumps(found) if isinstance(found, dict) else found
+
+    def problem(self, repository: Repository, others: Any) -> str | None:
+        return self.problems.get(repository)
+
+
+class Setter:
+    """`EcrSettings`, as far as an audit mends."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given: self.calls.append((name, given))
+
+
+class Audited(FakeStack):
+    """A stack in which nothing is wrong."""
+
+    def __init__(self, policy: str = POLICY + RETAINED) -> None:
+        super().__init__(policy_file.loads(policy.encode(), "tallyman.yaml"))
+        self.guards, self.replication, self.setter = FakeGuards(), FakeReplication(), Setter()
+        self.stack.guards = self.guards
+        self.stack.promoter = lambda account: f"arn:aws:iam::{account}:role/tallyman-spoke-push"
+        self.rules: dict[Repository, str] = {}
+        self.stack.lifecycle = self.rules.get
+        for place in (PROD, PROD_SA):
+            self.registries.add(place)
+        for place in (DEV, PROD, PROD_SA):
+            self.put(ACTIVE, active_items.key(place), active_items.Active(NOON))
+
+    def put(self, kind: ItemKind[Any], key: Key, value: Any) -> None:
+        self.state.put(kind.read(self.state, key).write(value))
+
+    def tag(self, place: Repository, tag: str, digest: Digest) -> None:
+        self.put(TAGS, tags.key(place, tag), Tag(digest, WEEK_AGO))
+
+    def images(self) -> list[Finding]:
+        return list(Images(self.stack).findings())
+
+    def repositories(self) -> list[Finding]:
+        return list(Repositories(self.stack, self.replication, cast(EcrSettings, self.setter)).findings())
+
+
+def only(found: list[Finding]) -> Finding:
+    (one,) = found
+    assert one.why
+    assert one.todo
+    return one
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    audited = Audited()
+    for place in (DEV, PROD, PROD_SA):
+        audited.tag(place, "v1.0.0", APP)
+    assert audited.images() == audited.repositories() == []
+
+
+def stowaway(audited: Audited) -> None:
+    found = fact(Kind.STOWAWAY, APP, PROD, "v6.6.6", at=WEEK_AGO, actor="arn:aws:iam::222222222222:user/eve")
+    audited.ledger.append(replace(found, detail={"environment": "prod"}))
+    audited.put(IMAGES, images.key(PROD, APP), HeldImage(present=True, archived=False))
+
+
+def test_a_stowaway_is_found_with_who_pushed_it() -> None:
+    audited = Audited()
+    stowaway(audited)
+    found = only(audited.images())
+    assert (found.kind, found.where, found.since, found.mend) == ("stowaway", str(PROD), WEEK_AGO, None)
+    assert f"{NAME}:v6.6.6 ({APP}) came into prod" in found.what
+    assert "pushed by arn:aws:iam::222222222222:user/eve" in found.what
+    assert f"tallyman recall prod/{NAME}@{APP}" in found.todo
+
+
+@pytest.mark.parametrize("ended", ["removed", "promoted since"])
+def test_a_stowaway_that_is_gone_or_was_promoted_is_none_any_more(ended: str) -> None:
+    audited = Audited()
+    stowaway(audited)
+    if ended == "removed":
+        audited.put(IMAGES, images.key(PROD, APP), HeldImage(present=False, archived=False))
+    else:
+        told = Intended("prod", [str(PROD.registry)], NAME, NAME, APP)
+        audited.ledger.append(replace(fact(Kind.INTENDED, APP), detail=told.dump()))
+    assert audited.images() == []
+
+
+def test_a_tag_that_differs_between_the_registries_of_an_environment_is_found() -> None:
+    audited = Audited()
+    audited.tag(PROD, "latest", APP)
+    audited.tag(PROD_SA, "latest", OTHER)
+    found = only(audited.images())
+    assert (found.kind, found.where, found.since) == ("tags_differ", "prod", WEEK_AGO)
+    assert found.what == f"{NAME}:latest is {APP} in {PROD.registry}, {OTHER} in {PROD_SA.registry}"
+
+
+def test_a_tag_that_one_registry_lacks_is_found_and_one_that_is_being_set_is_not() -> None:
+    audited = Audited()
+    audited.tag(PROD, "v1.0.0", APP)
+    found = only(audited.images())
+    assert (found.kind, found.what) == (
+        "tags_differ",
+        f"{NAME}:v1.0.0 is {APP} in {PROD.registry}, nothing in {PROD_SA.registry}",
+    )
+    waits = Pending(
+        digest=APP,
+        name=NAME,
+        source="dev",
+        target="prod",
+        tags=("v1.0.0",),
+        verdict="passed",
+        gate=None,
+        reason=None,
+        since=NOON,
+        until=None,
+        decided=None,
+        noticed=False,
+        tagging_since=NOON,
+    )
+    audited.put(PENDING, pending.key("prod", NAME, APP, "dev"), waits)
+    assert audited.images() == []
+
+
+def test_a_version_that_names_two_images_in_two_environments_is_found() -> None:
+    audited = Audited()
+    audited.tag(DEV, "v1.0.0", APP)
+    audited.tag(DEV, "latest", APP)  # no version
+    for place in (PROD, PROD_SA):
+        audited.tag(place, "v1.0.0", OTHER)
+        audited.tag(place, "latest", OTHER)
+    found = only(audited.images())
+    assert (found.kind, found.where, found.since) == ("versions_differ", "dev, prod", WEEK_AGO)
+    assert found.what == f"{NAME}:v1.0.0 is {APP} in dev, {OTHER} in prod"
+
+
+def release(audited: Audited, digest: Digest) -> None:
+    state = ReleaseState("r1", digest, ("v1.0.0",), "sha256:0", NOON, None, announced=True)
+    audited.put(RELEASES, releases.key("prod", NAME), state)
+
+
+def test_a_release_whose_image_is_gone_is_found_with_when_it_went() -> None:
+    audited = Audited()
+    built = image("app")
+    audited.registries.push(PROD, built, "v1.0.0")
+    release(audited, built.digest)
+    audited.ledger.append(fact(Kind.DELETED, built.digest, PROD_SA, at=WEEK_AGO))
+    found = only(audited.images())
+    assert (found.kind, found.where, found.since) == ("release_gone", str(PROD_SA), WEEK_AGO)
+    assert f"prod releases {NAME}@{built.digest} (v1.0.0): it is gone" in found.what
+
+
+def test_a_release_that_cant_be_looked_at_is_found_as_unread() -> None:
+    audited = Audited()
+    built = image("app")
+    audited.registries.push(PROD, built, "v1.0.0")
+    release(audited, built.digest)
+    audited.registries.fail(PROD_SA.registry, NotAllowed("AccessDenied"))
+    found = only(audited.images())
+    assert (found.kind, found.where) == ("unread", str(PROD_SA))
+    assert "AccessDenied" in found.what
+
+
+def test_what_would_not_get_in_today_is_found_with_the_gates_that_say_so() -> None:
+    audited = Audited()
+    gates = ({"name": "scan", "verdict": "failed", "reason": "2 critical"},)
+    watched = NoncompliantImage(APP, NAME, "dev", "prod", ("v1.0.0",), gates, "sha256:0", WEEK_AGO)
+    audited.put(NONCOMPLIANT, noncompliant.key("prod", NAME, APP, "dev"), watched)
+    found = only(audited.images())
+    assert (found.kind, found.where, found.since) == ("would_not_pass", "prod", WEEK_AGO)
+    assert found.what == f"prod/{NAME}:v1.0.0 would not get in today: scan: 2 critical"
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds", "mends"),
+    [
+        ({"immutable": False, "mutable_tags": ()}, ["setting_immutable", "setting_mutable_tags"], "set_mutability"),
+        ({"mutable_tags": ("latest", "*")}, ["setting_mutable_tags"], "set_mutability"),
+        ({"scan_on_push": False}, ["setting_scan_on_push"], "set_scanning"),
+        ({"encryption": "KMS"}, ["setting_encryption"], None),
+    ],
+)
+def test_a_setting_that_is_not_the_policys_is_found_and_mended_where_ecr_lets(
+    settings: dict[str, Any], kinds: list[str], mends: str | None
+) -> None:
+    audited = Audited()
+    audited.registries.add(PROD, **settings)
+    audited.ledger.append(fact(Kind.SETTINGS_CHANGED, None, PROD, at=WEEK_AGO, call="x", settings={}))
+    found = audited.repositories()
+    assert [each.kind for each in found] == kinds
+    for each in found:
+        assert (each.where, each.since) == (str(PROD), WEEK_AGO)
+        assert "the policy wants" in each.what
+        assert (each.mend is None) == (mends is None)
+        assert ("--fix" in each.todo) == (mends is not None)
+        if each.mend is not None:
+            each.mend()
+    assert {name for name, _ in audited.setter.calls} == ({mends} if mends else set())
+
+
+def test_a_key_that_is_not_the_policys_is_found() -> None:
+    audited = Audited(POLICY.replace("encryption: AES256", "encryption: KMS, kms_key: alias/images") + RETAINED)
+    for place in (DEV, PROD, PROD_SA):
+        audited.registries.add(place, encryption="KMS", kms_key=None if place == PROD else "arn:aws:kms:x:1:key/k")
+    found = only(audited.repositories())
+    assert (found.kind, found.where, found.mend) == ("setting_kms_key", str(PROD), None)
+
+
+def protected(audited: Audited) -> None:
+    """The statement that creation sets, in every target."""
+    for place in (PROD, PROD_SA):
+        allowed = [f"arn:aws:iam::{place.registry.account}:role/tallyman-spoke-push"]
+        audited.guards.policies[place] = {"Version": "2012-10-17", "Statement": [only_push(allowed)]}
+
+
+def test_a_repository_that_others_could_push_to_is_found_and_its_other_statements_stay() -> None:
+    audited = Audited(GUARDED + RETAINED)
+    protected(audited)
+    assert audited.repositories() == []
+    other = {"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "ecr:DescribeImages"}
+    audited.guards.policies[PROD] = {"Statement": [other]}
+    audited.guards.problems[PROD] = "anybody of the account can push"
+    audited.put(GUARDS, guards.key(PROD), GuardState("anybody of the account can push", WEEK_AGO, notified=True))
+    open_to_pushes, open_to_all = audited.repositories()
+    assert (open_to_pushes.kind, open_to_pushes.where, open_to_pushes.since) == ("open_to_pushes", str(PROD), WEEK_AGO)
+    assert open_to_pushes.what == "anybody of the account can push"
+    assert (open_to_all.kind, open_to_all.mend) == ("open_to_all", None)
+    assert open_to_pushes.mend is not None
+    open_to_pushes.mend()
+    ((name, (place, document)),) = audited.setter.calls
+    assert (name, place, [s["Sid"] for s in document["Statement"]]) == (
+        "set_policy",
+        PROD,
+        ["OnlyTallymanPushes", "Theirs"],
+    )
+
+
+def test_a_repository_policy_that_lacks_who_should_pull_is_found() -> None:
+    audited = Audited(
+        POLICY.replace("scan_on_push: true}", 'scan_on_push: true, pull: ["333333333333"]}', 1) + RETAINED
+    )
+    found = {each.where: each for each in audited.repositories()}
+    assert set(found) == {str(DEV), str(PROD), str(PROD_SA)}
+    assert {each.kind for each in found.values()} == {"repository_policy"}
+    assert found[str(PROD)].what == "the repository's policy lacks Pull, LambdaPulls or has them changed"
+
+
+def allow(principal: Any, *actions: str) -> dict[str, Any]:
+    return {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": list(actions)}]}
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["ecr:PutImage", "ecr:Put*", "ecr:*", "*", "ecr:InitiateLayerUpload", "ECR:putimage", "ecr:P?tIm*", "ecr:C*"],
+)
+def test_a_statement_that_lets_others_push_into_a_target_is_found(action: str) -> None:
+    audited = Audited()
+    eve = "arn:aws:iam::999999999999:role/eve"
+    audited.guards.policies = {place: allow({"AWS": [eve]}, "ecr:DescribeImages", action) for place in (DEV, PROD)}
+    found = only(audited.repositories())  # dev is filled by pushes
+    assert (found.kind, found.where, found.mend) == ("others_push", str(PROD), None)
+    assert eve in found.what
+
+
+@pytest.mark.parametrize(
+    ("statement", "who"),
+    [
+        ({"Principal": {"Service": "evil.amazonaws.com"}, "Action": "ecr:PutImage"}, "evil.amazonaws.com"),
+        ({"NotPrincipal": {"AWS": "arn:aws:iam::222222222222:root"}, "Action": "ecr:PutImage"}, "everybody but some"),
+        ({"Principal": {"AWS": "999999999999"}, "NotAction": ["ecr:BatchDeleteImage"]}, "999999999999"),
+    ],
+)
+def test_other_ways_to_let_somebody_push_are_found_too(statement: dict[str, Any], who: str) -> None:
+    audited = Audited()
+    audited.guards.policies[PROD] = {"Statement": {"Effect": "Allow", "Condition": {"Bool": {"a": "b"}}, **statement}}
+    found = only(audited.repositories())
+    assert (found.kind, found.what) == ("others_push", f"the repository's policy lets {who} push")
+
+
+def test_a_statement_that_lets_others_pull_or_forbids_them_to_push_is_well() -> None:
+    audited = Audited()
+    pulls = allow({"AWS": "arn:aws:iam::999999999999:root"}, "ecr:BatchGetImage")
+    audited.guards.policies[PROD] = {
+        "Statement": [
+            *pulls["Statement"],
+            {"Effect": "Deny", "Principal": "*", "Action": "ecr:PutImage"},
+            {"Effect": "Allow", "Principal": {"AWS": "999999999999"}, "NotAction": ["ecr:*"]},
+        ]
+    }
+    assert audited.repositories() == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"Statement": 5}', "[" * 100_000])
+def test_a_repository_policy_that_cant_be_read_is_found_and_ends_no_audit(text: str) -> None:
+    audited = Audited()
+    audited.guards.policies[PROD] = text
+    audited.replication.reached = [PROD_SA.registry]
+    found = audited.repositories()
+    assert ("unread", str(PROD)) in {(each.kind, each.where) for each in found}
+    assert [each.kind for each in found].count("delete_replication") == 3
+
+
+def test_ecrs_own_lifecycle_policy_in_a_target_is_found() -> None:
+    audited = Audited()
+    audited.rules = {DEV: "{}", PROD: "{}"}
+    audited.stack.lifecycle = audited.rules.get
+    found = only(audited.repositories())
+    assert (found.kind, found.where) == ("lifecycle_policy", str(PROD))
+
+
+def test_a_repository_that_nothing_cleans_up_is_found() -> None:
+    audited = Audited(POLICY)
+    audited.stack.lifecycle = {DEV: "{}"}.get
+    found = audited.repositories()
+    assert {(each.kind, each.where) for each in found} == {("no_clean_up", str(PROD)), ("no_clean_up", str(PROD_SA))}
+
+
+def test_replication_that_carries_removals_is_found() -> None:
+    audited = Audited()
+    audited.replication.reached = [PROD_SA.registry]
+    found = audited.repositories()
+    assert {each.kind for each in found} == {"delete_replication"}
+    assert f"a removal here removes in {PROD_SA.registry} too" in found[0].what
+
+
+def test_a_registry_that_cant_be_read_is_found_and_keeps_no_other_waiting() -> None:
+    audited = Audited()
+    audited.registries.fail(PROD.registry, NotAllowed("AccessDenied"))
+    audited.registries.add(PROD_SA, scan_on_push=False)
+    assert [(each.kind, each.where) for each in audited.repositories()] == [
+        ("unread", str(PROD.registry)),
+        ("setting_scan_on_push", str(PROD_SA)),
+    ]
