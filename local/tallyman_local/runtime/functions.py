@@ -124,6 +124,8 @@ class Functions:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "_HANDLER": function.handler,
+            # The local trail has no quota to share; at AWS's pace a reconcile would take a minute a registry.
+            "TALLYMAN_TRAIL_RATE": "0",
             # Nothing of this machine's own AWS set-up may reach a handler.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
