@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.stacks.templates import ROOT, build, hub, listed, of_type, text
+from support.stacks.templates import ROOT, build, hub, listed, of_type, spoke, text
 
 BUILD = build()["Resources"]
 SPEC = yaml.safe_load((ROOT / "buildspec.yml").read_text())
@@ -27,20 +27,21 @@ def test_a_build_is_a_stack_of_its_own_and_the_hub_knows_only_its_name() -> None
     assert not [name for name in hub()["Resources"] if name.startswith("Build")]
     assert not [name for name in hub()["Parameters"] if name.startswith("Build")]
     assert all(r["Condition"] in ("Builds", "FromCodeCommit", "CreatesConnection") for r in BUILD.values())
-    (failed,) = [s for s in topic_policy() if s["Sid"] == "FailedBuilds"]
-    pattern = text(failed["Condition"]["ArnLike"]["aws:SourceArn"]).rpartition("rule/")[2]
-    assert pattern == "${AWS::StackName}-build-*"
-    assert text(BUILD["BuildFailedRule"]["Properties"]["Name"]).startswith("${HubStack}-build-${BuildName}")
-    (target,) = BUILD["BuildFailedRule"]["Properties"]["Targets"]
+
+
+def test_a_build_that_failed_raises_an_alarm_on_the_hubs_topic_where_no_rule_may_publish() -> None:
+    """A topic's policy takes no conditions for EventBridge: with one nothing arrives, without one any rule may send."""
+    statements = of_type(hub(), "AWS::SNS::TopicPolicy")["NoticesTopicPolicy"]["PolicyDocument"]["Statement"]
+    allowed = [s["Principal"] for s in statements if s["Effect"] == "Allow"]
+    assert allowed == [{"Service": "cloudwatch.amazonaws.com"}]
+    for template in (hub(), spoke(), build()):
+        for rule in of_type(template, "AWS::Events::Rule").values():
+            assert not [t for t in rule["Targets"] if ":sns:" in text(t["Arn"]) or "Topic" in text(t["Arn"])]
+    (alarm,) = of_type(build(), "AWS::CloudWatch::Alarm").values()
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/CodeBuild", "FailedBuilds")
+    assert alarm["Dimensions"] == [{"Name": "ProjectName", "Value": {"Ref": "BuildProject"}}]
     topic = text(of_type(hub(), "AWS::SNS::Topic")["NoticesTopic"]["TopicName"])
-    assert text(target["Arn"]).endswith(":" + topic.replace("AWS::StackName", "HubStack"))
-
-
-def topic_policy() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = of_type(hub(), "AWS::SNS::TopicPolicy")["NoticesTopicPolicy"]["PolicyDocument"][
-        "Statement"
-    ]
-    return found
+    assert text(alarm["AlarmActions"][0]).endswith(":" + topic.replace("AWS::StackName", "HubStack"))
 
 
 def test_a_build_reads_the_hubs_state_and_archive_by_the_names_that_the_hub_gives_them() -> None:
