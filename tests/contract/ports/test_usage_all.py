@@ -5,6 +5,7 @@ from typing import Any
 
 import botocore.session
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from botocore.stub import Stubber
 
 from tallyman.adapters.ecr.remover import EcrRemover
@@ -106,6 +107,28 @@ def test_an_account_without_inspector_has_nothing_in_use_and_a_refusal_stays_one
             list(InspectorInUse(clients).running(PLACE.registry))
     else:
         assert list(InspectorInUse(clients).running(PLACE.registry)) == []
+
+
+class Nowhere:
+    """`Clients` whose every host does not exist."""
+
+    def get(self, service: str, registry: EcrRegistry, power: str = "read") -> Any:
+        return self
+
+    def list_coverage(self, **request: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="https://inspector2")
+
+
+@pytest.mark.parametrize(("region", "has"), [("eusc-de-east-1", False), ("ap-southeast-6", False), ("sa-east-1", True)])
+def test_a_region_without_inspector_has_nothing_in_use_and_one_that_does_not_answer_stays_a_failure(
+    region: str, has: bool
+) -> None:
+    running = InspectorInUse(Nowhere()).running(EcrRegistry("222222222222", region))  # type: ignore[arg-type]
+    if has:
+        with pytest.raises(Unreachable):
+            list(running)
+    else:
+        assert list(running) == []
 
 
 def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None:

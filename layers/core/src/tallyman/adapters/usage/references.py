@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
+import botocore.session
+from botocore.exceptions import EndpointConnectionError
+
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items, listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
-from tallyman.errors import NotAllowed, TallymanError
+from tallyman.errors import NotAllowed, TallymanError, Unreachable
 
 
 class Source(Protocol):
@@ -119,7 +123,8 @@ class InspectorInUse:
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """ListCoverage of images with a use count from one on, two hundred a call. Where Inspector refuses, one
-        BatchGetAccountStatus: where it is off it sees nothing, and that is no failure."""
+        BatchGetAccountStatus: where it is off it sees nothing, and that is no failure. Nor is that nobody answers in a
+        region that has no Inspector."""
         client = self._clients.get("inspector2", registry)
         wanted = {
             "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
@@ -134,10 +139,20 @@ class InspectorInUse:
             if [a["state"]["status"] for a in answer.get("accounts", [])] != ["DISABLED"]:
                 raise
             return
+        except Unreachable as error:
+            if not isinstance(error.__cause__, EndpointConnectionError) or _has_inspector(registry.region):
+                raise
+            return
         for found in covered:
             image = (found.get("resourceMetadata") or {}).get("ecrImage") or {}
             if image.get("inUseCount", 1):
                 yield _covered(str(found.get("resourceId", "")), image.get("lastInUseAt"), registry)
+
+
+def _has_inspector(region: str) -> bool:
+    """Whether botocore knows Inspector in the region; a reading of its list of endpoints."""
+    known = botocore.session.get_session().get_available_regions("inspector2", partition_of(region).name)
+    return region in known
 
 
 SOURCES = (EcsServices, LambdaVersions, BatchJobs, InspectorInUse)
