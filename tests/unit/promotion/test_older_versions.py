@@ -1,13 +1,28 @@
 """By itself a release never moves to an older version: the image is brought and tagged, and the release stays."""
 
+from typing import Any
+
 import pytest
 
+from support.fakes.policies import parsed
 from support.fakes.promotion import PromotionStack, command, one
 from support.fakes.recording import policy
 from support.images.builders import DEV, image
 from tallyman.domain.decide import PROMOTED, decide_all
 from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
 from tallyman.services.deciding.image_facts import load_image_facts
+
+REGISTRIES = {"dev": ("111111111111/us-east-2",), "prod": ("222222222222/us-east-2", "222222222222/sa-east-1")}
+
+
+def any_tag(**gates: Any) -> Policy:
+    """dev → prod as `policy`, for every tag."""
+    registries = {name: {"registries": list(places)} for name, places in REGISTRIES.items()}
+    promotion = {"from": "dev", "to": "prod", "gates": gates}
+    create = {"immutable": True, "mutable_tags": ["latest"]}
+    rule = {"match": "rocketseat/*", "create": create, "promotions": [promotion]}
+    return parsed({"environments": registries, "repositories": [rule]})
 
 
 def second(stack: PromotionStack, tag: str, content: str = "b") -> Digest:
@@ -71,6 +86,51 @@ def test_of_equal_versions_the_one_that_was_pushed_first_is_the_older() -> None:
     stack.work()
     assert stack.tags("v1.0.0-abc1234") == [early, early]
     assert stack.released() == image("b").digest
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("20260101", "20260102"),
+        ("2026.01.05", "2026.01.06"),
+        ("build-9", "build-10"),
+        ("f00dfeed", "abc1234"),
+        ("v1", "latest"),
+        ("v1.0.0", "nightly"),
+        ("nightly", "v1.0.0"),
+    ],
+)
+@pytest.mark.parametrize("seconds", [60, 0], ids=["a-minute-apart", "within-a-second"])
+def test_where_versions_do_not_decide_what_was_pushed_first_is_older(first: str, then: str, seconds: int) -> None:
+    """Dates, build numbers, commits, moving tags: an image whose gates open later moves no release back."""
+    stack = PromotionStack(policy=any_tag(verified=True, soak="24h"))
+    older = stack.push(image("a"), first)
+    stack.clock.advance(seconds=seconds, milliseconds=5)
+    newer = stack.push(image("b"), then)
+    stack.policy = any_tag(verified=True)
+    for digest, tag in ((newer, then), (older, first)):
+        stack.evaluator.digest(digest, again=True)
+        stack.hints.sent = [row for row in stack.hints.sent if row[1]["digest"] == digest]
+        stack.work()
+        assert stack.tags(tag) == [digest, digest]
+    assert stack.released() == newer
+    assert told(stack) == [f"rocketseat/widget-server:{first} is in prod, but not released"]
+
+
+def test_a_tag_that_goes_back_to_an_older_image_takes_no_release_along() -> None:
+    stack = PromotionStack(policy=any_tag(verified=True))
+    older = stack.push(image("a"), "latest")
+    stack.work()
+    stack.clock.advance(minutes=1)
+    newer = stack.push(image("b"), "latest")
+    stack.work()
+    assert stack.released() == newer
+    stack.clock.advance(minutes=1)
+    stack.push(image("a"), "latest")
+    stack.work()
+    assert stack.tags("latest") == [older, older]
+    assert stack.released() == newer
+    assert told(stack) == ["rocketseat/widget-server:latest is in prod, but not released"]
 
 
 def test_going_back_to_what_was_brought_is_a_roll_back() -> None:

@@ -236,7 +236,7 @@ class PromotionRun:
         tag_everywhere(using.target, using.targets, self.decision, self.tree.root, self.places, lease)
 
     def release(self, lease: Lease) -> None:
-        """Writes the promotion down and moves the release, unless that would go back to an older version."""
+        """Writes the promotion down and moves the release, unless that would go back to an older image."""
         using, decision = self.using, self.decision
         if decision.verdict == PROMOTED:
             raise Ended(PROMOTED)  # looked at again: it was released before

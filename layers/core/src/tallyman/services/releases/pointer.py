@@ -1,6 +1,6 @@
 """Releases: which digest an environment runs, a pointer with a history; each change is announced on the bus."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import format_time, whole_millis
+from tallyman.domain.times import format_time, second_of, whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Announcements
 from tallyman.ports.records import Appended, Ledger, State
@@ -203,25 +203,23 @@ class Releases:
 def stays(
     ledger: Ledger, state: State, environment: str, repository: str, digest: Digest, tags: Sequence[str]
 ) -> str | None:
-    """Why the release does not move to what is promoted: the environment runs a newer version. None: it moves.
+    """Why the release does not move to what is promoted: the environment runs a newer image. None: it moves.
 
-    By itself a release never moves to an older semantic version; of equal ones that which was pushed first is the
-    older. Going back is a person's `release roll-back`. One read, and two Queries where the versions are equal.
+    By itself a release never moves to an older image. Semantic versions decide; where they are equal, or where one of
+    the two has none (dates, build numbers, commits, `latest`), the image that was pushed first, to any repository, is
+    the older. Going back is a person's `release roll-back`. One read, and two Queries where the versions don't decide.
     """
     runs = RELEASES.get(state, key(environment, repository))
     if runs is None or runs.digest == digest:
         return None
     mine, theirs = highest_version(tags), highest_version(runs.tags)
-    if mine is None or theirs is None:
-        return None
-    if mine.precedence != theirs.precedence:
+    if mine and theirs and mine.precedence != theirs.precedence:
         return f"{mine} is older than {theirs}, which {environment} runs" if theirs > mine else None
-    pushed, released = (
-        min((f.at for f in ledger.of_digest(each) if f.kind in PUSHES), default=None) for each in (digest, runs.digest)
-    )
-    if pushed is None or released is None or pushed >= released:
-        return None
-    return f"{tags[0]} was first pushed before {runs.tags[0]}, which {environment} runs"
+    name, running = tags[0], runs.tags[0] if runs.tags else runs.digest.short
+    pushed, released = (_first_push(ledger.of_digest(each)) for each in (digest, runs.digest))
+    if pushed is None or released is None:
+        return f"whether {name} is older than {running}, which {environment} runs, is not known"
+    return f"{name} was first pushed before {running}, which {environment} runs" if pushed < released else None
 
 
 def releases(ledger: Ledger, environment: str, repository: str, until: datetime | None = None) -> Iterator[Fact]:
@@ -234,6 +232,11 @@ def releases(ledger: Ledger, environment: str, repository: str, until: datetime 
 def is_recalled(facts: list[Fact]) -> bool:
     """Whether the digest of these facts was recalled; what was refused is no recall."""
     return any(f.kind is Kind.RECALLED and not Said.parse(f).refused for f in facts)
+
+
+def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:
+    """When the image was first pushed: by the registry's time, which has whole seconds, then by when we saw it."""
+    return min(((second_of(f.at), f.seen) for f in facts if f.kind in PUSHES), default=None)
 
 
 def _at_door(fact: Fact, decision: Decision) -> bool:
