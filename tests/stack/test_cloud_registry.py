@@ -147,7 +147,9 @@ def test_a_scan_of_an_index_is_refused_as_ecr_does(cloud: Cloud, token: str) -> 
     push(cloud.registries["TALLYMAN_REGISTRY_PROD_EU_2"], token, both, "both")
     status, answer = control(cloud, "scan", {"image": f"prod-eu[2]/{NAME}:both"})
     assert (status, answer["code"]) == (409, "UnsupportedImageTypeException")
-    child = next(digest for digest in both.manifests if digest != both.digest)
+    children = [digest for digest in both.manifests if digest != both.digest]
+    assert f"Scan its platform images: linux/amd64 {children[0]}, linux/arm64 {children[1]}" in answer["error"]
+    child = children[0]
     assert control(cloud, "scan", {"image": f"prod-eu[2]/{NAME}@{child}"})[0] == 200
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +17,9 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.people import person_of_arn, person_of_sender
 from tallyman.domain.times import format_time
+from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.shared import context, options, output
-from tallyman_cli.views.places import canonical, chosen
+from tallyman_cli.views.places import canonical, chosen, sweeps
 
 LATE = timedelta(seconds=30)
 """Facts become visible this late at most: clocks of functions differ, and the index lags."""
@@ -31,7 +33,9 @@ QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN
 def watch(  # noqa: PLR0913 - each argument is an option of the command
     match: Annotated[
         str | None,
-        typer.Argument(metavar="[REPOSITORY]", help="Only of these: part of a name, or team/*.", show_default="all"),
+        typer.Argument(
+            metavar="[REPOSITORY]", help="Only of these: part of [ENVIRONMENT/]NAME, or team/*.", show_default="all"
+        ),
     ] = None,
     since: Annotated[
         str | None,
@@ -49,14 +53,15 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
 
     One line for each fact, as it is recorded, until Ctrl-C; with --json one JSON object a line. One Query a second.
-    Exit status: 0.
+    Exit status: 0, 1 there is no such repository.
     """
     opened = context.connect(stack, policy)
     begin = options.moment(since)
+    must_match(opened, match)
     with suppress(KeyboardInterrupt):
         for fact in follow(opened, begin or opened.clock(), for_):
             row = as_data(opened, fact)
-            if (not every and is_quiet(fact)) or not chosen([row["repository"] or ""], match):
+            if (not every and is_quiet(fact)) or not is_chosen(row["environment"], row["repository"], match):
                 continue
             if as_json:
                 output.json_line(row)
@@ -80,6 +85,28 @@ def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Ite
         if ends is not None and opened.monotonic() >= ends:
             return
         opened.sleep(PAUSE)
+
+
+def must_match(opened: context.Stack, match: str | None) -> None:
+    """Raises NotFound where no repository has such a name: nothing would ever be shown. The state is asked, then each
+    registry; where one can't be read, it may have one."""
+    if not (match or "").strip():
+        return
+    registries = {
+        registry for environment in opened.policy.environments.values() for registry in environment.registries
+    }
+    listed = (found.repository for each in sorted(registries) for found in opened.registries.repositories(each))
+    try:
+        if any(is_chosen(*canonical(opened.policy, place), match) for place in chain(sweeps(opened), listed)):
+            return
+    except TallymanError:
+        return
+    raise NotFound(f"'{match}' is in no name of a repository of {', '.join(opened.policy.environments)}")
+
+
+def is_chosen(environment: str | None, name: str | None, match: str | None) -> bool:
+    """Whether a repository is meant, by its name or by `environment/name`."""
+    return bool(chosen([name or "", f"{environment}/{name}"], match))
 
 
 def is_quiet(fact: Fact) -> bool:

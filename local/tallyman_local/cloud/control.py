@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from tallyman.domain.names import Digest, EcrRegistry
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.errors import BadName
 from tallyman_local.cloud.environments import Place
-from tallyman_local.cloud.images import NoSuchImage, locate
+from tallyman_local.cloud.images import NoSuchImage, locate, platform_images
 from tallyman_local.ecr import LocalEcr
 from tallyman_local.ecr.errors import EcrError
 from tallyman_local.ecr.failures import Failure, Failures
@@ -155,7 +155,13 @@ class Control:
                 for n in range(1, int(count) + 1)
             ]
         status = request.get("status", "COMPLETE")
-        self._cloud.ecr.scanner.complete(registry, repository, digest, findings, status)
+        try:
+            self._cloud.ecr.scanner.complete(registry, repository, digest, findings, status)
+        except EcrError as error:
+            listed = platform_images(self._cloud.ecr.store, Repository(registry, repository), digest)
+            if error.code != "UnsupportedImageTypeException" or not listed:
+                raise
+            raise EcrError(error.code, f"{error.message} Scan its platform images: {', '.join(listed)}") from error
         return {"registry": str(registry), "repository": repository, "digest": digest, "findings": len(findings)}
 
     def _chaos(self, request: Json) -> Json:

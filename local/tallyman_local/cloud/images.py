@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Sequence
 
-from tallyman.domain.names import Digest, EcrRegistry, ImageName
+from tallyman.domain.images.manifest import INDEX_TYPES, Manifest
+from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
 from tallyman_local.cloud.environments import Place
 from tallyman_local.ecr.identity import Identity
+from tallyman_local.ecr.store.tables import Store
 
 Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
@@ -34,6 +36,23 @@ def locate(text: str, places: Sequence[Place], api: Api) -> tuple[EcrRegistry, s
     if status != 200:
         raise NoSuchImage(answer.get("message") or answer.get("Message") or body.decode())
     return registry, name.repository, Digest.parse(answer["imageDetails"][0]["imageDigest"])
+
+
+def platform_images(store: Store, repository: Repository, digest: Digest) -> list[str]:
+    """`linux/amd64 sha256:…` of each image that an index lists, of nested indexes too; empty for an image."""
+    row = store.get(repository)
+    found: dict[Digest, str] = {}
+    open_indexes = [digest]
+    for index in open_indexes:  # grows as it is walked; an index can't list itself
+        raw, image = store.raw(row.id, index), store.image(row.id, index)
+        if raw is None or image is None or image.media_type not in INDEX_TYPES:
+            continue
+        for child in Manifest.parse(raw, image.media_type).platform_children:
+            if child.media_type in INDEX_TYPES:
+                open_indexes.append(child.digest)
+            elif child.is_manifest:
+                found[child.digest] = f"{child.platform or 'no platform'} {child.digest}"
+    return list(found.values())
 
 
 def _registry(name: ImageName, places: Sequence[Place]) -> EcrRegistry:

@@ -99,7 +99,16 @@ def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
     assert len(told) == len(lines)
     every = everywhere.run("watch", "--since", began, "--for", "0", "--all").stdout.splitlines()
     assert len(every) > len(lines)
-    assert everywhere.run("watch", "other", "--since", began, "--for", "0").stdout == ""
+    for place in (PLACE, "dev/*", "WIDGET"):
+        assert everywhere.run("watch", place, "--since", began, "--for", "0").stdout
+
+
+def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(everywhere: World) -> None:
+    wrong = everywhere.run("watch", "rocketseat/wigdet-server")
+    assert wrong.exit_code == 1
+    assert "'rocketseat/wigdet-server' is in no name of a repository of dev, prod" in wrong.stderr
+    new = everywhere.run("watch", NAME, "--for", "0")  # there, and nothing was ever pushed to it
+    assert (new.exit_code, new.stdout) == (0, "")
 
 
 def test_watch_shows_what_comes_while_it_looks(everywhere: FakeStack) -> None:

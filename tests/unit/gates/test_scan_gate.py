@@ -42,7 +42,7 @@ def test_an_ignored_finding_counts_not_once_however_often_it_occurs() -> None:
 def test_what_is_counted_but_not_named_is_never_ignored() -> None:
     result = asked([row()], {"critical": 2}, **ignoring("CVE-2026-1"))
     assert result.verdict == FAILED
-    assert result.reason == "1 critical finding (at most 0); of 1 that counts it is not known which they are"
+    assert result.reason == "1 critical finding (at most 0); 1 ignored; of 1 that counts it is not known which they are"
 
 
 def test_a_list_that_its_fact_holds_in_part_is_judged_whole_from_the_archive() -> None:
@@ -112,3 +112,27 @@ def test_a_new_finding_gets_time_and_the_verdict_says_until_when() -> None:
 def test_a_clean_scan_has_no_doubts() -> None:
     result = asked([], fixable="only", exploit="known", epss=0.1, since="1d")
     assert result.reason == f"scanned {format_time(NOON)}: no findings"
+
+
+@pytest.mark.parametrize(
+    ("scan", "rows", "said"),
+    [
+        (ignoring("CVE-2026-1"), [row(), row(package="zlib")], "no findings that count; 2 ignored"),
+        ({"fixable": "only"}, [row(fix=False)], "no findings that count; 1 without a fix"),
+        (
+            {"max": {"critical": 1}, "exploit": "known", "packages": {"ignore": ["linux-*"]}, **ignoring("CVE-2026-2")},
+            [row(exploit=True), row(exploit=False), row(id="CVE-2026-2"), row(package="linux-libc-dev")],
+            "1 critical finding; 1 without a known exploit, 1 ignored, 1 in ignored packages",
+        ),
+        (
+            {"epss": 0.5, "since": "14d"},
+            [row(epss=0.1), row(epss=0.9, since=format_time(LATER - timedelta(days=1)))],
+            "no findings that count; 1 of an EPSS below 0.5, 1 not known for long enough",
+        ),
+    ],
+)
+def test_findings_that_do_not_count_are_counted_with_their_reason(
+    scan: dict[str, Any], rows: list[dict[str, Any]], said: str
+) -> None:
+    result = asked(rows, **scan)
+    assert (result.verdict, result.reason) == (PASSED, f"scanned {format_time(NOON)}: {said}")

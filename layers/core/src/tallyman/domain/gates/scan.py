@@ -189,7 +189,9 @@ def judge(config: ScanGate, case: Case) -> GateResult:
     ]
     worst = min(results, key=lambda r: _WORST[r.verdict])
     reasons = [r.reason for r in results if r.verdict == worst.verdict]
-    reason = f"{len(results)} platform images: " + (reasons[0] if worst.verdict == PASSED else "; ".join(reasons))
+    if worst.verdict == PASSED:  # one stands for all that have nothing to say
+        reasons = [r.reason for r in results if any(r.facts.get("counts", {}).values())] or reasons[:1]
+    reason = f"{len(results)} platform images: {'; '.join(reasons)}"
     facts: dict[str, Any] = {
         digest: result.facts for digest, result in zip(sorted(case.image.platforms), results, strict=True)
     }
@@ -221,12 +223,13 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     counts = tally.counts
     evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
     over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
-    doubts = "".join(f"; {doubt}" for doubt in tally.doubts)
+    remarks = "".join(f"; {remark}" for remark in (*tally.left_out, *tally.doubts))
     if over:
-        return GateResult("scan", FAILED, label + ", ".join(over) + doubts, evidence, tally.until)
+        return GateResult("scan", FAILED, label + ", ".join(over) + remarks, evidence, tally.until)
     untils = [scan.at + config.max_age] if config.max_age is not None else []
     untils += [tally.until] if tally.until is not None else []
-    reason = f"{label}scanned {format_time(scan.at)}: {_summary(counts)}{doubts}"
+    nothing = "no findings that count" if tally.left_out else "no findings"
+    reason = f"{label}scanned {format_time(scan.at)}: {_summary(counts) or nothing}{remarks}"
     return GateResult("scan", PASSED, reason, evidence, min(untils, default=None))
 
 
@@ -254,6 +257,7 @@ class _Tally:
         self.ignored: set[str] = set()
         self.until: datetime | None = None
         self._unknown: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
 
     def unnamed(self, severity: str, number: int) -> None:
         """Findings of which nothing but the severity is known."""
@@ -265,39 +269,47 @@ class _Tally:
         """One finding."""
         if row["id"] in self._ignored_now:
             self.ignored.add(row["id"])
+            self._left_out["ignored"] += 1
             self._changes(
                 min(end_of_day(e.until) for e in self._config.ignore if e.id == row["id"] and e.holds(self._now))
             )
             return
         doubts: list[str] = []
-        if self._is_excluded(row, doubts) or self._is_new(row, doubts):
+        if why := self._exclusion(row, doubts):
+            self._left_out[why] += 1
             return
         self.counts[row["severity"]] += 1
         self._unknown.update(doubts)
+
+    @property
+    def left_out(self) -> list[str]:
+        """How many findings do not count, and why, in words."""
+        return [", ".join(f"{number} {why}" for why, number in self._left_out.items())] if self._left_out else []
 
     @property
     def doubts(self) -> list[str]:
         """What the scanner does not say of findings that count, in words."""
         return [f"of {n} that count{'s' if n == 1 else ''} it is not known {what}" for what, n in self._unknown.items()]
 
-    def _is_excluded(self, row: Row, doubts: list[str]) -> bool:
+    def _exclusion(self, row: Row, doubts: list[str]) -> str | None:
+        """Why the finding does not count, in words; None: it counts, with these doubts."""
         config = self._config
         if config.packages is not None and self._is_ignored(config.packages.ignore, row, doubts):
-            return True
+            return "in ignored packages"
         if config.fixable is not None:
             if row.get("fix") is False:
-                return True
+                return "without a fix"
             doubts += ["whether there is a fix"] if row.get("fix") is None else []
         if config.exploit is not None:
             if row.get("exploit") is False:
-                return True
+                return "without a known exploit"
             doubts += ["whether there is an exploit"] if row.get("exploit") is None else []
         if config.epss is not None:
             if row.get("epss") is None:
                 doubts.append("how likely an exploit is (EPSS)")
             elif row["epss"] < config.epss:
-                return True
-        return False
+                return f"of an EPSS below {config.epss:g}"
+        return "not known for long enough" if self._is_new(row, doubts) else None
 
     def _is_ignored(self, globs: Sequence[str], row: Row, doubts: list[str]) -> bool:
         names = packages_of(row)
@@ -339,7 +351,7 @@ def _findings(number: int, severity: str) -> str:
 
 
 def _summary(counts: Mapping[str, int]) -> str:
-    return ", ".join(_findings(n, s) for s, n in counts.items() if n) or "no findings"
+    return ", ".join(_findings(n, s) for s, n in counts.items() if n)
 
 
 GATE: Gate = Gate(_SCAN, "What the vulnerability scan may show.", judge)
