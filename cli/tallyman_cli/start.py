@@ -75,12 +75,18 @@ def _copy(arguments: list[str]) -> "NoReturn":
     gc.freeze()
     gc.enable()
     _interruptible()
+    if _INTERRUPTIBLE:
+        from tallyman_cli.copy.interrupt import end_soon
+
+        end_soon()
     try:
         status = run(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError as error:
         _unwritten(error)
+    except KeyboardInterrupt:
+        status = 130
     sys.exit(status)
 
 

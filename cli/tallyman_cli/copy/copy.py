@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tallyman.domain.names import Location
 from tallyman.errors import BadInput, BadName, TallymanError
 from tallyman.services.copying.images import CopyImages
+from tallyman_cli.copy import interrupt
 from tallyman_cli.copy.address import Address, parse
 from tallyman_cli.copy.docker_logins import DockerLogins
 from tallyman_cli.copy.progress import Counting, Shown
@@ -113,8 +114,9 @@ def run(arguments: Sequence[str], **defaults: Any) -> int:
         output.trouble(f"tallyman: {error}")
         return BAD if isinstance(error, BadInput) else NO
     except KeyboardInterrupt:
-        output.trouble("tallyman: interrupted; what was copied is kept; run it again to continue")
-        return 130
+        output.trouble(interrupt.WORDS)
+        interrupt.said.set()
+        return interrupt.STATUS
     finally:
         if copying:
             copying.transports.close()

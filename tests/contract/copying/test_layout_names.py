@@ -1,6 +1,5 @@
 """OCI layouts as other tools write them, and what a large one costs to read."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.images.builders import Built, image, signature
+from support.images.layouts import layout
 from support.servers.copy_cli import copied, holds
 from support.servers.oci import OciServer
 from tallyman.adapters.oci.layout import LayoutStore
@@ -15,22 +15,7 @@ from tallyman.domain.locations import layout_at
 from tallyman.domain.names import Digest
 
 pytestmark = pytest.mark.usefixtures("home")
-REF_NAME = "org.opencontainers.image.ref.name"
 ONE, TWO = image("one"), image("two")
-
-
-def layout(folder: Path, *named: tuple[Built, object]) -> str:
-    """A layout with these images under these names; without a name where it is None."""
-    blobs = folder / "blobs/sha256"
-    blobs.mkdir(parents=True)
-    entries: list[dict[str, Any]] = []
-    for built, name in named:
-        for digest, raw in (*built.blobs.items(), *((d, m.raw) for d, m in built.manifests.items())):
-            (blobs / digest.hex).write_bytes(raw)
-        found: dict[str, Any] = {"mediaType": built.root.media_type, "digest": str(built.digest), "size": 1}
-        entries.append({**found, **({"annotations": {REF_NAME: name}} if name is not None else {})})
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
-    return f"oci:{folder}"
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,19 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from support.images.builders import image
+from support.images.layouts import layout
 
 COMMAND = (sys.executable, "-c", "from tallyman_cli.start import main; main()")
 PRINTS = """
@@ -172,3 +177,36 @@ def test_ctrl_c_while_it_starts_shows_no_traceback(pause: float) -> None:
     stderr = process.communicate(timeout=60)[1]
     assert "Traceback" not in stderr
     assert process.returncode in (-signal.SIGINT, 130, 1)
+
+
+NO_ADDRESS = """
+import ctypes, socket, sys
+lock, held = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+lock(held)
+socket.getaddrinfo = lambda *a, **k: sys.stdout.write('begun') and sys.stdout.flush() or lock(held)
+"""
+"""A name server that never answers: the call of the system is woken by no signal."""
+
+
+@pytest.mark.parametrize("hangs", ["source", "target", "name server"])
+def test_ctrl_c_ends_a_copy_that_waits_for_an_answer(tmp_path: Path, hangs: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as asked:
+        silent = f"127.0.0.1:{listener.getsockname()[1]}/a:v1"
+        place = layout(tmp_path / "layout", (image("app"), "v1"))
+        words = [f"{place}:v1", silent] if hangs == "target" else [silent, place]
+        code = "" if hangs != "name server" else NO_ADDRESS
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{code}\nfrom tallyman_cli.start import main; main()", "copy", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        )  # fmt: skip
+        if hangs == "name server":
+            assert process.stdout is not None
+            assert process.stdout.read(5) == "begun"
+        else:
+            asked.enter_context(listener.accept()[0]).recv(1)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
+    assert time.monotonic() - began < 5, "GRACE, and what a busy machine adds"
+    assert stderr == "tallyman: interrupted; what was copied is kept; run it again to continue\n"
+    assert process.returncode == 130
