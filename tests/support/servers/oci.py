@@ -123,9 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.status:
             self._answer(trouble.status, trouble.headers, trouble.body)
             return
-        for part, body in registry.raw.items():
+        for part, answer in registry.raw.items():
             if part in self.path and (part == "/token" or not registry.token or self.headers.get("Authorization")):
-                self._answer(200, {"Content-Type": "application/vnd.oci.image.index.v1+json"}, body)
+                self._answer(200, {"Content-Type": "application/vnd.oci.image.index.v1+json"}, answer)
                 return
         for part, (tags, link) in registry.pages.items():
             if part in self.path:
@@ -219,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, repo: Repo, reference: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         document = json.loads(body)
-        parts = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
+        parts = [*(document.get("layers") or []), *([document["config"]] if "config" in document else [])]
         if any(p["digest"] not in repo.blobs and not p.get("urls") for p in parts):
             return _refuse(400, "MANIFEST_BLOB_UNKNOWN")
         if any(

@@ -3,7 +3,7 @@
 import binascii
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from urllib.parse import urlencode, urlsplit
 
@@ -11,9 +11,10 @@ from tallyman.adapters.errors.statuses import kind_of_status
 from tallyman.adapters.http.client import HttpClient, origin
 from tallyman.adapters.http.headers import challenges
 from tallyman.adapters.oci.answers import Answer
+from tallyman.adapters.oci.redirects import HOPS, redirected
 from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Location
-from tallyman.errors import NotAllowed, Refused, Throttled, Unreachable
+from tallyman.errors import NotAllowed, Refused, TallymanError, Throttled, Unreachable
 from tallyman.values import value
 
 _MOST = 1024 * 1024
@@ -46,6 +47,14 @@ Logins = Callable[[Location], Login | None]
 class _Token:
     header: str = field(repr=False)
     until: float
+
+
+@value
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
 
 
 class OciAuth:
@@ -86,7 +95,8 @@ class OciAuth:
                 return now
             offered: dict[str, dict[str, str]] = {}
             for scheme, parameters in challenges(answer.headers.get_all("WWW-Authenticate") or []):
-                offered.setdefault(scheme, parameters)
+                if scheme not in offered or ("realm" in parameters and "realm" not in offered[scheme]):
+                    offered[scheme] = parameters
             login = self._logins(repository)
             token = self._token(repository, offered, login, used, what, again)
             if token is None and (again or not offered):
@@ -108,11 +118,11 @@ class OciAuth:
         what: str,
         again: bool,
     ) -> _Token | None:
-        problem: Refused | None = None
+        problem: TallymanError | None = None
         if offered.get("bearer", {}).get("realm") and not again:
             try:
                 return self._bearer(repository, offered["bearer"], login, what)
-            except Refused as error:
+            except (Refused, Unreachable) as error:
                 problem = error
         if "basic" in offered and login and not login.refresh and login.basic != used:
             return _Token(login.basic, float("inf"))
@@ -121,10 +131,7 @@ class OciAuth:
         return None
 
     def _bearer(self, repository: Location, given: dict[str, str], login: Login | None, what: str) -> _Token:
-        realm, host = given["realm"], repository.registry.host
-        parts, ours = urlsplit(realm), origin(self.base(repository))[1]
-        if parts.scheme not in ("https", "http") or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
-            raise NotAllowed(f"{what}: {host} sends us for a token to {realm}, which is not encrypted: refused")
+        realm = given["realm"]
         scope = given.get("scope") or f"repository:{repository.name}:{self._power}"
         asked = {"service": given.get("service", ""), "scope": scope}
         headers = {"Accept": "application/json"}
@@ -135,24 +142,44 @@ class OciAuth:
         else:
             if login:
                 headers["Authorization"] = login.basic
-            method, url, body = "GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}", None
-        stranger = "" if parts.hostname == ours else ours
-        try:
-            response = self._http.open(method, url, headers=headers, what=what, body=body, stranger=stranger)
-            raw = response.all(_MOST)
-        except OSError as error:
-            raise Unreachable(f"{what}: no token from {parts.hostname}") from error
-        if response.status != 200:
-            kind = kind_of_status(response.status)
-            text = f"{what}: {parts.hostname} gives no token for {scope} ({response.status})"
-            raise Throttled(text) if kind is Throttled else kind(text)
+            each = urlencode({**asked, "scope": scope.split()}, doseq=True)
+            method, url, body = "GET", f"{realm}{'&' if '?' in realm else '?'}{each}", None
+        raw = self._fetch(_Request(method, url, headers, body), repository, what, scope)
+        place = urlsplit(realm).hostname
         try:
             document = loads(raw)
             value = document.get("token") or document["access_token"]
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Unreachable(f"{what}: {parts.hostname} gives no token that can be read") from None
+            raise Unreachable(f"{what}: {place} gives no token that can be read") from None
         return _Token(f"Bearer {value}", self._clock() + max(seconds - 10, 5))
+
+    def _fetch(self, first: _Request, repository: Location, what: str, scope: str) -> bytes:
+        """The answer's body, from wherever the realm sends us on to; its own host alone sees our credentials."""
+        host, ours = repository.registry.host, origin(self.base(repository))[1]
+        method, url, headers, body = first.method, first.url, first.headers, first.body
+        for _ in range(HOPS + 1):
+            scheme, place, _ = origin(url)
+            if not place or (scheme == "http" and place not in LOOPBACK):
+                raise NotAllowed(f"{what}: {host} sends us for a token to {url}, which is not encrypted: refused")
+            if origin(url) != origin(first.url):
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
+            stranger = "" if place == ours else ours
+            try:
+                response = self._http.open(method, url, headers=headers, what=what, body=body, stranger=stranger)
+                raw = response.all(_MOST)
+            except OSError as error:
+                raise Unreachable(f"{what}: no token from {place}") from error
+            if response.status == 200:
+                return raw
+            onward = redirected(response, url)
+            kept = method == "GET" or (response.status in (307, 308) and origin(onward) == origin(url))
+            if not onward or not kept:
+                kind = kind_of_status(response.status)
+                text = f"{what}: {place} gives no token for {scope} ({response.status})"
+                raise Throttled(text) if kind is Throttled else kind(text)
+            url = onward
+        raise Refused(f"{what}: more than {HOPS} redirects for a token, the last to {url}")
 
 
 def unsecured(host: str, plain: Collection[str]) -> bool:

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
-from urllib.parse import quote, urljoin
 
 from tallyman.adapters.http.client import HttpClient, Response, origin
 from tallyman.adapters.http.headers import links
 from tallyman.adapters.oci.answers import Answer
+from tallyman.adapters.oci.redirects import HOPS, redirected, resolved
 from tallyman.domain.names import Location
 from tallyman.errors import BadName, NotAllowed, Refused, Throttled, Unreachable
 
@@ -17,10 +17,7 @@ _MOST = 8 * 1024 * 1024
 _SMALL = 65536
 """Bytes of a redirect's body up to which it is read, so that the connection is kept."""
 
-_HOPS = 5
 _LATER = (408, 425, 429)
-_REDIRECTS = (301, 302, 303, 307, 308)
-_URL = "!#$%&'()*+,/:;=?@[]~"
 
 _PATIENCE = 120.0
 """Seconds that a registry may take for its answer to a whole upload."""
@@ -122,7 +119,7 @@ class RegistryClient:
         found = next(links(answer.headers.get_all("Link") or [], "next"), None)
         if found is None:
             return ""
-        base, url = self.base(repository), urljoin(answer.url, quote(found, safe=_URL))
+        base, url = self.base(repository), resolved(answer.url, found)
         if origin(url) == origin(base):
             return url
         _, own, path = url.partition(f"/v2/{repository.name}/")
@@ -167,7 +164,7 @@ class RegistryClient:
         found = answer.headers.get("Location")
         if not found:
             raise Unreachable(f"{what}: the registry gives no location for the upload")
-        url, base = urljoin(answer.url, quote(found, safe=_URL)), self.base(repository)
+        url, base = resolved(answer.url, found), self.base(repository)
         there, ours = origin(url), origin(base)
         if there == ours:
             return url
@@ -190,7 +187,7 @@ class RegistryClient:
         """The answer, and where it came from in the end."""
         base = self.base(repository)
         url = path if path.startswith(f"{base}/") else f"{base}/v2/{repository.name}/{_checked(path)}"
-        for _ in range(_HOPS + 1):
+        for _ in range(HOPS + 1):
             if origin(url) == origin(base):
                 response = self._authorized(method, repository, url, headers, body, what)
             else:
@@ -198,14 +195,14 @@ class RegistryClient:
                     response = self._http.open(method, url, headers=headers, what=what, stranger=origin(base)[1])
                 except Unreachable as error:
                     raise Astray(str(error)) from error
-            found = response.headers.get("Location")
-            if response.status not in _REDIRECTS or method not in ("GET", "HEAD") or not found:
+            onward = redirected(response, url) if method in ("GET", "HEAD") else ""
+            if not onward:
                 return response, url
             _drain(response)
-            before, url = url, urljoin(url, quote(found, safe=_URL))
+            before, url = url, onward
             if before.startswith("https:") and not url.startswith("https:"):
                 raise NotAllowed(f"{what}: {_named(origin(before))} sends us on to {url} without encryption: refused")
-        raise Refused(f"{what}: more than {_HOPS} redirects, the last to {url}")
+        raise Refused(f"{what}: more than {HOPS} redirects, the last to {url}")
 
     def _authorized(
         self,

@@ -19,7 +19,7 @@ from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest
 from tallyman.domain.images.referrer_tags import may_be_list, tag_of
 from tallyman.domain.names import Digest, Location, parse_tag
-from tallyman.errors import BadManifest, BadName, NotFound, Refused, Unreachable
+from tallyman.errors import BadManifest, BadName, NotFound, Refused, TallymanError, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
 AT_ONCE = 16
@@ -29,9 +29,12 @@ MOST_REFERRERS = 10_000
 """Of one image."""
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
-_GONE = ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "")
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
+
+
+class _NoRepository(NotFound):
+    """The registry says that it does not have the repository, and not only that nothing is at the address."""
 
 
 class OciRegistry:
@@ -79,6 +82,8 @@ class OciRegistry:
         what = f"list the tags of {repository}"
         found: list[str] = []
         for answer in self._client.pages(repository, "tags/list?n=1000", what=what):
+            if answer.code == "NAME_UNKNOWN":
+                raise _NoRepository(str(answer.error(what)))
             if answer.status != 200:
                 raise answer.error(what)
             try:
@@ -114,7 +119,10 @@ class OciRegistry:
         known = self._known_tags(repository)
         if known is not None and tag_of(subject) not in known:
             return Listing()
-        return self._by_tag(repository, subject)[0]
+        try:
+            return self._by_tag(repository, subject)[0]
+        except NOT_THIS_WAY as error:  # there may be some: the image travels without them, and that is said
+            return Listing(odd={f"the referrers of {subject}": str(error)})
 
     def _by_api(self, repository: Location, subject: Digest) -> Listing | None:
         """None: not to be had that way. The first answer says so to all who come meanwhile."""
@@ -153,7 +161,7 @@ class OciRegistry:
         return found
 
     def _by_tag(self, repository: Location, subject: Digest) -> tuple[Listing, bytes | None]:
-        """By the index at the fallback tag, with its bytes; None: there is none."""
+        """By the index at the fallback tag, with its bytes; None: there is none. Refused: it is not to be had."""
         now = self._manifest(repository, tag_of(subject))
         if now is None or not may_be_list(now, subject):
             return Listing(), None
@@ -208,7 +216,7 @@ class OciRegistry:
         name = Digest.parse(reference) if ":" in reference else parse_tag(reference)
         what = f"read the manifest {name} of {repository}"
         answer = self._client.send("GET", repository, f"manifests/{name}", what=what, headers=_ACCEPT)
-        if answer.status == 404 and answer.code in _GONE:
+        if answer.status == 404:  # with whatever code: Harbor says NOT_FOUND, proxies show a page
             return None
         if answer.status != 200:
             raise answer.error(what)
@@ -217,14 +225,14 @@ class OciRegistry:
 
     def _known_tags(self, repository: Location) -> set[str] | None:
         """Those of referrers, listed once: cheaper than to ask at each manifest for a tag that is not there. None:
-        we may not list them."""
+        they are not to be had."""
         with self._lock:
             if repository not in self._tags:
                 try:
                     self.tags(repository)
-                except NotFound:
+                except _NoRepository:
                     return set()
-                except Refused:
+                except TallymanError:  # asked in passing
                     self._tags[repository] = None
             return self._tags[repository]
 

@@ -8,7 +8,7 @@ from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, Location, parse_tag
-from tallyman.errors import DigestMismatch, Refused, Unsupported, UploadExpired
+from tallyman.errors import DigestMismatch, Refused, TransientError, Unsupported, UploadExpired
 
 
 class RegistryWriter:
@@ -21,7 +21,7 @@ class RegistryWriter:
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:
         """One POST. A registry that does not mount opens an upload instead: `upload` goes on with that. One that
-        refuses in whatever way does not mount."""
+        refuses or fails in whatever way does not mount: the upload comes next, and says what is wrong."""
         what = f"mount {digest.short} from {source} into {repository}"
         query = urlencode({"mount": digest, "from": source})
         try:
@@ -30,7 +30,7 @@ class RegistryWriter:
                 location = self._client.location(repository, answer, what)
                 with self._lock:
                     self._sessions[repository, digest] = location
-        except Refused:
+        except (Refused, TransientError):
             return False
         return answer.status == 201
 
