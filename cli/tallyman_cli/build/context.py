@@ -1,12 +1,16 @@
 """The context of a build: the folder as committed, its submodules included, as a tar."""
 
 import io
+import os
+import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 
 from tallyman.errors import BadInput
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.git import Git
+from tallyman_cli.build.large_files import with_large_files
 
 _SUBMODULE = b"160000"
 
@@ -15,9 +19,9 @@ def archive(checkout: Checkout) -> bytes:
     """The folder as committed, for `docker build -`: every time is the commit's. What .gitignore names, and whatever
     else was not committed, is not in it. Submodules are, at the commits that are recorded.
 
-    BadInput where a submodule is not there: with what to do. Cost: the archive is held in memory.
+    BadInput where a submodule, or a file of Git LFS, is not there: with what to do. Cost: all is held in memory.
     """
-    raw = Git(checkout.folder)("archive", "--format=tar", checkout.commit)  # of this folder alone
+    raw = _content(checkout.folder, checkout.commit)
     found = submodules(checkout.folder, checkout.commit)
     if not found:
         return raw
@@ -42,14 +46,14 @@ def submodules(folder: Path, commit: str) -> list[tuple[str, str]]:
 def _add(whole: tarfile.TarFile, folder: Path, path: str, commit: str, at: int) -> None:
     """Adds a submodule, and those within it."""
     inside, how = folder / path, f"git -C {folder} submodule update --init --recursive"
-    git = Git(inside)
     # Without a checkout of its own Git answers for the repository around it.
-    if not inside.is_dir() or git.text("rev-parse", "--show-prefix"):
+    if not inside.is_dir() or Git(inside).text("rev-parse", "--show-prefix"):
         raise BadInput(f"the submodule {path} is not checked out, and would be missing in the image: {how}")
     try:
-        raw = git("archive", "--format=tar", commit)
+        Git(inside)("cat-file", "-e", f"{commit}^{{commit}}")
     except BadInput as error:
         raise BadInput(f"the submodule {path} has no commit {commit} here: {how} ({error})") from None
+    raw = _content(inside, commit)
     with tarfile.open(fileobj=io.BytesIO(raw)) as part:
         for entry in part:
             entry.name, entry.mtime = f"{path}/{entry.name}", at
@@ -57,3 +61,44 @@ def _add(whole: tarfile.TarFile, folder: Path, path: str, commit: str, at: int) 
             whole.addfile(entry, part.extractfile(entry) if entry.isreg() else None)
     for deeper, recorded in submodules(inside, commit):
         _add(whole, folder, f"{path}/{deeper}", recorded, at)
+
+
+def _content(folder: Path, commit: str) -> bytes:
+    """The folder at the commit, without submodules, as a tar. Made in a Git directory of its own, on the repository's
+    objects: no setting, filter or `info/attributes` of a person changes it, the commit's own `.gitattributes` do."""
+    git = Git(folder)
+    if git.found("config", "--get", "extensions.partialClone"):
+        git("archive", "--format=tar", commit)  # fetches what is missing, which the directory below can't
+    with tempfile.TemporaryDirectory(prefix="tallyman-git-") as made:
+        own = Path(made)
+        for name in ("objects/info", "refs"):
+            (own / name).mkdir(parents=True)
+        (own / "HEAD").write_text(f"{commit}\n")
+        (own / "config").write_text(_CONFIG.format(kind=git.text("rev-parse", "--show-object-format")))
+        (own / "objects/info/alternates").write_text(f"{_git_path(git, 'objects')}\n")
+        # For what `export-subst` puts in: how many tags there are is told by the checkout's doubts.
+        (own / "packed-refs").write_bytes(git("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"))
+        if (shallow := _git_path(git, "shallow")).exists():
+            shutil.copy(shallow, own / "shallow")
+        apart = {"GIT_DIR": made, "GIT_WORK_TREE": git.text("rev-parse", "--show-toplevel"), "HOME": made}
+        apart |= {"XDG_CONFIG_HOME": made, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": "0"}
+        apart |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_PARAMETERS": "", "GIT_ATTR_NOSYSTEM": "1"}
+        raw = Git(folder, apart)("archive", "--format=tar", commit)  # of this folder alone
+    return with_large_files(folder, raw)
+
+
+_CONFIG = """\
+[core]
+    repositoryFormatVersion = 1
+    bare = false
+    autocrlf = false
+    eol = lf
+[extensions]
+    objectFormat = {kind}
+[tar]
+    umask = 0002
+"""
+
+
+def _git_path(git: Git, name: str) -> Path:
+    return (git.folder / git.text("rev-parse", "--git-path", name)).resolve()

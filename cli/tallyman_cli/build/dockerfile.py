@@ -112,7 +112,7 @@ def _base(image: str) -> Base:
 
 
 def _stage(line: str, rest: str, escape: str, variables: Mapping[str, str], before: list[Stage]) -> Stage:
-    flags, words = _flags(rest)
+    flags, words = _flags(rest, escape)
     image = expand(words[0], variables, escape) if words else ""
     if not image:
         raise BadInput(f"the Dockerfile says '{line}': expected an image")
@@ -141,20 +141,19 @@ def _environment(rest: str, escape: str, into: dict[str, str]) -> None:
 
 def _copied(rest: str, escape: str, variables: Mapping[str, str], before: list[Stage]) -> Iterator[str]:
     """The images from outside in `--from=` and `--mount=…,from=`."""
-    for flag in _flags(rest)[0]:
-        name, _, value = flag.removeprefix("--").partition("=")
-        fields = [part.partition("=") for part in value.split(",")] if name == "mount" else []
-        named = [value] if name == "from" else [where for key, _, where in fields if key == "from"]
-        for word in named:
-            image = expand(word, variables, escape)
+    for flag in _flags(rest, escape)[0]:
+        name, _, value = expand(flag, variables, escape).removeprefix("--").partition("=")
+        fields = [part.partition("=") for part in value.split(",")] if name.lower() == "mount" else []
+        named = [value] if name.lower() == "from" else [where for key, _, where in fields if key.lower() == "from"]
+        for image in named:
             stage = image.isdigit() or image.lower() in {earlier.name for earlier in before}
             if image and image != SCRATCH and not stage:
                 yield image
 
 
-def _flags(rest: str) -> tuple[list[str], list[str]]:
+def _flags(rest: str, escape: str) -> tuple[list[str], list[str]]:
     """The flags at the beginning, and the words after them."""
-    words = rest.split()
+    words = split(rest, escape)
     count = next((i for i, word in enumerate(words) if not word.startswith("--") or word == "--"), len(words))
     return words[:count], words[count:]
 
@@ -165,20 +164,22 @@ _WITH_HEREDOCS = re.compile(r"(?:ONBUILD\s+)?(?:ADD|COPY|RUN)\b", re.IGNORECASE)
 
 
 def _directives(text: str) -> tuple[tuple[str, ...], str]:
-    """The lines of directives at the top, and the escape character."""
-    found, escape = [], "\\"
+    """The lines of directives at the top, and the escape character. The first comment that is none ends them."""
+    found: dict[str, str] = {}
+    escape = "\\"
     for line in text.removeprefix("\ufeff").split("\n"):
-        matched = _DIRECTIVE.match(line.rstrip("\r"))
-        if not matched:
+        matched = _DIRECTIVE.match(line.strip())
+        if not matched or matched[1].lower() not in _KNOWN:
             break
         key, value = matched[1].lower(), matched[2]
-        if key in _KNOWN:
-            found.append(line.rstrip("\r"))
+        if key in found:
+            raise BadInput(f"the Dockerfile says '{line.strip()}': expected one directive {key}")
+        found[key] = line.strip()
         if key == "escape":
             if value not in ("\\", "`"):
                 raise BadInput(f"the Dockerfile says '{line}': expected \\ or ` as the escape character")
             escape = value
-    return tuple(found), escape
+    return tuple(found.values()), escape
 
 
 def _instructions(text: str, escape: str) -> Iterator[str]:

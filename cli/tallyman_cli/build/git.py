@@ -1,14 +1,15 @@
 """Git's plumbing, asked so that the answer depends on the repository alone.
 
-Neither a person's settings (columns, colours, signatures, line endings, umask), nor the locale, nor the variables that
-Git sets for its hooks (GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE …) change what a commit is or what its archive holds.
+Neither a person's settings (columns, colours, signatures), nor the locale, nor the variables that Git sets for its
+hooks (GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE …) change what a commit is. An archive is made apart from all settings
+(context.py); how a checkout is converted (line endings, filters) is the person's affair, and `git status` goes by it.
 What Git says on stderr reaches the person: in the error, or as a note where the command succeeds all the same.
 """
 
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallyman.errors import BadInput
@@ -20,22 +21,19 @@ _KEPT = ("GIT_CONFIG_", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYS
 _SETTINGS = {
     "color.ui": "false",
     "column.ui": "never",
-    "core.attributesFile": os.devnull,
-    "core.autocrlf": "false",
-    "core.eol": "lf",
     "core.fsmonitor": "false",
     "core.quotePath": "false",
     "log.showSignature": "false",
-    "tar.umask": "0002",
 }
-"""Settings that would change an answer or an archive: set here for every call, whatever a person prefers."""
+"""Settings that would change an answer: set here for every call, whatever a person prefers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Git in a folder."""
+    """Git in a folder. `apart`: variables of the environment besides those of every call."""
 
     folder: Path
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, *words: str, given: bytes | None = None) -> bytes:
         """What the command answers. BadInput with Git's own words where it fails."""
@@ -55,9 +53,12 @@ class Git:
         return [line for line in self.text(*words).splitlines() if line]
 
     def found(self, *words: str) -> str | None:
-        """The answer of a command that exits with 1, in silence, where there is nothing to be found: None then."""
+        """The answer of a command that exits with 1, and answers nothing, where there is nothing to be found: None
+        then."""
         done = self._run(words, None)
-        if done.returncode == 1 and not _words(done):
+        if done.returncode == 1 and not done.stdout:
+            if said := _words(done):
+                output.trouble(f"git {words[0]}: {said}")
             return None
         return self.text(*words)
 
@@ -71,8 +72,9 @@ class Git:
     def _run(self, words: tuple[str, ...], given: bytes | None) -> subprocess.CompletedProcess[bytes]:
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
         command = ["git", "--no-pager", *settings, "-C", str(self.folder), *words]
+        env = environment() | self.apart
         try:
-            return subprocess.run(command, capture_output=True, input=given or b"", check=False, env=environment())
+            return subprocess.run(command, capture_output=True, input=given or b"", check=False, env=env)
         except FileNotFoundError:
             raise BadInput("git is not installed: an image is built from a commit") from None
 
@@ -85,10 +87,12 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         **kept,
         "LC_ALL": "C.UTF-8",
         "LANGUAGE": "C",
-        "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",  # a replaced object gives another content for the same commit
         "GIT_OPTIONAL_LOCKS": "0",  # a checkout may be read-only
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_TRACE2": "0",  # a setting can turn these on, and they go to stderr
+        "GIT_TRACE2_EVENT": "0",
+        "GIT_TRACE2_PERF": "0",
     }
 
 

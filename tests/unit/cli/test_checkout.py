@@ -1,5 +1,6 @@
 """What is read of a commit depends on the repository alone: no setting, no hook's variables, no kind of clone."""
 
+import hashlib
 import io
 import os
 import subprocess
@@ -105,6 +106,121 @@ def test_settings_of_a_person_change_neither_what_is_read_nor_the_archive(
         assert everything(folder) == plain
     finally:
         os.umask(old)
+
+
+def files(raw: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        found = {entry.name: tar.extractfile(entry) for entry in tar}
+        return {name: file.read() for name, file in found.items() if file is not None}
+
+
+@pytest.mark.parametrize(
+    ("config", "attributes"),
+    [
+        ("", "app.py export-ignore\n"),
+        ("", "app.py export-subst eol=crlf\n"),
+        ('[filter "up"]\n    smudge = tr a-z A-Z\n    clean = tr A-Z a-z\n', ""),
+        ('[filter "up"]\n    smudge = false\n    clean = cat\n    required = true\n', ""),
+        ("[core]\n    attributesFile = {home}/attributes\n", ""),
+        ("[tar]\n    umask = 0777\n[core]\n    bigFileThreshold = 1\n    compression = 0\n", ""),
+        ("[alias]\n    archive = log\n    status = log\n[trace2]\n    normalTarget = 2\n", ""),
+        ("[include]\n    path = /nonexistent\n[diff]\n    noprefix = true\n    external = false\n", ""),
+        ("[safe]\n    bareRepository = explicit\n[submodule]\n    recurse = true\n", ""),
+    ],
+)
+def test_attributes_and_filters_of_a_person_change_no_archive(
+    folder: Path, tmp_path: Path, config: str, attributes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".gitattributes").write_text("*.py filter=up\n*.txt export-subst\n")
+    (folder / "about.txt").write_text("$Format:%H %(describe:tags)$ $Format:%D$\n")
+    (folder / "inside").mkdir()
+    (folder / "inside/x.py").write_text("1\n")
+    commit(folder, "two")
+    plain = everything(folder), everything(folder / "inside")
+    assert b"nightly-1-g" in files(plain[0][1])["about.txt"]
+    assert set(files(plain[1][1])) == {"x.py"}
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(config.format(home=home))
+    (home / "attributes").write_text("*.py export-ignore\n")
+    (folder / ".git/info/attributes").write_text(attributes)
+    monkeypatch.setenv("HOME", str(home))
+    git(folder, "branch", "another")  # nor do branches
+    assert (everything(folder), everything(folder / "inside")) == plain
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[core]\n    autocrlf = true\n",
+        "[core]\n    autocrlf = input\n",
+        '[core]\n    attributesFile = {home}/attributes\n[filter "strip"]\n    clean = sed s/output/nothing/\n',
+    ],
+)
+def test_a_checkout_that_a_persons_settings_convert_is_as_committed(
+    folder: Path, tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`git status` looks into a file whose time has changed, and goes by the settings that it was checked out with."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text(config.format(home=home))
+    (home / "attributes").write_text("*.txt filter=strip\n")
+    monkeypatch.setenv("HOME", str(home))
+    (folder / "a.txt").write_bytes(b"output\r\n" if "input" in config else b"output\n")
+    commit(folder, "two")
+    if "true" in config:  # whoever clones has other line endings
+        git(tmp_path, "clone", "-q", str(folder), str(tmp_path / "clone"))
+        folder = tmp_path / "clone"
+    os.utime(folder / "a.txt", (1, 1))
+    assert git(folder, "status", "--porcelain") == ""
+    content = b"nothing\n" if "strip" in config else b"output\n"
+    assert files(everything(folder)[1])["a.txt"] == content
+
+
+def pointer(content: bytes) -> tuple[str, str]:
+    oid = hashlib.sha256(content).hexdigest()
+    return oid, f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
+
+
+@pytest.mark.parametrize("where", ["store", "checkout", "lfs.storage", "nowhere", "damaged"])
+def test_files_of_git_lfs_are_in_the_context_or_refused_with_what_to_do(folder: Path, where: str) -> None:
+    oid, text = pointer(b"a large file")
+    (folder / ".gitattributes").write_text("*.bin filter=lfs -text\n")
+    (folder / "deep").mkdir()
+    for name in ("deep/model.bin", "about-lfs.txt"):
+        (folder / name).write_text(text)
+    commit(folder, "two")
+    store = folder / ".git" / ("elsewhere" if where == "lfs.storage" else "lfs") / "objects" / oid[:2] / oid[2:4] / oid
+    if where == "lfs.storage":
+        git(folder, "config", "lfs.storage", "elsewhere")
+    if where == "checkout":
+        (folder / "deep/model.bin").write_bytes(b"a large file")
+        git(
+            folder, "update-index", "--assume-unchanged", "deep/model.bin"
+        )  # as the filter's own cleaning would have it
+    elif where != "nowhere":
+        store.parent.mkdir(parents=True)
+        store.write_bytes(b"a large file" if where != "damaged" else b"another")
+    found = checkout.read(folder)
+    if where in ("nowhere", "damaged"):
+        with pytest.raises(BadInput, match=r"deep/model\.bin is kept by Git LFS.*lfs pull"):
+            context.archive(found)
+        return
+    assert files(context.archive(found)) == {
+        ".gitattributes": b"*.bin filter=lfs -text\n",
+        "app.py": b"print(1)\n",
+        "deep/model.bin": b"a large file",
+        "about-lfs.txt": text.encode(),
+    }
+
+
+def test_a_clone_that_fetches_contents_later_has_them_in_the_context(folder: Path, tmp_path: Path) -> None:
+    git(folder, "config", "uploadpack.allowFilter", "true")
+    git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--filter=blob:none", "--sparse", f"file://{folder}", str(clone))
+    (folder / "deep").mkdir()
+    assert files(everything(clone)[1]) == files(everything(folder)[1])
 
 
 def test_in_a_hook_of_another_repository_the_folder_is_read_and_not_that_one(

@@ -198,6 +198,7 @@ def test_ctrl_c_ends_a_copy_that_waits_for_an_answer(tmp_path: Path, hangs: str)
         process = subprocess.Popen(
             [sys.executable, "-c", f"{code}\nfrom tallyman_cli.start import main; main()", "copy", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         )  # fmt: skip
         if hangs == "name server":
             assert process.stdout is not None
