@@ -103,7 +103,7 @@ def test_watch_follows_what_is_written_down(everywhere: FakeStack) -> None:
         assert everywhere.run("watch", place, "--since", began, "--for", "0").stdout
 
 
-def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(everywhere: World) -> None:
+def test_watch_of_a_repository_that_does_not_exist_says_so_and_does_not_wait(everywhere: FakeStack) -> None:
     wrong = everywhere.run("watch", "rocketseat/wigdet-server")
     assert wrong.exit_code == 1
     assert "'rocketseat/wigdet-server' is in no name of a repository of dev, prod" in wrong.stderr
