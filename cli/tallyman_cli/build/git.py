@@ -72,7 +72,7 @@ class Git:
     def _run(self, words: tuple[str, ...], given: bytes | None) -> subprocess.CompletedProcess[bytes]:
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
         command = ["git", "--no-pager", *settings, "-C", str(self.folder), *words]
-        env = environment() | self.apart
+        env = {**environment(), **self.apart}
         try:
             return subprocess.run(command, capture_output=True, input=given or b"", check=False, env=env)
         except FileNotFoundError:
