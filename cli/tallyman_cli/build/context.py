@@ -76,7 +76,7 @@ def _content(folder: Path, commit: str) -> bytes:
         (own / "HEAD").write_text(f"{commit}\n")
         (own / "config").write_text(_CONFIG.format(kind=git.text("rev-parse", "--show-object-format")))
         (own / "objects/info/alternates").write_text(f"{_git_path(git, 'objects')}\n")
-        # For what `export-subst` puts in: how many tags there are is told by the checkout's doubts.
+        # For what `export-subst` puts in: the checkout's doubts say whether tags are missing.
         (own / "packed-refs").write_bytes(git("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags"))
         if (shallow := _git_path(git, "shallow")).exists():
             shutil.copy(shallow, own / "shallow")

@@ -2,7 +2,7 @@
 
 Neither a person's settings (columns, colours, signatures), nor the locale, nor the variables that Git sets for its
 hooks (GIT_DIR, GIT_INDEX_FILE, GIT_WORK_TREE …) change what a commit is. An archive is made apart from all settings
-(context.py); how a checkout is converted (line endings, filters) is the person's affair, and `git status` goes by it.
+(context.py); how a checkout is converted (line endings, filters) is the person's affair, and `git status` follows it.
 What Git says on stderr reaches the person: in the error, or as a note where the command succeeds all the same.
 """
 

@@ -18,9 +18,8 @@ said = threading.Event()
 
 
 def end_soon() -> None:
-    """From now on the process ends at the second SIGINT, or GRACE after the first. Python's own handler raises
-    KeyboardInterrupt meanwhile, if the main thread is not stuck in a call of the system: the signal is told to a thread
-    of its own."""
+    """From now on the process ends at the second SIGINT, or GRACE after the first: a thread of its own waits for them.
+    Python's own handler raises KeyboardInterrupt meanwhile, if the main thread is not stuck in a call of the system."""
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
