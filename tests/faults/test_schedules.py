@@ -49,7 +49,7 @@ def test_a_worker_may_sleep_die_or_lose_an_answer_at_each_of_its_calls(act: Act 
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
 
 
-@pytest.mark.parametrize("meanwhile", [Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG], ids=str)
+@pytest.mark.parametrize("meanwhile", [Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG, Meanwhile.NEWER], ids=str)
 def test_a_promotion_that_slept_goes_by_what_people_did_meanwhile(meanwhile: Meanwhile) -> None:
     for call, result in scenarios.asleep(scenarios.PROMOTION, scenarios.WAKEFUL[8:], meanwhile):
         assert result.broken is None, f"asleep at its call {call}: {result.broken}\n" + "\n".join(result.log)
@@ -83,6 +83,12 @@ def test_a_reaction_may_sleep_through_a_whole_promotion() -> None:
     """The first reaction to a push, asleep at calls of it until the image is in production."""
     for place, result in islice(scenarios.systematic(None), 4, 16, 2):
         assert result.broken is None, f"worker, call {place}: {result.broken}\n" + "\n".join(result.log)
+
+
+def test_a_promotion_that_slept_without_a_fence_moves_the_release_back_to_an_older_version() -> None:
+    with GUARDS["the fencing token in the write that moves the release"]():
+        found = [r.broken for _, r in scenarios.asleep(scenarios.PROMOTION, scenarios.WAKEFUL[10:14], Meanwhile.NEWER)]
+    assert "prod went back from v2.0.0 to v1.0.0 by itself" in found
 
 
 def test_that_sleep_shows_revisions_that_begin_again() -> None:

@@ -94,9 +94,7 @@ class ChainLaws:
         frozen = freezes.FREEZES.get(sim.state, freezes.key(environment, None))
         if frozen is not None and frozen.frozen:
             raise laws.Broken(f"{release.digest.short} was released in {environment} although it is frozen")
-        mine, old = highest_version(release.tags), highest_version(before.tags) if before else None
-        if mine and old and mine.precedence < old.precedence:
-            raise laws.Broken(f"{environment} went back from {old} to {mine} by itself")
+        laws.never_back(before, release, environment)
 
     def _needs(self, sim: Simulation) -> None:
         """Since when each image of dev is needed: an environment runs it, it waits, or it is one of the newest two."""

@@ -3,8 +3,10 @@
 A guard that no run misses is either needless or untested.
 """
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +18,8 @@ from tallyman.services.promotion.run import PromotionRun
 from tallyman.services.releases.pointer import Releases
 from tallyman.services.retention.plan_retention import Look
 from tallyman.services.shared.lease import Lease
+from tallyman.state.items import StateChange
+from tallyman.state.leases import LeaseState
 
 
 def _replaced(owner: object, name: str, new: Any) -> Callable[[], AbstractContextManager[Any]]:
@@ -53,6 +57,19 @@ def _first_only(stage: Callable[..., Mapping[Any, Any]]) -> Callable[..., Mappin
     return staged
 
 
+def _unfenced(self: Lease, write: Callable[[StateChange], bool]) -> None:
+    """The write that moves the release carries no condition on the lease; a renewal is one."""
+    if getattr(write, "__name__", "") == "put":
+        _GUARD(self, write)
+        return
+    entry = self._entry
+    write(
+        replace(entry.write(LeaseState(self._owner, self._clock())), pk="UNFENCED", sk=secrets.token_hex(8), revision=0)
+    )
+
+
+_GUARD = Lease.guard
+
 GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "conditions of writes": _replaced(FakeState, "would_take", lambda self, change: True),
     "revisions that never begin again": _no_markers,
@@ -60,6 +77,7 @@ GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "the decision on record in the write that moves the release": _replaced(
         PromotionRun, "_on_record", lambda self: self.stops[0]
     ),
+    "the fencing token in the write that moves the release": _replaced(Lease, "guard", _unfenced),
     "leases before each tag": _replaced(Lease, "check", lambda self: None),
     "the second look at targets before the tags": _replaced(PromotionRun, "look_again", lambda self: None),
     "the intent before the push": _replaced(PromotionRun, "intend", lambda self: None),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from support.images.builders import DEV
 from support.schedules.simulation import PLACES, Simulation
 from tallyman.domain.gates import FAILED
+from tallyman.domain.gates.order import highest_version
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
@@ -24,7 +25,7 @@ class Laws:
     """The laws that hold at every moment."""
 
     pushes: int = 0
-    release: str | None = None
+    release: ReleaseState | None = None
     recalled: set[Digest] = field(default_factory=set)
     facts: int = 0
 
@@ -63,11 +64,19 @@ class Laws:
                 raise Broken(f"{tag} was set, but {place.registry} lacks {', '.join(lacking)}")
 
     def _released(self, sim: Simulation) -> None:
-        release = release_of(sim)
-        if release is not None and release.id != self.release:
-            self.release = release.id
+        release, before = release_of(sim), self.release
+        if release is not None and (before is None or release.id != before.id):
+            self.release = release
             if release.digest in self.recalled:
                 raise Broken(f"{release.digest.short} was released after its recall was recorded")
+            never_back(before, release, "prod")
+
+
+def never_back(before: ReleaseState | None, release: ReleaseState, environment: str) -> None:
+    """By itself a release never moves to an older version."""
+    mine, old = highest_version(release.tags), highest_version(before.tags) if before else None
+    if release.change != "roll_back" and mine and old and mine.precedence < old.precedence:
+        raise Broken(f"{environment} went back from {old} to {mine} by itself")
 
 
 def decided(written: Sequence[Fact], promoted: Fact) -> None:

@@ -78,6 +78,7 @@ class Meanwhile(StrEnum):
     RECALL = "it is recalled"
     BAD_SCAN = "a scan finds something critical"
     HAND_TAG = "somebody pushes another image under its tag"
+    NEWER = "a newer version goes all the way"
 
 
 def story(
@@ -105,11 +106,7 @@ def story(
                     sim.command("recall", "recall", after=RECALLED_AFTER, digest=built.digest)
                 if meanwhile is not Meanwhile.NOTHING and number == 0:
                     sim.go_on(RECALLED_AFTER)
-                    if meanwhile is Meanwhile.BAD_SCAN:
-                        sim.scanned(built, {"critical": 1})
-                    elif meanwhile is Meanwhile.HAND_TAG:
-                        with suppress(TagTaken):
-                            sim.push(image("by hand"), "v1.0.0", PROD_SA)
+                    _interfere(sim, meanwhile)
                     sim.go_on(20.0)
                 sim.now += timedelta(seconds=1)
             sim.settle()
@@ -118,6 +115,20 @@ def story(
         except AssertionError as error:
             broken = str(error)
     return Result(0, broken, (), tuple(sim.log), sim.steps, dict(sim.count)), calls
+
+
+def _interfere(sim: Simulation, meanwhile: Meanwhile) -> None:
+    """What people do while the promotion of the first image sleeps."""
+    if meanwhile is Meanwhile.BAD_SCAN:
+        sim.scanned(SINGLE[0], {"critical": 1})
+    elif meanwhile is Meanwhile.HAND_TAG:
+        with suppress(TagTaken):
+            sim.push(image("by hand"), "v1.0.0", PROD_SA)
+    elif meanwhile is Meanwhile.NEWER:
+        sim.go_on(10.0)  # by then the lease of the one that sleeps has run out
+        sim.push(SINGLE[1], "v2.0.0")
+        sim.go_on(5.0)
+        sim.scanned(SINGLE[1])
 
 
 def systematic(
@@ -144,7 +155,7 @@ WAKEFUL = range(20, 36)
 
 def missed(seeds: int) -> Iterator[str | None]:
     """What breaks in the story with sleepers, then with crashes, then in so many seeded runs."""
-    for meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG):
+    for meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG, Meanwhile.NEWER):
         for call, result in asleep(PROMOTION, WAKEFUL, meanwhile):
             yield result.broken and f"the promotion asleep at its call {call}, {meanwhile}: {result.broken}"
     sleepers = [(None, each) for each in (Meanwhile.NOTHING, Meanwhile.RECALL)]
