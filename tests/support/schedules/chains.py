@@ -126,6 +126,7 @@ def hold(sim: Simulation, who: people.People) -> None:
     if sim.dead:
         raise laws.Broken(f"messages were lost: {[(m.queue, m.body[:200], why) for m, why in sim.dead]}")
     laws.every_digest_can_be_decided(sim)
+    laws.the_seal_holds(sim)
     for place in (DEV, *CHAIN):
         laws.everything_is_known(sim, place)
     _told_in_order(sim)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from tallyman.services.promotion import run as promotion
 from tallyman.services.promotion.run import PromotionRun
 from tallyman.services.releases.pointer import Releases
 from tallyman.services.retention.plan_retention import Look
+from tallyman.services.sealing import seal_ledger
 from tallyman.services.shared.lease import Lease
 from tallyman.state.items import StateChange
 from tallyman.state.leases import LeaseState
@@ -82,6 +84,7 @@ GUARDS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
     "the second look at targets before the tags": _replaced(PromotionRun, "look_again", lambda self: None),
     "the intent before the push": _replaced(PromotionRun, "intend", lambda self: None),
     "content in every registry before the tags": _replaced(promotion, "stage", _first_only(stage)),
+    "the seal's look back for late entries": _replaced(seal_ledger, "LATE", timedelta(0)),
     "retention's second look": _replaced(Look, "again", lambda self, *args: self),
     "announcing what died before it was told": _replaced(Releases, "announce", lambda self, *where: None),
 }

@@ -12,6 +12,7 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.errors import TallymanError
+from tallyman.services.sealing.check_ledger import CheckLedger
 from tallyman.state import freezes, releases, tags
 from tallyman.state.releases import ReleaseState
 
@@ -110,6 +111,13 @@ def release_of(sim: Simulation) -> ReleaseState | None:
     return releases.RELEASES.get(sim.state, releases.key("prod", DEV.name))
 
 
+def the_seal_holds(sim: Simulation) -> None:
+    """No entry is missed by the seal, whoever wrote it late, and nothing is found that nobody did."""
+    proof = CheckLedger(sim.ledger, sim.archive.seals, sim.state, lambda: sim.now).run()
+    if proof.flaws:
+        raise Broken(f"the seal does not hold: {[(f.kind, f.what) for f in proof.flaws]}")
+
+
 def hold(sim: Simulation) -> None:
     """The laws that hold in the end, after reconcile ran without faults."""
     everything_is_known(sim, DEV)
@@ -117,6 +125,7 @@ def hold(sim: Simulation) -> None:
     _what_may_go_went(sim)
     _every_release_was_announced(sim)
     every_digest_can_be_decided(sim)
+    the_seal_holds(sim)
     by_hand = any(place in PLACES for place, _, _ in sim.by_hand)
     if (
         ours := []
