@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tallyman.adapters.files.policy_file import load
+from tallyman.domain.gates.check import functions_of
 from tallyman.errors import PolicyError
 from tallyman_cli.local.exec_command import ELSEWHERE
 from tallyman_cli.local.options import ScannerMode, bad
@@ -19,9 +20,11 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
     if policy is not None:
         try:
-            load(policy)  # a cloud whose every function fails at its first line tells less than this
+            found = load(policy)  # a cloud whose every function fails at its first line tells less than this
         except PolicyError as error:
             bad(str(error))
+        asked = functions_of(promotion for rule in found.repositories for promotion in rule.promotions)
+        options["parameters"] = {"CheckFunctions": ",".join(sorted(set(asked.values())))} if asked else {}
     if os.environ.get("TALLYMAN_LOCAL_VERBOSE"):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(relativeCreated)d %(message)s")
         logging.getLogger("tallyman.local").setLevel(logging.INFO)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tallyman_local.moto import calls as moto_calls
 from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.runtime.own_functions import OwnFunctions
 from tallyman_local.runtime.pollers import Pollers
 from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.stack.deploy import HUB, Function, Stack
@@ -39,6 +40,7 @@ class Functions:
 
     def __init__(self, hub: Stack, pollers: Pollers, role_may: RoleMay, *, url: str, policy: Path, logs: Path) -> None:
         self._pollers, self._url, self._policy = pollers, url, policy
+        self._own = OwnFunctions(logs.parent / "functions", url, pollers.invoke)
         self.runners: dict[str, FunctionRunner] = {}
         for function in hub.functions.values():
             fed = sum(mapping.concurrency for mapping in hub.mappings if mapping.function == function.logical_id)
@@ -68,6 +70,7 @@ class Functions:
         """Kill every worker; invocations under way end as failed."""
         for runner in self.runners.values():
             runner.stop()
+        self._own.stop()
 
     def runner(self, name: str) -> FunctionRunner:
         """By name, ARN (with or without `:$LATEST`) or logical id. Raises KeyError."""
@@ -92,7 +95,7 @@ class Functions:
         try:
             runner = self.runner(name)
         except KeyError:
-            return None
+            return self._own.answer(name, body, where) if kind == "RequestResponse" else None
         if where != str(HUB):
             return None
         event: Any = json.loads(body) if body else {}

@@ -21,7 +21,7 @@ from support.fakes.ports import (
     FakeSigning,
     FakeState,
 )
-from support.fakes.wiring import FakePorts, registry_ports, services
+from support.fakes.wiring import ABSENT, FakePorts, registry_ports, services
 from support.images.builders import DEV, Built, push_event
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.files.signatures import OriginSignatures
@@ -31,6 +31,7 @@ from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
+from tallyman.ports.checks import CheckFunctions
 from tallyman.services.sealing.check_ledger import CheckLedger
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
@@ -63,6 +64,7 @@ class FakeStack:
     announcements: FakeAnnouncements = field(default_factory=FakeAnnouncements)
     people: FakePeople = field(default_factory=FakePeople)
     signing: FakeSigning = field(default_factory=FakeSigning)
+    check_functions: CheckFunctions = ABSENT
     signatures: OriginSignatures = field(default_factory=lambda: OriginSignatures(Path("nowhere")))
     works: bool = True
     slept: float = 0.0
@@ -110,6 +112,7 @@ class FakeStack:
             people=self.people,
             signing=self.signing,
             signatures=self.signatures,
+            check_functions=self.check_functions,
             **registry_ports(self.registries),
         )
 

@@ -19,6 +19,7 @@ from support.fakes.ports import (
 )
 from tallyman.bootstrap.services import Services
 from tallyman.domain.policy import Policy
+from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
@@ -47,7 +48,7 @@ class _Absent:
         raise AssertionError(f"this test has no port with {name}()")
 
 
-_ABSENT: Any = _Absent()
+ABSENT: Any = _Absent()
 
 
 @dataclass
@@ -56,36 +57,37 @@ class FakePorts:
 
     policy: Policy
     clock: Clock = field(default_factory=FakeClock)
-    ledger: Ledger = _ABSENT
-    state: State = _ABSENT
+    ledger: Ledger = ABSENT
+    state: State = ABSENT
     archive: Archive = field(default_factory=FakeArchive)
     hints: Hints = field(default_factory=FakeHints)
     letters: Letters = field(default_factory=FakeLetters)
     notices: Notices = field(default_factory=FakeNotices)
     announcements: Announcements = field(default_factory=FakeAnnouncements)
     people: People = field(default_factory=FakePeople)
-    registry_buses: RegistryBuses = _ABSENT
-    source: ImageSource = _ABSENT
-    view: RegistryView = _ABSENT
-    target: ImageTarget = _ABSENT
-    layer_uploads: LayerUploads = _ABSENT
-    signatures: Signatures = _ABSENT
+    registry_buses: RegistryBuses = ABSENT
+    source: ImageSource = ABSENT
+    view: RegistryView = ABSENT
+    target: ImageTarget = ABSENT
+    layer_uploads: LayerUploads = ABSENT
+    signatures: Signatures = ABSENT
+    check_functions: CheckFunctions = ABSENT
     signing: SigningView = field(default_factory=lambda: FakeSigning(silent=True))
-    guards: Guards = _ABSENT
-    remover: ImageRemover = _ABSENT
-    replication: Replication = _ABSENT
+    guards: Guards = ABSENT
+    remover: ImageRemover = ABSENT
+    replication: Replication = ABSENT
     trail: Trail = field(default_factory=FakeTrail)
-    usage: Usage = _ABSENT
-    usage_readings: UsageReadings = _ABSENT
-    rollouts: RollOuts = _ABSENT
-    entries: Entries = _ABSENT
-    seals: Seals = _ABSENT
+    usage: Usage = ABSENT
+    usage_readings: UsageReadings = ABSENT
+    rollouts: RollOuts = ABSENT
+    entries: Entries = ABSENT
+    seals: Seals = ABSENT
 
     def __post_init__(self) -> None:
         """The seal is over the ledger that there is, and lies in the archive, unless a test has others."""
-        if self.entries is _ABSENT:
+        if self.entries is ABSENT:
             self.entries = cast("Any", self.ledger)
-        if self.seals is _ABSENT:
+        if self.seals is ABSENT:
             self.seals = cast("Any", self.archive).seals
 
     @property
@@ -102,7 +104,7 @@ class FakePorts:
         """The same ports, whose calls `crash` counts and ends."""
         crash = crash or CrashAfter()
         ports = {name: port for name, port in vars(self).items() if name not in ("policy", "clock")}
-        return replace(self, **{n: p if p is _ABSENT else crash.wrap(p) for n, p in ports.items()})
+        return replace(self, **{n: p if p is ABSENT else crash.wrap(p) for n, p in ports.items()})
 
 
 def registry_ports(registries: FakeRegistries) -> dict[str, Any]:
@@ -112,6 +114,6 @@ def registry_ports(registries: FakeRegistries) -> dict[str, Any]:
 
 def services(ports: FakePorts, sleep: Callable[[float], None] | None = None) -> Services:
     """The real services over these ports, as one process has them."""
-    if ports.ledger is not _ABSENT:
+    if ports.ledger is not ABSENT:
         ports = replace(ports, ledger=LongDetails(ports.ledger, ports.archive))
     return Services(ports, sleep or (lambda seconds: None))

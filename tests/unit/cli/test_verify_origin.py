@@ -136,9 +136,9 @@ def test_a_key_that_was_removed_counts_no_more_and_one_that_is_new_is_asked_for(
     assert origin.gate[0] == "passed"
     origin.asks({"keys": [signing.pem(new)]})
     assert origin.gate == ("waiting", "1 signature not verified yet with the present keys and roots")
-    assert origin.ask() == "1 signature verified"
+    assert origin.ask() == "1 signature verified, 0 checks asked for"
     assert origin.gate[0] == "failed"
-    assert origin.ask() == "0 signatures verified"
+    assert origin.ask() == "0 signatures verified, 0 checks asked for"
     origin.asks({"keys": [signing.pem(new), signing.pem(old)]})
     assert origin.gate[0] == "passed"
 

@@ -92,13 +92,13 @@ def test_a_role_that_is_taken_out_of_the_policy_counts_no_more() -> None:
     ("check", "wrong"),
     [
         ([], "at least 1"),
-        ([{"name": "e2e"}], "'from' is missing"),
+        ([{"name": "e2e"}], "a check, as in"),
         ([{"name": "e2e", "from": []}], "at least 1"),
         ([{"name": "", "from": ["role/ci"]}], "a name such as e2e"),
         ([{"name": "e2e", "from": ["ci"]}], "a role"),
         ([{"name": "e2e", "from": ["role/a"]}, {"name": "e2e", "from": ["role/b"]}], "the check e2e is listed twice"),
         ([{"name": "e2e", "from": ["role/ci"], "max_age": 7}], "duration"),
-        ({"name": "e2e", "from": ["role/ci"]}, "a list"),
+        ("e2e", "a list"),
     ],
 )
 def test_what_a_policy_may_not_say(check: object, wrong: str) -> None:
@@ -109,3 +109,49 @@ def test_what_a_policy_may_not_say(check: object, wrong: str) -> None:
 def test_the_policy_can_let_it_be_overridden() -> None:
     policy = policy_of(E2E, overridable=["check"])
     assert judged("check", case_of(said(Kind.OVERRIDDEN, gate="check"), policy=policy)).verdict == PASSED
+
+
+ASKED = "arn:aws:lambda:us-east-2:111111111111:function:ticket:live"
+
+
+def test_a_single_check_needs_no_list() -> None:
+    assert judged("check", case_of(result(), gates={"check": E2E["check"][0]})).verdict == PASSED
+    assert judged("check", case_of(gates={"check": {"lambda": ASKED}})).reason == (
+        "no result of ticket yet from the function ticket:live"
+    )
+
+
+@pytest.mark.parametrize(
+    ("posted", "verdict", "reason"),
+    [
+        ("passed", PASSED, "ticket passed, by the function ticket:live: it is fine"),
+        ("failed", FAILED, "ticket failed, by the function ticket:live: it is fine"),
+        ("waiting", WAITING, "ticket waits, says the function ticket:live: it is fine"),
+    ],
+)
+def test_the_answer_of_the_function_is_the_verdict(posted: str, verdict: str, reason: str) -> None:
+    answer = result(posted, check="ticket", principal=ASKED)
+    found = judged("check", case_of(answer, gates={"check": {"lambda": ASKED, "max_age": "7d"}}))
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_neither_a_person_nor_another_function_answers_for_it() -> None:
+    gates = {"check": {"lambda": ASKED}}
+    for principal in ("role/ci", ASKED.replace(":live", ":old"), None):
+        assert judged("check", case_of(result(check="ticket", principal=principal), gates=gates)).verdict == WAITING
+    posted = {"check": [{"name": "ticket", "from": ["role/ci"]}]}
+    assert judged("check", case_of(result(check="ticket", principal=ASKED), gates=posted)).verdict == WAITING
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"lambda": "ticket"}, "the ARN of a Lambda function"),
+        ({"lambda": ASKED, "from": ["role/ci"], "name": "x"}, "lambda"),
+        ({"name": "e2e"}, "a check, as in"),
+        ([{"lambda": ASKED}, {"name": "ticket", "from": ["role/ci"]}], "listed twice"),
+    ],
+)
+def test_what_a_check_may_not_say(wrong: Any, why: str) -> None:
+    with pytest.raises(PolicyError, match=why):
+        policy_of({"check": wrong})

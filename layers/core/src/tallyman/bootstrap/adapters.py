@@ -11,6 +11,7 @@ from tallyman.adapters.dynamodb import tables as dynamodb
 from tallyman.adapters.files import policy_file
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy
+from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import People, RegistryBuses
@@ -192,6 +193,12 @@ class Adapters:
         from tallyman.adapters.files.signatures import OriginSignatures
 
         return OriginSignatures(self.settings.require("policy").parent)
+
+    @cached_property
+    def check_functions(self) -> CheckFunctions:
+        from tallyman.adapters.aws.check_functions import LambdaChecks
+
+        return LambdaChecks(self.clients)
 
     @cached_property
     def guards(self) -> Guards:

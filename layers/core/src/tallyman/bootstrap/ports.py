@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from tallyman.domain.policy import Policy
+from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
 from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
@@ -74,6 +75,8 @@ class Ports(Protocol):
     def signing(self) -> SigningView: ...
     @property
     def signatures(self) -> Signatures: ...
+    @property
+    def check_functions(self) -> CheckFunctions: ...
     @property
     def guards(self) -> Guards: ...
     @property

@@ -78,10 +78,12 @@ class Services:
 
     @cached_property
     def verify_origin(self) -> "VerifyOrigin":
+        from tallyman.services.verification.ask_checks import AskChecks
         from tallyman.services.verification.verify_origin import VerifyOrigin
 
         p = self._ports
-        return VerifyOrigin(p.policy, p.source, p.ledger, p.signatures, self.evaluator, p.clock)
+        checks = AskChecks(p.policy, p.ledger, p.check_functions, self.evaluator, p.clock)
+        return VerifyOrigin(p.policy, p.source, p.ledger, p.signatures, self.evaluator, checks, p.clock)
 
     @cached_property
     def record_scan(self) -> "RecordScan":

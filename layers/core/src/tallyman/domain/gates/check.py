@@ -1,7 +1,8 @@
-"""The gate `check`: results that other systems of a team have posted for the image: an end-to-end test, a ticket.
+"""The gate `check`: results that other systems of a team have posted for the image, or a function of theirs answered.
 
 A result is of a digest, of the environment that the image is in, and of one name; the newest by the time at which SQS
-took it counts. Roles are the policy's of now: a result of a role that is taken out of `from` does not count any more.
+took it, or the function was asked, counts. The policy is the present one: a result of a role that is taken out of
+`from`, or of another function, does not count any more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,30 +15,40 @@ from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.people import who
 from tallyman.domain.policy import Promotion, format_duration
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Duration, Key, ListOf, Record, String, role_name
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import Duration, Key, ListOf, OneOf, Record, Schema, String, role_name
 from tallyman.domain.times import format_time
 from tallyman.values import value
 
+_EXPECTED = "a check, as in {name: e2e, from: [role/ci], max_age: 7d} or {lambda: 'arn:aws:lambda:…'}"
 CHECK_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @value
 class Check:
-    """One check: a holder of one of `roles` (`role/NAME`) posts its result. `max_age`: how old it may be; None: any."""
+    """One check: a holder of one of `roles` (`role/NAME`) posts its result, or the Lambda function with the ARN
+    `function` is asked for it. `max_age`: how old it may be; None: any."""
 
     name: str
-    roles: tuple[str, ...]
+    roles: tuple[str, ...] = ()
     max_age: timedelta | None = None
+    function: str | None = None
 
     @property
     def words(self) -> Mapping[str, Any]:
         """As a policy writes it."""
         age = {} if self.max_age is None else {"max_age": format_duration(self.max_age)}
-        return {"name": self.name, "from": list(self.roles), **age}
+        by = {"from": list(self.roles)} if self.function is None else {"lambda": self.function}
+        return {"name": self.name, **by, **age}
+
+    @property
+    def by(self) -> str:
+        """Whose result counts, for people."""
+        return f"the function {_short(self.function)}" if self.function else ", ".join(self.roles)
 
     def __str__(self) -> str:
         age = "" if self.max_age is None else f", not older than {format_duration(self.max_age)}"
-        return f"{self.name} from {', '.join(self.roles)}{age}"
+        return f"{self.name} from {self.by}{age}"
 
 
 @value
@@ -61,6 +72,13 @@ def posters(promotions: Iterable[Promotion], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(role for check in checks for role in check.roles))
 
 
+def functions_of(promotions: Iterable[Promotion]) -> dict[str, str]:
+    """The ARN of the function of each check that asks one for these promotions, by the check's name."""
+    gates = [promotion.gates.get("check") for promotion in promotions]
+    checks = [check for gate in gates if isinstance(gate, CheckGate) for check in gate.checks]
+    return {check.name: check.function for check in checks if check.function}
+
+
 def judge(config: CheckGate, case: Case) -> GateResult:
     """Failed where one failed, else waiting where one is missing or too old."""
     results = [_judge_one(check, case) for check in config.checks]
@@ -70,7 +88,7 @@ def judge(config: CheckGate, case: Case) -> GateResult:
             break
     else:
         verdict, bad = PASSED, results
-    facts = {"checks": [result.facts for result in results]}
+    facts = {"checks": [{**result.facts, "verdict": result.verdict} for result in results]}
     return GateResult("check", verdict, "; ".join(r.reason for r in bad), facts, held=verdict == WAITING)
 
 
@@ -78,14 +96,17 @@ def _judge_one(check: Check, case: Case) -> GateResult:
     evidence: dict[str, Any] = {**check.words, "result": None, "by": None, "at": None, "because": None}
     posted = [fact for fact in case.image.of(Kind.CHECKED) if _counts(fact, check, case)]
     if not posted:
-        return GateResult(check.name, WAITING, f"no result of {check.name} yet from {', '.join(check.roles)}", evidence)
+        return GateResult(check.name, WAITING, f"no result of {check.name} yet from {check.by}", evidence)
     newest = max(posted, key=_order)
-    said, by, at = Said.parse(newest), who(newest), format_time(newest.at)
+    said, at = Said.parse(newest), format_time(newest.at)
+    by = who(newest) if check.function is None else check.by
     result = said.result
     evidence |= {"result": result, "by": by, "at": at, "because": said.because}
     if check.max_age is not None and case.now - newest.at > check.max_age:
         reason = f"{check.name} {result} at {at}, which is older than {format_duration(check.max_age)}"
         return GateResult(check.name, WAITING, reason, evidence)
+    if result == "waiting":
+        return GateResult(check.name, WAITING, f"{check.name} waits, says {by}: {said.because}", evidence)
     verdict = PASSED if result == "passed" else FAILED
     return GateResult(check.name, verdict, f"{check.name} {result}, by {by}: {said.because}", evidence)
 
@@ -95,13 +116,37 @@ def _counts(fact: Fact, check: Check, case: Case) -> bool:
     return (
         (said.environment, said.name) == (case.source.name, case.repository)
         and said.check == check.name
-        and said.principal in check.roles
+        and said.principal in (check.roles if check.function is None else (check.function,))
         and not said.refused
     )
 
 
 def _order(fact: Fact) -> tuple[datetime, bool, str]:
-    return fact.at, Said.parse(fact).result != "passed", fact.id  # of two in one instant, a failure is the later
+    return fact.at, Said.parse(fact).result != "passed", fact.id  # of two in one instant, what does not pass is later
+
+
+def _short(arn: str | None) -> str:
+    """The name of a function, with its version or alias: what its ARN ends with."""
+    return (arn or "").partition(":function:")[2]
+
+
+def _asked(function: str, name: str | None = None, max_age: timedelta | None = None) -> Check:
+    return Check(name or _short(function).partition(":")[0], (), max_age, function)
+
+
+class _OneOrMore:
+    """A check, or a list of them."""
+
+    def __init__(self, many: ListOf) -> None:
+        self._many = many
+
+    def read(self, node: Node) -> CheckGate:
+        one = isinstance(node.value, Mapping)
+        gate: CheckGate = _checks((self._many.item.read(node),)) if one else self._many.read(node)
+        return gate
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self._many.item.schema(), self._many.schema()]}
 
 
 def _checks(checks: tuple[Check, ...]) -> CheckGate:
@@ -111,21 +156,46 @@ def _checks(checks: tuple[Check, ...]) -> CheckGate:
     return CheckGate(checks)
 
 
+_NAME = String(CHECK_NAME, "a name such as e2e")
+_AGE = Key(Duration(), "How old the result may be, such as 7d; without it, any age.")
+_FUNCTION = String(
+    r"arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?",
+    "the ARN of a Lambda function",
+)
 GATE: Gate = Gate(
-    ListOf(
-        Record(
-            {
-                "name": Key(String(CHECK_NAME, "a name such as e2e"), "The name of the check.", required=True),
-                "from": Key(ListOf(role_name(), least=1), "The roles that may post its result.", required=True),
-                "max_age": Key(Duration(), "How old the result may be, such as 7d; without it, any age."),
-            },
-            Check,
-            expected="a check, as in {name: e2e, from: [role/ci], max_age: 7d}",
-            renamed={"from": "roles"},
-        ),
-        least=1,
-        build=_checks,
+    _OneOrMore(
+        ListOf(
+            OneOf(
+                {
+                    "from": Record(
+                        {
+                            "name": Key(_NAME, "The name of the check.", required=True),
+                            "from": Key(
+                                ListOf(role_name(), least=1), "The roles that may post its result.", required=True
+                            ),
+                            "max_age": _AGE,
+                        },
+                        Check,
+                        expected=_EXPECTED,
+                        renamed={"from": "roles"},
+                    ),
+                    "lambda": Record(
+                        {
+                            "name": Key(_NAME, "The name of the check; without it, the function's."),
+                            "lambda": Key(_FUNCTION, "The function that is asked for the result.", required=True),
+                            "max_age": _AGE,
+                        },
+                        _asked,
+                        expected=_EXPECTED,
+                        renamed={"lambda": "function"},
+                    ),
+                },
+                _EXPECTED,
+            ),
+            least=1,
+            build=_checks,
+        )
     ),
-    "Results that other systems post: each check of the list has passed.",
+    "Results that other systems post, or functions answer: each check of the list has passed.",
     judge,
 )

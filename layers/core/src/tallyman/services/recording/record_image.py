@@ -98,7 +98,7 @@ class RecordImage:
 
         True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
         """
-        self._hint_origin(seen)  # before its fact: a sweep that dies between the two would not find it again
+        self._hint_origin(seen, before=True)
         listed, pointing, known = seen.detail, seen.pointing, seen.held
         for _ in range(_TRIES):
             held = known or IMAGES.read(self.state, images.key(seen.repository, seen.digest))
@@ -138,6 +138,7 @@ class RecordImage:
             except RevisionConflict:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
             self.relations.judge_subject(seen.digest, manifest)
+            self._hint_origin(seen, before=False)
             return report_stowaway(self.policy, self.ledger, self.notices, fact, tell, seen.facts)
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
@@ -165,8 +166,10 @@ class RecordImage:
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
-    def _hint_origin(self, seen: Seen) -> None:
-        if seen.kind in PUSHES:
+    def _hint_origin(self, seen: Seen, *, before: bool) -> None:
+        """Of what a sweep finds before its fact: one that dies between the two would not find it again. Of an event,
+        which comes again then, after it, so that the facts are there."""
+        if seen.kind in PUSHES and (seen.via is Via.RECONCILED) is before:
             hint_origin(self.policy, self.evaluator.hints, seen.repository, seen.digest, seen.tag)
 
     def _tags_of(self, repository: Repository, digest: Digest) -> list[str]:

@@ -1,8 +1,9 @@
-"""Verifies the signatures of an image, records a verdict of each, and decides about the image."""
+"""Verifies the signatures of an image and asks the functions of its checks, records each verdict, and decides."""
 
 import json
 from collections.abc import Iterator, Mapping
 
+from tallyman.domain.gates.check import functions_of
 from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
@@ -17,6 +18,8 @@ from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource
 from tallyman.ports.signatures import CheckedSignature, Signatures
 from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.services.verification.ask_checks import AskChecks
+from tallyman.services.verification.hints import promotions_of
 from tallyman.values import value
 
 LARGEST = 1024 * 1024
@@ -48,6 +51,7 @@ class VerifyOrigin:
     ledger: Ledger
     signatures: Signatures
     evaluator: Evaluator
+    checks: AskChecks
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
@@ -60,16 +64,18 @@ class VerifyOrigin:
         """
         repository, digest = _asked(body)
         signers = signers_of(self.policy, repository)
-        if not signers:
-            return "ignored: no promotion from there asks for keys or identities"
+        functions = functions_of(promotions_of(self.policy, repository))
+        if not signers and not functions:
+            return "ignored: no promotion from there asks for keys, identities or functions"
         keys = {key.name: key.pem for each in signers for key in each.keys}
         written = 0
-        for image in self._images(repository, digest):
+        for image in self._images(repository, digest) if signers else ():
             found = self._verify(repository, image, keys, deadline)
             written += found
             if found:
                 self.evaluator.digest(image)
-        return f"{written} signature{'' if written == 1 else 's'} verified"
+        asked = self.checks.ask(digest) if functions else 0
+        return f"{_number(written, 'signature')} verified, {_number(asked, 'check')} asked for"
 
     def _images(self, repository: Repository, digest: Digest) -> list[Digest]:
         """The image, or what the digest refers to, and the platform images of an index; none: it is gone."""
@@ -184,6 +190,10 @@ class VerifyOrigin:
             repository=repository,
             detail=told.dump(),
         )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _asked(body: str) -> tuple[Repository, Digest]:

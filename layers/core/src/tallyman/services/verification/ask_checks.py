@@ -1,0 +1,118 @@
+"""Asks the functions that a policy's checks name about an image, and records what they answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tallyman.domain.decide import PROMOTED, Decision
+from tallyman.domain.gates import WAITING
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.errors import TallymanError
+from tallyman.ports.checks import CheckFunctions
+from tallyman.ports.clocks import Clock
+from tallyman.ports.records import Ledger
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.values import value
+
+RESULTS = ("passed", "failed", "waiting")
+LONGEST = 500
+"""Characters of the reason that a function gives."""
+
+
+@value
+class AskChecks:
+    """The question and the answer: docs/gates.md. No answer, or one of another form, is `waiting` with the reason."""
+
+    policy: Policy
+    ledger: Ledger
+    functions: CheckFunctions
+    evaluator: Evaluator
+    clock: Clock
+
+    def ask(self, digest: Digest) -> int:
+        """Asks for each check of a promotion of the image that waits for its function; returns how many were asked.
+
+        Cost: a decision about the image, and an invocation and at most a write for each. An answer that says the same
+        `waiting` as the last writes nothing. Decides again about the image after new answers.
+        """
+        asked, news = 0, False
+        for decision in self.evaluator.image(digest):
+            gate = next((g for g in decision.gates if g.name == "check"), None)
+            if gate is None or not decision.is_candidate or decision.verdict == PROMOTED:
+                continue
+            for waiting in gate.facts["checks"]:
+                if waiting["verdict"] == WAITING and "lambda" in waiting:
+                    asked += 1
+                    news = self._ask(decision, waiting["name"], waiting["lambda"]) or news
+        if news:
+            self.evaluator.digest(digest)
+        return asked
+
+    def _ask(self, decision: Decision, name: str, function: str) -> bool:
+        try:
+            answer = self.functions.ask(function, _question(decision, name))
+        except TallymanError as error:
+            answer = {"result": WAITING, "because": f"it could not be asked: {error}"}
+        return self._record(decision, name, function, *_understood(answer))
+
+    def _record(self, decision: Decision, name: str, function: str, result: str, because: str) -> bool:
+        told = [
+            fact
+            for fact in self.ledger.of_digest(decision.digest)
+            if fact.kind is Kind.CHECKED
+            and (said := Said.parse(fact)).principal == function
+            and (said.environment, said.name, said.check) == (decision.source, decision.repository, name)
+        ]
+        last = max(told, key=lambda f: (f.at, f.id), default=None)
+        if last is not None and result == WAITING:
+            before = Said.parse(last)
+            if (before.result, before.because) == (result, because):
+                return False
+        said = Said(
+            command="check",
+            principal=function,
+            because=because,
+            name=decision.repository,
+            environment=decision.source,
+            check=name,
+            result=result,
+        )
+        now = whole_millis(self.clock())
+        fact = Fact(
+            kind=Kind.CHECKED,
+            id=fact_id(Kind.CHECKED, function, decision.source, decision.repository, name, now),
+            at=now,
+            seen=now,
+            via=Via.EVENT,
+            digest=decision.digest,
+            actor=function,
+            detail=said.dump(),
+        )
+        self.ledger.append(fact)
+        return True
+
+
+def _question(decision: Decision, name: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "check": name,
+        "repository": decision.repository,
+        "digest": decision.digest,
+        "tags": list(decision.tags),
+        "from": decision.source,
+        "to": decision.target,
+        "policy": decision.policy,
+        "gates": [{"name": g.name, "verdict": g.verdict, "reason": g.reason} for g in decision.gates],
+    }
+
+
+def _understood(answer: object) -> tuple[str, str]:
+    """The result, and the reason."""
+    given = answer if isinstance(answer, Mapping) else {}
+    result, because = given.get("result"), given.get("because")
+    if result not in RESULTS or not isinstance(because, str) or not because.strip():
+        return WAITING, "its answer is not {result: passed, failed or waiting, because: TEXT}"
+    return str(result), because.strip()[:LONGEST]

@@ -1,0 +1,54 @@
+"""A check that asks a function: one that was created in the local cloud, asked by the deployed verify_origin."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+from support.images import builders as b
+from support.stacks.deployed import deployed
+
+NAME = "rocketseat/widget-server"
+ARN = "arn:aws:lambda:us-east-2:111111111111:function:ticket"
+CODE = """
+def handler(question, context):
+    approved = question["tags"] == ["v1.1.0"] and question["to"] == "prod"
+    return {"result": "passed" if approved else "failed", "because": question["digest"]}
+"""
+
+
+def test_the_answer_of_a_function_lets_an_image_go_or_not(tmp_path: Path) -> None:
+    policy = {
+        "environments": {
+            "dev": {"registries": ["111111111111/us-east-2"]},
+            "prod": {"registries": ["222222222222/us-east-2"]},
+        },
+        "repositories": [
+            {
+                "match": "rocketseat/*",
+                "promotions": [{"from": "dev", "to": "prod", "gates": {"check": {"lambda": ARN}}}],
+            }
+        ],
+    }
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", CODE)
+    with deployed(tmp_path, json.dumps(policy), parameters={"CheckFunctions": ARN}) as world:
+        trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = world.client("iam").create_role(RoleName="ticket", AssumeRolePolicyDocument=document)["Role"]
+        world.client("lambda").create_function(
+            FunctionName="ticket",
+            Runtime="python3.13",
+            Role=role["Arn"],
+            Handler="app.handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+        refused, approved = b.image("refused"), b.image("approved")
+        world.push(refused, NAME, "v1.0.0")
+        world.push(approved, NAME, "v1.1.0")
+        assert world.there(NAME, "v1.0.0") == [None]
+        deciding = world.why(NAME, "v1.0.0").deciding
+        assert deciding is not None
+        assert deciding.reason == f"ticket failed, by the function ticket: {refused.digest}"
+        assert world.there(NAME, "v1.1.0") == [approved.digest]
