@@ -46,7 +46,7 @@ check: $(VENV)/.ready ## Format, lint, types, templates
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml build.yaml
+	@$(VENV)/bin/cfn-lint template.yaml spoke.yaml build.yaml chat.yaml page.yaml
 	@echo "check: format, lint, types and templates are in order"
 
 .PHONY: checkov
@@ -94,6 +94,28 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAM
 	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
+.PHONY: deploy-chat deploy-page
+deploy-chat: $(VENV)/.ready $(SAM_VENV)/.ready ## One chat channel's notices: NAME=releases PARAMETERS="SlackWorkspaceId=… …"
+	@test -n "$(NAME)" || { echo 'make deploy-chat NAME=releases PARAMETERS="SlackWorkspaceId=… SlackChannelId=…"' >&2; exit 2; }
+	stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
+	$(SAM) deploy --template-file chat.yaml --stack-name "$$stack-chat-$(NAME)" --no-fail-on-empty-changeset \
+	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" ChannelName=$(NAME) $(PARAMETERS)
+
+deploy-page: .page/.ready $(SAM_VENV)/.ready ## The page for a team: PARAMETERS="PageAccess=oidc …" (ARCHITECTURE=x86_64 for the other one)
+	@stack=$$($(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV) --beside)
+	$(SAM) deploy --template-file page.yaml --stack-name "$$stack-page" --no-fail-on-empty-changeset --resolve-s3 \
+	  --capabilities CAPABILITY_NAMED_IAM --parameter-overrides HubStack="$$stack" Architecture=$(ARCHITECTURE) $(PARAMETERS)
+
+# What the function of page.yaml carries: the packages, and wheels for the runtime's processor.
+.page/.ready: $(VENV)/.ready requirements/page.txt $(shell find cli/tallyman_cli layers/core/src/tallyman -name '*.py' -o -name '*.html')
+	@rm -rf .page && mkdir .page
+	$(VENV)/$(PIP) --quiet --require-hashes --target .page --only-binary :all: --python-version 3.13 --implementation cp \
+	  --platform manylinux2014_$(subst arm64,aarch64,$(ARCHITECTURE)) --platform manylinux_2_28_$(subst arm64,aarch64,$(ARCHITECTURE)) \
+	  -r requirements/page.txt
+	cp -r cli/tallyman_cli layers/core/src/tallyman .page/
+	find .page -name __pycache__ -type d -prune -exec rm -rf {} +
+	touch $@
+
 aws-smoke: $(VENV)/.ready ## Tries everything on a test account: ACCOUNT=111111111111 (ARGS="--spoke-account … --spoke-profile …")
 	@test -n "$(ACCOUNT)" || { echo "make aws-smoke ACCOUNT=111111111111: the account that your credentials belong to" >&2; exit 2; }
 	PYTHONPATH=tests $(VENV)/bin/python -m aws.smoke --account "$(ACCOUNT)" $(ARGS)
@@ -125,9 +147,12 @@ requirements: ## Compile the hash-pinned requirements from the .in files (needs 
 	$(COMPILE) requirements/sam.in -o requirements/sam.txt
 	$(COMPILE) requirements/browser.in -o requirements/browser.txt
 	$(COMPILE) requirements/checkov.in -o requirements/checkov.txt
+	$(COMPILE) requirements/page.in -o requirements/page.txt
+	$(COMPILE) requirements/cli.in -o requirements/cli.txt
+	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 
 clean: ## Remove what the targets made
-	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .venv-docs .aws-sam .page .site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # One recipe makes .venv for every target; the stamp is newer than what it was made from.
 $(VENV)/.ready: requirements/dev.txt pyproject.toml

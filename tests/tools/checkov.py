@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = ("template.yaml", "spoke.yaml", "build.yaml")
+TEMPLATES = ("template.yaml", "spoke.yaml", "build.yaml", "chat.yaml", "page.yaml")
 _EXCEPTION = re.compile(r"^ *# checkov (CKV2?_AWS_\d+) ([A-Za-z]+): \S.{10,}$", re.M)
 
 

@@ -183,16 +183,22 @@ def build(environment: str, name: str, session: Any) -> str:
     """What is known of a deployment of an application's builds. Raises BadInput."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
         raise BadInput(f"NAME={name}: at most 20 lower-case letters, digits and hyphens, a letter first")
-    stack = str(configured(environment)["global"]["parameters"]["stack_name"])
+    stack = beside(environment, session)
     found = target(stack, session)
-    if found.status is None:
-        raise BadInput(
-            f"there is no stack {stack} in {found.account}/{found.region}: make deploy ENV={environment} first"
-        )
     missing = missing_services(found, session, BUILD)
     note = f"; botocore {botocore.__version__} knows no {', no '.join(missing)} in {found.region}" if missing else ""
     note += ": if the deployment fails there, build with CI of your own (docs/aws.md)" if missing else ""
     return f"deploy-build: stack {stack}-build-{name} in {found.account}/{found.region}, beside {stack}{note}"
+
+
+def beside(environment: str, session: Any) -> str:
+    """The name of the hub's stack, for one that goes beside it. Raises BadInput where it is not deployed."""
+    found = target(str(configured(environment)["global"]["parameters"]["stack_name"]), session)
+    if found.status is None:
+        raise BadInput(
+            f"there is no stack {found.stack} in {found.account}/{found.region}: make deploy ENV={environment} first"
+        )
+    return found.stack
 
 
 def first_overrides(environment: str, session: Any) -> str:
@@ -206,7 +212,7 @@ def first_overrides(environment: str, session: Any) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`ENV`, `ENV --overrides` or `ENV --build NAME`."""
+    """`ENV`, `ENV --overrides`, `ENV --beside` or `ENV --build NAME`."""
     choose_region()
     session = botocore.session.get_session()
     try:
@@ -215,10 +221,12 @@ def main(arguments: list[str]) -> int:
                 print(hub(environment, session))
             case [environment, "--overrides"]:
                 print(first_overrides(environment, session))
+            case [environment, "--beside"]:
+                print(beside(environment, session))
             case [environment, "--build", name]:
                 print(build(environment, name, session))
             case _:
-                raise BadInput("usage: preflight ENV [--overrides | --build NAME]")
+                raise BadInput("usage: preflight ENV [--overrides | --beside | --build NAME]")
     except (TallymanError, OSError) as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 from tallyman.errors import BadInput, NotFound, TallymanError, TransientError
 from tallyman_cli.ui import actions, pages, render, upkeep
 from tallyman_cli.ui.desk import Desk
-from tallyman_cli.ui.guard import HEADERS, Guard
+from tallyman_cli.ui.guard import HEADERS, Guarding
 from tallyman_cli.ui.links import Links, Pages, ServerLinks, query
 from tallyman_cli.ui.pages import Page
 from tallyman_cli.ui.pulse import Pulse
@@ -69,7 +69,7 @@ TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "tx
 class Application:
     """`guard` None: for tests of pages alone, and for an export: nothing is guarded."""
 
-    def __init__(self, desk: Desk, guard: Guard | None, links: Links | None = None) -> None:
+    def __init__(self, desk: Desk, guard: Guarding | None, links: Links | None = None) -> None:
         self.desk, self.guard = desk, guard
         self.links: Links = links or ServerLinks()
         self.pulse = Pulse(desk.stack)

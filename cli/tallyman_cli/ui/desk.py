@@ -28,13 +28,15 @@ class Outcome:
 class Desk:
     """One for a server. `run`: runs a `tallyman` command with these arguments; None: the page changes nothing.
 
-    `name`: the stack's.
+    `name`: the stack's. `shared`: it is a team's, with credentials of its own: what takes a person's rights is shown as
+    the command to run.
     """
 
     stack: Stack
     name: str = "tallyman"
     prices: Prices = field(default_factory=Prices.load)
     run: Callable[[Sequence[str]], Outcome] | None = None
+    shared: bool = False
     monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:

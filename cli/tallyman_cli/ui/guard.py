@@ -8,6 +8,7 @@ session, and whatever changes something carries a second one.
 import hmac
 import secrets
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from werkzeug.wrappers import Request, Response
 
@@ -41,6 +42,16 @@ _CLOSED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>T
 <body><h1>This page needs its token</h1>
 <p>Open the whole address that <code>tallyman ui</code> printed, with what follows the question mark.</p>
 </body></html>"""
+
+
+class Guarding(Protocol):
+    """Who may see the page, and the token of its forms."""
+
+    @property
+    def csrf(self) -> str: ...
+
+    def refusal(self, request: Request) -> Response | None:
+        """What is answered instead of the page, or None: it may be shown."""
 
 
 @dataclass(frozen=True)

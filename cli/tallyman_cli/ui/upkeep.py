@@ -21,16 +21,22 @@ def health(desk: Desk, given: Arguments) -> Page:
 
 def letters(desk: Desk, given: Arguments) -> Page:
     """Every dead letter with its body. Not made anew by itself: reading hides letters from others for a moment."""
+    if desk.shared:
+        return _by_hand("Dead letters", "tallyman letters list")
     return Page("letters.html", "Dead letters", upkeep.letters(desk.stack))
 
 
 def audit(desk: Desk, given: Arguments) -> Page:
     """What is not as it should be."""
+    if desk.shared:
+        return _by_hand("Audit", "tallyman audit")
     return Page("audit.html", "Audit", upkeep.audit(desk.stack, desk.name))
 
 
 def checks(desk: Desk, given: Arguments) -> Page:
     """Checks that only read."""
+    if desk.shared:
+        return _by_hand("Checks", "tallyman doctor")
     return Page("checks.html", "Checks", upkeep.checks(desk.stack, desk.name))
 
 
@@ -41,6 +47,11 @@ def cost(desk: Desk, given: Arguments) -> Page:
         raise BadInput(f"months={months}: expected 1 to {MOST_MONTHS}")
     data = cost_view.cost(desk.stack, desk.prices, given.get("match"), months)
     return Page("cost.html", "Cost", data, {"totals": _by_month(data["repositories"])})
+
+
+def _by_hand(title: str, command: str) -> Page:
+    """What this page has no rights for: `{command}`."""
+    return Page("by_hand.html", title, {"command": command}, {"part": command.split()[1]})
 
 
 def _by_month(rows: list[dict[str, list[dict[str, float]]]]) -> list[dict[str, float]]:

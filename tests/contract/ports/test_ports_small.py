@@ -199,6 +199,21 @@ def test_a_notice_is_published_with_its_subject_text_and_attributes(board: Board
     assert board.published() == [("v1 is refused for prod", "v1 is refused for prod: 1 finding…", {"kind": "refused"})]
 
 
+def test_a_channel_is_the_topic_beside_the_stacks_own(cloud: None) -> None:
+    sns, sqs = aws_mock.client("sns"), aws_mock.client("sqs")
+    own = sns.create_topic(Name="tally-notices")["TopicArn"]
+    channel = sns.create_topic(Name="tally-chat-releases")["TopicArn"]
+    url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=channel, Protocol="sqs", Endpoint=arn)
+    notices = SnsNotices(sns, own)
+    notices.post("releases", {"version": "1.0", "source": "custom"})
+    (message,) = messages(sqs, url)
+    assert json.loads(json.loads(message["Body"])["Message"]) == {"version": "1.0", "source": "custom"}
+    with pytest.raises(NotFound, match="channel security"):
+        notices.post("security", {})
+
+
 @pytest.mark.parametrize(
     ("text", "subject"),
     [

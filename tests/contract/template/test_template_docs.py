@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from aws.smoke import USD_A_PUSH, USD_AN_HOUR
 
-from support.stacks.templates import FUNCTIONS, ROOT, build, hub, listed, logical_id, of_type, spoke, text
+from support.stacks.templates import FUNCTIONS, ROOT, build, chat, hub, listed, logical_id, of_type, page, spoke, text
 from tallyman.domain.decide import CONFLICT
 from tallyman.domain.gates import FAILED, WAITING
+from tallyman.domain.policy.notices import KINDS
 from tallyman.runtime import ALARMED
 
 SETTINGS = (ROOT / "docs/settings.md").read_text("utf-8")
 
 
-TEMPLATES = {"template.yaml": hub(), "spoke.yaml": spoke(), "build.yaml": build()}
+PLAIN = {"spoke.yaml": spoke(), "build.yaml": build(), "chat.yaml": chat(), "page.yaml": page()}
+TEMPLATES = {"template.yaml": hub(), **PLAIN}
 
 
 def section(title: str) -> str:
@@ -25,7 +27,8 @@ def section(title: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "template"), [("template.yaml", hub()), ("spoke.yaml", spoke()), ("build.yaml", build())]
+    ("name", "template"),
+    [("template.yaml", hub()), ("spoke.yaml", spoke()), ("build.yaml", build()), ("chat.yaml", chat())],
 )
 def test_the_settings_page_lists_every_parameter_with_its_default(name: str, template: dict[str, Any]) -> None:
     rows = re.findall(r"(?m)^\| `(\w+)` \| (?:`([^`]*)`)? ?\|", section(f"Parameters of {name}"))
@@ -102,7 +105,7 @@ def test_the_operations_page_says_of_each_kind_of_notice_what_to_do() -> None:
     sources = [source for path in services if "publish(" in (source := path.read_text())]
     told = {kind for source in sources for kind in re.findall(r'{"kind": "([a-z_-]+)"', source)}
     told |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
-    assert operations("Notices") == told
+    assert operations("Notices") == told == set(KINDS)
 
 
 def test_what_is_left_behind_is_taken_in_by_a_change_set_that_cloudformation_takes() -> None:

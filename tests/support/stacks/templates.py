@@ -43,6 +43,16 @@ def build() -> dict[str, Any]:
     return load(ROOT / "build.yaml")
 
 
+@cache
+def chat() -> dict[str, Any]:
+    return load(ROOT / "chat.yaml")
+
+
+@cache
+def page() -> dict[str, Any]:
+    return load(ROOT / "page.yaml")
+
+
 def of_type(template: dict[str, Any], kind: str) -> dict[str, Resource]:
     """The resources of a type, by logical id, their properties only."""
     return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == kind}

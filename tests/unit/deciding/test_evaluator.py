@@ -83,7 +83,8 @@ def test_a_refusal_names_the_finding_the_tag_and_where_to_ask() -> None:
     assert subject == "rocketseat/widget-server:v1.4.0-abc1234 is refused for prod"
     assert "1 critical finding" in text
     assert "tallyman why dev/rocketseat/widget-server:v1.4.0-abc1234 --to prod" in text
-    assert attributes == {"kind": "failed", "environment": "prod", "repository": "rocketseat/widget-server"}
+    place = {"environment": "prod", "repository": "rocketseat/widget-server"}
+    assert attributes == {"kind": "failed", "severity": "medium", **place}
 
 
 def test_two_reactions_that_decide_at_once_write_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:

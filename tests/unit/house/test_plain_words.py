@@ -13,7 +13,7 @@ from support.house.sources import tree
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = [p for room in ("layers/core/src", "cli", "local", "functions") for p in sorted((ROOT / room).rglob("*.py"))]
-TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml"]
+TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml", ROOT / "chat.yaml", ROOT / "page.yaml"]
 
 PHRASES = re.compile(
     r"\b(is|are) told\b|\btells? of\b|\bgoes by\b|\ba word for the log\b|\bnobody is at\b|\bat the door\b"

@@ -1,5 +1,6 @@
 """The policy: what it means for repositories, environments, tags and people."""
 
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from support.fakes.policies import parsed
 from support.images.inventories import retention_policy
 from tallyman.adapters.files.policy_file import load, loads
+from tallyman.domain.events.commands import COMMANDS
 from tallyman.domain.gates.scan import Ignore, ScanGate
 from tallyman.domain.gates.soak import SoakGate
 from tallyman.domain.gates.verified import VerifiedGate
@@ -17,6 +19,7 @@ from tallyman.domain.policy import (
     KeepNewest,
     KeepTag,
     Layers,
+    People,
     Policy,
     TagRule,
     default_policy,
@@ -24,6 +27,7 @@ from tallyman.domain.policy import (
     format_duration,
     parse_duration,
 )
+from tallyman.domain.policy.people import entry_of
 from tallyman.errors import BadInput, BadName
 
 ROOT = Path(__file__).parents[3]
@@ -121,6 +125,14 @@ def test_every_key_is_read(whole: Policy) -> None:
     assert (rule.retention.grace, rule.retention.at_most, rule.retention.enforce) == (timedelta(0), 100, True)
     assert whole.people.allowed("promote") == ("role/release-managers",)
     assert whole.people.allowed("recall") == ()
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(People)])
+def test_every_entry_of_people_holds_for_its_commands(key: str) -> None:
+    people = People(**{key: ("role/only",)})
+    commands = [command for command in COMMANDS if entry_of(command) == key]
+    assert commands
+    assert {command: people.allowed(command) for command in commands} == dict.fromkeys(commands, ("role/only",))
 
 
 def test_a_command_without_an_entry_is_open_to_whomever_iam_lets_send_it(whole: Policy) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from tallyman.adapters.files.policy_file import loads
 from tallyman.domain.gates import GATES
 from tallyman.domain.policy import json_schema
+from tallyman.domain.policy.notices import KINDS
 from tallyman_cli.setup.policy import summary
 
 ROOT = Path(__file__).parents[3]
@@ -27,13 +28,18 @@ def test_the_example_is_valid_and_uses_every_key() -> None:
     severities = {"medium", "low", "informational", "undefined"}
     commands = {"approve", "override", "freeze", "recall", "letters"}
     missing = {key for key in keys(json_schema(GATES)) if not re.search(rf"\b{key}:", example)}
-    assert missing == severities | commands
+    assert missing == severities | commands | (set(KINDS) - {"waiting"})
 
 
 def test_every_key_is_explained() -> None:
     prose = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
     code = " ".join(re.findall(r"`([^`]+)`", prose))
     assert {key for key in keys(json_schema(GATES)) if not re.search(rf"\b{key}\b", code)} == set()
+
+
+def test_the_severities_shown_are_the_defaults() -> None:
+    rows = re.findall(r"(?m)^\| `(low|medium|high)` \| (.*) \|$", PAGE)
+    assert {kind: level for level, kinds in rows for kind in re.findall(r"`([^`]+)`", kinds)} == KINDS
 
 
 def test_the_check_shown_is_the_check_made() -> None:

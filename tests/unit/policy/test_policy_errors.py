@@ -56,8 +56,8 @@ repositories:
     ("text", "line", "message"),
     [
         ("peeple: {}", 1, "peeple: unknown key 'peeple' (did you mean 'people'?)"),
-        ("xyz: 1", 1, "unknown key 'xyz' (known: environments, repositories, people)"),
-        ("- 1", 1, "expected a mapping with environments, repositories, people, found a list"),
+        ("xyz: 1", 1, "unknown key 'xyz' (known: environments, repositories, people, notices)"),
+        ("- 1", 1, "expected a mapping with environments, repositories, people, notices, found a list"),
         ("environments: []", 1, "environments: expected environments by name"),
         ("environments: {dev: {}}", 1, "environments.dev: 'registries' is missing"),
         ("environments: {dev: {registries: []}}", 1, "expected at least 1 in the list, found 0"),

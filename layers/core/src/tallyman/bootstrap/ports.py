@@ -6,7 +6,7 @@ from tallyman.domain.policy import Policy
 from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
 from tallyman.ports.copying import LayerUploads
-from tallyman.ports.messages import Announcements, Hints, Letters, Notices, People, RegistryBuses
+from tallyman.ports.messages import Announcements, Channels, Hints, Letters, People, RegistryBuses
 from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, State
 from tallyman.ports.registries import (
     Guards,
@@ -54,7 +54,7 @@ class Ports(Protocol):
     @property
     def letters(self) -> Letters: ...
     @property
-    def notices(self) -> Notices: ...
+    def notices(self) -> Channels: ...
     @property
     def announcements(self) -> Announcements: ...
     @property

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tallyman.services.retention.inventory import TakeInventory
     from tallyman.services.sealing.seal_ledger import SealLedger
     from tallyman.services.shared.lease import Leases
+    from tallyman.services.shared.notices import RoutedNotices
     from tallyman.services.verification.verify_digest import VerifyDigest
     from tallyman.services.verification.verify_origin import VerifyOrigin
 
@@ -59,6 +60,12 @@ class Services:
 
     def __init__(self, ports: Ports, sleep: Sleep = time.sleep) -> None:
         self._ports, self._sleep = ports, sleep
+
+    @cached_property
+    def notices(self) -> "RoutedNotices":
+        from tallyman.services.shared.notices import RoutedNotices
+
+        return RoutedNotices(self._ports.policy, self._ports.notices)
 
     # the services behind functions/…
 
@@ -102,7 +109,7 @@ class Services:
         p = self._ports
         letters = MoveLetters(p.letters, p.ledger, p.archive, p.clock)
         return RecordCommand(
-            p.policy, p.ledger, p.state, p.people, p.hints, p.notices, self.evaluator, p.clock, letters
+            p.policy, p.ledger, p.state, p.people, p.hints, self.notices, self.evaluator, p.clock, letters
         )
 
     @cached_property
@@ -146,7 +153,7 @@ class Services:
             state=p.state,
             archive=p.archive,
             hints=p.hints,
-            notices=p.notices,
+            notices=self.notices,
             clock=p.clock,
             leases=self.leases,
         )
@@ -156,7 +163,7 @@ class Services:
         from tallyman.services.releases.rollout import RollOutReleases
 
         p = self._ports
-        return RollOutReleases(p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, p.notices, p.clock)
+        return RollOutReleases(p.policy, p.source, p.rollouts, p.ledger, p.state, p.hints, self.notices, p.clock)
 
     @cached_property
     def reconcile(self) -> "Reconcile":
@@ -175,7 +182,7 @@ class Services:
         from tallyman.services.deciding.evaluator import Evaluator
 
         p = self._ports
-        return Evaluator(p.policy, p.ledger, p.state, p.hints, p.notices, p.clock, p.objects)
+        return Evaluator(p.policy, p.ledger, p.state, p.hints, self.notices, p.clock, p.objects)
 
     @cached_property
     def read_signing(self) -> "ReadSigning":
@@ -203,7 +210,7 @@ class Services:
 
         p = self._ports
         return RecordImage(
-            p.policy, p.source, p.ledger, p.state, p.archive, p.notices, self.evaluator, p.clock, self.read_signing
+            p.policy, p.source, p.ledger, p.state, p.archive, self.notices, self.evaluator, p.clock, self.read_signing
         )
 
     @cached_property
@@ -224,7 +231,7 @@ class Services:
         from tallyman.services.sealing.seal_ledger import SealLedger
 
         p = self._ports
-        return SealLedger(p.entries, p.seals, p.ledger, p.state, p.notices, p.clock)
+        return SealLedger(p.entries, p.seals, p.ledger, p.state, self.notices, p.clock)
 
     @cached_property
     def creations(self) -> "Creations":
@@ -269,7 +276,7 @@ class Services:
         from tallyman.services.reconcile.sweep import Sweep
 
         p = self._ports
-        return Sweep(p.policy, p.source, p.ledger, p.state, p.notices, self.record_image, self.waiting, p.clock)
+        return Sweep(p.policy, p.source, p.ledger, p.state, self.notices, self.record_image, self.waiting, p.clock)
 
     @cached_property
     def released(self) -> "Released":
@@ -283,11 +290,11 @@ class Services:
         return Released(
             policy=p.policy,
             state=p.state,
-            notices=p.notices,
+            notices=self.notices,
             evaluator=self.evaluator,
             releases=self.releases,
             waiting=self.waiting,
-            push_protection=PushProtection(p.policy, p.guards, p.state, p.notices, p.clock),
+            push_protection=PushProtection(p.policy, p.guards, p.state, self.notices, p.clock),
             recall_impact=RecallImpact(p.policy, p.ledger, p.state, p.usage),
             unfinished=Unfinished(p.policy, p.state, p.hints, self.waiting, p.clock),
             clock=p.clock,

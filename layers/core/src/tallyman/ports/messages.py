@@ -40,6 +40,13 @@ class Notices(Protocol):
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None: ...
 
 
+class Channels(Notices, Protocol):
+    """The same, and chat channels beside it."""
+
+    def post(self, channel: str, message: Mapping[str, Any]) -> None:
+        """A message in the form that the chat takes. NotFound where there is no such channel."""
+
+
 class Announcements(Protocol):
     """Events for programs, on the stack's bus."""
 

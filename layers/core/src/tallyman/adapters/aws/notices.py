@@ -43,6 +43,12 @@ class SnsNotices:
                 },
             )
 
+    def post(self, channel: str, message: Mapping[str, Any]) -> None:
+        """To the topic of a channel (chat.yaml), beside the stack's own: `<stack>-chat-<channel>`."""
+        topic = f"{self._topic.removesuffix('-notices')}-chat-{channel}"
+        with translated(f"publish to the channel {channel}"):
+            self._sns.publish(TopicArn=topic, Message=to_json(message, f"a message to the channel {channel}"))
+
 
 class BusAnnouncements:
     """The stack's bus."""

@@ -7,6 +7,7 @@ from typing import Self
 
 from tallyman.domain.names import Digest, EcrRegistry
 from tallyman.domain.policy.environments import Environment
+from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.repositories import RepositoryRule
@@ -28,6 +29,7 @@ class Policy:
     environments: Mapping[str, Environment] = field(default_factory=dict)
     repositories: tuple[RepositoryRule, ...] = ()
     people: People = People()
+    notices: NoticeRules = NoticeRules()
     raw: bytes = field(default=b"", repr=False)
     source: str = "tallyman.yaml"
     warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy.consistency import check_environments, check_repositories
 from tallyman.domain.policy.gates import KnownGates
 from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, Policy
+from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.reading import (
     Document,
@@ -62,6 +63,7 @@ def parse_policy(
         environments=environments,
         repositories=repositories,
         people=values.get("people", People()),
+        notices=values.get("notices", NoticeRules()),
         raw=raw,
         source=name,
         warnings=tuple(map(str, document.warnings)),

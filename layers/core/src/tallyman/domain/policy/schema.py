@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tallyman.domain.policy.environments import Environments
 from tallyman.domain.policy.gates import KnownGates
+from tallyman.domain.policy.notices import NOTICES
 from tallyman.domain.policy.people import PEOPLE
 from tallyman.domain.policy.repositories import Repositories
 from tallyman.domain.policy.shapes import Key, Schema
@@ -16,6 +17,7 @@ def top_keys(gates: KnownGates) -> Mapping[str, Key]:
         "environments": Key(Environments(), "Named lists of registries that hold the same images."),
         "repositories": Key(Repositories(gates), repositories),
         "people": Key(PEOPLE, "Who may send which command."),
+        "notices": Key(NOTICES, "How severe notices are, and which chat channels get them."),
     }
 
 
@@ -24,7 +26,7 @@ def json_schema(gates: KnownGates) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tallyman policy",
-        "description": "What tallyman.yaml may say: environments, repositories and people.",
+        "description": "What tallyman.yaml may say: environments, repositories, people and notices.",
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {

@@ -1,0 +1,56 @@
+"""The page as a Lambda function for a team: read-only, behind a function URL with IAM or a load balancer with OIDC.
+
+Who may see it is decided before the function runs, by IAM or by the load balancer. A request that neither of them let
+in is refused all the same: a function URL that somebody opened to the world shows nothing.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from apig_wsgi import make_lambda_handler
+from werkzeug.wrappers import Request, Response
+
+from tallyman_cli.shared import context
+from tallyman_cli.shared.chosen import chosen
+from tallyman_cli.ui.app import Application
+from tallyman_cli.ui.desk import Desk
+
+Event = dict[str, Any]
+Handler = Callable[[Event, Any], dict[str, Any]]
+
+
+class TeamGuard:
+    """Lets in what IAM or the load balancer let in. Forms need no token: they change nothing, and no other site may
+    read the answer."""
+
+    csrf = ""
+
+    def refusal(self, request: Request) -> Response | None:
+        """What is answered instead of the page, or None: it may be shown."""
+        if not _let_in(request):
+            return Response("this page is for people whom IAM or the load balancer let in\n", 403)
+        return None
+
+
+def _let_in(request: Request) -> bool:
+    told = request.environ.get("apig_wsgi.request_context") or {}
+    if "elb" in told:  # only our target group may invoke the function, and its one listener asks who it is
+        return bool(request.headers.get("X-Amzn-Oidc-Identity"))
+    return bool((told.get("authorizer") or {}).get("iam"))
+
+
+def lambda_handler(desk: Desk) -> Handler:
+    """The handler for the pages of a desk."""
+    found: Handler = make_lambda_handler(Application(desk, TeamGuard()), binary_support=True)
+    return found
+
+
+@cache
+def _of_the_stack() -> Handler:
+    return lambda_handler(Desk(context.connect(), chosen.stack_name(None), shared=True))
+
+
+def handler(event: Event, lambda_context: Any) -> dict[str, Any]:
+    """The function of page.yaml. The stack is opened by the first request, and kept."""
+    return _of_the_stack()(event, lambda_context)
