@@ -159,7 +159,7 @@ def _what(fact: Fact) -> str:
     if fact.kind is Kind.SCANNED:
         scan = Scanned.parse(fact)
         found = ", ".join(f"{number} {severity}" for severity, number in scan.counts.items())
-        return found or scan.status.replace("_", " ")
+        return found or scan.outcome.replace("_", " ")
     if fact.kind is Kind.MISSED:
         return f"{Missed.parse(fact).count} events"
     gist = Gist.parse(fact)

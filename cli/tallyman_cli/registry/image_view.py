@@ -238,7 +238,7 @@ def _scan(facts: Any, place: Repository) -> dict[str, Any]:
         return {"status": None, "counts": {}, "at": None}
     newest = max(near, key=lambda f: (f.at, f.seen, f.id))
     scan = Scanned.parse(newest)
-    return {"status": scan.status, "counts": dict(scan.counts), "at": format_time(newest.at)}
+    return {"status": scan.outcome, "counts": dict(scan.counts), "at": format_time(newest.at)}
 
 
 def _promotion(fact: Fact) -> dict[str, Any]:

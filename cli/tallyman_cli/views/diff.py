@@ -158,4 +158,4 @@ def _is_scanned(side: Side) -> bool:
     scans: Iterable[Fact | None] = (
         all_findings.newest_scan(side.facts[d], side.inside.place) for d in side.images.values()
     )
-    return bool(side.images) and all(s is not None and Scanned.parse(s).status == "complete" for s in scans)
+    return bool(side.images) and all(s is not None and Scanned.parse(s).outcome == "complete" for s in scans)

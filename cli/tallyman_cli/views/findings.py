@@ -59,7 +59,7 @@ def scans(place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[
         rows.append(
             {
                 "platform": platform,
-                "status": scanned.status if scanned else None,
+                "status": scanned.outcome if scanned else None,
                 "counts": dict(scanned.counts) if scanned else {},
                 "at": format_time(scan.at) if scan else None,
                 "reason": scanned.reason if scanned else None,

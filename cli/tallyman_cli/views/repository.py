@@ -266,7 +266,7 @@ def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
     for scan in newest:
         for severity, number in (scan.counts if scan else {}).items():
             counts[severity] = max(number, counts.get(severity, 0))
-    statuses = [scan.status if scan else None for scan in newest]
+    statuses = [scan.outcome if scan else None for scan in newest]
     status = None if None in statuses or not statuses else next((s for s in statuses if s != "complete"), "complete")
     return {"status": status, "counts": counts}
 

@@ -1,6 +1,7 @@
 """The gate `scan`: which findings count, by the same list whatever its length, and what is not known."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from support.fakes.gate_cases import APP, LATER, case_of, image_of, judged
 from support.images.builders import NOON, scanned
-from tallyman.domain.gates import FAILED, PASSED, GateResult
+from tallyman.domain.gates import FAILED, PASSED, WAITING, GateResult
 from tallyman.domain.images.details import Finding
 from tallyman.domain.images.findings import from_object, rows_of, to_object
 from tallyman.domain.names import Digest
@@ -136,3 +137,13 @@ def test_findings_that_do_not_count_are_counted_with_their_reason(
 ) -> None:
     result = asked(rows, **scan)
     assert (result.verdict, result.reason) == (PASSED, f"scanned {format_time(NOON)}: {said}")
+
+
+@pytest.mark.parametrize("lacks", [{"completed_at": None}, {"counts": None}, {"completed_at": None, "counts": None}])
+def test_a_scan_that_an_earlier_version_stored_as_complete_without_its_proof_is_unknown(lacks: dict[str, Any]) -> None:
+    clean = scanned(APP, {}, at=NOON)
+    detail = {key: part for key, part in clean.detail.items() if key not in lacks}
+    result = judged("scan", case_of(replace(clean, detail=detail), gates={"scan": {"max": MAX}}))
+    assert (result.verdict, result.facts["status"]) == (WAITING, "unknown")
+    assert "without its time and counts" in result.reason
+    assert asked([]).verdict == PASSED

@@ -207,13 +207,14 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
         return GateResult("scan", WAITING, f"{label}no scan yet", {"digest": digest})
     scan = max(near, key=lambda f: (f.at, f.seen, f.id))
     found = Scanned.parse(scan)
-    status = found.status
+    status = found.outcome
     evidence: dict[str, Any] = {"digest": digest, "status": status, "at": format_time(scan.at)}
     if status == "unsupported":
         verdict, what = _unscannable(config, case)
         return GateResult("scan", verdict, f"{label}it can't be scanned; {what}", evidence, held=True)
     if status != "complete":
-        return GateResult("scan", WAITING, f"{label}the scan is {status.replace('_', ' ')}", evidence)
+        lacks = ": it was stored as complete without its time and counts" if found.status == "complete" else ""
+        return GateResult("scan", WAITING, f"{label}the scan is {status.replace('_', ' ')}{lacks}", evidence)
     if config.max_age is not None and case.now - scan.at > config.max_age:
         age = format_duration(config.max_age)
         return GateResult(

@@ -1,10 +1,15 @@
 """What a scan found."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
+from types import MappingProxyType
 from typing import Any
 
 from tallyman.domain.history.details.base import Details
 from tallyman.values import value
+
+_NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+"""What a fact without the key has, as against one that counted nothing."""
 
 
 @value
@@ -13,13 +18,21 @@ class Scanned(Details):
     `archived`: the object with all of them. `said`: the digest of what the scan says, to tell whether it is news."""
 
     status: str
-    counts: Mapping[str, int]
+    counts: Mapping[str, int] = field(default_factory=lambda: _NO_COUNTS)
     findings: Sequence[Mapping[str, Any]] = ()
     listed: int | None = None
     archived: str | None = None
     completed_at: str | None = None
     said: str | None = None
     reason: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The status; `unknown` where a scan is called complete without its time or its counts. Earlier versions
+        stored such scans, which nothing proves to be clean."""
+        if self.status == "complete" and (self.completed_at is None or self.counts is _NO_COUNTS):
+            return "unknown"
+        return self.status
 
     @property
     def inline(self) -> tuple[Mapping[str, Any], ...] | None:
