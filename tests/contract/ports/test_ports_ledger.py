@@ -9,10 +9,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from support.fakes.ports import FakeLedger, FakeState
-from support.images.builders import DEV, NOON, PROD, digest_of, fact, pushed
+from support.images.builders import DEV, NOON, PROD, child_of, digest_of, fact, pushed
 from support.servers import aws_mock
 from tallyman.adapters.dynamodb.tables import DynamoLedger, DynamoState
-from tallyman.domain.history.facts import Fact, Kind, Via
+from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via
 from tallyman.errors import BadInput, NotFound, RevisionConflict, Throttled, Unreachable
 from tallyman.ports.records import Appended, Ledger, State
 from tallyman.state.items import StateChange, StateCheck, StateItem
@@ -133,6 +133,20 @@ def test_a_fact_and_several_changes_are_written_all_or_none(tables: Tables) -> N
     assert tables.ledger.append(pushed(APP), first, replace(second, revision=1)) is Appended.WRITTEN
     found = tables.state.get_many([("P#prod", "a"), ("L#prod", "a")])
     assert {key: item.revision for key, item in found.items()} == {("P#prod", "a"): 1, ("L#prod", "a"): 2}
+
+
+def test_the_indexes_above_an_image_are_read_apart_from_its_facts_in_pages(tables: Tables) -> None:
+    indexes = [child_of(APP, digest_of(f"index {n}"), at=BEFORE_ALL, seen=at(n)) for n in range(7)]
+    old = child_of(APP, OTHER, at=NO_TIME, seen=NOON)  # as an earlier version wrote it
+    for one in (*indexes, old, pushed(APP)):
+        tables.ledger.append(one)
+    assert tables.ledger.of_digest(APP) == [old, pushed(APP)]
+    found: list[Fact] = []
+    while page := tables.ledger.indexes_of(APP, found[-1].sort if found else "", 3):
+        assert len(page) <= 3
+        found += page
+    assert found == tables.ledger.indexes_of(APP) == sorted(indexes, key=lambda fact: fact.sort)
+    assert tables.ledger.indexes_of(APP, old.sort) == tables.ledger.indexes_of(OTHER) == []
 
 
 def test_facts_of_a_digest_come_in_the_order_of_time(tables: Tables) -> None:

@@ -129,6 +129,7 @@ class Flow:
         self.queue: list[tuple[Any, str, str]] = []
         self.told = 0
         self.runs: Counter[str] = Counter()
+        self.each: list[Spent] = []  # what each invocation cost
         self.handled: Callable[[str, str], None] = lambda function, text: None
         ports = FakePorts(
             policy=self.policy,
@@ -242,9 +243,11 @@ class Flow:
         batch = self.batches[function]
         ready = sorted((m for m in self.queue if m[1] == queue and m[0] <= self.clock()), key=lambda m: m[0])
         taken = ready[: batch.size if batch.window else 1]
+        begun = self.counted()
         self.runs[function] += 1
         for message in taken:
             self.queue.remove(message)
             at, _, body = message
             outcome = self.reactions[function](Message(body, "AROAEXAMPLE:ana", at, lambda: 880.0))
             self.handled(function, outcome.text)
+        self.each.append(self.spent(begun))

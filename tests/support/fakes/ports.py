@@ -5,7 +5,7 @@ Facts and state go through the same codec as in DynamoDB, so that whatever does 
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tallyman.adapters.dynamodb.codec import (
     state_from_plain,
 )
 from tallyman.domain.events.letters import Letter
-from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.facts import BEFORE_ALL, Fact
 from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.images.details import ApiCall, SigningStatus
 from tallyman.domain.names import Digest, EcrRegistry, Repository
@@ -148,7 +148,11 @@ class FakeLedger:
             return Appended.WRITTEN
 
     def of_digest(self, digest: Digest) -> list[Fact]:
-        return list(self._read("pk", f"D#{digest}", newest_first=False))
+        return list(self._read("pk", f"D#{digest}", newest_first=False, since=sort_time(BEFORE_ALL) + "#~"))
+
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
+        since = max(after + "\x00", sort_time(BEFORE_ALL))
+        return list(self._read("pk", f"D#{digest}", BEFORE_ALL, newest_first=False, since=since, most=most))
 
     def of_repository(
         self, repository: Repository, until: datetime | None = None, page: int | None = None
@@ -172,11 +176,28 @@ class FakeLedger:
     def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
         return self._read("pk", f"E#{environment}/{repository}" if repository else f"E#{environment}")
 
-    def _read(self, key: str, value: str, until: datetime | None = None, newest_first: bool = True) -> Iterator[Fact]:
+    def _read(
+        self,
+        key: str,
+        value: str,
+        until: datetime | None = None,
+        *,
+        newest_first: bool = True,
+        since: str = "",
+        most: int | None = None,
+    ) -> Iterator[Fact]:
         last = sort_time(until) + "#~" if until else "~"
-        rows = [item for item in self.items.values() if item.get(key) == value and str(item["sk"]) <= last]
-        for item in sorted(rows, key=lambda row: str(row["sk"]), reverse=newest_first):
-            yield self._fact(item)
+        rows = [item for item in self._partition(key, value) if since <= str(item["sk"]) <= last]
+        rows = sorted(rows, key=lambda row: str(row["sk"]), reverse=newest_first)[:most]
+        self._was_read(key, rows)
+        return (self._fact(item) for item in rows)
+
+    def _partition(self, key: str, value: str) -> Iterable[Plain]:
+        """The items with this value of a key."""
+        return [item for item in self.items.values() if item.get(key) == value]
+
+    def _was_read(self, key: str, rows: Sequence[Plain]) -> None:
+        """One Query was made: for those who count."""
 
 
 class FakeSeals:

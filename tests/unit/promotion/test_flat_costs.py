@@ -1,22 +1,29 @@
 """What one more event costs does not grow with what was before it: counted on fakes after small and large histories."""
 
 import json
+from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from math import ceil
 from typing import Any
 
 import pytest
 
 from support.fakes.flows import Flow, Spent
 from support.images.builders import DEV, child_of, fact, image, index, pushed, scan_event
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind
+from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest
-from tallyman.state import images, tags
+from tallyman.services.deciding.evaluator import PAGE
+from tallyman.state import images, noncompliant, tags
 from tallyman.state.images import IMAGES, HeldImage
+from tallyman.state.noncompliant import NONCOMPLIANT
 from tallyman.state.tags import TAGS, Tag
 
 SHARED = image("shared", architecture="amd64")
 PARENTS = (1, 100, 400)
+RELEASED = (6, 119, 61)
+"""Invocations, read units and calls of ECR of an image of one platform, from its push to its release."""
 
 
 def over(parents: int) -> Flow:
@@ -32,8 +39,7 @@ def over(parents: int) -> Flow:
         flow.registries.push(DEV, built, tag)
         listed = [{"digest": c.digest, "platform": str(c.platform), "index": False} for c in built.root.children]
         flow.ledger.append(pushed(built.digest, tag, at=at, seen=at, index=True, platforms=listed))
-        first = datetime.fromtimestamp(0, UTC)
-        flow.ledger.append(child_of(SHARED.digest, built.digest, at=first, seen=at))
+        flow.ledger.append(child_of(SHARED.digest, built.digest, at=BEFORE_ALL, seen=at))
         entry = TAGS.read(flow.state, tags.key(DEV, tag))
         flow.state.put(entry.write(Tag(built.digest, at)))
         detail: dict[str, Any] = {
@@ -61,31 +67,75 @@ def again(flow: Flow) -> Spent:
     return flow.spent(begun)
 
 
-def test_one_more_push_of_a_shared_image_decides_nothing_about_the_indexes_above() -> None:
+def test_one_more_push_of_a_shared_image_costs_the_same_whatever_lists_it() -> None:
     spent = [again(over(parents)) for parents in PARENTS]
-    assert len({(s.invocations, s.calls["query"], s.writes, s.index, s.ecr) for s in spent}) == 1
-    # the partition of the image names the indexes above it: each time that it is read, a unit for about seven of them
-    assert spent[2].reads <= spent[0].reads + 400 / 6 * spent[2].calls["query"]
+    assert spent[0] == spent[1] == spent[2]
 
 
-def scanned(flow: Flow) -> Spent:
-    """The first scan of the shared image, and a second that says the same."""
-    for _ in range(2):
-        flow.clock.advance(hours=25)
-        begun = flow.counted()
-        flow.registries.set_scan(DEV, SHARED.digest, "complete")
-        flow.queue.append((flow.clock(), "scan", json.dumps(scan_event(DEV, SHARED.digest, at=flow.clock()))))
-        flow.work()
+def scanned(flow: Flow, critical: int) -> Spent:
+    """One more scan of the shared image, and all that comes of it."""
+    flow.clock.advance(hours=25)
+    begun = flow.counted()
+    flow.each.clear()
+    report = ScanReport("complete", {"critical": critical} if critical else {}, completed_at=flow.clock())
+    flow.registries.set_scan(DEV, SHARED.digest, report)
+    flow.queue.append((flow.clock(), "scan", json.dumps(scan_event(DEV, SHARED.digest, at=flow.clock()))))
+    flow.work()
     return flow.spent(begun)
 
 
-def test_a_scan_of_a_shared_image_costs_a_bounded_number_of_reads_for_each_index_above() -> None:
-    """It may change what is decided about each of them. One invocation, one reading of what they share."""
-    few, many = scanned(over(1)), scanned(over(100))
-    assert few.invocations == many.invocations == 1
-    assert many.ecr == few.ecr
-    assert (many.reads - few.reads) / 99 <= 8
-    assert (many.calls["query"] - few.calls["query"]) / 99 <= 2
+def test_a_scan_that_finds_the_same_costs_the_same_whatever_lists_the_image() -> None:
+    costs = []
+    for parents in PARENTS:
+        flow = over(parents)
+        scanned(flow, 0)
+        costs.append(scanned(flow, 0))
+    assert costs[0] == costs[1] == costs[2]
+
+
+def test_a_scan_that_finds_something_new_is_worked_on_in_runs_of_a_bounded_cost() -> None:
+    """It may change what is decided about each index above. A run takes PAGE of them and hands on the rest."""
+    for parents in PARENTS:
+        flow = over(parents)
+        scanned(flow, 0)
+        spent = scanned(flow, 1)
+        assert spent.invocations == ceil(parents / PAGE)
+        assert spent.ecr == 1
+        for run in flow.each:
+            assert run.reads <= 10 * PAGE
+            assert run.calls["query"] <= 3 * PAGE + 10
+            assert run.read_bytes <= 8_000 * PAGE
+            assert run.writes <= 10 * PAGE
+        listed = list(NONCOMPLIANT.list(flow.state, noncompliant.partition("prod")))
+        assert sum("1 critical finding" in str(entry.value.gates) for entry in listed) == parents
+
+
+def test_indexes_that_an_earlier_version_noted_are_decided_about_too() -> None:
+    flow = over(3 * PAGE)
+    indexes = {f.detail["index"] for f in flow.ledger.indexes_of(SHARED.digest)}
+    for number in range(3 * PAGE):
+        built = index(SHARED, image(f"old {number}", architecture="arm64"))
+        flow.registries.push(DEV, built, f"v2.{number}.0")
+        listed = [{"digest": c.digest, "platform": str(c.platform), "index": False} for c in built.root.children]
+        flow.ledger.append(pushed(built.digest, f"v2.{number}.0", at=flow.clock(), index=True, platforms=listed))
+        flow.ledger.append(child_of(SHARED.digest, built.digest, at=NO_TIME, seen=flow.clock()))
+        entry = TAGS.read(flow.state, tags.key(DEV, f"v2.{number}.0"))
+        flow.state.put(entry.write(Tag(built.digest, flow.clock())))
+        indexes.add(built.digest)
+    flow.told = len(flow.registries.pushes)
+    scanned(flow, 1)
+    assert {f.digest for f in flow.facts(Kind.DECIDED)} >= indexes
+
+
+def test_indexes_released_over_one_image_leave_few_facts_with_it() -> None:
+    """A client may push the shared image again with each index: that is told each time, and nothing else is."""
+    flow = Flow()
+    for number in range(8):
+        flow.clock.advance(minutes=5)
+        flow.released(index(SHARED, image(f"own {number}", architecture="arm64")), f"v1.{number}.0")
+    kinds = Counter(fact.kind for fact in flow.ledger.of_digest(SHARED.digest))
+    assert (kinds[Kind.VERIFIED], kinds[Kind.INTENDED]) == (1, 1)
+    assert set(kinds) == {Kind.PUSHED, Kind.SCANNED, Kind.VERIFIED, Kind.INTENDED}
 
 
 @pytest.mark.parametrize("before", [10, 5000])
@@ -100,7 +150,7 @@ def test_a_repository_of_any_size_costs_the_same_an_image(before: int) -> None:
         flow.state.put(IMAGES.read(flow.state, images.key(DEV, digest)).write(HeldImage(True, False)))
         flow.state.put(TAGS.read(flow.state, tags.key(DEV, tag)).write(Tag(digest, at)))
     spent = flow.released(image("one more"), "v1.0.0")
-    assert (spent.invocations, spent.reads, spent.ecr) == (6, 117, 61)
+    assert (spent.invocations, spent.reads, spent.ecr) == RELEASED
 
 
 @pytest.mark.parametrize("before", [1, 1000])
@@ -114,7 +164,7 @@ def test_releases_and_promotions_before_it_cost_nothing(before: int) -> None:
         flow.ledger.append(again_of(promoted, digest, number))
         flow.ledger.append(again_of(release, digest, number))
     spent = flow.released(image("one more"), "v1.0.0")
-    assert (spent.invocations, spent.reads, spent.ecr) == (6, 117, 61)
+    assert (spent.invocations, spent.reads, spent.ecr) == RELEASED
 
 
 def again_of(told: Fact, digest: Digest, number: int) -> Fact:

@@ -26,7 +26,12 @@ class Ledger(Protocol):
         hold. Raises RevisionConflict where only one of those failed: nothing was written."""
 
     def of_digest(self, digest: Digest) -> list[Fact]:
-        """All facts of a digest in the order of time; a consistent read. One Query a MiB."""
+        """All facts of a digest in the order of time, without those that `indexes_of` reads; a consistent read. One
+        Query a MiB."""
+
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
+        """Which indexes list this digest: the facts CHILD_OF whose `sort` comes after `after`, in that order, at most
+        so many; a consistent read. Those that versions before this method wrote are among `of_digest`'s."""
 
     def of_repository(
         self, repository: Repository, until: datetime | None = None, page: int | None = None

@@ -4,6 +4,7 @@ import builtins
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -19,7 +20,7 @@ from tallyman.adapters.dynamodb.codec import (
     unmarshal,
 )
 from tallyman.adapters.errors.translate import code_of, translate, translated
-from tallyman.domain.history.facts import Fact
+from tallyman.domain.history.facts import BEFORE_ALL, Fact
 from tallyman.domain.history.seals import LedgerEntry
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.permissions import permissions
@@ -29,6 +30,9 @@ from tallyman.ports.records import Appended
 from tallyman.state.items import StateChange, StateCheck, StateItem
 
 _LAST = "#~"  # after `#` and any id: ids are hexadecimal
+_NEXT = "\x00"
+"""After a sort key: the lowest one that follows it."""
+_INDEXES = {"repo_pk": "by-repository", "tag_pk": "by-tag"}
 _REASONS: dict[str, type[TallymanError]] = {
     "ConditionalCheckFailed": RevisionConflict,
     "TransactionConflict": RevisionConflict,
@@ -80,15 +84,22 @@ class DynamoLedger:
         return Appended.WRITTEN
 
     def of_digest(self, digest: Digest) -> list[Fact]:
-        return list(self._read(f"D#{digest}", forward=True))
+        return list(self._read(f"D#{digest}", since=sort_time(BEFORE_ALL) + _LAST, forward=True))
+
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
+        since = max(after + _NEXT, sort_time(BEFORE_ALL))
+        if since > sort_time(BEFORE_ALL) + _LAST:
+            return []
+        found = self._read(f"D#{digest}", since=since, until=BEFORE_ALL, forward=True, page=most)
+        return list(islice(found, most))
 
     def of_repository(
         self, repository: Repository, until: datetime | None = None, page: int | None = None
     ) -> Iterator[Fact]:
-        return self._read(f"R#{repository}", index="by-repository", key="repo_pk", until=until, page=page)
+        return self._read(f"R#{repository}", key="repo_pk", until=until, page=page)
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
-        return self._read(f"T#{repository}:{tag}", index="by-tag", key="tag_pk", until=until)
+        return self._read(f"T#{repository}:{tag}", key="tag_pk", until=until)
 
     def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
         return self._read(f"E#{environment}/{repository}" if repository else f"E#{environment}")
@@ -115,24 +126,24 @@ class DynamoLedger:
         self,
         value: str,
         *,
-        index: str | None = None,
         key: str = "pk",
+        since: str = "0",
         until: datetime | None = None,
         forward: bool = False,
         page: int | None = None,
     ) -> Iterator[Fact]:
         query: dict[str, Any] = {
             "TableName": self._table,
-            "KeyConditionExpression": f"{key} = :pk" + (" AND sk <= :until" if until else ""),
-            "ExpressionAttributeValues": {":pk": {"S": value}},
+            "KeyConditionExpression": f"{key} = :pk AND sk BETWEEN :since AND :until",
+            "ExpressionAttributeValues": marshal(
+                {":pk": value, ":since": since, ":until": sort_time(until) + _LAST if until else "~"}
+            ),
             "ScanIndexForward": forward,
         }
-        if until:
-            query["ExpressionAttributeValues"][":until"] = {"S": sort_time(until) + _LAST}
         if page is not None:
             query["Limit"] = page
-        if index:
-            query["IndexName"] = index
+        if key in _INDEXES:
+            query["IndexName"] = _INDEXES[key]
         else:
             query["ConsistentRead"] = True
         for raw in _pages(self._client.query, query, f"read the facts of {value}"):

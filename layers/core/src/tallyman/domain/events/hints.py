@@ -152,12 +152,42 @@ class FinishCreation:
         return {"create": str(self.repository)}
 
 
-PromotionHint = Promote | RollBack | FinishCreation
+@value
+class DecideAbove:
+    """The indexes above an image are to be decided about anew, from a position of their list on (see `Evaluator`).
+    `again`: also hint of what was hinted before."""
+
+    digest: Digest
+    after: str = ""
+    correlation: str | None = None
+    again: bool = False
+
+    @classmethod
+    def parse(cls, message: object) -> Self:
+        """From {digest, after, correlation, again}, the last three optional. BadMessage says what is wrong."""
+        if not isinstance(message, Mapping) or not isinstance(message.get("after", ""), str):
+            raise BadMessage("the message is no hint to decide about indexes: expected digest and after")
+        correlation = message.get("correlation")
+        try:
+            digest = Digest.parse(message.get("digest"))
+        except BadInput as error:
+            raise BadMessage(f"a hint to decide about indexes: {error}") from None
+        text = None if correlation is None else str(correlation)
+        return cls(digest, message.get("after", ""), text, bool(message.get("again")))
+
+    def as_json(self) -> dict[str, Any]:
+        """What `parse_promotion_hint` reads."""
+        asked = {"digest": self.digest, "after": self.after, "correlation": self.correlation, "again": self.again}
+        return {"above": asked}
+
+
+PromotionHint = Promote | RollBack | FinishCreation | DecideAbove
 """What `promote_image` is asked to look at."""
 
 
 def parse_promotion_hint(body: str) -> PromotionHint:
-    """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, or that of Promote. BadMessage."""
+    """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, {above: …}, or that of Promote.
+    BadMessage."""
     try:
         message = json.loads(body)
     except ValueError as error:
@@ -168,4 +198,6 @@ def parse_promotion_hint(body: str) -> PromotionHint:
         return RollBack.parse(message["roll_back"])
     if "create" in message:
         return FinishCreation.parse(message["create"])
+    if "above" in message:
+        return DecideAbove.parse(message["above"])
     return Promote.parse(message)

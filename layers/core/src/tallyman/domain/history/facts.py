@@ -7,7 +7,7 @@ what concerns no digest lives under its environment (`E#<environment>[/<reposito
 import hashlib
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -64,6 +64,12 @@ class Kind(StrEnum):
     UNMARKED = "unmarked"  # something needs it again
     REMOVED = "removed"
 
+
+BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
+"""The time of CHILD_OF, which has none of its own, and of nothing else. Any number of indexes may list an image: a read
+of what happened to it passes them by. Those of earlier versions have the time NO_TIME."""
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of other facts that have none of their own."""
 
 REGISTRY_KINDS = frozenset(
     {Kind.PUSHED, Kind.REPLICATED, Kind.UNTAGGED, Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED, Kind.SETTINGS_CHANGED}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from tallyman.domain.decide import CONFLICT, PROMOTED, Decision, decide_all
-from tallyman.domain.events.hints import Promote
+from tallyman.domain.events.hints import DecideAbove, Promote
 from tallyman.domain.gates import FAILED, WAITING, ImageFacts
 from tallyman.domain.history.details.decisions import Decided
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
@@ -22,7 +22,7 @@ from tallyman.errors import RevisionConflict
 from tallyman.ports.clocks import Clock
 from tallyman.ports.messages import Hints, Notices
 from tallyman.ports.records import Appended, Ledger, Objects, State
-from tallyman.services.deciding.image_facts import Once, above, is_plain, load_image_facts
+from tallyman.services.deciding.image_facts import Once, indexes_of, is_plain, load_image_facts
 from tallyman.services.deciding.noncompliant import NoncompliantImages
 from tallyman.state import pending
 from tallyman.state.items import Entry, Key
@@ -38,6 +38,10 @@ LONGEST_DELAY = timedelta(minutes=15)
 OF_THE_IMAGE_ALONE = frozenset({*PUSHES, Kind.VERIFIED})
 """Facts of a platform image that no gate of an index asks for: those are scans, signatures, statements and recalls. An
 image that hundreds of indexes share is pushed and verified again with each of them."""
+
+
+PAGE = 25
+"""Indexes above an image that one reaction decides about: an image may be part of any number of them."""
 
 
 def pending_key(decision: Decision) -> Key:
@@ -65,19 +69,41 @@ class Evaluator:
     def digest(
         self, digest: Digest, correlation: str | None = None, again: bool = False, news: Kind | None = None
     ) -> list[Decision]:
-        """Decides anew about an image and every index above it. Safe to repeat: tells and writes only what is new.
+        """Decides anew about an image and the indexes above it. Safe to repeat: tells and writes only what is new.
 
         Hints `promote_image` of each image that may go; `again`: also where that was done. `news`: the one kind of fact
-        that is new of the image; where the indexes above do not ask for it, nothing is decided about them. Cost: a
-        Query for each digest of the image graph, about six reads for each image, and one transaction for each decision
-        that is new.
+        that is new of the image; where the indexes above do not ask for it, nothing is decided about them. Of many
+        indexes only PAGE are decided about, and the others by hints to `promote_image`. The decisions made here.
+        Cost: a Query for each digest of the image graph, one for the list of the indexes above each of them, about six
+        reads for each image, and one transaction for each decision that is new.
         """
-        decisions: list[Decision] = []
         facts = Once(self.ledger)
-        alone = news in OF_THE_IMAGE_ALONE and is_plain(facts.of_digest(digest))
-        for each in (digest, *(() if alone else above(facts, digest))):
-            decisions += self.image(each, facts)
+        decisions = self.image(digest, facts)
+        if not (news in OF_THE_IMAGE_ALONE and is_plain(facts.of_digest(digest))):
+            decisions += self._page(DecideAbove(digest, correlation=correlation, again=again), facts)
         self.hint(decisions, correlation, again)
+        return decisions
+
+    def above(self, asked: DecideAbove) -> int:
+        """Decides anew about the next indexes above an image; how many decisions there are. Cost: as `digest`."""
+        decisions = self._page(asked, Once(self.ledger))
+        self.hint(decisions, asked.correlation, asked.again)
+        return len(decisions)
+
+    def _page(self, asked: DecideAbove, facts: Once) -> list[Decision]:
+        """Decides about the next PAGE indexes above an image, directly or through others, and hands on the rest."""
+        decisions: list[Decision] = []
+        found, left = {asked.digest}, PAGE
+        waiting = [(asked.digest, asked.after)]
+        for digest, after in waiting:
+            page, position = indexes_of(facts, digest, after, left)
+            left -= len(page)
+            for index in [each for each in page if each not in found]:
+                found.add(index)
+                waiting.append((index, ""))
+                decisions += self.image(index, facts)
+            if position is not None:
+                self.hints.send("promote", replace(asked, digest=digest, after=position).as_json())
         return decisions
 
     def hint(self, decisions: Iterable[Decision], correlation: str | None = None, again: bool = False) -> None:

@@ -29,6 +29,12 @@ class Facts(Protocol):
     def of_digest(self, digest: Digest) -> list[Fact]: ...
 
 
+class Listing(Facts, Protocol):
+    """The two methods that finding the indexes above an image needs."""
+
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]: ...
+
+
 MAX_DEPTH = 8
 """Indexes within indexes; deeper ones are not followed."""
 
@@ -40,7 +46,7 @@ class Once:
     RevisionConflict.
     """
 
-    def __init__(self, ledger: Facts) -> None:
+    def __init__(self, ledger: Listing) -> None:
         self._ledger, self._read = ledger, dict[Digest, list[Fact]]()
 
     def of_digest(self, digest: Digest) -> list[Fact]:
@@ -48,6 +54,10 @@ class Once:
         if digest not in self._read:
             self._read[digest] = self._ledger.of_digest(digest)
         return self._read[digest]
+
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
+        """As the ledger's."""
+        return self._ledger.indexes_of(digest, after, most)
 
 
 def load_image_facts(
@@ -155,15 +165,27 @@ def is_plain(facts: Sequence[Fact]) -> bool:
     return False in listed and not any(fact.kind in (Kind.DELETED, Kind.UNTAGGED) for fact in facts)
 
 
-def above(ledger: Facts, digest: Digest) -> list[Digest]:
-    """The indexes that list this digest, directly or through others: what its facts may decide anew."""
+def above(ledger: Listing, digest: Digest) -> list[Digest]:
+    """The indexes that list this digest, directly or through others, all of them."""
     found: dict[Digest, None] = {}
     waiting = [digest]
     while waiting:
-        for fact in ledger.of_digest(waiting.pop()):
-            if fact.kind is Kind.CHILD_OF:
-                index = Digest(ChildOf.parse(fact).index)
-                if index not in found and index != digest:
-                    found[index] = None
-                    waiting.append(index)
+        page, _ = indexes_of(ledger, waiting.pop())
+        fresh = [index for index in page if index not in found and index != digest]
+        found.update(dict.fromkeys(fresh))
+        waiting += fresh
     return list(found)
+
+
+def indexes_of(
+    ledger: Listing, digest: Digest, after: str = "", most: int | None = None
+) -> tuple[list[Digest], str | None]:
+    """The indexes that list this digest directly, `most` of them from a position on; and the position of the next
+    ones, None where there are none. A Query, beside the one for the digest's own facts."""
+    limit = None if most is None else most + 1
+    facts = ledger.indexes_of(digest, after, limit)
+    if limit is None or len(facts) < limit:  # those of earlier versions come behind
+        facts += [f for f in ledger.of_digest(digest) if f.kind is Kind.CHILD_OF and f.sort > after]
+    page = facts[:most]
+    position = None if len(page) == len(facts) else page[-1].sort if page else after
+    return list(dict.fromkeys(Digest(ChildOf.parse(fact).index) for fact in page)), position

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.history.details.promotions import Intended
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import NO_TIME, Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -44,14 +44,16 @@ def intend(
     """Writes into every member's partition that it is about to be pushed to these repositories, which differ in their
     registry only. `at`: a time that each try has again, so that a second one writes nothing.
 
-    The root's comes last, so that its being there says that all are. Cost: a write for each member.
+    The root's comes last, so that its being there says that all are. A member's has no time and names no root in its
+    key: any number of indexes may bring the same member to the same place. Cost: a write for each member.
     """
     registries = [str(p.registry) for p in places]
     for member in [*(m for m in members if m != decision.digest), decision.digest]:
+        root = decision.digest if member == decision.digest else None
         fact = Fact(
             kind=Kind.INTENDED,
-            id=fact_id(Kind.INTENDED, member, decision.digest, decision.target, places[0].name, *registries),
-            at=at,
+            id=fact_id(Kind.INTENDED, member, root, decision.target, places[0].name, *registries),
+            at=at if root else NO_TIME,
             seen=whole_millis(clock()),
             via=Via.RECONCILED,
             digest=member,

@@ -7,7 +7,7 @@ next try sent; what fails for good is recorded as parked.
 from dataclasses import replace
 from math import ceil
 
-from tallyman.domain.events.hints import FinishCreation, Promote, RollBack, parse_promotion_hint
+from tallyman.domain.events.hints import DecideAbove, FinishCreation, Promote, RollBack, parse_promotion_hint
 from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError
 from tallyman.ports.clocks import Deadline
 from tallyman.services.promotion.run import Ended, PromotionRun, Promotions
@@ -35,6 +35,8 @@ class PromoteImage:
             return self.roll_backs.carry_out(hint)
         if isinstance(hint, FinishCreation):
             return self.promotions.targets.creations.finish(hint.repository)
+        if isinstance(hint, DecideAbove):
+            return f"{self.promotions.evaluator.above(hint)} decisions about indexes above {hint.digest}"
         return self._promote(hint, deadline)
 
     def _promote(self, hint: Promote, deadline: Deadline) -> str:

@@ -179,10 +179,11 @@ class Released:
             scanned = any(gate.name == "scan" for gate in decision.gates)
             if due and scanned and decision.verdict == PROMOTED and decision.target == environment:
                 before = counts["scanned"]
-                self.waiting.read_scans(decision, counts)
+                fresh = self.waiting.read_scans(decision, counts)
                 self.waiting.note(key, SCAN_AGAIN)
                 if counts["scanned"] != before:
                     self.evaluator.image(digest)
+                self.waiting.decide_others(digest, fresh)
 
     def _roll_out(self, environment: str, release: Entry[ReleaseState], counts: Counter[str], asked: bool) -> None:
         counts["retried"] += self.unfinished.take_up(environment, release.sk, release.value, asked)

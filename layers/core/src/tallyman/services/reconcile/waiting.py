@@ -1,7 +1,7 @@
 """Pending promotions: evaluated again, because time has passed or an event was lost."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from tallyman.domain.decide import Decision
@@ -20,7 +20,7 @@ from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.reconcile.turns import Turns
-from tallyman.services.recording.record_scan import RecordScan
+from tallyman.services.recording.record_scan import News, RecordScan
 from tallyman.services.verification.hints import hint_origin
 from tallyman.state import asked, creations, pending, positions, tags
 from tallyman.state.asked import ASKED, Asked
@@ -101,10 +101,11 @@ class Waiting:
     ) -> None:
         """One image: reads the scans that its gate waits for, decides, and hints what may go. `since`: it has been
         waiting from then on, so that a verification that nobody carries out is asked for again; `by_person`: now."""
+        fresh: list[Digest] = []
         for decision in self.evaluator.image(digest):
             waits = {g.name for g in decision.gates if g.verdict == WAITING} if decision.is_candidate else set()
             if "scan" in waits:
-                self.read_scans(decision, counts)
+                fresh += self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
             if {"signed", "check"} & set(waits):
@@ -113,6 +114,13 @@ class Waiting:
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)
         decisions = self.evaluator.digest(digest, again=True)
         counts["retried"] += sum(d.may_go for d in decisions)
+        self.decide_others(digest, fresh)
+
+    def decide_others(self, digest: Digest, scanned: Sequence[Digest]) -> None:
+        """Decides about the other indexes above the parts of an image, of which new scans were recorded."""
+        for part in scanned:
+            if part != digest:
+                self.evaluator.digest(part)
 
     def _place(self, decision: Decision) -> Repository:
         """Where the source has the image by the first of its tags."""
@@ -140,20 +148,25 @@ class Waiting:
             hint_origin(self.policy, self.hints, repository, digest)
             self.note(key, VERIFY_AGAIN)
 
-    def read_scans(self, decision: Decision, counts: Counter[str]) -> None:
-        """Records what the registries say now; asks for a scan where there is none, or its last is a day old."""
+    def read_scans(self, decision: Decision, counts: Counter[str]) -> list[Digest]:
+        """Records what the registries say now; asks for a scan where there is none, or its last is a day old. The
+        digests of which something new was recorded."""
+        news = []
         image = load_image_facts(self.ledger, self.state, decision.digest)
         digests = sorted(image.platforms) if image.is_index else [decision.digest]
         for place in self.policy.environment(decision.source).repositories(decision.repository):
             for digest in digests:
                 try:
-                    self._read_scan(place, digest, counts)
+                    if self._read_scan(place, digest, counts) is News.NEW:
+                        news.append(digest)
                 except NotFound:
                     continue  # this registry does not have it
+        return news
 
-    def _read_scan(self, place: Repository, digest: Digest, counts: Counter[str]) -> None:
+    def _read_scan(self, place: Repository, digest: Digest, counts: Counter[str]) -> News:
         report = self.registries.scan(place, digest)
-        if self.scans.record(place, digest, report, Via.RECONCILED):
+        news = self.scans.record(place, digest, report, Via.RECONCILED)
+        if news is not News.NONE:
             counts["scanned"] += 1
         old = report.completed_at is not None and self.clock() - report.completed_at >= SCAN_AGAIN
         key = f"scan {place}@{digest}"
@@ -166,6 +179,7 @@ class Waiting:
             except Unsupported:
                 pass  # the registry scans by itself, or can't scan it: its report says which
             self.note(key, SCAN_AGAIN)
+        return news
 
     def is_due(self, key: str, pause: timedelta) -> bool:
         """Whether this was last noted longer ago than the pause."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 
 from tallyman.domain.events.eventbridge import ScanEnded, parse_event
 from tallyman.domain.gates.scan import ScanGate
@@ -22,9 +23,17 @@ from tallyman.values import value
 _ENDED = frozenset({"complete", "failed", "unsupported"})
 
 
+class News(Enum):
+    """What a scan adds to what was recorded of an image."""
+
+    NONE = "none"  # it has not ended, or was written before
+    SAME = "same"  # another scan with the same result, which changes no decision about an index above
+    NEW = "new"
+
+
 @value
 class RecordScan:
-    """The reaction to scan events. A platform image's scan decides the indexes above it anew."""
+    """The reaction to scan events. A platform image's scan decides the indexes above it anew, if its result is new."""
 
     registries: RegistryView
     ledger: Ledger
@@ -43,14 +52,17 @@ class RecordScan:
             report = self.registries.scan(event.repository, event.digest)
         except NotFound:
             return "gone: the image was removed since"
-        written = self.record(event.repository, event.digest, report, Via.EVENT)
-        self.evaluator.digest(event.digest, event.id)
-        return f"scan {report.status}" + (" (known)" if report.status in _ENDED and not written else "")
+        news = self.record(event.repository, event.digest, report, Via.EVENT)
+        if news is News.SAME:
+            self.evaluator.hint(self.evaluator.image(event.digest), event.id)
+        else:  # a known one too: the reaction that wrote it may have died before it decided
+            self.evaluator.digest(event.digest, event.id)
+        return f"scan {report.status}" + (" (known)" if report.status in _ENDED and news is News.NONE else "")
 
-    def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> bool:
-        """Writes the scan down if it ended and says something new; whether it did."""
+    def record(self, repository: Repository, digest: Digest, report: ScanReport, via: Via) -> News:
+        """Writes the scan down if it ended and was not written yet."""
         if report.status not in _ENDED:
-            return False
+            return News.NONE
         now = whole_millis(self.clock())
         at = report.completed_at or now
         rows = rows_of(self._findings(repository, digest, report))
@@ -58,7 +70,7 @@ class RecordScan:
         said = to_object(report.status, counts, rows)
         last = [f for f in self.ledger.of_digest(digest) if f.kind is Kind.SCANNED and f.repository == repository]
         if report.completed_at is None and last and Scanned.parse(last[-1]).said == Digest.of(said):
-            return False  # without a time of its own only a change is news
+            return News.NONE  # without a time of its own only a change is news
         archived = self.archive.put(FOLDER, said) if rows else None
         if report.status == "complete":
             found = [fact for fact in last if Scanned.parse(fact).status == "complete"]
@@ -82,7 +94,26 @@ class RecordScan:
                 reason=report.reason,
             ).dump(),
         )
-        return self.ledger.append(fact) is Appended.WRITTEN
+        if self.ledger.append(fact) is Appended.KNOWN:
+            return News.NONE
+        return News.SAME if last and not self._asks_for_age and self._is_same(fact) else News.NEW
+
+    def _is_same(self, scan: Fact) -> bool:
+        """Whether the newest scan of each repository says the same as this one, without it: then no gate that does not
+        ask for the age of a scan judges otherwise by it. Read after it was written: of two scans that are recorded at
+        the same time one sees the other."""
+        told = [
+            f for f in self.ledger.of_digest(Digest(str(scan.digest))) if f.kind is Kind.SCANNED and f.id != scan.id
+        ]
+        newest = {f.repository: Scanned.parse(f) for f in sorted(told, key=lambda f: (f.at, f.seen, f.id))}
+        said = Scanned.parse(scan).said
+        return scan.repository in newest and all(s.said == said and s.outcome == s.status for s in newest.values())
+
+    @property
+    def _asks_for_age(self) -> bool:
+        """Whether a gate of the policy goes by the time of a scan."""
+        gates = (p.gates.get("scan") for rule in self.evaluator.policy.repositories for p in rule.promotions)
+        return any(isinstance(gate, ScanGate) and gate.max_age is not None for gate in gates)
 
     def _findings(self, repository: Repository, digest: Digest, report: ScanReport) -> Sequence[Finding]:
         """The findings, with their EPSS where a gate asks for it: another call, for another service."""

@@ -1,9 +1,7 @@
 """How images hang together: the index of each child, what refers to each subject; and who is decided about anew."""
 
-from datetime import UTC, datetime
-
 from tallyman.domain.history.details.referrers import ChildOf, Referred
-from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via, fact_id
 from tallyman.domain.images import sboms
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.provenance import build_of, predicates
@@ -79,10 +77,11 @@ class Relations:
 
     def _append(self, kind: Kind, digest: Digest, via: Via, other: Digest, relation: Referred | ChildOf) -> None:
         # no time of its own: bytes that name other bytes have always done so; a fixed key makes it one fact, always
+        at = BEFORE_ALL if kind is Kind.CHILD_OF else NO_TIME
         fact = Fact(
             kind=kind,
             id=fact_id(kind, digest, other, relation.repository if isinstance(relation, Referred) else None),
-            at=datetime.fromtimestamp(0, tz=UTC),
+            at=at,
             seen=whole_millis(self.clock()),
             via=via,
             digest=digest,

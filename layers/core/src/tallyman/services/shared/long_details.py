@@ -41,6 +41,9 @@ class LongDetails:
     def of_digest(self, digest: Digest) -> list[Fact]:
         return [self._whole(fact) for fact in self._ledger.of_digest(digest)]
 
+    def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
+        return self._ledger.indexes_of(digest, after, most)
+
     def of_repository(
         self, repository: Repository, until: datetime | None = None, page: int | None = None
     ) -> Iterator[Fact]:

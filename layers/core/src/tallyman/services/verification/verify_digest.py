@@ -1,7 +1,7 @@
 """An image was pushed, or somebody wants it checked: verify it by its bytes, write the verdict down, decide."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,7 +78,8 @@ class VerifyDigest:
         checks = [c.as_json() for c in found.verification.checks] + self._tag_checks(wanted, rule)
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
-        self._write(wanted, level, verdict, checks, found)
+        if not (verdict == "passed" and _is_known(facts, wanted, level, checks)):
+            self._write(wanted, level, verdict, checks, found)
         if not (own and verdict == "passed" and changes_no_decision(self.policy, facts, wanted.repository)):
             self.evaluator.digest(wanted.digest, wanted.correlation, news=Kind.VERIFIED)
         if verdict == "unknown" and wanted.request is None:
@@ -199,6 +200,20 @@ class VerifyDigest:
             except RevisionConflict:
                 continue  # another verification of it failed in the same moment
         raise RevisionConflict(f"verifications of {wanted.digest} keep failing at once: try again")
+
+
+def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last verification there said the same of an image that was pushed without a tag: an image that many
+    indexes share may be pushed again with each of them. Not of what was removed since, nor for a person."""
+    if wanted.request is not None or wanted.tag is not None or was_removed(facts, wanted.repository):
+        return False
+    kinds = (Kind.VERIFIED, Kind.UNREADABLE)
+    there = [f for f in facts if f.kind in kinds and f.repository == wanted.repository]
+    last = max(there, key=lambda f: (f.seen, f.id), default=None)
+    if last is None or last.kind is Kind.UNREADABLE:
+        return False
+    told = Verified.parse(last)
+    return (told.verdict, told.level, [c for c in told.checks if not c.get("tag")]) == ("passed", level, list(checks))
 
 
 def _hint(body: str) -> Mapping[str, Any] | None:
