@@ -111,7 +111,7 @@ class RecordScan:
 
     @property
     def _asks_for_age(self) -> bool:
-        """Whether a gate of the policy goes by the time of a scan."""
+        """Whether a gate of the policy depends on the age of a scan."""
         gates = (p.gates.get("scan") for rule in self.evaluator.policy.repositories for p in rule.promotions)
         return any(isinstance(gate, ScanGate) and gate.max_age is not None for gate in gates)
 
