@@ -35,6 +35,7 @@ ECR_CALLS = {
     "repositories": 1,  # DescribeRepositories
     "settings": 1,  # DescribeRepositories
     "scan": 1,  # DescribeImageScanFindings
+    "start_scan": 1,  # StartImageScan
     "mount": 1,  # POST …/blobs/uploads/?mount=
     "upload": 3,  # InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload
     "put_manifest": 1,  # PutImage

@@ -18,7 +18,8 @@ class SweepState:
     `missed`: how many events' worth of differences were found; `untold`: stowaways of the first sweep are not reported
     yet; `images`, and the `bytes` of them, indexes left out: each image's size, layers that images share counted each
     time; `failures`: sweeps in a row that did not come to their end, or could not record an image, and the last
-    one's `problem`."""
+    one's `problem`; `backlog`: the digest from which on the images that the first sweep found are still to be verified
+    and decided about, None: none."""
 
     swept: datetime | None = None
     tried: datetime | None = None
@@ -30,6 +31,7 @@ class SweepState:
     bytes: int | None = None
     failures: int = 0
     problem: str | None = None
+    backlog: str | None = None
 
 
 def key(repository: Repository) -> Key:
@@ -49,6 +51,7 @@ def _parse(data: Mapping[str, Any]) -> SweepState:
         bytes=data.get("bytes"),
         failures=int(data.get("failures", 0)),
         problem=data.get("problem"),
+        backlog=data.get("backlog"),
     )
 
 
@@ -64,6 +67,7 @@ def _dump(sweep: SweepState) -> dict[str, Any]:
         "bytes": sweep.bytes,
         "failures": sweep.failures,
         "problem": sweep.problem,
+        "backlog": sweep.backlog,
     }
 
 

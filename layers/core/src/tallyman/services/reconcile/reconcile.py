@@ -239,8 +239,12 @@ class Reconcile:
             return (position.tried if position else None) or datetime.min.replace(tzinfo=UTC), repository
 
         if run.scope.token is not None:
-            due = (r for r in found if r not in positions or positions[r].run != run.scope.token)
-            return sorted(due, key=longest_ago)
+
+            def is_due(repository: Repository) -> bool:
+                position = positions.get(repository)
+                return position is None or position.run != run.scope.token or position.backlog is not None
+
+            return sorted(filter(is_due, found), key=longest_ago)
         lively = marked
         for environment in self.policy.environments.values():
             for waits in PENDING.list(self.state, pending.partition(environment.name)):

@@ -47,6 +47,8 @@ _CHUNK = 25
 _TRAILED = 200
 """Digests with a difference up to which CloudTrail's history is read first: more are a repository that is new to us,
 or a long outage, and the position can't name them all. The history is read afterwards then."""
+PAGE = 100
+"""Images of a first sweep that one run asks to verify and decides about; it records all of them."""
 FAILING = 2
 """Sweeps in a row that fail before people are notified."""
 _TRIES = 8
@@ -114,7 +116,8 @@ class Sweep:
                 enough_time(left, f"the sweep of {repository}")
                 with _apart(repository, open_digests[0], problems):
                     self._stowaways(repository, open_digests[0], first, found)
-                    self._after(repository, open_digests[0], listed.get(open_digests[0]), first, found)
+                    if not first:
+                        self._after(repository, open_digests[0], listed.get(open_digests[0]), first, found)
                 del open_digests[0]
             self._tidy(repository, known, listed)
             for chunk in _chunks(work):
@@ -129,7 +132,8 @@ class Sweep:
                         for number, seen in enumerate(group):
                             as_listed = self._as_listed(seen, known, number == 0)
                             self._write(replace(as_listed, manifest=read.get(seen.digest)), first, found)
-                        self._after(repository, digest, listed.get(digest), first, found)
+                        if not first:
+                            self._after(repository, digest, listed.get(digest), first, found)
                     open_digests = [each for each in open_digests if each != digest]
         except OutOfTime:
             # the next run begins with another repository, and goes on here with what is left
@@ -139,12 +143,49 @@ class Sweep:
             report_gathered(self.policy, self.ledger, self.notices, repository)
         sizes = [d.size or 0 for d in listed.values() if d.media_type not in INDEX_TYPES]
         failures = sweep.failures + 1 if problems else 0
-        sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes))
+        backlog = "" if first else sweep.backlog
+        sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes), backlog=backlog)
         if problems:
             sweep = replace(sweep, failures=failures, problem=problems[0][:_LONGEST])
             self._tell(repository, sweep)
         self._save(repository, sweep, missed, now)
+        if sweep.backlog is not None:
+            sweep = self._follow(repository, sweep, listed, found, problems, left)
         return Swept(sweep, missed, problems)
+
+    def _follow(
+        self,
+        repository: Repository,
+        sweep: SweepState,
+        listed: Mapping[Digest, ImageDetail],
+        found: Counter[str],
+        problems: list[str],
+        left: Deadline,
+    ) -> SweepState:
+        """Sets off what the events of the images that the first sweep found would have, for a page of them: there may
+        be any number. The next sweep goes on behind it."""
+        position, done = sweep.backlog, 0
+        try:
+            for digest in sorted(d for d, detail in listed.items() if detail.tags and d >= (sweep.backlog or "")):
+                position = digest
+                if done == PAGE:
+                    mark_active(self.state, repository, self.clock())  # the next run looks at it again
+                    break
+                enough_time(left, f"the sweep of {repository}")
+                with _apart(repository, digest, problems):
+                    if not self._was_reported(repository, digest):
+                        done += self._after(repository, digest, listed[digest], True, found)
+            else:
+                position = None
+        finally:
+            sweep = replace(sweep, backlog=position)
+            self._save(repository, sweep)
+        return sweep
+
+    def _was_reported(self, repository: Repository, digest: Digest) -> bool:
+        """Whether an event or a call reported a push of the image, whose reaction does the rest."""
+        facts = self.ledger.of_digest(digest)
+        return any(f.kind in PUSHES and f.repository == repository and f.via is not Via.RECONCILED for f in facts)
 
     def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
         """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting. The
@@ -254,8 +295,10 @@ class Sweep:
 
     def _after(
         self, repository: Repository, digest: Digest, detail: ImageDetail | None, first: bool, found: Counter[str]
-    ) -> None:
-        """What the lost event would have set off: verification, the scan's outcome, a decision."""
+    ) -> bool:
+        """What the lost event would have set off: verification, the scan's outcome, a decision. Whether there was
+        anything to do."""
+        asked = False
         if detail is None:
             self.images.evaluator.digest(digest)
         elif detail.tags:
@@ -266,8 +309,11 @@ class Sweep:
                 waits |= leads_on or self.policy.is_target(environment.name, name)
                 if promotions or not (first or self.policy.is_target(environment.name, name)):
                     self.waiting.verify(repository, digest, sorted(detail.tags)[0], found)
+                    asked = True
             if waits:
                 self.waiting.look(digest, found)
+                asked = True
+        return asked
 
     def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
         """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
