@@ -22,7 +22,7 @@ from tallyman.state.tags import TAGS, Tag
 
 SHARED = image("shared", architecture="amd64")
 PARENTS = (1, 100, 400)
-RELEASED = (6, 118, 61)
+RELEASED = (6, 119, 61)
 """Invocations, read units and calls of ECR of an image of one platform, from its push to its release."""
 
 

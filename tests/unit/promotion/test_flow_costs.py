@@ -52,6 +52,27 @@ def test_the_docs_say_what_is_counted(name: str) -> None:
     assert told == [spent.invocations, spent.reads, spent.writes, spent.index, spent.ecr]
 
 
+def test_the_docs_work_out_the_price_from_what_is_counted() -> None:
+    """In dollars a million images: units and invocations times their price, and the sum of all rows."""
+    spents = [released(FLOWS[name])[1] for name in FLOWS]
+    counts = {
+        "DynamoDB, reads": [s.reads for s in spents],
+        "DynamoDB, writes": [s.writes + s.index for s in spents],
+        "Lambda, requests": [s.invocations for s in spents],
+        "S3, objects": [s.calls["archived"] for s in spents],
+    }
+    section = DOCS.read_text().partition("## What a million pushes cost")[2].partition("## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "$" in line[:120]]
+    dollars = {
+        row[0]: [float(cell.lstrip("$").split()[0]) for cell in row[1:] if cell] for row in rows if len(row) == 4
+    }
+    for name, counted in counts.items():
+        price, *shown = next(dollars[row] for row in dollars if row.startswith(name))
+        assert shown == [round(price * each + 1e-9, 2) for each in counted], name
+    parts = [shown[-2:] for name, shown in dollars.items() if name != "together"]
+    assert dollars["together"] == [round(sum(column), 2) for column in zip(*parts, strict=True)]
+
+
 def test_without_a_window_each_event_may_be_an_invocation() -> None:
     """What the batches of template.yaml save, and that the flow does not depend on them."""
     flow = Flow()

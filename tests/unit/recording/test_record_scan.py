@@ -2,11 +2,22 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from support.fakes.recording import RecordingStack, policy
-from support.images.builders import DEV, image, index, inspector_event, multi_arch, push_event, scan_event
+from support.images.builders import (
+    DEV,
+    PROD,
+    image,
+    index,
+    inspector_event,
+    multi_arch,
+    push_event,
+    scan_event,
+)
+from support.images.builders import scanned as scan_fact
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.names import Digest
@@ -268,3 +279,38 @@ def test_the_epss_of_findings_is_asked_for_where_a_gate_asks_for_it() -> None:
     world.registries.scores = {"CVE-2026-2": 0.01}
     scanned(world, app.digest, unlikely)
     assert [hint["digest"] for hint in world.hints.to("promote")] == [app.digest]
+
+
+def test_of_two_scans_that_are_recorded_at_once_one_decides_about_the_indexes_above(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A scan that finds the same is compared with what was written before it ended, and with what came meanwhile."""
+    shared = image("shared", architecture="amd64")
+    app = index(shared, image("own", architecture="arm64"))
+    world = world_with(app)
+    scans = world.at_work().scans
+    assert scans.record(DEV, shared.digest, report(world), Via.EVENT) is News.NEW
+    world.clock.advance(hours=25)
+    assert scans.record(DEV, shared.digest, report(world), Via.EVENT) is News.SAME
+    assert scans.record(DEV, shared.digest, report(world), Via.EVENT) is News.NONE
+    world.clock.advance(hours=25)
+    real = world.ledger.append
+    other = scan_fact(shared.digest, {"critical": 1}, PROD, at=world.clock())
+
+    def append(*args: Any) -> Any:
+        monkeypatch.setattr(world.ledger, "append", real)
+        real(other)  # another worker is a moment faster
+        return real(*args)
+
+    monkeypatch.setattr(world.ledger, "append", append)
+    world.clock.advance(seconds=1)
+    assert scans.record(DEV, shared.digest, report(world), Via.EVENT) is News.NEW
+
+
+def test_where_a_gate_asks_for_the_age_of_a_scan_each_scan_is_new() -> None:
+    app = image("a")
+    world = RecordingStack(policy(scan={"max": {"critical": 0}, "max_age": "7d"}))
+    scans = world.at_work().scans
+    for _ in range(2):
+        world.clock.advance(hours=25)
+        assert scans.record(DEV, app.digest, report(world), Via.EVENT) is News.NEW

@@ -1,7 +1,7 @@
 """What the tags of a repository point to."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.names import Digest, Repository
@@ -27,6 +27,16 @@ class Tag:
     reported_at: datetime | None = None
     unsure: Digest | None = None
     lost: Digest | None = None
+
+
+GONE_KEPT = timedelta(days=30)
+"""How long the item of a tag that is gone stays: a list of a repository's tags must not grow with those that it had."""
+
+
+def expiry(tag: Tag, now: datetime) -> datetime | None:
+    """When the item may be removed: a while after the tag is gone, and recorded as gone. The ledger keeps its history;
+    no worker that knows the item's revision lives that long."""
+    return now + GONE_KEPT if tag.digest is tag.reported is tag.unsure is None else None
 
 
 def partition(repository: Repository) -> str:

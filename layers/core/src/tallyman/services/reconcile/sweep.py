@@ -49,6 +49,8 @@ _TRAILED = 200
 or a long outage, and the position can't name them all. The history is read afterwards then."""
 PAGE = 100
 """Images of a first sweep that one run asks to verify and decides about; it records all of them."""
+_MOST_GONE = 500
+"""Items of tags that are gone that one sweep gives an end."""
 FAILING = 2
 """Sweeps in a row that fail before people are notified."""
 _TRIES = 8
@@ -262,7 +264,7 @@ class Sweep:
         for seen in differences(repository, known, listed, now):
             if not self._is_told(seen, known):
                 work.append(seen)
-            elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest, now):
+            elif change := lost_change(known.tags[str(seen.tag)], None, seen.digest, now, now):
                 with suppress(RevisionConflict):
                     self.state.put(change)
         return work
@@ -336,8 +338,13 @@ class Sweep:
         for tag, entry in known.tags.items():
             current = pointing.get(tag)
             if entry.value.reported == current and entry.value.digest != current:
+                tag = replace(entry.value, digest=current)
                 with suppress(RevisionConflict):
-                    self.state.put(entry.write(replace(entry.value, digest=current)))
+                    self.state.put(entry.write(tag, tags.expiry(tag, self.clock())))
+        gone = [e for e in known.tags.values() if e.expires is None and tags.expiry(e.value, self.clock())]
+        for entry in gone[:_MOST_GONE]:  # as earlier versions wrote them: without an end
+            with suppress(RevisionConflict):
+                self.state.put(entry.write(entry.value, tags.expiry(entry.value, self.clock())))
         reported = {entry.value.reported for entry in known.tags.values()}
         for digest in listed:
             if digest in reported and not known.holds(digest):

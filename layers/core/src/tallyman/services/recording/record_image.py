@@ -126,7 +126,7 @@ class RecordImage:
             changes = [
                 change
                 for change in (
-                    tag_change(entry, current, reported, seen.at) if entry else None,
+                    tag_change(entry, current, reported, seen.at, self.clock()) if entry else None,
                     held_change(held, detail is not None, archived, self.clock()),
                 )
                 if change is not None
@@ -155,7 +155,8 @@ class RecordImage:
                         entry = TAGS.read(self.state, tags.key(repository, name))
                         if entry.found and digest in (entry.found.digest, entry.found.reported):
                             current = _current(self._look(repository, digest, name), name)
-                            if lost := lost_change(entry, current, digest, seen.at if tag is None else None):
+                            deleted = seen.at if tag is None else None
+                            if lost := lost_change(entry, current, digest, deleted, self.clock()):
                                 self.state.put(lost)
                 if there is None:  # that it is there again is for the push's fact to say
                     hold(self.state, repository, digest, False, None, self.clock())
@@ -207,7 +208,7 @@ class RecordImage:
         current = _current(details, seen.tag)
         there = next((d for d in details if d.digest == seen.digest), None)
         fact = self._fact(seen, there, None, current)
-        change = tag_change(entry, current, None, seen.at) if entry else None
+        change = tag_change(entry, current, None, seen.at, self.clock()) if entry else None
         if self.ledger.append(fact, change) is Appended.KNOWN and change is not None:
             self.state.put(change)
         return there

@@ -16,13 +16,15 @@ from tallyman.state import images
 from tallyman.state.active import ACTIVE, Active
 from tallyman.state.images import GONE_KEPT, IMAGES, HeldImage
 from tallyman.state.items import Entry, StateChange
-from tallyman.state.tags import Tag
+from tallyman.state.tags import Tag, expiry
 
 _MARK_AGAIN = timedelta(minutes=10)
 _ACTIVE_FOR = timedelta(hours=6)
 
 
-def tag_change(entry: Entry[Tag], current: Digest | None, reported: Digest | None, at: datetime) -> StateChange | None:
+def tag_change(
+    entry: Entry[Tag], current: Digest | None, reported: Digest | None, at: datetime, now: datetime
+) -> StateChange | None:
     """The tag's item after a fact that says that it pointed to `reported` from `at` on, while the registry says
     `current`; None if that is no news. Of two facts within one second the registry knows which came last."""
     old = entry.found
@@ -46,11 +48,11 @@ def tag_change(entry: Entry[Tag], current: Digest | None, reported: Digest | Non
         unsure=unsure,
         lost=lost,
     )
-    return None if tag == old else entry.write(tag)
+    return None if tag == old else entry.write(tag, expiry(tag, now))
 
 
 def lost_change(
-    entry: Entry[Tag], current: Digest | None, digest: Digest, deleted: datetime | None
+    entry: Entry[Tag], current: Digest | None, digest: Digest, deleted: datetime | None, now: datetime
 ) -> StateChange | None:
     """A tag's item once the registry was seen to say `current`; None if that is no news. `deleted`: the time of a fact
     that says that the image `digest` was deleted, which ends what was told of the tag before."""
@@ -60,7 +62,7 @@ def lost_change(
     before = old.reported_at is None or deleted is None or second_of(old.reported_at) <= second_of(deleted)
     if deleted is not None and old.reported == digest and before and current != digest:
         tag = replace(tag, reported=None, lost=digest)
-    return None if tag == old else entry.write(tag)
+    return None if tag == old else entry.write(tag, expiry(tag, now))
 
 
 def hold(

@@ -8,7 +8,7 @@ from typing import Any
 from tallyman.domain.events.eventbridge import ImageAction, parse_event
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.history.fold import was_removed
+from tallyman.domain.history.fold import PUSHES, was_removed
 from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
@@ -75,7 +75,7 @@ class VerifyDigest:
             platforms=rule.verify.platforms,
             deadline=deadline,
         )
-        checks = [c.as_json() for c in found.verification.checks] + self._tag_checks(wanted, rule)
+        checks = [c.as_json() for c in found.verification.checks] + self._tag_checks(wanted, rule, own)
         verdicts = {c["verdict"] for c in checks}
         verdict = "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "passed"
         if not (verdict == "passed" and _is_known(facts, wanted, level, checks)):
@@ -123,7 +123,7 @@ class VerifyDigest:
         except NotFound:
             return False
 
-    def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule) -> list[dict[str, Any]]:
+    def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule, own: bool) -> list[dict[str, Any]]:
         """The tag: allowed, never moved where it may not, the same digest under it in every environment."""
         tag = wanted.tag
         if tag is None:
@@ -141,6 +141,8 @@ class VerifyDigest:
         others = self._same_tag_elsewhere(wanted)
         known = TAGS.get(self.state, tags.key(wanted.repository, tag))
         moved = known.moved_from if known else None
+        if moved is None and not own:
+            moved = self._forgotten(wanted.repository, tag, wanted.digest)
         check(
             "tag_unmoved",
             f"{tag} is to be immutable, but pointed to {moved} before" if moved else None,
@@ -153,6 +155,12 @@ class VerifyDigest:
             f"no environment has another image as {tag}",
         )
         return checks
+
+    def _forgotten(self, repository: Repository, tag: str, digest: Digest) -> Digest | None:
+        """Another image that the tag pointed to so long ago that its item may have been removed since."""
+        before = self.clock() - tags.GONE_KEPT
+        pushes = (fact for fact in self.ledger.of_tag(repository, tag, before) if fact.kind in PUSHES)
+        return next((fact.digest for fact in pushes if fact.digest != digest), None)
 
     def _same_tag_elsewhere(self, wanted: _Wanted) -> dict[Repository, str]:
         assert wanted.tag is not None  # asked for tags only

@@ -1,0 +1,173 @@
+"""The first sweep of a large repository, and sweeps after it: what they cost, and that they go on after a kill."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from support.fakes.flows import Flow, Spent
+from support.fakes.recording import SCHEDULE, RecordingStack
+from support.images.builders import DEV, image, push_event
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Digest
+from tallyman.services.reconcile import sweep as sweeping
+from tallyman.services.reconcile.sweep import PAGE
+from tallyman.state import sweeps, tags
+from tallyman.state.items import StateChange
+from tallyman.state.sweeps import SWEEPS
+from tallyman.state.tags import GONE_KEPT, TAGS, Tag
+
+
+def swept(flow: Flow, run: str) -> Spent:
+    """One run by the clock."""
+    begun = flow.counted()
+    flow.services.reconcile.run(SCHEDULE, run, lambda: 800.0)
+    return flow.spent(begun)
+
+
+def calls(spent: Spent) -> int:
+    return sum(number for name, number in spent.calls.items() if name != "item of a batch") + spent.ecr
+
+
+def filled(images: int, tagged: bool) -> Flow:
+    flow = Flow()
+    for number in range(images):
+        flow.registries.push(DEV, image(str(number)), f"v1.{number}.0" if tagged else None)
+    flow.told = len(flow.registries.pushes)
+    flow.clock.advance(hours=1)
+    return flow
+
+
+def test_a_first_sweep_takes_three_calls_an_image_and_a_page_of_decisions() -> None:
+    plain = swept(filled(200, tagged=False), "1")
+    assert calls(plain) <= 3 * 200
+    few, many = swept(filled(2 * PAGE, tagged=True), "1"), swept(filled(6 * PAGE, tagged=True), "1")
+    assert calls(many) - calls(few) <= 3 * 4 * PAGE
+    assert calls(few) <= 3 * 2 * PAGE + 20 * PAGE
+
+
+def position(world: RecordingStack) -> str | None:
+    found = SWEEPS.get(world.state, sweeps.key(DEV))
+    assert found is not None
+    return found.backlog
+
+
+def test_what_a_first_sweep_found_is_verified_and_decided_about_a_page_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "PAGE", 10)
+    world = RecordingStack()
+    digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(25)}
+    asked = []
+    while not asked or position(world) is not None:
+        world.reconcile(SCHEDULE)
+        asked.append(len(world.hints.to("verify")))
+    assert asked == [10, 20, 25]
+    assert {hint["verify"]["digest"] for hint in world.hints.to("verify")} == digests
+    world.reconcile(SCHEDULE)
+    assert len(world.hints.to("verify")) == 25
+
+
+def test_what_an_event_reported_before_the_first_sweep_is_left_to_its_reaction() -> None:
+    world = RecordingStack()
+    app = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
+    world.reconcile(SCHEDULE)
+    assert world.hints.to("verify") == []
+
+
+@pytest.mark.parametrize("after", [1, 7, 26, 40, 61, 75, 90])
+def test_a_first_sweep_that_is_killed_goes_on_where_it_was(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = RecordingStack()
+    digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(30)}
+    real, left = world.ledger.append, [after]
+
+    def append(*args: Any) -> Any:
+        if left[0] == 0:
+            raise KeyboardInterrupt  # the process is gone
+        left[0] -= 1
+        return real(*args)
+
+    monkeypatch.setattr(world.ledger, "append", append)
+    for _ in range(2):
+        try:
+            world.reconcile(SCHEDULE)
+        except KeyboardInterrupt:
+            left[0] = -1
+    assert Counter(f.digest for f in world.facts(Kind.PUSHED)) == dict.fromkeys(digests, 1)
+    assert {f.digest for f in world.facts(Kind.DECIDED)} == digests
+    assert {hint["verify"]["digest"] for hint in world.hints.to("verify")} == digests
+
+
+def test_the_position_of_a_first_sweep_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    flow = filled(600, tagged=True)
+    real = flow.state.put
+
+    def put(change: StateChange) -> None:
+        if change.pk == sweeps.PARTITION:
+            sizes.append(len(str(change.data)))
+        real(change)
+
+    monkeypatch.setattr(flow.state, "put", put)
+    swept(flow, "1")
+    assert len(sizes) > 600 / 25
+    assert max(sizes) < 4096
+
+
+def test_an_image_that_no_event_reported_costs_the_same_in_a_repository_of_any_size() -> None:
+    spent = []
+    for images in (10, 1000):
+        flow = filled(images, tagged=False)
+        swept(flow, "1")
+        flow.registries.push(DEV, image("one more"), "v9.0.0")
+        flow.clock.advance(minutes=15)
+        spent.append(swept(flow, "2"))
+    assert spent[0].calls == spent[1].calls
+    assert (spent[0].writes, spent[0].index, spent[0].ecr) == (spent[1].writes, spent[1].index, spent[1].ecr)
+    assert spent[1].read_bytes - spent[0].read_bytes <= 990 * 400  # the list of its images
+
+
+def test_the_item_of_a_tag_that_is_gone_has_an_end_and_that_of_one_that_is_back_has_none() -> None:
+    world = RecordingStack()
+
+    def entry() -> Any:
+        return TAGS.read(world.state, tags.key(DEV, "v1.0.0"))
+
+    def pushed(name: str) -> Digest:
+        digest = world.registries.push(DEV, image(name), "v1.0.0")
+        world.told(push_event(DEV, digest, "v1.0.0", at=world.clock()))
+        world.clock.advance(minutes=5)
+        return digest
+
+    app = pushed("a")
+    assert entry().expires is None
+    world.registries.delete(DEV, app)
+    world.told(push_event(DEV, app, "", at=world.clock(), action="DELETE"))
+    assert entry().expires == world.clock() + GONE_KEPT
+    pushed("a")
+    assert entry().expires is None
+
+
+def test_items_of_gone_tags_that_an_earlier_version_left_get_an_end() -> None:
+    world = RecordingStack()
+    world.registries.push(DEV, image("a"), "v1.0.0")
+    gone = TAGS.read(world.state, tags.key(DEV, "v0.1.0"))
+    world.state.put(gone.write(Tag(None, world.clock(), moved_from=image("old").digest)))
+    world.reconcile(SCHEDULE)
+    assert TAGS.read(world.state, tags.key(DEV, "v0.1.0")).expires == world.clock() + GONE_KEPT
+
+
+def test_a_tag_whose_item_was_removed_long_ago_is_known_to_have_moved() -> None:
+    flow = Flow()
+    old = flow.push(image("old"), "v1.0.0")
+    flow.work()
+    flow.registries.delete(DEV, old)
+    flow.queue.append((flow.clock(), "push", json.dumps(push_event(DEV, old, "", at=flow.clock(), action="DELETE"))))
+    flow.work()
+    flow.clock.advance(days=40)
+    del flow.state.items[tags.key(DEV, "v1.0.0")]  # as DynamoDB does
+    new = flow.push(image("new"), "v1.0.0")
+    flow.work()
+    (verified,) = [fact for fact in flow.facts(Kind.VERIFIED) if fact.digest == new]
+    failed = [check["name"] for check in verified.detail["checks"] if check["verdict"] == "failed"]
+    assert failed == ["tag_unmoved"]
