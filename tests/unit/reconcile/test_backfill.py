@@ -57,7 +57,7 @@ def test_what_a_first_sweep_found_is_verified_and_decided_about_a_page_a_run(mon
     monkeypatch.setattr(sweeping, "PAGE", 10)
     world = RecordingStack()
     digests = {world.registries.push(DEV, image(str(n)), f"v1.{n}.0") for n in range(25)}
-    asked = []
+    asked: list[int] = []
     while not asked or position(world) is not None:
         world.reconcile(SCHEDULE)
         asked.append(len(world.hints.to("verify")))

@@ -338,9 +338,9 @@ class Sweep:
         for tag, entry in known.tags.items():
             current = pointing.get(tag)
             if entry.value.reported == current and entry.value.digest != current:
-                tag = replace(entry.value, digest=current)
+                corrected = replace(entry.value, digest=current)
                 with suppress(RevisionConflict):
-                    self.state.put(entry.write(tag, tags.expiry(tag, self.clock())))
+                    self.state.put(entry.write(corrected, tags.expiry(corrected, self.clock())))
         gone = [e for e in known.tags.values() if e.expires is None and tags.expiry(e.value, self.clock())]
         for entry in gone[:_MOST_GONE]:  # as earlier versions wrote them: without an end
             with suppress(RevisionConflict):
