@@ -7,7 +7,7 @@ from tallyman.adapters.aws.rollouts import not_rolling
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy, Runs, Service
-from tallyman.errors import TallymanError
+from tallyman.errors import NotFound, TallymanError
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, Finding, Site
 from tallyman_cli.shared.context import AwsClients
 
@@ -30,6 +30,8 @@ def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -
     try:
         with translated(f"describe {named}"):
             answer = clients.get("ecs", registry).describe_services(cluster=cluster, services=[name])
+    except NotFound:
+        answer = {}  # not even the cluster
     except TallymanError as error:
         return Finding(TITLE, UNKNOWN, str(error), "look with credentials that may")
     found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]

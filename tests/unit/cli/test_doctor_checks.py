@@ -260,13 +260,15 @@ environments:
         ([{"status": "ACTIVE"}], "ok", "rolls"),
         ([{"status": "ACTIVE", "deploymentController": {"type": "CODE_DEPLOY"}}], "failed", "CODE_DEPLOY"),
         ([{"status": "INACTIVE"}], "failed", "there is no"),
-        (None, "unknown", "shop/app"),
+        ("ClusterNotFoundException", "failed", "there is no"),
+        ("AccessDeniedException", "unknown", "shop/app"),
     ],
 )
 def test_a_service_that_a_release_can_not_move_is_told(
     world: FakeStack, services: Any, verdict: str, word: str
 ) -> None:
-    answer = denied("describe_services") if services is None else {"services": services}
+    refused = ClientError({"Error": {"Code": str(services), "Message": "no"}}, "describe_services")
+    answer = refused if isinstance(services, str) else {"services": services}
     here = Site(world.stack, "tallyman", Hub(describe_services=answer))
     policy = policy_file.loads(SERVICES.encode(), "tallyman.yaml")
     stack = replace(world.stack, given=policy, clients=lambda: ByService(here))

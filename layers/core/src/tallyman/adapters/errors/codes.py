@@ -72,6 +72,7 @@ CODES: dict[str, type[TallymanError]] = {
     "LifecyclePolicyNotFoundException": NotFound,
     "RegistryPolicyNotFoundException": NotFound,
     "ResourceNotFoundException": NotFound,
+    "ClusterNotFoundException": NotFound,
     "NoSuchBucket": NotFound,
     "NoSuchKey": NotFound,
     "NoSuchEntity": NotFound,
