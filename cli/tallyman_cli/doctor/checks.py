@@ -17,6 +17,7 @@ from tallyman_cli.doctor.rollouts import TITLE as ROLLOUTS
 from tallyman_cli.doctor.rollouts import Rollouts
 from tallyman_cli.doctor.round_trip import Trip, ways
 from tallyman_cli.shared import rows
+from tallyman_cli.shared.stack_names import LETTERS, RULES, is_of
 
 LOOKED_AT = 50
 """Repositories, and rows of each, that are looked at for a last push."""
@@ -62,7 +63,8 @@ class Doctor:
         events, count, off = self.site.hub("events"), 0, []
         for bus in ("default", self.site.name):
             with translated(f"list the rules of the bus {bus}"):
-                rules = events.list_rules(EventBusName=bus, NamePrefix=f"{self.site.name}-")["Rules"]
+                listed = events.list_rules(EventBusName=bus, NamePrefix=f"{self.site.name}-")["Rules"]
+            rules = [rule for rule in listed if is_of(self.site.name, rule["Name"], RULES)]
             count += len(rules)
             off += [rule["Name"] for rule in rules if rule["State"] != "ENABLED"]
         if off:
@@ -79,7 +81,7 @@ class Doctor:
             urls = sqs.list_queues(QueueNamePrefix=f"{self.site.name}-").get("QueueUrls", [])
         for url in urls:
             name = url.rpartition("/")[2]
-            if not name.endswith(("dead-letters", "undelivered")):
+            if not is_of(self.site.name, name, LETTERS):
                 continue
             with translated(f"read the queue {name}"):
                 answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])

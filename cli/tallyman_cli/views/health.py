@@ -16,6 +16,7 @@ from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.pending import noncompliant
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.stack_names import LETTERS, QUEUES, is_of
 from tallyman_cli.views import places
 from tallyman_cli.views.cost import cost
 
@@ -58,10 +59,12 @@ def letters(stack: Stack, name: str) -> dict[str, Any]:
             urls = sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])
         for url in sorted(urls):
             queue = url.rpartition("/")[2]
+            if not is_of(name, queue, QUEUES):
+                continue
             with translated(f"read the queue {queue}"):
                 answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
             count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
-            if queue.endswith(("dead-letters", "undelivered")):
+            if is_of(name, queue, LETTERS):
                 found.append({"queue": queue, "letters": count})
             else:
                 waiting.append({"queue": queue, "messages": count})

@@ -11,6 +11,7 @@ from moto.events.models import EventPattern
 
 from support.stacks.templates import ROOT, hub, listed, of_type, spoke, statements, text
 from tallyman.domain.events.eventbridge import IMAGE_CALLS, SETTINGS_CALLS, TRIP, TRIP_SOURCE
+from tallyman_cli.shared import stack_names
 
 OWN, SPOKE = "Own", "Spoke"
 # file → the rules (without Own, Spoke, Rule) that each of its events matches
@@ -210,3 +211,12 @@ def test_a_spoke_sends_straight_to_the_hubs_bus_with_a_role_and_a_dead_letter_qu
         assert text(target["Arn"]) == "${HubBusArn}"
         assert text(target["RoleArn"]) == "${ForwardRole.Arn}"
         assert text(target["DeadLetterConfig"]["Arn"]) == "${UndeliveredQueue.Arn}"
+
+
+def test_the_command_knows_the_names_of_the_stacks_rules_and_queues() -> None:
+    names = {text(rule["Name"]) for rule in of_type(hub(), "AWS::Events::Rule").values()}
+    for function in of_type(hub(), "AWS::Serverless::Function").values():
+        names |= {text(e["Properties"]["Name"]) for e in function["Events"].values() if e["Type"] == "Schedule"}
+    assert {name.removeprefix("${AWS::StackName}-") for name in names} == stack_names.RULES
+    queues = {text(queue["QueueName"]) for queue in of_type(hub(), "AWS::SQS::Queue").values()}
+    assert {name.removeprefix("${AWS::StackName}-") for name in queues} == stack_names.QUEUES

@@ -297,6 +297,18 @@ def test_a_rule_that_is_disabled_and_rules_that_are_gone_are_told(world: FakeSta
     assert (finding.verdict, finding.found) == ("failed", "there are none")
 
 
+def test_another_stack_whose_name_begins_alike_is_none_of_ours(world: FakeStack) -> None:
+    """samconfig.toml's own environments are `tallyman` and `tallyman-dev`."""
+    rules = [{"Name": "tallyman-image-own", "State": "ENABLED"}, {"Name": "tallyman-dev-call-own", "State": "DISABLED"}]
+    (finding,) = Doctor(site(world, list_rules={"Rules": rules})).rules()
+    assert finding.verdict == "ok"
+    full = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "0"}}
+    for name, verdict in (("tallyman-dev-push-dead-letters", "ok"), ("tallyman-push-dead-letters", "failed")):
+        urls = {"QueueUrls": [f"https://sqs/{name}"]}
+        (finding,) = Doctor(site(world, list_queues=urls, get_queue_attributes=full)).queues()
+        assert finding.verdict == verdict
+
+
 def test_what_lies_undelivered_in_a_spoke_is_told_too(world: FakeStack) -> None:
     way = {"registry": str(PROD.registry), "rule": "r", "enabled": True, "undelivered": 3, "error": None}
     world.reconciled = lambda payload: {"ways": [way]}
