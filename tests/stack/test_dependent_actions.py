@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from moto.iam.models import Role, iam_backends
 
 from support.images import builders as b
 from support.stacks.deployed import Deployed, deployed
+from support.stacks.roles import changed
 from tallyman.domain.permissions import CALLS
-from tallyman_local.moto import calls as moto_calls
 
 HUB, PROD = "111111111111", "222222222222"
 PROFILE = f"arn:aws:signer:us-east-2:{PROD}:/signing-profiles/release"
@@ -40,35 +39,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         yield running
 
 
-def role_named(account: str, name: str) -> Role:
-    with moto_calls.LOCK:
-        return next(r for r in iam_backends[account][moto_calls.PARTITION].roles.values() if r.name == name)
-
-
 @contextmanager
 def without(account: str, name: str, action: str) -> Iterator[None]:
     """The role's own policies and the managed ones attached to it, meanwhile without one action."""
-    role = role_named(account, name)
-    kept, attached = dict(role.policies), dict(role.managed_policies)
-    documents = [*kept.values(), *(v.document for p in attached.values() for v in p.versions if v.is_default)]
-    role.managed_policies.clear()
-    role.policies.clear()
-    role.policies.update({f"without-{n}": _less(document, action) for n, document in enumerate(documents)})
-    try:
+
+    def less(statement: dict[str, Any]) -> dict[str, Any]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        return {**statement, "Action": [a for a in actions if a != action] or ["nothing:Nothing"]}
+
+    with changed(account, name, less):
         yield
-    finally:
-        role.policies.clear()
-        role.policies.update(kept)
-        role.managed_policies.update(attached)
-
-
-def _less(document: Any, action: str) -> str:
-    policy = json.loads(document) if isinstance(document, str) else json.loads(json.dumps(document))
-    for statement in policy["Statement"]:
-        if statement:
-            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-            statement["Action"] = [a for a in actions if a != action] or ["nothing:Nothing"]
-    return json.dumps(policy)
 
 
 def register(ecs: Any) -> None:

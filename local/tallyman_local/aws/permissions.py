@@ -41,7 +41,8 @@ _TRANSACTION = {
 class Permissions:
     """Checks calls of the roles in `held`, by ARN; the set may grow.
 
-    `needed` grows by each statement (role ARN, Sid) that alone allowed a call: without it the call would have failed.
+    `needed` grows by each statement (ARN, Sid) that alone allowed a call: without it the call would have failed. The
+    ARN is the role's, or that of the managed policy that the statement is in.
     """
 
     def __init__(self) -> None:
@@ -68,22 +69,25 @@ class Permissions:
         return any(self._allowed(role, action, resource, {}) for role in roles if role.arn == arn)
 
     def statements(self) -> set[tuple[str, str]]:
-        """Every statement of the roles that are held, as (role ARN, Sid)."""
+        """Every statement of the roles that are held, as in `needed`."""
         found = set()
         with moto_calls.LOCK:
             for account in {arn.split(":")[4] for arn in self.held}:
                 for role in iam_backends[account][moto_calls.PARTITION].roles.values():
                     if role.arn in self.held:
-                        found |= {(str(role.arn), str(statement.get("Sid"))) for statement in _statements(role)}
+                        found |= {(origin, str(statement.get("Sid"))) for origin, statement in _statements(role)}
         return found
 
     def _allowed(self, role: Role, action: str, resource: str, context: Context) -> bool:
         every = _statements(role)
-        allowing = [one for one in every if allows([one], action=action, resource=resource, context=context)]
-        if not allowing or not allows(every, action=action, resource=resource, context=context):
+        allowing = [
+            (origin, one) for origin, one in every if allows([one], action=action, resource=resource, context=context)
+        ]
+        if not allowing or not allows([one for _, one in every], action=action, resource=resource, context=context):
             return False
         if len(allowing) == 1 and role.arn in self.held:
-            self.needed.add((str(role.arn), str(allowing[0].get("Sid"))))
+            ((origin, only),) = allowing
+            self.needed.add((origin, str(only.get("Sid"))))
         return True
 
     def missing(self, identity: Identity, needed: Iterator[Needed]) -> Needed | None:
@@ -104,18 +108,18 @@ class Permissions:
         return None
 
 
-def _statements(role: Role) -> list[Statement]:
-    """Of its inline policies, and of the managed ones that are attached to it."""
-    attached = [
-        version.document
+def _statements(role: Role) -> list[tuple[str, Statement]]:
+    """Of its inline policies, and of the managed ones that are attached to it, each with the ARN that it belongs to."""
+    documents = [(str(role.arn), document) for document in role.policies.values()]
+    documents += [
+        (str(policy.arn), version.document)
         for policy in role.managed_policies.values()
         for version in policy.versions
         if version.is_default
     ]
-    documents = [*role.policies.values(), *attached]
     # What a template leaves out with AWS::NoValue, moto's CloudFormation leaves as null.
-    found = [statement for document in documents for statement in statements(document) if statement]
-    return [{**statement, "Principal": "*"} for statement in found]
+    found = [(origin, one) for origin, document in documents for one in statements(document) if one]
+    return [(origin, {**statement, "Principal": "*"}) for origin, statement in found]
 
 
 def needed(  # noqa: C901 - a table: a branch for each service

@@ -2,7 +2,8 @@
 
     make least-privilege          # runs tests/stack with LEAST_PRIVILEGE=FOLDER, then this module on the folder
 
-A statement is needed if it alone allowed a call (`Permissions.needed`): without it that call is refused.
+A statement is needed if it alone allowed a call (`Permissions.needed`): without it that call is refused. Those of a
+managed policy count once, whichever of the roles that share it needed them.
 """
 
 import json
@@ -20,10 +21,11 @@ _REGION = re.compile(r"-[a-z]{2}(?:-[a-z]+)+-\d$")
 
 
 def _names(cloud: Cloud, statements: set[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(role, Sid) without stack and region, so that those of several clouds can be added up."""
-    return sorted(
-        (_REGION.sub("", arn.rpartition("/")[2]).removeprefix(f"{cloud.stack}-"), sid) for arn, sid in statements
-    )
+    """(role or policy, Sid) without stack and region, so that those of several clouds can be added up; without what
+    tests have made."""
+    named = ((arn.rpartition("/")[2], sid) for arn, sid in statements)
+    own = f"{cloud.stack}-"
+    return sorted((_REGION.sub("", name).removeprefix(own), sid) for name, sid in named if name.startswith(own))
 
 
 def write(cloud: Cloud) -> None:
