@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PEER = 'import boto3; [boto3.client(s, region_name="us-east-2") for s in ("ecr", "dynamodb")]'
 HANDLER = "import app"
 FURTHER = """
-import aws_lambda_powertools.utilities.batch
+import tallyman.runtime
 from tallyman import bootstrap
 adapters = bootstrap.started("record_push")
 bootstrap.Services(adapters).record_push

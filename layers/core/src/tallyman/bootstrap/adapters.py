@@ -11,22 +11,7 @@ from tallyman.adapters.dynamodb import tables as dynamodb
 from tallyman.adapters.files import policy_file
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Policy
-from tallyman.ports.checks import CheckFunctions
 from tallyman.ports.clocks import Clock
-from tallyman.ports.copying import LayerUploads
-from tallyman.ports.messages import People, RegistryBuses
-from tallyman.ports.registries import (
-    Guards,
-    ImageRemover,
-    ImageSource,
-    ImageTarget,
-    RegistryView,
-    Replication,
-    SigningView,
-    Trail,
-)
-from tallyman.ports.running import RollOuts, Usage, UsageReadings
-from tallyman.ports.signatures import Signatures
 from tallyman.services.shared.long_details import LongDetails
 from tallyman.settings import Settings
 
@@ -34,6 +19,21 @@ if TYPE_CHECKING:
     from tallyman.adapters.aws.letters import SqsLetterReader, SqsLetters
     from tallyman.adapters.ecr.lifecycle import EcrLifecycle
     from tallyman.adapters.http.client import HttpClient
+    from tallyman.ports.checks import CheckFunctions
+    from tallyman.ports.copying import LayerUploads
+    from tallyman.ports.messages import People, RegistryBuses
+    from tallyman.ports.registries import (
+        Guards,
+        ImageRemover,
+        ImageSource,
+        ImageTarget,
+        RegistryView,
+        Replication,
+        SigningView,
+        Trail,
+    )
+    from tallyman.ports.running import RollOuts, Usage, UsageReadings
+    from tallyman.ports.signatures import Signatures
 
 
 def now() -> datetime:
@@ -143,19 +143,19 @@ class Adapters:
         return HttpClient(connect=3.0, ca_file=certificates())
 
     @cached_property
-    def source(self) -> ImageSource:
+    def source(self) -> "ImageSource":
         from tallyman.adapters.ecr.source import EcrSource
 
         return EcrSource(self.clients, self._http)
 
     @cached_property
-    def view(self) -> RegistryView:
+    def view(self) -> "RegistryView":
         from tallyman.adapters.ecr.view import EcrView
 
         return EcrView(self.clients)
 
     @cached_property
-    def target(self) -> ImageTarget:
+    def target(self) -> "ImageTarget":
         from tallyman.adapters.ecr.auth import EcrAuth
         from tallyman.adapters.ecr.target import EcrTarget
         from tallyman.adapters.oci.client import RegistryClient
@@ -165,55 +165,55 @@ class Adapters:
         return EcrTarget(self.clients, client, rate)
 
     @cached_property
-    def layer_uploads(self) -> LayerUploads:
+    def layer_uploads(self) -> "LayerUploads":
         from tallyman.adapters.ecr.layer_uploads import EcrLayerUploads
 
         return EcrLayerUploads(self.clients)
 
     @cached_property
-    def trail(self) -> Trail:
+    def trail(self) -> "Trail":
         from tallyman.adapters.aws.cloudtrail import CloudTrail
 
         return CloudTrail(self.clients, self.settings.trail_rate)
 
     @cached_property
-    def people(self) -> People:
+    def people(self) -> "People":
         from tallyman.adapters.aws.iam import IamPeople
 
         return IamPeople(self.clients.later("iam"))
 
     @cached_property
-    def signing(self) -> SigningView:
+    def signing(self) -> "SigningView":
         from tallyman.adapters.ecr.signing import EcrSigning
 
         return EcrSigning(self.clients)
 
     @cached_property
-    def signatures(self) -> Signatures:
+    def signatures(self) -> "Signatures":
         from tallyman.adapters.files.signatures import OriginSignatures
 
         return OriginSignatures(self.settings.require("policy").parent)
 
     @cached_property
-    def check_functions(self) -> CheckFunctions:
+    def check_functions(self) -> "CheckFunctions":
         from tallyman.adapters.aws.check_functions import LambdaChecks
 
         return LambdaChecks(self.clients)
 
     @cached_property
-    def guards(self) -> Guards:
+    def guards(self) -> "Guards":
         from tallyman.adapters.ecr.push_protection import EcrGuards
 
         return EcrGuards(self.clients)
 
     @cached_property
-    def usage(self) -> Usage:
+    def usage(self) -> "Usage":
         from tallyman.adapters.usage.running import EverySource
 
         return EverySource(self.clients)
 
     @cached_property
-    def usage_readings(self) -> UsageReadings:
+    def usage_readings(self) -> "UsageReadings":
         from tallyman.adapters.usage.references import EveryNeed
 
         return EveryNeed(self.clients)
@@ -225,25 +225,25 @@ class Adapters:
         return EcrLifecycle(self.clients)
 
     @cached_property
-    def remover(self) -> ImageRemover:
+    def remover(self) -> "ImageRemover":
         from tallyman.adapters.ecr.remover import EcrRemover
 
         return EcrRemover(self.clients)
 
     @cached_property
-    def replication(self) -> Replication:
+    def replication(self) -> "Replication":
         from tallyman.adapters.ecr.replication import EcrReplication
 
         return EcrReplication(self.clients)
 
     @cached_property
-    def rollouts(self) -> RollOuts:
+    def rollouts(self) -> "RollOuts":
         from tallyman.adapters.aws.rollouts import EveryRollOut
 
         return EveryRollOut(self.clients)
 
     @cached_property
-    def registry_buses(self) -> RegistryBuses:
+    def registry_buses(self) -> "RegistryBuses":
         from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 
         return EventBridgeBuses(self.clients, self.settings.require("stack"))

@@ -6,10 +6,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tallyman.bootstrap.ports import Ports
-from tallyman.domain.policy import Policy
-
 if TYPE_CHECKING:
+    from tallyman.bootstrap.ports import Ports
+    from tallyman.domain.policy import Policy
     from tallyman.services.deciding.evaluator import Evaluator
     from tallyman.services.deciding.policy_in_force import PolicyInForce
     from tallyman.services.deciding.read_signing import ReadSigning
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 Sleep = Callable[[float], None]
 
 
-def retention_inputs(ports: Ports, policy: Policy) -> "tuple[ReadInputs, TakeInventory]":
+def retention_inputs(ports: "Ports", policy: "Policy") -> "tuple[ReadInputs, TakeInventory]":
     """What plans of retention by this policy are made with. Neither writes."""
     from tallyman.services.retention.inputs import ReadInputs
     from tallyman.services.retention.inventory import TakeInventory
@@ -58,7 +57,7 @@ class Services:
     Modules are imported here and not at the top: each function pays at its cold start for its own service alone.
     """
 
-    def __init__(self, ports: Ports, sleep: Sleep = time.sleep) -> None:
+    def __init__(self, ports: "Ports", sleep: Sleep = time.sleep) -> None:
         self._ports, self._sleep = ports, sleep
 
     @cached_property

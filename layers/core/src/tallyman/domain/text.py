@@ -5,8 +5,6 @@ move a terminal's cursor or change its title, directional marks turn text around
 it. `visible` is applied where text leaves for people, whatever it is made of.
 """
 
-import unicodedata
-
 LINES = "\n\t"
 """What text of several lines keeps."""
 
@@ -19,6 +17,8 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def _shown(character: str) -> str:
+    import unicodedata  # seldom needed
+
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
     code = ord(character)
