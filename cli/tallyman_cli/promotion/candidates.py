@@ -67,7 +67,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
         )
         now = at
     for decision in decide_all(where.policy, image, now):
-        if (decision.repository, decision.source, decision.target) == (where.canonical, where.source, where.target):
+        if decision.candidate == (where.canonical, where.source, where.target):
             if at is None and decision.verdict != PROMOTED and decision.is_candidate:
                 of = where.target, where.canonical, where.digest, decision.tags
                 return replace(decision, stays=pointer.stays(stack.ledger, stack.state, *of))

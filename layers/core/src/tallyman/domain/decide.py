@@ -51,6 +51,11 @@ class Decision:
     stays: str | None = None
 
     @property
+    def candidate(self) -> tuple[str, str, str]:
+        """Repository, source and target: the promotion that it is about."""
+        return self.repository, self.source, self.target
+
+    @property
     def may_look(self) -> bool:
         """Whether the targets are to be asked: a conflict may be gone, what was begun may have been ended by people."""
         return self.may_go or self.verdict in (CONFLICT, PROMOTED) or self.tagging is not None

@@ -62,6 +62,11 @@ class Promote:
     check: bool = False
     due: bool = False
 
+    @property
+    def candidate(self) -> tuple[str, str, str]:
+        """Repository, source and target: the promotion that it is about."""
+        return self.repository, self.source, self.target
+
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> Self:
         """From {digest, repository, from, to, correlation, attempt, round, waits, check, due}, the last six optional.

@@ -51,7 +51,7 @@ def pending_key(decision: Decision) -> Key:
 
 def promote_hint(decision: Decision, correlation: str | None = None) -> Promote:
     """The hint to `promote_image` to look at what was decided."""
-    return Promote(decision.digest, decision.repository, decision.source, decision.target, correlation)
+    return Promote(decision.digest, *decision.candidate, correlation)
 
 
 @value
@@ -240,12 +240,8 @@ class Evaluator:
 
 def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
     """The newest of these facts about the same promotion candidate."""
-    mine = (f for f in decided if _same_candidate(Decided.parse(f), decision))
+    mine = (f for f in decided if Decided.parse(f).candidate == decision.candidate)
     return max(mine, key=lambda f: (f.at, f.id), default=None)
-
-
-def _same_candidate(last: Decided, decision: Decision) -> bool:
-    return (last.name, last.source, last.target) == (decision.repository, decision.source, decision.target)
 
 
 def _saying(last: Decided) -> tuple[object, ...]:

@@ -15,8 +15,8 @@ PutImage and one or two reads a tag and registry, about twelve reads and thirtee
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tallyman.domain.decide import PROMOTED, Decision
@@ -32,15 +32,16 @@ from tallyman.ports.records import Ledger, State
 from tallyman.ports.registries import ImageSource, ImageTarget
 from tallyman.services.copying.stage import CopyOptions, ImageGraph, Staged, read_graph, stage
 from tallyman.services.deciding.evaluator import Evaluator, pending_key
-from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman.services.deciding.read_signing import ReadSigning
+from tallyman.services.promotion import notices
 from tallyman.services.promotion.attempts import Attempts
 from tallyman.services.promotion.intents import intend
+from tallyman.services.promotion.source_tags import SourceTags
 from tallyman.services.promotion.tag_everywhere import tag_everywhere
 from tallyman.services.promotion.targets import Targets, worst
 from tallyman.services.releases.pointer import Releases, stays
 from tallyman.services.shared.lease import Lease, Leases
-from tallyman.state import freezes, leases, pending, stops
+from tallyman.state import freezes, leases, stops
 from tallyman.state.items import StateCheck, checks
 from tallyman.state.pending import PENDING
 from tallyman.values import value
@@ -87,11 +88,14 @@ class Promotions:
         """What is recorded of tries that fail, and of tags that are being set."""
         return Attempts(self.policy, self.ledger, self.state, self.hints, self.evaluator, self.clock)
 
+    @property
+    def source_tags(self) -> SourceTags:
+        """What the tags of a promotion's source name meanwhile."""
+        return SourceTags(self.policy, self.ledger, self.state, self.hints)
+
     def decide(self, hint: Promote) -> Decision | None:
         """What policy and facts say now of the promotion that the hint names; None: there is none."""
-        candidate = (hint.repository, hint.source, hint.target)
-        decisions = self.evaluator.image(hint.digest)
-        return next((d for d in decisions if (d.repository, d.source, d.target) == candidate), None)
+        return next((d for d in self.evaluator.image(hint.digest) if d.candidate == hint.candidate), None)
 
 
 @dataclass(slots=True)
@@ -230,7 +234,8 @@ class PromotionRun:
     def tag(self, lease: Lease) -> None:
         """Sets every tag in every registry and reads it back."""
         using, decision = self.using, self.decision
-        self._leave_to_newer()
+        if newer := using.source_tags.taken_over(decision):
+            raise Ended(f"left to {newer}, which gets the same tags", decision)
         if decision.verdict != PROMOTED:
             self._decision = using.attempts.begin_tagging(decision)
         tag_everywhere(using.target, using.targets, self.decision, self.tree.root, self.places, lease)
@@ -247,11 +252,15 @@ class PromotionRun:
         of = decision.target, decision.repository, decision.digest, decision.tags
         stops = (*self.stops, self._on_record())
         kept = stays(using.ledger, using.state, *of)
-        self._tell(left_out, kept)
+        if left_out:
+            notices.referrers_left_out(using.evaluator.notices, decision, left_out)
+        if kept is not None:
+            notices.not_released(using.evaluator.notices, decision, kept)
         try:
             using.releases.promoted(decision, lease, stops, left_out, kept)
         except RevisionConflict:
-            self._check_newer(decision.tags)  # whoever took over while we set tags looks at them again after us
+            # whoever took over while we set tags looks at them again after us
+            using.source_tags.hint_newer(decision, decision.tags, self.hint.correlation)
             raise
 
     def follow_up(self) -> None:
@@ -261,9 +270,9 @@ class PromotionRun:
         using.releases.announce(decision.target, decision.repository)
         decisions = using.evaluator.image(decision.digest)
         using.evaluator.hint(decisions, self.hint.correlation)
-        candidate = (decision.repository, decision.source, decision.target)
-        now = [tag for d in decisions if (d.repository, d.source, d.target) == candidate for tag in d.tags]
-        self._check_newer(tag for tag in decision.tags if tag not in now)
+        now = [tag for d in decisions if d.candidate == decision.candidate for tag in d.tags]
+        lost = [tag for tag in decision.tags if tag not in now]
+        using.source_tags.hint_newer(decision, lost, self.hint.correlation)
 
     # --- how
 
@@ -279,57 +288,3 @@ class PromotionRun:
         """No event tells that managed signing took its word back: right before it is relied on, it is asked again."""
         if self.using.signing is not None:
             self.using.signing.refresh(self.decision.digest)
-
-    def _leave_to_newer(self) -> None:
-        """Raises Ended where tags that were begun, and that the source has moved on since, are being set for another
-        image already: that one finishes them."""
-        decision, using = self.decision, self.using
-        if decision.tagging is None:
-            return
-        moved = {tag for tag in decision.tagging.tags if tag not in self._pointing()}
-        where = pending.partition(decision.target), pending.prefix(decision.repository)
-        for entry in PENDING.list(using.state, *where) if moved else ():
-            other = entry.value
-            if other.digest != decision.digest and other.tagging_since and moved & set(other.tags):
-                raise Ended(f"left to {other.digest}, which gets the same tags", decision)
-
-    def _pointing(self) -> set[str]:
-        decision, using = self.decision, self.using
-        places = using.policy.environment(decision.source).repositories(decision.repository)
-        image = load_image_facts(using.ledger, using.state, decision.digest)
-        return {tag for (place, tag), digest in image.pointing.items() if place in places and digest == image.digest}
-
-    def _tell(self, left_out: Mapping[str, Mapping[str, str]], kept: str | None) -> None:
-        """What people are to know of it, told before it is promoted: at least once."""
-        decision, publish = self.decision, self.using.evaluator.notices.publish
-        image, to, repository = f"{decision.repository}:{decision.tags[0]}", decision.target, decision.repository
-        attributes = {"environment": to, "repository": repository}
-        if left_out:
-            # a signature or SBOM that a registry does not take stops no image
-            lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
-            publish(
-                f"{image} was promoted to {to} without some of its referrers",
-                "\n".join([f"{image} ({decision.digest}) is in {to}, but these referrers are not:", *lines]),
-                {"kind": "left_out", **attributes},
-            )
-        if kept is not None:
-            publish(
-                f"{image} is in {to}, but not released",
-                f"{image} is promoted to {to} and tagged there; the release stays: {kept}.\n"
-                f"Digest: {decision.digest}\n"
-                f"To release it all the same: tallyman release roll-back {to}/{repository} --to {decision.tags[0]}",
-                {"kind": "not_released", **attributes},
-            )
-
-    def _check_newer(self, tags: Iterable[str]) -> None:
-        """The source's tag moved on while we set ours: whoever promotes its new digest has to look again after us."""
-        using, decision = self.using, self.decision
-        places = using.policy.environment(decision.source).repositories(decision.repository)
-        tags = list(tags)
-        image = load_image_facts(using.ledger, using.state, decision.digest) if tags else None
-        for tag in tags:
-            for place in places:
-                newer = image.pointing.get((place, tag)) if image else None
-                if newer and newer != decision.digest:
-                    hint = Promote(newer, decision.repository, decision.source, decision.target, check=True)
-                    self.using.hints.send("promote", replace(hint, correlation=self.hint.correlation).as_json())

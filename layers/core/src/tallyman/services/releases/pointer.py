@@ -89,7 +89,7 @@ class Releases:
         if stays is not None or same:
             lease.guard(lambda fence: self.ledger.append(fact, fence, *stops) is Appended.WRITTEN)
             return
-        decided = [f for f in facts if f.kind is Kind.DECIDED and _at_door(f, decision)]
+        decided = [f for f in facts if f.kind is Kind.DECIDED and Decided.parse(f).candidate == decision.candidate]
         grounds = {
             "id": decided[-1].id if decided else None,
             "policy": decision.policy,
@@ -237,8 +237,3 @@ def is_recalled(facts: list[Fact]) -> bool:
 def _first_push(facts: Iterable[Fact]) -> tuple[datetime, datetime] | None:
     """When the image was first pushed: by the registry's time, which has whole seconds, then by when we saw it."""
     return min(((second_of(f.at), f.seen) for f in facts if f.kind in PUSHES), default=None)
-
-
-def _at_door(fact: Fact, decision: Decision) -> bool:
-    decided = Decided.parse(fact)
-    return (decided.name, decided.source, decided.target) == (decision.repository, decision.source, decision.target)

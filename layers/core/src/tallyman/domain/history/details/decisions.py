@@ -30,6 +30,11 @@ class Decided(Details):
     gates: Sequence[Mapping[str, Any]]
 
     @property
+    def candidate(self) -> tuple[str, str, str]:
+        """Repository, source and target: the promotion that it is about."""
+        return self.name, self.source, self.target
+
+    @property
     def deciding(self) -> Mapping[str, Any] | None:
         """The first gate that failed, else the first that waits."""
         return next((g for v in ("failed", "waiting") for g in self.gates if g["verdict"] == v), None)

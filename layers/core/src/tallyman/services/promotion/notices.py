@@ -1,0 +1,37 @@
+"""What people are told of a promotion before it is recorded: a crash in between tells twice, never not at all."""
+
+from collections.abc import Mapping
+
+from tallyman.domain.decide import Decision
+from tallyman.ports.messages import Notices
+
+
+def referrers_left_out(notices: Notices, decision: Decision, left_out: Mapping[str, Mapping[str, str]]) -> None:
+    """Signatures or SBOMs that a registry refused, which stop no image. `left_out`: by registry, digests and why."""
+    image, to = _image(decision), decision.target
+    lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
+    notices.publish(
+        f"{image} was promoted to {to} without some of its referrers",
+        "\n".join([f"{image} ({decision.digest}) is in {to}, but these referrers are not:", *lines]),
+        _attributes("left_out", decision),
+    )
+
+
+def not_released(notices: Notices, decision: Decision, reason: str) -> None:
+    """The image is in the environment, and the release stays where it is. `reason`: why."""
+    image, to = _image(decision), decision.target
+    notices.publish(
+        f"{image} is in {to}, but not released",
+        f"{image} is promoted to {to} and tagged there; the release stays: {reason}.\n"
+        f"Digest: {decision.digest}\n"
+        f"To release it all the same: tallyman release roll-back {to}/{decision.repository} --to {decision.tags[0]}",
+        _attributes("not_released", decision),
+    )
+
+
+def _image(decision: Decision) -> str:
+    return f"{decision.repository}:{decision.tags[0]}"
+
+
+def _attributes(kind: str, decision: Decision) -> dict[str, str]:
+    return {"kind": kind, "environment": decision.target, "repository": decision.repository}
