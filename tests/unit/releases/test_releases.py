@@ -193,7 +193,7 @@ def with_scan() -> tuple[PromotionStack, Digest]:
 
 
 def told(stack: PromotionStack) -> list[str]:
-    return [s for s, _, a in stack.notices.published if a["kind"] == "noncompliant_images"]
+    return [s for s, _, a in stack.notices.published if a["kind"] == "would_not_pass"]
 
 
 def test_a_released_image_with_a_new_finding_is_listed_and_told_once() -> None:
