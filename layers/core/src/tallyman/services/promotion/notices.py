@@ -1,4 +1,4 @@
-"""What people are told of a promotion before it is recorded: a crash in between tells twice, never not at all."""
+"""Notices of a promotion, published before it is recorded: a crash in between publishes twice, never not at all."""
 
 from collections.abc import Mapping
 
