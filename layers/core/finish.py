@@ -22,6 +22,7 @@ SERVICES = (
     "events",
     "iam",
     "inspector2",
+    "kms",
     "lambda",
     "s3",
     "sns",

@@ -21,7 +21,15 @@ WHO = {"issuer": signing.ISSUER, "subject": signing.SUBJECT}
 GATES: dict[str, Any] = {"signed": {"keys": [MINE], "identities": [WHO]}}
 
 
-def told(number: int, verdict: str, keys: list[str], identity: dict[str, str] | None, looked: list[str]) -> Fact:
+def told(  # noqa: PLR0913 - what verdicts differ in
+    number: int,
+    verdict: str,
+    keys: list[str],
+    identity: dict[str, str] | None,
+    looked: list[str],
+    statement: str | None = None,
+    ref: str | None = None,
+) -> Fact:
     details = Origin(
         repository=str(DEV),
         referrer=str(digest_of(f"signature {number}")),
@@ -33,6 +41,8 @@ def told(number: int, verdict: str, keys: list[str], identity: dict[str, str] | 
         reason="it is bad",
         looked=looked,
         roots="sha256:1",
+        statement=statement,
+        claims={"builder": None, "source": None, "ref": ref, "commit": None} if statement else None,
     )
     return replace(fact(Kind.ORIGIN, APP), id=f"{number} {verdict} {looked}", detail=details.dump())
 
@@ -50,7 +60,33 @@ bad = st.one_of(
     st.builds(lambda n: told(n, "verified", [OTHER_NAME], None, [OTHER_NAME, NAME]), st.integers(30, 39)),
     st.builds(lambda n: told(n, "verified", [], {**WHO, "issuer": "https://x"}, [NAME]), st.integers(40, 49)),
 )
+BY: list[tuple[str, list[str], dict[str, str] | None]] = [
+    ("verified", [NAME], None),
+    ("verified", [OTHER_NAME], None),
+    ("refused", [], None),
+    ("refused", [NAME], WHO),
+]
+provenance = st.builds(
+    lambda number, by, kind, ref: told(number, by[0], by[1], by[2], [NAME], kind, ref),
+    st.integers(50, 59),
+    st.sampled_from(BY),
+    st.sampled_from(["https://slsa.dev/provenance/v1", "https://spdx.dev/Document", ""]),
+    st.sampled_from(["refs/heads/main", "refs/heads/try", "refs/tags/main", "main", None]),
+)
 ORDER = {FAILED: 0, WAITING: 1, PASSED: 2}
+
+
+@given(st.lists(provenance, max_size=6))
+def test_only_a_verified_provenance_of_the_branch_passes_and_it_is_no_signature(facts: list[Fact]) -> None:
+    gates = {**GATES, "built": {"branch": ["main"]}}
+    mine = [Origin.parse(f) for f in facts]
+    good = any(
+        o.is_verified and NAME in o.keys and (o.statement or "").startswith("https://slsa.dev/")
+        and (o.claims or {}).get("ref") == "refs/heads/main"
+        for o in mine
+    )  # fmt: skip
+    assert (judged("built", case_of(*facts, gates=gates)).verdict == PASSED) == good
+    assert judged("signed", case_of(*facts, gates=gates)).verdict == WAITING
 
 
 @given(st.lists(bad, max_size=6))

@@ -22,7 +22,16 @@ from tallyman_cli.build.docker_build import Recipe
 from tallyman_cli.build.dockerfile import Base, bases, stands_on
 from tallyman_cli.build.image_layers import Blob
 from tallyman_cli.build.invocation import here
-from tallyman_cli.build.statements import IN_TOTO, SLSA, annotations, of_base, provenance
+from tallyman_cli.build.signing import BUNDLE, Signer, bundle, notes
+from tallyman_cli.build.statements import (
+    IN_TOTO,
+    SBOM_PREDICATES,
+    SLSA,
+    annotations,
+    of_base,
+    provenance,
+    statement_of,
+)
 from tallyman_cli.build.tagging import Suggestion, next_free
 from tallyman_cli.registry.creation import DIFFERS, FAILED, create_in
 from tallyman_cli.sbom.contents import LOOKED_FOR
@@ -39,6 +48,7 @@ class Wanted:
     checkout: Checkout
     suggestion: Suggestion
     name: str
+    signer: Signer | None = None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -163,12 +173,20 @@ def sbom_of(wanted: Wanted, image: BuiltImage, scanned: Sbom | None, say: Say) -
 def attach(
     stack: Stack, place: Repository, wanted: Wanted, manifest: Manifest, on: Sequence[Base], document: Sbom | None
 ) -> list[Digest]:
-    """SBOM (an index has none of its own) and provenance, as referrers of the image. `on`: what it was built upon."""
-    by = here()
+    """SBOM (an index has none of its own) and provenance, as referrers of the image. `on`: what it was built upon. With
+    a signer the provenance is signed, and the SBOM once more in a statement that is."""
+    by, signer = here(), wanted.signer
     statement = provenance(wanted.name, manifest, wanted.checkout, on, by)
-    made = [attachment(manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})]
+    if signer is None:
+        made = [attachment(manifest, IN_TOTO, statement, {PREDICATE: SLSA, **by.annotations})]
+    else:
+        made = [attachment(manifest, BUNDLE, bundle(signer, statement), {**notes(SLSA), **by.annotations})]
     if document is not None:
         made.insert(0, attachment(manifest, document[0], document[1]))
+        if signer is not None:
+            kind = SBOM_PREDICATES[document[0]]
+            about = statement_of(wanted.name, manifest, kind, document[1])
+            made.append(attachment(manifest, BUNDLE, bundle(signer, about), notes(kind)))
     for referrer, blobs in made:
         push_referrer(stack, place, referrer, blobs)
     return [referrer.digest for referrer, _ in made]

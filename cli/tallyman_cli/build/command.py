@@ -15,6 +15,7 @@ from tallyman_cli.build.builder import dockerfile_of, find
 from tallyman_cli.build.building import Wanted
 from tallyman_cli.build.checkout import read
 from tallyman_cli.build.dockerfile import Base, bases
+from tallyman_cli.build.signing import signer_of
 from tallyman_cli.build.tagging import suggest
 from tallyman_cli.sbom.document import read as read_sbom
 from tallyman_cli.shared import context, options, output
@@ -78,6 +79,15 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
             show_default="one of the packages found inside",
         ),
     ] = None,
+    sign: Annotated[
+        str | None,
+        typer.Option(
+            "--sign",
+            metavar="KEY",
+            help="Sign provenance and SBOM: a file with a private key (PEM), or the ARN of a key of KMS.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
@@ -97,10 +107,14 @@ def build(  # noqa: PLR0913 - each argument is an option of the command
         output.trouble(f"the version is in doubt: {doubt}")
     name = parse_repository_name(repository)
     rules = context.rules(stack, policy).repository(name)
-    wanted = Wanted(checkout, suggest(checkout, rules), name)
+    if sign and not push:
+        raise BadInput("--sign needs --push: what is signed is attached to the pushed image")
+    opened = context.connect(stack, policy) if push else None
+    signer = signer_of(sign, opened.clients) if sign and opened else None
+    wanted = Wanted(checkout, suggest(checkout, rules), name, signer)
     for each in wanted.suggestion.left_out:
         output.say(f"left out: {each}")
-    answer = _push(wanted, pushing, context.connect(stack, policy)) if push else _only(wanted, pushing.platforms)
+    answer = _push(wanted, pushing, opened) if opened else _only(wanted, pushing.platforms)
     if as_json:
         output.data(answer)
         return

@@ -5,11 +5,14 @@ Sources: DSSE v1, sigstore/protobuf-specs (bundle v0.3), cosign's BUNDLE_SPEC.
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tallyman.errors import BadInput
+
+if TYPE_CHECKING:
+    from tallyman_cli.shared.context import AwsClients
 
 IN_TOTO = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -77,6 +80,20 @@ class KeyFile:
             return self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         assert isinstance(self._key, ed25519.Ed25519PrivateKey)  # nothing else is allowed
         return self._key.sign(data)
+
+
+def signer_of(named: str, clients: "Callable[[], AwsClients] | None") -> Signer:
+    """The key that `--sign` names: the ARN of a key of KMS, or a file. BadInput where it is neither."""
+    if not named.startswith("arn:"):
+        return KeyFile.read(Path(named))
+    if ":kms:" not in named or clients is None:
+        raise BadInput(f"{named}: expected the ARN of a key of KMS, or a file with a private key")
+    from tallyman.adapters.aws.clients import Clients
+    from tallyman.bootstrap.people import kms_key
+
+    opened = clients()
+    assert isinstance(opened, Clients)  # of a stack on AWS
+    return kms_key(opened, named)
 
 
 def bundle(signer: Signer, statement: Mapping[str, object]) -> dict[str, object]:

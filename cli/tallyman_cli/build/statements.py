@@ -4,9 +4,10 @@ SBOM and provenance are referrers, never inside an index: the image has the same
 provenance says which build it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.sboms import CYCLONEDX, SPDX
 from tallyman.domain.times import format_time
 from tallyman_cli.build.checkout import Checkout
 from tallyman_cli.build.dockerfile import Base
@@ -14,6 +15,8 @@ from tallyman_cli.build.invocation import Invocation
 
 IN_TOTO = "application/vnd.in-toto+json"
 SLSA = "https://slsa.dev/provenance/v1"
+SBOM_PREDICATES = {SPDX: "https://spdx.dev/Document", CYCLONEDX: "https://cyclonedx.org/bom"}
+"""The predicate of a statement that holds an SBOM, by the SBOM's media type."""
 
 
 def annotations(checkout: Checkout, version: str) -> dict[str, str]:
@@ -49,20 +52,35 @@ def provenance(
         if base.digest:
             dependency["digest"] = {"sha256": base.digest.removeprefix("sha256:")}
         dependencies.append(dependency)
+    ref = f"refs/heads/{checkout.branch}" if checkout.branch else _tag(checkout)
+    predicate = {
+        "buildDefinition": {
+            "buildType": "https://mobyproject.org/dockerfile",
+            "externalParameters": {
+                "source": checkout.source,
+                "revision": checkout.commit,
+                **({"ref": ref} if ref else {}),
+            },
+            "internalParameters": {name: text for name, text in invocation.items() if text},
+            "resolvedDependencies": dependencies,
+        },
+        "runDetails": {
+            "builder": {"id": by.builder},
+            "metadata": {"invocationId": by.id} if by.id else {},
+        },
+    }
+    return statement_of(name, subject, SLSA, predicate)
+
+
+def statement_of(name: str, subject: Manifest, kind: str, predicate: Mapping[str, object]) -> dict[str, object]:
+    """An in-toto statement about an image."""
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": name, "digest": {"sha256": subject.digest.hex}}],
-        "predicateType": SLSA,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "https://mobyproject.org/dockerfile",
-                "externalParameters": {"source": checkout.source, "revision": checkout.commit},
-                "internalParameters": {name: text for name, text in invocation.items() if text},
-                "resolvedDependencies": dependencies,
-            },
-            "runDetails": {
-                "builder": {"id": by.builder},
-                "metadata": {"invocationId": by.id} if by.id else {},
-            },
-        },
+        "predicateType": kind,
+        "predicate": predicate,
     }
+
+
+def _tag(checkout: Checkout) -> str | None:
+    return f"refs/tags/{checkout.released.text}" if checkout.released else None

@@ -85,6 +85,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"tallyman build --push . --repository {_APP}",
         f"tallyman build --push . --repository {_APP} --platform linux/amd64,linux/arm64",
         f"tallyman build --push . --repository {_APP} --sbom sbom.spdx.json",
+        f"tallyman build --push . --repository {_APP} --sign release.pem",
     ),
     "event make": ("tallyman event make", "tallyman event make record_push/push --tag v2.0.0"),
     "local start": ("tallyman local start", "tallyman local start --policy tallyman.yaml --data ~/registries"),

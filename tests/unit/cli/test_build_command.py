@@ -12,9 +12,13 @@ import pytest
 
 from support.docker import scripted_docker
 from support.fakes.cli_stack import FakeStack
+from support.images import signing
 from support.images.builders import DEV
+from tallyman.domain.images.claims import claims
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest
+from tallyman_origin import Trust, verify_bundle
+from tallyman_origin.keys import from_pem
 
 NAME = "rocketseat/widget-server"
 CI = ("CODEBUILD_WEBHOOK_HEAD_REF", "GITHUB_REF", "CI_COMMIT_BRANCH", "CODEBUILD_BUILD_ID", "GITHUB_RUN_ID",
@@ -299,3 +303,41 @@ def test_what_is_printed_can_be_pulled_where_it_is_printed(builds: Builds) -> No
     assert told["images"] == [f"{DEV.registry.host}/{DEV.name}@{told['digest']}"]
     builds.environment = {"TALLYMAN_REGISTRY_DEV_1": "localhost:5001"}
     assert builds("--push")["images"] == [f"localhost:5001/{DEV.name}@{told['digest']}"]
+
+
+def test_with_a_key_provenance_and_sbom_are_signed_in_statements(builds: Builds, tmp_path: Path) -> None:
+    key = signing.new_key()
+    (tmp_path / "key.pem").write_bytes(signing.private_pem(key))
+    (tmp_path / "sbom.json").write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [{"SPDXID": "a"}]}))
+    builds.docker(APART)
+    answer = builds("--push", "--sign", str(tmp_path / "key.pem"), "--sbom", str(tmp_path / "sbom.json"))
+    registries, trust = builds.world.registries, Trust({"mine": from_pem(signing.pem(key))})
+    found = {}
+    for entry in registries.referrers(DEV, Digest(answer["digest"])):
+        manifest = builds.manifest(entry.digest)
+        if manifest.artifact_type == "application/vnd.dev.sigstore.bundle.v0.3+json":
+            with registries.open_blob(DEV, manifest.layers[0].digest) as stream:
+                signed = verify_bundle(answer["digest"], b"".join(stream), trust)
+            assert signed.keys == ("mine",)
+            assert signed.predicate is not None
+            kind, predicate = signed.predicate
+            assert manifest.annotations["dev.sigstore.bundle.predicateType"] == kind
+            found[kind] = predicate
+    assert found["https://spdx.dev/Document"]["spdxVersion"] == "SPDX-2.3"
+    said = claims("https://slsa.dev/provenance/v1", found["https://slsa.dev/provenance/v1"])
+    assert said is not None
+    assert said.ref == "refs/heads/main"
+    assert len(found) == 2
+
+
+def test_a_key_that_is_none_and_signing_without_a_push_are_bad_input(builds: Builds, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    for options, why in (
+        (("--push", "--sign", str(tmp_path / "key.pem")), "a private key as PEM"),
+        (("--push", "--sign", str(tmp_path / "none.pem")), "can't be read"),
+        (("--push", "--sign", "arn:aws:s3:::bucket"), "the ARN of a key of KMS"),
+        (("--sign", str(tmp_path / "key.pem")), "--sign needs --push"),
+    ):
+        builds(*options, status=2)
+        assert why in builds.said
+    assert builds.made() == []

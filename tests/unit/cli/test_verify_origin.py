@@ -35,8 +35,9 @@ class Origin:
         self.app = built or image("app")
         world.push(self.app, "v1.0.0")
 
-    def asks(self, signed: dict[str, Any]) -> None:
-        gates = json.dumps({"verified": True, "signed": signed})
+    def asks(self, signed: dict[str, Any] | None, built: dict[str, Any] | None = None) -> None:
+        asked = {name: gate for name, gate in (("signed", signed), ("built", built)) if gate}
+        gates = json.dumps({"verified": True, **asked})
         text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
         self.world.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
         self.world.stack.given = self.world.policy
@@ -69,8 +70,11 @@ class Origin:
 
     @property
     def gate(self) -> tuple[str, str]:
+        return self.reason("signed")
+
+    def reason(self, name: str) -> tuple[str, str]:
         found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
-        (gate,) = [g for g in found["gates"] if g["name"] == "signed"]
+        (gate,) = [g for g in found["gates"] if g["name"] == name]
         return gate["verdict"], gate["reason"]
 
     def went(self) -> bool:
@@ -261,3 +265,79 @@ def test_a_key_that_is_not_allowed_is_named_where_it_would_have_counted(origin: 
 def test_what_a_policy_may_not_say(origin: Origin, signed: dict[str, Any], wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
         origin.asks(signed)
+
+
+SLSA = "https://slsa.dev/provenance/v1"
+SOURCE = "https://github.com/rocketseat/widget-server"
+
+
+def provenance(key: PrivateKey, digest: str, ref: str = "refs/heads/main", source: str = SOURCE) -> dict[str, Any]:
+    said = json.loads(signing.statement(digest, SLSA))
+    external = {"source": source, "ref": ref, "revision": "3f" * 20}
+    said["predicate"] = {
+        "buildDefinition": {"externalParameters": external},
+        "runDetails": {"builder": {"id": "https://github.com/actions/runner"}},
+    }
+    return signing.bundle(signing.envelope(key, json.dumps(said).encode()))
+
+
+def attested(origin: Origin, bundle: dict[str, Any], of: Built | None = None) -> None:
+    noted = {"dev.sigstore.bundle.predicateType": SLSA}
+    origin.attach(referrer(of or origin.app, BUNDLE, json.dumps(bundle), annotations=noted))
+
+
+BUILT = {"by": ["https://github.com/actions/*"], "from": [f"{SOURCE}.git"], "branch": ["main", "refs/tags/v*"]}
+
+
+def test_a_verified_provenance_of_the_branch_opens_built_and_no_other(origin: Origin) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]}, BUILT)
+    assert origin.reason("built") == ("waiting", "no signed provenance yet")
+    origin.by_bundle(keyed(key, origin.app.digest))
+    attested(origin, provenance(new_key(), origin.app.digest))
+    attested(origin, provenance(key, image("another").digest))
+    attested(origin, provenance(key, origin.app.digest, ref="refs/heads/main/try"))
+    attested(origin, provenance(key, origin.app.digest, ref="main"))
+    attested(origin, provenance(key, origin.app.digest, source="https://github.com/evil/widget-server"))
+    verdict, reason = origin.reason("built")
+    assert (verdict, origin.went()) == ("failed", False)
+    for part in (
+        "by none of the keys",
+        "of another digest",
+        "built at refs/heads/main/try, not refs/heads/main",
+        "built at nothing that it names",
+        "built from https://github.com/evil/widget-server, not",
+    ):
+        assert part in reason
+    assert origin.gate == ("passed", f"signed by key {SignerKey.parse(signing.pem(key)).name[:19]}")
+    attested(origin, provenance(key, origin.app.digest))
+    verdict, reason = origin.reason("built")
+    assert (verdict, origin.went()) == ("passed", True)
+    commit = "3f" * 6
+    assert reason.startswith(
+        f"built by https://github.com/actions/runner from {SOURCE} at refs/heads/main ({commit}); "
+    )
+
+
+@pytest.mark.parametrize("predicate", [SLSA, "https://spdx.dev/Document", ""])
+def test_a_signed_statement_about_the_image_is_no_signature_of_it(origin: Origin, predicate: str) -> None:
+    key = new_key()
+    origin.asks({"keys": [signing.pem(key)]})
+    origin.by_bundle(signing.bundle(signing.envelope(key, signing.statement(origin.app.digest, predicate))))
+    assert origin.gate == ("waiting", "no signature yet")
+    assert not origin.went()
+
+
+def test_built_without_signers_anywhere_is_closed(origin: Origin) -> None:
+    origin.asks(None, BUILT)
+    attested(origin, provenance(new_key(), origin.app.digest))
+    assert origin.reason("built")[0] == "failed"
+    assert "nobody whose provenance counts" in origin.reason("built")[1]
+
+
+def test_built_may_have_signers_of_its_own(origin: Origin) -> None:
+    key = new_key()
+    origin.asks(None, {**BUILT, "keys": [signing.pem(key)]})
+    attested(origin, provenance(key, origin.app.digest, ref="refs/tags/v1.0.0"))
+    assert origin.reason("built")[0] == "passed"
+    assert origin.went()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tallyman_origin.documents import NotValid
+from tallyman_origin.documents import Json, NotValid
 from tallyman_origin.keys import PublicKey
 from tallyman_origin.roots import Roots
 
@@ -29,8 +29,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that was verified: by which of the keys (names), or by whom, and when where a log has signed that."""
+    """A signature that was verified: by which of the keys (names), or by whom, and when where a log has signed that.
+
+    `predicate`: the type and the content of a statement about the image; None: it is a signature of the image.
+    """
 
     keys: tuple[str, ...] = ()
     identity: Identity | None = None
     at: datetime | None = None
+    predicate: tuple[str, Json] | None = None

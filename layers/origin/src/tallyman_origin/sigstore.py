@@ -34,6 +34,7 @@ class _Signed:
     sha256: bytes
     data: bytes | None = None
     payload: bytes | None = None
+    predicate: tuple[str, Json] | None = None
 
     def is_by(self, key: keys.PublicKey) -> bool:
         if self.data is not None:
@@ -63,7 +64,10 @@ def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str,
 
 
 def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
-    """A Sigstore bundle. `digest`: of the image, `sha256:<hex>`. Raises NotValid with the reason."""
+    """A Sigstore bundle: a signature of the image, or a signed statement about it, whose predicate is in the answer.
+
+    `digest`: of the image, `sha256:<hex>`. Raises NotValid with the reason.
+    """
     bundle = parse(raw, "the bundle")
     if bundle.get("mediaType") not in BUNDLES:
         raise NotValid(f"the bundle is of a version that is not read ({str(bundle.get('mediaType'))[:100]})")
@@ -85,8 +89,8 @@ def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
 
 
 def _statement(envelope: Json, digest: str) -> _Signed:
-    """A DSSE envelope of cosign's statement that the image is signed. A statement of another kind is no signature of
-    the image: it may say anything about it."""
+    """A DSSE envelope. A statement of another kind than cosign's, that the image is signed, is no signature of the
+    image, for it may say anything about it: its predicate is kept."""
     payload, signatures = decoded(envelope.get("payload"), "the envelope's payload"), items(envelope, "signatures")
     if envelope.get("payloadType") != IN_TOTO:
         raise NotValid("the envelope holds no in-toto statement")
@@ -99,11 +103,10 @@ def _statement(envelope: Json, digest: str) -> _Signed:
     if not any(f"sha256:{subject.get('sha256')}" == digest for subject in subjects):
         raise NotValid("it is a signature of another digest")
     predicate = str(statement.get("predicateType"))
-    if not predicate.startswith(SIGN_PREDICATE):
-        raise NotValid(f"it is a statement ({predicate[:100]}), no signature of the image")
+    about = None if predicate.startswith(SIGN_PREDICATE) else (predicate, part(statement, "predicate"))
     signature = decoded(mapping(signatures[0]).get("sig"), "the signature")
     data = b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(payload), payload)
-    return _Signed(signature, hashlib.sha256(data).digest(), data, payload)
+    return _Signed(signature, hashlib.sha256(data).digest(), data, payload, about)
 
 
 def _message(message: Json, digest: str) -> _Signed:
@@ -125,7 +128,7 @@ def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
     if entry is not None and trust.roots is not None and entry.log in trust.roots.logs:
         at = entry.check(trust.roots)
         entry.check_body(signed.signature, signed.sha256, signed.payload, trust.keys[names[0]])
-    return Signature(names, None, at)
+    return Signature(names, None, at, signed.predicate)
 
 
 def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Certificate], trust: Trust) -> Signature:
@@ -150,7 +153,7 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
         certificates.check_chain(leaf, [*chain, *between], roots, at)
     except NotValid as error:
         raise NotValid(f"{by}{error}") from None
-    return Signature((), identity, at)
+    return Signature((), identity, at, signed.predicate)
 
 
 def _entry_of(bundle: Json) -> Entry:

@@ -102,6 +102,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     **_own("iam", "role", "GetRole"),
     **_own("iam", "user", "GetUser"),
     **_own("inspector2", "", "BatchGetAccountStatus", "ListCoverage", "ListFindings"),
+    **_own("kms", "key", "GetPublicKey", "Sign"),
     **_own("lambda", "", "GetAccountSettings", "ListFunctions"),
     **_own("lambda", "function", "GetAlias", "GetFunction", "PublishVersion", "UpdateAlias"),
     "lambda:Invoke": (Need("lambda:InvokeFunction", "function"),),

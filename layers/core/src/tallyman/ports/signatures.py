@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from tallyman.domain.images.claims import Claims
 from tallyman.domain.names import Digest
 from tallyman.values import value
 
@@ -10,12 +11,15 @@ from tallyman.values import value
 @value
 class CheckedSignature:
     """`reason` None: it is good, made by `keys` (their names) or by `identity` (issuer, subject); `at`: the time that a
-    log has signed, as text."""
+    log has signed, as text. `statement`: the type of the predicate of what is no signature of the image, but says
+    something about it; `claims`: what a good provenance says."""
 
     keys: tuple[str, ...] = ()
     identity: tuple[str, str] | None = None
     at: str | None = None
     reason: str | None = None
+    statement: str | None = None
+    claims: Claims | None = None
 
 
 class Signatures(Protocol):

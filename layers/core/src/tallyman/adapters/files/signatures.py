@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import PolicyError
@@ -55,4 +56,8 @@ class OriginSignatures:
         except NotValid as error:
             return CheckedSignature(reason=f"{error}{''.join(flaws)}")
         identity = (found.identity.issuer, found.identity.subject) if found.identity else None
-        return CheckedSignature(found.keys, identity, format_time(found.at) if found.at else None)
+        at = format_time(found.at) if found.at else None
+        if found.predicate is None:
+            return CheckedSignature(found.keys, identity, at)
+        kind, predicate = found.predicate
+        return CheckedSignature(found.keys, identity, at, statement=kind[:LONGEST], claims=claims(kind, predicate))

@@ -8,6 +8,7 @@ in `GATES`. Unknown means closed: a fact that is missing or not understood is `w
 from tallyman.domain.gates import (
     approvals,
     attested,
+    built,
     check,
     freeze,
     order,
@@ -36,6 +37,7 @@ from tallyman.domain.gates.case import (
 GATES: dict[str, Gate] = {
     "verified": verified.GATE,
     "signed": signed.GATE,
+    "built": built.GATE,
     "attested": attested.GATE,
     "scan": scan.GATE,
     "soak": soak.GATE,

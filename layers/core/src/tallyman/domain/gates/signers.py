@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -89,58 +89,72 @@ class Signers(GateConfig):
         return f"signed (by {', '.join(by)}{', each platform' if self.on is On.PLATFORMS else ''})"
 
 
+@value
+class HasSigners(GateConfig):
+    """A gate that asks for signers of something else than the image. None: those of `signed`, in the same promotion."""
+
+    signers: Signers | None = None
+
+
 def signers_of(policy: Policy, repository: Repository) -> tuple[Signers, ...]:
     """What the promotions out of this repository ask for; empty: none asks for signers."""
     gates = (
-        promotion.gates.get("signed")
+        gate
         for environment, name in policy.environments_of(repository.registry, repository.name)
         for promotion in policy.promotions_from(environment.name, name)
+        for gate in promotion.gates.values()
     )
-    return tuple(gate for gate in gates if isinstance(gate, Signers))
+    return tuple(signers for gate in gates if (signers := _signers_in(gate)) is not None)
+
+
+def _signers_in(gate: GateConfig) -> Signers | None:
+    return gate if isinstance(gate, Signers) else gate.signers if isinstance(gate, HasSigners) else None
 
 
 def judge(config: Signers, case: Case) -> GateResult:
     """Passed where the image (with `on: platforms` each platform image of an index) has one good signature, whatever
     else is attached to it; waiting where none is there or one was not looked at yet; else failed."""
-    if config.on is On.INDEX or case.image.is_index is False:
-        return _judge_one(config, case, case.image.digest, case.image.facts)
+    return judge_images("signed", config.on, case, lambda digest, facts: _judge_one(config, case, digest, facts))
+
+
+def judge_images(
+    gate: str, on: On, case: Case, judge_one: Callable[[Digest, tuple[Fact, ...]], GateResult]
+) -> GateResult:
+    """The image itself, or of an index each of its platform images: the worst verdict of them."""
+    if on is On.INDEX or case.image.is_index is False:
+        return judge_one(case.image.digest, case.image.facts)
     if not case.image.platforms:
-        return GateResult("signed", WAITING, "the platform images of the index are not known yet")
+        return GateResult(gate, WAITING, "the platform images of the index are not known yet")
     names = case.image.platform_names
     results = [
-        (names.get(digest, digest.short), _judge_one(config, case, digest, facts))
+        (names.get(digest, digest.short), judge_one(digest, facts))
         for digest, facts in sorted(case.image.platforms.items())
     ]
     facts = {"images": [dict(result.facts) for _, result in results]}
     for verdict in (FAILED, WAITING):
         if bad := [f"{name}: {result.reason}" for name, result in results if result.verdict == verdict]:
-            return GateResult("signed", verdict, "; ".join(bad), facts)
-    return GateResult("signed", PASSED, "; ".join(f"{name}: {result.reason}" for name, result in results), facts)
+            return GateResult(gate, verdict, "; ".join(bad), facts)
+    return GateResult(gate, PASSED, "; ".join(f"{name}: {result.reason}" for name, result in results), facts)
 
 
 def _judge_one(config: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
     places = {str(place) for place in case.source_repositories}
-    there = [f for f in facts if f.kind in (Kind.ORIGIN, Kind.REFERRED) and case.image.still_refers(f)]
-    looked = [told for f in sorted(there, key=lambda f: (f.seen, f.id)) if (told := _looked(f)) is not None]
-    by_signature: dict[str, list[Origin]] = {}
-    for told in looked:
-        if told.repository in places:
-            by_signature.setdefault(told.signature, []).append(told)
+    looked = origins(case, facts)
     good: list[str] = []
     bad: list[str] = []
     open_: list[str] = []
-    for verdicts in by_signature.values():
-        by = next((by for told in verdicts if (by := _signer(config, told))), None)
+    for verdicts in by_signature(told for told in looked if told.statement is None):
+        by = next((by for told in verdicts if (by := signer(config, told))), None)
         if by is not None:
             good.append(by)
-        elif current := [told for told in verdicts if _covers(config, told)]:
-            bad.append(_reason(current[-1]))
+        elif current := [told for told in verdicts if covers(config, told)]:
+            bad.append(flaw(current[-1]))
         else:
             open_.append(verdicts[-1].referrer)
-    known = {told.referrer for told in looked if told.repository in places}
+    known = {told.referrer for told in looked}
     open_ += [
         told.referrer
-        for told in Referred.of(f for f in there if f.kind is Kind.REFERRED)
+        for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
         if told.repository in places
         and told.referrer not in known
         and is_signature(told.artifact_type, told.predicates)
@@ -166,11 +180,23 @@ def _judge_one(config: Signers, case: Case, digest: Digest, facts: tuple[Fact, .
     return GateResult("signed", WAITING, "no signature yet", told_of)
 
 
-def _looked(fact: Fact) -> Origin | None:
-    return Origin.parse(fact) if fact.kind is Kind.ORIGIN else None
+def origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
+    """Every verdict about what is still attached to the image in the source environment, oldest first."""
+    places = {str(place) for place in case.source_repositories}
+    there = [f for f in facts if f.kind is Kind.ORIGIN and case.image.still_refers(f)]
+    found = Origin.of(sorted(there, key=lambda f: (f.seen, f.id)))
+    return [origin for origin in found if origin.repository in places]
 
 
-def _signer(config: Signers, told: Origin) -> str | None:
+def by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
+    """The verdicts about each signature, in their order."""
+    grouped: dict[str, list[Origin]] = {}
+    for origin in found:
+        grouped.setdefault(origin.signature, []).append(origin)
+    return grouped.values()
+
+
+def signer(config: Signers, told: Origin) -> str | None:
     """Who of the policy made this signature; None: none of them, or it is no good."""
     if not told.is_verified:
         return None
@@ -185,7 +211,7 @@ def _signer(config: Signers, told: Origin) -> str | None:
     return None
 
 
-def _covers(config: Signers, told: Origin) -> bool:
+def covers(config: Signers, told: Origin) -> bool:
     """Whether the signature was verified with every key of the policy, and where identities count, with its roots."""
     if not {key.name for key in config.keys} <= set(told.looked):
         return False
@@ -194,7 +220,8 @@ def _covers(config: Signers, told: Origin) -> bool:
     return told.roots is not None and config.roots in (None, told.roots)
 
 
-def _reason(told: Origin) -> str:
+def flaw(told: Origin) -> str:
+    """Why a signature that was verified with all that the policy names does not count."""
     name = Digest(told.referrer).short
     if not told.is_verified:
         return f"{name}: {told.reason}"
@@ -203,12 +230,13 @@ def _reason(told: Origin) -> str:
     return f"{name}: signed by {by}, whom the policy does not name"
 
 
-def _build(
+def signers_from(
     keys: Iterable[SignerKey] = (),
     identities: Iterable[SignerIdentity] = (),
     on: On = On.INDEX,
     roots: str | None = None,
 ) -> Signers:
+    """As the keys of a policy say."""
     return Signers(tuple(keys), tuple(identities), on, roots)
 
 
@@ -224,21 +252,16 @@ _IDENTITY = Record(
     SignerIdentity,
     expected='an identity, as in {issuer: "https://token.actions.githubusercontent.com", subject: "https://…"}',
 )
-SHAPE = Record(
-    {
-        "keys": Key(
-            ListOf(String(what="a public key as PEM", build=SignerKey.parse), least=1),
-            "Public keys (PEM): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
-        ),
-        "identities": Key(
-            ListOf(_IDENTITY, least=1), "Who signs by a certificate, as Sigstore's keyless signing has it."
-        ),
-        "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),
-        "roots": Key(
-            String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-            "The SHA-256 of the trusted_root.json beside the policy; without it, whichever lies there.",
-        ),
-    },
-    _build,
-    expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}',
-)
+KEYS: Mapping[str, Key] = {
+    "keys": Key(
+        ListOf(String(what="a public key as PEM", build=SignerKey.parse), least=1),
+        "Public keys (PEM): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
+    ),
+    "identities": Key(ListOf(_IDENTITY, least=1), "Who signs by a certificate, as Sigstore's keyless signing has it."),
+    "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),
+    "roots": Key(
+        String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
+        "The SHA-256 of the trusted_root.json beside the policy; without it, whichever lies there.",
+    ),
+}
+SHAPE = Record(KEYS, signers_from, expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}')

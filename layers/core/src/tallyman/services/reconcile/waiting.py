@@ -108,7 +108,7 @@ class Waiting:
                 fresh += self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
-            if {"signed", "check"} & set(waits):
+            if {"signed", "built", "check"} & set(waits):
                 self.verify_origin(self._place(decision), digest, by_person)
             if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)

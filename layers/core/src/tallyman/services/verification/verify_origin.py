@@ -9,6 +9,7 @@ from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import signatures
 from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -28,11 +29,13 @@ LARGEST = 1024 * 1024
 
 @value
 class _Found:
-    """One signature of an image: the manifest that holds it, and the layer in it."""
+    """One signature of an image, or signed statement about it: the manifest that holds it, and the layer in it.
+    `statement`: the type of the predicate, as its annotations say."""
 
     referrer: Digest
     form: str
     layer: Descriptor
+    statement: str | None = None
 
     @property
     def id(self) -> str:
@@ -129,7 +132,9 @@ class VerifyOrigin:
                 if layer.media_type == signatures.SIMPLE_SIGNING:
                     yield _Found(manifest.digest, "cosign", layer)
                 elif layer.media_type.startswith(signatures.BUNDLE):
-                    yield _Found(manifest.digest, "bundle", layer)
+                    stated = predicate_of(manifest.annotations) or predicate_of(layer.annotations)
+                    is_statement = stated and not stated.startswith(signatures.SIGN_PREDICATE)
+                    yield _Found(manifest.digest, "bundle", layer, stated if is_statement else None)
                 elif kind == signatures.NOTATION:
                     yield _Found(manifest.digest, "notation", layer)
 
@@ -179,6 +184,8 @@ class VerifyOrigin:
             reason=checked.reason,
             looked=looked,
             roots=roots,
+            statement=checked.statement if checked.reason is None else found.statement,
+            claims=checked.claims.as_json() if checked.claims else None,
         )
         return Fact(
             kind=Kind.ORIGIN,

@@ -44,7 +44,11 @@ class Origin(Details):
     verified differs. `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made it. `identity`:
     {issuer, subject} of its certificate. `signed_at`: the time that a log or an authority has signed. `reason`: why it
     was refused. `looked`: names of the keys that it was verified with; `roots`: SHA-256 of the trust roots.
+    `statement`: its predicate's type, where it is no signature of the image but says something about it; `claims`: what
+    a verified provenance says (see `domain/images/claims.py`).
     """
+
+    SPARSE: ClassVar = frozenset({"statement", "claims"})
 
     repository: str
     referrer: str
@@ -57,6 +61,8 @@ class Origin(Details):
     reason: str | None = None
     looked: Sequence[str] = ()
     roots: str | None = None
+    statement: str | None = None
+    claims: Mapping[str, str | None] | None = None
 
     @property
     def is_verified(self) -> bool:

@@ -1,0 +1,176 @@
+"""The gate `built`: by a verified provenance the image was built by one of these, from there, at such a branch or tag.
+
+Only what a signer of the policy has signed counts: `keys` and `identities` here, or those of `signed` in the same
+promotion. So a build of another branch is not promoted as main's, whoever may push.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.gates.signers import (
+    KEYS,
+    HasSigners,
+    On,
+    Signers,
+    by_signature,
+    covers,
+    flaw,
+    judge_images,
+    origins,
+    signer,
+    signers_from,
+)
+from tallyman.domain.history.details.referrers import Origin, Referred
+from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.claims import SLSA, source_of
+from tallyman.domain.images.signatures import BUNDLE
+from tallyman.domain.names import Digest
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, String
+from tallyman.domain.policy.tags import glob_matches
+from tallyman.values import value
+
+
+@value
+class BuiltGate(HasSigners):
+    """Globs, of which one has to match: `builders`, `sources` (URLs of repositories), `refs` (`refs/heads/…`,
+    `refs/tags/…`). Empty: any. `on`: see `Signers`."""
+
+    builders: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    refs: tuple[str, ...] = ()
+    on: On = On.INDEX
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        own = self.signers.words if self.signers else {"on": str(self.on)}
+        return {"by": list(self.builders), "from": list(self.sources), "refs": list(self.refs), **own}
+
+    def __str__(self) -> str:
+        parts = (("by", self.builders), ("from", self.sources), ("at", self.refs))
+        words = [f"{word} {', '.join(given)}" for word, given in parts if given]
+        return f"built ({'; '.join(words)})"
+
+
+def judge(config: BuiltGate, case: Case) -> GateResult:
+    """Passed where one verified provenance of the image says what the policy asks for; waiting where none is there, or
+    one was not verified yet; else failed."""
+    signers = config.signers or case.promotion.gates.get("signed")
+    if not isinstance(signers, Signers):
+        why = "the policy names nobody whose provenance counts: name `keys` or `identities` here or in `signed`"
+        return GateResult("built", FAILED, why)
+    return judge_images(
+        "built", config.on, case, lambda digest, facts: _judge_one(config, signers, case, digest, facts)
+    )
+
+
+def _judge_one(config: BuiltGate, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
+    looked = [origin for origin in origins(case, facts) if (origin.statement or "").startswith(SLSA)]
+    good: list[str] = []
+    bad: list[str] = []
+    open_: list[str] = []
+    for verdicts in by_signature(looked):
+        signed = next((origin for origin in verdicts if signer(signers, origin)), None)
+        if signed is not None:
+            (bad if (wrong := _wrong(config, signed)) else good).append(wrong or _build(signed))
+        elif current := [origin for origin in verdicts if covers(signers, origin)]:
+            bad.append(flaw(current[-1]))
+        else:
+            open_.append(verdicts[-1].referrer)
+    open_ += _not_looked_at(case, facts, {origin.referrer for origin in looked})
+    bad.sort()
+    evidence = {"digest": digest, "builds": sorted(good), "refused": bad, "not_looked_at": sorted(open_)}
+    others = f"; does not count: {'; '.join(bad)}" if bad else ""
+    if good:
+        return GateResult("built", PASSED, f"{', '.join(sorted(set(good)))}{others}", evidence)
+    if open_:
+        count = f"{len(open_)} provenance{'s'[: len(open_) > 1]}"
+        return GateResult(
+            "built", WAITING, f"{count} not verified yet with the present keys and roots{others}", evidence
+        )
+    if bad:
+        return GateResult("built", FAILED, f"no provenance counts: {'; '.join(bad)}", evidence)
+    return GateResult("built", WAITING, "no signed provenance yet", evidence)
+
+
+def _not_looked_at(case: Case, facts: tuple[Fact, ...], known: set[str]) -> list[str]:
+    places = {str(place) for place in case.source_repositories}
+    there = (f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
+    return [
+        referred.referrer
+        for referred in Referred.of(there)
+        if referred.repository in places
+        and referred.referrer not in known
+        and (referred.artifact_type or "").startswith(BUNDLE)
+        and any(str(predicate).startswith(SLSA) for predicate in referred.predicates or ())
+    ]
+
+
+def _wrong(config: BuiltGate, origin: Origin) -> str | None:
+    """What of a verified provenance is not what the policy asks for; None: nothing."""
+    said, name = origin.claims or {}, Digest(origin.referrer).short
+    for what, key, globs in (
+        ("built by", "builder", config.builders),
+        ("built from", "source", config.sources),
+        ("built at", "ref", config.refs),
+    ):
+        found = said.get(key)
+        if globs and not any(found is not None and glob_matches(glob, found) for glob in globs):
+            return f"{name}: {what} {found or 'nothing that it names'}, not {', '.join(globs)}"
+    return None
+
+
+def _build(origin: Origin) -> str:
+    said = origin.claims or {}
+    words = (("by", said.get("builder")), ("from", said.get("source")), ("at", said.get("ref")))
+    commit = f" ({text[:12]})" if (text := said.get("commit")) else ""
+    return f"built {' '.join(f'{word} {text}' for word, text in words if text)}{commit}"
+
+
+def _gate(
+    by: Iterable[str] = (), sources: Iterable[str] = (), branch: Iterable[str] = (), on: On = On.INDEX, **signers: Any
+) -> BuiltGate:
+    refs = tuple(each if each.startswith("refs/") else f"refs/heads/{each}" for each in branch)
+    named = signers_from(on=on, **signers) if "keys" in signers or "identities" in signers else None
+    return BuiltGate(named, tuple(by), tuple(source_of(each) or each for each in sources), refs, on)
+
+
+class _Built:
+    """At least one of `by`, `from` and `branch`."""
+
+    _record = Record(
+        {
+            "by": Key(ListOf(String(what="a builder, a URL or a glob"), least=1), "Who has built it: URLs, or globs."),
+            "from": Key(
+                ListOf(String(r"[a-z+]+://\S+", "the URL of a repository, or a glob"), least=1),
+                "The repository that it was built from: URLs, or globs.",
+            ),
+            "branch": Key(
+                ListOf(String(r"\S+", "a branch, refs/tags/NAME, or a glob"), least=1),
+                "The branch that it was built at, or refs/tags/NAME; or globs.",
+            ),
+            **KEYS,
+        },
+        _gate,
+        expected="a build, as in {from: [https://github.com/rocketseat/widget-server], branch: [main]}",
+        renamed={"from": "sources"},
+    )
+
+    def read(self, node: Node) -> BuiltGate:
+        gate: BuiltGate = self._record.read(node)
+        if not (gate.builders or gate.sources or gate.refs):
+            raise node.wrong("expected at least one of by, from and branch")
+        if gate.signers is None and isinstance(node.value, Mapping) and "roots" in node.value:
+            raise node.wrong("roots is for identities: name them here too")
+        return gate
+
+    def schema(self) -> Schema:
+        return {**self._record.schema(), "anyOf": [{"required": [key]} for key in ("by", "from", "branch")]}
+
+
+GATE: Gate = Gate(
+    _Built(),
+    "By a verified provenance the image was built by, from and at what the policy names.",
+    judge,
+)
