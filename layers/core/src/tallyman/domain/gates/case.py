@@ -122,12 +122,6 @@ class Case:
         name = self.source.repository_name(self.repository)
         return tuple(Repository(registry, name) for registry in self.source.registries)
 
-    @property
-    def target_repositories(self) -> tuple[Repository, ...]:
-        """Where the image is to go, in the policy's order."""
-        name = self.destination.repository_name(self.repository)
-        return tuple(Repository(registry, name) for registry in self.destination.registries)
-
     def said_here(self, fact: Fact) -> bool:
         """Whether a person said it about this candidate. A refused command never counts."""
         said = Said.parse(fact)

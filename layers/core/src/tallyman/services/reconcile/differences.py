@@ -8,7 +8,7 @@ from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ImageDetail
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import second_of
-from tallyman.services.recording.record_image import Seen
+from tallyman.services.recording.record_image import Observation
 from tallyman.state.images import HeldImage
 from tallyman.state.items import Entry
 from tallyman.state.tags import Tag
@@ -32,13 +32,13 @@ class Known:
 
 def differences(
     repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
-) -> Iterator[Seen]:
+) -> Iterator[Observation]:
     """What the ledger does not tell, as what is to be written: pushes oldest first, then what was removed. Pure.
 
     A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
     """
     pointing = {tag: digest for digest, detail in listed.items() for tag in detail.tags}
-    base = Seen(Kind.PUSHED, repository, Digest(""), None, second_of(now), Via.RECONCILED, None)
+    base = Observation(Kind.PUSHED, repository, Digest(""), None, second_of(now), Via.RECONCILED, None)
     for detail in sorted(listed.values(), key=lambda d: (d.pushed_at, bool(d.tags), d.digest)):
         item = known.images.get(detail.digest)
         revision = item.revision if item else 0

@@ -28,7 +28,7 @@ from tallyman.ports.registries import ImageSource
 from tallyman.services.copying.blobs import enough_time
 from tallyman.services.reconcile.differences import Known, differences
 from tallyman.services.reconcile.waiting import Waiting
-from tallyman.services.recording.record_image import RecordImage, Seen
+from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import hold, lost_change, mark_active
 from tallyman.services.recording.stowaways import report_gathered, report_stowaway
 from tallyman.state import images, sweeps, tags
@@ -234,7 +234,7 @@ class Sweep:
             raise
         return Known(known_tags, known_images), listed
 
-    def _as_listed(self, seen: Seen, known: Known, fresh: bool) -> Seen:
+    def _as_listed(self, seen: Observation, known: Known, fresh: bool) -> Observation:
         """With the items of tag and image as they were listed, so that they need not be read again. Of several tags of
         an image the first one's fact has written the image's."""
         at = seen.repository
@@ -246,7 +246,7 @@ class Sweep:
             seen = replace(seen, held=held)
         return seen
 
-    def _manifests(self, repository: Repository, chunk: Sequence[Seen]) -> Mapping[str, Manifest]:
+    def _manifests(self, repository: Repository, chunk: Sequence[Observation]) -> Mapping[str, Manifest]:
         """The manifests of all that is there, in one call; of none where one of them can't be had: each is asked for
         by itself then."""
         wanted = list(dict.fromkeys(seen.digest for seen in chunk if seen.detail is not None))
@@ -259,7 +259,7 @@ class Sweep:
 
     def _work(
         self, repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
-    ) -> list[Seen]:
+    ) -> list[Observation]:
         work = []
         for seen in differences(repository, known, listed, now):
             if not self._is_told(seen, known):
@@ -269,10 +269,10 @@ class Sweep:
                     self.state.put(change)
         return work
 
-    def _write(self, seen: Seen, first: bool, found: Counter[str]) -> None:
+    def _write(self, seen: Observation, first: bool, found: Counter[str]) -> None:
         found[seen.kind] += 1
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
-            gone = Seen(seen.kind, seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
+            gone = Observation(seen.kind, seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
             self.images.removed(gone)
         elif self.images.pushed(seen, tell=not first):
             found["stowaways"] += 1
@@ -285,7 +285,7 @@ class Sweep:
             ):
                 found["stowaways"] += 1
 
-    def _is_told(self, seen: Seen, known: Known) -> bool:
+    def _is_told(self, seen: Observation, known: Known) -> bool:
         """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
         tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
         if tag is None or tag.reported != seen.digest or tag.unsure:
@@ -317,13 +317,13 @@ class Sweep:
                 asked = True
         return asked
 
-    def _since_known(self, work: Sequence[Seen], known: Known) -> list[Seen]:
+    def _since_known(self, work: Sequence[Observation], known: Known) -> list[Observation]:
         """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
         policy = POLICY.get(self.state, POLICY_KEY)
         times = [t for t in (known.since(), policy.at - _FIRST_RUN if policy else None) if t]
         since = min(times, default=None)
 
-        def is_later(seen: Seen) -> bool:
+        def is_later(seen: Observation) -> bool:
             known_before = known.holds(seen.digest) or seen.tag in known.tags
             return known_before or bool(since and seen.detail and seen.detail.pushed_at > since)
 
@@ -399,6 +399,6 @@ def _apart(repository: Repository, digest: Digest, problems: list[str]) -> Itera
         problems.append(f"{repository}@{digest}: {error}")
 
 
-def _chunks(work: list[Seen]) -> Iterator[list[Seen]]:
+def _chunks(work: list[Observation]) -> Iterator[list[Observation]]:
     for start in range(0, len(work), _CHUNK):
         yield work[start : start + _CHUNK]

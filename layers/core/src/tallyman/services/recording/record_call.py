@@ -9,7 +9,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
-from tallyman.services.recording.record_image import RecordImage, Seen
+from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.values import value
 
 
@@ -30,12 +30,14 @@ class RecordCall:
         if not call.parameters:
             return "ignored: the call failed"
         origin = call.id.partition("#")[0]
-        told_by = Change(call=origin)
+        reported_by = Change(call=origin)
         if call.name == "PutImage":
             if call.digest is None:
                 return "ignored: the call names no digest"
             self.images.pushed(
-                Seen(Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, told_by)
+                Observation(
+                    Kind.PUSHED, call.repository, call.digest, call.tag, call.at, via, origin, call.actor, reported_by
+                )
             )
             self.images.evaluator.digest(call.digest, call.id)
         elif call.name in REMOVING_CALLS:
@@ -44,7 +46,7 @@ class RecordCall:
                 if digest is not None:
                     key = (origin, digest, tag)
                     kind = Kind.UNTAGGED if tag else Kind.DELETED
-                    gone = Seen(kind, call.repository, digest, tag, call.at, via, key, call.actor, told_by)
+                    gone = Observation(kind, call.repository, digest, tag, call.at, via, key, call.actor, reported_by)
                     self.images.removed(gone)
                     self.images.evaluator.digest(digest, call.id)
         elif call.name in SETTINGS_CALLS:

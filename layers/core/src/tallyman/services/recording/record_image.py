@@ -42,13 +42,13 @@ _LONGEST_REASON = 500
 """Characters of the reason why a manifest can't be read: it may quote the manifest."""
 _STORAGE = (Kind.ARCHIVED, Kind.RESTORED)
 
-_UNTOLD = Change()
-"""Found by a sweep: no event or call told it."""
+_UNREPORTED = Change()
+"""Found by a sweep: no event or call reported it."""
 
 
 @value
-class Seen:
-    """What is to be recorded of one image. `at`: the registry's time; `key`: what tells this happening from
+class Observation:
+    """What was observed of one image, to be recorded. `at`: the registry's time; `key`: what tells this happening from
     others (an event's time, the revision that a sweep corrects), part of the fact's id.
 
     `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
@@ -64,7 +64,7 @@ class Seen:
     via: Via
     key: object
     actor: str | None = None
-    told_by: Change = _UNTOLD
+    reported_by: Change = _UNREPORTED
     detail: ImageDetail | None = None
     revision: int = 0
     manifest: Manifest | None = None
@@ -93,7 +93,7 @@ class RecordImage:
         """How images hang together."""
         return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
-    def pushed(self, seen: Seen, *, tell: bool = True) -> bool:
+    def pushed(self, seen: Observation, *, tell: bool = True) -> bool:
         """Records that an image is there, what its tag points to now, and how it hangs together with others.
 
         True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
@@ -142,7 +142,7 @@ class RecordImage:
             return report_stowaway(self.policy, self.ledger, self.notices, fact, tell, seen.facts)
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
-    def removed(self, seen: Seen) -> None:
+    def removed(self, seen: Observation) -> None:
         """Records that a tag (UNTAGGED), or an image with all its tags (DELETED), was removed. What remains is read
         from the registry. An image that is gone took its tags along.
         """
@@ -167,7 +167,7 @@ class RecordImage:
             return
         raise RevisionConflict(f"{repository}@{digest} keeps changing: try again")
 
-    def _hint_origin(self, seen: Seen, *, before: bool) -> None:
+    def _hint_origin(self, seen: Observation, *, before: bool) -> None:
         """Of what a sweep finds before its fact: one that dies between the two would not find it again. Of an event,
         which comes again then, after it, so that the facts are there."""
         if seen.kind in PUSHES and (seen.via is Via.RECONCILED) is before:
@@ -178,7 +178,7 @@ class RecordImage:
         facts = self.ledger.of_digest(digest)
         return sorted({f.tag for f in facts if f.kind in PUSHES and f.tag and f.repository == repository})
 
-    def _is_related(self, seen: Seen, manifest: Manifest) -> bool:
+    def _is_related(self, seen: Observation, manifest: Manifest) -> bool:
         """Whether it was recorded before how the image hangs together with others: that comes before its push."""
         if not manifest.children and manifest.subject is None:
             return True  # it does not
@@ -187,7 +187,7 @@ class RecordImage:
             f.kind in PUSHES and f.repository == seen.repository and Change.parse(f).index is not None for f in facts
         )
 
-    def _read(self, seen: Seen, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
+    def _read(self, seen: Observation, detail: ImageDetail | None) -> tuple[Manifest | None, str | None]:
         """The image's manifest, archived, or why it can't be read: an image is recorded by what its registry says of
         it, whatever its bytes are. Neither, where it is gone."""
         try:
@@ -199,7 +199,7 @@ class RecordImage:
         except BadManifest as error:
             return None, str(error)
 
-    def _vanished(self, seen: Seen) -> ImageDetail | None:
+    def _vanished(self, seen: Observation) -> ImageDetail | None:
         """One removal: the fact, and with it where the tag points now. The image, if it is still there. Raises
         RevisionConflict. The state is read before the registry is asked, so that an older answer never replaces a
         newer."""
@@ -219,9 +219,11 @@ class RecordImage:
         except NotFound:
             return []  # the repository was removed since
 
-    def _fact(self, seen: Seen, detail: ImageDetail | None, manifest: Manifest | None, current: Digest | None) -> Fact:
+    def _fact(
+        self, seen: Observation, detail: ImageDetail | None, manifest: Manifest | None, current: Digest | None
+    ) -> Fact:
         change = replace(
-            seen.told_by,
+            seen.reported_by,
             current=current if seen.tag else NOT_ASKED,
             absent=bool(seen.tag) and seen.kind is Kind.UNTAGGED and detail is None,  # its last tag took it along
             gone=detail is None if seen.kind is Kind.DELETED and not seen.tag else None,

@@ -14,7 +14,7 @@ from tallyman.ports.records import State
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.intents import is_intended, is_last
 from tallyman.services.recording.record_call import RecordCall
-from tallyman.services.recording.record_image import RecordImage, Seen
+from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import mark_active
 from tallyman.services.recording.round_trip import arrived
 from tallyman.services.retention.hints import hint_after_push
@@ -59,12 +59,12 @@ class RecordPush:
 
     def _action(self, event: ImageAction) -> str:
         """Records one image action and decides."""
-        told_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
+        reported_by = Change(event=event.id, replicated_from=str(event.source) if event.source else None)
         removed = event.action == "delete"
         kind = (Kind.UNTAGGED if event.tag else Kind.DELETED) if removed else _KINDS[event.action]
         facts = None if removed or not self._may_be_ours(event) else self.images.ledger.of_digest(event.digest)
         where = event.repository, event.digest, event.tag, event.at
-        seen = Seen(kind, *where, Via.EVENT, event.at, told_by=told_by, facts=facts)
+        seen = Observation(kind, *where, Via.EVENT, event.at, reported_by=reported_by, facts=facts)
         if removed:
             self.images.removed(seen)
         else:
