@@ -85,8 +85,8 @@ class Contents:
             if found.unpinned:
                 wrong.append(f"not pinned by digest: {', '.join(found.unpinned)}")
                 todo.append(_PIN)
-            bases = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
-            says = f"{name}: {f'stands on {bases}' if bases else 'nothing is known'}"
+            counted = ", ".join(f"{base} ({count})" for base, count in found.counts.items())
+            says = f"{name}: {f'stands on {counted}' if counted else 'nothing is known'}"
             if wrong:
                 yield Finding(BASES, WARN, f"{says}; {'; '.join(wrong)}", "; ".join(todo))
             else:

@@ -67,7 +67,7 @@ repositories:
             1,
             'expected a registry: account/region, such as 111111111111/us-east-2, found "11/us-east-2"',
         ),
-        ("environments: {on: {registries: [111111111111/us-east-2]}}", 1, "found true: put it in quotes"),
+        ("environments: {yes: {registries: [111111111111/us-east-2]}}", 1, "found true: put it in quotes"),
         ("environments: {1dev: {registries: [111111111111/us-east-2]}}", 1, "expected the name of an environment"),
         ("environments: {dev: {registries: [111111111111/us-east-2], repository: prod}}", 1, "that holds {name} once"),
         ("repositories: {match: x}", 1, "repositories: expected a list of repository entries"),
@@ -137,7 +137,7 @@ def test_a_gate_that_is_not_known_is_refused_because_unknown_means_closed() -> N
     found = problems(promotion("{from: dev, to: prod, gates: {aprovals: {count: 1}}}"))
     assert len(found) == 1
     assert "gates.aprovals: gate 'aprovals' is not known to this version of Tallyman" in found[0]
-    assert "expected one of verified, signed, attested, scan, soak, approvals, check, window, order" in found[0]
+    assert "expected one of verified, signed, built, attested, scan, soak, approvals, check, window, order" in found[0]
     assert "(did you mean 'approvals'?)" in found[0]
 
 
@@ -176,7 +176,7 @@ def test_a_gate_that_can_not_be_meant_is_refused(gates: str, message: str) -> No
 @pytest.mark.parametrize("name", ["recalled", "target", "tags", "verified", "nothing", "[soak]"])
 def test_only_some_gates_may_be_overridden(name: str) -> None:
     (found,) = problems(promotion(f"{{from: dev, to: prod, gates: {{verified: true}}, overridable: [{name}]}}"))
-    assert "overridable[0]: expected a gate that may be overridden (signed, attested, scan, soak," in found
+    assert "overridable[0]: expected a gate that may be overridden (signed, built, attested, scan, soak," in found
 
 
 def test_each_key_that_is_missing_is_named() -> None:
