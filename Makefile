@@ -94,6 +94,16 @@ deploy-build: $(VENV)/.ready $(SAM_VENV)/.ready ## One application's builds: NAM
 	$(SAM) deploy --template-file build.yaml --stack-name "$$stack-build-$(NAME)" --no-fail-on-empty-changeset \
 	  --capabilities CAPABILITY_IAM --parameter-overrides HubStack="$$stack" BuildName=$(NAME) $(PARAMETERS)
 
+.PHONY: publish image
+publish: build $(VENV)/.ready ## The packaged template in a bucket of yours, with a link that launches it: BUCKET=…
+	@test -n "$(BUCKET)" || { echo "make publish BUCKET=…: a bucket that those who launch it may read" >&2; exit 2; }
+	$(SAM) package --template-file .aws-sam/build/template.yaml --s3-bucket "$(BUCKET)" --s3-prefix tallyman/code \
+	  --output-template-file .aws-sam/packaged.yaml >/dev/null
+	$(VENV)/bin/python -m tallyman_cli.setup.publish "$(BUCKET)" .aws-sam/packaged.yaml
+
+image: ## The container image of the command: IMAGE=tallyman, BASE=python:3.13-slim
+	@docker build -t $(or $(IMAGE),tallyman) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
 .PHONY: deploy-chat deploy-page
 deploy-chat: $(VENV)/.ready $(SAM_VENV)/.ready ## One chat channel's notices: NAME=releases PARAMETERS="SlackWorkspaceId=… …"
 	@test -n "$(NAME)" || { echo 'make deploy-chat NAME=releases PARAMETERS="SlackWorkspaceId=… SlackChannelId=…"' >&2; exit 2; }
