@@ -161,6 +161,21 @@ requirements: ## Compile the hash-pinned requirements from the .in files (needs 
 	$(COMPILE) requirements/cli.in -o requirements/cli.txt
 	$(COMPILE) requirements/docs.in -o requirements/docs.txt
 
+.PHONY: docs reference
+docs: .venv-docs/.ready ## docs/ as a site in .site/, strictly: a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "the site is in .site/: open .site/start.html"
+
+reference: $(VENV)/.ready ## The pages of docs/ that are made from the code: every key of a policy, every command
+	@PYTHONPATH=tests $(VENV)/bin/python -m tools.reference
+	$(VENV)/bin/tallyman policy schema >docs/tallyman.schema.json
+
+.venv-docs/.ready: requirements/docs.txt
+	@python=$$(tests/tools/python311.sh)
+	test -x .venv-docs/bin/python || "$$python" -m venv .venv-docs
+	.venv-docs/$(PIP) --require-hashes -r requirements/docs.txt | $(told)
+	touch $@
+
 clean: ## Remove what the targets made
 	@rm -rf $(VENV) $(SAM_VENV) $(CHECKOV_VENV) .venv-docs .aws-sam .page .site .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 

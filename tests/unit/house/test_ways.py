@@ -1,4 +1,4 @@
-"""Ways to have it: the container image, the packaged template, Terraform, GitHub and GitLab, the application repository."""
+"""Ways to have it: container, packaged template, Terraform, GitHub and GitLab, the application repository."""
 
 import os
 import re

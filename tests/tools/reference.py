@@ -1,0 +1,121 @@
+"""`make reference`: docs/policy-reference.md and docs/commands-reference.md, made from the code; a test compares."""
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tallyman.domain.gates import GATES
+from tallyman.domain.policy import json_schema
+from tallyman_cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+Row = tuple[str, str, str]
+
+
+def policy_page() -> str:
+    """Every key of a policy, with what it takes and what it says."""
+    top: Mapping[str, Any] = json_schema(GATES)["properties"]
+    lines = [
+        "# Every key of a policy",
+        "",
+        "Made from the code by `make reference`; what the keys mean together is in [policy.md](policy.md) and",
+        "[gates.md](gates.md). `[]` is an entry of a list, `*` a name of yours.",
+    ]
+    for name, schema in top.items():
+        lines += ["", f"## `{name}`", "", schema["description"], "", "| key | takes | what it says |", "|---|---|---|"]
+        lines += [f"| `{key}` | {_cell(takes)} | {_cell(says)} |" for key, takes, says in _unique(_keys(name, schema))]
+    return "\n".join(lines) + "\n"
+
+
+def _unique(rows: Iterator[Row]) -> list[Row]:
+    return list(dict.fromkeys(rows))
+
+
+def _keys(path: str, schema: Any) -> Iterator[Row]:
+    if not isinstance(schema, Mapping):
+        return
+    for form in ("anyOf", "oneOf", "allOf"):
+        for each in schema.get(form, ()):
+            yield from _keys(path, each)
+    yield from _keys(f"{path}[]", schema.get("items"))
+    yield from _keys(f"{path}.*", schema.get("additionalProperties"))
+    for name, each in schema.get("properties", {}).items():
+        required = ", required" if name in schema.get("required", ()) else ""
+        yield f"{path}.{name}", _takes(each) + required, each.get("description", "")
+        yield from _keys(f"{path}.{name}", each)
+
+
+def _takes(schema: Mapping[str, Any]) -> str:
+    """What a value looks like, in a few words."""
+    if "enum" in schema:
+        return " or ".join(f"`{each}`" for each in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    for form in ("anyOf", "oneOf"):
+        if form in schema:
+            return " or ".join(dict.fromkeys(_takes(each) for each in schema[form]))
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next(each for each in kind if each != "null")
+    if kind == "array":
+        return f"a list: {_takes(schema['items'])}"
+    words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "object": "a mapping"}
+    return words.get(str(kind), "a text" if kind == "string" else "a value")
+
+
+def commands_page() -> str:
+    """Every command with its help, arguments and options."""
+    lines = [
+        "# Every command",
+        "",
+        "Made from the code by `make reference`: what `--help` says. With examples and output:",
+        "[commands.md](commands.md).",
+    ]
+    root: Any = typer.main.get_command(app)
+    for path, command in _commands(root):
+        with typer.Context(command, info_name=" ".join(["tallyman", *path]), terminal_width=100) as context:
+            usage = command.get_usage(context).removeprefix("Usage: ")
+        lines += ["", f"## tallyman {' '.join(path)}", "", "```", usage, "```", "", *_wrapped(command.help)]
+        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        if rows:
+            lines += ["", "| | |", "|---|---|", *(f"| `{_cell(name)}` | {_cell(says)} |" for name, says in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+        return
+    for name in inner:
+        yield from _commands(inner[name], (*path, name))
+
+
+def _row(parameter: Any) -> tuple[str, str]:
+    if parameter.param_type_name == "argument":
+        return parameter.metavar or parameter.name.upper(), parameter.help or ""
+    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    value = "" if parameter.is_flag else f" {parameter.metavar or 'VALUE'}"
+    return f"{names}{value}", parameter.help or ""
+
+
+def _wrapped(text: str | None) -> list[str]:
+    parts = [" ".join(part.split()) for part in re.split(r"\n\s*\n", (text or "").strip())]
+    return [line for part in parts for line in ("", *textwrap.wrap(_cell(part), 120))][1:]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+PAGES = {"docs/policy-reference.md": policy_page, "docs/commands-reference.md": commands_page}
+"""The pages that are made, and what makes them."""
+
+
+if __name__ == "__main__":
+    for name, made in PAGES.items():
+        (ROOT / name).write_text(made(), "utf-8")
