@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import botocore.session
 
-import tallyman
+from tallyman import __version__
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.partitions import partition_of
 from tallyman.errors import BadInput, TallymanError
@@ -41,7 +41,7 @@ def publish(bucket: str, packaged: Path, session: Any) -> list[str]:
     with translated(f"ask where the bucket {bucket} is"):
         found = session.create_client("s3").get_bucket_location(Bucket=bucket)["LocationConstraint"]
     region = {None: "us-east-1", "EU": "eu-west-1"}.get(found, found)
-    key = f"{FOLDER}/{tallyman.__version__}/template.yaml"
+    key = f"{FOLDER}/{__version__}/template.yaml"
     with translated(f"put the template into the bucket {bucket}"):
         session.create_client("s3", region_name=region).put_object(
             Bucket=bucket, Key=key, Body=packaged.read_bytes(), ContentType="application/yaml"
