@@ -22,6 +22,7 @@ from tallyman.domain.policy import (
     format_duration,
     json_schema,
 )
+from tallyman.domain.policy.notices import NoticeRules
 from tallyman.errors import NotAllowed, PolicyError, TallymanError
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
@@ -121,7 +122,18 @@ def schema_text() -> str:
     return json.dumps(json_schema(GATES), indent=2, ensure_ascii=False) + "\n"
 
 
-_KEYS = ("file", "valid", "digest", "environments", "repositories", "people", "warnings", "problems", "services")
+_KEYS = (
+    "file",
+    "valid",
+    "digest",
+    "environments",
+    "repositories",
+    "people",
+    "notices",
+    "warnings",
+    "problems",
+    "services",
+)
 
 
 def as_data(policy: Policy) -> dict[str, Any]:
@@ -156,6 +168,7 @@ def as_data(policy: Policy) -> dict[str, Any]:
             for rule in policy.repositories
         ],
         "people": _plain(policy.people),
+        "notices": _plain(policy.notices),
         "warnings": list(policy.warnings),
         "problems": [],
     }
@@ -195,7 +208,19 @@ def summary(policy: Policy) -> str:
     people = {command: who for command, who in _plain(policy.people).items() if who is not None}
     if people:
         lines += ["", "people", *(f"  {command:<12}{', '.join(who) or 'nobody'}" for command, who in people.items())]
+    lines += _notices(policy.notices)
     return "\n".join(lines)
+
+
+def _notices(rules: NoticeRules) -> list[str]:
+    lines = []
+    for route in rules.routes:
+        kinds = ", ".join(route.kinds or ("every notice",))
+        where = f" of {', '.join(route.environments)}" if route.environments else ""
+        lines.append(f"  {route.to:<12}{kinds}{where}, {route.at_least} and above")
+    lines += [f"  {kind} is {severity}" for kind, severity in rules.severity.items()]
+    lines += [f"  link to {rules.page}"] if rules.page else []
+    return ["", "notices", *lines] if lines else []
 
 
 def _rule(rule: RepositoryRule) -> list[str]:

@@ -11,6 +11,7 @@ from tallyman.domain.policy import Policy
 from tallyman.domain.policy.notices import KINDS, NoticeRules, Severity
 from tallyman.domain.policy.reading import PolicyProblem
 from tallyman.services.shared.notices import LONGEST, RoutedNotices
+from tallyman_cli.setup.policy import as_data, summary
 
 ENVIRONMENTS = (
     "environments: {dev: {registries: [111111111111/us-east-2]}, prod: {registries: [222222222222/us-east-2]}}\n"
@@ -129,6 +130,15 @@ def test_what_is_wrong_is_named(text: str, message: str) -> None:
     with pytest.raises(PolicyProblem) as problem:
         parsed(f"{ENVIRONMENTS}notices: {text}\n")
     assert message in str(problem.value)
+
+
+def test_the_check_of_a_policy_says_who_gets_what() -> None:
+    shown = summary(parsed(ENVIRONMENTS + RULES))
+    assert "  releases    every notice of prod, low and above\n" in shown
+    assert "  security    stowaway, recall, low and above\n" in shown
+    assert "  waiting is high\n  link to https://tally.example.com" in shown
+    assert "notices" not in summary(parsed(ENVIRONMENTS))
+    assert json.loads(json.dumps(as_data(parsed(ENVIRONMENTS + RULES))))["notices"]["routes"][0]["to"] == "releases"
 
 
 def test_a_kind_that_nobody_knows_is_told_all_the_same() -> None:
