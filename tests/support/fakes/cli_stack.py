@@ -32,6 +32,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.ports.checks import CheckFunctions
+from tallyman.ports.signatures import PublicKeys
 from tallyman.services.sealing.check_ledger import CheckLedger
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
@@ -65,6 +66,7 @@ class FakeStack:
     people: FakePeople = field(default_factory=FakePeople)
     signing: FakeSigning = field(default_factory=FakeSigning)
     check_functions: CheckFunctions = ABSENT
+    public_keys: PublicKeys = ABSENT
     signatures: OriginSignatures = field(default_factory=lambda: OriginSignatures(Path("nowhere")))
     works: bool = True
     slept: float = 0.0
@@ -113,6 +115,7 @@ class FakeStack:
             signing=self.signing,
             signatures=self.signatures,
             check_functions=self.check_functions,
+            public_keys=self.public_keys,
             **registry_ports(self.registries),
         )
 

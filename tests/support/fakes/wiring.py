@@ -35,7 +35,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
-from tallyman.ports.signatures import Signatures
+from tallyman.ports.signatures import PublicKeys, Signatures
 from tallyman.services.shared.long_details import LongDetails
 
 
@@ -71,6 +71,7 @@ class FakePorts:
     target: ImageTarget = ABSENT
     layer_uploads: LayerUploads = ABSENT
     signatures: Signatures = ABSENT
+    public_keys: PublicKeys = ABSENT
     check_functions: CheckFunctions = ABSENT
     signing: SigningView = field(default_factory=lambda: FakeSigning(silent=True))
     guards: Guards = ABSENT

@@ -18,7 +18,7 @@ from tallyman.adapters.files.signatures import OriginSignatures
 from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin as OriginDetails
 from tallyman.domain.history.facts import Fact, Kind
-from tallyman.errors import BadMessage, OutOfTime, PolicyError
+from tallyman.errors import BadMessage, NotAllowed, OutOfTime, PolicyError
 from tallyman.services.verification.verify_origin import LARGEST
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -254,7 +254,7 @@ def test_a_key_that_is_not_allowed_is_named_where_it_would_have_counted(origin: 
     ("signed", "wrong"),
     [
         ({"keys": []}, "at least 1"),
-        ({"keys": ["arn:aws:kms:us-east-2:111111111111:key/x"]}, "a public key as PEM"),
+        ({"keys": ["arn:aws:kms:us-east-2:111111111111:alias/x"]}, "a public key as PEM"),
         ({"keys": ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]}, "a public key as PEM"),
         ({"identities": [{"issuer": "x"}]}, "'subject' is missing"),
         ({"identities": [{"issuer": "x", "subject": "*"}]}, "a subject"),
@@ -341,3 +341,45 @@ def test_built_may_have_signers_of_its_own(origin: Origin) -> None:
     attested(origin, provenance(key, origin.app.digest, ref="refs/tags/v1.0.0"))
     assert origin.reason("built")[0] == "passed"
     assert origin.went()
+
+
+ARN = "arn:aws:kms:us-east-2:111111111111:key/1"
+
+
+class Kms:
+    """Public keys by ARN; without one it can't be read."""
+
+    def __init__(self, **keys: str) -> None:
+        self.keys = keys
+
+    def pem(self, arn: str) -> str:
+        try:
+            return self.keys[arn.rpartition("/")[2]]
+        except KeyError:
+            raise NotAllowed(f"read {arn}: not allowed") from None
+
+
+def test_a_key_of_kms_is_a_signer_by_its_arn(origin: Origin) -> None:
+    key = new_key()
+    origin.asks({"keys": [ARN]})
+    origin.world.public_keys = Kms(**{"1": signing.pem(key)})
+    origin.by_bundle(keyed(new_key(), origin.app.digest))
+    assert origin.gate[0] == "failed"
+    origin.by_bundle(keyed(key, origin.app.digest))
+    assert origin.gate[0] == "passed"
+    assert origin.gate[1].startswith(f"signed by key {ARN}; does not count")
+    assert origin.went()
+
+
+def test_a_key_of_kms_that_can_not_be_read_verifies_nothing_and_is_asked_for_again(origin: Origin) -> None:
+    key, other = new_key(), new_key()
+    origin.asks({"keys": [ARN, signing.pem(other)]})
+    origin.world.public_keys = Kms()
+    origin.by_bundle(keyed(key, origin.app.digest))
+    assert origin.gate == ("waiting", "1 signature not verified yet with the present keys and roots")
+    assert f"the key {ARN} can't be read" in origin.ask()
+    origin.world.public_keys = Kms(**{"1": signing.pem(key)})
+    origin.ask()
+    assert origin.gate[0] == "passed"
+    origin.asks({"keys": [ARN.replace("/1", "/2")]})
+    assert origin.gate[0] == "waiting"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Trail,
     )
     from tallyman.ports.running import RollOuts, Usage, UsageReadings
-    from tallyman.ports.signatures import Signatures
+    from tallyman.ports.signatures import PublicKeys, Signatures
 
 
 def now() -> datetime:
@@ -193,6 +193,12 @@ class Adapters:
         from tallyman.adapters.files.signatures import OriginSignatures
 
         return OriginSignatures(self.settings.require("policy").parent)
+
+    @cached_property
+    def public_keys(self) -> "PublicKeys":
+        from tallyman.adapters.aws.kms import KmsPublicKeys
+
+        return KmsPublicKeys(self.clients)
 
     @cached_property
     def check_functions(self) -> "CheckFunctions":

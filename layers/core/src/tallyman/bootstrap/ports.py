@@ -19,7 +19,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
-from tallyman.ports.signatures import Signatures
+from tallyman.ports.signatures import PublicKeys, Signatures
 
 
 class Ports(Protocol):
@@ -75,6 +75,8 @@ class Ports(Protocol):
     def signing(self) -> SigningView: ...
     @property
     def signatures(self) -> Signatures: ...
+    @property
+    def public_keys(self) -> PublicKeys: ...
     @property
     def check_functions(self) -> CheckFunctions: ...
     @property

@@ -36,3 +36,10 @@ class Signatures(Protocol):
 
     def bundle(self, image: Digest, raw: bytes, keys: Mapping[str, str]) -> CheckedSignature:
         """A Sigstore bundle."""
+
+
+class PublicKeys(Protocol):
+    """Public halves of keys that are kept elsewhere."""
+
+    def pem(self, arn: str) -> str:
+        """Of a key of KMS. Raises TallymanError: it can't be read, or signs nothing."""

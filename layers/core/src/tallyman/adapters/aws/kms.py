@@ -27,6 +27,7 @@ class KmsKey:
 
     def __init__(self, clients: Clients, arn: str) -> None:
         self._arn = arn
+        # with the process's own role, whose account ever the key is in: its policy has to let it
         self._client = clients.get("kms", EcrRegistry(clients.hub.account, arn.split(":")[3]))
 
     @property
@@ -49,3 +50,19 @@ class KmsKey:
     def _public(self) -> dict[str, Any]:
         with translated(f"read the public key of {self._arn}"):
             return dict(self._client.get_public_key(KeyId=self._arn))
+
+
+class KmsPublicKeys:
+    """Reads public keys, each once in the life of a process."""
+
+    PERMISSIONS: tuple[str, ...] = permissions("kms:GetPublicKey")
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._known: dict[str, str] = {}
+
+    def pem(self, arn: str) -> str:
+        """Raises TallymanError."""
+        if arn not in self._known:
+            self._known[arn] = KmsKey(self._clients, arn).pem
+        return self._known[arn]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from tallyman.domain.gates.signers import shown
 from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
@@ -50,7 +51,7 @@ class OriginSignatures:
             try:
                 allowed[name] = from_pem(pem)
             except ValueError as error:
-                flaws.append(f"; {name[:19]} of the policy: {error}")
+                flaws.append(f"; {shown(name)} of the policy: {error}")
         try:
             found = verify(Trust(allowed, self._roots))
         except NotValid as error:

@@ -24,8 +24,14 @@ from tallyman.domain.policy.tags import glob_matches
 from tallyman.values import value
 
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
+_KMS = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
 _SHOWN = 19
 """Characters of a fingerprint in a reason."""
+
+
+def shown(name: str) -> str:
+    """The name of a key, for people: the beginning of a fingerprint, or an ARN."""
+    return name if name.startswith("arn:") else name[:_SHOWN]
 
 
 class On(StrEnum):
@@ -37,21 +43,24 @@ class On(StrEnum):
 
 @value
 class SignerKey:
-    """A public key, as PEM. `name`: `SHA256:<hex>` of its SubjectPublicKeyInfo."""
+    """A public key, as PEM. `name`: `SHA256:<hex>` of its SubjectPublicKeyInfo; of a key of KMS its ARN, and `pem` is
+    None: `verify_origin` reads it there."""
 
     name: str
-    pem: str
+    pem: str | None
 
     @classmethod
     def parse(cls, text: str) -> "SignerKey":
         """Raises ValueError. Whether the key is of an allowed kind `verify_origin` says, which can read it."""
+        if _KMS.fullmatch(text):
+            return cls(text, None)
         found = _PEM.fullmatch(text.strip())
         try:
             der = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
         except binascii.Error:
             der = b""
         if not der.startswith(b"\x30"):
-            raise ValueError("expected a public key as PEM (-----BEGIN PUBLIC KEY-----), found something else")
+            raise ValueError("expected a public key as PEM (-----BEGIN PUBLIC KEY-----) or the ARN of a key of KMS")
         return cls(f"SHA256:{hashlib.sha256(der).hexdigest()}", text.strip() + "\n")
 
 
@@ -85,7 +94,7 @@ class Signers(GateConfig):
         }
 
     def __str__(self) -> str:
-        by = [key.name[:_SHOWN] for key in self.keys] + [str(who) for who in self.identities]
+        by = [shown(key.name) for key in self.keys] + [str(who) for who in self.identities]
         return f"signed (by {', '.join(by)}{', each platform' if self.on is On.PLATFORMS else ''})"
 
 
@@ -202,7 +211,7 @@ def signer(config: Signers, told: Origin) -> str | None:
         return None
     for key in config.keys:
         if key.name in told.keys:
-            return f"key {key.name[:_SHOWN]}"
+            return f"key {shown(key.name)}"
     who = told.identity
     if not who or config.roots not in (None, told.roots):
         return None
@@ -226,7 +235,7 @@ def flaw(told: Origin) -> str:
     if not told.is_verified:
         return f"{name}: {told.reason}"
     who = told.identity
-    by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(key[:_SHOWN] for key in told.keys)
+    by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(shown(key) for key in told.keys)
     return f"{name}: signed by {by}, whom the policy does not name"
 
 
@@ -254,8 +263,8 @@ _IDENTITY = Record(
 )
 KEYS: Mapping[str, Key] = {
     "keys": Key(
-        ListOf(String(what="a public key as PEM", build=SignerKey.parse), least=1),
-        "Public keys (PEM): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
+        ListOf(String(what="a public key as PEM, or the ARN of a key of KMS", build=SignerKey.parse), least=1),
+        "Public keys (PEM, or the ARN of a key of KMS): ECDSA on P-256 or P-384, RSA from 2048 bits, Ed25519.",
     ),
     "identities": Key(ListOf(_IDENTITY, least=1), "Who signs by a certificate, as Sigstore's keyless signing has it."),
     "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),

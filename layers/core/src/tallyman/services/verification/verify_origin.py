@@ -13,11 +13,11 @@ from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadInput, BadManifest, BadMessage, NotFound, OutOfTime
+from tallyman.errors import BadInput, BadManifest, BadMessage, NotFound, OutOfTime, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource
-from tallyman.ports.signatures import CheckedSignature, Signatures
+from tallyman.ports.signatures import CheckedSignature, PublicKeys, Signatures
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.verification.ask_checks import AskChecks
 from tallyman.services.verification.hints import promotions_of
@@ -55,6 +55,7 @@ class VerifyOrigin:
     signatures: Signatures
     evaluator: Evaluator
     checks: AskChecks
+    public_keys: PublicKeys
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
@@ -70,7 +71,7 @@ class VerifyOrigin:
         functions = functions_of(promotions_of(self.policy, repository))
         if not signers and not functions:
             return "ignored: no promotion from there asks for keys, identities or functions"
-        keys = {key.name: key.pem for each in signers for key in each.keys}
+        keys, unread = self._keys({key.name: key.pem for each in signers for key in each.keys})
         written = 0
         for image in self._images(repository, digest) if signers else ():
             found = self._verify(repository, image, keys, deadline)
@@ -78,7 +79,18 @@ class VerifyOrigin:
             if found:
                 self.evaluator.digest(image)
         asked = self.checks.ask(digest) if functions else 0
-        return f"{_number(written, 'signature')} verified, {_number(asked, 'check')} asked for"
+        return "; ".join((f"{_number(written, 'signature')} verified, {_number(asked, 'check')} asked for", *unread))
+
+    def _keys(self, named: Mapping[str, str | None]) -> tuple[dict[str, str], list[str]]:
+        """The PEM of each key, by name, and why others could not be read: what only they could verify waits."""
+        keys: dict[str, str] = {}
+        unread: list[str] = []
+        for name, pem in named.items():
+            try:
+                keys[name] = pem or self.public_keys.pem(name)
+            except TallymanError as error:
+                unread.append(f"the key {name} can't be read: {error}")
+        return keys, unread
 
     def _images(self, repository: Repository, digest: Digest) -> list[Digest]:
         """The image, or what the digest refers to, and the platform images of an index; none: it is gone."""
