@@ -1,0 +1,108 @@
+"""After a full run with the most talkative logs no secret is anywhere: registry tokens, presigned addresses, keys."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from moto.core.base_backend import BackendDict
+from moto.sts.models import sts_backends
+
+from support.images import builders as b
+from support.stacks.deployed import Deployed, deployed
+from tallyman_local.ecr.failures import Failure
+from tallyman_local.ecr.store.tokens import Tokens
+
+NAME = "rocketseat/widget-server"
+
+
+class Secrets:
+    """What the cloud hands out while this is in force, by kind."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, set[str]] = {"token": set(), "address": set()}
+
+    def issue(self, tokens: Tokens, identity: Any) -> Any:
+        token, expires = ISSUE(tokens, identity)
+        password = base64.b64decode(token).decode().partition(":")[2]
+        self.found["token"] |= {token, password, password.rpartition(".")[2]}
+        return token, expires
+
+    def layer_path(self, tokens: Tokens, *given: Any) -> str:
+        path = LAYER_PATH(tokens, *given)
+        self.found["address"].add(path.rpartition("X-Amz-Signature=")[2])
+        return path
+
+    def sessions(self) -> set[str]:
+        """Keys and tokens of all sessions that STS has given out."""
+        backends: BackendDict[Any] = sts_backends
+        roles = [
+            role for account in backends.values() for backend in account.values() for role in backend.assumed_roles
+        ]
+        return {text for role in roles for text in (role.secret_access_key, role.session_token)}
+
+
+ISSUE, LAYER_PATH = Tokens.issue, Tokens.layer_path
+
+
+@pytest.fixture
+def secrets() -> Iterator[Secrets]:
+    found = Secrets()
+    with (
+        mock.patch.object(Tokens, "issue", lambda tokens, identity: found.issue(tokens, identity)),
+        mock.patch.object(Tokens, "layer_path", lambda tokens, *given: found.layer_path(tokens, *given)),
+    ):
+        yield found
+
+
+def everything(world: Deployed) -> dict[str, str]:
+    """All text that is kept or sent: logs, facts, state, archive, notices, dead letters."""
+    texts = {f"log {path.name}": path.read_text("utf-8", "replace") for path in logs(world)}
+    dynamodb, s3 = world.client("dynamodb"), world.client("s3")
+    for table in ("ledger", "state"):
+        for page in dynamodb.get_paginator("scan").paginate(TableName=f"{world.cloud.stack}-{table}"):
+            for item in page["Items"]:
+                texts[f"{table} {item['pk']['S']} {item['sk']['S']}"] = str(item)
+    bucket = f"{world.cloud.stack}-archive-111111111111-us-east-2"
+    for each in s3.list_objects_v2(Bucket=bucket)["Contents"]:
+        texts[f"archive {each['Key']}"] = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read().decode()
+    texts |= {f"notice {n}": subject for n, subject in enumerate(world.notices())}
+    texts |= {f"letter {n}": str(letter) for n, letter in enumerate(world.dead_letters())}
+    return texts
+
+
+def logs(world: Deployed) -> list[Path]:
+    return sorted((world.cloud.data_dir / "logs").rglob("*"))
+
+
+def test_no_secret_is_in_a_log_a_fact_the_archive_or_a_notice(tmp_path: Path, secrets: Secrets) -> None:
+    with deployed(tmp_path, scanner="clean", parameters={"LogLevel": "DEBUG"}) as world:
+        world.push(b.multi_arch("quiet"), NAME, "v1.0.0")
+        registries = world.stack.policy.environment("prod").registries
+        for number, how in enumerate(({"status": 503}, {"throttle": True}, {"after_bytes": 50})):  # what errors say
+            world.cloud.failures.set(registries[number % 2], Failure(**how))  # type: ignore[arg-type]
+            world.push(b.image(f"fails {number}"), NAME, f"v1.1.{number}", settle=False)
+            world.cloud.settle(10)
+            world.cloud.failures.end()
+        world.send("verify", '{"digest": "no digest"}')
+        world.send("push", "no event")
+        world.settle()
+        world.reconcile()
+        assert world.there(NAME, "v1.0.0") != [None, None]
+        assert all(secrets.found.values())
+        texts = everything(world)
+        function = world.client("lambda").get_function(FunctionName=f"{world.cloud.stack}-promote-image")
+        assert function["Configuration"]["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+        assert {name.partition(" ")[0] for name in texts} == {"log", "ledger", "state", "archive", "notice", "letter"}
+        kinds = {**secrets.found, "session": secrets.sessions()}
+        assert kinds["session"]
+        leaks = [
+            f"{kind} in {name}"
+            for name, text in texts.items()
+            for kind, some in kinds.items()
+            if any(s in text for s in some)
+        ]
+        assert leaks == []
+        assert not [name for name, text in texts.items() if "X-Amz-Signature" in text or "Authorization" in text]
