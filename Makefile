@@ -140,6 +140,10 @@ bench-retention: $(VENV)/.ready ## A retention plan of 10,000, 100,000 and 1,000
 bench-load: $(VENV)/.ready ## A burst of pushes on fakes, four workers a queue: the lag as a curve (ARGS="--images 2000 --svg FILE")
 	@$(VENV)/bin/python bench/load.py $(ARGS)
 
+.PHONY: bench-fuzz
+bench-fuzz: $(VENV)/.ready ## SECONDS=600 of hostile manifests, events, commands, policies, answers (ARGS="--seed 7 events")
+	@$(VENV)/bin/python bench/fuzz.py --seconds $(or $(SECONDS),60) $(ARGS)
+
 .PHONY: bench-page pictures
 bench-page: $(VENV)/.ready ## The first view of 5,000 images and of 500 repositories, on a local cloud: milliseconds
 	@$(VENV)/bin/python bench/page.py $(ARGS)

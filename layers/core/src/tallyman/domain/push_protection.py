@@ -1,10 +1,10 @@
 """The policy of a repository that we create: who may pull, Lambda among them, and, for prevention, that only promotions
 push (`create.push: tallyman-only`)."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Repository
 
 PUSH_ACTIONS = (
@@ -79,7 +79,7 @@ def problem(found: str | None, allowed: Sequence[str]) -> str | None:
     if found is None:
         return "the repository has no policy: anyone whom IAM lets may push"
     try:
-        statements = json.loads(found).get("Statement", [])
+        statements = loads(found).get("Statement", [])
     except (ValueError, AttributeError):
         return "the repository's policy is no JSON"
     listed = statements if isinstance(statements, list) else [statements]

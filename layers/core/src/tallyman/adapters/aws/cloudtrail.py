@@ -1,6 +1,5 @@
 """CloudTrail's event history: 90 days of management events, without a trail, and who made them."""
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
+from tallyman.domain.images.documents import loads, show
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import format_time, parse_time
@@ -114,7 +114,7 @@ def _position_after(name: str, answer: Mapping[str, Any], before: str) -> str | 
 
 def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
     try:
-        return list(reversed(calls_of(json.loads(event["CloudTrailEvent"]), registry)))
+        return list(reversed(calls_of(loads(event["CloudTrailEvent"]), registry)))
     except (BadInput, ValueError) as error:
         # one odd record must not keep the others, and all that come later, from being read
         _log.warning("a record of CloudTrail is passed over: %s", error)
@@ -122,7 +122,19 @@ def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
 
 
 def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
-    """What one CloudTrail record says, a call an image; none if the call failed or names no repository."""
+    """What one CloudTrail record says, a call an image; none if the call failed or names no repository. BadInput where
+    it is not of the shape that CloudTrail documents."""
+    try:
+        return _calls(record, registry)
+    except (KeyError, TypeError, AttributeError, BadInput) as error:
+        raise BadInput(f"CloudTrail's record {show(_name(record))} of {registry} is odd: {error}") from error
+
+
+def _name(record: object) -> object:
+    return record.get("eventID") if isinstance(record, Mapping) else record
+
+
+def _calls(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
     request = record.get("requestParameters") or {}
     response = record.get("responseElements") or {}
     details = record.get("serviceEventDetails") or {}
@@ -130,13 +142,8 @@ def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
     if record.get("errorCode") or not name:
         return []
     identity = record.get("userIdentity") or {}
-    parameters = {k: v for k, v in (request or details).items() if k != "imageManifest"}
-    try:
-        repository = Repository(registry, str(name))
-        at = parse_time(str(record["eventTime"]))
-        images = _images(str(record["eventName"]), request, response, details)
-    except (KeyError, BadInput) as error:
-        raise BadInput(f"CloudTrail's record {record.get('eventID')} of {registry} is odd: {error}") from error
+    repository = Repository(registry, str(name))
+    at = parse_time(str(record["eventTime"]))
     return [
         ApiCall(
             id=str(record["eventID"]) + (f"#{n}" if n else ""),
@@ -146,9 +153,9 @@ def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
             repository=repository,
             tag=tag,
             digest=digest,
-            parameters=parameters,
+            parameters={k: v for k, v in (request or details).items() if k != "imageManifest"},
         )
-        for n, (tag, digest) in enumerate(images)
+        for n, (tag, digest) in enumerate(_images(str(record["eventName"]), request, response, details))
     ]
 
 

@@ -1,6 +1,5 @@
 """ECR's API in our words: what source, view and target have in common."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.images.details import ImageDetail, RepositorySettings
+from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import MANIFEST_TYPES, Manifest
 from tallyman.domain.names import Digest, EcrRegistry, Location, Repository, in_ecr
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable
@@ -194,7 +194,7 @@ def utc(moment: datetime) -> datetime:
 def _media_type(raw: bytes) -> str:
     """What the document says of itself; empty where it says nothing: reading it then says what is wrong."""
     try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
+        found = loads(raw)
+    except ValueError:
         return ""
     return str(found.get("mediaType", "")) if isinstance(found, dict) else ""

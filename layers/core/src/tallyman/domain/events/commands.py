@@ -1,8 +1,8 @@
 """What people ask for, as it comes through the commands queue, parsed once. Who asks is not in it: SQS says that."""
 
-import json
 from typing import Any
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Digest, parse_repository_name
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
@@ -59,7 +59,7 @@ class Command:
 def parse_command(body: str) -> Command:
     """`{"command": "approve", "request": …}`; raises BadMessage that says what was expected."""
     try:
-        message: Any = json.loads(body)
+        message: Any = loads(body)
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error}): expected a command") from None
     if not isinstance(message, dict):

@@ -4,13 +4,13 @@ Events are hints (ECR's are best effort: lost, doubled, unordered). The registry
 Inspector's delegated administrator sends each event a second time under its own account.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from tallyman.domain.images.details import ApiCall
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Digest, EcrRegistry, Repository, parse_repository_name, parse_tag
 from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadMessage
@@ -86,7 +86,7 @@ def parse_event(body: str) -> Event:
     A missing and an empty tag are alike (ECR sends both for a push by digest).
     """
     try:
-        event = json.loads(body)
+        event = loads(body)
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error}): expected an EventBridge event") from None
     if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):

@@ -1,9 +1,9 @@
 """What functions tell each other to look at: parsed once, from the body of a message."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
@@ -26,7 +26,7 @@ class RetentionHint:
         """From `{"repository": "<account>/<region>/<name>", "request": …, "policy": …, "round": …}` or `{"all": true}`.
         BadMessage says what is wrong."""
         try:
-            hint = json.loads(body)
+            hint = loads(body)
         except ValueError:
             hint = None
         if not isinstance(hint, dict):
@@ -194,7 +194,7 @@ def parse_promotion_hint(body: str) -> PromotionHint:
     """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, {above: …}, or that of Promote.
     BadMessage."""
     try:
-        message = json.loads(body)
+        message = loads(body)
     except ValueError as error:
         raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
     if not isinstance(message, dict):

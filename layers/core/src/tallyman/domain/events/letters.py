@@ -1,11 +1,11 @@
 """Letters: messages in the stack's dead-letter queues, why they are there, and the queue that they came from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
 
 from tallyman.domain.events.commands import COMMANDS, LETTERS
+from tallyman.domain.images.documents import loads
 from tallyman.values import value
 
 FUNCTIONS: Mapping[str, str] = {
@@ -51,7 +51,7 @@ class Letter:
         if self.source != "commands":
             return None
         try:
-            found = json.loads(self.body)
+            found = loads(self.body)
         except ValueError:
             return {}
         known = isinstance(found, dict) and found.get("command") in (*COMMANDS, *LETTERS)

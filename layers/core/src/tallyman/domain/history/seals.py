@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput
@@ -70,7 +71,7 @@ class Segment:
     def parse(cls, raw: bytes) -> "Segment":
         """The reverse; BadInput where these bytes are no segment of this version."""
         try:
-            data = json.loads(raw)
+            data = loads(raw)
             if data["version"] != VERSION:
                 raise BadInput(f"a segment of version {data['version']!r}: this code reads {VERSION}")
             return cls(
@@ -80,7 +81,7 @@ class Segment:
                 parse_time(data["until"]),
                 tuple(SealedEntry(str(pk), str(sk), str(hashed)) for pk, sk, hashed in data["entries"]),
             )
-        except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadInput(f"these bytes are no segment of the seal: {type(error).__name__}: {error}") from None
 
 

@@ -1,10 +1,10 @@
 """What an SBOM names: SPDX, CycloneDX or Syft's own, as JSON, bare, in an in-toto statement, signed or not."""
 
 import binascii
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.images.provenance import predicate_of
 
@@ -40,8 +40,8 @@ def documents(referrer: Manifest) -> list[Descriptor]:
 def packages_in(raw: bytes) -> int | None:
     """How many packages a document names; None: it is not one that is known here."""
     try:
-        return package_count(json.loads(raw))
-    except (ValueError, RecursionError):
+        return package_count(loads(raw))
+    except ValueError:
         return None
 
 

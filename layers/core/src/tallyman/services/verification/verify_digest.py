@@ -1,6 +1,5 @@
 """An image was pushed, or somebody wants it checked: verify it by its bytes, write the verdict down, decide."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -9,6 +8,7 @@ from tallyman.domain.events.eventbridge import ImageAction, parse_event
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES, was_removed
+from tallyman.domain.images.documents import loads
 from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
@@ -227,7 +227,7 @@ def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequen
 def _hint(body: str) -> Mapping[str, Any] | None:
     """The hint in a message, or None where it is something else (an event)."""
     try:
-        message = json.loads(body)
+        message = loads(body)
     except ValueError:
         return None  # parse_event says what is wrong with it
     hint = message.get("verify") if isinstance(message, dict) else None

@@ -1,0 +1,57 @@
+"""JSON that others wrote is read by `documents`: the standard library raises RecursionError where it is nested deep."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.images.builders import DEV
+from tallyman.adapters.aws.cloudtrail import calls_of
+from tallyman.domain.events.commands import parse_command
+from tallyman.domain.events.eventbridge import parse_event
+from tallyman.domain.events.hints import RetentionHint, parse_promotion_hint
+from tallyman.domain.history.seals import Segment
+from tallyman.errors import BadInput
+from tallyman.services.releases.rollout_progress import parse_hint
+
+CORE = Path(__file__).resolve().parents[3] / "layers/core/src/tallyman"
+OURS = {
+    "adapters/dynamodb/codec.py",
+    "adapters/files/prices.py",
+    "domain/images/documents.py",
+    "domain/images/findings.py",
+    "domain/partitions.py",
+    "services/shared/long_details.py",
+}
+"""Modules that read what we wrote ourselves."""
+DEEP = "[" * 100_000
+
+
+def test_only_what_we_wrote_ourselves_is_read_by_the_standard_library() -> None:
+    found = {str(path.relative_to(CORE)) for path in CORE.rglob("*.py") if "json.loads(" in path.read_text("utf-8")}
+    assert found == OURS
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        parse_event,
+        parse_command,
+        parse_promotion_hint,
+        RetentionHint.parse,
+        parse_hint,
+        lambda t: Segment.parse(t.encode()),
+    ],
+)
+@pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "", "[]", "{", "5", '"x"'])
+def test_a_message_that_is_nested_too_deep_is_a_bad_message(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(BadInput):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    "record", ["x", [], {"requestParameters": "x"}, {"requestParameters": {"repositoryName": "a", "imageIds": 5}}]
+)
+def test_a_record_of_cloudtrail_of_another_shape_is_bad_input(record: object) -> None:
+    with pytest.raises(BadInput, match="CloudTrail's record"):
+        calls_of(record, DEV.registry)  # type: ignore[arg-type]
