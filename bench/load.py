@@ -1,4 +1,4 @@
-"""A burst of pushes, and how long their images take until they are released: the lag as a curve.
+"""A burst of pushes, and how long their images take until they are promoted: the lag as a curve.
 
     .venv/bin/python bench/load.py [--images 200] [--seconds 60] [--workers 4] [--svg docs/images/load.svg]
 
@@ -15,12 +15,15 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support.fakes.flows import FEEDS, Flow
 from support.images.builders import DEV, Built, image, scan_event
+from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.details import ScanReport
+from tallyman.ports.records import Appended
 
 START, TABLE, ECR = 0.005, 0.005, 0.03
 """Seconds: of an invocation itself, of a call of DynamoDB, of a call of ECR."""
@@ -29,12 +32,24 @@ SCANNED = timedelta(seconds=2)
 
 @dataclass
 class Load:
-    """A burst on one hub. `waiting`: how many images were pushed and not released, by second."""
+    """A burst on one hub. `pushed`, `promoted`: when each image was. One that comes after a newer version moves no
+    release."""
 
     workers: int
     flow: Flow = field(default_factory=Flow)
     pushed: dict[str, datetime] = field(default_factory=dict)
-    released: dict[str, datetime] = field(default_factory=dict)
+    promoted: dict[str, datetime] = field(default_factory=dict)
+    _done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        real = self.flow.ledger.append
+
+        def append(fact: Fact, *changes: Any) -> Appended:
+            if fact.kind is Kind.PROMOTED:
+                self._done.append(str(fact.digest))
+            return real(fact, *changes)
+
+        self.flow.ledger.append = append  # type: ignore[assignment, method-assign]
 
     def run(self, images: int, seconds: float) -> None:
         """Pushes all of them, evenly, and works until no message is left."""
@@ -84,22 +99,22 @@ class Load:
         took = timedelta(seconds=START + TABLE * tables + ECR * spent.ecr)
         old = {id(message) for message in before}
         flow.queue = [m if id(m) in old else (m[0] + took, m[1], m[2]) for m in flow.queue]
-        for _, release in flow.announcements.emitted[len(self.released) :]:
-            self.released[str(release["digest"])] = flow.clock() + took
+        self.promoted.update(dict.fromkeys(self._done, flow.clock() + took))
+        self._done.clear()
         return flow.clock() + took
 
     def curve(self) -> list[int]:
         """How many images wait, by second."""
-        first, last = min(self.pushed.values()), max(self.released.values())
+        first, last = min(self.pushed.values()), max(self.promoted.values())
         seconds = range(int((last - first).total_seconds()) + 2)
         moments = [first + timedelta(seconds=s) for s in seconds]
         there = [sum(at <= m for at in self.pushed.values()) for m in moments]
-        done = [sum(at <= m for at in self.released.values()) for m in moments]
+        done = [sum(at <= m for at in self.promoted.values()) for m in moments]
         return [a - b for a, b in zip(there, done, strict=True)]
 
     def lags(self) -> list[float]:
-        """Seconds from push to release, in order."""
-        return sorted((self.released[d] - at).total_seconds() for d, at in self.pushed.items())
+        """Seconds from push to promotion, in order."""
+        return sorted((self.promoted[d] - at).total_seconds() for d, at in self.pushed.items())
 
 
 def svg(curve: list[int]) -> str:
@@ -114,7 +129,7 @@ def svg(curve: list[int]) -> str:
         f'fill="none" stroke="#999"/><polyline points="{points}" fill="none" stroke="#0969da" stroke-width="2"/>'
         f'<text x="46" y="24" text-anchor="end">{most}</text><text x="{50 + wide}" y="{high + 38}" '
         f'text-anchor="end">{len(curve) - 1} s</text>'
-        '<text x="50" y="14">images pushed and not yet released</text></svg>\n'
+        '<text x="50" y="14">images pushed and not yet promoted</text></svg>\n'
     )
 
 
@@ -134,10 +149,10 @@ def main() -> None:
     for second in range(0, len(curve), step):
         print(f"{second:5d} s {curve[second]:6d} {'#' * round(50 * curve[second] / most)}")
     runs = load.flow.runs
-    print(f"{len(lags)} images released, {sum(runs.values()) / len(lags):.2f} invocations an image: {dict(runs)}")
+    print(f"{len(lags)} images promoted, {sum(runs.values()) / len(lags):.2f} invocations an image: {dict(runs)}")
     print(f"promote_image ran {runs['promote_image'] / len(lags):.2f} times an image")
     p50, p95 = lags[len(lags) // 2], lags[int(len(lags) * 0.95)]
-    print(f"simulated seconds from push to release: p50 {p50:.1f}, p95 {p95:.1f}")
+    print(f"simulated seconds from push to promotion: p50 {p50:.1f}, p95 {p95:.1f}")
     print(f"it took {time.perf_counter() - began:.0f} s")
     if arguments.svg:
         arguments.svg.write_text(svg(curve))
