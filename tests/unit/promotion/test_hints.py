@@ -7,6 +7,7 @@ import pytest
 
 from support.images.builders import DEV, digest_of
 from tallyman.domain.events.hints import (
+    DecideAbove,
     FinishCreation,
     Promote,
     PromotionHint,
@@ -26,8 +27,10 @@ HINT = Promote(digest_of("a"), DEV.name, "dev", "prod", "event-1", 3, 2, 1, True
         replace(HINT, correlation=None, attempt=None, round=0, waits=0, check=False, due=False),
         RollBack(digest_of("a"), "r1", 3),
         FinishCreation(DEV),
+        DecideAbove(digest_of("a"), "1900-01-01T00:00:00.000Z#ab12", "event-1", True),
+        DecideAbove(digest_of("a")),
     ],
-    ids=["promote", "least", "roll-back", "creation"],
+    ids=["promote", "least", "roll-back", "creation", "above", "above from the first"],
 )
 def test_a_hint_to_promote_is_read_as_it_was_written(hint: PromotionHint) -> None:
     assert parse_promotion_hint(json.dumps(hint.as_json())) == hint
@@ -50,3 +53,9 @@ def test_a_hint_of_retention_is_of_one_repository_or_of_all() -> None:
     asked = {"repository": str(DEV), "request": "r1", "policy": digest_of("p"), "round": 4}
     assert RetentionHint.parse(json.dumps(asked)) == RetentionHint(DEV, "r1", digest_of("p"), 4)
     assert RetentionHint.parse('{"all": true}').repository is None
+
+
+@pytest.mark.parametrize("wrong", [[], {"digest": "latest"}, {"digest": digest_of("a"), "after": 1}])
+def test_a_hint_about_indexes_that_can_not_be_one_is_a_bad_message(wrong: object) -> None:
+    with pytest.raises(BadMessage):
+        parse_promotion_hint(json.dumps({"above": wrong}))
