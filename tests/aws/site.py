@@ -66,7 +66,10 @@ class Site:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
         if (done.returncode and not may_fail) or not done.stdout:
             raise RuntimeError(f"tallyman {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return json.loads(done.stdout)
+        found = json.loads(done.stdout)
+        if isinstance(found, dict) and set(found) == {"error"}:  # no answer, whatever may fail
+            raise RuntimeError(f"tallyman {' '.join(arguments)}: {found['error']}")
+        return found
 
     def until(self, what: str, true: Callable[[], Any], seconds: float = 0) -> Any:
         """What `true` answers as soon as it answers something; RuntimeError after the patience."""

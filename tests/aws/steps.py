@@ -11,7 +11,7 @@ from typing import Any
 from aws import make, questions
 from aws.images import Image, image, index, push, send, signature
 from aws.site import Site
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 LOCAL = "AWS_ENDPOINT_URL" in os.environ
 RULES = 0 if LOCAL else 60
@@ -260,7 +260,3 @@ class Steps:
         status = push(base, token["authorizationData"][0]["authorizationToken"], pushed, "unsigned")
         self.answers[questions.UNSIGNED] = f"status {status}"
         return f"status {status}"
-
-
-FAULTS = (RuntimeError, OSError, ClientError, BotoCoreError, ValueError, LookupError)
-"""What a step may fail by; anything else is a fault of this script."""
