@@ -103,7 +103,7 @@ def test_the_operations_page_says_of_each_alarm_what_to_do() -> None:
 def test_the_operations_page_says_of_each_kind_of_notice_what_to_do() -> None:
     services = (ROOT / "layers/core/src/tallyman/services").rglob("*.py")
     sources = [source for path in services if "publish(" in (source := path.read_text())]
-    told = {kind for source in sources for kind in re.findall(r'{"kind": "([a-z_-]+)"', source)}
+    told = {kind for source in sources for kind in re.findall(r'(?:{"kind": |_attributes\()"([a-z_-]+)"', source)}
     told |= {"override", "recall"} | {FAILED, CONFLICT, WAITING}  # kinds that are the name of a command, or a verdict
     assert operations("Notices") == told == set(KINDS)
 
