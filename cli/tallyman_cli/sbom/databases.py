@@ -92,7 +92,7 @@ def npm(raw: bytes) -> Iterator[Package]:
     """package.json of what is installed in a node_modules."""
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreadable("a package.json in node_modules is no JSON") from None
     name, version = (found.get("name"), found.get("version")) if isinstance(found, Mapping) else (None, None)
     if isinstance(name, str) and isinstance(version, str) and name:

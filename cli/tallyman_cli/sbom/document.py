@@ -67,7 +67,7 @@ def read(file: Path) -> tuple[str, dict[str, Any]]:
         document = json.loads(file.read_bytes())
     except OSError as error:
         raise BadInput(f"--sbom {file}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput(f"--sbom {file}: no JSON; expected SPDX or CycloneDX as JSON") from None
     if not isinstance(document, Mapping):
         raise BadInput(f"--sbom {file}: expected an object")

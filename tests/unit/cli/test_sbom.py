@@ -243,6 +243,15 @@ SPDX_DOCUMENT = {
         ({"predicateType": "https://spdx.dev/Document", "predicate": SPDX_DOCUMENT}, 1),
         ({"bomFormat": "CycloneDX", "components": [{"type": "library"}, {"type": "operating-system"}]}, 1),
         ({"bomFormat": "CycloneDX"}, 0),
+        ({"bomFormat": "CycloneDX", "components": None}, 0),
+        ({"bomFormat": "CycloneDX", "components": [{"type": "container"}, {"type": "platform"}]}, 0),
+        ({"bomFormat": "CycloneDX", "components": [{"type": "container", "components": [{"type": "library"}]}]}, 1),
+        ({"spdxVersion": "SPDX-2.3", "packages": [
+            {"SPDXID": "a", "primaryPackagePurpose": "CONTAINER"},
+            {"SPDXID": "b", "primaryPackagePurpose": "OPERATING-SYSTEM"}]}, 0),
+        ({**SPDX_DOCUMENT, "relationships": [
+            {"spdxElementId": "SPDXRef-image", "relationshipType": "DESCRIBED_BY",
+             "relatedSpdxElement": "SPDXRef-DOCUMENT"}]}, 1),
         ({"artifacts": [], "descriptor": {"name": "syft"}}, 0),
         ({"artifacts": [{"name": "a"}], "descriptor": {"name": "syft"}}, 1),
         ({"something": "else"}, None),

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
@@ -14,7 +15,7 @@ from tallyman.domain.images.documents import loads, show
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import format_time, parse_time
-from tallyman.errors import BadInput, BadName, Throttled
+from tallyman.errors import BadInput, BadName, Throttled, Unreachable
 from tallyman.ports.registries import TrailPage
 
 CHANGES = frozenset(
@@ -75,8 +76,10 @@ class CloudTrail:
         except BadInput:
             if not token:
                 raise
-            answer = self._ask(client, registry, request | {"EndTime": parse_time(before)}, waiting)
-        events = answer.get("Events", [])
+            token, answer = "", self._ask(client, registry, request | {"EndTime": parse_time(before)}, waiting)
+        events = listed(answer, "Events", f"look up ECR's events of {registry} in CloudTrail")
+        if token and answer.get("NextToken") == token:
+            raise Unreachable(f"look up ECR's events of {registry}: CloudTrail names the same next page twice")
         calls = [
             call
             for event in events

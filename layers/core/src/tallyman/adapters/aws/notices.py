@@ -71,8 +71,11 @@ def put_event(client: Any, entry: Mapping[str, str], what: str) -> None:
     """One PutEvents of one entry. A 200 may hold a failed entry: that is an error too."""
     with translated(what):
         answer = client.put_events(Entries=[entry])
+    entries = answer.get("Entries") or []
+    if answer.get("FailedEntryCount") is None and not any(entry.get("EventId") for entry in entries):
+        raise Unreachable(f"{what}: the answer does not say that it was taken")
     if answer.get("FailedEntryCount"):
-        failed: Mapping[str, str] = next((e for e in answer.get("Entries", []) if e.get("ErrorCode")), {})
+        failed: Mapping[str, str] = next((e for e in entries if e.get("ErrorCode")), {})
         kind = CODES.get(str(failed.get("ErrorCode")), Unreachable)
         raise kind(f"{what}: {failed.get('ErrorMessage', 'it was not taken')} ({failed.get('ErrorCode')})")
 

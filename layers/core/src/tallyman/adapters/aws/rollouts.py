@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.permissions import permissions
 from tallyman.domain.policy import Runs, Service
-from tallyman.errors import BadInput, NotFound
+from tallyman.errors import BadInput, NotFound, Unreachable
 from tallyman.ports.running import Moving
 
 _KEPT = (
@@ -118,13 +119,17 @@ class EcsRollOuts:
 
     def _describe(self, registry: EcrRegistry, service: Service) -> dict[str, Any]:
         cluster, _, name = service.name.partition("/")
-        with translated(f"describe {service} in {registry}"):
+        what = f"describe {service} in {registry}"
+        with translated(what):
             answer = self._client(registry).describe_services(cluster=cluster, services=[name])
-        found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
-        if not found:
+        listing: list[dict[str, Any]] = listed(answer, "services", what)
+        for found in listing:
+            if found.get("status") != "INACTIVE":
+                return found
+        failed = [str(failure.get("reason")) for failure in answer.get("failures") or []]
+        if listing or "MISSING" in failed:
             raise NotFound(f"there is no {service} in {registry}")
-        described: dict[str, Any] = found[0]
-        return described
+        raise Unreachable(f"{what}: the answer says nothing of it{f' ({failed[0]})' if failed else ''}")
 
     def _client(self, registry: EcrRegistry) -> Any:
         return self._clients.get("ecs", registry, "roll-out")

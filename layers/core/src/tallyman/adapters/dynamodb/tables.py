@@ -197,6 +197,8 @@ class DynamoState:
                     answer = self._client.batch_get_item(
                         RequestItems={self._table: {"Keys": ask, "ConsistentRead": True}}
                     )
+                if "Responses" not in answer and not answer.get("UnprocessedKeys"):
+                    raise Unreachable(f"read {len(ask)} state items: the answer lacks 'Responses'")
                 for raw in answer.get("Responses", {}).get(self._table, []):
                     item = state_from_plain(unmarshal(raw))
                     found[item.pk, item.sk] = item

@@ -24,7 +24,8 @@ BEGINNINGS = (
 MAX_BYTES = 256 * 1024
 """Larger documents are not read: one without a package is small."""
 
-_NO_COMPONENTS = ("operating-system", "file")
+_NO_PACKAGES = ("operating-system", "container", "file", "platform")
+"""CycloneDX's types and SPDX's purposes, in small letters, of what is no package: what packages are inside of."""
 
 
 def documents(referrer: Manifest) -> list[Descriptor]:
@@ -62,18 +63,33 @@ def package_count(document: Any) -> int | None:
     if "spdxVersion" in document:
         return _of_spdx(document)
     if document.get("bomFormat") == "CycloneDX":
-        return len([c for c in _list(document, "components") if c.get("type") not in _NO_COMPONENTS])
+        return _of_cyclonedx(document)
     if "artifacts" in document and "descriptor" in document:
         return len(_list(document, "artifacts"))
     return None
 
 
+def _of_cyclonedx(document: Mapping[str, Any]) -> int:
+    """Components may lie within components."""
+    waiting, count = _list(document, "components"), 0
+    while waiting:
+        component = waiting.pop()
+        count += str(component.get("type")).lower() not in _NO_PACKAGES
+        waiting += _list(component, "components")
+    return count
+
+
 def _of_spdx(document: Mapping[str, Any]) -> int:
     relations = _list(document, "relationships")
     described = {str(r.get("relatedSpdxElement")) for r in relations if r.get("relationshipType") == "DESCRIBES"}
+    described |= {str(r.get("spdxElementId")) for r in relations if r.get("relationshipType") == "DESCRIBED_BY"}
     listed = document.get("documentDescribes")
     described |= {str(each) for each in listed} if isinstance(listed, list) else set()
-    packages = [str(package.get("SPDXID")) for package in _list(document, "packages")]
+    packages = [
+        str(package.get("SPDXID"))
+        for package in _list(document, "packages")
+        if str(package.get("primaryPackagePurpose")).lower() not in _NO_PACKAGES
+    ]
     inside = [identifier for identifier in packages if identifier not in described]
     # One that is described is the image; a document that describes several lists the packages themselves.
     return len(inside) or (len(packages) if len(packages) > 1 else 0)

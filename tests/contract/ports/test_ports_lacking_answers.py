@@ -1,0 +1,80 @@
+"""An answer of AWS that lacks what would prove it is not known: neither empty, nor done, nor gone."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from support.images.builders import DEV, NOON, PROD
+from tallyman.adapters.aws.cloudtrail import CloudTrail
+from tallyman.adapters.aws.notices import put_event
+from tallyman.adapters.aws.rollouts import EcsRollOuts
+from tallyman.adapters.dynamodb.tables import DynamoState
+from tallyman.domain.policy.rollout import Runs, Service
+from tallyman.errors import NotFound, Unreachable
+
+HOUR = timedelta(hours=1)
+APP = Service(Runs.ECS, "shop/app", "team/app")
+
+
+class Answering:
+    """Clients, and a client, of which every operation gives this answer."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def get(self, *_: object, **__: object) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda **_: self.answer
+
+
+@pytest.mark.parametrize("answer", [{}, {"Events": None}, {"NextToken": "t"}])
+def test_a_page_of_the_trail_without_events_is_not_empty(answer: Any) -> None:
+    trail: Any = CloudTrail(Answering(answer), rate=0)  # type: ignore[arg-type]
+    with pytest.raises(Unreachable, match="lacks 'Events'"):
+        trail.page(DEV.registry, NOON, NOON + HOUR, None, lambda: None)
+
+
+def test_a_page_of_the_trail_that_leads_to_itself_is_an_error() -> None:
+    trail: Any = CloudTrail(Answering({"Events": [], "NextToken": "t"}), rate=0)  # type: ignore[arg-type]
+    first = trail.page(DEV.registry, NOON, NOON + HOUR, None, lambda: None)
+    with pytest.raises(Unreachable, match="the same next page twice"):
+        trail.page(DEV.registry, NOON, NOON + HOUR, first.position, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({}, Unreachable),
+        ({"services": []}, Unreachable),
+        ({"services": [], "failures": [{"reason": "SOMETHING"}]}, Unreachable),
+        ({"services": [], "failures": [{"reason": "MISSING"}]}, NotFound),
+        ({"services": [{"status": "INACTIVE"}]}, NotFound),
+    ],
+)
+def test_a_service_is_gone_only_where_ecs_says_so(answer: Any, error: type[Exception]) -> None:
+    rollouts: Any = EcsRollOuts(Answering(answer))  # type: ignore[arg-type]
+    with pytest.raises(error):
+        rollouts.back(PROD.registry, APP, "before")
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"Entries": []}, {"Entries": [{}]}, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "Internal"}]}]
+)
+def test_an_event_is_put_only_where_the_bus_says_so(answer: Any) -> None:
+    with pytest.raises(Unreachable):
+        put_event(Answering(answer), {}, "put it")
+
+
+@pytest.mark.parametrize(
+    "answer", [{"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}, {"Entries": [{"EventId": "1"}]}]
+)
+def test_an_event_that_was_taken_is_put(answer: Any) -> None:
+    put_event(Answering(answer), {}, "put it")
+
+
+def test_items_that_no_answer_names_are_not_missing() -> None:
+    with pytest.raises(Unreachable, match="lacks 'Responses'"):
+        DynamoState(Answering({}), "state").get_many([("a", "b")])
