@@ -60,7 +60,7 @@ format: $(VENV)/.ready ## Put the code into its format
 build: $(SAM_VENV)/.ready ## `sam build` without Docker (ARCHITECTURE=x86_64 for the other one)
 	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
 	$(call quietly,$(SAM) build --parameter-overrides Architecture=$(ARCHITECTURE))
-	"$$python" layers/core/finish.py .aws-sam/build/CoreLayer/python
+	"$$python" layers/core/finish.py .aws-sam/build/CoreLayer/python .aws-sam/build/OriginLayer/python
 	echo "layer core: $$(du -sk --apparent-size .aws-sam/build/CoreLayer | cut -f1) KiB ($(ARCHITECTURE), unpacked)"
 
 invoke: $(VENV)/.ready $(SAM_VENV)/.ready ## FUNCTION=record_push EVENT=events/record_push/push.json, in a container
@@ -72,7 +72,7 @@ build-native: $(SAM_VENV)/.ready
 	@python=$$(tests/tools/python313.sh); export PATH="$$(dirname "$$python"):$$PATH"
 	$(call quietly,$(SAM) build --cached --cache-dir .aws-sam/native-cache --build-dir .aws-sam/native \
 	  --parameter-overrides Architecture=$(NATIVE))
-	"$$python" layers/core/finish.py .aws-sam/native/CoreLayer/python
+	"$$python" layers/core/finish.py .aws-sam/native/CoreLayer/python .aws-sam/native/OriginLayer/python
 
 deploy: $(VENV)/.ready ## Checked, built, change set shown, deployed (ENV=dev or prod, see samconfig.toml)
 	@$(VENV)/bin/python -m tallyman_cli.setup.preflight $(ENV)

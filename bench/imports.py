@@ -79,7 +79,9 @@ def environment(name: str) -> dict[str, str]:
     queues = {f"TALLYMAN_{q}_QUEUE": queue for q in ("VERIFY", "PROMOTE", "RETENTION", "COMMANDS")}
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "functions" / name), str(ROOT / "layers/core/src")]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT / "functions" / name), str(ROOT / "layers/core/src"), str(ROOT / "layers/origin/src")]
+        ),
         "AWS_DEFAULT_REGION": "us-east-2",
         "AWS_REGION": "us-east-2",
         "AWS_ACCESS_KEY_ID": "none",

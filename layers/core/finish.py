@@ -1,10 +1,11 @@
 """Makes a built layer ready for cold starts: byte code that is used, and AWS models of the services in use alone.
 
-    python3.13 layers/core/finish.py .aws-sam/build/CoreLayer/python
+    python3.13 layers/core/finish.py .aws-sam/build/CoreLayer/python .aws-sam/build/OriginLayer/python
 
-Run by `make build` with the interpreter of the runtime. /opt can't be written in Lambda: without byte code every cold
-start compiles all modules, and byte code that is checked against the time of its source is stale once the layer has
-been through a zip file. So it is compiled as unchecked. Doing it twice is doing it once.
+Run by `make build` with the interpreter of the runtime; the first folder is the core's, of the others only byte code is
+made. /opt can't be written in Lambda: without byte code every cold start compiles all modules, and byte code that is
+checked against the time of its source is stale once the layer has been through a zip file. So it is compiled as
+unchecked. Doing it twice is doing it once.
 """
 
 import compileall
@@ -42,6 +43,11 @@ def finish(layer: Path) -> None:
         for path in folder.iterdir():
             if path.is_dir() and path.name not in SERVICES:
                 shutil.rmtree(path)
+    compiled(layer)
+
+
+def compiled(layer: Path) -> None:
+    """Byte code for every module of the folder that becomes /opt/python. Raises if code has no syntax."""
     for path in layer.rglob("__pycache__"):
         shutil.rmtree(path)
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -53,3 +59,5 @@ def finish(layer: Path) -> None:
 
 if __name__ == "__main__":
     finish(Path(sys.argv[1]))
+    for other in sys.argv[2:]:
+        compiled(Path(other))
