@@ -202,6 +202,19 @@ def test_a_segment_that_was_removed_is_named(world: Sealed, number: int) -> None
     assert {each["kind"] for each in found} <= {"segment_missing"}
 
 
+def test_numbers_without_end_make_no_work_without_end(world: Sealed) -> None:
+    """Who may write the state, or the bucket, could name any number."""
+    entry = SEALS.read(world.state, KEY)
+    world.state.put(entry.write(replace(entry.value, number=10**12)))
+    (found,) = world.found()
+    assert (found["kind"], found["what"]) == (
+        "segment_missing",
+        "the segments 4 to 1000000000000 are not in the archive",
+    )
+    world.archive.seals.objects[10**9] = b"{}"
+    assert world.kinds()[:2] == ["segment_missing", "segment_altered"]
+
+
 def test_a_tail_that_was_cut_with_its_head_is_found_by_the_head_that_was_written_down(world: Sealed) -> None:
     """Segment, entries and the head in the state, all of them: only somebody who knows the head sees it."""
     head = Digest.of(world.archive.seals.objects[3])

@@ -80,6 +80,8 @@ class _Chain:
 
     ends: dict[int, datetime] = field(default_factory=dict)
     digests: dict[int, Digest] = field(default_factory=dict)
+    lost: list[int] = field(default_factory=list)
+    """Of each row of segments that can't be read the first."""
     gaps: list[tuple[datetime | None, datetime | None]] = field(default_factory=list)
     limit: datetime | None = None
 
@@ -110,50 +112,59 @@ class CheckLedger:
     def _read_chain(self, proof: Proof, rows: sqlite3.Connection, head: SealHead | None) -> _Chain:
         chain, last = _Chain(), 0
         previous: Digest | None = None
-        versions = self.seals.versions()
-        count = max([*versions, head.number if head else 0])
-        for number in range(1, count + 1):
-            raw = self.seals.read(number)
-            if raw is not None and versions.get(number, 1) > 1:
-                what = (
-                    f"the segment {number} was written or removed {versions[number]} times: reconcile writes each once"
-                )
-                proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), chain.ends.get(number - 1))
+        for number, times in sorted(self.seals.versions().items()):
+            if number > last + 1:
+                self._missing(proof, chain, last + 1, number - 1)
+                previous = None
+            last, raw = number, self.seals.read(number)
             if raw is None:
-                self._gap(proof, chain, number, FlawKind.SEGMENT_MISSING, "it is not in the archive")
+                self._missing(proof, chain, number, number)
                 previous = None
                 continue
-            digest = Digest.of(raw)
-            try:
-                segment = Segment.parse(raw)
-            except BadInput as error:
-                self._gap(proof, chain, number, FlawKind.SEGMENT_ALTERED, str(error))
-                previous = digest
-                continue
-            chain.digests[number], chain.ends[number] = digest, segment.until
-            if segment.number != number:
-                what = f"the segment {number} says that it is number {segment.number}"
-                proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), segment.until)
-            if segment.previous != previous and (previous is not None or number == 1):
-                named = segment.previous.short if segment.previous else "none"
-                found = previous.short if previous else "none"
-                what = (
-                    f"the segment {number} names {named} as the one before, which is {found}: one of them was altered"
-                )
+            if times > 1:
+                what = f"the segment {number} was written or removed {times} times: reconcile writes each once"
                 proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), chain.ends.get(number - 1))
-            self._note(proof, rows, number, segment)
-            previous, last = digest, number
+            previous = self._read_segment(proof, chain, rows, number, raw, previous)
+        if head is not None and head.number > last:
+            self._missing(proof, chain, last + 1, head.number)
         proof.segments = len(chain.ends)
-        if last:
-            proof.head = SealHead(last, chain.digests[last], chain.ends[last])
+        if chain.ends:
+            end = max(chain.ends)
+            proof.head = SealHead(end, chain.digests[end], chain.ends[end])
         ends = [*chain.ends.values(), *([head.until] if head else [])]
         chain.limit = min(max(ends), self.clock()) - LATE if ends else None
-        chain.gaps = [self._span(chain, number) for number in range(1, count + 1) if number not in chain.ends]
+        chain.gaps = [self._span(chain, number) for number in chain.lost]
         return chain
 
-    def _gap(self, proof: Proof, chain: _Chain, number: int, kind: FlawKind, why: str) -> None:
-        what = f"the segment {number} can't be read: {why}"
-        proof.add(kind, what, _place(number), chain.ends.get(number - 1))
+    def _read_segment(
+        self, proof: Proof, chain: _Chain, rows: sqlite3.Connection, number: int, raw: bytes, previous: Digest | None
+    ) -> Digest:
+        """Notes the segment, and whether it is the one that it should be. Its digest. `previous`: None where the one
+        before is not there."""
+        digest = Digest.of(raw)
+        try:
+            segment = Segment.parse(raw)
+        except BadInput as error:
+            what = f"the segment {number} can't be read: {error}"
+            proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), chain.ends.get(number - 1))
+            chain.lost.append(number)
+            return digest
+        chain.digests[number], chain.ends[number] = digest, segment.until
+        if segment.number != number:
+            what = f"the segment {number} says that it is number {segment.number}"
+            proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), segment.until)
+        if segment.previous != previous and (previous is not None or number == 1):
+            named = segment.previous.short if segment.previous else "none"
+            found = previous.short if previous else "none"
+            what = f"the segment {number} names {named} as the one before, which is {found}: one of them was altered"
+            proof.add(FlawKind.SEGMENT_ALTERED, what, _place(number), chain.ends.get(number - 1))
+        self._note(proof, rows, number, segment)
+        return digest
+
+    def _missing(self, proof: Proof, chain: _Chain, first: int, last: int) -> None:
+        rest = f"the segments {first} to {last} are" if last > first else f"the segment {first} is"
+        proof.add(FlawKind.SEGMENT_MISSING, f"{rest} not in the archive", _place(first), chain.ends.get(first - 1))
+        chain.lost.append(first)
 
     def _span(self, chain: _Chain, number: int) -> tuple[datetime | None, datetime | None]:
         """When the entries were seen that a segment named which is lost."""
