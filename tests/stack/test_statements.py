@@ -102,6 +102,12 @@ CASES: dict[tuple[str, str], tuple[str, Call]] = {
     ("roll-out", "TaskRoles"): ("ecs", register),
     ("verify-digest", "DeadLetter"): ("sqs", queue("verify-dead-letters")),
     ("verify-origin", "DeadLetter"): ("sqs", queue("origin-dead-letters")),
+    ("verify-origin", "ReadSpokes"): (
+        "sts",
+        lambda world, sts: sts.assume_role(
+            RoleArn=f"arn:aws:iam::{PROD}:role/{world.cloud.stack}-spoke-read", RoleSessionName="origin"
+        ),
+    ),
     ("spoke-people", "NeedsRead"): ("ecs", tasks(PROD)),
     ("spoke-people-change", "Sign"): ("ecr", put_image),
     ("spoke-read", "Scan"): (
