@@ -84,6 +84,9 @@ class Commands(LazyGroup):
         except Exception as error:
             if debugging() or output.is_broken(error):
                 raise
+            if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tallyman"):
+                _tell(error, f"{error.name} is not installed: pip install 'tallyman-ecr[local]'")
+                raise typer.Exit(BAD_INPUT) from error
             _tell(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
             raise typer.Exit(NO) from error
 

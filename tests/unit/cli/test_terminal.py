@@ -162,6 +162,16 @@ def test_a_profile_that_does_not_exist_is_bad_input() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("missing", ["cryptography", "moto"])
+def test_a_package_of_an_extra_that_is_missing_is_said_by_the_extra(missing: str) -> None:
+    code = f"import sys; sys.modules['{missing}'] = None; from tallyman_cli.start import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True, env=environment())
+    assert done.returncode == 2
+    assert "pip install 'tallyman-ecr[local]'" in done.stderr
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.05, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_it_starts_shows_no_traceback(pause: float) -> None:
     code = "import sys; from tallyman_cli import start; sys.stdout.write('begun'); sys.stdout.flush(); start.main()"
