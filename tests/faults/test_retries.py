@@ -1,4 +1,4 @@
-"""Retries never stop by themselves, clocks that differ change nothing, and a policy that says the same is no news."""
+"""Retries never stop by themselves, clocks that differ change nothing, and a policy that says the same is not news."""
 
 import json
 import random

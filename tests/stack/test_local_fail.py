@@ -138,7 +138,7 @@ def test_the_command_sets_and_ends_failures(cloud: Cloud) -> None:
     [
         (
             ["prod_eu_3", "--hang"],
-            "prod_eu_3 is no registry of the policy: expected one of dev_1, prod_eu_1, prod_eu_2",
+            "prod_eu_3 is not a registry of the policy: expected one of dev_1, prod_eu_1, prod_eu_2",
         ),
         (["prod_eu_2"], "how?"),
         (["prod_eu_2", "--hang", "--throttle"], "how?"),

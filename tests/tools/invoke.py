@@ -91,7 +91,7 @@ def judge(output: str, *, poisoned: bool) -> int:
     try:
         answer: Any = json.loads(lines[-1]) if lines else None
     except json.JSONDecodeError:
-        print(f"the function's answer is no JSON: {lines[-1]!r}", file=sys.stderr)
+        print(f"the function's answer is not JSON: {lines[-1]!r}", file=sys.stderr)
         return 1
     if isinstance(answer, dict) and "errorType" in answer:
         return 1

@@ -36,7 +36,7 @@ class Finding:
 
 
 def unread(what: str, where: str, error: Exception) -> Finding:
-    """What could not be looked at is no proof that it is well."""
+    """What could not be looked at is not a proof that it is well."""
     return Finding(
         "unread",
         f"{what} could not be read: {error}",

@@ -48,7 +48,7 @@ def read(folder: Path) -> Checkout:
     committed do not matter: they are not built.
     """
     if not folder.is_dir():
-        raise BadInput(f"{folder} is no folder")
+        raise BadInput(f"{folder} is not a folder")
     folder, git = folder.resolve(), Git(folder.resolve())
     _inside(git)
     commit = git.found("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
@@ -160,9 +160,9 @@ def decode(raw: bytes, name: str) -> str:
         text = raw.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         expected = (encoding or "utf-8").upper()
-        raise BadInput(f"{name} is no text in {expected} ({error.reason}): save it as UTF-8") from None
+        raise BadInput(f"{name} is not text in {expected} ({error.reason}): save it as UTF-8") from None
     if "\0" in text:
-        raise BadInput(f"{name} is no text: it holds NUL characters")
+        raise BadInput(f"{name} is not text: it holds NUL characters")
     return text
 
 

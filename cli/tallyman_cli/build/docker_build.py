@@ -80,7 +80,7 @@ class Recipe:
             run([*command, "-"], context)
         else:
             for words in re.findall(r"^#\d+ ERROR: (.+)$", said, re.MULTILINE):
-                # a step that failed would have failed the build; that there is no cache yet is no news
+                # a step that failed would have failed the build; that there is no cache yet is not news
                 if not ("importer" in words and "not found" in words):
                     say(f"the cache {self.cache}: {words}")
         return made

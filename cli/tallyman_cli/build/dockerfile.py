@@ -33,7 +33,7 @@ class Stage:
 
     @property
     def root(self) -> "Stage":
-        """The stage at the beginning of its chain: what that is built upon is no stage."""
+        """The stage at the beginning of its chain: what that is built upon is not a stage."""
         return self.parent.root if self.parent else self
 
 
@@ -52,7 +52,7 @@ SCRATCH = "scratch"
 def bases(text: str, given: Mapping[str, str] | None = None) -> tuple[Base, ...]:
     """The images of a Dockerfile that come from outside: of FROM, COPY --from and RUN --mount; `scratch` and stages are
     none. `given`: variables such as TARGETARCH; of others the default counts, and one without a value stays as it is
-    written. BadInput: it is no Dockerfile."""
+    written. BadInput: it is not a Dockerfile."""
     found: list[str] = []
     for stage in parse(text, given).stages:
         if stage.parent is None and stage.image != SCRATCH:

@@ -40,7 +40,7 @@ def parse(text: str, in_policy: Callable[[str], Any], environ: Mapping[str, str]
     where, slash, rest = text.partition("/")
     if not slash or not rest:
         raise BadName(
-            f"'{text}' is no image: expected ENVIRONMENT/REPOSITORY:TAG, HOST/REPOSITORY:TAG or oci:FOLDER:TAG"
+            f"'{text}' is not an image: expected ENVIRONMENT/REPOSITORY:TAG, HOST/REPOSITORY:TAG or oci:FOLDER:TAG"
         )
     ports = {v for k, v in (os.environ if environ is None else environ).items() if k.startswith("TALLYMAN_REGISTRY_")}
     local = where.replace("127.0.0.1", "localhost") in ports

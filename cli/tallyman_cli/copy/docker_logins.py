@@ -136,7 +136,7 @@ def _login(entry: Any, what: str) -> Login | None:
         try:  # Go's base64 passes over line breaks
             text = str(entry["auth"]).replace("\n", "").replace("\r", "")
             user, colon, password = binascii.a2b_base64(text, strict_mode=True).decode().partition(":")
-        except ValueError:  # also what is no ASCII, and what is no UTF-8
+        except ValueError:  # also what is not ASCII, and what is not UTF-8
             colon = user = password = ""
         if not colon:
             raise BadInput(f"{what} is not base64 of user:password")

@@ -18,7 +18,7 @@ from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
 from tallyman_cli.copy.kept_uploads import KeptUploads, folder
 
 PART = 64 * 1024 * 1024
-"""Bytes of a part to a registry that is no ECR: it is streamed, so its length costs no memory."""
+"""Bytes of a part to a registry that is not ECR: it is streamed, so its length costs no memory."""
 
 _KEPT = timedelta(days=1)
 

@@ -219,7 +219,7 @@ class Transports:
             try:
                 names[parse_tag(tag)] = digest
             except BadName:
-                odd[show(tag)] = "is no tag: it is passed over"
+                odd[show(tag)] = "is not a tag: it is passed over"
         self._odd[repository] = odd
         return names
 

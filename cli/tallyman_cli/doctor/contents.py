@@ -38,8 +38,8 @@ def applications(held: Sequence[Held], neutral: Collection[str] = ()) -> list[st
 
     Evident is one of two: tags name versions (x.y.z) of different names, `api-1.2.0` beside `web-1.2.0`, unless all
     those images have the same title; or images of different source repositories (by the last part of `source`) take
-    turns. Words of releases, platforms and base systems, and `neutral` (the policy's environments), are no names;
-    tags of branches have none. That one source follows another is no evidence: repositories are renamed and moved.
+    turns. Words of releases, platforms and base systems, and `neutral` (the policy's environments), are not names;
+    tags of branches have none. That one source follows another is not evidence: repositories are renamed and moved.
     """
     words = _NEUTRAL | {word.lower() for name in neutral for word in _WORDS.split(name)}
     named: dict[str, list[Held]] = {}
@@ -93,7 +93,7 @@ class Bases:
 
 
 def bases(held: Iterable[Held], own: Collection[str]) -> Bases:
-    """`own`: the hosts of the policy's registries. `scratch` is no image, and neither outside nor to be pinned."""
+    """`own`: the hosts of the policy's registries. `scratch` is not an image, and neither outside nor to be pinned."""
     counts: dict[str, int] = {}
     unpinned: set[str] = set()
     unreported = 0

@@ -92,7 +92,7 @@ def statements(document: str | None) -> list[dict[str, Any]]:
     try:
         policy = json.loads(document) if document else {}
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"the repository's policy is no JSON: {error}") from None
+        raise BadInput(f"the repository's policy is not JSON: {error}") from None
     listed: list[Any] = _listed(policy.get("Statement", [])) if isinstance(policy, dict) else [None]
     if not all(isinstance(each, dict) for each in listed):
         raise BadInput("the repository's policy has no statements that can be read")

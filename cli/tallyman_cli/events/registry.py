@@ -37,7 +37,7 @@ class RegistryTelling(Telling):
         return [*children, push, *others, self.push(newest, "latest", IMAGE, "2026-11-16T03:30:00Z")]
 
     def poison(self, push: Json) -> list[Json | str]:
-        """What is no JSON, what is no event that can be read, and one good one among them."""
+        """What is not JSON, what is not an event that can be read, and one good one among them."""
         detail = {"result": "SUCCESS", "action-type": "PUSH", "image-digest": "sha256:not-a-digest", "image-tag": "v1"}
         broken = self.event("poison", "ECR Image Action", PUSHED, detail)
         return ['{"version":"0","detail-type":"ECR Image Action",', broken, push]

@@ -23,7 +23,7 @@ def letters(
 ) -> list[Letter]:
     """Those of the queues that are asked for, the oldest first."""
     if queue is not None and queue not in BOXES:
-        raise BadInput(f"--queue: '{queue}' is no queue that has letters: expected {', '.join(BOXES)}")
+        raise BadInput(f"--queue: '{queue}' is not a queue that has letters: expected {', '.join(BOXES)}")
     reader = stack.letters
     assert reader is not None  # of every stack that `connect` opens
     found: list[Letter] = []
@@ -49,7 +49,9 @@ def named(some: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
     for given in ids:
         matching = [each for each in some if each.id == given or (len(given) >= SHORTEST and each.id.startswith(given))]
         if len(matching) != 1:
-            many = f"is the beginning of {len(matching)} letters" if matching else "is no letter: it may be gone by now"
+            many = (
+                f"is the beginning of {len(matching)} letters" if matching else "is not a letter: it may be gone by now"
+            )
             raise BadInput(f"'{given}' {many} (tallyman letters list)")
         found[matching[0].id] = matching[0]
     return list(found.values())

@@ -66,7 +66,7 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     environment, _, name = place.partition("/")
     opened.policy.environment(environment)
     if place.endswith("/") or ":" in name or "@" in name:
-        raise BadInput(f"'{place}' is no place to {command}: expected prod, or prod/rocketseat/widget-server")
+        raise BadInput(f"'{place}' is not a place to {command}: expected prod, or prod/rocketseat/widget-server")
     repository = parse_repository_name(name) if name else None
     body = {"command": command, "environment": environment, "repository": repository, "because": because}
 

@@ -249,7 +249,9 @@ def _outcome(opened: context.Stack, digest: Digest, request: str) -> Fact | None
 def _named(opened: context.Stack, text: str) -> tuple[Environment, str]:
     name = ImageName.parse_any(text)
     if name.tag or name.digest or name.environment is None:
-        raise BadInput(f"'{text}' is no release: expected ENVIRONMENT/REPOSITORY, as in prod/rocketseat/widget-server")
+        raise BadInput(
+            f"'{text}' is not a release: expected ENVIRONMENT/REPOSITORY, as in prod/rocketseat/widget-server"
+        )
     return opened.policy.environment(name.environment), name.repository
 
 

@@ -17,7 +17,7 @@ def read(file: Path) -> str:
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
     except ValueError as error:
-        raise BadInput(f"{file} is no text: {error}") from error
+        raise BadInput(f"{file} is not text: {error}") from error
 
 
 def beside(text: str, plan: Plan, now: datetime) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def rpm(raw: bytes) -> Iterator[Package]:
     """The database of RPM 4.16 and later, which is SQLite. Unreadable: it is of another kind."""
     if not raw.startswith(b"SQLite format 3\0"):
         raise Unreadable("the RPM database is not SQLite (older than RPM 4.16)")
-    # With a write-ahead log (2) SQLite refuses a database that is no file; what the log holds is not here anyway.
+    # With a write-ahead log (2) SQLite refuses a database that is not a file; what the log holds is not here anyway.
     plain = raw[:18] + b"\1\1" + raw[20:]
     with closing(sqlite3.connect(":memory:")) as database:
         try:
@@ -93,7 +93,7 @@ def npm(raw: bytes) -> Iterator[Package]:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
-        raise Unreadable("a package.json in node_modules is no JSON") from None
+        raise Unreadable("a package.json in node_modules is not JSON") from None
     name, version = (found.get("name"), found.get("version")) if isinstance(found, Mapping) else (None, None)
     if isinstance(name, str) and isinstance(version, str) and name:
         scope, slash, short = name.rpartition("/")

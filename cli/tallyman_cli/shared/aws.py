@@ -84,5 +84,5 @@ class Reconciler:
             words = f"{failure.get('errorType', 'error')}: {failure.get('errorMessage', 'no message')}"
             raise Refused(f"{what}: it failed: {words} (its log group has the details)")
         if not isinstance(outcome, dict):
-            raise Refused(f"{what}: its answer is no JSON object: {raw[:200]!r}")
+            raise Refused(f"{what}: its answer is not a JSON object: {raw[:200]!r}")
         return outcome

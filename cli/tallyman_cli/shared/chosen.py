@@ -47,7 +47,7 @@ _files: dict[str, str] = {}
 
 def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
     """Takes over what configuration files say: region and profile into the environment, where that says nothing, for
-    every client of AWS. BadInput, with the file: an unknown key or a value that is no text."""
+    every client of AWS. BadInput, with the file: an unknown key or a value that is not a string."""
     _files.clear()
     for file in _existing(environ):
         for key, text in _read(file).items():

@@ -17,7 +17,7 @@ IMAGE_HELP = (
 
 def _timeout(seconds: float) -> float:
     if not 0 <= seconds < float("inf"):
-        raise typer.BadParameter(f"{seconds} is no time to wait: expected seconds from 0 on")
+        raise typer.BadParameter(f"{seconds} is not a time to wait: expected seconds from 0 on")
     return seconds
 
 
@@ -53,5 +53,5 @@ Timeout = Annotated[
 
 
 def moment(text: str | None) -> datetime | None:
-    """What `--at` says; BadInput where it is no time."""
+    """What `--at` says; BadInput where it is not a time."""
     return parse_time(text) if text is not None else None

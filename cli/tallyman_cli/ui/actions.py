@@ -53,11 +53,11 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
     """The command line, without the program. Raises BadInput where a field is missing or is none of its kind."""
     action = ACTIONS.get(command)
     if action is None:
-        raise BadInput(f"'{command}' is no command of this page: expected one of {', '.join(ACTIONS)}")
+        raise BadInput(f"'{command}' is not a command of this page: expected one of {', '.join(ACTIONS)}")
     values = {name: given.get(name, "").strip() for name in action.fields}
     for name, value in values.items():
         if not value or value.startswith("-"):
-            raise BadInput(f"'{value}' is no {name} to {command}")
+            raise BadInput(f"'{value}' is not a {name} to {command}")
     if "image" in values:
         if ImageName.parse(values["image"]).digest is None and action.grave:
             raise BadInput("a recall takes a digest and can't be undone: name it as …@sha256:…")

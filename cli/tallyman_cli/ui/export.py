@@ -20,7 +20,7 @@ def export(desk: Desk, folder: Path, say: Callable[[str], None]) -> dict[str, An
     """Writes the board, every repository, the images of its first page, the gates of what waits, retention and health:
     `{folder, pages, failed}`. Raises BadInput where the folder holds something else."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file())):
-        raise BadInput(f"{folder} is there and is no export: name a new folder, or an empty one")
+        raise BadInput(f"{folder} is there and is not an export: name a new folder, or an empty one")
     where = dict(_pages(desk))
     failed: list[dict[str, str]] = []
     for number, (address, file) in enumerate(where.items(), 1):

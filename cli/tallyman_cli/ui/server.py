@@ -46,4 +46,4 @@ class PageServer:
 
 
 def _silent(msg: str = "", level: int = 20, traceback: bool = False) -> None:
-    """A browser that goes away in the middle of an answer is no error."""
+    """A browser that goes away in the middle of an answer is not an error."""

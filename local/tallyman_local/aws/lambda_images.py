@@ -27,8 +27,8 @@ Ecr = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], b
 
 
 def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str, function: str, body: bytes) -> bool:
-    """Whether Lambda takes the image for the function (its ARN) from this caller. What is no image of a repository of
-    this cloud is moto's to judge."""
+    """Whether Lambda takes the image for the function (its ARN) from this caller. What is not an image of this
+    cloud is moto's to judge."""
     request = json.loads(body or b"{}")
     address = _IMAGE.fullmatch(str(request.get("ImageUri") or request.get("Code", {}).get("ImageUri") or ""))
     if address is None:

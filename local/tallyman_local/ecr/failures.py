@@ -71,7 +71,7 @@ class Failures:
         found = self._names.get(re.sub(r"[^A-Z0-9]", "_", name.upper()))
         if found is None:
             there = ", ".join(known.lower() for known in self._names)
-            raise ValueError(f"{name} is no registry of the policy: expected one of {there}")
+            raise ValueError(f"{name} is not a registry of the policy: expected one of {there}")
         return found
 
     def set(self, registry: EcrRegistry, failure: Failure) -> None:

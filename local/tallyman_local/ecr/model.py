@@ -60,7 +60,7 @@ def errors(name: str) -> frozenset[str]:
 def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
     """The parameters of a request, blobs decoded.
 
-    Raises SerializationException for what is no JSON or of another type, InvalidParameterException for what is
+    Raises SerializationException for what is not JSON or of another type, InvalidParameterException for what is
     outside the model's constraints (ECR names the first one only).
     """
     # A layer's part is 10 MiB: taken out of the text first, it is not held four times over.
@@ -127,7 +127,7 @@ def _check_structure(value: dict[str, Any], shape: StructureShape, where: str) -
             raise invalid(prefix + name, "must not be null")
     for name in given:
         if name not in shape.members:
-            raise EcrError("SerializationException", f"'{prefix}{name}' is no parameter that the local ECR knows")
+            raise EcrError("SerializationException", f"'{prefix}{name}' is not a parameter that the local ECR knows")
     return {name: _check(item, shape.members[name], prefix + name) for name, item in given.items()}
 
 

@@ -96,7 +96,7 @@ class Listener:
 
 
 def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
-    # A client that goes away in the middle of a body is no error of ours.
+    # A client that goes away in the middle of a body is not an error of ours.
     log.log(level if level >= logging.ERROR else logging.DEBUG, msg, exc_info=traceback and sys.exc_info())
 
 

@@ -259,7 +259,7 @@ def _mapping(name: str, properties: Json, functions: dict[str, Function]) -> Map
     target = str(properties["FunctionName"]).split(":function:")[-1]
     function = next((f for f in functions.values() if f.name == target), None)
     if function is None:
-        raise BadTemplate(f"{name}: maps to {target}, which is no function of this template")
+        raise BadTemplate(f"{name}: maps to {target}, which is not a function of this template")
     scaling = properties.get("ScalingConfig") or {}
     return Mapping(
         queue_arn=properties["EventSourceArn"],

@@ -126,9 +126,9 @@ def test_a_target_that_fails_is_named_and_the_others_have_it(
         (["localhost:1/a/b:v1", "localhost:1/a/b:v1"], "source itself"),
         (["localhost:1/a/b:v1", "localhost:1/c/d@sha256:" + "0" * 64], "a target has a tag"),
         (["--all-tags", "localhost:1/a/b:v1", "localhost:1/c/d"], "leave out :TAG"),
-        (["localhost:1/A/b:v1", "localhost:1/c/d"], "no repository"),
-        (["nothing", "localhost:1/c/d"], "no image"),
-        (["oci:", "localhost:1/c/d"], "no folder"),
+        (["localhost:1/A/b:v1", "localhost:1/c/d"], "not a repository"),
+        (["nothing", "localhost:1/c/d"], "not an image"),
+        (["oci:", "localhost:1/c/d"], "not a folder"),
     ],
 )
 def test_what_can_not_be_meant_is_bad_input(

@@ -59,7 +59,7 @@ def test_between_ecrs_a_later_signature_travels_and_the_lists_are_all_that_is_as
     assert done["targets"][0]["pushed"] == [signature(subject).digest]
     ecr.trail.clear()
     assert copied(capsys, *everything)["images"] == []
-    assert ecr.trail == []  # lists are no events of the trail's
+    assert ecr.trail == []  # lists are not events of the trail's
 
 
 @pytest.mark.parametrize("subject", [BUILTS["v1"], CHILD])

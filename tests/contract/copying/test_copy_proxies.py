@@ -108,7 +108,7 @@ def test_a_proxy_that_speaks_no_http_is_said(
         done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
         listener.shutdown(socket.SHUT_RDWR)
     assert f"no answer from {FROM}:443 through the proxy 127.0.0.1:" in done["error"]
-    assert "no HTTP" in done["error"]
+    assert "not HTTP" in done["error"]
 
 
 def test_who_is_in_no_proxy_is_asked_directly(

@@ -25,7 +25,7 @@ def test_no_operation_of_the_model_is_a_server_error(served: Served, operation: 
 def test_an_operation_of_no_model_is_named_too(served: Served) -> None:
     assert served.api("MakeCoffee") == (
         400,
-        {"__type": "UnknownOperationException", "message": "MakeCoffee is no operation that the local ECR knows"},
+        {"__type": "UnknownOperationException", "message": "MakeCoffee is not an operation that the local ECR knows"},
     )
 
 

@@ -132,7 +132,7 @@ TABLE = [
         "code": "BLOB_UPLOAD_UNKNOWN",
     },
     {
-        "description": "a manifest that is no JSON",
+        "description": "a manifest that is not JSON",
         "method": "PUT",
         "url": f"{V2}/manifests/v1",
         "send": {"data": "{"},

@@ -335,9 +335,9 @@ def test_a_version_file_is_read_in_the_usual_encodings(folder: Path, encoding: s
 
 
 def test_a_version_file_that_is_no_text_is_said(folder: Path) -> None:
-    with pytest.raises(BadInput, match="VERSION is no text in UTF-8"):
+    with pytest.raises(BadInput, match="VERSION is not text in UTF-8"):
         decode(b"2.0.\xff", "VERSION")
-    with pytest.raises(BadInput, match="is no text"):
+    with pytest.raises(BadInput, match="is not text"):
         decode(b"\xff\xfe2\x00.", "VERSION")
 
 

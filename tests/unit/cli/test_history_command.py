@@ -102,13 +102,13 @@ def test_a_row_without_a_terminal_is_one_line_with_the_whole_digest(world: FakeS
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["history", "nonsense"], "no image"),
+        (["history", "nonsense"], "not an image"),
         (["history", "staging/rocketseat/widget-server"], "unknown environment"),
         (["history", "prod[3]/rocketseat/widget-server"], "2 registries"),
-        (["history", NAME, "--at", "yesterday"], "no time"),
+        (["history", NAME, "--at", "yesterday"], "not a time"),
         (["history", NAME, "--limit", "0"], "--limit"),
         (["history"], "IMAGE|REPOSITORY"),
-        (["history", f"{NAME}@sha256:1"], "no digest"),
+        (["history", f"{NAME}@sha256:1"], "not a digest"),
     ],
 )
 def test_bad_input_exits_2_with_one_message_and_no_output(world: FakeStack, arguments: list[str], word: str) -> None:

@@ -76,7 +76,7 @@ def test_in_a_local_cloud_the_address_is_the_port(world: FakeStack) -> None:
     ("arguments", "word"),
     [
         (("rocketseat/widget-server", "--in", "staging"), "unknown environment"),
-        (("Rocketseat", "--in", "dev"), "no repository"),
+        (("Rocketseat", "--in", "dev"), "not a repository"),
         (("rocketseat/widget-server",), "--in"),
     ],
 )

@@ -163,7 +163,7 @@ def test_later_layers_are_over_earlier_ones(tmp_path: Path) -> None:
         ({"usr/bin/old": go_program(inline=False)}, "a Go program was built before Go 1.18"),
         ({"usr/bin/vendored": go_program(described="path\tx\nbuild\tCGO_ENABLED=0\n")}, "built without modules"),
         ({"usr/bin/broken": go_program(described="mod\tx\n")[:-5]}, "the build information of a Go program"),
-        ({"srv/node_modules/x/package.json": b"{"}, "is no JSON"),
+        ({"srv/node_modules/x/package.json": b"{"}, "is not JSON"),
         ({"srv/app.jar": b"PK"}, "Java archives"),
         ({"usr/share/gems/specifications/x.gemspec": b"x"}, "Ruby gems"),
     ],

@@ -117,7 +117,7 @@ def test_a_tree_that_was_changed_no_git_and_no_commit_are_bad_input(
     git(empty, "init", "-q")
     with pytest.raises(BadInput, match="no commit yet"):
         checkout.read(empty)
-    with pytest.raises(BadInput, match="no folder"):
+    with pytest.raises(BadInput, match="not a folder"):
         checkout.read(empty / "nowhere")
 
 

@@ -48,7 +48,7 @@ def test_a_layout_is_in_the_folder_that_was_named(path: str, folder: str) -> Non
 
 @pytest.mark.parametrize("path", ["", "/", "a\0b"])
 def test_what_names_no_folder_is_refused(path: str) -> None:
-    with pytest.raises(BadName, match="is no folder"):
+    with pytest.raises(BadName, match="is not a folder"):
         layout_at(path)
 
 

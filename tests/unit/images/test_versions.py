@@ -133,5 +133,5 @@ def test_a_range_holds_by_precedence(text: str, inside: list[str], outside: list
     ],
 )
 def test_a_bad_range_is_refused(text: str) -> None:
-    with pytest.raises(BadRange, match="is no range of versions"):
+    with pytest.raises(BadRange, match="is not a range of versions"):
         VersionRange.parse(text)

@@ -84,8 +84,8 @@ repositories:
         ),
         ("repositories:\n  - match: a\n    create: {pull: ['22']}", 3, "expected an account id, a string of 12 digits"),
         ("repositories:\n  - match: a\n    tags: {allow: [1.0]}", 3, "found 1.0: put it in quotes"),
-        ("repositories:\n  - match: a\n    tags: {allow: ['>=x']}", 3, "'>=x' is no range of versions"),
-        ("repositories:\n  - match: a\n    tags: {allow: ['a b']}", 3, "'a b' is no tag, glob"),
+        ("repositories:\n  - match: a\n    tags: {allow: ['>=x']}", 3, "'>=x' is not a range of versions"),
+        ("repositories:\n  - match: a\n    tags: {allow: ['a b']}", 3, "'a b' is not a tag, glob"),
         ("repositories:\n  - match: a\n    tags: {allow: ['>2', '<1']}", 3, "no tag can match all of: >2, <1"),
         ("repositories:\n  - match: a\n    verify: {layers: deep}", 3, "expected presence or content, found"),
         ("repositories:\n  - match: a\n    verify: {platforms: [amd64]}", 3, "expected a platform such as linux/arm64"),
@@ -304,7 +304,7 @@ def test_plain_data_without_positions_names_the_key() -> None:
     ("tags", "message"),
     [
         ("[edge]", "no tag of edge is let in by the repository's tags.allow (semver, latest)"),
-        ("[semver, latest, '>=1']", "'latest' can never match: it is no version"),
+        ("[semver, latest, '>=1']", "'latest' can never match: it is not a version"),
     ],
 )
 def test_what_is_allowed_but_hardly_meant_is_a_warning(tags: str, message: str) -> None:

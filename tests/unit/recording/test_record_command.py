@@ -1,4 +1,4 @@
-"""record_command: what is no command is refused with its reason; a crash anywhere changes nothing in the end."""
+"""record_command: what is not a command is refused with its reason; a crash anywhere changes nothing in the end."""
 
 import json
 from contextlib import suppress
@@ -128,18 +128,18 @@ def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("{", "the message is no JSON"),
-        ("[]", "the message is no command"),
-        ('{"command": "delete"}', f"'delete' is no command that is known: expected {', '.join(COMMANDS)}"),
-        ('{"command": ["promote"]}', "is no command that is known"),
+        ("{", "the message is not JSON"),
+        ("[]", "the message is not a command"),
+        ('{"command": "delete"}', f"'delete' is not a command that is known: expected {', '.join(COMMANDS)}"),
+        ('{"command": ["promote"]}', "is not a command that is known"),
         (message("approve", because=" "), "expected the texts command, request, digest, repository, from, to, because"),
-        (message("approve", digest="v1"), "the command approve: 'v1' is no digest"),
-        (message("promote", repository="UPPER"), "the command promote: 'UPPER' is no repository"),
-        (message("promote", request=7), "the message is no command promote"),
+        (message("approve", digest="v1"), "the command approve: 'v1' is not a digest"),
+        (message("promote", repository="UPPER"), "the command promote: 'UPPER' is not a repository"),
+        (message("promote", request=7), "the message is not a command promote"),
         (message("override", gate=""), "request, digest, repository, from, to, gate, because"),
         (message("freeze", because="x" * (LONGEST + 1)), f"a reason has at most {LONGEST} characters"),
-        (message("check", result="maybe"), "the command check: 'maybe' is no result: expected passed or failed"),
-        (message("freeze", environment=["prod"]), "the message is no command freeze"),
+        (message("check", result="maybe"), "the command check: 'maybe' is not a result: expected passed or failed"),
+        (message("freeze", environment=["prod"]), "the message is not a command freeze"),
     ],
 )
 def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: str) -> None:

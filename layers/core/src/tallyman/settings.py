@@ -100,12 +100,12 @@ def _parse(name: str, variable: str, text: str) -> Any:
         if name in ("put_rate", "trail_rate"):
             rate = float(text)
             if not 0 <= rate < float("inf"):
-                raise ValueError(f"'{text}' is no rate: expected a number from 0 on")
+                raise ValueError(f"'{text}' is not a rate: expected a number from 0 on")
             return rate
         if name == "promote_concurrency":
             count = int(text)
             if count < 1:
-                raise ValueError(f"'{text}' is no count: expected a whole number from 1 on")
+                raise ValueError(f"'{text}' is not a count: expected a whole number from 1 on")
             return count
     except ValueError as error:
         raise BadInput(f"{variable}: {error}") from None

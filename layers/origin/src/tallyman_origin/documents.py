@@ -28,9 +28,9 @@ def parse(raw: bytes, what: str) -> Json:
     except NotValid as error:
         raise NotValid(f"{what}: {error}") from None
     except ValueError:
-        raise NotValid(f"{what} is no JSON") from None
+        raise NotValid(f"{what} is not JSON") from None
     if not isinstance(found, dict):
-        raise NotValid(f"{what} is no JSON object")
+        raise NotValid(f"{what} is not a JSON object")
     return found
 
 
@@ -68,7 +68,7 @@ def whole(value: object, what: str) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value
-    raise NotValid(f"{what} is no number")
+    raise NotValid(f"{what} is not a number")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -88,6 +88,6 @@ def _time(text: object) -> datetime | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise ValueError("a time of the trust roots is no text")  # noqa: TRY004 (of what the file says)
+        raise ValueError("a time of the trust roots is not a string")  # noqa: TRY004 (of what the file says)
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -163,7 +163,7 @@ def _entry_of(bundle: Json) -> Entry:
     try:
         id = base64.b64encode(bytes.fromhex(log if isinstance(log, str) else "")).decode()
     except ValueError:
-        raise NotValid("the log's id is no hexadecimal text") from None
+        raise NotValid("the log's id is not hexadecimal") from None
     return Entry(
         {
             "logId": {"keyId": id},

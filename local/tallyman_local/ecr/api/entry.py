@@ -67,7 +67,7 @@ def answer(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity
         body = _run(parts, name, payload, where, identity)
     except EcrError as error:
         if error.code not in model.errors(name):
-            _LOG.error("%s is no error of %s: %s", error.code, name, error.message)
+            _LOG.error("%s is not an error of %s: %s", error.code, name, error.message)
             status, body = 500, {"__type": "ServerException", "message": f"{error.code}: {error.message}"}
         else:
             status, body = error.status, {"__type": error.code, "message": error.message, **error.members}
@@ -87,7 +87,7 @@ def answer(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity
 def _run(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity: Identity) -> dict[str, Any]:
     operation = model.operation(name)
     if operation is None or name not in OPERATIONS:
-        raise EcrError("UnknownOperationException", f"{name} is no operation that the local ECR knows")
+        raise EcrError("UnknownOperationException", f"{name} is not an operation that the local ECR knows")
     parameters = model.read(operation, payload)
     target = EcrRegistry(parameters.get("registryId", where.account), where.region)
     if "resourceArn" in parameters:

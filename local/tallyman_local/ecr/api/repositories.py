@@ -114,7 +114,7 @@ def _document(text: str, where: str, reason: str) -> dict[str, Any]:
 
 
 def check_policy(text: str, reason: str) -> None:
-    """Raises InvalidParameterException for what is no resource policy."""
+    """Raises InvalidParameterException for what is not a resource policy."""
     document = _document(text, "PolicyText", reason)
     statements = document.get("Statement")
     statements = [statements] if isinstance(statements, dict) else statements
@@ -154,9 +154,9 @@ NEVER = 0.0
 
 
 def check_lifecycle(text: str) -> None:
-    """Raises InvalidParameterException for what is no lifecycle policy."""
+    """Raises InvalidParameterException for what is not a lifecycle policy."""
     failure = "Lifecycle policy validation failure: "
-    rules = _document(text, "LifecyclePolicyText", failure + "the policy is no JSON object").get("rules")
+    rules = _document(text, "LifecyclePolicyText", failure + "the policy is not a JSON object").get("rules")
     if not isinstance(rules, list) or not 1 <= len(rules) <= 50:
         raise errors.invalid("LifecyclePolicyText", failure + "'rules' must be a list of 1 to 50 rules")
     for rule in rules:

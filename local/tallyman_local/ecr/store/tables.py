@@ -271,7 +271,7 @@ class Store:
         return [row["tag"] for row in self.db.rows(sql, repository_id, digest)]
 
     def tag_rows(self, repository_id: int, after: int = 0, limit: int = -1) -> list[tuple[int, str, str]]:
-        """(row, tag, digest) in the order the tags came, which is no order a client may rely on."""
+        """(row, tag, digest) in the order the tags came, which is not an order a client may rely on."""
         sql = "SELECT id, tag, digest FROM tags WHERE repository = ? AND id > ? ORDER BY id LIMIT ?"
         return [(row["id"], row["tag"], row["digest"]) for row in self.db.rows(sql, repository_id, after, limit)]
 

@@ -43,7 +43,7 @@ def test_a_folder_with_other_things_is_left_alone(everywhere: FakeStack, tmp_pat
     (tmp_path / "thesis.txt").write_text("years of work")
     result = everywhere.run("ui", "--export", str(tmp_path))
     assert result.exit_code == 2
-    assert "is no export" in result.stderr
+    assert "is not an export" in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -38,7 +38,7 @@ class OciLayout:
 
 @value
 class OciRepository:
-    """A repository of a registry that is no ECR, or an OCI layout."""
+    """A repository of a registry that is not ECR, or an OCI layout."""
 
     registry: OciHost | OciLayout
     name: str
@@ -54,9 +54,11 @@ class OciRepository:
 def repository_at(host: str, name: str) -> OciRepository:
     """A repository of a registry at a host; raises BadName (OCI: lower case, parts joined by `/`)."""
     if len(name) > 255 or not _NAME.fullmatch(name):
-        raise BadName(f"'{name}' is no repository: expected lower-case letters, digits and . _ - / as in team/service")
+        raise BadName(
+            f"'{name}' is not a repository: expected lower-case letters, digits and . _ - / as in team/service"
+        )
     if not _HOST.fullmatch(host):
-        raise BadName(f"'{host}' is no host: expected a name or address, with :PORT where it is not the usual one")
+        raise BadName(f"'{host}' is not a host: expected a name or address, with :PORT where it is not the usual one")
     return OciRepository(OciHost(host), name)
 
 
@@ -64,7 +66,7 @@ def layout_at(path: str) -> OciRepository:
     """An OCI layout in a folder; raises BadName where the path names none."""
     above, _, last = path.rstrip("/").rpartition("/")
     if not last or "\0" in path:
-        raise BadName(f"'{path}' is no folder for an OCI layout")
+        raise BadName(f"'{path}' is not a folder for an OCI layout")
     return OciRepository(OciLayout(above or ("/" if path.startswith("/") else ".")), last)
 
 

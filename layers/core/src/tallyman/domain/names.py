@@ -29,7 +29,7 @@ class Digest(str):
     def parse(cls, text: object) -> Self:
         """Raises BadName unless it is the text of a whole SHA-256 digest (ECR knows no other algorithm)."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
-            raise BadName(f"{_shown(text)} is no digest: expected sha256: and 64 hexadecimal digits")
+            raise BadName(f"{_shown(text)} is not a digest: expected sha256: and 64 hexadecimal digits")
         return cls(text)
 
     @classmethod
@@ -67,7 +67,7 @@ def parse_tag(text: str) -> str:
     """The tag, or BadName (OCI: 1 to 128 of letters, digits, `_`, `.`, `-`; not starting with `.` or `-`)."""
     if not _TAG.fullmatch(text):
         raise BadName(
-            f"{_shown(text)} is no tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -"
+            f"{_shown(text)} is not a tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -"
         )
     return text
 
@@ -76,7 +76,7 @@ def parse_repository_name(text: str) -> str:
     """The repository's name, or BadName (ECR: 2 to 256 characters, lower case, parts joined by `/`)."""
     if not 2 <= len(text) <= 256 or not _REPOSITORY.fullmatch(text):
         expected = "expected 2 to 256 lower-case letters, digits and . _ - / as in team/service"
-        raise BadName(f"{_shown(text)} is no repository: {expected}")
+        raise BadName(f"{_shown(text)} is not a repository: {expected}")
     return text
 
 
@@ -117,7 +117,7 @@ class EcrRegistry:
         """From `account/region` or from an ECR host name; raises BadName."""
         account, region = _of_host(text) or text.partition("/")[::2]
         if not _ACCOUNT.fullmatch(account) or not _REGION.fullmatch(region):
-            raise BadName(f"'{text}' is no registry: expected account/region such as 111111111111/us-east-2")
+            raise BadName(f"'{text}' is not a registry: expected account/region such as 111111111111/us-east-2")
         return cls(account, region)
 
     @property
@@ -146,7 +146,7 @@ class Repository:
         if text.startswith("arn:"):
             parts = text.split(":", 5)
             if len(parts) != 6 or parts[2] != "ecr" or not parts[5].startswith("repository/"):
-                raise BadName(f"'{text}' is no ARN of an ECR repository")
+                raise BadName(f"'{text}' is not an ARN of an ECR repository")
             return cls(EcrRegistry.parse(f"{parts[4]}/{parts[3]}"), parse_repository_name(parts[5][11:]))
         account, _, rest = text.partition("/")
         region, _, name = rest.partition("/")
@@ -206,7 +206,7 @@ class ImageName:
         rest, tag = (rest[:last], rest[last + 1 :]) if last > rest.rfind("/") else (rest, "")
         if not rest or (last > 0 and not tag and text.endswith(":")):
             raise BadName(
-                f"'{text}' is no image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
+                f"'{text}' is not an image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
                 "(such as dev/rocketseat/widget-server:v1), or a full ECR address"
             )
         host, environment = _of_host(where), _ENVIRONMENT.fullmatch(where)

@@ -81,7 +81,7 @@ def problem(found: str | None, allowed: Sequence[str]) -> str | None:
     try:
         statements = loads(found).get("Statement", [])
     except (ValueError, AttributeError):
-        return "the repository's policy is no JSON"
+        return "the repository's policy is not JSON"
     listed = statements if isinstance(statements, list) else [statements]
     mine = next((s for s in listed if isinstance(s, dict) and s.get("Sid") == PUSH), None)
     if mine is None:

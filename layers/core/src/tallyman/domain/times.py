@@ -13,7 +13,7 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise BadInput(f"'{text}' is no time: expected RFC 3339, such as 2026-11-16T01:54:34Z") from None
+        raise BadInput(f"'{text}' is not a time: expected RFC 3339, such as 2026-11-16T01:54:34Z") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 

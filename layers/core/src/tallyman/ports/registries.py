@@ -56,7 +56,7 @@ class RegistryView(Protocol):
         """The EPSS of the image's vulnerabilities, by name; those that nobody knows are left out."""
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:
-        """Asks for a basic scan; that one runs, or ran within 24 h, is no error."""
+        """Asks for a basic scan; that one runs, or ran within 24 h, is not an error."""
 
 
 class ImageRemover(Protocol):

@@ -61,7 +61,7 @@ class SqsLetterReader:
 
     def _box(self, queue: str) -> str:
         if queue not in BOXES:
-            raise BadInput(f"'{queue}' is no queue of the stack that has letters: expected {', '.join(BOXES)}")
+            raise BadInput(f"'{queue}' is not a queue of the stack that has letters: expected {', '.join(BOXES)}")
         return f"{self._base}/{self._stack}-{queue if queue == UNDELIVERED else f'{queue}-dead-letters'}"
 
 

@@ -14,7 +14,7 @@ MAX_BODY = 256 * 1024
 
 _MAX_ATTRIBUTE = 1024
 _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""What SQS refuses in bodies and attributes: what is no character of XML 1.0."""
+"""What SQS refuses in bodies and attributes: what is not a character of XML 1.0."""
 
 
 class SqsHints:

@@ -14,7 +14,7 @@ from tallyman.errors import PolicyError
 PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the person at the command line
 
 MAX_BYTES = 1024 * 1024
-MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is no policy
+MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is not a policy
 
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Place = tuple[str | int, ...]
@@ -64,7 +64,7 @@ def _problem(name: str, line: int | None, message: str) -> PolicyProblem:
 def _explain(error: yaml.MarkedYAMLError) -> str:
     problem = " ".join(filter(None, (error.context, error.problem)))
     if "'\\t'" in problem:
-        return "a tab is no indentation in YAML: expected spaces"
+        return "a tab is not indentation in YAML: expected spaces"
     return f"not YAML: {problem}"
 
 

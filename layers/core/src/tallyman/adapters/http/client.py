@@ -159,7 +159,7 @@ class HttpClient:
                 refused = f"{what}: the proxy {proxy} lets us not through to {host}:{port} ({error})"
                 raise NotAllowed(refused) from None
             through = f" through the proxy {proxy}" if proxy else ""
-            words = _words(error) if isinstance(error, OSError) else f"what it answers is no HTTP: {error!r}"
+            words = _words(error) if isinstance(error, OSError) else f"what it answers is not HTTP: {error!r}"
             raise Unreachable(f"{what}: no answer from {host}:{port}{through} ({words})") from error
 
     def _release(self, key: Key, connection: HTTPConnection, keep: bool) -> None:

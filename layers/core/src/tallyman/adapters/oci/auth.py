@@ -1,4 +1,4 @@
-"""Who we are at a registry that is no ECR: Basic, or Bearer tokens as Docker's token protocol hands them out."""
+"""Who we are at a registry that is not ECR: Basic, or Bearer tokens as Docker's token protocol hands them out."""
 
 import binascii
 import threading

@@ -242,7 +242,7 @@ def _authorized(headers: Mapping[str, str], authorization: str | None) -> Mappin
 def _checked(path: str) -> str:
     """No part of a path climbs out of its repository, or ends the path."""
     if "#" in path or ".." in path.partition("?")[0].split("/"):
-        raise BadName(f"{path!r} is no path within a repository")
+        raise BadName(f"{path!r} is not a path within a repository")
     return path
 
 

@@ -11,7 +11,7 @@ from tallyman.ports.copying import Listing
 
 def descriptors(raw: bytes, what: str) -> Listing:
     """What a list of referrers holds. An entry that is odd is passed over and named, a list that can't be read is named
-    `what`: neither stops the image. BadManifest: it is no list at all."""
+    `what`: neither stops the image. BadManifest: it is not a list at all."""
     document = load_object(raw, what)
     entries = document.get("manifests")
     if entries is None:

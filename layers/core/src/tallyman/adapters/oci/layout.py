@@ -56,7 +56,7 @@ class LayoutStore:
         return dict(self._there(repository).tags)
 
     def odd_tags(self, repository: Location) -> dict[str, str]:
-        """Names in `index.json` that are no tags, or several images', with why."""
+        """Names in `index.json` that are not tags, or several images', with why."""
         return dict(self._index(repository).odd)
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:

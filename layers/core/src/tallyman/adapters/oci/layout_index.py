@@ -39,7 +39,7 @@ class LayoutIndex:
 
     @property
     def odd(self) -> Mapping[str, str]:
-        """Other names, with why they are no tags."""
+        """Other names, with why they are not tags."""
         return self._found[2]
 
     @cached_property
@@ -87,7 +87,7 @@ def _tag(name: object) -> str | None:
     if name is None:
         return None
     if not isinstance(name, str):
-        raise BadName(f"{show(name)} is no name")
+        raise BadName(f"{show(name)} is not a name")
     whole, at, _ = name.partition("@")
     place, colon, tag = whole.rpartition(":")
     if not colon or "/" in tag:

@@ -94,7 +94,7 @@ def functions(client: Any, registry: EcrRegistry, **request: Any) -> Iterator[An
 
 def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
     """GetFunction: the image that it was resolved to, then the one that it was given; none where the function is gone,
-    or its code is no image. Unreachable where the answer says neither."""
+    or its code is not an image. Unreachable where the answer says neither."""
     what = f"read the function {request['FunctionName']}"
     try:
         with translated(what):
@@ -110,8 +110,8 @@ def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
 def use(
     kind: str, name: str, image: str, registry: EcrRegistry, digest: str | None = None, since: datetime | None = None
 ) -> Use:
-    """From an image's address as a service tells it; one that is no ECR address has no repository. Unreachable where
-    the service names neither an image nor a digest: what it uses is not known."""
+    """From an image's address as a service tells it; one that is not of ECR has no repository. Unreachable where the
+    service names neither an image nor a digest: what it uses is not known."""
     if not image and not digest:
         raise Unreachable(f"{kind} {name} in {registry}: the answer does not say which image it uses")
     try:

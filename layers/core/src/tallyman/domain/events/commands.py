@@ -61,15 +61,15 @@ def parse_command(body: str) -> Command:
     try:
         message: Any = loads(body)
     except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error}): expected a command") from None
+        raise BadMessage(f"the message is not JSON ({error}): expected a command") from None
     if not isinstance(message, dict):
-        raise BadMessage("the message is no command: expected an object with 'command' and 'request'")
+        raise BadMessage("the message is not a command: expected an object with 'command' and 'request'")
     name = message.get("command")
     if not isinstance(name, str) or name not in _FIELDS:
-        raise BadMessage(f"'{name}' is no command that is known: expected {', '.join(COMMANDS)}")
+        raise BadMessage(f"'{name}' is not a command that is known: expected {', '.join(COMMANDS)}")
     wanted = ("command", "request", *_FIELDS[name])
     if any(not isinstance(message.get(key), str) or not message[key].strip() for key in wanted):
-        raise BadMessage(f"the message is no command {name}: expected the texts {', '.join(wanted)}")
+        raise BadMessage(f"the message is not a command {name}: expected the texts {', '.join(wanted)}")
     because = message["because"].strip() if "because" in wanted else None
     if name == "replay" and isinstance(message.get("because"), str):
         because = message["because"].strip() or None
@@ -79,7 +79,7 @@ def parse_command(body: str) -> Command:
     if because and len(because) > LONGEST:
         raise BadMessage(f"the command {name}: a reason has at most {LONGEST} characters")
     if "result" in wanted and message["result"] not in RESULTS:
-        raise BadMessage(f"the command {name}: '{message['result']}' is no result: expected {' or '.join(RESULTS)}")
+        raise BadMessage(f"the command {name}: '{message['result']}' is not a result: expected {' or '.join(RESULTS)}")
     repository = message.get("repository") or None
     try:
         return Command(

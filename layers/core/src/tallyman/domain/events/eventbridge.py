@@ -88,9 +88,9 @@ def parse_event(body: str) -> Event:
     try:
         event = loads(body)
     except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error}): expected an EventBridge event") from None
+        raise BadMessage(f"the message is not JSON ({error}): expected an EventBridge event") from None
     if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
-        raise BadMessage("the message is no EventBridge event: expected an object with 'detail-type' and 'detail'")
+        raise BadMessage("the message is not an EventBridge event: expected an object with 'detail-type' and 'detail'")
     kind = event.get("detail-type")
     parse = _PARSERS.get(kind) if isinstance(kind, str) else None
     if parse is None:

@@ -8,7 +8,7 @@ from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
 
-_NO_HINT_TO_PROMOTE = "the message is no hint to promote: expected digest, repository, from and to"
+_NO_HINT_TO_PROMOTE = "the message is not a hint to promote: expected digest, repository, from and to"
 
 
 @value
@@ -30,7 +30,7 @@ class RetentionHint:
         except ValueError:
             hint = None
         if not isinstance(hint, dict):
-            raise BadMessage("the message is no hint of retention: expected a JSON object")
+            raise BadMessage("the message is not a hint of retention: expected a JSON object")
         if not isinstance(hint.get("round", 0), int):
             raise BadMessage("the round of a hint of retention is to be a number")
         if hint.get("all"):
@@ -125,7 +125,7 @@ class RollBack:
     def parse(cls, message: object) -> Self:
         """From {digest, request, attempt}, the last optional. BadMessage says what is wrong."""
         if not isinstance(message, Mapping) or not isinstance(message.get("request"), str):
-            raise BadMessage("the message is no hint to roll back: expected digest and request")
+            raise BadMessage("the message is not a hint to roll back: expected digest and request")
         attempt = message.get("attempt", 0)
         try:
             digest = Digest.parse(message.get("digest"))
@@ -171,7 +171,7 @@ class DecideAbove:
     def parse(cls, message: object) -> Self:
         """From {digest, after, correlation, again}, the last three optional. BadMessage says what is wrong."""
         if not isinstance(message, Mapping) or not isinstance(message.get("after", ""), str):
-            raise BadMessage("the message is no hint to decide about indexes: expected digest and after")
+            raise BadMessage("the message is not a hint to decide about indexes: expected digest and after")
         correlation = message.get("correlation")
         try:
             digest = Digest.parse(message.get("digest"))
@@ -196,7 +196,7 @@ def parse_promotion_hint(body: str) -> PromotionHint:
     try:
         message = loads(body)
     except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error}): expected a hint to promote") from None
+        raise BadMessage(f"the message is not JSON ({error}): expected a hint to promote") from None
     if not isinstance(message, dict):
         raise BadMessage(_NO_HINT_TO_PROMOTE)
     if "roll_back" in message:

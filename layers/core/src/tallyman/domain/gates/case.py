@@ -52,7 +52,7 @@ class Released:
 @value
 class ImageFacts:
     """All that is known of an image: the facts of its digest, oldest first; those of each platform image beneath it
-    (`platforms`; empty where it is no index) and of each index beneath it (`indexes`); what tags point to now
+    (`platforms`; empty where it is not an index) and of each index beneath it (`indexes`); what tags point to now
     (`pointing`, None: to nothing).
 
     `freezes`: those in force, by environment; `released`: by (environment, canonical name), None: nothing yet. An

@@ -190,7 +190,7 @@ def _fold_tag(stream: list[_Report]) -> tuple[list[Row], Digest | None]:
 
 
 def _image_rows(stream: list[_Report]) -> list[Row]:
-    """The rows of one image, oldest first. Its pushes are no rows of it, but between them it may be deleted twice."""
+    """The rows of one image, oldest first. Its pushes are not rows of it, but between them it may be deleted twice."""
     rows: list[Row] = []
     back = False
     for report in _in_order(stream):

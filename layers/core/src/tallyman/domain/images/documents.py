@@ -96,4 +96,4 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> NoReturn:
-    raise BadManifest(f"{name} is no JSON")
+    raise BadManifest(f"{name} is not JSON")

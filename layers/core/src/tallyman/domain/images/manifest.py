@@ -144,7 +144,7 @@ class Manifest:
 
     @property
     def listed_blobs(self) -> tuple[Descriptor, ...]:
-        """What an index lists that is no manifest, such as the layers of a BuildKit cache: blobs of its repository."""
+        """What an index lists that is not a manifest, such as layers of a BuildKit cache: blobs of its repository."""
         return tuple(c for c in self.children if not c.is_manifest)
 
     @property
@@ -228,7 +228,7 @@ def _load(raw: bytes) -> dict[str, Any]:
 def _parse(document: Mapping[str, Any], media_type: str) -> _View:
     if media_type not in MANIFEST_TYPES:
         known = ", ".join(MANIFEST_TYPES)
-        bad("mediaType", f"{show(media_type)} is no manifest that is known: expected one of {known}")
+        bad("mediaType", f"{show(media_type)} is not a manifest that is known: expected one of {known}")
     inner = optional_text(document, "mediaType")
     if inner not in ("", media_type):
         bad("mediaType", f"is {show(inner)}, but the registry declared {show(media_type)}")

@@ -47,7 +47,7 @@ def packages_in(raw: bytes) -> int | None:
 
 
 def package_count(document: Any) -> int | None:
-    """How many packages an SBOM names, what it describes (the image itself) left out. None: it is no SBOM that is
+    """How many packages an SBOM names, what it describes (the image itself) left out. None: it is not an SBOM that is
     known here, so nothing can be said."""
     if not isinstance(document, Mapping):
         return None

@@ -73,7 +73,7 @@ def _rank(identifier: str) -> tuple[int, int, str]:
 
 @lru_cache(maxsize=4096)
 def parse_version(tag: str) -> Version | None:
-    """The version that a tag is, or None. Never raises; a text of more than 128 characters is no tag."""
+    """The version that a tag is, or None. Never raises; a text of more than 128 characters is not a tag."""
     if len(tag) > MAX_TAG:
         return None
     if found := _COMMIT.fullmatch(tag):
@@ -143,7 +143,7 @@ class VersionRange:
             bound = _bound(found) if found else None
             if found is None or bound is None:
                 raise BadRange(
-                    f"'{text}' is no range of versions: expected =, !=, >, >=, <, <=, ^ or ~ and a version, as in "
+                    f"'{text}' is not a range of versions: expected =, !=, >, >=, <, <=, ^ or ~ and a version, as in "
                     f'">=1.0.0" or ">=1.2 <2"'
                 )
             bounds.append(bound)
@@ -151,7 +151,7 @@ class VersionRange:
             while at < len(stripped) and stripped[at] in " \t,":
                 at += 1
         if not bounds:
-            raise BadRange(f"'{text}' is no range of versions: it is empty")
+            raise BadRange(f"'{text}' is not a range of versions: it is empty")
         return cls(text, tuple(bounds))
 
     def holds(self, version: Version) -> bool:

@@ -171,7 +171,9 @@ def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> 
     overridable = node.child("overridable", promotion.overridable)
     for index, name in enumerate(promotion.overridable):
         if name not in promotion.gates and name not in ALWAYS_OVERRIDABLE:
-            overridable.child(index, name).warn(f"'{name}' is no gate of this promotion: there is nothing to override")
+            overridable.child(index, name).warn(
+                f"'{name}' is not a gate of this promotion: there is nothing to override"
+            )
     if not promotion.tags.texts:
         return
     tags = node.child("tags", promotion.tags)
@@ -182,7 +184,9 @@ def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> 
     else:
         for name in promotion.tags.names:
             if not promotion.tags.allows(name):
-                what = "is outside its ranges" if parse_version(name) else "is no version, and a range holds only those"
+                what = (
+                    "is outside its ranges" if parse_version(name) else "is not a version, and a range holds only those"
+                )
                 tags.warn(f"'{name}' can never match: it {what}")
 
 

@@ -12,7 +12,7 @@ DURATION_EXPECTED = "a duration such as 24h (a whole number with s, m, h, d or w
 
 
 class BadDuration(BadInput, ValueError):
-    """A text that is no duration."""
+    """A text that is not a duration."""
 
 
 def parse_duration(text: str) -> timedelta:

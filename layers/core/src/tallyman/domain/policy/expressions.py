@@ -46,7 +46,7 @@ def _check(text: str) -> None:
     try:
         re.compile(text, re.ASCII)
     except (re.error, OverflowError) as error:
-        raise BadExpression(f"'{text}' is no regular expression: {error}") from None
+        raise BadExpression(f"'{text}' is not a regular expression: {error}") from None
 
 
 class _Reader:

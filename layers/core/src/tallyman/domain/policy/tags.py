@@ -24,7 +24,7 @@ _KINDS = {str(kind): kind for kind in VersionKind}
 
 
 class BadTagPattern(BadInput, ValueError):
-    """An entry of a list of tags that is no kind, name, glob or range."""
+    """An entry of a list of tags that is not a kind, name, glob or range."""
 
 
 def is_glob(text: str) -> bool:
@@ -34,7 +34,7 @@ def is_glob(text: str) -> bool:
 
 def glob_matches(pattern: str, text: str) -> bool:
     """Whether the whole text matches. `*` is any characters, `/` among them, as in ECR and IAM; `?` is one."""
-    return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets are no wildcards here
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets are not wildcards here
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:
@@ -52,7 +52,7 @@ def parse_entry(text: str) -> str:
         parse_tag(text.replace("*", "x").replace("?", "x"))  # a wildcard may stand for any character of a tag
     except BadName as error:
         raise BadTagPattern(
-            f"'{text}' is no tag, glob (stable-*), kind (semver, semver-commit) or range (>=1.0.0)"
+            f"'{text}' is not a tag, glob (stable-*), kind (semver, semver-commit) or range (>=1.0.0)"
         ) from error
     return text
 

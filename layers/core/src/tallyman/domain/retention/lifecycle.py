@@ -98,7 +98,7 @@ def parse_lifecycle_policy(text: str | Mapping[str, Any]) -> tuple[Rule, ...]:
         try:
             document = loads(text)
         except ValueError as error:
-            raise BadLifecyclePolicy(f"the document is no JSON: {error}") from None
+            raise BadLifecyclePolicy(f"the document is not JSON: {error}") from None
     else:
         document = text
     rules = document.get("rules") if isinstance(document, Mapping) else None

@@ -28,7 +28,7 @@ class Catalogue(Protocol):
         """What is pointed at by which referrers, as far as the list of `names` told it by itself."""
 
     def odd_names(self, repository: Location) -> Mapping[str, str]:
-        """What the list of `names` has that is no tag, as it may be shown, with why."""
+        """What the list of `names` has that is not a tag, as it may be shown, with why."""
 
     def pointing(self, repository: Location, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
         """Of each of these subjects the referrers."""
@@ -40,7 +40,7 @@ class Catalogue(Protocol):
 @value
 class Changed:
     """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
-    a target took; `failed`: targets that could not be asked; `odd`: names of the origin that are no tags, with why."""
+    a target took; `failed`: targets that could not be asked; `odd`: names of the origin that are not tags, with why."""
 
     images: list[Image]
     listed: int
@@ -112,7 +112,7 @@ def _later(
     """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
 
     Cost: nothing where both lists include referrers (ECR). Else one question for each subject that the
-    origin's list names (a tag of the fallback scheme), on each side that is no ECR; one more for what lacks some.
+    origin's list names (a tag of the fallback scheme), on each side that is not ECR; one more for what lacks some.
     """
     listed = {**dict.fromkeys(subjects_of_lists, NONE), **catalogue.pointed_at(origin)}
     subjects = [subject for subject in listed if subject not in coming]

@@ -38,7 +38,7 @@ class PolicyInForce:
 def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, clock: Clock) -> bool:
     """Archive the policy and record that it came into force, if another one was; return whether it was news.
 
-    Cost where it is no news: one read. The object is written before the entry that names it.
+    Cost where it is not news: one read. The object is written before the entry that names it.
     """
     entry = POLICY.read(state, policy_items.KEY)
     if entry.found is not None and entry.found.digest == policy.digest:

@@ -28,7 +28,7 @@ class PromoteImage:
     def handle(self, body: str, deadline: Deadline) -> str:
         """Handles one hint; returns the line for the log.
 
-        What fails for now is no error. What fails for good is raised. BadMessage: it is no hint.
+        What fails for now is not an error. What fails for good is raised. BadMessage: it is not a hint.
         """
         hint = parse_promotion_hint(body)
         if isinstance(hint, RollBack):

@@ -60,7 +60,7 @@ class RecordCommand:
     def handle(self, body: str, sender_id: str, sent: datetime) -> Outcome:
         """Record what was asked under the sender's name, and decide. `sent`: when SQS took the message.
 
-        Raises BadMessage for what is no command, NotAllowed where the policy does not let this sender ask; what was
+        Raises BadMessage for what is not a command, NotAllowed where the policy does not let this sender ask; what was
         refused is recorded too, with its reason. Cost: at most a call to IAM for each role that may ask, one
         write, and a decision about the image; for a freeze or thaw a hint for each image that waits there; for letters
         see `MoveLetters`.

@@ -26,7 +26,7 @@ def tag_change(
     entry: Entry[Tag], current: Digest | None, reported: Digest | None, at: datetime, now: datetime
 ) -> StateChange | None:
     """The tag's item after a fact that says that it pointed to `reported` from `at` on, while the registry says
-    `current`; None if that is no news. Of two facts within one second the registry knows which came last."""
+    `current`; None if that is not news. Of two facts within one second the registry knows which came last."""
     old = entry.found
     pointed = old.digest if old else None
     newest = old.reported_at if old else None
@@ -54,7 +54,7 @@ def tag_change(
 def lost_change(
     entry: Entry[Tag], current: Digest | None, digest: Digest, deleted: datetime | None, now: datetime
 ) -> StateChange | None:
-    """A tag's item once the registry was seen to say `current`; None if that is no news. `deleted`: the time of a fact
+    """A tag's item once the registry was seen to say `current`; None if that is not news. `deleted`: the time of a fact
     that says that the image `digest` was deleted, which ends what was told of the tag before."""
     old = entry.value
     moved_from = old.digest or old.moved_from
@@ -76,7 +76,7 @@ def hold(
 
 
 def held_change(entry: Entry[HeldImage], present: bool, archived: bool | None, now: datetime) -> StateChange | None:
-    """The image's item after it was seen, or not; None if that is no news."""
+    """The image's item after it was seen, or not; None if that is not news."""
     if archived is None:
         archived = present and bool(entry.found and entry.found.archived)
     image = HeldImage(present, archived)

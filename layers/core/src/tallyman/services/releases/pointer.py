@@ -230,7 +230,7 @@ def releases(ledger: Ledger, environment: str, repository: str, until: datetime 
 
 
 def is_recalled(facts: list[Fact]) -> bool:
-    """Whether the digest of these facts was recalled; what was refused is no recall."""
+    """Whether the digest of these facts was recalled; what was refused is not a recall."""
     return any(f.kind is Kind.RECALLED and not Said.parse(f).refused for f in facts)
 
 

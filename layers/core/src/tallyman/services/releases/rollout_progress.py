@@ -212,7 +212,7 @@ def parse_hint(body: str) -> tuple[str, str, str | None]:
     try:
         message: Any = loads(body)
     except ValueError as error:
-        raise BadMessage(f"the message is no JSON ({error})") from None
+        raise BadMessage(f"the message is not JSON ({error})") from None
     if isinstance(message, dict):
         asked = message.get("roll_out") or (message.get("detail") if message.get("detail-type") == RELEASED else None)
         if (
@@ -222,4 +222,4 @@ def parse_hint(body: str) -> tuple[str, str, str | None]:
         ):
             due = asked.get("due") if "roll_out" in message else None
             return asked["environment"], asked["repository"], due if isinstance(due, str) else None
-    raise BadMessage(f"the message is no roll-out: expected the event '{RELEASED}', or a hint of our own")
+    raise BadMessage(f"the message is not a roll-out: expected the event '{RELEASED}', or a hint of our own")

@@ -54,7 +54,7 @@ class ApplyRetention:
 
     def handle(self, body: str, left: Deadline = lambda: float("inf")) -> Outcome:
         """Handle one hint (see `RetentionHint.parse`), of a repository or, from the schedule, of all. REFUSED: a person
-        has to look, there is an alarm. Raises BadMessage for what is no hint."""
+        has to look, there is an alarm. Raises BadMessage for what is not a hint."""
         hint = RetentionHint.parse(body)
         repository, request = hint.repository, hint.request
         if repository is None:
