@@ -183,6 +183,3 @@ class FakeStack:
     def _reconcile(self, payload: Any) -> dict[str, Any]:
         self.sweeps.append(payload)
         return self.reconciled(payload)
-
-
-World = FakeStack  # the name until every branch has the other one

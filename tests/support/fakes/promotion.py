@@ -170,6 +170,3 @@ def command(stack: PromotionStack, name: str, digest: Digest, request: str = "r1
     body = {"command": name, "request": request, "digest": digest, "because": "it is broken", **more}
     record = stack.services().record_command
     return record.handle(json.dumps(body), "AROAEXAMPLE:ana", stack.clock()).text
-
-
-Harbour = PromotionStack  # the name until every branch has the other one

@@ -140,6 +140,3 @@ class RecordingServices:
 
 SCHEDULE = {"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
 HOUR = timedelta(hours=1)
-
-
-World = RecordingStack  # the name until every branch has the other one

@@ -150,6 +150,3 @@ def policy(pause: str, services: list[dict[str, str]]) -> Policy:
             "prod": {"registries": [str(ONE), str(TWO)], "rollout": {"services": services, "pause": pause}},
         },
     })  # fmt: skip
-
-
-World = RolloutStack  # the name until every branch has the other one

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from support.fakes.cli_stack import POLICY, World
+from support.fakes.cli_stack import POLICY, FakeStack
 from support.images import signing
 from support.images.builders import DEV, PROD, Built, cosign, image, multi_arch, referrer
 from support.images.signing import PrivateKey, Sigstore, new_key
@@ -29,7 +29,7 @@ V1 = "dev/rocketseat/widget-server:v1.0.0"
 class Origin:
     """A stack whose promotion to prod asks for signers, and an image in dev."""
 
-    def __init__(self, world: World, folder: Path, built: Built | None = None) -> None:
+    def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
         self.world, self.folder = world, folder
         world.signatures = OriginSignatures(folder)
         self.app = built or image("app")
@@ -87,7 +87,7 @@ class Origin:
 
 
 @pytest.fixture
-def origin(everywhere: World, tmp_path: Path) -> Origin:
+def origin(everywhere: FakeStack, tmp_path: Path) -> Origin:
     return Origin(everywhere, tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("on", ["index", "platforms"])
-def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: World, tmp_path: Path, on: str) -> None:
+def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: FakeStack, tmp_path: Path, on: str) -> None:
     origin, key = Origin(everywhere, tmp_path, multi_arch("app")), new_key()
     origin.asks({"keys": [signing.pem(key)], "on": on})
     children = [child.digest for child in origin.app.root.platform_children]

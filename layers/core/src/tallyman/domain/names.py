@@ -129,10 +129,6 @@ class EcrRegistry:
         return f"{self.account}/{self.region}"
 
 
-Registry = EcrRegistry
-"""The name until every branch has the other one."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
     """A repository of an ECR registry, written `111111111111/us-east-2/rocketseat/widget-server`."""
