@@ -26,9 +26,12 @@ from support.fakes.gate_cases import (
     target_seen,
 )
 from support.fakes.ports import FakeArchive, FakeClock, FakeHints, FakeLedger, FakeNotices, FakeState
+from support.images import signing
 from support.images.builders import DEV, NOON, SBOM, SIGNATURE, digest_of, fact, pushed, scanned, verified
 from tallyman.domain.gates import FAILED, GATES, PASSED, WAITING, ImageFacts, judge_all
+from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.gates.window import WindowGate
+from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.policy import end_of_day
 from tallyman.services.deciding.evaluator import Evaluator
@@ -37,10 +40,12 @@ from tallyman.state.items import StateChange
 
 CHECK = {"name": "manifest", "verdict": "passed", "reason": None}
 ROLE = "role/release-managers"
+SIGNER = signing.pem(signing.new_key())
 ALWAYS = ("tags", "recalled", "freeze", "target")
 EVERY: Mapping[str, Any] = {
     "verified": True,
     "signed": True,
+    "built": {"branch": ["main"], "keys": [SIGNER]},
     "attested": "sbom",
     "scan": {"max": {"critical": 0}, "ignore": [{"id": "CVE-1", "until": "2026-11-20"}]},
     "soak": "30m",
@@ -56,9 +61,30 @@ def referred(kind: str) -> Fact:
     return replace(fact(Kind.REFERRED, APP, **told), detail={**told, "repository": str(DEV)})
 
 
+def provenance() -> Fact:
+    """A provenance of a build of main, verified by SIGNER."""
+    name = SignerKey.parse(SIGNER).name
+    details = Origin(
+        repository=str(DEV),
+        referrer=str(digest_of("provenance")),
+        signature="1",
+        form="bundle",
+        verdict="verified",
+        keys=[name],
+        identity=None,
+        reason=None,
+        looked=[name],
+        roots="sha256:1",
+        statement="https://slsa.dev/provenance/v1",
+        claims={"builder": None, "source": None, "ref": "refs/heads/main", "commit": None},
+    )
+    return replace(fact(Kind.ORIGIN, APP), detail=details.dump())
+
+
 OPENING: Mapping[str, Fact] = {
     "verified": verified(APP, checks=[CHECK]),
     "signed": referred(SIGNATURE),
+    "built": provenance(),
     "attested": referred(SBOM),
     "scan": scanned(APP, {"low": 3}),
     "approvals": said(Kind.APPROVED, at=NOON),

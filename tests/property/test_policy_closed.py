@@ -32,6 +32,7 @@ repositories:
                  ignore: [{id: CVE-2026-1234, until: 2027-01-31, because: "not reachable"}]}
           soak: 24h
           signed: {by: [release_*]}
+          built: {branch: [main]}
           attested: [sbom]
           approvals: {count: 1, from: [role/release-managers]}
           window: {days: mon-fri, between: "09:00-17:00", timezone: America/Sao_Paulo, holidays: [2026-12-25]}

@@ -136,7 +136,17 @@ def test_a_handler_sees_only_its_declared_environment(
     assert environment["OWN_QUEUE"].endswith("/111111111111/toy-work")
     assert environment["TALLYMAN_POLICY"] == str(cloud.policy)
     assert environment["AWS_LAMBDA_FUNCTION_NAME"] == "toy-work"
-    allowed = {"PATH", "LANG", "LC_CTYPE", "TZ", "FOLDER", "OWN_QUEUE", "TALLYMAN_POLICY", "_HANDLER"}
+    allowed = {
+        "PATH",
+        "LANG",
+        "LC_CTYPE",
+        "TZ",
+        "FOLDER",
+        "OWN_QUEUE",
+        "TALLYMAN_POLICY",
+        "TALLYMAN_TRAIL_RATE",
+        "_HANDLER",
+    }
     assert {name for name in environment if not name.startswith("AWS_")} <= allowed
     assert "AWS_PROFILE" not in environment
 

@@ -112,9 +112,9 @@ def test_a_payload_that_is_no_signature_of_an_image(critical: dict[str, Any]) ->
         (b'{"a":' * 70 + b"1" + b"}" * 70, "nested deeper"),
         (b"[" * 100_000 + b"]" * 100_000, "nested deeper"),
         (b'{"critical": {}, "critical": {}}', "a key is there twice"),
-        (b"[]", "no JSON object"),
-        (b"\xff", "no JSON"),
-        (b"", "no JSON"),
+        (b"[]", "not a JSON object"),
+        (b"\xff", "not JSON"),
+        (b"", "not JSON"),
     ],
 )
 def test_payloads_that_are_huge_nested_or_no_json(payload: bytes, why: str) -> None:

@@ -104,6 +104,16 @@ def test_what_will_never_succeed_is_parked_at_once() -> None:
     assert stack.tags("v1.0.0") == [None, None]
 
 
+def test_what_was_given_up_begins_anew_when_the_image_is_pushed_again() -> None:
+    stack, digest = one()
+    stack.registries.untag(DEV, "v1.0.0")
+    stack.work()
+    assert stack.facts(Kind.PARKED)  # "is not there, and cannot be copied"
+    stack.push(image("a"), "v1.1.0")
+    stack.work()
+    assert stack.tags("v1.1.0") == [digest] * 2
+
+
 def test_a_failing_image_never_delays_another() -> None:
     stack, bad = one()
     good = multi_arch("b")

@@ -75,6 +75,17 @@ def test_what_an_event_reported_before_the_first_sweep_is_left_to_its_reaction()
     assert world.hints.to("verify") == []
 
 
+def test_a_push_whose_event_was_lost_is_followed_although_an_earlier_one_was_reported() -> None:
+    world = RecordingStack()
+    app = world.registries.push(DEV, image("a"), "v1.0.0")
+    world.told(push_event(DEV, app, "v1.0.0", at=world.clock()))
+    world.registries.untag(DEV, "v1.0.0")
+    world.clock.advance(minutes=1)
+    world.registries.push(DEV, image("a"), "v2.0.0")
+    world.reconcile(SCHEDULE)
+    assert [hint["verify"]["tag"] for hint in world.hints.to("verify")] == ["v2.0.0"]
+
+
 @pytest.mark.parametrize("after", [1, 7, 26, 40, 61, 75, 90])
 def test_a_first_sweep_that_is_killed_goes_on_where_it_was(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     world = RecordingStack()

@@ -363,4 +363,4 @@ def test_what_means_the_same_is_no_change_and_what_does_not_is() -> None:
     assert "was changed" in str(problem(json.dumps({"Statement": [fewer]}), ALLOWED))
     assert "lacks" in str(problem(json.dumps({"Statement": []}), ALLOWED))
     assert "no policy" in str(problem(None, ALLOWED))
-    assert "no JSON" in str(problem("{", ALLOWED))
+    assert "not JSON" in str(problem("{", ALLOWED))

@@ -242,15 +242,15 @@ def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("no json", "no JSON"),
-        ("[]", "no EventBridge event"),
-        (json.dumps({"detail-type": "ECR Image Action"}), "no EventBridge event"),
+        ("no json", "not JSON"),
+        ("[]", "not an EventBridge event"),
+        (json.dumps({"detail-type": "ECR Image Action"}), "not an EventBridge event"),
         (json.dumps(event("Something Else", {})), "none that this reaction knows"),
-        (json.dumps(push_event(DEV, "sha256:short", "v1")), "no digest"),
-        (json.dumps(push_event(DEV, Digest.of(b""), "-bad")), "no tag"),
+        (json.dumps(push_event(DEV, "sha256:short", "v1")), "not a digest"),
+        (json.dumps(push_event(DEV, Digest.of(b""), "-bad")), "not a tag"),
         (json.dumps(push_event(DEV, Digest.of(b""), action="EXPLODE")), "EXPLODE"),
-        (json.dumps({**push_event(DEV, Digest.of(b"")), "time": "yesterday"}), "no time"),
-        (json.dumps({**push_event(DEV, Digest.of(b"")), "account": "12"}), "no registry"),
+        (json.dumps({**push_event(DEV, Digest.of(b"")), "time": "yesterday"}), "not a time"),
+        (json.dumps({**push_event(DEV, Digest.of(b"")), "account": "12"}), "not a registry"),
         (json.dumps(scan_event(DEV, Digest.of(b""))), "not for record_push"),
     ],
 )

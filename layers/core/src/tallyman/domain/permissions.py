@@ -113,6 +113,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
             for name in ("BatchGetImage", "GetDownloadUrlForLayer", "GetRepositoryPolicy")
         ),
     ),
+    **_own("s3", "bucket", "GetBucketLocation"),
     # without ListBucket an object that is not there reads as forbidden
     "s3:GetObject": (
         Need("s3:GetObject", "object"),

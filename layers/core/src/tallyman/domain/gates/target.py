@@ -20,14 +20,9 @@ def judge(_: object, case: Case) -> GateResult:
     """Judges by the last look at the targets. Before the first look it is `waiting`: a promotion stages content
     meanwhile, but sets no tag (docs/promotion.md). `facts["conflicts"]` names the tags that are taken."""
     name = case.destination.name
-    mine = [f for f in case.image.of(*_OF_TARGETS) if Destination.parse(f).target == name and _here(f, case)]
-    asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
-    trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
-    seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
+    seen, trouble = _last(case)
     if case.promoted_at is not None:
         return _once_in(case, seen, case.promoted_at)
-    if seen is not None and asked is not None and _order(asked) > _order(seen):
-        seen = None  # a person asked to look again
     if trouble is not None and trouble.kind is Kind.PARKED:
         return GateResult(NAME, FAILED, Parked.parse(trouble).reason, {"parked": format_time(trouble.at)})
     delayed = trouble if trouble is not None and trouble.kind is Kind.DELAYED else None
@@ -59,6 +54,20 @@ def judge(_: object, case: Case) -> GateResult:
     return GateResult(NAME, WAITING, reason, waits, parse_time(delay.next_at), held=True)
 
 
+def _last(case: Case) -> tuple[Fact | None, Fact | None]:
+    """The last look at the targets, None where it has to be repeated, and what went wrong last (DELAYED, PARKED)."""
+    name = case.destination.name
+    mine = [f for f in case.image.of(*_OF_TARGETS) if Destination.parse(f).target == name and _here(f, case)]
+    asked = max((f for f in mine if f.kind is Kind.REQUESTED), key=_order, default=None)
+    trouble = max((f for f in mine if f.kind is not Kind.TARGET_SEEN), key=_order, default=None)
+    seen = max((f for f in mine if f.kind is Kind.TARGET_SEEN), key=_order, default=None)
+    if trouble is not None and trouble.kind is Kind.PARKED and (push := _pushed_since(trouble, case)):
+        trouble, asked = None, push  # what was given up is begun anew: the source may have lacked the image
+    if case.promoted_at is None and seen is not None and asked is not None and _order(asked) > _order(seen):
+        seen = None  # a person asked to look again, or it was pushed again
+    return seen, trouble
+
+
 def _once_in(case: Case, seen: Fact | None, promoted_at: datetime) -> GateResult:
     """Of an image that was promoted: passed, unless a later look found a tag that names another image now."""
     name, facts = case.destination.name, {"promoted": format_time(promoted_at)}
@@ -73,6 +82,12 @@ def _here(fact: Fact, case: Case) -> bool:
     if Said.parse(fact).refused:
         return False  # somebody asked who may not
     return Destination.parse(fact).name in (None, case.repository)
+
+
+def _pushed_since(parked: Fact, case: Case) -> Fact | None:
+    """The first push of the image to its source after its promotion was given up."""
+    pushes = (f for f in case.image.of(Kind.PUSHED) if f.repository in case.source_repositories)
+    return min((push for push in pushes if _order(push) > _order(parked)), key=_order, default=None)
 
 
 def _order(fact: Fact) -> tuple[Any, ...]:

@@ -175,7 +175,7 @@ class Sweep:
                     break
                 enough_time(left, f"the sweep of {repository}")
                 with _apart(repository, digest, problems):
-                    if not self._was_reported(repository, digest):
+                    if not self._was_reported(repository, listed[digest]):
                         done += self._after(repository, digest, listed[digest], True, found)
             else:
                 position = None
@@ -184,10 +184,11 @@ class Sweep:
             self._save(repository, sweep)
         return sweep
 
-    def _was_reported(self, repository: Repository, digest: Digest) -> bool:
-        """Whether an event or a call reported a push of the image, whose reaction does the rest."""
-        facts = self.ledger.of_digest(digest)
-        return any(f.kind in PUSHES and f.repository == repository and f.via is not Via.RECONCILED for f in facts)
+    def _was_reported(self, repository: Repository, detail: ImageDetail) -> bool:
+        """Whether an event or a call reported the last push of each of the image's tags: its reaction does the rest."""
+        facts = sorted(self.ledger.of_digest(detail.digest), key=lambda fact: (fact.at, fact.seen))
+        last = {f.tag: f.via for f in facts if f.kind in PUSHES and f.repository == repository}
+        return all(last.get(tag, Via.RECONCILED) is not Via.RECONCILED for tag in detail.tags)
 
     def failed(self, repository: Repository, run: str, reason: str) -> SweepState:
         """Notes that the repository was tried, so that one that can't be read doesn't keep the others waiting. The
