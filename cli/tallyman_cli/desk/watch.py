@@ -101,7 +101,7 @@ def must_match(opened: context.Stack, match: str | None) -> None:
             return
     except TallymanError:
         return
-    raise NotFound(f"'{match}' is in no name of a repository of {', '.join(opened.policy.environments)}")
+    raise NotFound(f"no repository of {', '.join(opened.policy.environments)} has '{match}' in its name")
 
 
 def is_chosen(environment: str | None, name: str | None, match: str | None) -> bool:
