@@ -203,6 +203,7 @@ def proxy_of_aws(port: int, own: int, host: str, folder: Path) -> Iterator[dict[
             with context.wrap_socket(plain, server_side=True) as secured, secured.makefile("rb") as stream:
                 lines = [line.decode().strip() for line in iter(stream.readline, b"\r\n")]
                 headers = dict(line.split(": ", 1) for line in lines[1:])
+                headers.pop("Host", None)  # the local API answers to its own name alone
                 body = stream.read(int(headers.get("Content-Length", 0)))
                 connection = http.client.HTTPConnection("127.0.0.1", port)
                 connection.request("POST", "/", body, headers)
