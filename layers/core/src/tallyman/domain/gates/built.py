@@ -7,22 +7,18 @@ promotion. So a build of another branch is not promoted as main's, whoever may p
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.gates.case import FAILED, Case, Gate, GateResult
 from tallyman.domain.gates.signers import (
     KEYS,
+    Attached,
     HasSigners,
     On,
     Signers,
-    by_signature,
-    covers,
-    flaw,
+    judge_attached,
     judge_images,
-    origins,
-    signer,
     signers_from,
 )
-from tallyman.domain.history.details.referrers import Origin, Referred
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.images.claims import SLSA, source_of
 from tallyman.domain.images.signatures import BUNDLE
 from tallyman.domain.names import Digest
@@ -53,6 +49,20 @@ class BuiltGate(HasSigners):
         return f"built ({'; '.join(words)})"
 
 
+_PROVENANCES = Attached(
+    gate="built",
+    one="provenance",
+    evidence="builds",
+    passed="",
+    missing="no signed provenance yet",
+    is_meant=lambda origin: (origin.statement or "").startswith(SLSA),
+    may_hold=lambda referred: (
+        (referred.artifact_type or "").startswith(BUNDLE)
+        and any(str(predicate).startswith(SLSA) for predicate in referred.predicates or ())
+    ),
+)
+
+
 def judge(config: BuiltGate, case: Case) -> GateResult:
     """Passed where one verified provenance of the image says what the policy asks for; waiting where none is there, or
     one was not verified yet; else failed."""
@@ -60,51 +70,14 @@ def judge(config: BuiltGate, case: Case) -> GateResult:
     if not isinstance(signers, Signers):
         why = "the policy names nobody whose provenance counts: name `keys` or `identities` here or in `signed`"
         return GateResult("built", FAILED, why)
+
+    def accept(origin: Origin, _: str) -> tuple[bool, str]:
+        wrong = _wrong(config, origin)
+        return (False, wrong) if wrong else (True, _build(origin))
+
     return judge_images(
-        "built", config.on, case, lambda digest, facts: _judge_one(config, signers, case, digest, facts)
+        "built", config.on, case, lambda *image: judge_attached(_PROVENANCES, signers, case, image, accept)
     )
-
-
-def _judge_one(config: BuiltGate, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
-    looked = [origin for origin in origins(case, facts) if (origin.statement or "").startswith(SLSA)]
-    good: list[str] = []
-    bad: list[str] = []
-    open_: list[str] = []
-    for verdicts in by_signature(looked):
-        signed = next((origin for origin in verdicts if signer(signers, origin)), None)
-        if signed is not None:
-            (bad if (wrong := _wrong(config, signed)) else good).append(wrong or _build(signed))
-        elif current := [origin for origin in verdicts if covers(signers, origin)]:
-            bad.append(flaw(current[-1]))
-        else:
-            open_.append(verdicts[-1].referrer)
-    open_ += _not_looked_at(case, facts, {origin.referrer for origin in looked})
-    bad.sort()
-    evidence = {"digest": digest, "builds": sorted(good), "refused": bad, "not_looked_at": sorted(open_)}
-    others = f"; does not count: {'; '.join(bad)}" if bad else ""
-    if good:
-        return GateResult("built", PASSED, f"{', '.join(sorted(set(good)))}{others}", evidence)
-    if open_:
-        count = f"{len(open_)} provenance{'s'[: len(open_) > 1]}"
-        return GateResult(
-            "built", WAITING, f"{count} not verified yet with the present keys and roots{others}", evidence
-        )
-    if bad:
-        return GateResult("built", FAILED, f"no provenance counts: {'; '.join(bad)}", evidence)
-    return GateResult("built", WAITING, "no signed provenance yet", evidence)
-
-
-def _not_looked_at(case: Case, facts: tuple[Fact, ...], known: set[str]) -> list[str]:
-    places = {str(place) for place in case.source_repositories}
-    there = (f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
-    return [
-        referred.referrer
-        for referred in Referred.of(there)
-        if referred.repository in places
-        and referred.referrer not in known
-        and (referred.artifact_type or "").startswith(BUNDLE)
-        and any(str(predicate).startswith(SLSA) for predicate in referred.predicates or ())
-    ]
 
 
 def _wrong(config: BuiltGate, origin: Origin) -> str | None:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -16,8 +17,8 @@ from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
 from tallyman.domain.history.details.referrers import Origin, Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.signatures import is_signature
-from tallyman.domain.names import Digest, Repository
-from tallyman.domain.policy import Policy
+from tallyman.domain.names import Digest
+from tallyman.domain.policy import Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
 from tallyman.domain.policy.tags import glob_matches
@@ -105,14 +106,9 @@ class HasSigners(GateConfig):
     signers: Signers | None = None
 
 
-def signers_of(policy: Policy, repository: Repository) -> tuple[Signers, ...]:
-    """What the promotions out of this repository ask for; empty: none asks for signers."""
-    gates = (
-        gate
-        for environment, name in policy.environments_of(repository.registry, repository.name)
-        for promotion in policy.promotions_from(environment.name, name)
-        for gate in promotion.gates.values()
-    )
+def signers_of(promotions: Iterable[Promotion]) -> tuple[Signers, ...]:
+    """What these promotions ask for; empty: none asks for signers."""
+    gates = (gate for promotion in promotions for gate in promotion.gates.values())
     return tuple(signers for gate in gates if (signers := _signers_in(gate)) is not None)
 
 
@@ -120,10 +116,41 @@ def _signers_in(gate: GateConfig) -> Signers | None:
     return gate if isinstance(gate, Signers) else gate.signers if isinstance(gate, HasSigners) else None
 
 
+@value
+class Attached:
+    """What a gate counts of all that is attached to an image, and how it says so. `is_meant`: whether a verdict of
+    `verify_origin` is about it; `may_hold`: whether a referrer that was not looked at may hold one."""
+
+    gate: str
+    one: str
+    evidence: str
+    passed: str
+    missing: str
+    is_meant: Callable[[Origin], bool]
+    may_hold: Callable[[Referred], bool]
+
+
+_SIGNATURES = Attached(
+    gate="signed",
+    one="signature",
+    evidence="by",
+    passed="signed by ",
+    missing="no signature yet",
+    is_meant=lambda origin: origin.statement is None,
+    may_hold=lambda referred: is_signature(referred.artifact_type, referred.predicates),
+)
+
+
 def judge(config: Signers, case: Case) -> GateResult:
     """Passed where the image (with `on: platforms` each platform image of an index) has one good signature, whatever
     else is attached to it; waiting where none is there or one was not looked at yet; else failed."""
-    return judge_images("signed", config.on, case, lambda digest, facts: _judge_one(config, case, digest, facts))
+    keys = {"keys": [key.name for key in config.keys]}
+
+    def judge_one(digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
+        result = judge_attached(_SIGNATURES, config, case, (digest, facts), lambda _, by: (True, by))
+        return replace(result, facts={**result.facts, **keys})
+
+    return judge_images("signed", config.on, case, judge_one)
 
 
 def judge_images(
@@ -146,50 +173,52 @@ def judge_images(
     return GateResult(gate, PASSED, "; ".join(f"{name}: {result.reason}" for name, result in results), facts)
 
 
-def _judge_one(config: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> GateResult:
-    places = {str(place) for place in case.source_repositories}
-    looked = origins(case, facts)
+def judge_attached(
+    what: Attached,
+    signers: Signers,
+    case: Case,
+    image: tuple[Digest, tuple[Fact, ...]],
+    accept: Callable[[Origin, str], tuple[bool, str]],
+) -> GateResult:
+    """Judges what a signer of the policy has signed of one image. `accept` gets a verdict and who signed, and says
+    whether it counts, and the words for that. One that counts is enough, whatever else is attached."""
+    digest, facts = image
+    looked = [origin for origin in _origins(case, facts) if what.is_meant(origin)]
     good: list[str] = []
     bad: list[str] = []
-    open_: list[str] = []
-    for verdicts in by_signature(told for told in looked if told.statement is None):
-        by = next((by for told in verdicts if (by := signer(config, told))), None)
-        if by is not None:
-            good.append(by)
-        elif current := [told for told in verdicts if covers(config, told)]:
-            bad.append(flaw(current[-1]))
+    unseen = _unseen(what, case, facts)
+    for verdicts in _by_signature(looked):
+        signed = next(((origin, by) for origin in verdicts if (by := _signer(signers, origin))), None)
+        if signed is not None:
+            counts, words = accept(*signed)
+            (good if counts else bad).append(words)
+        elif current := [origin for origin in verdicts if _covers(signers, origin)]:
+            bad.append(_flaw(current[-1]))
         else:
-            open_.append(verdicts[-1].referrer)
-    known = {told.referrer for told in looked}
-    open_ += [
-        told.referrer
-        for told in Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
-        if told.repository in places
-        and told.referrer not in known
-        and is_signature(told.artifact_type, told.predicates)
-    ]
+            unseen.append(verdicts[-1].referrer)
     bad.sort()
-    told_of = {
-        "digest": digest,
-        "by": sorted(good),
-        "refused": bad,
-        "not_looked_at": sorted(open_),
-        "keys": [key.name for key in config.keys],
-    }
+    evidence = {"digest": digest, what.evidence: sorted(good), "refused": bad, "not_looked_at": sorted(unseen)}
     others = f"; does not count: {'; '.join(bad)}" if bad else ""
     if good:
-        return GateResult("signed", PASSED, f"signed by {', '.join(sorted(set(good)))}{others}", told_of)
-    if open_:
-        count = f"{len(open_)} signature{'s'[: len(open_) > 1]}"
-        return GateResult(
-            "signed", WAITING, f"{count} not verified yet with the present keys and roots{others}", told_of
-        )
+        return GateResult(what.gate, PASSED, f"{what.passed}{', '.join(sorted(set(good)))}{others}", evidence)
+    if unseen:
+        count = f"{len(unseen)} {what.one}{'s'[: len(unseen) > 1]}"
+        reason = f"{count} not verified yet with the present keys and roots{others}"
+        return GateResult(what.gate, WAITING, reason, evidence)
     if bad:
-        return GateResult("signed", FAILED, f"no signature counts: {'; '.join(bad)}", told_of)
-    return GateResult("signed", WAITING, "no signature yet", told_of)
+        return GateResult(what.gate, FAILED, f"no {what.one} counts: {'; '.join(bad)}", evidence)
+    return GateResult(what.gate, WAITING, what.missing, evidence)
 
 
-def origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
+def _unseen(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
+    """The referrers there that may hold one, and about which no verdict is."""
+    places = {str(place) for place in case.source_repositories}
+    known = {origin.referrer for origin in _origins(case, facts)}
+    attached = Referred.of(f for f in facts if f.kind is Kind.REFERRED and case.image.still_refers(f))
+    return [r.referrer for r in attached if r.repository in places and r.referrer not in known and what.may_hold(r)]
+
+
+def _origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
     """Every verdict about what is still attached to the image in the source environment, oldest first."""
     places = {str(place) for place in case.source_repositories}
     there = [f for f in facts if f.kind is Kind.ORIGIN and case.image.still_refers(f)]
@@ -197,7 +226,7 @@ def origins(case: Case, facts: tuple[Fact, ...]) -> list[Origin]:
     return [origin for origin in found if origin.repository in places]
 
 
-def by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
+def _by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
     """The verdicts about each signature, in their order."""
     grouped: dict[str, list[Origin]] = {}
     for origin in found:
@@ -205,37 +234,37 @@ def by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
     return grouped.values()
 
 
-def signer(config: Signers, told: Origin) -> str | None:
+def _signer(config: Signers, origin: Origin) -> str | None:
     """Who of the policy made this signature; None: none of them, or it is no good."""
-    if not told.is_verified:
+    if not origin.is_verified:
         return None
     for key in config.keys:
-        if key.name in told.keys:
+        if key.name in origin.keys:
             return f"key {shown(key.name)}"
-    who = told.identity
-    if not who or config.roots not in (None, told.roots):
+    who = origin.identity
+    if not who or config.roots not in (None, origin.roots):
         return None
     if any(i.issuer == who["issuer"] and glob_matches(i.subject, who["subject"]) for i in config.identities):
         return f"{who['subject']} ({who['issuer']})"
     return None
 
 
-def covers(config: Signers, told: Origin) -> bool:
+def _covers(config: Signers, origin: Origin) -> bool:
     """Whether the signature was verified with every key of the policy, and where identities count, with its roots."""
-    if not {key.name for key in config.keys} <= set(told.looked):
+    if not {key.name for key in config.keys} <= set(origin.looked):
         return False
-    if not config.identities or told.keys:
+    if not config.identities or origin.keys:
         return True
-    return told.roots is not None and config.roots in (None, told.roots)
+    return origin.roots is not None and config.roots in (None, origin.roots)
 
 
-def flaw(told: Origin) -> str:
+def _flaw(origin: Origin) -> str:
     """Why a signature that was verified with all that the policy names does not count."""
-    name = Digest(told.referrer).short
-    if not told.is_verified:
-        return f"{name}: {told.reason}"
-    who = told.identity
-    by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(shown(key) for key in told.keys)
+    name = Digest(origin.referrer).short
+    if not origin.is_verified:
+        return f"{name}: {origin.reason}"
+    who = origin.identity
+    by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(shown(key) for key in origin.keys)
     return f"{name}: signed by {by}, whom the policy does not name"
 
 

@@ -22,6 +22,7 @@ def hint_origin(policy: Policy, hints: Hints, repository: Repository, digest: Di
     the image, for its signatures name none. Costs a message; nothing where no promotion from there asks for signers, or
     has a check that asks a function.
     """
-    if signers_of(policy, repository) or functions_of(promotions_of(policy, repository)):
+    promotions = promotions_of(policy, repository)
+    if signers_of(promotions) or functions_of(promotions):
         image = subject_of(tag) or digest
         hints.send("origin", {"verify_origin": {"repository": str(repository), "digest": image}})

@@ -68,8 +68,8 @@ class VerifyOrigin:
         BadMessage, and OutOfTime near the deadline: what was verified is recorded, and the next try goes on.
         """
         repository, digest = _asked(body)
-        signers = signers_of(self.policy, repository)
-        functions = functions_of(promotions_of(self.policy, repository))
+        promotions = promotions_of(self.policy, repository)
+        signers, functions = signers_of(promotions), functions_of(promotions)
         if not signers and not functions:
             return "ignored: no promotion from there asks for keys, identities or functions"
         keys, unread = self._keys({key.name: key.pem for each in signers for key in each.keys})
