@@ -24,7 +24,7 @@ EVENTS = {
     "record_scan/basic": ["facts: scanned"],
     "record_command/promote": ["facts: "],
     "promote_image/hint": ["facts: promoted", "facts: released"],
-    "verify_origin/hint": [],  # the shipped policy names no signer
+    "verify_origin/hint": [],  # its start loads its own layer; the shipped policy names no signer
     "roll_out/released": [],
     "apply_retention/hint": [],
     "reconcile/schedule": ["facts: pushed"],

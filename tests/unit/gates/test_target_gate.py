@@ -1,7 +1,14 @@
 """The gate `target`: what the last look at the registries says of the tags that go."""
 
-from support.fakes.gate_cases import case_of, target_seen
-from tallyman.domain.gates import PASSED, WAITING, judge_all
+from datetime import timedelta
+
+import pytest
+
+from support.fakes.gate_cases import APP, LATER, NAME, case_of, judged, target_seen
+from support.images.builders import DEV, PROD, fact
+from tallyman.domain.gates import FAILED, PASSED, WAITING, judge_all
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import Repository
 
 
 def test_a_tag_that_no_registry_was_asked_about_stays_outside_until_they_are() -> None:
@@ -13,3 +20,27 @@ def test_a_tag_that_no_registry_was_asked_about_stays_outside_until_they_are() -
     assert (gate.name, gate.verdict) == ("target", WAITING)
     assert gate.reason == "the registries of prod have not been asked about v1.0.1 yet"
     assert not gate.held  # the promotion asks them itself: nothing to tell people
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "after", "verdict"),
+    [
+        (Kind.PUSHED, DEV, 1, WAITING),
+        (Kind.REPLICATED, DEV, 1, WAITING),  # a source may be filled by ECR's replication
+        (Kind.PUSHED, DEV, -1, FAILED),
+        (Kind.PUSHED, PROD, 1, FAILED),
+    ],
+)
+def test_only_a_later_push_to_the_source_takes_up_what_was_given_up(
+    kind: Kind, place: Repository, after: int, verdict: str
+) -> None:
+    given_up = fact(Kind.PARKED, APP, to="prod", name=NAME, reason="it is not there", at=LATER)
+    push = fact(kind, APP, place, tag="v1.0.0", at=LATER + timedelta(minutes=after))
+    assert judged("target", case_of(target_seen(), given_up, push)).verdict == verdict
+
+
+def test_a_look_after_the_push_that_took_it_up_again_counts() -> None:
+    given_up = fact(Kind.PARKED, APP, to="prod", name=NAME, reason="it is not there", at=LATER)
+    push = fact(Kind.PUSHED, APP, DEV, tag="v1.0.0", at=LATER + timedelta(minutes=1))
+    seen = target_seen(at=LATER + timedelta(minutes=2))
+    assert judged("target", case_of(given_up, push, seen)).verdict == PASSED

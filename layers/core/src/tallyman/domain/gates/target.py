@@ -9,6 +9,7 @@ from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.details.decisions import Destination, TargetSeen
 from tallyman.domain.history.details.promotions import Delayed, Parked
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.policy import glob_matches
 from tallyman.domain.times import format_time, parse_time
 
@@ -86,7 +87,7 @@ def _here(fact: Fact, case: Case) -> bool:
 
 def _pushed_since(parked: Fact, case: Case) -> Fact | None:
     """The first push of the image to its source after its promotion was given up."""
-    pushes = (f for f in case.image.of(Kind.PUSHED) if f.repository in case.source_repositories)
+    pushes = (f for f in case.image.of(*PUSHES) if f.repository in case.source_repositories)
     return min((push for push in pushes if _order(push) > _order(parked)), key=_order, default=None)
 
 
