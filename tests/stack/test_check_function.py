@@ -11,6 +11,10 @@ from support.stacks.deployed import deployed
 NAME = "rocketseat/widget-server"
 ARN = "arn:aws:lambda:us-east-2:111111111111:function:ticket"
 CODE = """
+import os
+
+assert os.environ["AWS_CONFIG_FILE"] == os.devnull  # nothing of this machine's own AWS set-up reaches it
+
 def handler(question, context):
     approved = question["tags"] == ["v1.1.0"] and question["to"] == "prod"
     return {"result": "passed" if approved else "failed", "because": question["digest"]}

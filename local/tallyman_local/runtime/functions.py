@@ -5,11 +5,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tallyman_local.moto import calls as moto_calls
-from tallyman_local.runtime.lambdas import FunctionRunner
+from tallyman_local.runtime.lambdas import FunctionRunner, environment_of
 from tallyman_local.runtime.own_functions import OwnFunctions
 from tallyman_local.runtime.pollers import Pollers
 from tallyman_local.server.answers import Answer, json_answer
@@ -110,28 +110,9 @@ class Functions:
         return json_answer(outcome.error, headers={"X-Amz-Function-Error": "Unhandled"})
 
     def _environment(self, function: Function) -> dict[str, str]:
-        """Only what the function would have on AWS: what the template declares, and what Lambda itself sets."""
         declared = dict(function.environment)
         if "TALLYMAN_POLICY" in declared:
             declared["TALLYMAN_POLICY"] = str(self._policy)
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            **declared,
-            "AWS_ENDPOINT_URL": self._url,
-            "AWS_REGION": HUB.region,
-            "AWS_DEFAULT_REGION": HUB.region,
-            "AWS_LAMBDA_FUNCTION_NAME": function.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "_HANDLER": function.handler,
-            # The local trail has no quota to share; at AWS's pace a reconcile would take a minute a registry.
-            "TALLYMAN_TRAIL_RATE": "0",
-            # Nothing of this machine's own AWS set-up may reach a handler.
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **moto_calls.assume_role(function.role, function.name, HUB.region),
-        }
+        # The local trail has no quota to share; at AWS's pace a reconcile would take a minute a registry.
+        declared["TALLYMAN_TRAIL_RATE"] = "0"
+        return environment_of(replace(function, environment=declared), self._url, HUB.region)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tallyman_local.moto import calls as moto_calls
 from tallyman_local.stack.deploy import Function
 
 log = logging.getLogger("tallyman.local")
@@ -35,6 +36,29 @@ class Outcome:
     def ok(self) -> bool:
         """Whether the handler returned."""
         return self.error is None
+
+
+def environment_of(function: Function, url: str, region: str) -> dict[str, str]:
+    """Only what the function would have on AWS: what it declares, and what Lambda sets. `url`: AWS's endpoint."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        **function.environment,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "_HANDLER": function.handler,
+        # Nothing of this machine's own AWS set-up may reach a handler.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **moto_calls.assume_role(function.role, function.name, region),
+    }
 
 
 class _Died(Exception):

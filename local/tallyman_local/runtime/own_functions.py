@@ -5,14 +5,13 @@ moto keeps what was created; each function's code runs in a worker process of it
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tallyman_local.moto import calls as moto_calls
-from tallyman_local.runtime.lambdas import FunctionRunner, Outcome
+from tallyman_local.runtime.lambdas import FunctionRunner, Outcome, environment_of
 from tallyman_local.server.answers import Answer, json_answer
 from tallyman_local.stack.deploy import Function
 
@@ -63,12 +62,5 @@ class OwnFunctions:
             folders=(folder,),
         )
         moto_calls.ensure_role(created.role)
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            **created.environment,
-            "AWS_ENDPOINT_URL": self._url,
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-            **moto_calls.assume_role(created.role, created.name, region),
-        }
+        environment = environment_of(function, self._url, region)
         return FunctionRunner(function, limit=2, environment=lambda: environment, logs=folder.with_suffix(".log"))
