@@ -91,6 +91,14 @@ def test_a_promotion_that_slept_without_a_fence_moves_the_release_back_to_an_old
     assert "prod went back from v2.0.0 to v1.0.0 by itself" in found
 
 
+def test_a_recall_that_nobody_decided_about_yet_keeps_the_release_where_it_is() -> None:
+    calls = range(28, 34)
+    assert [result.broken for _, result in scenarios.recalled_undecided(calls)] == [None] * len(calls)
+    with GUARDS["recall and freeze in the write that moves the release"]():
+        broken = [result.broken or "" for _, result in scenarios.recalled_undecided(calls)]
+    assert all("was released after its recall was recorded" in each for each in broken)
+
+
 def test_that_sleep_shows_revisions_that_begin_again() -> None:
     with GUARDS["revisions that never begin again"]():
         assert any(result.broken for _, result in islice(scenarios.systematic(None), 10, 16))

@@ -94,7 +94,7 @@ def story(
     broken = None
     with no_renewals():
         try:
-            alone = meanwhile is Meanwhile.BAD_SCAN  # no other promotion takes the lease over
+            alone = meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.RECALL)  # no other promotion takes the lease over
             for number, built in enumerate(SINGLE[:1] if alone else (SINGLE[0], INDEX)):
                 for _ in range(2):
                     sim.push(built, f"v1.{number}.0")
@@ -147,6 +147,15 @@ def asleep(worker: int, calls: Iterable[int], meanwhile: Meanwhile) -> Iterator[
         yield call, story({(worker, call): None}, meanwhile)[0]
 
 
+def recalled_undecided(calls: Iterable[int]) -> Iterator[tuple[int, Result]]:
+    """The story with the promotion asleep at each of these calls, while its image is recalled by a worker that records
+    the recall and falls asleep before it decides: nothing on record says that the promotion may not go on."""
+    for call in calls:
+        yield call, story({(PROMOTION, call): None, (RECALLING, BEFORE_DECIDING): None}, Meanwhile.RECALL)[0]
+
+
+RECALLING, BEFORE_DECIDING = 8, 5
+"""The worker of the story that records the recall, and a call of it between that and its decision."""
 PROMOTION = 7
 """The worker of the story that promotes the first image, if people act meanwhile."""
 WAKEFUL = range(20, 36)
@@ -158,6 +167,8 @@ def missed(seeds: int) -> Iterator[str | None]:
     for meanwhile in (Meanwhile.BAD_SCAN, Meanwhile.HAND_TAG, Meanwhile.NEWER):
         for call, result in asleep(PROMOTION, WAKEFUL, meanwhile):
             yield result.broken and f"the promotion asleep at its call {call}, {meanwhile}: {result.broken}"
+    for call, result in recalled_undecided(WAKEFUL):
+        yield result.broken and f"the promotion asleep at its call {call}, recalled: {result.broken}"
     sleepers = [(None, each) for each in (Meanwhile.NOTHING, Meanwhile.RECALL)]
     for act, meanwhile in (*sleepers, (Act.CRASH_BEFORE, Meanwhile.NOTHING), (Act.CRASH_AFTER, Meanwhile.NOTHING)):
         for (worker, call), result in systematic(act, meanwhile, workers=8):
