@@ -68,7 +68,7 @@ def everything(world: Deployed) -> dict[str, str]:
     bucket = f"{world.cloud.stack}-archive-111111111111-us-east-2"
     for each in s3.list_objects_v2(Bucket=bucket)["Contents"]:
         texts[f"archive {each['Key']}"] = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read().decode()
-    texts |= {f"notice {n}": subject for n, subject in enumerate(world.notices())}
+    texts |= {f"notice {n}": str(notice) for n, notice in enumerate(world.published())}
     texts |= {f"letter {n}": str(letter) for n, letter in enumerate(world.dead_letters())}
     return texts
 
@@ -86,6 +86,7 @@ def test_no_secret_is_in_a_log_a_fact_the_archive_or_a_notice(tmp_path: Path, se
             world.push(b.image(f"fails {number}"), NAME, f"v1.1.{number}", settle=False)
             world.cloud.settle(10)
             world.cloud.failures.end()
+        world.push(b.image("foreign"), NAME, "v2.0.0", environment="prod")  # a stowaway, which a notice tells
         world.send("verify", '{"digest": "no digest"}')
         world.send("push", "no event")
         world.settle()

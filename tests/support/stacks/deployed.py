@@ -151,11 +151,19 @@ class Deployed:
         return letters
 
     def notices(self) -> list[str]:
-        """The subjects of the notices so far, by the log of the topic's deliveries."""
+        """The subjects of the notices so far."""
+        return [subject for subject, *_ in self.published()]
+
+    def published(self) -> list[tuple[str, str, str]]:
+        """Subject, message and attributes of each notice so far, by the log of the topic's deliveries."""
         from moto.sns.models import sns_backends
 
         backend = sns_backends[self.stack.hub.account][self.stack.hub.region]
-        return [str(sent[2]) for topic in backend.topics.values() for sent in topic.sent_notifications]
+        return [
+            (str(subject), message, str(attributes))
+            for topic in backend.topics.values()
+            for _, message, subject, attributes, _ in topic.sent_notifications
+        ]
 
 
 @contextmanager
