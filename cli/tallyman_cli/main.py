@@ -70,12 +70,12 @@ class Commands(LazyGroup):
             with output.patience(entry is not None and not entry.alone):
                 return super().invoke(ctx)
         except TallymanError as error:
-            _tell(error, str(error))
+            _show(error, str(error))
             raise typer.Exit(BAD_INPUT if isinstance(error, BadInput) else NO) from error
         except KeyboardInterrupt:
             output.trouble("tallyman: interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except typer.TyperException as error:  # typer tells it on stderr; no command read its `--json`
+        except typer.TyperException as error:  # typer reports it on stderr; no command read its `--json`
             if "--json" in takewhile(lambda word: word != "--", asked):
                 output.data({"error": error.format_message()})
             raise
@@ -85,9 +85,9 @@ class Commands(LazyGroup):
             if debugging() or output.is_broken(error):
                 raise
             if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tallyman"):
-                _tell(error, f"{error.name} is not installed: pip install 'tallyman-ecr[local]'")
+                _show(error, f"{error.name} is not installed: pip install 'tallyman-ecr[local]'")
                 raise typer.Exit(BAD_INPUT) from error
-            _tell(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
+            _show(error, f"a fault in tallyman: {type(error).__name__}: {error} (TALLYMAN_DEBUG=1 shows where)")
             raise typer.Exit(NO) from error
 
 
@@ -96,7 +96,7 @@ def debugging() -> bool:
     return os.environ.get("TALLYMAN_DEBUG", "") not in ("", "0")
 
 
-def _tell(error: Exception, text: str) -> None:
+def _show(error: Exception, text: str) -> None:
     if debugging():
         import traceback
 

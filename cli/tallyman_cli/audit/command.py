@@ -17,7 +17,7 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="What began at or after this moment, RFC 3339; what nobody knows the beginning of is always told.",
+        help="What began at or after this moment, RFC 3339; findings without a known beginning are always shown.",
         show_default="all",
     ),
 ]

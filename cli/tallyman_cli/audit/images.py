@@ -26,7 +26,7 @@ from tallyman_cli.views import places
 @dataclass(frozen=True, slots=True)
 class Images:
     """Cost: a Query of tags a repository, one of facts for those that promotions fill, a DescribeImages a release and
-    registry. Tags are what the last event or sweep told: run `tallyman reconcile` before, to be sure."""
+    registry. Tags are those of the last event or sweep: run `tallyman reconcile` before, to be sure."""
 
     stack: Stack
 

@@ -24,7 +24,7 @@ ADVICE: dict[FlawKind, tuple[str, str]] = {
     FlawKind.ENTRY_HIDDEN: ("no code of ours writes such an entry: it would never be sealed", _RESTORE),
     FlawKind.SEGMENT_ALTERED: ("who can change the seal can hide what was changed in the ledger", _VERSIONS),
     FlawKind.SEGMENT_MISSING: (_LOST, f"{_VERSIONS}; remove the delete marker"),
-    FlawKind.CHAIN_CUT: (_LOST, f"{_VERSIONS}; heads that you wrote down elsewhere tell what is missing"),
+    FlawKind.CHAIN_CUT: (_LOST, f"{_VERSIONS}; heads that you wrote down elsewhere show what is missing"),
     FlawKind.NOT_SEALED: (
         "what is not sealed can be changed without a trace",
         "does reconcile run? its report says why it did not seal (docs/operations.md)",

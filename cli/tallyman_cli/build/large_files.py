@@ -45,8 +45,8 @@ def _pointers(whole: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, re.Matc
 def _kept_by_lfs(folder: Path, names: dict[str, str]) -> set[str]:
     """Those whose attributes say so: a document about LFS may look like a pointer."""
     given = b"".join(name.encode(errors="surrogateescape") + b"\0" for name in names)
-    told = Git(folder)("check-attr", "-z", "--stdin", "filter", given=given).split(b"\0") if names else []
-    values = zip(told[::3], told[2::3], strict=False)
+    attributes = Git(folder)("check-attr", "-z", "--stdin", "filter", given=given).split(b"\0") if names else []
+    values = zip(attributes[::3], attributes[2::3], strict=False)
     return {name.decode(errors="surrogateescape") for name, value in values if value == b"lfs"}
 
 

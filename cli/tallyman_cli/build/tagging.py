@@ -24,8 +24,8 @@ class Suggestion:
 
 def suggest(checkout: Checkout, rule: RepositoryRule | None = None) -> Suggestion:
     """`v<semver>-<commit>` for each build, `v<semver>` where the commit has that Git tag, and of the branch, each only
-    where the policy allows the tag: `<branch>-<commit>`, by which a policy can tell builds of main from others; its
-    name, and `latest` on main, where they may move.
+    where the policy allows the tag: `<branch>-<commit>`, by which a policy can distinguish builds of main from
+    others; its name, and `latest` on main, where they may move.
 
     BadInput where the policy lets none in that names the version.
     """

@@ -176,7 +176,7 @@ class _Copy:
         if options.json:
             _print(done.document())
         else:
-            done.tell()
+            done.show()
         return DONE if all(report.ok for report in reports.values()) else NO
 
     def _places(self, source: Address, targets: Sequence[Address], origin: Location) -> dict[Location, str | None]:

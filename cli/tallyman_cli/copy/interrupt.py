@@ -20,16 +20,16 @@ said = threading.Event()
 def end_soon() -> None:
     """From now on the process ends at the second SIGINT, or GRACE after the first: a thread of its own waits for them.
     Python's own handler raises KeyboardInterrupt meanwhile, if the main thread is not stuck in a call of the system."""
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-    threading.Thread(target=_end, args=(told,), name="interrupt", daemon=True).start()
+    signals, written = os.pipe()
+    os.set_blocking(written, False)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    threading.Thread(target=_end, args=(signals,), name="interrupt", daemon=True).start()
 
 
-def _end(told: int) -> None:
-    while signal.SIGINT not in os.read(told, 64):
+def _end(signals: int) -> None:
+    while signal.SIGINT not in os.read(signals, 64):
         pass  # another signal
-    select.select([told], [], [], GRACE)
+    select.select([signals], [], [], GRACE)
     if not said.is_set():
         with suppress(OSError):
             os.write(2, f"{WORDS}\n".encode())

@@ -128,7 +128,7 @@ class _Rest:
         self._chunks, self._skip, self._left = iter(chunks), skip, b""
 
     def take(self, length: int) -> Iterator[bytes]:
-        """The next `length` bytes; fewer are DigestMismatch: a registry told to expect more would wait."""
+        """The next `length` bytes; fewer are DigestMismatch: a registry that expects more would wait."""
         while length:
             chunk, self._left = self._left or next(self._chunks, b""), b""
             if not chunk:

@@ -34,7 +34,7 @@ class Done:
             "targets": [_target(report, self.counting) for report in self.reports.values()],
         }
 
-    def tell(self) -> None:
+    def show(self) -> None:
         """Prints it: what is there on standard output, what is not on standard error."""
         read, speed = self.counting.bytes_read, self.counting.bytes_read / max(self.seconds, 0.001)
         if self.options.all_tags:
@@ -42,11 +42,11 @@ class Done:
             there = f"{self.listed - tagged} of them are there as they are"
             output.put(f"{self.listed} tags, {'each asked for' if self.options.referrers else there}")
         for report in self.reports.values():
-            self._tell(report)
+            self._show(report)
         if not self.options.dry_run:
             output.put(f"{size(read)} read once in {self.seconds:.2f} s, {size(int(speed))}/s")
 
-    def _tell(self, report: Report) -> None:
+    def _show(self, report: Report) -> None:
         count = self.counting.of(report.repository)
         if report.plan:
             plan = report.plan

@@ -32,12 +32,12 @@ def diff(
     if as_json:
         output.data(found)
     else:
-        _tell(found)
+        _show(found)
     if not found["same"]:
         raise typer.Exit(1)
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     for sign, side in (("-", found["a"]), ("+", found["b"])):
         output.line(f"{sign} {side['image']}  {output.digest(side['digest'])}  {output.size(side['size'])}")
         for digest, why in side["missing"].items():

@@ -90,7 +90,7 @@ class Doctor:
                 full.append(f"{name} ({waiting})")
         for way in ways(self.site):
             if way["registry"] == str(self.site.stack.hub) or way["error"] is not None:
-                continue  # seen above; or for the round trip to tell
+                continue  # seen above; or for the round trip to report
             count += 1
             if way["undelivered"]:
                 full.append(f"{self.site.name}-spoke-undelivered in {way['registry']} ({way['undelivered']})")
@@ -112,7 +112,7 @@ class Doctor:
                 yield Finding("registries", OK, f"{each['registry']}: read by the stack's own role")
 
     def events(self) -> Iterator[Finding]:
-        """Events arrive from every registry: what was pushed last there was told by one, not found by a sweep.
+        """Events arrive from every registry: an event reported the last push there; a sweep did not have to find it.
 
         A test event proves the way; that ECR's own events are taken is proved by the last real push.
         """
@@ -125,7 +125,7 @@ class Doctor:
                 todo = f"see the rules of {registry} (spoke.yaml) and the queues of what was not delivered"
                 yield Finding("events", BAD, f"{registry}: the last push was found by a sweep, no event came", todo)
             else:
-                yield Finding("events", OK, f"{registry}: the last push was told by an event")
+                yield Finding("events", OK, f"{registry}: an event reported the last push")
 
     def _last_told(self, registry: EcrRegistry) -> Via | None:
         """By the repositories where something happened of late; where it is quiet, by some of the others."""
@@ -141,12 +141,12 @@ class Doctor:
         return None
 
     def _last_push(self, place: Repository) -> Row | None:
-        """Only what has a tag: of referrers and children not every registry tells."""
+        """Only what has a tag: not every registry reports referrers and children."""
         history = rows.of_repository(self.site.stack.ledger, place, limit=LOOKED_AT)
         return next((row for row in history if row.kind == Kind.PUSHED and row.tag), None)
 
     def trail(self) -> Iterator[Finding]:
-        """CloudTrail: LookupEvents always answers for 90 days; a trail keeps longer, and tells at once."""
+        """CloudTrail: LookupEvents always answers for 90 days; a trail keeps longer, and delivers at once."""
         cloudtrail = self.site.hub("cloudtrail")
         with translated("describe the trails"):
             trails = cloudtrail.describe_trails()["trailList"]

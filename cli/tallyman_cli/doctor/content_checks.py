@@ -125,7 +125,7 @@ class Contents:
                 names.setdefault(digest, []).append(tag.sk)
                 since[digest] = min(tag.value.at, since.get(digest, tag.value.at))
         for digest in sorted(names, key=lambda d: since[d], reverse=True)[:NEWEST]:
-            if digest in known:  # in another registry of the same name: the earliest tells when it came
+            if digest in known:  # in another registry of the same name: the earliest says when it came
                 first = known[digest]
                 joined = tuple(dict.fromkeys((*first.tags, *names[digest])))
                 yield Held(digest, joined, min(first.at, since[digest]), first.said)

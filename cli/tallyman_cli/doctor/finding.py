@@ -29,7 +29,7 @@ def _silent(text: str) -> None:
 @dataclass(frozen=True, slots=True)
 class Site:
     """The stack, its name, clients of the hub's account by (service, region), the seconds that a test event is waited
-    for, and whom to tell what is being waited for."""
+    for, and whom to inform about the wait."""
 
     stack: Stack
     name: str

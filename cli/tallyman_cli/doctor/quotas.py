@@ -41,7 +41,7 @@ class Quotas:
         for name in (PUT, IMAGES, REPOSITORIES):
             value = found.get(name)
             if value is None:
-                yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not tell", "look in the console")
+                yield Finding(TITLE, UNKNOWN, f"{name}: Service Quotas does not report it", "look in the console")
             elif name == PUT:
                 text = f"{name}: {value:g} a second; promotions make {rate:g}, the rest is left for pushes"
                 yield Finding(TITLE, OK, text) if value > rate else Finding(TITLE, WARN, text, _MORE)

@@ -1,7 +1,7 @@
 """What the payloads of `events/` are made of: the image they are about, ids, an EventBridge event, a batch of SQS.
 
 The image is `event_image()`, a real one: whoever pushes it to a registry can hand these events to a function, which
-then finds what they tell. Every id is derived from a name, every time is fixed: the same files come out each time.
+then finds what they report. Every id is derived from a name, every time is fixed: the same files come out each time.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What registries and scanners tell: EventBridge's events about one push of an image and what happens to it later."""
+"""What registries and scanners report: EventBridge's events about one push of an image and what happens to it later."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class RegistryTelling(Telling):
         return self.event("referrer", "ECR Referrer Action", "2026-11-16T01:55:10Z", detail)
 
     def replication(self) -> Json:
-        """ECR's own replication brought it; told in the destination."""
+        """ECR's own replication brought it; the event comes from the destination."""
         detail = {
             "result": "SUCCESS",
             "repository-name": self.about.name,

@@ -1,6 +1,6 @@
-"""The one source of `events/`: what each function really gets, told of one push of `rocketseat/widget-server`.
+"""The one source of `events/`: what each function really gets, for one push of `rocketseat/widget-server`.
 
-What the payloads are made of is in `event_parts`; what registries, the trail and people tell in `event_registry`,
+What the payloads are made of is in `event_parts`; what registries, the trail and people report in `event_registry`,
 `event_trail` and `event_commands`.
 """
 

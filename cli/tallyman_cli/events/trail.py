@@ -1,4 +1,4 @@
-"""What CloudTrail tells: who made the calls."""
+"""What CloudTrail reports: who made the calls."""
 
 import json
 from dataclasses import dataclass

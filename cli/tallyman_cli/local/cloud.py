@@ -20,7 +20,7 @@ def new_cloud(policy: Path | None, scanner: ScannerMode, **options: Any) -> "Clo
     """A local cloud of this checkout, not started; exits 2 where policy or installation don't allow one."""
     if policy is not None:
         try:
-            found = load(policy)  # a cloud whose every function fails at its first line tells less than this
+            found = load(policy)  # a cloud whose every function fails at its first line says less than this
         except PolicyError as error:
             bad(str(error))
         asked = functions_of(promotion for rule in found.repositories for promotion in rule.promotions)

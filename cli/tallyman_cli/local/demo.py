@@ -58,7 +58,7 @@ def demo(
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="tallyman-demo-") as folder:
-            _tell(Path(folder), ui)
+            _run(Path(folder), ui)
     except StepFailed as failure:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -67,7 +67,7 @@ def demo(
         output.line(f"  {command:<58} {what}")
 
 
-def _tell(folder: Path, ui: bool) -> None:
+def _run(folder: Path, ui: bool) -> None:
     from tallyman_cli.local.cloud import new_cloud
     from tallyman_cli.local.options import ScannerMode
 
@@ -83,7 +83,7 @@ def _tell(folder: Path, ui: bool) -> None:
         os.environ.update(cloud.environment())
         os.environ.pop("AWS_PROFILE", None)
         story = Story(cloud, connect(), console)
-        story.tell()
+        story.run()
         replace(story, name=SIGNED).tell_of_signatures(signer)
         if ui:
             _show(story.stack, cloud)
@@ -124,7 +124,7 @@ class Story:
         self.dev, *_ = self.stack.policy.environment("dev").repositories(self.name)
         self.prod = self.stack.policy.environment("prod").repositories(self.name)
 
-    def tell(self) -> None:
+    def run(self) -> None:
         """Every step, with what a person wants to read of it."""
         from tallyman_local.cloud.sample import widget_server
 
@@ -294,7 +294,7 @@ class Story:
             if row.tag:
                 yield f"{format_time(row.at)}  {row.kind:<9}  {row.tag:<16}  {output.digest(row.digest)}  {row.via}"
         kinds = {(r.kind, r.tag) for r in history}
-        _expect((TAG_MOVED, "latest") in kinds, "the history does not tell that latest moved")
+        _expect((TAG_MOVED, "latest") in kinds, "the history does not show that latest moved")
 
     def _moment_ago(self, first: "Sample") -> Iterator[str]:
         history = rows.of_tag(self.stack.ledger, self.dev, "latest")

@@ -32,7 +32,7 @@ class Command:
             signal.signal(number, self._on_signal)
 
     def run(self, environment: dict[str, str], stdout: int) -> int:
-        """Returns the exit status as a shell tells it: 128+n for signal n, 126 and 127 for what can't be run."""
+        """Returns the exit status as a shell reports it: 128+n for signal n, 126 and 127 for what can't be run."""
         try:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdout=stdout, preexec_fn=_die_with_parent()

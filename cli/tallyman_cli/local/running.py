@@ -45,7 +45,7 @@ def ask(path: str, request: dict[str, Any], *, seconds: float = 60) -> dict[str,
 
 
 def describe(left: dict[str, Any]) -> str:
-    """What `settle` was told is left, in words."""
+    """What `settle` found still open, in words."""
     parts = []
     if left.get("bus"):
         parts.append(f"{left['bus']} events on the bus")

@@ -72,7 +72,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
                 of = where.target, where.canonical, where.digest, decision.tags
                 return replace(decision, stays=pointer.stays(stack.ledger, stack.state, *of))
             return decision
-    # nothing tells that the image was pushed there: the gates say so
+    # no fact says that the image was pushed there: the gates show that
     promotions = where.policy.promotions_from(where.source, where.canonical)
     promotion = next(p for p in promotions if p.target == where.target)
     return decide(where.policy, promotion, where.canonical, image, now)
@@ -174,7 +174,7 @@ class _PastLedger:
 @dataclass(frozen=True, slots=True)
 class _PastState:
     """What tags pointed to, what was frozen and what ran, by what was known then: the projections of a past moment,
-    folded anew from the facts. `now` tells only which repositories were ever frozen: such an item is never removed."""
+    folded anew from the facts. `now` says only which repositories were ever frozen: such an item is never removed."""
 
     ledger: Ledger
     moment: datetime

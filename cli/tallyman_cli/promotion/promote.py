@@ -88,7 +88,7 @@ def _check(gates: list[str], because: str | None, dry_run: bool) -> None:
 
 
 def would_go(decision: Decision) -> bool:
-    """Whether a promotion would go through as far as anybody can tell before the targets are asked."""
+    """Whether a promotion would go through as far as can be known before the targets are asked."""
     return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and candidates.only_target(decision))
 
 
@@ -129,7 +129,7 @@ class Outcome:
         if settled is not None:
             return settled
         last = candidates.evaluate(self.stack, self.where)
-        return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` tells how it stands")
+        return Settled(last, f"still under way after {self.timeout:g} s; `tallyman why` shows the state")
 
     def _recorded(self) -> Fact | None:
         facts = self.stack.ledger.of_digest(self.where.digest)

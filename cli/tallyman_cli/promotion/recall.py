@@ -44,7 +44,7 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
         output.data({"image": image, "digest": named.digest, "because": because, **asked.as_json, **impact})
     elif asked.fact is not None and not asked.trouble:
         output.line(f"{image} is recalled: {because}")
-        _tell(found, back)
+        _show(found, back)
     asking.finish(asked)
     if any(each["refused"] for each in back):
         raise typer.Exit(1)
@@ -71,7 +71,7 @@ def _roll_back(
     return done
 
 
-def _tell(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
+def _show(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     for each in found["releases"]:
         output.line(f"{each['environment']} releases it as {each['repository']} ({', '.join(each['tags'])})")
     for use in found["uses"]:

@@ -76,7 +76,7 @@ class Sweep:
     """What the runs of one sweep found, together."""
 
     def __init__(self, registries: set[str] | None = None) -> None:
-        """`registries`: those that were asked for; what is wrong with others is not told. None: all."""
+        """`registries`: those that were asked for; problems of others are not reported. None: all."""
         self._wanted = registries
         self._registries: dict[str, dict[str, Any]] = {}
         self._found: Counter[str] = Counter()

@@ -49,12 +49,12 @@ def create(
         output.data(found)
     else:
         for each in found:
-            _tell(each)
+            _show(each)
     if any(each["state"] in (DIFFERS, FAILED) for each in found):
         raise typer.Exit(1)
 
 
-def _tell(each: dict[str, Any]) -> None:
+def _show(each: dict[str, Any]) -> None:
     where = f"{each['repository']} in {each['registry']}"
     if each["state"] == FAILED:
         output.line(f"{where}: {each['error']}")

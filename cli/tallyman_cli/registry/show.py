@@ -29,10 +29,10 @@ def show(
     if as_json:
         output.data(found)
     else:
-        _tell(found)
+        _show(found)
 
 
-def _tell(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     output.line(f"{found['image']}  {output.digest(found['digest'])}")
     verified, scan = found["verified"], found["scan"]
     output.table(

@@ -73,8 +73,8 @@ def check(
     for service in services:
         if service["verdict"] in _SAID:
             output.trouble(f"{_SAID[service['verdict']]}: {service['found']}")
-    told = as_data(policy) | {"services": services}
-    output.put(json.dumps(told, indent=2) if as_json else summary(policy))
+    shown = as_data(policy) | {"services": services}
+    output.put(json.dumps(shown, indent=2) if as_json else summary(policy))
 
 
 _SAID = {"failed": "warning", "unknown": "not known"}

@@ -35,7 +35,7 @@ class Asked:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """What every such command tells beside its own."""
+        """What every such command reports besides its own."""
         return {
             "request": self.request,
             "recorded": self.fact is not None and not Said.parse(self.fact).refused,

@@ -1,1 +1,1 @@
-"""The page: what the views tell, as HTML on localhost, read-only unless changes are allowed."""
+"""The page: the views, as HTML on localhost, read-only unless changes are allowed."""

@@ -29,7 +29,7 @@ class Links(Protocol):
 
 
 class Pages:
-    """Names of the pages, over whatever tells where they are."""
+    """Names of the pages, over whatever knows where they are."""
 
     def __init__(self, links: Links) -> None:
         self._links = links

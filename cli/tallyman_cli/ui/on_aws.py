@@ -34,10 +34,10 @@ class TeamGuard:
 
 
 def _let_in(request: Request) -> bool:
-    told = request.environ.get("apig_wsgi.request_context") or {}
-    if "elb" in told:  # only our target group may invoke the function, and its one listener asks who it is
+    context = request.environ.get("apig_wsgi.request_context") or {}
+    if "elb" in context:  # only our target group may invoke the function, and its one listener asks who it is
         return bool(request.headers.get("X-Amzn-Oidc-Identity"))
-    return bool((told.get("authorizer") or {}).get("iam"))
+    return bool((context.get("authorizer") or {}).get("iam"))
 
 
 def lambda_handler(desk: Desk) -> Handler:

@@ -114,8 +114,8 @@ def _missed(stack: Stack, environments: list[str]) -> list[dict[str, Any]]:
 
 
 def _lag(facts: Sequence[Fact]) -> dict[str, Any]:
-    """From a push to its fact in the ledger, of the last two days' pushes that an event told: `{pushes, p50_s, p95_s,
-    longest_s}` in seconds, null without a push. Event times have whole seconds."""
+    """From a push to its fact in the ledger, of the last two days' pushes that an event reported: `{pushes, p50_s,
+    p95_s, longest_s}` in seconds, null without a push. Event times have whole seconds."""
     waited = sorted(
         max(0.0, (f.seen - f.at).total_seconds()) for f in facts if f.kind is Kind.PUSHED and f.via is Via.EVENT
     )

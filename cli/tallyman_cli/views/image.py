@@ -37,7 +37,7 @@ NEIGHBOURS = 12
 
 
 def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[str, Any]:
-    """What `show` tells, with `graph`, `layers`, `findings`, `config`, `costs`, `released`, `proofs` and more.
+    """What `show` reports, with `graph`, `layers`, `findings`, `config`, `costs`, `released`, `proofs` and more.
 
     An image that is gone is shown as it was recorded. Cost: besides `show`'s a BatchGetImage for each level of indexes,
     a read of each platform's configuration, one object for its findings, and three calls for its neighbours' layers.

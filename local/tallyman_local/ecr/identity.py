@@ -1,4 +1,4 @@
-"""Who calls, as STS tells it."""
+"""Who calls, as STS reports it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS tells them."""
+    """Who calls: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS reports them."""
 
     account: str
     arn: str

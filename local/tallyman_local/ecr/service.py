@@ -33,7 +33,7 @@ _UNKNOWN_KEY = "The security token included in the request is invalid."
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """What the local ECR asks and tells.
+    """What the local ECR asks and reports.
 
     `emit` and `trail` are called before the push or call is answered; what they raise is logged. `endpoint_of` names
     the base URL of a registry (`http://localhost:5101`), `identify` who has an access key. Without `allow` everyone

@@ -186,7 +186,7 @@ class Bus:
             self.counts["forwarded" if service == "events" else "delivered"] += 1
         except Undeliverable as failure:
             self._dead_letter(rule, target, event, failure)
-        except Exception as failure:  # a target's fault reaches neither the other targets nor who told the event
+        except Exception as failure:  # a target's fault reaches neither the other targets nor who sent the event
             log.exception("rule %s: %s", rule.name, arn)
             self._dead_letter(rule, target, event, Undeliverable("INTERNAL_ERROR", repr(failure)))
 

@@ -1,7 +1,7 @@
 """What moto leaves out of services that are moved: ECS's deployments and circuit breaker, Lambda's failed updates.
 
 moto never removes the deployment of a service's creation. Here UpdateService makes a new one, which is steady at once,
-or, where a service was told to fail, is given up by the circuit breaker: FAILED, and the service runs what it ran.
+or, where a service is set to fail, is given up by the circuit breaker: FAILED, and the service runs what it ran.
 """
 
 from typing import Any

@@ -88,7 +88,7 @@ class _Worker:
         return self._process.pid
 
     def wait_ready(self) -> None:
-        """Until the handler is imported (or failed to be, which the first invocation tells)."""
+        """Until the handler is imported (or failed to be, which the first invocation reports)."""
         if not self._ready:
             self.broken = not json.loads(self._line(START_SECONDS))["ready"]
             self._ready = True

@@ -337,7 +337,7 @@ def test_the_last_push_of_each_registry_says_whether_events_come(world: FakeStac
     pushed(world, PROD, 3, Via.RECONCILED, active.PARTITION)
     found = [(f.verdict, f.found.partition(": ")[2]) for f in Doctor(site(world)).events()]
     assert found == [
-        ("ok", "the last push was told by an event"),
+        ("ok", "an event reported the last push"),
         ("failed", "the last push was found by a sweep, no event came"),
         ("unknown", "no push is known yet"),
     ]

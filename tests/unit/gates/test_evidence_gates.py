@@ -75,7 +75,7 @@ def test_only_the_profiles_that_are_named_count(by: str) -> None:
 def test_a_signature_that_nobody_vouches_for_does_not_stand_in_for_a_profile() -> None:
     result = judged("signed", case_of(refers(NOTATION), gates={"signed": {"by": ["release_*"]}}))
     assert result.verdict == WAITING
-    assert result.reason.startswith("a signature is there, but ECR does not tell whose")
+    assert result.reason.startswith("a signature is there, but ECR does not report whose")
 
 
 def test_an_index_is_signed_where_each_of_its_images_is() -> None:

@@ -80,7 +80,7 @@ def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
 
 def _detail(call: Call, image: ImageRow, tags: list[str]) -> Answer:
     """Without `imageScanStatus` and `imageScanFindingsSummary`: native basic scanning, the only one since February
-    2026, does not fill them. DescribeImageScanFindings tells both."""
+    2026, does not fill them. DescribeImageScanFindings returns both."""
     return call.of_repository(
         imageDigest=image.digest,
         imageTags=tags or None,

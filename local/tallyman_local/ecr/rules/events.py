@@ -1,4 +1,4 @@
-"""What ECR tells: EventBridge events (shapes as in ECR's user guide) and CloudTrail records of its management calls."""
+"""What ECR reports: EventBridge events (shapes of ECR's user guide) and CloudTrail records of management calls."""
 
 import logging
 import uuid

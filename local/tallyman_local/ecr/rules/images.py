@@ -37,7 +37,7 @@ class Watcher(Protocol):
         """A push changes the store: in its transaction."""
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """A push is durable and told; it is answered afterwards."""
+        """A push is answered once it is durable and reported."""
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
         """Tags were removed, and the image too if it is `gone`."""
@@ -99,7 +99,7 @@ class Images:
         *,
         over_http: bool = False,
     ) -> Put:
-        """Store a manifest, point the tag at it, tell it. The same again: ImageAlreadyExistsException over the API;
+        """Store a manifest, point the tag at it, report it. The same again: ImageAlreadyExistsException over the API;
         over `/v2/` a success, except for an immutable tag (containers-roadmap #2380)."""
         self._store.get(repository)
         manifest = manifests.parse(raw, media_type)
@@ -128,21 +128,21 @@ class Images:
                 self._store.set_status(row.id, manifest.digest, "ACTIVE", self._clock().timestamp())
             image = self._store.image(row.id, manifest.digest)
             if not unchanged:
-                self._tell(lambda watcher: watcher.planned(row, manifest.digest))
+                self._report(lambda watcher: watcher.planned(row, manifest.digest))
         assert image is not None
         if not unchanged:
             self._events.image("PUSH", repository, image, tag)
         if existing is None:
             self.scan_on_push(row, image)
         if not unchanged:
-            self._tell(lambda watcher: watcher.pushed(row, image, tag))
+            self._report(lambda watcher: watcher.pushed(row, image, tag))
         return Put(image, tag, not unchanged)
 
-    def _tell(self, tell: Callable[[Watcher], None]) -> None:
+    def _report(self, report: Callable[[Watcher], None]) -> None:
         """Tell every watcher. What one fails with is logged: it fails no push and keeps no other from hearing."""
         for watcher in self.watchers:
             try:
-                tell(watcher)
+                report(watcher)
             except Exception:
                 _LOG.exception("%s failed", type(watcher).__name__)
 
@@ -241,7 +241,7 @@ class Images:
             self._events.image("DELETE", repository, image, name)
         if gone:
             self._events.image("DELETE", repository, image, None)
-        self._tell(lambda watcher: watcher.removed(row, image, removed, gone))
+        self._report(lambda watcher: watcher.removed(row, image, removed, gone))
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
 
     def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:

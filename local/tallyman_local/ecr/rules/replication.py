@@ -2,7 +2,7 @@
 
 What is pushed travels to the destinations of the matching rules before the push is answered (on AWS within half an
 hour). A destination's settings are its own: of its creation templates, else ECR's defaults. A tag that exists there
-and may not move is left out, silently, so that the image can arrive untagged. The destination tells "ECR Replication
+and may not move is left out, silently, so that the image can arrive untagged. The destination reports "ECR Replication
 Action" and no PUSH; what was replicated does not travel on. Another account's registry must allow it in its policy.
 """
 
@@ -125,7 +125,7 @@ class Replication:
         except Exception:
             _LOG.exception("%s of %s did not reach %s", image.digest, row.name, to)
             failure = _FAILED
-        if self._store.by_id(row.id) is not None:  # deleted meanwhile: there is nobody to tell
+        if self._store.by_id(row.id) is not None:  # deleted meanwhile: nothing is left to report
             self._note(row, image.digest, to, "FAILED" if failure else "COMPLETE", failure)
         return failure
 

@@ -59,7 +59,7 @@ class Body:
         self._ended = False
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end. Raises ShortBody where a broken connection can be told."""
+        """At most `size` bytes; empty at the end. Raises ShortBody where a broken connection can be recognised."""
         if self._left is not None:
             size = min(size, self._left)
         if size == 0 or self._ended:

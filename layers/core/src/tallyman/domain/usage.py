@@ -1,4 +1,4 @@
-"""What runs an image: plain values, as a source of usage told them."""
+"""What runs an image: plain values, as a source of usage reported them."""
 
 from datetime import datetime
 
@@ -10,8 +10,8 @@ from tallyman.values import value
 class Use:
     """One thing that runs an image now. `kind`: `ecs task`, `lambda function`; `name`: what to look for there.
 
-    `image` is the address as the source tells it; `repository`, `tag` and `digest` what could be read of it (None: not
-    said). A digest may be of an index or of one of its platform images. `where` is the account and region it runs in.
+    `image` is the address as the source reports it; `repository`, `tag` and `digest` what could be read of it (None:
+    not said). A digest may be of an index or of one of its platform images. `where`: account and region it runs in.
     """
 
     kind: str

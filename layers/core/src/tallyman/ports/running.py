@@ -16,7 +16,7 @@ class Usage(Protocol):
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
         """Everything that runs an image now, wherever the image comes from. Raises where a source can't be read: what
-        it would have told is then not known."""
+        it would have reported is then not known."""
 
 
 class UsageReadings(Protocol):
@@ -49,4 +49,4 @@ class RollOuts(Protocol):
     def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving: ...
 
     def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
-        """Lets it run again what `current` told."""
+        """Lets it run again what `current` returned."""

@@ -1,4 +1,4 @@
-"""Repositories that we are about to create. An item goes once the repository policy is set: one that stays tells that a
+"""Repositories that we are about to create. An item goes once the repository policy is set: one that stays shows that a
 repository may be ours and lack its policy."""
 
 from collections.abc import Mapping

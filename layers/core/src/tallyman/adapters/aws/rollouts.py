@@ -17,7 +17,7 @@ _KEPT = (
     "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
     "inferenceAccelerators", "runtimePlatform", "enableFaultInjection",
 )  # fmt: skip
-"""What RegisterTaskDefinition takes of what DescribeTaskDefinition tells."""
+"""What RegisterTaskDefinition takes of what DescribeTaskDefinition returns."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 

@@ -14,7 +14,7 @@ from tallyman.errors import DigestMismatch
 class S3Objects:
     """Reads `<folder>/<64 hexadecimal digits>` in a versioned bucket.
 
-    Without s3:ListBucket S3 answers a missing key with 403 instead of 404, and `get` could not tell the two.
+    Without s3:ListBucket S3 answers a missing key with 403 instead of 404, and `get` could not distinguish the two.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject")

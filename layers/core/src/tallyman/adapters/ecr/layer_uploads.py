@@ -29,7 +29,7 @@ class EcrLayerUploads:
             return str(self._client(repository).initiate_layer_upload(**names(repository))["uploadId"])
 
     def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
-        """InvalidLayerPartException tells by lastValidByteReceived how far ECR is: after an answer that was lost,
+        """InvalidLayerPartException says by lastValidByteReceived how far ECR is: after an answer that was lost,
         that is where we are too."""
         what = f"upload bytes {first} to {first + len(part) - 1} to {repository}"
         with translated(what):

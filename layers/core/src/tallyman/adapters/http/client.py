@@ -183,7 +183,7 @@ class HttpClient:
 
 
 class Response:
-    """Status, headers and a body that is read in pieces. `length`: bytes of the body, None where only its end tells."""
+    """Status, headers and a body that is read in pieces. `length`: bytes of the body, None where only its end shows."""
 
     def __init__(self, answer: http.client.HTTPResponse, release: Callable[[bool], None]) -> None:
         """`release` is called once, with whether the connection can be kept."""

@@ -84,7 +84,7 @@ class RegistryWriter:
 
 
 def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
-    """The chunks, or DigestMismatch where they are not `size` bytes: a registry told to expect more would wait."""
+    """The chunks, or DigestMismatch where they are not `size` bytes: a registry that expects more would wait."""
     sent = 0
     for chunk in chunks:
         sent += len(chunk)

@@ -1,7 +1,7 @@
 """Everything that could need an image, for retention: what runs, and what is set up to run. One class a source.
 
-Wider than `usage.py`, which tells what runs now: a service that is scaled to nothing, a published version of a function
-or a job definition runs nothing, but pulls its image the moment that somebody uses it.
+Wider than `usage.py`, which reports what runs now: a service that is scaled to nothing, a published version of a
+function or a job definition runs nothing, but pulls its image the moment that somebody uses it.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What runs where, as far as AWS tells: ECS tasks and Lambda functions of one account and region.
+"""What runs where, as far as AWS reports it: ECS tasks and Lambda functions of one account and region.
 
 Each source is a class of its own with one method, `running`; `SOURCES` is all of them.
 """
@@ -17,7 +17,7 @@ from tallyman.errors import BadName, NotFound, Unreachable
 
 
 class EcsUsage:
-    """Containers of ECS tasks that run now: ECS tells their digest itself."""
+    """Containers of ECS tasks that run now: ECS itself reports their digest."""
 
     PERMISSIONS: tuple[str, ...] = permissions("ecs:DescribeTasks", "ecs:ListClusters", "ecs:ListTasks")
 
@@ -110,7 +110,7 @@ def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
 def use(
     kind: str, name: str, image: str, registry: EcrRegistry, digest: str | None = None, since: datetime | None = None
 ) -> Use:
-    """From an image's address as a service tells it; one that is not of ECR has no repository. Unreachable where the
+    """From an image's address as a service reports it; one that is not of ECR has no repository. Unreachable where the
     service names neither an image nor a digest: what it uses is not known."""
     if not image and not digest:
         raise Unreachable(f"{kind} {name} in {registry}: the answer does not say which image it uses")

@@ -18,7 +18,7 @@ from tallyman.values import value
 
 IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})
 REMOVING_CALLS = frozenset({"BatchDeleteImage", "PolicyExecutionEvent"})
-"""The latter is a lifecycle policy's run, which only CloudTrail's event history tells."""
+"""The latter is a lifecycle policy's run, which only CloudTrail's event history reports."""
 SETTINGS_CALLS = frozenset(
     {
         "CreateRepository",

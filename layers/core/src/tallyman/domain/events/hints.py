@@ -1,4 +1,4 @@
-"""What functions tell each other to look at: parsed once, from the body of a message."""
+"""What functions ask each other to look at: parsed once, from the body of a message."""
 
 from collections.abc import Mapping
 from typing import Any, Self

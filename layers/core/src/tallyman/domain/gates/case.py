@@ -81,7 +81,7 @@ class ImageFacts:
 
     @property
     def is_index(self) -> bool | None:
-        """Whether the digest is an index; None where no fact tells."""
+        """Whether the digest is an index; None where no fact says."""
         for fact in self.facts:
             if fact.kind in (Kind.PUSHED, Kind.REPLICATED) and (index := Change.parse(fact).index) is not None:
                 return index

@@ -111,7 +111,7 @@ def _judge_one(config: SignedGate, case: Case, digest: Digest, facts: tuple[Fact
     if complete:
         return GateResult("signed", FAILED, f"it is signed by {_name(complete[0])}{wanted}", data)
     if referrers:
-        return GateResult("signed", WAITING, f"a signature is there, but ECR does not tell whose{wanted}", data)
+        return GateResult("signed", WAITING, f"a signature is there, but ECR does not report whose{wanted}", data)
     return GateResult("signed", WAITING, "its signature was removed" if ever else "no signature yet", data)
 
 

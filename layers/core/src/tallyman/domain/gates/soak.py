@@ -22,7 +22,7 @@ class SoakGate(GateConfig):
 
 
 def judge(config: SoakGate, case: Case) -> GateResult:
-    """Counts from the digest's first push to the source environment; ends by time alone, which `until` tells."""
+    """Counts from the digest's first push to the source environment; ends by time alone, which `until` gives."""
     pushes = [f.at for f in case.image.facts if f.kind in PUSHES and f.repository in case.source_repositories]
     length = format_duration(config.duration)
     if not pushes:

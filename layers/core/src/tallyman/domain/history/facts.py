@@ -59,7 +59,7 @@ class Kind(StrEnum):
     FROZEN = "frozen"  # E#<environment>[/<repository>]
     THAWED = "thawed"  # as FROZEN
     LETTER = "letter"  # E#*: a dead letter was sent again, or discarded
-    MISSED = "missed"  # E#<environment>: reconcile counted events that were never told
+    MISSED = "missed"  # E#<environment>: reconcile counted events that were never delivered
     MARKED = "marked"  # retention is to remove it once the grace period is over
     UNMARKED = "unmarked"  # something needs it again
     REMOVED = "removed"
@@ -89,8 +89,8 @@ class Fact:
     """One entry of the ledger.
 
     `at` is when it happened (the registry's time), `seen` when it was recorded; `id` is made by `fact_id` from
-    what identifies the happening, so that the same happening told twice has the same key. `detail` is plain JSON
-    data whose keys depend on the kind. `size` is compressed bytes. `actor` is an ARN where CloudTrail tells.
+    what identifies the happening, so that the same happening reported twice has the same key. `detail` is plain JSON
+    data whose keys depend on the kind. `size` is compressed bytes. `actor` is an ARN where CloudTrail reports it.
     """
 
     kind: Kind

@@ -1,6 +1,6 @@
 """The history of tags: a pure fold over facts. ECR keeps no time per tag; this is the tag time machine.
 
-A push told by an event, by the trail and by a sweep is one row: of what happened to one tag, equal neighbours are
+A push reported by an event, by the trail and by a sweep is one row: of what happened to one tag, equal neighbours are
 joined. That a push moved a tag is derived here, from its neighbour, and so needs no order of arrival.
 """
 

@@ -1,4 +1,4 @@
-"""What an image consists of, as its manifests and configurations tell, and whether these agree with each other."""
+"""What an image consists of, as its manifests and configurations say, and whether these agree with each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -123,7 +123,7 @@ class Composition:
         note.passed = ", ".join(wanted)
 
     def verification(self) -> Verification:
-        """The checks in the order in which they were begun; only those that tell against an image that can't be
+        """The checks in the order in which they were begun; only those that count against an image that can't be
         read, since about its parts nothing is known then."""
         made = self.notes.checks()
         return Verification(tuple(c for c in made if self.root in self.manifests or c.verdict != "passed"))

@@ -107,7 +107,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str | None = None) -> Self:
-        """Checks everything that the bytes alone can tell.
+        """Checks everything that the bytes alone can show.
 
         `media_type` is what the registry declared (parameters such as `; charset=utf-8` are dropped);
         without it the document's own counts, and without that its form. Raises BadManifest, and nothing

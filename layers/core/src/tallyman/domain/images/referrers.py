@@ -15,7 +15,7 @@ def is_gone(facts: Iterable[Fact], repository: str) -> bool:
     """Whether an image (all facts of its digest) was removed from the repository (`<registry>/<name>`), and not pushed
     there again since. False where no fact records a removal.
 
-    A removal counts where the registry, asked when it was told, did not hold the image any more; a push, where it did.
+    A removal counts where the registry, asked when it was reported, no longer held the image; a push, where it did.
     Events have whole seconds: of a push and a removal within one, what was recorded later is the later.
     """
     here = [f for f in facts if str(f.repository) == repository]

@@ -17,7 +17,7 @@ from tallyman.domain.policy.tags import glob_covers
 
 
 def check_environments(node: Node, environments: Mapping[str, Environment]) -> None:
-    """Registries that repeat, and environments that can't be told apart. As many steps as there are registries and
+    """Registries that repeat, and environments that can't be distinguished. As many steps as there are registries and
     characters in `repository`, whatever the number of environments."""
     variables: dict[str, Environment] = {}
     held: dict[EcrRegistry, _Templates] = {}

@@ -23,7 +23,7 @@ class Removal(StrEnum):
 class Retention:
     """What stays. `keep` None: every tagged image stays. `at_least`: so many of the newest tagged images stay whatever
     the rules say. `roll_back`: how long what was released can still be rolled back to. `usage`: digests, tags and globs
-    of tags that something runs which no source of usage tells. `at_most`: percent of a repository in one run.
+    of tags that something runs which no source of usage reports. `at_most`: percent of a repository in one run.
     """
 
     keep: tuple[Keep, ...] | None = None
@@ -82,7 +82,7 @@ class Retention:
         else:
             limits = [f"{self.at_most}% of a repository"] if self.at_most < 100 else []
             limits += [f"{self.at_most_images} images"] if self.at_most_images is not None else []
-            lines.append(f"a run that would take more than {' or '.join(limits)} does nothing, and tells people")
+            lines.append(f"a run that would take more than {' or '.join(limits)} does nothing, and sends a notice")
         return lines
 
     def too_many(self, removed: int, total: int) -> str | None:
@@ -142,7 +142,7 @@ RETENTION = Record(
         ),
         "usage": Key(
             ListOf(String(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
-            "What something runs that no source of usage tells, such as machines elsewhere: digests, tags, globs.",
+            "What something runs that no source of usage reports, such as machines elsewhere: digests, tags, globs.",
         ),
         "grace": Key(
             Duration(),

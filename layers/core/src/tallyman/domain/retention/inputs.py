@@ -1,4 +1,4 @@
-"""Inputs to a retention plan besides the registry and the policy: usage, and what ledger and state tell."""
+"""Inputs to a retention plan besides the registry and the policy: usage, and what ledger and state say."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
@@ -12,7 +12,7 @@ from tallyman.values import value
 @value
 class Reading:
     """One look at one source of usage in one account and region. `error`: why it could not be read; what it would
-    have told is then not known. `regional`: what runs there can only pull from a registry of its own region."""
+    have reported is then not known. `regional`: what runs there can only pull from a registry of its own region."""
 
     source: str
     where: EcrRegistry
@@ -55,7 +55,7 @@ class RetentionInputs:
 
 
 def concerns(use: Use, name: str, registry: EcrRegistry) -> bool:
-    """Whether what is used could be an image of the repository of this name: where a source tells an address that is
+    """Whether what is used could be an image of the repository of this name: where a source reports an address that is
     no ECR's, the name alone counts."""
     if use.repository is not None:
         return use.repository.name == name and use.repository.registry == registry

@@ -54,7 +54,7 @@ def subject_of_tag(tag: str) -> str | None:
 
 
 class Inventory:
-    """What a repository holds. Fill it with `add`, and with `describe` for what manifests tell; in any order.
+    """What a repository holds. Fill it with `add`, and with `describe` for what manifests say; in any order.
 
     `name` is the repository's canonical name, `environment` the one that it belongs to (None: none).
     """
@@ -136,7 +136,7 @@ class Inventory:
         return row
 
     def describe(self, digest: str, manifest: Manifest | None, why: str = "") -> None:
-        """What the manifest tells; None: it can't be read, and `why`.
+        """What the manifest says; None: it can't be read, and `why`.
 
         Of a manifest that does not parse every digest that its bytes name counts as a child: too much may stay.
         """
@@ -203,7 +203,7 @@ class Inventory:
         ids, sizes, held = self._layer_ids, self.layer_sizes, self._held
         self._begins[row] = len(held)
         for digest, size in blobs:
-            key = int(digest[7:22], 16)  # 60 bits tell layers apart, and take half the memory
+            key = int(digest[7:22], 16)  # 60 bits distinguish layers, and take half the memory
             number = ids.get(key)
             if number is None:
                 number = ids[key] = len(sizes)

@@ -63,7 +63,7 @@ def protect(
     found.whole.extend((FROZEN, reason) for reason in inputs.frozen)
     _recent(found, inventory, retention, inputs, now)
     for row, why in inventory.unread.items():
-        found.add(row, UNREAD, f"it can't be told what it lists: {why}")
+        found.add(row, UNREAD, f"what it lists is not known: {why}")
         found.whole.append((UNREAD, f"{inventory.digests[row][:19]} may list it: {why}"))
     found.whole = sorted(set(found.whole))
     found.refused = sorted(set(found.refused))

@@ -1,8 +1,8 @@
 """The recorded past played through a policy: what it would have removed and when, and what was needed later.
 
-Day by day the repository is put together as the facts tell that it was, without what the policy has removed so far.
+Day by day the repository is put together as the facts say that it was, without what the policy has removed so far.
 What is to go is marked, and goes when its grace is over. What was used then is not recorded: needs are what the facts
-tell (releases), the last pull, and what runs now.
+say (releases), the last pull, and what runs now.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

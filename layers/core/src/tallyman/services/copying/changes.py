@@ -25,7 +25,7 @@ class Catalogue(Protocol):
         """What these tags point to, those that are there."""
 
     def pointed_at(self, repository: Location) -> Mapping[Digest, frozenset[Digest]]:
-        """What is pointed at by which referrers, as far as the list of `names` told it by itself."""
+        """What is pointed at by which referrers, as far as the list of `names` shows it by itself."""
 
     def odd_names(self, repository: Location) -> Mapping[str, str]:
         """What the list of `names` has that is not a tag, as it may be shown, with why."""

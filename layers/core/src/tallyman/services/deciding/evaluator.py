@@ -1,4 +1,4 @@
-"""Decides anew after facts were written: writes the decision, tells people, hints that there is something to do.
+"""Decides anew after facts were written: writes the decision, sends notices, hints that there is something to do.
 
 Every reaction ends here. `promote_image` trusts none of it: it decides again before it acts.
 """
@@ -69,7 +69,7 @@ class Evaluator:
     def digest(
         self, digest: Digest, correlation: str | None = None, again: bool = False, news: Kind | None = None
     ) -> list[Decision]:
-        """Decides anew about an image and the indexes above it. Safe to repeat: tells and writes only what is new.
+        """Decides anew about an image and the indexes above it. Safe to repeat: sends and writes only what is new.
 
         Hints `promote_image` of each image that may go; `again`: also where that was done. `news`: the one kind of fact
         that is new of the image; where the indexes above do not ask for it, nothing is decided about them. Of many
@@ -160,7 +160,7 @@ class Evaluator:
         raise RevisionConflict(f"others keep deciding about {digest}: try again")
 
     def record(self, decision: Decision, image: ImageFacts, now: datetime) -> None:
-        """Writes the decision if it says something new, keeps its pending item, and tells people once.
+        """Writes the decision if it says something new, keeps its pending item, and sends its notice once.
 
         Raises RevisionConflict where another reaction was faster; decide again then.
         """
@@ -180,8 +180,8 @@ class Evaluator:
             self.state.put(entry.remove(now, decided=entry.found.decided))
             return
         if not entry.found.noticed:
-            # after the fact and before the mark: told at least once, and once unless this process dies in between
-            self._tell(decision)
+            # after the fact and before the mark: notified at least once, and once unless this process dies in between
+            self._notify(decision)
             noticed = replace(entry.found, noticed=True)
             self.state.put(entry.write(noticed))
             entry = entry.written(noticed)
@@ -190,7 +190,7 @@ class Evaluator:
 
     def _require_newest(self, decision: Decision, entry: Entry[Pending], last: Fact | None) -> None:
         """Raises RevisionConflict where another reaction decided since the facts were read."""
-        # the marker of an item that was removed tells which decision was its last, so that a reaction that slept since
+        # the marker of an item that was removed says which decision was its last, so that a reaction that slept since
         # it read the facts is found out here, or by the revision
         known = entry.found.decided if entry.found else entry.kept.get("decided")
         if known is not None and known != (last.id if last else None):
@@ -222,7 +222,7 @@ class Evaluator:
             entry = entry.written(waits)
         return entry
 
-    def _tell(self, decision: Decision) -> None:
+    def _notify(self, decision: Decision) -> None:
         gate = decision.deciding
         if gate is None or (decision.verdict == WAITING and not gate.held):
             return

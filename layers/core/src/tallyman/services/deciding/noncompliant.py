@@ -36,9 +36,9 @@ class NoncompliantImages:
     notices: Notices
 
     def look(self, decision: Decision, now: datetime) -> None:
-        """Records and tells that it would not get in today, or takes it off the list; what is known is known.
+        """Records and reports that it would not get in today, or takes it off the list; what is known is known.
 
-        One that the environment does not release is recorded, and told when it is released again; whether it runs
+        One that the environment does not release is recorded, and reported when it is released again; whether it runs
         all the same is reconcile's to find out. Cost: two reads; a change costs two writes and a notice. Raises
         RevisionConflict where another was faster.
         """
@@ -69,17 +69,17 @@ class NoncompliantImages:
         self.state.put(entry.write(image))
         if not released:
             return
-        # between the two writes: told at least once, and once unless this process dies in between
-        self._tell(image, f"It is what {image.target} releases of it.")
+        # between the two writes: notified at least once, and once unless this process dies in between
+        self._notify(image, f"It is what {image.target} releases of it.")
         self.state.put(entry.written(image).write(replace(image, notified=True)))
 
     def tell_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
         """Tells that it runs, although it would not get in today and is not what is released. One write, a notice."""
         running = ", ".join(runs)
-        self._tell(entry.value, f"{entry.value.target} releases another image of it, but it runs: {running}.")
+        self._notify(entry.value, f"{entry.value.target} releases another image of it, but it runs: {running}.")
         self.state.put(entry.write(replace(entry.value, notified=True, runs=tuple(runs))))
 
-    def _tell(self, image: NoncompliantImage, where: str) -> None:
+    def _notify(self, image: NoncompliantImage, where: str) -> None:
         gates, environment, repository = image.gates, image.target, image.name
         what = f"{repository}:{image.tags[0]} is in {environment}, but would not get in today"
         lines = [f"{what}: {gates[0]['reason']}", *(f"Also {g['name']}: {g['reason']}" for g in gates[1:])]

@@ -16,7 +16,7 @@ from tallyman.values import value
 
 @value
 class ReadSigning:
-    """No event tells how managed signing ends: it is read when an image or its signature was pushed, before it is
+    """No event reports how managed signing ends: it is read when an image or its signature was pushed, before it is
     promoted, and when it has waited."""
 
     policy: Policy

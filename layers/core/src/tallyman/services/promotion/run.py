@@ -285,6 +285,6 @@ class PromotionRun:
         return StateCheck(entry.pk, entry.sk, entry.revision)
 
     def _read_signing(self) -> None:
-        """No event tells that managed signing took its word back: right before it is relied on, it is asked again."""
+        """No event reports that managed signing took its word back: right before it is relied on, it is asked again."""
         if self.using.signing is not None:
             self.using.signing.refresh(self.decision.digest)

@@ -26,14 +26,14 @@ class Known:
         return digest in self.images and self.images[digest].value.present
 
     def since(self) -> datetime | None:
-        """The earliest time that is known of a tag: from about then on events have told us of this repository."""
+        """The earliest time that is known of a tag: from about then on events have reported this repository."""
         return min((tag.value.reported_at for tag in self.tags.values() if tag.value.reported_at), default=None)
 
 
 def differences(
     repository: Repository, known: Known, listed: Mapping[Digest, ImageDetail], now: datetime
 ) -> Iterator[Observation]:
-    """What the ledger does not tell, as what is to be written: pushes oldest first, then what was removed. Pure.
+    """What the ledger lacks, as what is to be written: pushes oldest first, then what was removed. Pure.
 
     A push carries the image's own time if the image is new to us and nothing later is known of the tag, else `now`.
     """

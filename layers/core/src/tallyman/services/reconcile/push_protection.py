@@ -50,7 +50,7 @@ class PushProtection:
             except TallymanError as error:
                 problems.append(f"the policy of {place}: {error}")
                 return
-            with suppress(RevisionConflict):  # another run looks after the same just now, and tells
+            with suppress(RevisionConflict):  # another run looks after the same just now, and sends the notice
                 self._note(place, environment, problem)
 
         try:

@@ -1,4 +1,4 @@
-"""Looks at the registries and finds what no event told; takes up what waits. Run by the clock and by people.
+"""Looks at the registries and finds what no event reported; takes up what waits. Run by the clock and by people.
 
 By the clock it has two speeds: repositories with recent events, pending or released images every time, of all others
 the SLOW that were longest not looked at. A person's run sweeps all that were asked for, over several runs if need be.

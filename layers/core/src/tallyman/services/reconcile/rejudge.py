@@ -1,7 +1,7 @@
 """What environments run, judged again; promotions that stand half-done; what was recalled and still runs.
 
-By the clock. Facts of an image decide it anew at once wherever they come in; here is what no fact tells: a policy that
-changed, a scan that grew old, a promotion or a roll-out that does not get on, an announcement that was not made.
+By the clock. Facts of an image decide it anew at once wherever they come in; here is what no fact reports: a policy
+that changed, a scan that grew old, a promotion or a roll-out that does not get on, an announcement that was not made.
 """
 
 from collections import Counter
@@ -124,8 +124,8 @@ class Released:
                     overtaken.append(entry)
                 recalled = any(gate["name"] == "recalled" for gate in image.gates)
                 if recalled and not image.uses_notified:
-                    tell = partial(self._tell_uses, entry)
-                    todo.append(((environment, image.name, "3", image.digest), (f"{environment}/{image.name}", tell)))
+                    notify = partial(self._notify_uses, entry)
+                    todo.append(((environment, image.name, "3", image.digest), (f"{environment}/{image.name}", notify)))
         watched(found)
         turns = Turns(self.state, self.clock)
         turns.each(positions.RELEASED, todo, lambda item: self._guard(problems, *item), left, "what is released")
@@ -205,7 +205,7 @@ class Released:
         )
         self.state.put(entry.write(replace(waits, stuck_notified=True)))
 
-    def _tell_uses(self, entry: Entry[NoncompliantImage]) -> None:
+    def _notify_uses(self, entry: Entry[NoncompliantImage]) -> None:
         """At least once: which releases point at what was recalled, and what runs it."""
         image = entry.value
         found = self.recall_impact.of(image.digest)

@@ -1,4 +1,4 @@
-"""One repository: what its registry holds is compared with what the ledger tells, and the difference written down.
+"""One repository: what its registry holds is compared with what the ledger says, and the difference written down.
 
 Cost of a repository without a difference: a listing (a call for 1,000 images), and a Query for a MiB of the state of
 its tags and of its images (about 100 bytes each). A difference costs what its event would have cost, without the
@@ -60,7 +60,7 @@ _LONGEST = 500
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep of a repository found. `missed`: differences that an event should have told (at first sight of
+    """What one sweep of a repository found. `missed`: differences that an event should have reported (at first sight of
     a repository only those since its first event: images from before are not lost events)."""
 
     state: SweepState
@@ -103,7 +103,7 @@ class Sweep:
             mark_active(self.state, repository, now)  # CloudTrail may report it only in some minutes
         found_out = list(dict.fromkeys(seen.digest for seen in work))
         if found_out and len(found_out) + len(sweep.open) <= _TRAILED:
-            # what the trail tells is recorded by its call, but what the lost event would have set off is not
+            # what the trail reports is recorded by its call, but what the lost event would have set off is not
             sweep = replace(sweep, missed=missed, open=tuple(dict.fromkeys([*sweep.open, *found_out])))
             self._save(repository, sweep)
             if read_trail():
@@ -149,7 +149,7 @@ class Sweep:
         sweep = SweepState(swept=now, tried=now, run=run, images=len(listed), bytes=sum(sizes), backlog=backlog)
         if problems:
             sweep = replace(sweep, failures=failures, problem=problems[0][:_LONGEST])
-            self._tell(repository, sweep)
+            self._notify(repository, sweep)
         self._save(repository, sweep, missed, now)
         if sweep.backlog is not None:
             sweep = self._follow(repository, sweep, listed, found, problems, left)
@@ -195,11 +195,11 @@ class Sweep:
         second failure in a row is announced."""
         sweep = self._state(repository)
         sweep = replace(sweep, tried=self.clock(), run=run, failures=sweep.failures + 1, problem=reason[:_LONGEST])
-        self._tell(repository, sweep)
+        self._notify(repository, sweep)
         self._save(repository, sweep)
         return sweep
 
-    def _tell(self, repository: Repository, sweep: SweepState) -> None:
+    def _notify(self, repository: Repository, sweep: SweepState) -> None:
         """Notifies once for each row of failures, before it is saved: after a crash in between it notifies twice."""
         if sweep.failures != FAILING:
             return
@@ -275,19 +275,19 @@ class Sweep:
         if seen.kind in (Kind.DELETED, Kind.UNTAGGED):
             gone = Observation(seen.kind, seen.repository, seen.digest, seen.tag, seen.at, Via.RECONCILED, seen.key)
             self.images.removed(gone)
-        elif self.images.pushed(seen, tell=not first):
+        elif self.images.pushed(seen, notify=not first):
             found["stowaways"] += 1
 
     def _stowaways(self, repository: Repository, digest: Digest, first: bool, found: Counter[str]) -> None:
         now = whole_millis(self.clock())
         for fact in self.ledger.of_digest(digest):
             if fact.repository == repository and report_stowaway(
-                self.policy, self.ledger, self.notices, replace(fact, seen=now), tell=not first
+                self.policy, self.ledger, self.notices, replace(fact, seen=now), notify=not first
             ):
                 found["stowaways"] += 1
 
     def _is_told(self, seen: Observation, known: Known) -> bool:
-        """Whether the ledger tells that the image of a vanished tag was deleted, and was told so before of its push."""
+        """Whether the ledger says that the image of a vanished tag was deleted, and said so before of its push."""
         tag = known.tags[seen.tag].value if seen.kind is Kind.UNTAGGED and seen.tag else None
         if tag is None or tag.reported != seen.digest or tag.unsure:
             return False
@@ -319,7 +319,7 @@ class Sweep:
         return asked
 
     def _since_known(self, work: Sequence[Observation], known: Known) -> list[Observation]:
-        """Of a first sweep: what happened since events told of the repository, or since the policy is in force."""
+        """Of a first sweep: what happened since events reported the repository, or since the policy is in force."""
         policy = POLICY.get(self.state, POLICY_KEY)
         times = [t for t in (known.since(), policy.at - _FIRST_RUN if policy else None) if t]
         since = min(times, default=None)

@@ -52,7 +52,7 @@ class RecordCall:
         elif call.name in SETTINGS_CALLS:
             self._settings(call, via, origin)
         else:
-            return f"ignored: {call.name} tells nothing that an event of the image does not"
+            return f"ignored: {call.name} says nothing that an event of the image does not"
         return f"{call.name} recorded"
 
     def _settings(self, call: ApiCall, via: Via, origin: str) -> None:

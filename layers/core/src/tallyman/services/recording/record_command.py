@@ -83,7 +83,7 @@ class RecordCommand:
             self.hints.send("promote", RollBack(command.digest, command.request).as_json())
             return Outcome.handled("roll-back recorded")
         if command.name in ("override", "recall"):
-            self._tell(command, fact)
+            self._notify(command, fact)
         if command.digest is not None:
             self.evaluator.digest(command.digest, command.request, again=True)
         else:
@@ -217,7 +217,7 @@ class RecordCommand:
                 hint = {"digest": waits.digest, "repository": waits.name, "from": waits.source, "to": waits.target}
                 self.hints.send("promote", {**hint, "correlation": command.request})
 
-    def _tell(self, command: Command, fact: Fact) -> None:
+    def _notify(self, command: Command, fact: Fact) -> None:
         """At least once: an exception to the rules, and an image that may run somewhere, are for everybody to know."""
         assert command.digest is not None  # of the commands that are announced
         if command.name == "override":

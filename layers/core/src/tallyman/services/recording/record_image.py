@@ -48,8 +48,8 @@ _UNREPORTED = Change()
 
 @value
 class Observation:
-    """What was observed of one image, to be recorded. `at`: the registry's time; `key`: what tells this happening from
-    others (an event's time, the revision that a sweep corrects), part of the fact's id.
+    """What was observed of one image, to be recorded. `at`: the registry's time; `key`: what tells one happening from
+    another (an event's time, the revision that a sweep corrects), part of the fact's id.
 
     `detail`: the image as a sweep has just listed it, after it had read `revision` of the tag's item: saves asking
     the registry once more, and is not believed if the item has changed since. `manifest`: as it was read with others;
@@ -93,10 +93,10 @@ class RecordImage:
         """How images hang together."""
         return Relations(self.source, self.ledger, self.archive, self.evaluator, self.clock, self.signing)
 
-    def pushed(self, seen: Observation, *, tell: bool = True) -> bool:
+    def pushed(self, seen: Observation, *, notify: bool = True) -> bool:
         """Records that an image is there, what its tag points to now, and how it hangs together with others.
 
-        True: it is a stowaway that was not known. Without `tell` telling people of it is the caller's.
+        True: it is a stowaway that was not known. Without `notify` the caller sends the notice.
         """
         self._hint_origin(seen, before=True)
         listed, pointing, known = seen.detail, seen.pointing, seen.held
@@ -121,7 +121,7 @@ class RecordImage:
             reported = seen.digest if seen.kind in PUSHES else current
             if detail and current == seen.digest and detail.pushed_at > seen.at + _RETOLD:
                 reported = None  # it was removed since, and pushed again: this push's time is past
-            # what was told, not what is: so that a sweep sees where a fact is missing
+            # what was reported, not what is: so that a sweep sees where a fact is missing
             archived = seen.kind is Kind.ARCHIVED if seen.kind in _STORAGE else None
             changes = [
                 change
@@ -139,7 +139,7 @@ class RecordImage:
                 continue  # another reaction moved the tag meanwhile: ask the registry again
             self.relations.judge_subject(seen.digest, manifest)
             self._hint_origin(seen, before=False)
-            return report_stowaway(self.policy, self.ledger, self.notices, fact, tell, seen.facts)
+            return report_stowaway(self.policy, self.ledger, self.notices, fact, notify, seen.facts)
         raise RevisionConflict(f"{seen.repository}:{seen.tag} keeps changing: try again")
 
     def removed(self, seen: Observation) -> None:

@@ -1,4 +1,4 @@
-"""A registry told that an image was pushed, removed, replicated or stored away: record what is so.
+"""A registry reported that an image was pushed, removed, replicated or stored away: record what is so.
 
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """

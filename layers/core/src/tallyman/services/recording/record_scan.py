@@ -102,10 +102,10 @@ class RecordScan:
         """Whether the newest scan of each repository says the same as this one, without it: then no gate that does not
         ask for the age of a scan judges otherwise by it. Read after it was written: of two scans that are recorded at
         the same time one sees the other."""
-        told = [
+        scans = [
             f for f in self.ledger.of_digest(Digest(str(scan.digest))) if f.kind is Kind.SCANNED and f.id != scan.id
         ]
-        newest = {f.repository: Scanned.parse(f) for f in sorted(told, key=lambda f: (f.at, f.seen, f.id))}
+        newest = {f.repository: Scanned.parse(f) for f in sorted(scans, key=lambda f: (f.at, f.seen, f.id))}
         said = Scanned.parse(scan).said
         return scan.repository in newest and all(s.said == said and s.outcome == s.status for s in newest.values())
 

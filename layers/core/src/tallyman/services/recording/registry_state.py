@@ -55,7 +55,7 @@ def lost_change(
     entry: Entry[Tag], current: Digest | None, digest: Digest, deleted: datetime | None, now: datetime
 ) -> StateChange | None:
     """A tag's item once the registry was seen to say `current`; None if that is not news. `deleted`: the time of a fact
-    that says that the image `digest` was deleted, which ends what was told of the tag before."""
+    that says that the image `digest` was deleted, which ends what was reported of the tag before."""
     old = entry.value
     moved_from = old.digest or old.moved_from
     tag = replace(old, digest=current, moved_from=moved_from if moved_from != current else None)

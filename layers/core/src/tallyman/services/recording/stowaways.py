@@ -18,15 +18,15 @@ def report_stowaway(
     ledger: Ledger,
     notices: Notices,
     fact: Fact,
-    tell: bool = True,
+    notify: bool = True,
     known: Sequence[Fact] | None = None,
 ) -> bool:
-    """Records that the image of this push is a stowaway, and tells people once. True: it is one, and that is news.
+    """Records that the image of this push is a stowaway, and sends its notice once. True: it is one, and that is news.
 
     `fact.seen` becomes that of the entry: a caller that looks at an old fact puts the present time there. Without
-    `tell` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes what it
-    intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless they are
-    known.
+    `notify` it is only written down. `known`: the image's facts, read after its push happened: a promotion writes what
+    it intends before it pushes. Cost: nothing outside of environments that promotions fill, there a Query unless they
+    are known.
     """
     if fact.kind not in PUSHES or fact.repository is None or fact.digest is None:
         return False
@@ -48,8 +48,8 @@ def report_stowaway(
         )
         if is_intended(facts, fact.repository) or any(f.id == found.id for f in facts):
             return False
-        if tell:
-            # told before it is written: a crash in between tells twice, never not at all
+        if notify:
+            # sent before it is written: a crash in between sends it twice, never not at all
             image = f"{name}:{fact.tag}" if fact.tag else f"{name}@{fact.digest}"
             who = fact.actor or "somebody (CloudTrail knows)"
             notices.publish(

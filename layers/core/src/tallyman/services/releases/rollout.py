@@ -178,7 +178,7 @@ class RollOutReleases:
         again = "" if stuck else "\nWhat it ran before runs again."
         text = f"{reasons}\nDigest: {rollout.digest}{again}"
         kind = {"kind": "roll-out", "environment": progress.environment, "repository": progress.repository}
-        # told before it is recorded: a crash in between tells twice, never not at all
+        # sent before it is recorded: a crash in between sends it twice, never not at all
         self.notices.publish(subject, text, kind)
         failed = progress.having(status=FAILED, reason=reasons, said=None, moved=moved, moving=moving)
         self._write(failed, roll_out_fact(self.clock(), progress, step, FAILED, reasons))

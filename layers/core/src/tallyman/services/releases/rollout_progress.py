@@ -102,7 +102,7 @@ def roll_out_of(
     before, image, since, said}]}; None where there is none: nothing moves, and nothing was moved. One GetItem.
 
     `reason`: why it failed. A target is not_begun, running, done, failed, rolled_back (to `before`) or stuck (`said`
-    tells why it could not be put back). One that a policy no longer names is still there once it was moved.
+    says why it could not be put back). One that a policy no longer names is still there once it was moved.
     """
     rollout = ROLLOUTS.get(state, rollouts.key(environment, repository))
     return _view(policy.environment(environment), repository, release, rollout)
@@ -141,7 +141,7 @@ def _view(
 def roll_out_told(
     ledger: Ledger, environment: str, repository: str, until: datetime | None
 ) -> dict[str, dict[str, Any]]:
-    """The same by release, as the ledger tells it: of what is over, or as it was at `until`. `targets` are only those
+    """The same by release, as the ledger has it: of what is over, or as it was at `until`. `targets` are only those
     that were moved by then; of one that failed the reason names what could not be put back. Reads the facts of the
     repository in the environment."""
     outcomes: dict[str, dict[str, Any]] = {}

@@ -96,7 +96,7 @@ class Marks:
             self._forget(entry)
 
     def _over(self, fact: Fact, entry: Entry[Mark], proof: Digest | None) -> None:
-        """A mark ends with its fact, in one transaction: a run that dies right after does not make the next tell it
+        """A mark ends with its fact, in one transaction: a run that dies right after does not make the next report it
         again. RevisionConflict: another run did it."""
         mark = replace(entry.value, proof=proof, over=True)
         with suppress(RevisionConflict):

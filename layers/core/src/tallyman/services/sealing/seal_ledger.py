@@ -56,7 +56,7 @@ class SealLedger:
         try:
             return self._seal(left)
         except SealBroken as error:
-            self._tell(error)
+            self._notify(error)
             raise
 
     def _seal(self, left: Deadline) -> tuple[int, int]:
@@ -139,7 +139,7 @@ class SealLedger:
             number, wanted = number - 1, segment.previous
         return frozenset(found)
 
-    def _tell(self, error: SealBroken) -> None:
+    def _notify(self, error: SealBroken) -> None:
         """A notice, one a day."""
         entry, now = ASKED.read(self.state, asked.key("notice of the seal")), self.clock()
         if entry.found is None or now - entry.found.at >= AGAIN:

@@ -1,4 +1,4 @@
-"""Facts have a bound whatever they tell: long parts of a detail lie in the archive, and are put back when it is read.
+"""Facts have a bound whatever they say: long parts of a detail lie in the archive, and are put back when it is read.
 
 An index may list thousands of images, an image may have a thousand tags, a decision names the facts that it rests on.
 An item of the ledger holds 400 KB, and every read of its partition pays for all of it. So the longest parts of a detail

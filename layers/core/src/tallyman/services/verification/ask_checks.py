@@ -59,14 +59,14 @@ class AskChecks:
         return self._record(decision, name, function, *_understood(answer))
 
     def _record(self, decision: Decision, name: str, function: str, result: str, because: str) -> bool:
-        told = [
+        answers = [
             fact
             for fact in self.ledger.of_digest(decision.digest)
             if fact.kind is Kind.CHECKED
             and (said := Said.parse(fact)).principal == function
             and (said.environment, said.name, said.check) == (decision.source, decision.repository, name)
         ]
-        last = max(told, key=lambda f: (f.at, f.id), default=None)
+        last = max(answers, key=lambda f: (f.at, f.id), default=None)
         if last is not None and result == WAITING:
             before = Said.parse(last)
             if (before.result, before.because) == (result, because):

@@ -220,8 +220,12 @@ def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequen
     last = max(there, key=lambda f: (f.seen, f.id), default=None)
     if last is None or last.kind is Kind.UNREADABLE:
         return False
-    told = Verified.parse(last)
-    return (told.verdict, told.level, [c for c in told.checks if not c.get("tag")]) == ("passed", level, list(checks))
+    past = Verified.parse(last)
+    return (past.verdict, past.level, [c for c in past.checks if not c.get("tag")]) == (
+        "passed",
+        level,
+        list(checks),
+    )
 
 
 def _hint(body: str) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a registry told of its images and repositories: pushes, removals, storage, settings."""
+"""What a registry reported about its images and repositories: pushes, removals, storage, settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -26,7 +26,7 @@ class Change(Details):
     `current`: what the tag pointed to when the registry was asked (None: nothing, NOT_ASKED: no tag). `index`: whether
     the image is an index; None: its manifest was not read. `platforms`: {digest, platform, index} of an index's
     children. `built`: what its annotations say. `gone`, `absent`: the registry had the image no more, of a removal by
-    digest and by tag. `event`, `call`: the ids of the event or API call that told it.
+    digest and by tag. `event`, `call`: the ids of the event or API call that reported it.
     """
 
     SPARSE: ClassVar = frozenset(
@@ -49,7 +49,7 @@ class Change(Details):
 
     @property
     def removed(self) -> bool:
-        """Whether the registry, asked when the removal was told, had the image no more."""
+        """Whether the registry, asked when the removal was reported, no longer had the image."""
         return bool(self.gone or self.absent)
 
 
@@ -61,7 +61,7 @@ def children_of(facts: Iterable[Fact]) -> tuple[Child, ...]:
 
 
 def took_the_image(fact: Fact) -> bool:
-    """Whether the fact tells that the image was removed, by digest or with its last tag."""
+    """Whether the fact says that the image was removed, by digest or with its last tag."""
     return fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and Change.parse(fact).absent)
 
 

@@ -15,7 +15,7 @@ _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 @value
 class Scanned(Details):
     """Of scanned. `counts` by severity. `findings`: the first rows (see `domain/images/findings.py`) of `listed`;
-    `archived`: the object with all of them. `said`: the digest of what the scan says, to tell whether it is news."""
+    `archived`: the object with all of them. `said`: the digest of what the scan says, to know whether it is new."""
 
     status: str
     counts: Mapping[str, int] = field(default_factory=lambda: _NO_COUNTS)

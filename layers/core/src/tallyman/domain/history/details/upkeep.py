@@ -6,7 +6,7 @@ from tallyman.values import value
 
 @value
 class Missed(Details):
-    """Of missed: how many events of a repository (`<registry>/<name>`) were never told."""
+    """Of missed: how many events of a repository (`<registry>/<name>`) were never delivered."""
 
     count: int
     repository: str
