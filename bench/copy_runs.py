@@ -128,13 +128,14 @@ def show(workload: Workload) -> dict[str, Any]:
         print(f"  crane did not run here; on another machine it took: {REFERENCE[workload.name]}")
     ours = document["tools"]["tallyman"]
     others = {tool: found["wall"] for tool, found in document["tools"].items() if tool != "tallyman"}
-    peers = {tool: wall for tool, wall in others.items() if tool not in UNCHECKED}
+    peers = {tool: wall for tool, wall in others.items() if tool not in (*UNCHECKED, "before")}
     if workload.requests_only:
         print(f"{workload.name} requests {ours['requests']:.0f}")
     elif peers:
         fastest = min(peers, key=lambda tool: peers[tool])
         document["ratio"], document["to"] = ours["wall"] / peers[fastest], fastest
         less = [f"{tool}, unchecked: {ours['wall'] / others[tool]:.2f}" for tool in UNCHECKED if tool in others]
+        less += [f"before: {ours['wall'] / others['before']:.2f}"] if "before" in others else []
         print(f"{workload.name} ratio {document['ratio']:.2f}  (to {', '.join([fastest, *less])})")
     sys.stdout.flush()
     return document

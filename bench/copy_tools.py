@@ -1,5 +1,6 @@
 """How each tool copies: its commands, as somebody who knows it would write them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,20 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TALLYMAN = [str(Path(sys.executable).with_name("tallyman")), "copy"]
+EARLIER = os.environ.get("BEFORE", "")
+"""The `tallyman` command of an earlier release, as one more tool of each round; empty: none."""
 AT_ONCE = "8"
 """Layers at once, for the peers that have an option for it, so that none waits for its default (3 or 4)."""
 
 UNCHECKED = ("oras",)
 """Peers that hash nothing of what they copy: a damaged blob goes to the sink as it is, with exit status 0. That is less
-work than ours: they are shown, but the ratio of a row is not to them."""
+work than ours: they are shown, but the ratio of a row is not to them, nor to `before`."""
 
 Commands = dict[str, list[list[str]]]
 """By tool, what it runs, one after the other."""
 
 
 def peers() -> list[str]:
-    """Those on the PATH."""
-    return [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
+    """Those on the PATH, and our earlier release."""
+    here = [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
+    return [*here, *(["before"] if EARLIER else [])]
 
 
 def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> None:
@@ -41,6 +45,7 @@ def image(source: str, targets: Sequence[str], tls: bool = False) -> Commands:
     return _of_those_here(
         {
             "tallyman": [[*TALLYMAN, source, *targets]],
+            "before": [[EARLIER, "copy", source, *targets]],
             "skopeo": [[*skopeo, f"docker://{source}", f"docker://{each}"] for each in targets],
             "crane": [[*crane, source, each] for each in targets],
             "regctl": [["regctl", "image", "copy", source, each] for each in targets],
@@ -57,6 +62,7 @@ def repository(name: str, source: str, target: str, tls: bool = False) -> Comman
     return _of_those_here(
         {
             "tallyman": [[*TALLYMAN, "--all-tags", f"{source}/{name}", f"{target}/{name}"]],
+            "before": [[EARLIER, "copy", "--all-tags", f"{source}/{name}", f"{target}/{name}"]],
             "skopeo": [[*sync, f"{source}/{name}", target]],
             "crane": [[*crane, f"{source}/{name}", f"{target}/{name}"]],
         }

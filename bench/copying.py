@@ -1,4 +1,5 @@
 """`make bench-copy`: `tallyman copy` against skopeo, and crane, regctl and oras where they are on the PATH.
+`BEFORE=PATH`: also against the `tallyman` command of an earlier release there.
 
     python bench/copying.py [--runs 5] [--only NAME] [--latency MILLISECONDS] [--tls] [--json FILE]
 
