@@ -23,6 +23,7 @@ from tallyman.adapters.aws.check_functions import LambdaChecks
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.registry_buses import EventBridgeBuses
 from tallyman.adapters.aws.rollouts import LambdaRollOuts
+from tallyman.adapters.ecr.replication import EcrImageReplication
 from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.adapters import Adapters
@@ -204,6 +205,7 @@ def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hu
     services = ("ecr:", "cloudtrail:", "ecs:", "lambda:", "batch:", "inspector2:")
     removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
     wanted -= set(LambdaChecks.PERMISSIONS)  # with the function's own role, wherever the function is
+    wanted |= set(EcrImageReplication.PERMISSIONS)  # which promote_image alone asks
     assert read == {a for a in wanted if a.startswith(services)} - removing | set(EventBridgeBuses.PERMISSIONS)
     moving = ("ecs:", "lambda:", "iam:")
     assert actions(of_type(spoke(), "AWS::IAM::Role")["RollOutRole"]) == {

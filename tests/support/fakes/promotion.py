@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,12 +20,14 @@ from support.fakes.ports import (
     stored,
 )
 from support.fakes.recording import policy
+from support.fakes.replication import FakeImageReplication
 from support.fakes.wiring import FakePorts, registry_ports, services
 from support.images.builders import DEV, PROD, PROD_SA, Built, image, push_event, verified
 from tallyman.bootstrap.services import Services
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy
+from tallyman.domain.policy.environments import Replicate
 from tallyman.errors import TallymanError
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.promote_image import PromoteImage
@@ -55,6 +57,7 @@ class PromotionStack:
         for place in (DEV, *PLACES):
             self.registries.add(place)
         self.ledger = FakeLedger(self.state)
+        self.replication = FakeImageReplication(self.registries, self.clock)
 
     def ports(self) -> FakePorts:
         """What the services of a process are given."""
@@ -67,6 +70,7 @@ class PromotionStack:
             notices=self.notices,
             announcements=self.announcements,
             signing=self.signing,
+            image_replication=self.replication,
             **registry_ports(self.registries),
         )
 
@@ -161,6 +165,15 @@ class PromotionStack:
 def one() -> tuple[PromotionStack, Digest]:
     """A stack with one image that waits to be promoted as v1.0.0."""
     stack = PromotionStack()
+    return stack, stack.push(image("a"), "v1.0.0")
+
+
+def native() -> tuple[PromotionStack, Digest]:
+    """The same, where ECR replicates from the first registry of prod to the other."""
+    rules = policy(verified=True)
+    prod = replace(rules.environments["prod"], replicate=Replicate.NATIVE)
+    stack = PromotionStack(replace(rules, environments={**rules.environments, "prod": prod}))
+    stack.replication.configure(PROD.registry, PROD_SA.registry, prefix="rocketseat/")
     return stack, stack.push(image("a"), "v1.0.0")
 
 

@@ -8,7 +8,7 @@ registries.fail(PROD.registry, Throttled("…"), methods={"put_manifest"}, times
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -68,6 +68,7 @@ class FakeRegistries:
         self.unsupported: set[str] = set()  # artifact types that put_manifest refuses with Unsupported
         self.scores: dict[str, float] = {}  # EPSS, by vulnerability
         self.mounting = True  # the account setting BLOB_MOUNTING
+        self.watchers: list[Callable[[Repository, Manifest, str | None], None]] = []  # called after each push
 
     # --- what a test arranges
 
@@ -280,6 +281,8 @@ class FakeRegistries:
         if tag:
             held.tags[tag] = manifest.digest
         self.pushes.append((repository, manifest.digest, tag))
+        for watch in self.watchers:
+            watch(repository, manifest, tag)
 
     def _detail(self, repository: Repository, held: Held, digest: Digest) -> ImageDetail:
         manifest = held.manifests[digest]

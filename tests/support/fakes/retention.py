@@ -22,6 +22,7 @@ from support.images.inventories import retention_policy
 from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.replication import ReplicationRule
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
 from tallyman.services.retention.apply_retention import ApplyRetention
@@ -75,6 +76,9 @@ class FakeReplication:
     """`Replication`: the registries that a removal reaches."""
 
     reached: list[EcrRegistry] = field(default_factory=list)
+
+    def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
+        return [ReplicationRule(tuple(self.reached), removals=True)] if self.reached else []
 
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         return self.reached

@@ -27,6 +27,7 @@ from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, Sta
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
+    ImageReplication,
     ImageSource,
     ImageTarget,
     RegistryView,
@@ -77,6 +78,7 @@ class FakePorts:
     guards: Guards = ABSENT
     remover: ImageRemover = ABSENT
     replication: Replication = ABSENT
+    image_replication: ImageReplication = ABSENT
     trail: Trail = field(default_factory=FakeTrail)
     usage: Usage = ABSENT
     usage_readings: UsageReadings = ABSENT

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tallyman.ports.registries import (
         Guards,
         ImageRemover,
+        ImageReplication,
         ImageSource,
         ImageTarget,
         RegistryView,
@@ -241,6 +242,12 @@ class Adapters:
         from tallyman.adapters.ecr.replication import EcrReplication
 
         return EcrReplication(self.clients)
+
+    @cached_property
+    def image_replication(self) -> "ImageReplication":
+        from tallyman.adapters.ecr.replication import EcrImageReplication
+
+        return EcrImageReplication(self.clients)
 
     @cached_property
     def rollouts(self) -> "RollOuts":

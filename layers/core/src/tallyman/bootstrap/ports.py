@@ -11,6 +11,7 @@ from tallyman.ports.records import Archive, Entries, Ledger, Objects, Seals, Sta
 from tallyman.ports.registries import (
     Guards,
     ImageRemover,
+    ImageReplication,
     ImageSource,
     ImageTarget,
     RegistryView,
@@ -85,6 +86,8 @@ class Ports(Protocol):
     def remover(self) -> ImageRemover: ...
     @property
     def replication(self) -> Replication: ...
+    @property
+    def image_replication(self) -> ImageReplication: ...
     @property
     def trail(self) -> Trail: ...
 

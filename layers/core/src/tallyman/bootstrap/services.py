@@ -115,6 +115,7 @@ class Services:
     def promote_image(self) -> "PromoteImage":
         from tallyman.services.copying.parts import Parts
         from tallyman.services.promotion.promote_image import PromoteImage
+        from tallyman.services.promotion.replicas import Replicas
         from tallyman.services.promotion.run import Promotions
 
         p = self._ports
@@ -123,6 +124,7 @@ class Services:
             source=p.source,
             target=p.target,
             targets=self.targets,
+            replicas=Replicas(p.image_replication, p.source, p.target, self.notices, p.clock),
             ledger=p.ledger,
             state=p.state,
             hints=p.hints,

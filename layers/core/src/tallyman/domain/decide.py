@@ -104,6 +104,11 @@ class Decision:
         return min((g.until for g in waiting if g.until), default=None)
 
     @property
+    def awaits_replication(self) -> bool:
+        """Whether it is looked at again only later because ECR's replication is under way."""
+        return any(g.name == target_gate.NAME and g.facts.get("expected") for g in self.gates)
+
+    @property
     def deciding(self) -> GateResult | None:
         """The gate that decides: the first that failed, else the first that waits."""
         for verdict in (FAILED, WAITING):

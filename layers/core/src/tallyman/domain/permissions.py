@@ -71,6 +71,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
         "BatchDeleteImage",
         "BatchGetImage",
         "CompleteLayerUpload",
+        "DescribeImageReplicationStatus",
         "DescribeImages",
         "DescribeImageSigningStatus",
         "DescribeRepositories",

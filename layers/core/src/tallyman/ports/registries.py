@@ -1,12 +1,20 @@
 """What else is read of an ECR, set in it, and removed from it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from tallyman.domain.images.details import ApiCall, ImageDetail, RepositorySettings, ScanReport, SigningStatus
+from tallyman.domain.images.details import (
+    ApiCall,
+    ImageDetail,
+    ReplicationStatus,
+    RepositorySettings,
+    ScanReport,
+    SigningStatus,
+)
 from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.replication import ReplicationRule
 from tallyman.ports.copying import Destination, Origin
 from tallyman.values import value
 
@@ -72,8 +80,20 @@ class ImageRemover(Protocol):
 class Replication(Protocol):
     """The registry's own replication."""
 
+    def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
+        """By which the registry's images go to others."""
+
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         """The registries in which a removal here removes too."""
+
+
+class ImageReplication(Protocol):
+    """How far the registry's own replication is, for promotions that leave copies to it."""
+
+    def rules(self, registry: EcrRegistry) -> list[ReplicationRule]: ...
+
+    def statuses(self, repository: Repository, digest: Digest) -> Mapping[EcrRegistry, ReplicationStatus]:
+        """Of each registry to which this image is replicated. NotFound: no such image."""
 
 
 class Guards(Protocol):

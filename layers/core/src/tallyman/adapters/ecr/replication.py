@@ -1,13 +1,15 @@
-"""Where ECR's own replication would carry a removal, by ECR's API."""
+"""ECR's own replication: its rules, and how far it is with an image, by ECR's API."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import listed
+from tallyman.adapters.ecr.calls import names
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.images.details import ReplicationStatus
+from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
+from tallyman.domain.replication import ReplicationRule
 
 
 class EcrReplication:
@@ -18,24 +20,45 @@ class EcrReplication:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
 
+    def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
+        """One DescribeRegistry."""
+        what = f"read the replication of {registry}"
+        with translated(what):
+            answer = self._clients.get("ecr", registry).describe_registry()
+        return [
+            ReplicationRule(
+                tuple(EcrRegistry(d["registryId"], d["region"]) for d in listed(rule, "destinations", what)),
+                tuple(
+                    (str(f.get("filterType", "PREFIX_MATCH")), str(f.get("filter", "")))
+                    for f in rule.get("repositoryFilters") or []
+                ),
+                bool((rule.get("deleteReplication") or {}).get("enabled")),
+            )
+            for rule in listed(answer.get("replicationConfiguration") or {}, "rules", what)
+        ]
+
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         """The registries in which a removal here removes too: destinations of rules with `deleteReplication` whose
-        filters (prefixes; none: all) take the repository. One DescribeRegistry."""
-        what = f"read the replication of {repository.registry}"
+        filters might take the repository. One DescribeRegistry."""
+        rules = self.rules(repository.registry)
+        reached = (to for r in rules if r.removals and r.might_take(repository.name) for to in r.destinations)
+        return list(dict.fromkeys(reached))
+
+
+class EcrImageReplication(EcrReplication):
+    """`ImageReplication`: for promotions."""
+
+    PERMISSIONS = permissions("ecr:DescribeRegistry", "ecr:DescribeImageReplicationStatus")
+
+    def statuses(self, repository: Repository, digest: Digest) -> dict[EcrRegistry, ReplicationStatus]:
+        """One DescribeImageReplicationStatus."""
+        client: Any = self._clients.get("ecr", repository.registry)
+        what = f"read the replication of {repository}@{digest}"
         with translated(what):
-            answer = self._clients.get("ecr", repository.registry).describe_registry()
-        found: dict[EcrRegistry, None] = {}
-        for rule in listed(answer.get("replicationConfiguration") or {}, "rules", what):
-            if not (rule.get("deleteReplication") or {}).get("enabled"):
-                continue
-            filters = rule.get("repositoryFilters") or []
-            if not filters or any(_takes(each, repository.name) for each in filters):
-                found.update(
-                    (EcrRegistry(d["registryId"], d["region"]), None) for d in listed(rule, "destinations", what)
-                )
-        return list(found)
-
-
-def _takes(each: Mapping[str, Any], name: str) -> bool:
-    """Whether a rule's filter takes the repository; one of an unknown type might."""
-    return each.get("filterType", "PREFIX_MATCH") != "PREFIX_MATCH" or name.startswith(str(each.get("filter", "")))
+            answer = client.describe_image_replication_status(**names(repository), imageId={"imageDigest": digest})
+        return {
+            EcrRegistry(found["registryId"], found["region"]): ReplicationStatus(
+                str(found.get("status", "")).lower(), found.get("failureCode")
+            )
+            for found in listed(answer, "replicationStatuses", what)
+        }

@@ -51,6 +51,8 @@ def judge(_: object, case: Case) -> GateResult:
     # the reason names no time and no count, so that a try that fails like the one before is no new decision
     delay = Delayed.parse(delayed)
     waits = {"attempt": delay.attempt, "next_at": delay.next_at}
+    if delay.expected:
+        return GateResult(NAME, WAITING, delay.reason, {**waits, "expected": True}, parse_time(delay.next_at))
     reason = f"{delay.reason}; it is tried again"
     return GateResult(NAME, WAITING, reason, waits, parse_time(delay.next_at), held=True)
 

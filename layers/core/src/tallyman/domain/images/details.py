@@ -26,6 +26,15 @@ class ImageDetail:
 
 
 @value
+class ReplicationStatus:
+    """How far ECR's replication of an image to one registry is. `status`: in_progress, complete or failed;
+    `failure`: the code of why."""
+
+    status: str
+    failure: str | None = None
+
+
+@value
 class RepositorySettings:
     """A repository's settings. `mutable_tags`: the exclusion filters (globs) of an immutable repository."""
 

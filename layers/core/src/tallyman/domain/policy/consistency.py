@@ -5,8 +5,9 @@ from itertools import combinations
 
 from tallyman.domain.images.versions import parse_version
 from tallyman.domain.names import EcrRegistry
+from tallyman.domain.partitions import partition_of
 from tallyman.domain.policy.create import Encryption, Push
-from tallyman.domain.policy.environments import NAME, Environment
+from tallyman.domain.policy.environments import NAME, Environment, Replicate
 from tallyman.domain.policy.gates import ALWAYS_OVERRIDABLE
 from tallyman.domain.policy.keep import KeepNewerThan, KeepNewest, KeepTag
 from tallyman.domain.policy.promotions import Promotion
@@ -14,6 +15,9 @@ from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.repositories import RepositoryRule
 from tallyman.domain.policy.retention import Retention
 from tallyman.domain.policy.tags import glob_covers
+
+MOST_DESTINATIONS = 25
+"""Of a registry's replication: https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html"""
 
 
 def check_environments(node: Node, environments: Mapping[str, Environment]) -> None:
@@ -31,6 +35,7 @@ def check_environments(node: Node, environments: Mapping[str, Environment]) -> N
         alike = variables.setdefault(_variable(environment.name), environment)
         if alike is not environment:
             node.wrong(f"the names '{alike.name}' and '{environment.name}' differ only in case, _ or -", path)
+        _check_replication(node, environment)
         reported: set[str] = set()
         for registry in seen:
             others = held.setdefault(registry, _Templates())
@@ -44,6 +49,21 @@ def check_environments(node: Node, environments: Mapping[str, Environment]) -> N
                     f'such as "{environment.name.lower()}/{NAME}"',
                     path,
                 )
+
+
+def _check_replication(node: Node, environment: Environment) -> None:
+    if environment.replicate is not Replicate.NATIVE:
+        return
+    key = node.child(environment.name, environment).child("replicate", environment.replicate)
+    if not environment.replicas:
+        key.warn("says nothing: the environment has one registry, and there is none to replicate to")
+    if len(environment.replicas) > MOST_DESTINATIONS:
+        count = len(environment.replicas)
+        key.wrong(f"ECR replicates to at most {MOST_DESTINATIONS} registries, found {count} beside the first")
+    first = partition_of(environment.registries[0].region)
+    for registry in environment.replicas:
+        if partition_of(registry.region) is not first:
+            key.wrong(f"ECR does not replicate from one partition of AWS to another: {registry} is in another one")
 
 
 def _variable(name: str) -> str:

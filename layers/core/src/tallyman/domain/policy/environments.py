@@ -1,17 +1,25 @@
 """`environments`: named lists of registries that hold the same images."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 
 from tallyman.domain.names import REGION, EcrRegistry, Repository
 from tallyman.domain.partitions import nearest, partition_of
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.rollout import ROLL_OUT, RollOut
-from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, String
+from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, Schema, String
 from tallyman.errors import BadName
 from tallyman.values import value
 
 NAME = "{name}"  # stands for the canonical name in an environment's `repository`
+
+
+class Replicate(StrEnum):
+    """Who brings an image to the registries of an environment after the first: promotions, or ECR's replication."""
+
+    COPY = "copy"
+    NATIVE = "native"
 
 
 @value
@@ -26,6 +34,12 @@ class Environment:
     registries: tuple[EcrRegistry, ...]
     repository: str = NAME
     rollout: RollOut | None = None
+    replicate: Replicate = Replicate.COPY
+
+    @property
+    def replicas(self) -> tuple[EcrRegistry, ...]:
+        """The registries that ECR's own replication fills from the first one; empty where promotions copy to all."""
+        return self.registries[1:] if self.replicate is Replicate.NATIVE else ()
 
     def repository_name(self, canonical: str) -> str:
         """What the repository of this canonical name is called in this environment's registries."""
@@ -76,6 +90,11 @@ _ENVIRONMENT = Record(
         "repository": Key(
             String(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
             f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
+        ),
+        "replicate": Key(
+            Choice(Replicate),
+            "Who brings an image to the registries after the first: promotions copy it to each (copy, the default), or "
+            "ECR's own replication carries it on from the first (native).",
         ),
         "rollout": Key(ROLL_OUT, "The services that a release updates by digest; without it, only the event is sent."),
     },

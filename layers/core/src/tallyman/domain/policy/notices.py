@@ -25,6 +25,7 @@ KINDS: Mapping[str, Severity] = MappingProxyType(
         "waiting": Severity.LOW,
         "not_released": Severity.LOW,
         "left_out": Severity.MEDIUM,
+        "not_replicated": Severity.MEDIUM,
         "failed": Severity.MEDIUM,
         "unguarded": Severity.MEDIUM,
         "retention_refused": Severity.MEDIUM,

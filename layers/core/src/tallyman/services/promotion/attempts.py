@@ -77,8 +77,9 @@ class Attempts:
             detail=TaggingBegun(decision.target, decision.source, decision.repository, tags, ends).dump(),
         )
 
-    def delay(self, decision: Decision, reason: str, hint: Promote) -> str:
-        """Sends the hint of the next try, and records why this one did not go through.
+    def delay(self, decision: Decision, reason: str, hint: Promote, expected: bool = False) -> str:
+        """Sends the hint of the next try, and records why this one did not go through. `expected`: nothing failed, and
+        nobody is told.
 
         The hint first: a worker that dies in between leaves two of them, of which the later is superseded, never none.
         """
@@ -95,7 +96,7 @@ class Attempts:
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt - 1, 10))
         again = now + timedelta(seconds=pause)
         self.hints.send("promote", replace(hint, attempt=attempt, waits=0, due=False).as_json(), delay=pause)
-        detail = Delayed(decision.target, decision.repository, reason, attempt, format_time(again))
+        detail = Delayed(decision.target, decision.repository, reason, attempt, format_time(again), expected)
         waits = replace(entry.found, attempt=attempt, next_at=again, failing_since=since)
         self._append(Kind.DELAYED, decision, detail, entry.write(waits))
         self.evaluator.image(decision.digest)

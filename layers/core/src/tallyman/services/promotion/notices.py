@@ -29,6 +29,18 @@ def not_released(notices: Notices, decision: Decision, reason: str) -> None:
     )
 
 
+def not_replicated(notices: Notices, decision: Decision, late: Mapping[str, str]) -> None:
+    """What ECR's replication did not bring was copied. `late`: by registry, why."""
+    image, to = _image(decision), decision.target
+    lines = [f"{registry}: {reason}" for registry, reason in late.items()]
+    todo = "See what ails the replication: tallyman doctor"
+    notices.publish(
+        f"ECR did not replicate {image} within {to}: it was copied",
+        "\n".join([f"{image} ({decision.digest}) was copied to these registries of {to}:", *lines, todo]),
+        _attributes("not_replicated", decision),
+    )
+
+
 def _image(decision: Decision) -> str:
     return f"{decision.repository}:{decision.tags[0]}"
 

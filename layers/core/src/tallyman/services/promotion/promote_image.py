@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import ceil
 
 from tallyman.domain.events.hints import DecideAbove, FinishCreation, Promote, RollBack, parse_promotion_hint
-from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError
+from tallyman.errors import LeaseHeld, OutOfTime, RevisionConflict, TallymanError, UnderWay
 from tallyman.ports.clocks import Deadline
 from tallyman.services.promotion.run import Ended, PromotionRun, Promotions
 from tallyman.services.releases.roll_back import RollBacks
@@ -63,7 +63,7 @@ class PromoteImage:
         if isinstance(error, OutOfTime):
             return self._continue(hint, run)
         if error.retryable:
-            return self.promotions.attempts.delay(run.decision, str(error), hint)
+            return self.promotions.attempts.delay(run.decision, str(error), hint, isinstance(error, UnderWay))
         self.promotions.attempts.park(run.decision, str(error))
         raise error
 

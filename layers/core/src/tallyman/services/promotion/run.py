@@ -15,7 +15,7 @@ PutImage and one or two reads a tag and registry, about twelve reads and thirtee
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -36,6 +36,7 @@ from tallyman.services.deciding.read_signing import ReadSigning
 from tallyman.services.promotion import notices
 from tallyman.services.promotion.attempts import Attempts
 from tallyman.services.promotion.intents import intend
+from tallyman.services.promotion.replicas import Replicas
 from tallyman.services.promotion.source_tags import SourceTags
 from tallyman.services.promotion.tag_everywhere import tag_everywhere
 from tallyman.services.promotion.targets import Targets, worst
@@ -68,6 +69,7 @@ class Promotions:
     source: ImageSource
     target: ImageTarget
     targets: Targets
+    replicas: Replicas
     ledger: Ledger
     state: State
     hints: Hints
@@ -207,11 +209,19 @@ class PromotionRun:
         intend(using.ledger, decision, [m.digest for m in self.tree.manifests], self.places, at, using.clock)
 
     def stage(self) -> None:
-        """Brings the content to every registry that answered, each by itself, without any tag."""
+        """Brings the content to every registry that answered, each by itself, without any tag. Where ECR replicates,
+        only to the first, and the others are waited for."""
         using, origin = self.using, self.tree.repository
         answering = [p for p in self.places if p not in self.silent]  # to ask the others again takes their time-outs
         options = CopyOptions(self.deadline, parts=using.parts)
-        self.staged = stage(using.source, origin, using.target, answering, self.tree, options)
+
+        def copy(to: Sequence[Repository]) -> dict[Repository, Staged | TallymanError]:
+            return stage(using.source, origin, using.target, to, self.tree, options)
+
+        if using.policy.environment(self.decision.target).replicas:
+            self.staged = using.replicas.stage(self.decision, self.places, answering, self.tree, copy)
+        else:
+            self.staged = copy(answering)
         failures = {**self.silent, **{p: s for p, s in self.staged.items() if isinstance(s, TallymanError)}}
         if failures:
             raise worst(failures)

@@ -10,7 +10,7 @@ from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
-from tallyman.errors import OutOfTime, TallymanError, TransientError
+from tallyman.errors import OutOfTime, TallymanError, TransientError, UnderWay
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource, RegistryView
@@ -110,9 +110,13 @@ class Targets:
 
 def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
     """One error for several registries, all of them named in its text: work that did not fit this run goes on at once,
-    whatever became of the others; then one for good before one for now."""
+    whatever became of the others; then one for good before one for now, and one that failed before
+    one that is waited for."""
     text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
     lasting = [e for e in failures.values() if not e.retryable]
     if any(isinstance(e, OutOfTime) for e in failures.values()):
         return OutOfTime(text)
-    return type(lasting[0])(text) if lasting else TransientError(text)
+    if lasting:
+        return type(lasting[0])(text)
+    waits = all(isinstance(e, UnderWay) for e in failures.values())
+    return UnderWay(text) if waits else TransientError(text)

@@ -71,7 +71,10 @@ class RecordPush:
             self.images.pushed(seen)
         if facts is None or not is_intended(facts, event.repository):
             signing = self.images.signing is not None and self.images.signing.is_asked_for  # read with the push
-            self.evaluator.digest(event.digest, event.id, news=None if signing else _KINDS.get(event.action))
+            news = None if signing else _KINDS.get(event.action)
+            decisions = self.evaluator.digest(event.digest, event.id, news=news)
+            if event.action == "replicate":  # a promotion may wait for it
+                self.evaluator.hint([d for d in decisions if d.awaits_replication], event.id, again=True)
         if event.action in ("push", "replicate"):
             hint_after_push(self.policy, self.state, self.evaluator.hints, event.repository, self.clock())
         return f"{event.action} recorded"

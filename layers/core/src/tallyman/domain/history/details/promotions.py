@@ -48,13 +48,17 @@ class Promoted(Details):
 
 @value
 class Delayed(Details):
-    """Of delayed: a promotion did not go through for now. `next_at`: when it is tried again."""
+    """Of delayed: a promotion did not go through for now. `next_at`: when it is tried again. `expected`: nothing
+    failed, it waits for ECR's replication, which takes its time."""
+
+    SPARSE: ClassVar = frozenset({"expected"})
 
     target: str
     name: str
     reason: str
     attempt: int
     next_at: str
+    expected: bool = False
 
 
 @value

@@ -1,0 +1,51 @@
+"""A promotion that leaves copies to ECR and dies at any call ends as one that ran to its end, and sets no tag early."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from support.fakes.ports import Crash, CrashAfter
+from support.fakes.promotion import PLACES, PromotionStack, native
+from tallyman.domain.names import Digest
+
+
+def run(stack: PromotionStack, slow: bool) -> None:
+    """To the end, with an arrival ten seconds from now at the latest."""
+    stack.work(until=timedelta(seconds=10))
+    if slow:
+        stack.replication.deliver()
+    stack.work(until=timedelta(hours=2))
+
+
+def obeys(stack: PromotionStack, digest: Digest) -> bool:
+    """No tag anywhere unless the content is everywhere."""
+    everywhere = all(digest in stack.registries.held(place).manifests for place in PLACES)
+    return everywhere or stack.tags("v1.0.0") == [None, None]
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "slow"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_that_dies_at_any_call_leaves_what_the_next_one_finishes(when: str, slow: bool) -> None:
+    stack, digest = native()
+    run(stack, slow=False)
+    wanted = stack.end()
+    n = 0
+    while True:
+        n += 1
+        stack, digest = native()
+        stack.replication.slow = slow
+        ((_, body, _),) = stack.hints.take("promote")
+        crash = CrashAfter(n, when)
+        try:
+            stack.worker(crash).handle(json.dumps(body), lambda: 900.0)
+        except Crash:
+            assert obeys(stack, digest), n
+        if crash.count < n:
+            break  # it has no call more
+        stack.hints.send("promote", body)  # the queue offers it again
+        run(stack, slow)
+        assert stack.end() == wanted, (n, when)
+        assert not stack.refused
+        assert not stack.notices.published
+    assert n > 20
