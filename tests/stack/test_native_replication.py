@@ -1,0 +1,105 @@
+"""`replicate: native` on the deployed stack: real template, roles, events, and the local registries' replication."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import support.images.builders as b
+from support.stacks.deployed import Deployed, deployed, until
+from tallyman.domain.history.facts import Kind
+from tallyman.domain.names import EcrRegistry
+from tallyman.state.releases import RELEASES, key
+from tallyman_local.ecr.rules.replication import Replication
+
+POLICY = """\
+environments:
+  dev:  {registries: [111111111111/us-east-2]}
+  prod:
+    registries: [222222222222/us-east-2, 222222222222/sa-east-1, 333333333333/us-east-2]
+    repository: "prod/{name}"
+    replicate: native
+repositories:
+  - match: "*"
+    create: {immutable: true, scan_on_push: true}
+    verify: {layers: content}
+    promotions:
+      - {from: dev, to: prod, tags: [semver], gates: {verified: true}}
+"""
+NEAR, FAR = EcrRegistry("222222222222", "sa-east-1"), EcrRegistry("333333333333", "us-east-2")
+LETTING_IN = """{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::222222222222:root"},
+"Action": ["ecr:ReplicateImage"], "Resource": "arn:aws:ecr:us-east-2:333333333333:repository/prod/let-in/*"}]}"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed(tmp_path_factory.mktemp("cloud"), POLICY, scanner="clean") as running:
+        far = running.client("ecr", FAR.region, role=f"arn:aws:iam::{FAR.account}:role/admin")
+        far.put_registry_policy(policyText=LETTING_IN)
+        yield running
+
+
+def replicate(world: Deployed, *prefixes: str) -> None:
+    """Sets the replication of the first registry, as its owner would."""
+    rule: dict[str, Any] = {"destinations": [{"region": r.region, "registryId": r.account} for r in (NEAR, FAR)]}
+    rule["repositoryFilters"] = [{"filter": prefix, "filterType": "PREFIX_MATCH"} for prefix in prefixes]
+    owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
+    owner.put_replication_configuration(replicationConfiguration={"rules": [rule]})
+
+
+def released(world: Deployed, name: str, image: b.Built) -> bool:
+    """Whether it is released, and the tag names it in all three registries."""
+    release = RELEASES.get(world.stack.state, key("prod", name))
+    same = release is not None and release.digest == image.digest
+    return same and world.there(name, "v1.0.0") == [image.digest] * 3
+
+
+def test_ecr_carries_an_index_to_the_other_registries_and_it_is_released(world: Deployed) -> None:
+    replicate(world, "prod/let-in/")
+    image = b.multi_arch("carried")
+    world.push(image, "let-in/app", "v1.0.0")
+    assert until(lambda: released(world, "let-in/app", image), "not released", world.cloud)
+    assert len(world.facts(image.digest, Kind.PROMOTED)) == 1
+    assert not world.facts(image.digest, Kind.STOWAWAY)
+    replicated = [f for f in world.facts(image.digest, Kind.REPLICATED) if f.repository]
+    assert {f.repository.registry for f in replicated if f.repository} == {NEAR, FAR}
+    assert not [text for text in world.notices() if "let-in/app" in text]
+
+
+def test_a_tag_that_replication_drops_is_set(world: Deployed) -> None:
+    replicate(world, "prod/let-in/")
+    whole = Replication.replicate
+
+    def without_tags(self: Replication, row: Any, image: Any, tags: list[str | None], to: EcrRegistry) -> str | None:
+        return whole(self, row, image, [None], to)
+
+    image = b.image("dropped")
+    with mock.patch.object(Replication, "replicate", without_tags):
+        world.push(image, "let-in/dropped", "v1.0.0")
+        assert until(lambda: released(world, "let-in/dropped", image), "not released", world.cloud)
+
+
+def test_a_registry_that_replication_may_not_write_to_is_copied_to_and_people_are_told(world: Deployed) -> None:
+    replicate(world, "prod/kept-out/")
+    image = b.image("refused")
+    world.push(image, "kept-out/app", "v1.0.0")
+    assert until(lambda: released(world, "kept-out/app", image), "not released", world.cloud)
+    (told,) = [text for text in world.notices() if "kept-out/app" in text]
+    assert "did not replicate" in told
+
+
+def test_without_a_rule_nothing_is_brought_and_why_says_what_to_do(world: Deployed) -> None:
+    replicate(world, "prod/let-in/")
+    image = b.image("nowhere")
+    world.push(image, "elsewhere/app", "v1.0.0")
+
+    def reason() -> str:
+        gate = next(g for g in world.why("elsewhere/app", "v1.0.0").gates if g.name == "target")
+        return gate.reason if gate.verdict == "waiting" else ""
+
+    assert until(lambda: "no replication rule of 222222222222/us-east-2" in reason(), "no reason", world.cloud)
+    assert world.there("elsewhere/app", image.digest) == [None] * 3
+    replicate(world, "prod/elsewhere/")
+    world.reconcile()
+    assert until(lambda: released(world, "elsewhere/app", image), "not released", world.cloud)
