@@ -79,7 +79,7 @@ class Attempts:
 
     def delay(self, decision: Decision, reason: str, hint: Promote, expected: bool = False) -> str:
         """Sends the hint of the next try, and records why this one did not go through. `expected`: nothing failed, and
-        nobody is told.
+        nobody is notified.
 
         The hint first: a worker that dies in between leaves two of them, of which the later is superseded, never none.
         """
