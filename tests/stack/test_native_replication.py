@@ -1,5 +1,7 @@
 """`replicate: native` on the deployed stack: real template, roles, events, and the local registries' replication."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -11,6 +13,9 @@ from support.stacks.deployed import Deployed, deployed, until
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import EcrRegistry
 from tallyman.state.releases import RELEASES, key
+from tallyman_cli.doctor.finding import Finding, Site
+from tallyman_cli.doctor.replication import Replications
+from tallyman_cli.setup.policy import summary
 from tallyman_local.ecr.rules.replication import Replication
 
 POLICY = """\
@@ -103,3 +108,30 @@ def test_without_a_rule_nothing_is_brought_and_why_says_what_to_do(world: Deploy
     replicate(world, "prod/elsewhere/")
     world.reconcile()
     assert until(lambda: released(world, "elsewhere/app", image), "not released", world.cloud)
+
+
+def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(world: Deployed) -> None:
+    def found() -> list[Finding]:
+        return list(Replications(Site(world.stack, world.cloud.stack, lambda service, region: None)).findings())
+
+    replicate(world, "prod/let-in/")
+    (lacking,) = found()
+    assert lacking.verdict == "failed"
+    assert "prod/elsewhere/app to 222222222222/sa-east-1, 333333333333/us-east-2" in lacking.found
+    command = re.search(r"--replication-configuration '(.*)' \(in account 222222222222\)", str(lacking.todo))
+    assert command
+    rules = json.loads(command[1])
+    assert rules["rules"][0]["repositoryFilters"] == [{"filter": "prod/let-in/", "filterType": "PREFIX_MATCH"}]
+    assert "registry policy in 333333333333" in str(lacking.todo)
+    owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
+    owner.put_replication_configuration(replicationConfiguration=rules)
+    assert [each.verdict for each in found()] == ["ok"]
+    rules["rules"][1]["deleteReplication"] = {"enabled": True}
+    owner.put_replication_configuration(replicationConfiguration=rules)
+    assert [each.verdict for each in found()] == ["ok", "warning"]
+
+
+def test_the_check_of_the_policy_prints_the_rule(world: Deployed) -> None:
+    said = summary(world.stack.policy)
+    assert '"repositoryFilters":[{"filter":"prod/","filterType":"PREFIX_MATCH"}]' in said
+    assert "--region us-east-2" in said

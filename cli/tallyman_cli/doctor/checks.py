@@ -12,6 +12,8 @@ from tallyman.state import active, sweeps
 from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.doctor.quotas import Quotas
+from tallyman_cli.doctor.replication import TITLE as REPLICATION
+from tallyman_cli.doctor.replication import Replications
 from tallyman_cli.doctor.repositories import Repositories
 from tallyman_cli.doctor.rollouts import TITLE as ROLLOUTS
 from tallyman_cli.doctor.rollouts import Rollouts
@@ -45,6 +47,7 @@ class Doctor:
             ("quotas", Quotas(self.site).findings),
             ("quotas", Quotas(self.site).concurrency),
             (ROLLOUTS, Rollouts(self.site).findings),
+            (REPLICATION, Replications(self.site).findings),
         )
 
     def read_only(self) -> Iterator[Finding]:
@@ -56,6 +59,7 @@ class Doctor:
             ("quotas", Quotas(self.site).findings),
             ("quotas", Quotas(self.site).concurrency),
             (ROLLOUTS, Rollouts(self.site).findings),
+            (REPLICATION, Replications(self.site).findings),
         )
 
     def rules(self) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from tallyman.domain.policy import (
     json_schema,
 )
 from tallyman.domain.policy.notices import NoticeRules
+from tallyman.domain.replication import set_up
 from tallyman.errors import NotAllowed, PolicyError, TallymanError
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
@@ -197,7 +198,8 @@ def summary(policy: Policy) -> str:
     lines = [f"{policy.source} is valid ({policy.digest.short})", "", "environments"]
     for e in policy.environments.values():
         renamed = f"  (repositories are called {e.repository})" if e.repository != "{name}" else ""
-        lines.append(f"  {e.name:<12}{', '.join(map(str, e.registries))}{renamed}")
+        native = "  (ECR replicates from the first)" if e.replicas else ""
+        lines.append(f"  {e.name:<12}{', '.join(map(str, e.registries))}{renamed}{native}")
     if not policy.environments:
         lines.append("  main        the registry of the stack's own account and region (none is named)")
     lines += ["", "repositories"]
@@ -209,7 +211,19 @@ def summary(policy: Policy) -> str:
     if people:
         lines += ["", "people", *(f"  {command:<12}{', '.join(who) or 'nobody'}" for command, who in people.items())]
     lines += _notices(policy.notices)
+    lines += _replication(policy)
     return "\n".join(lines)
+
+
+def _replication(policy: Policy) -> list[str]:
+    """The rules of ECR that the policy asks for; nobody but the registry's owner sets them."""
+    found = [
+        f"  {e.name:<12}set this rule, beside those that the registry has (the command replaces them), without "
+        f"deleteReplication:\n{'':14}{set_up(policy, e)}"
+        for e in policy.environments.values()
+        if e.replicas
+    ]
+    return ["", "replication by ECR (tallyman doctor looks whether it is set)", *found] if found else []
 
 
 def _notices(rules: NoticeRules) -> list[str]:

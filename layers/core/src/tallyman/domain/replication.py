@@ -60,13 +60,18 @@ def wanted_rule(policy: Policy, environment: Environment) -> ReplicationRule:
     return ReplicationRule(environment.replicas, tuple((_PREFIX, start) for start in shortest if start))
 
 
-def command(registry: EcrRegistry, rules: Sequence[ReplicationRule]) -> str:
-    """The command that sets all rules of the registry, in the place of those that it has."""
-    shape = json.dumps({"rules": [rule.as_json() for rule in rules]}, separators=(",", ":"))
-    return (
-        f"aws ecr put-replication-configuration --region {registry.region} --replication-configuration '{shape}'"
-        f" (in account {registry.account})"
+def set_up(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule] = ()) -> str:
+    """The command that adds what the policy asks for to these rules, and what else is to be set."""
+    first = environment.registries[0]
+    shape = {"rules": [rule.as_json() for rule in (*rules, wanted_rule(policy, environment))]}
+    text = (
+        f"aws ecr put-replication-configuration --region {first.region} --replication-configuration "
+        f"'{json.dumps(shape, separators=(',', ':'))}' (in account {first.account})"
     )
+    others = sorted({to.account for to in environment.replicas} - {first.account})
+    if others:
+        text += f"; a registry policy in {', '.join(others)} has to allow ecr:ReplicateImage to account {first.account}"
+    return text
 
 
 def _fixed(glob: str) -> str:

@@ -2,7 +2,7 @@
 
     replicas ask ─▶ rules ─▶ copy to the first ─▶ ask ─▶ all there: staged
                                                    └──▶ under way: tried again (an arrival wakes it), for LONGEST
-                                                   └──▶ failed, late, or arrived in part: copied, and people are notified
+                                                   └──▶ failed, late or in part: copied, and people are notified
 
 The image goes by digest, so that no tag is anywhere before its content is everywhere: ECR carries a tag on as soon as
 it is set in the first registry. The tags are then set in every registry by the promotion itself, because ECR leaves one

@@ -1,0 +1,95 @@
+"""Whether ECR's replication reaches what the policy leaves to it (`replicate: native`)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.replication import EcrReplication
+from tallyman.domain.names import EcrRegistry
+from tallyman.domain.policy import Policy
+from tallyman.domain.policy.environments import Environment
+from tallyman.domain.replication import ReplicationRule, destinations, set_up, wanted_rule
+from tallyman.errors import TallymanError
+from tallyman.ports.registries import Replication
+from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
+
+TITLE = "replication"
+
+
+@dataclass(frozen=True, slots=True)
+class Replications:
+    """The rules of the first registry of each environment that ECR replicates. Cost for each: a DescribeRegistry and
+    a listing of its repositories."""
+
+    site: Site
+
+    def findings(self) -> Iterator[Finding]:
+        """One for each environment, and one more where removals travel; none where promotions copy everywhere."""
+        clients = self.site.stack.clients
+        for environment in self.site.stack.policy.environments.values():
+            if not environment.replicas:
+                continue
+            if clients is None:
+                yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be looked at")
+                continue
+            try:
+                # the adapter takes the whole class, commands a protocol of it
+                yield from self._environment(environment, EcrReplication(cast(Clients, clients())))
+            except TallymanError as error:
+                yield Finding(TITLE, UNKNOWN, f"{environment.name}: {error}", "look with credentials that may")
+
+    def _environment(self, environment: Environment, replication: Replication) -> Iterator[Finding]:
+        first = environment.registries[0]
+        rules = replication.rules(first)
+        yield judged(self.site.stack.policy, environment, rules, self._held(environment))
+        names = [*self._held(environment), *starts(self.site.stack.policy, environment)]
+        if any(rule.removals and rule.might_take(name) for rule in rules for name in names):
+            yield Finding(
+                TITLE,
+                WARN,
+                f"{environment.name}: a removal in {first} removes in other registries too (deleteReplication)",
+                "switch deleteReplication off in the registry's replication rule",
+            )
+
+    def _held(self, environment: Environment) -> list[str]:
+        """The repositories of the first registry that promotions to this environment fill, by their names there."""
+        policy, first = self.site.stack.policy, environment.registries[0]
+        return [
+            found.repository.name
+            for found in self.site.stack.registries.repositories(first)
+            for each, name in policy.environments_of(first, found.repository.name)
+            if each.name == environment.name and policy.is_target(environment.name, name)
+        ]
+
+
+def starts(policy: Policy, environment: Environment) -> list[str]:
+    """What the names of the repositories begin with that promotions to this environment fill."""
+    return [text for _, text in wanted_rule(policy, environment).filters] or [""]
+
+
+def judged(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule], held: Sequence[str]) -> Finding:
+    """Whether these rules of the first registry carry every repository to all others. `held`: those that are there."""
+    first = environment.registries[0]
+    lacking = _lacking(environment, rules, held)
+    later = _lacking(environment, rules, starts(policy, environment))
+    if not lacking and not later:
+        to = ", ".join(map(str, environment.replicas))
+        return Finding(TITLE, OK, f"{environment.name}: ECR replicates from {first} to {to}")
+    todo = f"{set_up(policy, environment, rules)}; it sets all rules of that registry, and holds those that are there"
+    if lacking:
+        found = f"{environment.name}: no rule of {first} carries {'; '.join(lacking)}: promotions there wait"
+        return Finding(TITLE, BAD, found, todo)
+    found = f"{environment.name}: no rule of {first} would carry every repository that promotions may create"
+    return Finding(TITLE, WARN, found, todo)
+
+
+def _lacking(environment: Environment, rules: Sequence[ReplicationRule], names: Sequence[str]) -> list[str]:
+    """The names that do not reach every registry, each with those that it does not reach."""
+    found = []
+    for name in names:
+        reached = destinations(rules, name)
+        missing: list[EcrRegistry] = [to for to in environment.replicas if to not in reached]
+        if missing:
+            found.append(f"{name or 'every repository'} to {', '.join(map(str, missing))}")
+    return found
