@@ -4,9 +4,9 @@
                                                    └──▶ under way: tried again (an arrival wakes it), for LONGEST
                                                    └──▶ failed, late or in part: copied, and people are notified
 
-The image goes by digest, so that no tag is anywhere before its content is everywhere: ECR carries a tag on as soon as
-it is set in the first registry. The tags are then set in every registry by the promotion itself, because ECR leaves one
-out that it can't set, and says nothing.
+The image is pushed by digest, so that no tag is anywhere before its content is everywhere: ECR carries a tag on as soon
+as it is set in the first registry. The tags are then set in every registry by the promotion itself, because ECR leaves
+one out that it can't set, and says nothing.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
