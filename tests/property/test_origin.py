@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from support.fakes.gate_cases import APP, LATER, case_of, judged
 from support.images import signing
-from support.images.builders import DEV, digest_of, fact
+from support.images.builders import DEV, NOON, digest_of, fact, scanned
 from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.images.vex import VexStatement
 
 MINE, OTHER = (signing.pem(signing.new_key()) for _ in range(2))
 NAME, OTHER_NAME = SignerKey.parse(MINE).name, SignerKey.parse(OTHER).name
@@ -29,6 +30,7 @@ def told(  # noqa: PLR0913 - what verdicts differ in
     looked: list[str],
     statement: str | None = None,
     ref: str | None = None,
+    vex: dict[str, Any] | None = None,
 ) -> Fact:
     details = Origin(
         repository=str(DEV),
@@ -43,6 +45,7 @@ def told(  # noqa: PLR0913 - what verdicts differ in
         roots="sha256:1",
         statement=statement,
         claims={"builder": None, "source": None, "ref": ref, "commit": None} if statement else None,
+        vex=vex,
     )
     return replace(fact(Kind.ORIGIN, APP), id=f"{number} {verdict} {looked}", detail=details.dump())
 
@@ -76,7 +79,7 @@ provenance = st.builds(
 ORDER = {FAILED: 0, WAITING: 1, PASSED: 2}
 
 
-@given(st.lists(provenance, max_size=6))
+@given(st.lists(provenance, max_size=6, unique_by=lambda fact: fact.detail["signature"]))
 def test_only_a_verified_provenance_of_the_branch_passes_and_it_is_no_signature(facts: list[Fact]) -> None:
     gates = {**GATES, "built": {"branch": ["main"]}}
     mine = [Origin.parse(f) for f in facts]
@@ -107,3 +110,66 @@ def test_a_bad_signature_never_makes_a_verdict_better(goods: list[Fact], bads: l
 def test_time_alone_changes_nothing(goods: list[Fact], bads: list[Fact], days: int) -> None:
     now = judged("signed", case_of(*goods, *bads, gates=GATES))
     assert judged("signed", case_of(*goods, *bads, gates=GATES, now=LATER + timedelta(days=days))) == now
+
+
+SCAN: dict[str, Any] = {"scan": {"max": {"critical": 1}, "vex": {"keys": [MINE], "identities": [WHO]}}}
+statements = st.lists(
+    st.builds(
+        lambda ids, status, minutes, parts: VexStatement(
+            ids, status, status == "fixed", "because", NOON + timedelta(minutes=minutes), parts
+        ).as_json(),
+        st.sampled_from([("CVE-1",), ("CVE-2",), ("CVE-1", "CVE-2"), ("CVE-3",)]),
+        st.sampled_from(["fixed", "affected"]),
+        st.integers(-3, 90),
+        st.sampled_from([(), ("pkg:deb/debian/a",), ("pkg:deb/debian/a@1", "pkg:deb/debian/b@1"), ("?",)]),
+    ),
+    max_size=3,
+)
+
+
+def vexes(by: list[tuple[str, list[str], dict[str, str] | None]], numbers: tuple[int, int]) -> st.SearchStrategy[Fact]:
+    return st.builds(
+        lambda number, who, said: told(
+            number, who[0], who[1], who[2], [NAME], "https://openvex.dev/ns", None, {"author": "x", "statements": said}
+        ),
+        st.integers(*numbers),
+        st.sampled_from(by),
+        statements,
+    )
+
+
+trusted = vexes([("verified", [NAME], None), ("verified", [], WHO)], (60, 69))
+untrusted = vexes(
+    [*BY[1:], ("verified", [], {**WHO, "subject": "https://x"}), ("verified", [OTHER_NAME], None)], (70, 79)
+)
+rows = st.lists(
+    st.builds(
+        lambda id, names: {"id": id, "severity": "critical", "package": names[0], "packages": names,
+                           "installed": [[name, "1", "OS"] for name in names]},
+        st.sampled_from(["CVE-1", "CVE-2", "CVE-3"]),
+        st.sampled_from([["a"], ["b"], ["a", "b"]]),
+    ),
+    max_size=4,
+)  # fmt: skip
+
+
+def scan_gate(found: list[dict[str, Any]], facts: list[Fact]) -> Any:
+    scan = scanned(APP, {"critical": len(found)}, findings=found, at=NOON)
+    return judged("scan", case_of(scan, *facts, gates=SCAN))
+
+
+@given(rows, st.lists(trusted, max_size=3), st.lists(untrusted, max_size=3))
+def test_a_vex_that_nobody_of_the_policy_signed_changes_no_verdict(
+    found: list[dict[str, Any]], mine: list[Fact], others: list[Fact]
+) -> None:
+    before, after = scan_gate(found, mine), scan_gate(found, [*mine, *others])
+    assert (before.verdict, before.facts) == (after.verdict, after.facts)
+
+
+@given(rows, st.lists(trusted, max_size=4))
+def test_a_vex_that_says_affected_never_makes_a_verdict_better(found: list[dict[str, Any]], mine: list[Fact]) -> None:
+    said = VexStatement(("CVE-1", "CVE-2"), "affected", False, "affected", None).as_json()
+    worse = told(99, "verified", [NAME], None, [NAME], "https://openvex.dev/ns", None, {"statements": [said]})
+    after = scan_gate(found, [*mine, worse])
+    assert ORDER[after.verdict] <= ORDER[scan_gate(found, mine).verdict]
+    assert {each["id"] for each in after.facts["vex"]["ignored"]} <= {"CVE-3"}

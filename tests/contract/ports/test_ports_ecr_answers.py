@@ -15,7 +15,9 @@ from tallyman.adapters.ecr.target import EcrTarget
 from tallyman.adapters.ecr.view import EcrView
 from tallyman.adapters.http.client import HttpClient
 from tallyman.domain.images.details import Finding, RepositorySettings
+from tallyman.domain.images.findings import installed_of, row_of
 from tallyman.domain.images.manifest import MANIFEST_TYPES
+from tallyman.domain.images.purls import Package
 from tallyman.errors import BadInput, NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
 
 APP = digest_of("app")
@@ -417,6 +419,31 @@ def test_what_inspector_says_of_a_finding_is_kept_and_what_it_does_not_say_is_un
         Finding("CVE-1", "high", "log4j", ("log4j", "log4j-api"), True, False, None, NOON),
         Finding("CVE-2", "high"),
     )
+
+
+def test_what_is_installed_is_kept_with_its_version_and_what_manages_it(ecr: Stubbed) -> None:
+    packages = [
+        {"name": "curl", "version": "7.88.1", "release": "10+deb12u5", "epoch": 0, "packageManager": "OS"},
+        {"name": "perl", "version": "5.36", "release": "1", "epoch": 4, "packageManager": "OS"},
+        {"name": "lodash", "version": "4.17.20", "packageManager": "NPM"},
+        {"name": "lodash", "version": "4.17.20", "packageManager": "NPM", "filePath": "elsewhere"},
+    ]
+    details = {"vulnerabilityId": "CVE-1", "vulnerablePackages": packages}
+    found = {"severity": "HIGH", "packageVulnerabilityDetails": details}
+    told = answer("ACTIVE", enhancedFindings=[found], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", told)
+    (finding,) = ecr.view.scan(DEV, APP).findings
+    assert finding.installed == (
+        Package("curl", "7.88.1-10+deb12u5", "OS"),
+        Package("perl", "4:5.36-1", "OS"),
+        Package("lodash", "4.17.20", "NPM"),
+    )
+    assert installed_of(row_of(finding))[0] == Package("curl", "7.88.1-10+deb12u5", "OS")
+    attributes = [{"key": "package_name", "value": "curl"}, {"key": "package_version", "value": "7.88.1-10"}]
+    basic = {"name": "CVE-2", "severity": "HIGH", "attributes": attributes}
+    told = answer("COMPLETE", findings=[basic], findingSeverityCounts={"HIGH": 1}, imageScanCompletedAt=NOON)
+    ecr.stub.add_response("describe_image_scan_findings", told)
+    assert ecr.view.scan(DEV, APP).findings[0].installed == (Package("curl", "7.88.1-10", "OS"),)
 
 
 def test_a_registry_that_does_not_know_the_call_says_nothing_of_the_image(ecr: Stubbed) -> None:

@@ -67,10 +67,10 @@ def simple(key: PrivateKey, signed: bytes) -> dict[str, str]:
     return {"dev.cosignproject.cosign/signature": b64(sign(key, signed))}
 
 
-def statement(digest: str, predicate: str = SIGN) -> bytes:
+def statement(digest: str, predicate: str = SIGN, said: object = None) -> bytes:
     subject = [{"name": "image", "digest": {"sha256": digest.removeprefix("sha256:")}}]
-    told = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate, "predicate": {}}
-    return json.dumps(told).encode()
+    told = {"_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": predicate}
+    return json.dumps({**told, "predicate": said or {}}).encode()
 
 
 def envelope(key: PrivateKey, inner: bytes, kind: str = IN_TOTO) -> dict[str, Any]:

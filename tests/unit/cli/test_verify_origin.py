@@ -209,6 +209,19 @@ def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
     assert origin.gate == ("waiting", "no signature yet")
 
 
+def test_a_provenance_that_was_removed_counts_no_more_though_nothing_asks_for_signatures(origin: Origin) -> None:
+    key, kind = new_key(), "https://slsa.dev/provenance/v1"
+    origin.asks(None, {"keys": [signing.pem(key)], "by": ["https://ci.example.com"]})
+    said = {"buildDefinition": {}, "runDetails": {"builder": {"id": "https://ci.example.com"}}}
+    dsse = signing.envelope(key, signing.statement(origin.app.digest, kind, said))
+    made = referrer(origin.app, BUNDLE, json.dumps(signing.bundle(dsse)))
+    origin.attach(made)
+    assert origin.reason("built")[0] == "passed"
+    gone = replace(origin.facts[0], kind=Kind.DELETED, id="gone", digest=made.digest, detail={"gone": True})
+    origin.world.ledger.append(replace(gone, at=origin.world.clock()))
+    assert origin.reason("built") == ("waiting", "no signed provenance yet")
+
+
 @pytest.mark.parametrize("on", ["index", "platforms"])
 def test_an_index_is_signed_itself_or_on_each_of_its_platforms(everywhere: FakeStack, tmp_path: Path, on: str) -> None:
     origin, key = Origin(everywhere, tmp_path, multi_arch("app")), new_key()

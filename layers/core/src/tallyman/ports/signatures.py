@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tallyman.domain.images.claims import Claims
+from tallyman.domain.images.vex import Vex
 from tallyman.domain.names import Digest
 from tallyman.values import value
 
@@ -12,7 +13,7 @@ from tallyman.values import value
 class CheckedSignature:
     """`reason` None: it is good, made by `keys` (their names) or by `identity` (issuer, subject); `at`: the time that a
     log has signed, as text. `statement`: the type of the predicate of what is no signature of the image, but says
-    something about it; `claims`: what a good provenance says."""
+    something about it; `claims`: what a good provenance says; `vex`: what a good VEX says."""
 
     keys: tuple[str, ...] = ()
     identity: tuple[str, str] | None = None
@@ -20,6 +21,7 @@ class CheckedSignature:
     reason: str | None = None
     statement: str | None = None
     claims: Claims | None = None
+    vex: Vex | None = None
 
 
 class Signatures(Protocol):

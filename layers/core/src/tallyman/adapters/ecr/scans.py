@@ -7,6 +7,7 @@ from typing import Any
 from tallyman.adapters.aws.paging import Answer
 from tallyman.adapters.ecr.calls import utc
 from tallyman.domain.images.details import Finding, ScanReport
+from tallyman.domain.images.purls import Package
 
 _STATUS = {
     "COMPLETE": "complete",
@@ -89,7 +90,9 @@ def _severity(text: Any) -> str:
 def _basic(found: Mapping[str, Any]) -> Finding:
     """Basic scanning says neither whether there is a fix or an exploit, nor since when a vulnerability is known."""
     attributes = {a.get("key"): a.get("value") for a in found.get("attributes") or []}
-    return Finding(str(found.get("name", "")), _severity(found.get("severity")), attributes.get("package_name"))
+    name, version = attributes.get("package_name"), attributes.get("package_version")
+    installed = (Package(str(name), str(version), "OS"),) if name and version else ()  # it knows no other packages
+    return Finding(str(found.get("name", "")), _severity(found.get("severity")), name, installed=installed)
 
 
 def _enhanced(found: Mapping[str, Any]) -> Finding:
@@ -105,4 +108,13 @@ def _enhanced(found: Mapping[str, Any]) -> Finding:
         fix={"YES": True, "PARTIAL": True, "NO": False}.get(str(found.get("fixAvailable"))),
         exploit={"YES": True, "NO": False}.get(str(found.get("exploitAvailable"))),
         since=min(known, default=None),
+        installed=tuple(dict.fromkeys(p for p in map(_installed, packages) if p.manager)),
     )
+
+
+def _installed(package: Mapping[str, Any]) -> Package:
+    version, release, epoch = (package.get(key) for key in ("version", "release", "epoch"))
+    whole = "-".join(str(each) for each in (version, release) if each) or None
+    if whole is not None and epoch:
+        whole = f"{epoch}:{whole}"
+    return Package(str(package.get("name") or "?"), whole, package.get("packageManager"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tallyman.domain.gates.signers import shown
 from tallyman.domain.images.claims import LONGEST, claims
+from tallyman.domain.images.vex import vex
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import PolicyError
@@ -30,10 +31,10 @@ class OriginSignatures:
     def simple_signing(
         self, image: Digest, payload: bytes, annotations: Mapping[str, str], keys: Mapping[str, str]
     ) -> CheckedSignature:
-        return self._checked(keys, lambda trust: verify_simple_signing(image, payload, annotations, trust))
+        return self._checked(image, keys, lambda trust: verify_simple_signing(image, payload, annotations, trust))
 
     def bundle(self, image: Digest, raw: bytes, keys: Mapping[str, str]) -> CheckedSignature:
-        return self._checked(keys, lambda trust: verify_bundle(image, raw, trust))
+        return self._checked(image, keys, lambda trust: verify_bundle(image, raw, trust))
 
     @cached_property
     def _roots(self) -> Roots | None:
@@ -44,7 +45,9 @@ class OriginSignatures:
         except ValueError as error:
             raise PolicyError(f"{self._file.name}: {error}") from None
 
-    def _checked(self, keys: Mapping[str, str], verify: Callable[[Trust], Signature]) -> CheckedSignature:
+    def _checked(
+        self, image: Digest, keys: Mapping[str, str], verify: Callable[[Trust], Signature]
+    ) -> CheckedSignature:
         allowed: dict[str, PublicKey] = {}
         flaws = []
         for name, pem in keys.items():
@@ -61,4 +64,5 @@ class OriginSignatures:
         if found.predicate is None:
             return CheckedSignature(found.keys, identity, at)
         kind, predicate = found.predicate
-        return CheckedSignature(found.keys, identity, at, statement=kind[:LONGEST], claims=claims(kind, predicate))
+        said = claims(kind, predicate), vex(kind, predicate, image)
+        return CheckedSignature(found.keys, identity, at, None, kind[:LONGEST], *said)

@@ -10,17 +10,26 @@ from typing import Any
 
 from tallyman.domain.gates import approvals
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, Gate, GateResult
+from tallyman.domain.gates.signers import KEYS, Signers, signers_from
+from tallyman.domain.gates.vex import VexOfImage
 from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.findings import Row, packages_of
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
-from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, Share, String
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, Schema, Share, String
 from tallyman.domain.policy.tags import glob_matches
 from tallyman.domain.times import format_time, parse_time
 from tallyman.values import value
 
+_MOST_SHOWN = 3
+"""Reasons of VEX that do not count that a verdict names."""
+_MOST_REASONS = 10
+"""Reasons why findings do not count that a verdict names: each VEX may have its own."""
+_MOST_TOLD = 100
+"""Findings that VEX ignores of which a verdict's facts name the statement."""
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
 
 
@@ -74,6 +83,7 @@ class ScanGate(GateConfig):
     `max_age`: how old a scan may be; None: any age. The others say which findings count at all: `fixable`: those with a
     fix; `exploit`: those with a known exploit; `epss`: those at least so likely to be exploited; `packages`: not those
     of these packages; `since`: those that have been known for so long. What the scanner does not say never excludes.
+    `vex`: whose VEX statements do; None: nobody's.
     """
 
     max: Mapping[str, int] = field(default_factory=dict)
@@ -85,6 +95,11 @@ class ScanGate(GateConfig):
     epss: float | None = None
     packages: Packages | None = None
     since: timedelta | None = None
+    vex: Signers | None = None
+
+    @property
+    def trusted(self) -> Signers | None:
+        return self.vex
 
     def __str__(self) -> str:
         maxima = " and ".join(f"at most {most} {severity}" for severity, most in self.max.items())
@@ -96,6 +111,7 @@ class ScanGate(GateConfig):
         parts += [f"only findings of an EPSS of {self.epss:g} or more"] if self.epss is not None else []
         parts += [f"packages {', '.join(self.packages.ignore)} ignored"] if self.packages else []
         parts += [f"only findings known for {format_duration(self.since)}"] if self.since is not None else []
+        parts += [f"VEX of {self.vex.by} counts"] if self.vex else []
         parts += [f"unscannable: {self.unscannable}"] if self.unscannable is not Unscannable.REFUSE else []
         return f"scan ({'; '.join(parts)})"
 
@@ -106,8 +122,21 @@ class ScanGate(GateConfig):
     @property
     def asks_for_findings(self) -> bool:
         """Whether the verdict needs the list of findings, not only their counts."""
-        asked = (self.fixable, self.exploit, self.epss, self.packages, self.since)
+        asked = (self.fixable, self.exploit, self.epss, self.packages, self.since, self.vex)
         return bool(self.ignore) or any(key is not None for key in asked)
+
+
+class _Vex(Record):
+    """`keys`, `identities`, or both."""
+
+    def read(self, node: Node) -> Signers:
+        signers: Signers = super().read(node)
+        if not (signers.keys or signers.identities):
+            raise node.expected("keys or identities")
+        return signers
+
+    def schema(self) -> Schema:
+        return {**super().schema(), "anyOf": [{"required": ["keys"]}, {"required": ["identities"]}]}
 
 
 _SCAN = Record(
@@ -168,6 +197,14 @@ _SCAN = Record(
             "New findings get time: one counts once it has been known for so long, such as 14d, by the vendor's "
             "publication or Inspector's first observation, whichever is earlier.",
         ),
+        "vex": Key(
+            _Vex(
+                {name: key for name, key in KEYS.items() if name != "on"},
+                signers_from,
+                expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}',
+            ),
+            "Whose VEX statements count: findings that they ignore do not. The signers are named as those of `signed`.",
+        ),
     },
     ScanGate,
     expected="what a scan may show, as in {max: {critical: 0}}",
@@ -220,12 +257,16 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
         return GateResult(
             "scan", WAITING, f"{label}the scan of {format_time(scan.at)} is older than {age}", evidence, held=True
         )
-    tally = _tally(config, found, case)
+    vex = VexOfImage(config.vex, case, digest, facts) if config.vex else None
+    tally = _tally(config, found, case, vex)
     counts = tally.counts
     evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
+    if vex is not None:
+        evidence["vex"] = {"ignored": tally.by_vex[:_MOST_TOLD], "not_looked_at": sorted(vex.not_looked_at)}
     over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     remarks = "".join(f"; {remark}" for remark in (*tally.left_out, *tally.doubts))
     if over:
+        remarks += _not_counting(vex) if vex is not None else ""
         return GateResult("scan", FAILED, label + ", ".join(over) + remarks, evidence, tally.until)
     untils = [scan.at + config.max_age] if config.max_age is not None else []
     untils += [tally.until] if tally.until is not None else []
@@ -251,12 +292,13 @@ class _Tally:
     What the scanner counts but does not name always counts. `until`: when time alone changes the counts.
     """
 
-    def __init__(self, config: ScanGate, now: datetime) -> None:
-        self._config, self._now = config, now
+    def __init__(self, config: ScanGate, now: datetime, vex: VexOfImage | None) -> None:
+        self._config, self._now, self._vex = config, now, vex
         self._ignored_now = config.ignored(now)
         self.counts: Counter[str] = Counter()
         self.ignored: set[str] = set()
-        self.until: datetime | None = None
+        self.by_vex: list[dict[str, Any]] = []
+        self.until: datetime | None = min(vex.begins(), default=None) if vex else None
         self._unknown: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
 
@@ -275,6 +317,11 @@ class _Tally:
                 min(end_of_day(e.until) for e in self._config.ignore if e.id == row["id"] and e.holds(self._now))
             )
             return
+        told = self._vex.ignoring(row) if self._vex is not None else None
+        if told is not None:
+            self.by_vex.append({"id": row["id"], "package": row.get("package"), **told.as_json()})
+            self._left_out[told.words] += 1
+            return
         doubts: list[str] = []
         if why := self._exclusion(row, doubts):
             self._left_out[why] += 1
@@ -285,7 +332,9 @@ class _Tally:
     @property
     def left_out(self) -> list[str]:
         """How many findings do not count, and why, in words."""
-        return [", ".join(f"{number} {why}" for why, number in self._left_out.items())] if self._left_out else []
+        words = [f"{number} {why}" for why, number in self._left_out.items()]
+        more = [f"{len(words) - _MOST_REASONS} more reasons"] if len(words) > _MOST_REASONS else []
+        return [", ".join(words[:_MOST_REASONS] + more)] if words else []
 
     @property
     def doubts(self) -> list[str]:
@@ -334,17 +383,25 @@ class _Tally:
         self.until = at if self.until is None else min(self.until, at)
 
 
-def _tally(config: ScanGate, scan: Scanned, case: Case) -> _Tally:
+def _tally(config: ScanGate, scan: Scanned, case: Case, vex: VexOfImage | None) -> _Tally:
     rows: Sequence[Row] | None = scan.inline
     if rows is None:
         rows = case.image.findings.get(scan.archived or "", ()) if config.asks_for_findings else ()
-    tally = _Tally(config, case.now)
+    tally = _Tally(config, case.now, vex)
     for row in rows:
         tally.add(row)
     listed = Counter(row["severity"] for row in rows)
     for severity, number in scan.counts.items():
         tally.unnamed(severity, max(0, number - listed[severity]))
     return tally
+
+
+def _not_counting(vex: VexOfImage) -> str:
+    """What of VEX that is attached does not count (yet), in words."""
+    number, flaws = len(vex.not_looked_at), sorted(set(vex.flaws))
+    waiting = [f"; {number} VEX not verified yet"] if number else []
+    more = [f"{len(flaws) - _MOST_SHOWN} more"] if len(flaws) > _MOST_SHOWN else []
+    return "".join(waiting + ([f"; VEX that does not count: {'; '.join(flaws[:_MOST_SHOWN] + more)}"] if flaws else []))
 
 
 def _findings(number: int, severity: str) -> str:

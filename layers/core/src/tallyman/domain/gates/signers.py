@@ -86,6 +86,15 @@ class Signers(GateConfig):
     roots: str | None = None
 
     @property
+    def trusted(self) -> "Signers":
+        return self
+
+    @property
+    def by(self) -> str:
+        """Who, for people."""
+        return ", ".join([*(shown(key.name) for key in self.keys), *map(str, self.identities)])
+
+    @property
     def words(self) -> Mapping[str, Any]:
         return {
             "keys": [key.name for key in self.keys],
@@ -95,8 +104,7 @@ class Signers(GateConfig):
         }
 
     def __str__(self) -> str:
-        by = [shown(key.name) for key in self.keys] + [str(who) for who in self.identities]
-        return f"signed (by {', '.join(by)}{', each platform' if self.on is On.PLATFORMS else ''})"
+        return f"signed (by {self.by}{', each platform' if self.on is On.PLATFORMS else ''})"
 
 
 @value
@@ -105,15 +113,15 @@ class HasSigners(GateConfig):
 
     signers: Signers | None = None
 
+    @property
+    def trusted(self) -> Signers | None:
+        return self.signers
+
 
 def signers_of(promotions: Iterable[Promotion]) -> tuple[Signers, ...]:
     """What these promotions ask for; empty: none asks for signers."""
     gates = (gate for promotion in promotions for gate in promotion.gates.values())
-    return tuple(signers for gate in gates if (signers := _signers_in(gate)) is not None)
-
-
-def _signers_in(gate: GateConfig) -> Signers | None:
-    return gate if isinstance(gate, Signers) else gate.signers if isinstance(gate, HasSigners) else None
+    return tuple(signers for gate in gates if (signers := gate.trusted) is not None)
 
 
 @value
@@ -186,9 +194,9 @@ def judge_attached(
     looked = [origin for origin in _origins(case, facts) if what.is_meant(origin)]
     good: list[str] = []
     bad: list[str] = []
-    unseen = _unseen(what, case, facts)
+    unseen = unseen_in(what, case, facts)
     for verdicts in _by_signature(looked):
-        signed = next(((origin, by) for origin in verdicts if (by := _signer(signers, origin))), None)
+        signed = next(((origin, by) for origin in verdicts if (by := signer_of(signers, origin))), None)
         if signed is not None:
             counts, words = accept(*signed)
             (good if counts else bad).append(words)
@@ -210,7 +218,7 @@ def judge_attached(
     return GateResult(what.gate, WAITING, what.missing, evidence)
 
 
-def _unseen(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
+def unseen_in(what: Attached, case: Case, facts: tuple[Fact, ...]) -> list[str]:
     """The referrers there that may hold one, and about which no verdict is."""
     places = {str(place) for place in case.source_repositories}
     known = {origin.referrer for origin in _origins(case, facts)}
@@ -234,7 +242,7 @@ def _by_signature(found: Iterable[Origin]) -> Iterable[list[Origin]]:
     return grouped.values()
 
 
-def _signer(config: Signers, origin: Origin) -> str | None:
+def signer_of(config: Signers, origin: Origin) -> str | None:
     """Who of the policy made this signature; None: none of them, or it is no good."""
     if not origin.is_verified:
         return None

@@ -5,6 +5,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Any
 
+from tallyman.domain.images.purls import Package
 from tallyman.domain.names import Digest, Repository
 from tallyman.values import value
 
@@ -52,7 +53,8 @@ class Finding:
     """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`).
 
     `package` is the first vulnerable package, `packages` all of them where there are several (`?`: one without a
-    name). Of the others None means that the scanner does not say: `fix` whether a fixed version exists, `exploit`
+    name); `installed`: each of them as it is in the image, where the scanner says more than their names. Of the others
+    None means that the scanner does not say: `fix` whether a fixed version exists, `exploit`
     whether an exploit is known, `epss` the probability (0 to 1) that it is exploited, `since` when the vulnerability
     was first known.
     """
@@ -65,6 +67,7 @@ class Finding:
     exploit: bool | None = None
     epss: float | None = None
     since: datetime | None = None
+    installed: tuple[Package, ...] = ()
 
 
 @value

@@ -1,7 +1,8 @@
 """A scanner's findings as rows: how a scan's fact and its object in the archive hold them.
 
 A row: {id, severity, package}, and where the scanner says so {packages: all names where there are several, fix,
-exploit, epss, since}. A key that is missing is not known.
+exploit, epss, since, installed: [name, version, manager] of each package (see `Package`)}. A key that is missing is not
+known.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tallyman.domain.images.details import Finding
+from tallyman.domain.images.purls import Package
 from tallyman.domain.times import format_time
 
 FOLDER = "findings"
@@ -29,6 +31,8 @@ def row_of(finding: Finding) -> dict[str, Any]:
     row |= {key: value for key, value in known.items() if value is not None}
     if finding.since is not None:
         row["since"] = format_time(finding.since)
+    if finding.installed:
+        row["installed"] = sorted(([p.name, p.version, p.manager] for p in finding.installed), key=str)
     return row
 
 
@@ -66,3 +70,10 @@ def packages_of(row: Row) -> list[str]:
     """The names of the packages of a row; none where the scanner names none."""
     named = row.get("packages") or [row.get("package")]
     return [str(name) for name in named if name]
+
+
+def installed_of(row: Row) -> list[Package]:
+    """The packages of a row, with what is known of each; none where the scanner names none."""
+    known = [Package(*each) for each in row.get("installed", ())]
+    names = {package.name for package in known}
+    return known + [Package(name) for name in packages_of(row) if name not in names]

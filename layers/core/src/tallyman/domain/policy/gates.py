@@ -5,10 +5,13 @@ Everything about one gate (its configuration, how that is read, how it judges) i
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tallyman.domain.policy.reading import Node, Wrong, suggestion
 from tallyman.domain.policy.shapes import Schema, Shape
+
+if TYPE_CHECKING:
+    from tallyman.domain.gates.signers import Signers
 
 ALWAYS_OVERRIDABLE = ("freeze",)
 """Gates that are always asked, so that no policy names them under `gates:`, and that may be overridden."""
@@ -22,6 +25,11 @@ class GateConfig:
     @property
     def words(self) -> Mapping[str, Any] | None:
         """As a policy writes it, plain data; None where the fields are the words."""
+        return None
+
+    @property
+    def trusted(self) -> "Signers | None":
+        """Whose signatures of images, or of statements about them, the gate asks for; None: nobody's."""
         return None
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from tallyman.domain.decide import candidates
 from tallyman.domain.gates import Freeze, ImageFacts, Released
 from tallyman.domain.gates.scan import ScanGate
+from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.details.referrers import ChildOf
 from tallyman.domain.history.details.scans import Scanned
@@ -68,7 +69,7 @@ def load_image_facts(
     With the policy, also what is frozen and released where its promotions could take the digest: without it those
     gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
     image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
-    asks for `order`, a read and a Query more, for `signed` or `attested` a Query for each referrer, and for findings
+    asks for `order`, a read and a Query more, for signers or statements a Query for each referrer, and for findings
     by name a GetObject for each scan whose list its fact does not hold (without the archive, those count unnamed).
     """
     facts = tuple(ledger.of_digest(digest))
@@ -86,7 +87,8 @@ def load_image_facts(
     gone: frozenset[tuple[str, str]] | None = None
     findings: dict[str, tuple[Row, ...]] | None = None
     for name, promotion in candidates(policy, facts) if policy else ():
-        if gone is None and ("signed" in promotion.gates or "attested" in promotion.gates):
+        asks = "attested" in promotion.gates or "signed" in promotion.gates or signers_of([promotion])
+        if gone is None and asks:
             gone = _gone(ledger, facts, platforms)
         scan = promotion.gates.get("scan")
         if archive is not None and findings is None and isinstance(scan, ScanGate) and scan.asks_for_findings:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from tallyman.domain.decide import Decision
 from tallyman.domain.events.hints import FinishCreation
-from tallyman.domain.gates import WAITING
+from tallyman.domain.gates import PASSED, WAITING
 from tallyman.domain.history.facts import Via
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
@@ -108,7 +108,7 @@ class Waiting:
                 fresh += self.read_scans(decision, counts)
             if "signed" in waits and self.signing is not None:
                 self.signing.refresh(digest)
-            if {"signed", "built", "check"} & set(waits):
+            if {"signed", "built", "check"} & set(waits) or self._waits_for_vex(decision):
                 self.verify_origin(self._place(decision), digest, by_person)
             if "verified" in waits and since is not None and (by_person or self.clock() - since >= VERIFY_AGAIN):
                 self.verify(self._place(decision), digest, decision.tags[0], counts, by_person)
@@ -121,6 +121,14 @@ class Waiting:
         for part in scanned:
             if part != digest:
                 self.evaluator.digest(part)
+
+    def _waits_for_vex(self, decision: Decision) -> bool:
+        """Whether a statement by which findings would be ignored may not have been verified yet."""
+        scan = [gate for gate in decision.gates if gate.name == "scan" and gate.verdict != PASSED]
+        if not scan or not decision.is_candidate:
+            return False
+        asked = self.policy.promotion(decision.source, decision.target, decision.repository, decision.tags[0])
+        return asked is not None and asked.gates["scan"].trusted is not None
 
     def _place(self, decision: Decision) -> Repository:
         """Where the source has the image by the first of its tags."""

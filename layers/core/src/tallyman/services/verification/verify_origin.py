@@ -11,6 +11,7 @@ from tallyman.domain.images import signatures
 from tallyman.domain.images.documents import loads
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.images.provenance import predicate_of
+from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
@@ -114,7 +115,10 @@ class VerifyOrigin:
         known = {
             (told.referrer, told.signature)
             for told in Origin.of(f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN)
-            if told.repository == str(repository) and set(looked) <= set(told.looked) and told.roots == roots
+            if told.repository == str(repository)
+            and set(looked) <= set(told.looked)
+            and told.roots == roots
+            and not (told.is_verified and is_vex(told.statement) and told.vex is None)  # by a version that read none
         }
         written = 0
         for found in self._found(repository, image):
@@ -199,6 +203,7 @@ class VerifyOrigin:
             roots=roots,
             statement=checked.statement if checked.reason is None else found.statement,
             claims=checked.claims.as_json() if checked.claims else None,
+            vex=checked.vex.as_json() if checked.vex else None,
         )
         return Fact(
             kind=Kind.ORIGIN,

@@ -45,10 +45,10 @@ class Origin(Details):
     {issuer, subject} of its certificate. `signed_at`: the time that a log or an authority has signed. `reason`: why it
     was refused. `looked`: names of the keys that it was verified with; `roots`: SHA-256 of the trust roots.
     `statement`: its predicate's type, where it is no signature of the image but says something about it; `claims`: what
-    a verified provenance says (see `domain/images/claims.py`).
+    a verified provenance says (see `domain/images/claims.py`); `vex`: what a verified VEX says (`domain/images/vex`).
     """
 
-    SPARSE: ClassVar = frozenset({"statement", "claims"})
+    SPARSE: ClassVar = frozenset({"statement", "claims", "vex"})
 
     repository: str
     referrer: str
@@ -63,6 +63,7 @@ class Origin(Details):
     roots: str | None = None
     statement: str | None = None
     claims: Mapping[str, str | None] | None = None
+    vex: Mapping[str, Any] | None = None
 
     @property
     def is_verified(self) -> bool:

@@ -1,0 +1,121 @@
+"""VEX from the registry to the verdict: signed bundles that are attached, verified, recorded, and counted."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.fakes.cli_stack import POLICY, FakeStack
+from support.images import signing
+from support.images.builders import DEV, PROD, Built, image, multi_arch, referrer
+from support.images.signing import PrivateKey, new_key
+from tallyman.adapters.files import policy_file
+from tallyman.adapters.files.signatures import OriginSignatures
+from tallyman.domain.history.details.referrers import Origin
+from tallyman.domain.history.facts import Kind, Via
+from tallyman.domain.images.details import Finding, ScanReport
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+OPENVEX = "https://openvex.dev/ns/v0.2.0"
+V1 = "dev/rocketseat/widget-server:v1.0.0"
+
+
+class Shop:
+    """An image in dev with a critical finding, and a promotion to prod that lets VEX of one key ignore findings."""
+
+    def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
+        self.world, self.key, self.app = world, new_key(), built or image("app")
+        world.signatures = OriginSignatures(folder)
+        gates = {"verified": True, "scan": {"max": {"critical": 0}, "vex": {"keys": [signing.pem(self.key)]}}}
+        text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", json.dumps(gates))
+        world.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
+        world.stack.given = world.policy
+        world.push(self.app, "v1.0.0")
+        finding = Finding("CVE-1", "critical", "openssl")
+        for digest in [child.digest for child in self.app.root.platform_children] or [self.app.digest]:
+            report = ScanReport("complete", {"critical": 1}, (finding,), world.clock())
+            world.service("record_scan").record(DEV, digest, report, Via.EVENT)
+            world.services.evaluator.digest(digest)
+        world.work()
+
+    def says(self, status: str, key: PrivateKey | None = None, minutes: int = 0, digest: str | None = None) -> Built:
+        """Attaches a signed statement to the image."""
+        at = f"2026-11-01T12:{minutes:02d}:00Z"
+        said: dict[str, Any] = {"vulnerability": {"name": "CVE-1"}, "status": status, "impact_statement": "not called"}
+        document = {"@context": OPENVEX, "author": "Ana", "timestamp": at, "statements": [said]}
+        inner = signing.statement(digest or self.app.digest, OPENVEX, document)
+        bundle = signing.bundle(signing.envelope(key or self.key, inner))
+        made = referrer(self.app, BUNDLE, json.dumps(bundle), {"dev.sigstore.bundle.predicateType": OPENVEX})
+        self.world.push(made, None)
+        self.world.work()
+        return made
+
+    @property
+    def gate(self) -> tuple[str, str]:
+        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
+        (gate,) = [g for g in found["gates"] if g["name"] == "scan"]
+        return gate["verdict"], gate["reason"]
+
+    @property
+    def went(self) -> bool:
+        self.world.work()
+        return self.world.registries.tag_of(PROD, "v1.0.0") == self.app.digest
+
+
+@pytest.fixture
+def shop(everywhere: FakeStack, tmp_path: Path) -> Shop:
+    return Shop(everywhere, tmp_path)
+
+
+def test_a_signed_statement_lets_the_image_go_and_why_says_whose_it_is(shop: Shop) -> None:
+    assert (shop.gate, shop.went) == (("failed", "1 critical finding (at most 0)"), False)
+    shop.says("not_affected")
+    verdict, reason = shop.gate
+    assert (verdict, shop.went) == ("passed", True)
+    assert "1 ignored by VEX of Ana (key SHA256:" in reason
+    assert reason.endswith("not called")
+    (fact,) = [f for f in shop.world.ledger.facts if f.kind is Kind.ORIGIN]
+    told = Origin.parse(fact)
+    assert (told.verdict, told.statement, (told.vex or {})["author"]) == ("verified", OPENVEX, "Ana")
+
+
+def test_unsigned_and_other_statements_open_nothing_and_are_named(shop: Shop) -> None:
+    shop.says("not_affected", new_key())
+    shop.says("not_affected", digest=image("another").digest)
+    shop.world.push(referrer(shop.app, "application/vnd.openvex+json", json.dumps({"statements": []})), None)
+    verdict, reason = shop.gate
+    assert (verdict, shop.went) == ("failed", False)
+    assert "VEX that does not count: " in reason
+    assert "by none of the keys" in reason
+
+
+def test_a_later_statement_closes_the_gate_again_and_its_removal_opens_nothing(shop: Shop) -> None:
+    shop.says("not_affected")
+    assert shop.gate[0] == "passed"
+    later = shop.says("affected", minutes=1)
+    assert shop.gate[0] == "failed"
+    (fact,) = [f for f in shop.world.ledger.facts if f.kind is Kind.ORIGIN and later.digest in f.detail.values()]
+    gone = replace(fact, kind=Kind.DELETED, id="gone", digest=later.digest, detail={"gone": True})
+    shop.world.ledger.append(replace(gone, at=shop.world.clock()))
+    assert shop.gate[0] == "failed"
+
+
+def test_a_statement_about_an_index_counts_for_its_platform_images(everywhere: FakeStack, tmp_path: Path) -> None:
+    shop = Shop(everywhere, tmp_path, multi_arch())
+    assert shop.gate[0] == "failed"
+    shop.says("fixed")
+    assert (shop.gate[0], shop.went) == ("passed", True)
+
+
+def test_what_was_verified_before_vex_was_read_is_read_again(shop: Shop) -> None:
+    shop.says("not_affected")
+    facts = shop.world.ledger.facts
+    (fact,) = [f for f in facts if f.kind is Kind.ORIGIN]
+    del fact.detail["vex"]  # type: ignore[attr-defined]
+    assert shop.gate[0] == "failed"
+    shop.world.services.verify_origin.handle(
+        json.dumps({"verify_origin": {"repository": str(DEV), "digest": shop.app.digest}}), lambda: 60
+    )
+    assert shop.gate[0] == "passed"
