@@ -174,6 +174,10 @@ reference: $(VENV)/.ready ## The pages of docs/ that are made from the code: eve
 	@PYTHONPATH=tests $(VENV)/bin/python -m tools.reference
 	$(VENV)/bin/tallyman policy schema >docs/tallyman.schema.json
 
+.PHONY: session
+session: $(VENV)/.ready ## The terminal sessions of README.md and README.pt-BR.md, typed anew on a local cloud
+	@PYTHONPATH=tests $(VENV)/bin/python -m tools.session
+
 .venv-docs/.ready: requirements/docs.txt
 	@python=$$(tests/tools/python311.sh)
 	test -x .venv-docs/bin/python || "$$python" -m venv .venv-docs

@@ -92,7 +92,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "local exec": ("tallyman local exec -- bash", "tallyman local exec --scanner clean -- make integration-test"),
     "local sample": ("tallyman local sample", f"tallyman local sample dev/{_APP}:v1.1.0"),
     "local settle": ("tallyman local settle --timeout 120",),
-    "local scan": (f"tallyman local scan dev/{_APP}:v1.1.0 --finding CVE-2026-1234:CRITICAL",),
+    "local scan": (f"tallyman local scan dev/{_APP}@{_DIGEST} --finding CVE-2026-1234:CRITICAL",),
     "local chaos": ("tallyman local chaos --lose 0.2 --double 0.1 --delay 2s", "tallyman local chaos --off"),
     "local fail": ("tallyman local fail prod_2 --status 503", "tallyman local fail --off"),
 }
