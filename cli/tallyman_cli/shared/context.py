@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from tallyman.domain.history.details.upkeep import InForce
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, EcrRegistry, Repository
-from tallyman.domain.policy import Policy
+from tallyman.domain.policy import ANY_ROOTS, Policy
 from tallyman.domain.push_protection import repository_policy, role_arn
 from tallyman.errors import BadInput
 from tallyman.ports.clocks import Clock
@@ -18,7 +18,7 @@ from tallyman.ports.messages import Hints, LetterReader
 from tallyman.ports.records import Archive, Ledger, State
 from tallyman.ports.registries import Guards, ImageRemover, ImageSource, ImageTarget, RegistryView
 from tallyman.services.deciding.policy_in_force import FOLDER
-from tallyman.state.policy import KEY, POLICY
+from tallyman.state.policy import KEY, POLICY, PolicyInForce
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
 
@@ -88,7 +88,8 @@ class Stack:
         if self.given is not None:
             return self.given
         if self._in_force is None:
-            self._in_force = self._read(self._digest_in_force())
+            in_force = self._policy_in_force()
+            self._in_force = self._read(in_force.digest, in_force.roots)
         return self._in_force
 
     def policy_at(self, moment: datetime) -> Policy:
@@ -104,7 +105,8 @@ class Stack:
             output.say(
                 f"the first policy that is known came into force later, at {output.when(found.at)}: judged by it"
             )
-        return self._read(Digest(InForce.parse(found).policy))
+        then = InForce.parse(found)
+        return self._read(Digest(then.policy), then.roots)
 
     def policy_of(
         self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
@@ -120,7 +122,7 @@ class Stack:
         """What is wrong with the repository's policy, if only promotions and `push` may push there."""
         return self.guards.problem(place, push) if self.guards is not None else None
 
-    def _digest_in_force(self) -> Digest:
+    def _policy_in_force(self) -> PolicyInForce:
         in_force = POLICY.get(self.state, KEY)
         if in_force is None:
             # functions write it down when they first run: let one run that has nothing to do
@@ -128,13 +130,13 @@ class Stack:
             in_force = POLICY.get(self.state, KEY)
         if in_force is None:
             raise BadInput("no policy is in force in the stack yet: name one with --policy FILE or TALLYMAN_POLICY")
-        return in_force.digest
+        return in_force
 
-    def _read(self, digest: Digest) -> Policy:
+    def _read(self, digest: Digest, roots: str | None) -> Policy:
         raw = self.archive.get(FOLDER, digest)
         if raw is None:
             raise BadInput(f"the policy {digest} is not in the archive: name one with --policy FILE or TALLYMAN_POLICY")
-        return self.read_policy(raw, "tallyman.yaml").for_hub(self.hub)
+        return replace(self.read_policy(raw, "tallyman.yaml"), roots=roots).for_hub(self.hub)
 
 
 def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
@@ -164,7 +166,7 @@ def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
         target=adapters.target,
         reconcile=Reconciler(outputs["ReconcileFunction"], hub.region),
         read_policy=policy_file.loads,
-        given=given.for_hub(hub) if given else None,
+        given=replace(given, roots=given.roots or ANY_ROOTS).for_hub(hub) if given else None,
         promoter=adapters.clients.promoter,
         guards=adapters.guards,
         letters=adapters.letter_reader,

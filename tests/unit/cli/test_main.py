@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def test_without_a_file_the_policy_in_force_judges(world: FakeStack) -> None:
     world.stack.given = None
     world.push(image("one"), "v1.0.0")
     assert len(world.json(*HISTORY)) == 1
+
+
+def test_another_trust_file_is_news_and_the_one_in_force_judges(world: FakeStack) -> None:
+    for roots in ("sha256:1", None, "sha256:2"):
+        policy = replace(world.policy, roots=roots)
+        assert publish(policy, world.archive, world.ledger, world.state, world.clock)
+        assert not publish(policy, world.archive, world.ledger, world.state, world.clock)
+        stack = replace(world.stack, given=None, _in_force=None)
+        assert stack.policy.roots == stack.policy_at(world.clock()).roots == roots
+        world.clock.advance(seconds=1)
 
 
 def test_where_no_policy_is_in_force_yet_a_function_is_woken_that_writes_it_down(world: FakeStack) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ class Origin:
         """A deployment with these roots beside the policy."""
         (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
         self.world.signatures = OriginSignatures(self.folder)
+
+    def deploys(self) -> None:
+        """The policy with what lies beside it now, as the functions read it."""
+        self.world.policy = replace(self.world.policy, roots=OriginSignatures(self.folder).roots)
+        self.world.stack.given = self.world.policy
 
     def by_tag(self, key: PrivateKey, digest: str | None = None) -> None:
         payload = signing.payload(digest or self.app.digest)
@@ -207,6 +213,54 @@ def test_a_signature_that_was_removed_counts_no_more(origin: Origin) -> None:
     gone = replace(origin.facts[0], kind=Kind.DELETED, id="gone", digest=made.digest, detail={"gone": True})
     origin.world.ledger.append(replace(gone, at=origin.world.clock()))
     assert origin.gate == ("waiting", "no signature yet")
+
+
+def test_what_a_replaced_trust_file_vouched_for_counts_no_more_and_is_asked_anew(origin: Origin) -> None:
+    old, new = Sigstore(), Sigstore()
+    unverified = ("waiting", "1 signature not verified yet with the present keys and roots")
+    origin.asks({"identities": [{"issuer": signing.ISSUER, "subject": signing.SUBJECT}]})
+    origin.gets(old)
+    origin.deploys()
+    origin.by_bundle(old.bundle(origin.app.digest))
+    assert origin.gate[0] == "passed"
+    origin.gets(new)
+    origin.deploys()
+    assert origin.gate == unverified
+    origin.ask()
+    assert origin.gate[0] == "failed"
+    assert "the log entry is of a log that is not trusted" in origin.gate[1]
+    origin.gets(old)
+    origin.deploys()
+    assert origin.gate[0] == "passed"
+    (origin.folder / "trusted_root.json").unlink()
+    origin.deploys()
+    assert origin.gate == unverified
+
+
+def test_a_replaced_trust_file_is_news_and_what_is_released_is_verified_by_it(origin: Origin) -> None:
+    sigstore = Sigstore()
+    origin.asks({"identities": [{"issuer": signing.ISSUER, "subject": signing.SUBJECT}]})
+    origin.gets(sigstore)
+    origin.deploys()
+    origin.by_bundle(sigstore.bundle(origin.app.digest))
+    assert origin.went()
+    file = origin.folder / "trusted_root.json"
+    file.write_text(file.read_text() + "\n")  # the same roots in another file
+    origin.world.signatures = OriginSignatures(origin.folder)
+    origin.deploys()
+    assert origin.gate[0] == "waiting"
+    problems: list[str] = []
+    origin.world.services.released.all(lambda place: True, Counter(), problems, lambda: 60.0)
+    origin.world.work()
+    assert problems == []
+    assert origin.gate[0] == "passed"
+
+
+def test_the_policy_knows_the_trust_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "tallyman.yaml").write_text(POLICY)
+    assert policy_file.load(tmp_path / "tallyman.yaml").roots is None
+    (tmp_path / "trusted_root.json").write_text("{}")
+    assert policy_file.load(tmp_path / "tallyman.yaml").roots == OriginSignatures(tmp_path).roots
 
 
 def test_a_provenance_that_was_removed_counts_no_more_though_nothing_asks_for_signatures(origin: Origin) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.names import Digest
+from tallyman.domain.policy import ANY_ROOTS
 from tallyman.domain.times import format_time, parse_time
 from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
@@ -14,18 +15,21 @@ KEY: Key = ("POLICY", "in-force")
 
 @value
 class PolicyInForce:
-    """Its digest in the archive, and since when it is in force."""
+    """Its digest in the archive, since when it is in force, and the SHA-256 of the trust roots beside it (`any`: an
+    earlier version did not say)."""
 
     digest: Digest
     at: datetime
+    roots: str | None = ANY_ROOTS
 
 
 def _parse(data: Mapping[str, Any]) -> PolicyInForce:
-    return PolicyInForce(Digest(data["digest"]), parse_time(data["at"]))
+    return PolicyInForce(Digest(data["digest"]), parse_time(data["at"]), data.get("roots", ANY_ROOTS))
 
 
 def _dump(policy: PolicyInForce) -> dict[str, Any]:
-    return {"digest": policy.digest, "at": format_time(policy.at)}
+    roots = {} if policy.roots == ANY_ROOTS else {"roots": policy.roots}
+    return {"digest": policy.digest, "at": format_time(policy.at), **roots}
 
 
 POLICY = ItemKind("POLICY", "in-force", "the policy that the functions carry", _parse, _dump)

@@ -1,18 +1,22 @@
 """Reads `tallyman.yaml`: YAML bytes to plain data with the line of each part, then the domain's own reading."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tallyman.domain.gates import GATES
+from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
 from tallyman.errors import PolicyError
 
 PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the person at the command line
 
+TRUST_ROOTS = "trusted_root.json"
+"""The file beside the policy whose authorities vouch for identities."""
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is not a policy
 
@@ -21,12 +25,22 @@ Place = tuple[str | int, ...]
 
 
 def load(path: str | Path) -> Policy:
-    """The policy in a file; raises PolicyError, with a line for each problem, or if the file can't be read."""
+    """The policy in a file, with the trust roots beside it. Raises PolicyError, with a line for each problem, or if a
+    file can't be read."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
-    return loads(raw, str(path))
+    return replace(loads(raw, str(path)), roots=_roots(Path(path).with_name(TRUST_ROOTS)))
+
+
+def _roots(path: Path) -> str | None:
+    try:
+        return str(Digest.of(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 def loads(raw: bytes, name: str = "tallyman.yaml") -> Policy:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from tallyman.adapters.files.policy_file import TRUST_ROOTS
 from tallyman.domain.gates.signers import shown
 from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.images.vex import vex
@@ -22,7 +23,7 @@ class OriginSignatures:
     PERMISSIONS: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "trusted_root.json"
+        self._file = folder / TRUST_ROOTS
 
     @property
     def roots(self) -> str | None:

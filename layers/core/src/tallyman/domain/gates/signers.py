@@ -18,7 +18,7 @@ from tallyman.domain.history.details.referrers import Origin, Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.signatures import is_signature
 from tallyman.domain.names import Digest
-from tallyman.domain.policy import Promotion
+from tallyman.domain.policy import ANY_ROOTS, Policy, Promotion
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, String
 from tallyman.domain.policy.tags import glob_matches
@@ -26,6 +26,8 @@ from tallyman.values import value
 
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 _KMS = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
+NO_ROOTS = "none"
+"""Of signers whose policy has no trust roots beside it: no file has this SHA-256."""
 _SHOWN = 19
 """Characters of a fingerprint in a reason."""
 
@@ -78,7 +80,8 @@ class SignerIdentity:
 
 @value
 class Signers(GateConfig):
-    """Any of these may sign. `roots`: SHA-256 of the `trusted_root.json` that vouches for identities; None: any."""
+    """Any of these may sign. `roots`: SHA-256 of the `trusted_root.json` that vouches for identities; None: the one
+    that lies beside the policy."""
 
     keys: tuple[SignerKey, ...] = ()
     identities: tuple[SignerIdentity, ...] = ()
@@ -88,6 +91,12 @@ class Signers(GateConfig):
     @property
     def trusted(self) -> "Signers":
         return self
+
+    def beside(self, policy: Policy) -> "Signers":
+        """With the trust roots by which the present policy judges: what another file vouched for is asked anew."""
+        if self.roots is not None or policy.roots == ANY_ROOTS:
+            return self
+        return replace(self, roots=policy.roots or NO_ROOTS)
 
     @property
     def by(self) -> str:
@@ -191,6 +200,7 @@ def judge_attached(
     """Judges what a signer of the policy has signed of one image. `accept` gets a verdict and who signed, and says
     whether it counts, and the words for that. One that counts is enough, whatever else is attached."""
     digest, facts = image
+    signers = signers.beside(case.policy)
     looked = [origin for origin in _origins(case, facts) if what.is_meant(origin)]
     good: list[str] = []
     bad: list[str] = []
@@ -307,7 +317,7 @@ KEYS: Mapping[str, Key] = {
     "on": Key(Choice(On), "What has to be signed of an index: index (default), or platforms: each platform image."),
     "roots": Key(
         String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
-        "The SHA-256 of the trusted_root.json beside the policy; without it, whichever lies there.",
+        "The SHA-256 of the trusted_root.json that counts; without it, the one that lies beside the policy now.",
     ),
 }
 SHAPE = Record(KEYS, signers_from, expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}')

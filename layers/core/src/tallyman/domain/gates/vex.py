@@ -62,7 +62,7 @@ class VexOfImage:
     that may hold a VEX, and that no verdict is about yet."""
 
     def __init__(self, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> None:
-        self._signers, self._case = signers, case
+        self._signers, self._case = signers.beside(case.policy), case
         self._places = {str(place) for place in case.source_repositories}
         self._by_id: dict[str, list[Told]] = {}
         self.flaws: list[str] = []

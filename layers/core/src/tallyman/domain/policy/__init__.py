@@ -8,7 +8,7 @@ from tallyman.domain.policy.environments import Environment
 from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.keep import CountedFrom, KeepMatches, KeepNewerThan, KeepNewest, KeepTag, Per
-from tallyman.domain.policy.model import Policy
+from tallyman.domain.policy.model import ANY_ROOTS, Policy
 from tallyman.domain.policy.parse import default_policy, parse_policy
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
@@ -20,6 +20,7 @@ from tallyman.domain.policy.schema import json_schema
 from tallyman.domain.policy.tags import TagRule, glob_expression, glob_matches
 
 __all__ = [
+    "ANY_ROOTS",
     "CountedFrom",
     "Create",
     "Environment",

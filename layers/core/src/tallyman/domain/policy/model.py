@@ -15,12 +15,17 @@ from tallyman.domain.policy.tags import glob_matches
 from tallyman.errors import BadName
 from tallyman.values import value
 
+ANY_ROOTS = "any"
+"""Of a policy that was not read beside its trust roots: whichever vouched for an identity."""
 IMPLIED_ENVIRONMENT = "main"  # the hub's registry, where a policy names no environment
 
 
 @value
 class Policy:
     """A whole policy. `digest` is the SHA-256 of `raw`, the file's bytes; decisions carry it.
+
+    `roots`: SHA-256 (`sha256:<hex>`) of the trust roots beside it, which alone vouch for identities; None: there
+    are none.
 
     A repository follows the **first** entry of `repositories` that matches its canonical name; one that none
     matches follows the defaults: record, verify, watch scans, promote nothing.
@@ -33,6 +38,7 @@ class Policy:
     raw: bytes = field(default=b"", repr=False)
     source: str = "tallyman.yaml"
     warnings: tuple[str, ...] = ()
+    roots: str | None = ANY_ROOTS
     digest: Digest = field(init=False)
 
     def __post_init__(self) -> None:

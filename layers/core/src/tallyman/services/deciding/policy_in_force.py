@@ -36,12 +36,13 @@ class PolicyInForce:
 
 
 def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, clock: Clock) -> bool:
-    """Archive the policy and record that it came into force, if another one was; return whether it was news.
+    """Archive the policy and record that it came into force, if another one was, or other trust roots beside it; return
+    whether it was news.
 
     Cost where it is not news: one read. The object is written before the entry that names it.
     """
     entry = POLICY.read(state, policy_items.KEY)
-    if entry.found is not None and entry.found.digest == policy.digest:
+    if entry.found is not None and (entry.found.digest, entry.found.roots) == (policy.digest, policy.roots):
         return False
     archive.put(FOLDER, policy.raw)
     now = whole_millis(clock())
@@ -51,7 +52,7 @@ def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, cloc
         at=now,
         seen=now,
         via=Via.RECONCILED,
-        detail=InForce(policy.digest).dump(),
+        detail=InForce(policy.digest, policy.roots).dump(),
     )
-    ledger.append(fact, entry.write(policy_items.PolicyInForce(policy.digest, now)))
+    ledger.append(fact, entry.write(policy_items.PolicyInForce(policy.digest, now, policy.roots)))
     return True

@@ -176,6 +176,8 @@ class Released:
         key = f"watch {environment}/{release.sk}@{digest}"
         due = self.waiting.is_due(key, SCAN_AGAIN)
         for decision in self.evaluator.image(digest):
+            if decision.verdict == PROMOTED and decision.target == environment:
+                self.waiting.verify_again(decision)
             scanned = any(gate.name == "scan" for gate in decision.gates)
             if due and scanned and decision.verdict == PROMOTED and decision.target == environment:
                 before = counts["scanned"]

@@ -122,6 +122,13 @@ class Waiting:
             if part != digest:
                 self.evaluator.digest(part)
 
+    def verify_again(self, decision: Decision) -> None:
+        """Of what is in: asks for what was not verified yet with the present keys and trust roots."""
+        facts = [gate.facts for gate in decision.gates if gate.verdict != PASSED]
+        facts += [image for each in facts for image in each.get("images", ())]
+        if decision.is_candidate and (any(f.get("not_looked_at") for f in facts) or self._waits_for_vex(decision)):
+            self.verify_origin(self._place(decision), decision.digest)
+
     def _waits_for_vex(self, decision: Decision) -> bool:
         """Whether a statement by which findings would be ignored may not have been verified yet."""
         scan = [gate for gate in decision.gates if gate.name == "scan" and gate.verdict != PASSED]

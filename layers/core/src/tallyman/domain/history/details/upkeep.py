@@ -1,6 +1,9 @@
 """What the hub noted about itself."""
 
+from typing import ClassVar
+
 from tallyman.domain.history.details.base import Details
+from tallyman.domain.policy import ANY_ROOTS
 from tallyman.values import value
 
 
@@ -14,6 +17,9 @@ class Missed(Details):
 
 @value
 class InForce(Details):
-    """Of policy: the digest of the policy that came into force."""
+    """Of policy: the digest of the policy that came into force, and the SHA-256 of the trust roots beside it (`any`: an
+    earlier version did not say)."""
 
+    SPARSE: ClassVar = frozenset({"roots"})
     policy: str
+    roots: str | None = ANY_ROOTS
