@@ -1,6 +1,7 @@
 """Runs under a seeded scheduler: `make faults` does more of them, and `-m heavy` the systematic ones."""
 
 from itertools import islice
+from unittest.mock import patch
 
 import pytest
 
@@ -8,6 +9,9 @@ from support.schedules import chains, scenarios
 from support.schedules.guards import GUARDS
 from support.schedules.scenarios import Meanwhile
 from support.schedules.workers import Act
+from tallyman.domain.names import Repository
+from tallyman.services.copying.target_copy import Staged
+from tallyman.services.promotion.replicas import Replicas
 
 FEW = 10
 """Schedules in `make test`."""
@@ -18,6 +22,21 @@ def test_no_schedule_breaks_a_law(profile: int) -> None:
     for seed in range(profile, FEW, len(scenarios.PROFILES)):
         result = scenarios.run(seed)
         assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
+
+
+@pytest.mark.parametrize("profile", range(len(scenarios.PROFILES)))
+def test_no_schedule_breaks_a_law_where_ecr_replicates(profile: int) -> None:
+    for seed in range(profile, FEW, len(scenarios.PROFILES)):
+        result = scenarios.run(seed, native=True)
+        assert result.broken is None, f"seed {seed}: {result.broken}\n" + "\n".join(result.log)
+
+
+def test_tags_that_do_not_wait_for_what_ecr_replicates_break_a_law() -> None:
+    def believing(self: Replicas, graph: object, refused: object, place: Repository) -> Staged:
+        return Staged(place)
+
+    with patch.object(Replicas, "_ask", believing):
+        assert any(scenarios.run(seed, native=True).broken for seed in range(FEW, 3 * FEW))
 
 
 def test_a_run_is_repeated_by_its_seed_and_by_its_choices() -> None:

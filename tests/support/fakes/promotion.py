@@ -57,7 +57,7 @@ class PromotionStack:
         for place in (DEV, *PLACES):
             self.registries.add(place)
         self.ledger = FakeLedger(self.state)
-        self.replication = FakeImageReplication(self.registries, self.clock)
+        self.replication = FakeImageReplication(self.registries, lambda: self.clock.advance(milliseconds=1))
 
     def ports(self) -> FakePorts:
         """What the services of a process are given."""
@@ -168,11 +168,15 @@ def one() -> tuple[PromotionStack, Digest]:
     return stack, stack.push(image("a"), "v1.0.0")
 
 
+def replicated(rules: Policy) -> Policy:
+    """The same policy, where ECR replicates within prod."""
+    prod = replace(rules.environments["prod"], replicate=Replicate.NATIVE)
+    return replace(rules, environments={**rules.environments, "prod": prod})
+
+
 def native() -> tuple[PromotionStack, Digest]:
     """The same, where ECR replicates from the first registry of prod to the other."""
-    rules = policy(verified=True)
-    prod = replace(rules.environments["prod"], replicate=Replicate.NATIVE)
-    stack = PromotionStack(replace(rules, environments={**rules.environments, "prod": prod}))
+    stack = PromotionStack(replicated(policy(verified=True)))
     stack.replication.configure(PROD.registry, PROD_SA.registry, prefix="rocketseat/")
     return stack, stack.push(image("a"), "v1.0.0")
 

@@ -1,9 +1,8 @@
 """ECR's own replication between the registries of `FakeRegistries`, with its gaps; what travels is up to the test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from support.fakes.ports import FakeClock
 from support.fakes.registries import FakeRegistries
 from tallyman.domain.images.details import ReplicationStatus
 from tallyman.domain.images.manifest import Manifest
@@ -16,14 +15,15 @@ _Journey = tuple[Repository, Digest, str | None, Repository]
 
 @dataclass
 class FakeImageReplication:
-    """`ImageReplication`, whose calls take a millisecond. Pushes travel at once; with `slow`, when `deliver` is called.
+    """`ImageReplication`, each of whose calls begins with a `tick`. Pushes travel at once; with `slow`, when
+    `deliver` is called.
 
     `fails`: the code with which nothing arrives, by registry. `drops`: registries where no tag arrives. `arrived`: what
     did, as (repository, digest, tag), in this order.
     """
 
     registries: FakeRegistries
-    clock: FakeClock
+    tick: Callable[[], object] = lambda: None
     slow: bool = False
     configured: dict[EcrRegistry, list[ReplicationRule]] = field(default_factory=dict)
     fails: dict[EcrRegistry, str] = field(default_factory=dict)
@@ -42,6 +42,11 @@ class FakeImageReplication:
         filters = (("PREFIX_MATCH", prefix),) if prefix else ()
         self.configured[source] = [ReplicationRule(to, filters)] if to else []
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether something has not arrived yet."""
+        return bool(self._waiting)
+
     def deliver(self) -> None:
         """What is under way arrives, or fails."""
         for journey in self._waiting:
@@ -51,11 +56,11 @@ class FakeImageReplication:
     # --- ImageReplication
 
     def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
-        self.clock.advance(milliseconds=1)
+        self.tick()
         return self.configured.get(registry, [])
 
     def statuses(self, repository: Repository, digest: Digest) -> dict[EcrRegistry, ReplicationStatus]:
-        self.clock.advance(milliseconds=1)
+        self.tick()
         if digest not in self.registries.held(repository).manifests:
             raise NotFound(f"{repository.at(digest)} is not there")
         return dict(self._statuses.get((repository, digest), {}))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from unittest.mock import patch
 
+from support.fakes.promotion import replicated
 from support.fakes.recording import policy
 from support.images.builders import PROD_SA, Built, image, index
 from support.schedules import laws
@@ -55,10 +56,15 @@ def no_renewals() -> Iterator[None]:
         yield
 
 
-def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = None) -> Result:
-    """One run to its end."""
+def run(seed: int, script: Sequence[int] | None = None, faults: Faults | None = None, native: bool = False) -> Result:
+    """One run to its end. `native`: ECR replicates to the second registry, late, in part or not at all."""
     choices = Choices(seed, script)
-    sim = Simulation(policy(**GATES), choices, faults or PROFILES[seed % len(PROFILES)])
+    rules = replicated(policy(**GATES)) if native else policy(**GATES)
+    sim = Simulation(rules, choices, faults or PROFILES[seed % len(PROFILES)])
+    if native and choices.below(4) == 0:
+        sim.replication.fails[PROD_SA.registry] = "AccessDenied"
+    if native and choices.below(3) == 0:
+        sim.replication.drops.add(PROD_SA.registry)
     sim.watch = laws.Laws()
     broken = None
     with no_renewals():

@@ -24,8 +24,9 @@ from support.fakes.ports import (
     FakeTrail,
 )
 from support.fakes.registries import FakeRegistries
+from support.fakes.replication import FakeImageReplication
 from support.fakes.wiring import FakePorts
-from support.images.builders import DEV, PROD, PROD_SA, Built, delete_event, push_event, scan_event
+from support.images.builders import DEV, PROD, PROD_SA, Built, delete_event, push_event, replication_event, scan_event
 from support.schedules.choices import Choices
 from support.schedules.workers import Act, Worker, stopping
 from tallyman.bootstrap import REACTIONS, sweeping
@@ -33,6 +34,7 @@ from tallyman.bootstrap.services import Services
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
+from tallyman.domain.replication import ReplicationRule
 from tallyman.errors import TallymanError
 from tallyman.ports.reactions import Message
 
@@ -50,6 +52,8 @@ RECEIVES = 8
 """How often a message is offered before it is a dead letter."""
 TIMEOUT = 900.0
 STEPS = 30_000
+ARRIVES = 40
+"""What ECR replicates arrives in one of so many steps."""
 SOON = timedelta(minutes=2)
 """A worker that sleeps until the others are done wakes when nothing else is due for so long."""
 
@@ -81,6 +85,9 @@ class Quiet:
 
     def policy(self, repository: Repository) -> str | None:
         return None
+
+    def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
+        return []
 
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
         return []
@@ -151,6 +158,10 @@ class Simulation:
         self.registries = FakeRegistries(lambda: self.now)
         for registry in self.policy.registries():
             self.registries.add(Repository(registry, DEV.name))
+        self.replication = FakeImageReplication(self.registries, slow=True)
+        for environment in self.policy.environments.values():
+            self.replication.configure(environment.registries[0], *environment.replicas)
+        self.arrived = 0
         self.quiet, self.remover = Quiet(), Remover(self)
         self.deployed: list[Policy] = [self.policy]
         self.told = 0
@@ -195,6 +206,7 @@ class Simulation:
             usage=self.quiet,
             usage_readings=self.quiet,
             replication=self.quiet,
+            image_replication=self.replication,
             remover=self.remover,
         )
         if worker is None:
@@ -284,6 +296,8 @@ class Simulation:
         self.steps += 1
         assert self.steps < STEPS, f"no end after {STEPS} steps; at the last: {self.log[-12:]}"
         self.now += timedelta(milliseconds=5)
+        if self.replication.is_under_way and self.choices.below(ARRIVES) == ARRIVES - 1:
+            self._replicate()
         able = [w for w in self.workers if w.wakes <= self.now and not w.last]
         offers = [m for m in self.queue if m.due <= self.now and self._is_offered(m)]
         options = len(able) + (1 if offers and len(self.workers) < self.most else 0)
@@ -305,8 +319,18 @@ class Simulation:
 
     def settle(self) -> None:
         """Until nothing is left to do."""
-        while self.step():
+        while self.step() or self._replicate():
             pass
+
+    def _replicate(self) -> bool:
+        """What ECR carries arrives, with the events of it; whether there was something."""
+        if not self.replication.is_under_way:
+            return False
+        self.replication.deliver()
+        new, self.arrived = self.replication.arrived[self.arrived :], len(self.replication.arrived)
+        for place, digest, tag in new:
+            self.tell(replication_event(place, digest, tag or "", PROD.registry, at=self.now), "push", "verify")
+        return True
 
     def _jump(self) -> bool:
         moments = [w.wakes for w in self.workers if not w.last]
