@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from support.schedules import chains, scenarios
 from support.schedules.guards import GUARDS
@@ -21,11 +22,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=540.0, help="stop beginning new runs after so long")
     parser.add_argument("--chains", action="store_true", help="runs over dev, staging and prod, with retention")
+    parser.add_argument("--native", action="store_true", help="ECR replicates within prod: late, in part or not at all")
     parser.add_argument("--guards", action="store_true")
     asked = parser.parse_args()
     if asked.guards:
         return guards(asked.seeds)
     run, shortened = (chains.run, chains.shortened) if asked.chains else (scenarios.run, scenarios.shortened)
+    if asked.native:
+        run, shortened = partial(scenarios.run, native=True), partial(scenarios.shortened, native=True)
     return schedules(asked.seeds, asked.first, asked.seconds, run, shortened)
 
 

@@ -221,8 +221,8 @@ def _heal(sim: Simulation) -> None:
         sim.settle()
 
 
-def shortened(result: Result, tries: int = 400) -> Result:
-    """The same fault with as few choices that are not calm as can be found."""
+def shortened(result: Result, tries: int = 400, native: bool = False) -> Result:
+    """The same fault with as few choices that are not calm as can be found. `native`: as it was run."""
     best = result
     size = max(1, len(best.made) // 2)
     while size and tries:
@@ -231,7 +231,7 @@ def shortened(result: Result, tries: int = 400) -> Result:
             script = [*best.made[:start], *([0] * size), *best.made[start + size :]]
             if any(best.made[start : start + size]):
                 tries -= 1
-                again = run(best.seed, script)
+                again = run(best.seed, script, native=native)
                 if again.broken:
                     best = again
             start += size
