@@ -60,7 +60,7 @@ def count(code: str, name: str) -> float:
     )
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     if not found:
-        raise SystemExit(f"valgrind told no instructions:\n{done.stderr}")
+        raise SystemExit(f"valgrind printed no instructions:\n{done.stderr}")
     return int(found[1].replace(",", "")) / 1e6
 
 

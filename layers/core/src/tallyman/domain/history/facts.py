@@ -71,10 +71,6 @@ of what happened to it passes them by. Those of earlier versions have the time N
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The time of other facts that have none of their own."""
 
-REGISTRY_KINDS = frozenset(
-    {Kind.PUSHED, Kind.REPLICATED, Kind.UNTAGGED, Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED, Kind.SETTINGS_CHANGED}
-)
-
 
 class Via(StrEnum):
     """How we know."""
