@@ -25,13 +25,15 @@ from tallyman.domain.policy import (
 from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.replication import set_up
 from tallyman.errors import NotAllowed, PolicyError, TallymanError
+from tallyman_cli.setup.trust_roots import trust_roots
 from tallyman_cli.shared import output
 from tallyman_cli.shared.chosen import chosen
 from tallyman_cli.shared.context import AwsClients
 
 PLACES = (Path("layers/policy/tallyman.yaml"), Path("tallyman.yaml"))  # where a policy is, unless it is named
 
-app = typer.Typer(help="Check a policy, or print its JSON Schema.", no_args_is_help=True)
+app = typer.Typer(help="Check a policy, print its JSON Schema, or fetch its trust roots.", no_args_is_help=True)
+app.command("trust-roots")(trust_roots)
 
 
 @app.command("check")

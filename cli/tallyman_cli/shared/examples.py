@@ -77,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "letters discard": ("tallyman letters discard 5fea7756 --because 'sent by hand, no event'",),
     "policy check": ("tallyman policy check tallyman.yaml",),
+    "policy trust-roots": ("tallyman policy trust-roots --root root.json",),
     "policy schema": ("tallyman policy schema > tallyman.schema.json",),
     "init": ("tallyman init", "tallyman init --hub 111111111111/us-east-2 --prod 222222222222/us-east-2"),
     "doctor": ("tallyman doctor",),

@@ -17,6 +17,15 @@ from tallyman_origin.keys import PublicKey, from_pem
 from tallyman_origin.roots import Roots
 
 
+def read_roots(raw: bytes) -> tuple[str, int, int]:
+    """The SHA-256 of trust roots (`sha256:<hex>`), and how many authorities and logs they name. Raises PolicyError."""
+    try:
+        roots = Roots.parse(raw)
+    except ValueError as error:
+        raise PolicyError(f"{TRUST_ROOTS}: {error}") from None
+    return roots.digest, len(roots.authorities), len(roots.logs)
+
+
 class OriginSignatures:
     """`folder`: where the policy lies; `trusted_root.json` beside it are the roots, if there are any."""
 
