@@ -3,16 +3,21 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 
 import support.images.builders as b
 from support.stacks.deployed import Deployed, deployed, until
+from tallyman.adapters.aws.clients import Clients
+from tallyman.adapters.ecr.replication import EcrReplication
+from tallyman.adapters.ecr.settings import EcrSettings
 from tallyman.domain.history.facts import Kind
 from tallyman.domain.names import EcrRegistry
 from tallyman.state.releases import RELEASES, key
+from tallyman_cli.audit.finding import Finding as Audited
+from tallyman_cli.audit.repositories import Repositories
 from tallyman_cli.doctor.finding import Finding, Site
 from tallyman_cli.doctor.replication import Replications
 from tallyman_cli.setup.policy import summary
@@ -123,12 +128,21 @@ def test_the_doctor_prints_the_rule_until_it_is_set_and_warns_of_removals(world:
     rules = json.loads(command[1])
     assert rules["rules"][0]["repositoryFilters"] == [{"filter": "prod/let-in/", "filterType": "PREFIX_MATCH"}]
     assert "registry policy in 333333333333" in str(lacking.todo)
+    assert [each.what for each in audited(world) if each.kind == "replication"] == [lacking.found]
     owner = world.client("ecr", role="arn:aws:iam::222222222222:role/admin")
     owner.put_replication_configuration(replicationConfiguration=rules)
     assert [each.verdict for each in found()] == ["ok"]
+    assert not {"replication", "unread"} & {each.kind for each in audited(world)}
     rules["rules"][1]["deleteReplication"] = {"enabled": True}
     owner.put_replication_configuration(replicationConfiguration=rules)
     assert [each.verdict for each in found()] == ["ok", "warning"]
+
+
+def audited(world: Deployed) -> list[Audited]:
+    """What an audit finds of repositories."""
+    assert world.stack.clients is not None
+    clients = cast(Clients, world.stack.clients())
+    return list(Repositories(world.stack, EcrReplication(clients), EcrSettings(clients)).findings())
 
 
 def test_the_check_of_the_policy_prints_the_rule(world: Deployed) -> None:

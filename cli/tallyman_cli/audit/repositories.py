@@ -12,6 +12,7 @@ from tallyman.domain.history.facts import Kind
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import EcrRegistry, Repository
 from tallyman.domain.policy import glob_matches
+from tallyman.domain.policy.environments import Environment
 from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
@@ -19,6 +20,7 @@ from tallyman.services.promotion.creations import moves_functions, pushers_of, s
 from tallyman.state import guards
 from tallyman.state.guards import GUARDS
 from tallyman_cli.audit.finding import Finding, unread
+from tallyman_cli.doctor.replication import held, judged
 from tallyman_cli.doctor.repositories import open_to_all, statements
 from tallyman_cli.registry.creation import differences
 from tallyman_cli.shared.context import Stack
@@ -52,6 +54,22 @@ class Repositories:
                 yield from self._registry(registry)
             except TallymanError as error:
                 yield unread(f"the repositories of {registry}", str(registry), error)
+        for environment in self.stack.policy.environments.values():
+            if environment.replicas:
+                yield from self._replicas(environment)
+
+    def _replicas(self, environment: Environment) -> Iterator[Finding]:
+        """Whether ECR replicates what the policy leaves to it."""
+        first = environment.registries[0]
+        try:
+            rules = self.replication.rules(first)
+            found = judged(self.stack.policy, environment, rules, held(self.stack, environment))
+        except TallymanError as error:
+            yield unread(f"the replication of {first}", str(first), error)
+            return
+        if found.todo:
+            why = "promotions wait for a registry that ECR does not replicate to"
+            yield Finding("replication", found.found, str(first), None, why, found.todo)
 
     def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
         for found in self.stack.registries.repositories(registry):

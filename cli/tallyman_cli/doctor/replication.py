@@ -13,6 +13,7 @@ from tallyman.domain.replication import ReplicationRule, destinations, set_up, w
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
+from tallyman_cli.shared.context import Stack
 
 TITLE = "replication"
 
@@ -41,9 +42,9 @@ class Replications:
 
     def _environment(self, environment: Environment, replication: Replication) -> Iterator[Finding]:
         first = environment.registries[0]
-        rules = replication.rules(first)
-        yield judged(self.site.stack.policy, environment, rules, self._held(environment))
-        names = [*self._held(environment), *starts(self.site.stack.policy, environment)]
+        rules, there = replication.rules(first), held(self.site.stack, environment)
+        yield judged(self.site.stack.policy, environment, rules, there)
+        names = [*there, *starts(self.site.stack.policy, environment)]
         if any(rule.removals and rule.might_take(name) for rule in rules for name in names):
             yield Finding(
                 TITLE,
@@ -52,15 +53,16 @@ class Replications:
                 "switch deleteReplication off in the registry's replication rule",
             )
 
-    def _held(self, environment: Environment) -> list[str]:
-        """The repositories of the first registry that promotions to this environment fill, by their names there."""
-        policy, first = self.site.stack.policy, environment.registries[0]
-        return [
-            found.repository.name
-            for found in self.site.stack.registries.repositories(first)
-            for each, name in policy.environments_of(first, found.repository.name)
-            if each.name == environment.name and policy.is_target(environment.name, name)
-        ]
+
+def held(stack: Stack, environment: Environment) -> list[str]:
+    """The repositories of the first registry that promotions to this environment fill, by their names there."""
+    policy, first = stack.policy, environment.registries[0]
+    return [
+        found.repository.name
+        for found in stack.registries.repositories(first)
+        for each, name in policy.environments_of(first, found.repository.name)
+        if each.name == environment.name and policy.is_target(environment.name, name)
+    ]
 
 
 def starts(policy: Policy, environment: Environment) -> list[str]:
@@ -68,10 +70,10 @@ def starts(policy: Policy, environment: Environment) -> list[str]:
     return [text for _, text in wanted_rule(policy, environment).filters] or [""]
 
 
-def judged(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule], held: Sequence[str]) -> Finding:
-    """Whether these rules of the first registry carry every repository to all others. `held`: those that are there."""
+def judged(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule], there: Sequence[str]) -> Finding:
+    """Whether these rules of the first registry carry every repository to all others. `there`: those that it has."""
     first = environment.registries[0]
-    lacking = _lacking(environment, rules, held)
+    lacking = _lacking(environment, rules, there)
     later = _lacking(environment, rules, starts(policy, environment))
     if not lacking and not later:
         to = ", ".join(map(str, environment.replicas))
