@@ -9,6 +9,7 @@ from cheroot.wsgi import Server
 from tallyman_cli.ui.app import Application
 from tallyman_cli.ui.desk import Desk
 from tallyman_cli.ui.guard import Guard
+from tallyman_cli.ui.render import compile_first_views
 
 HOST = "127.0.0.1"
 THREADS = 10
@@ -33,7 +34,8 @@ class PageServer:
         return f"http://{HOST}:{self.guard.port}/?token={self.guard.token}"
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Begins to answer; the first page is made as fast as the next."""
+        compile_first_views()
         self._thread.start()
 
     def stop(self) -> None:

@@ -29,6 +29,23 @@ HTMX = "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717"
 """SHA-256 of dist/htmx.min.js of the package htmx.org 2.0.11."""
 
 
+def test_the_first_page_finds_its_templates_compiled(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    render.environment.cache_clear()
+    environment = render.environment()
+    compile_template = environment.compile
+
+    def counted(source: str, name: str | None = None, filename: str | None = None) -> object:
+        compiled.append(str(name))
+        return compile_template(source, name, filename)
+
+    monkeypatch.setattr(environment, "compile", counted)
+    render.compile_first_views()
+    compiled.clear()
+    assert Client(Application(Desk(world.stack), None)).get("/").status_code == 200
+    assert compiled == []
+
+
 class Browser:
     """A client of one application, with a session unless it is a stranger."""
 
