@@ -1,0 +1,72 @@
+"""Writes a file as the comment of Tallyman on a pull request: its own earlier one is changed, nobody else's.
+
+    python3 ci/github_comment.py NUMBER FILE
+
+GITHUB_API_URL and GITHUB_REPOSITORY as GitHub sets them; GH_TOKEN with `pull-requests: write`.
+Exit status: 0 written; 1 not.
+"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MARK = "<!-- tallyman -->"
+"""What every comment begins with (ci/pull-request.sh): it is found again by it."""
+
+LARGEST = 65_000
+"""Characters that a comment may have; GitHub takes 65,536."""
+
+PAGE = 100
+
+
+def ask(method: str, path: str, body: object = None) -> Any:
+    """The answer of GitHub's API. Raises urllib.error.URLError."""
+    request = urllib.request.Request(
+        f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {os.environ['GH_TOKEN']}",
+            "Accept": "application/vnd.github+json",
+            "Content-Type": "application/json",
+            "X-GitHub-Api-Version": "2022-11-28",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def comments(number: str) -> Iterator[dict[str, Any]]:
+    """Every comment of the pull request."""
+    page = 1
+    while found := ask("GET", f"issues/{number}/comments?per_page={PAGE}&page={page}"):
+        yield from found
+        if len(found) < PAGE:
+            return
+        page += 1
+
+
+def main(number: str, file: str) -> int:
+    """Changes the comment that is there, or makes one."""
+    text = Path(file).read_text("utf-8")
+    if len(text) > LARGEST:
+        text = f"{text[:LARGEST]}\n\n(cut: the summary of the job has all of it)\n"
+    try:
+        ours = next((each["id"] for each in comments(number) if (each["body"] or "").startswith(MARK)), None)
+        if ours is None:
+            ask("POST", f"issues/{number}/comments", {"body": text})
+        else:
+            ask("PATCH", f"issues/comments/{ours}", {"body": text})
+    except urllib.error.URLError as error:
+        print(f"the comment was not written: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
