@@ -18,7 +18,10 @@ PACKAGES = ("tallyman", "tallyman_cli", "tallyman_local", "tallyman_origin")
 ADAPTED = {"tallyman_origin", "boto3", "botocore", "urllib3", "yaml", "mypy_boto3_ecr", "mypy_boto3_dynamodb"}
 MAY: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "origin": (set(), {"cryptography"}),  # the layer of verify_origin, which knows nothing of the core
+    "origin": (
+        set(),
+        {"cbor2", "cryptography", "rfc3161_client"},
+    ),  # the layer of verify_origin, which knows nothing of the core
     "values": (set(), set()),  # `@value`, which every part may use
     "domain": ({"errors"}, set()),
     "state": ({"domain", "errors"}, set()),

@@ -4,7 +4,19 @@ A layer of its own, because it needs `cryptography`. It imports nothing of Tally
 values.
 """
 
+from tallyman_origin.notation import NotationSignature, Stores, Target, verify_notation
 from tallyman_origin.result import Identity, NotValid, Signature, Trust
 from tallyman_origin.sigstore import verify_bundle, verify_simple_signing
 
-__all__ = ["Identity", "NotValid", "Signature", "Trust", "verify_bundle", "verify_simple_signing"]
+__all__ = [
+    "Identity",
+    "NotValid",
+    "NotationSignature",
+    "Signature",
+    "Stores",
+    "Target",
+    "Trust",
+    "verify_bundle",
+    "verify_notation",
+    "verify_simple_signing",
+]

@@ -1,10 +1,11 @@
-"""Certificates of Fulcio: the chain to a trusted root, their times, and whom they name."""
+"""Certificates that sign code: the chain to a trusted root, their times, and whom those of Fulcio name."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
 from tallyman_origin import keys
@@ -34,17 +35,30 @@ def key_of(certificate: x509.Certificate) -> keys.PublicKey:
         raise NotValid(f"the certificate's key: {error}") from None
 
 
+def any_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+    """The certificate's key, of whatever kind. Raises NotValid where it can't be read."""
+    try:
+        return certificate.public_key()
+    except _UNREADABLE as error:
+        raise NotValid(f"the certificate's key: {error}") from None
+
+
 def check_chain(
     leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], at: datetime
-) -> None:
-    """Raises NotValid unless the certificate leads to one of the roots, each link signed, allowed and valid at `at`.
+) -> tuple[x509.Certificate, ...]:
+    """The authorities above the certificate, up to one of the roots; empty where it is a root itself, and its own
+    issuer. Raises NotValid unless there is such a chain, each link signed, allowed and valid at `at`.
 
     The roots are trusted as they are, and have to be valid at that time too.
     """
     _check_leaf(leaf)
     _check_time(leaf, at)
-    if not any(True for _ in _paths(leaf, between, roots, at, 0, [_MOST_STEPS])):
+    if leaf in roots and _is_signed_by(leaf, leaf):
+        return ()
+    path = next(_paths(leaf, between, roots, at, (), [_MOST_STEPS]), None)
+    if path is None:
         raise NotValid("the certificate's chain does not lead to a trusted root that was valid then")
+    return path
 
 
 def identity_of(leaf: x509.Certificate) -> Identity:
@@ -60,34 +74,44 @@ def _paths(
     between: Sequence[x509.Certificate],
     roots: Sequence[x509.Certificate],
     at: datetime,
-    beneath: int,
+    beneath: tuple[x509.Certificate, ...],
     steps: list[int],
-) -> Iterator[None]:
-    """One item for each way to a root. `beneath`: authorities below this link; `steps`: what is left of the effort."""
+) -> Iterator[tuple[x509.Certificate, ...]]:
+    """Each way to a root. `beneath`: authorities below this link; `steps`: what is left of the effort."""
     for parent, trusted in [*((root, True) for root in roots), *((each, False) for each in between)]:
         steps[0] -= 1
-        if steps[0] < 0 or beneath >= _LONGEST_CHAIN:
+        if steps[0] < 0 or len(beneath) >= _LONGEST_CHAIN:
             return
-        if not _issued(parent, child, at, beneath):
+        if not _issued(parent, child, at, len(beneath)):
             continue
+        above = (*beneath, parent)
         if trusted:
-            yield
+            yield above
         else:
-            yield from _paths(parent, between, roots, at, beneath + 1, steps)
+            yield from _paths(parent, between, roots, at, above, steps)
 
 
 def _issued(parent: x509.Certificate, child: x509.Certificate, at: datetime, beneath: int) -> bool:
     try:
         _check_time(parent, at)
-        keys.allowed(parent.public_key())
+        keys.allowed_of_authority(parent.public_key())
         constraints = parent.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = parent.extensions.get_extension_for_class(x509.KeyUsage).value
         _check_critical(parent)
-        child.verify_directly_issued_by(parent)
-    except (NotValid, InvalidSignature, x509.ExtensionNotFound, *_UNREADABLE):
+    except (NotValid, x509.ExtensionNotFound, *_UNREADABLE):
+        return False
+    if not _is_signed_by(child, parent):
         return False
     deep = constraints.path_length is not None and beneath > constraints.path_length
     return constraints.ca and usage.key_cert_sign and not deep
+
+
+def _is_signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(parent)
+    except (InvalidSignature, *_UNREADABLE):
+        return False
+    return True
 
 
 def _check_leaf(leaf: x509.Certificate) -> None:

@@ -40,6 +40,12 @@ def allowed(key: object) -> PublicKey:
     raise ValueError("the key is neither ECDSA, RSA nor Ed25519")
 
 
+def allowed_of_authority(key: object) -> None:
+    """Raises ValueError unless an authority may sign certificates with it: as `allowed`, and ECDSA on P-521."""
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp521r1"):
+        allowed(key)
+
+
 def from_pem(text: str) -> PublicKey:
     """From `-----BEGIN PUBLIC KEY-----`. Raises ValueError."""
     return allowed(load_pem_public_key(text.encode()))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from tallyman_origin import keys
-from tallyman_origin.documents import NotValid, decoded, items, mapping, parse, part
+from tallyman_origin.documents import Json, NotValid, decoded, items, mapping, parse, part
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,21 @@ class Log:
 
 @dataclass(frozen=True)
 class Roots:
-    """`digest`: `sha256:<hex>` of the file that they were read from."""
+    """`digest`: `sha256:<hex>` of the file that they were read from. `timestamps`: authorities of RFC 3161."""
 
     digest: str
     authorities: tuple[Authority, ...]
     logs: Mapping[bytes, Log]
+    timestamps: tuple[Authority, ...] = ()
 
     @classmethod
     def parse(cls, raw: bytes) -> "Roots":
         """From the file's bytes. Raises ValueError that says what is wrong; logs of unknown kinds are left out."""
         try:
             document = parse(raw, "the file of trust roots")
-            authorities, logs = [], {}
-            for entry in items(document, "certificateAuthorities"):
-                authority = mapping(entry)
-                chain = [
-                    x509.load_der_x509_certificate(decoded(mapping(each).get("rawBytes"), "a certificate"))
-                    for each in items(part(authority, "certChain"), "certificates")
-                ]
-                if not chain:
-                    raise ValueError("an authority of the trust roots has no certificate")
-                authorities.append(Authority(chain[-1], tuple(chain[:-1]), _span(part(authority, "validFor"))))
+            logs = {}
+            signers = tuple(_authority(mapping(each)) for each in items(document, "certificateAuthorities"))
+            stampers = tuple(_authority(mapping(each)) for each in items(document, "timestampAuthorities"))
             for entry in items(document, "tlogs"):
                 log = mapping(entry)
                 public = part(log, "publicKey")
@@ -72,12 +66,22 @@ class Roots:
                 logs[id] = Log(id, key, _span(part(public, "validFor")))
         except NotValid as error:
             raise ValueError(str(error)) from None
-        return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", tuple(authorities), logs)
+        return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", signers, logs, stampers)
 
     def at(self, moment: datetime) -> tuple[Sequence[x509.Certificate], Sequence[x509.Certificate]]:
         """The roots that are trusted at that time, and the authorities between."""
         trusted = [authority for authority in self.authorities if authority.trusted.holds(moment)]
         return [a.root for a in trusted], [each for a in trusted for each in a.between]
+
+
+def _authority(entry: Json) -> Authority:
+    chain = [
+        x509.load_der_x509_certificate(decoded(mapping(each).get("rawBytes"), "a certificate"))
+        for each in items(part(entry, "certChain"), "certificates")
+    ]
+    if not chain:
+        raise ValueError("an authority of the trust roots has no certificate")
+    return Authority(chain[-1], tuple(chain[:-1]), _span(part(entry, "validFor")))
 
 
 def _span(span: Mapping[str, object]) -> Span:

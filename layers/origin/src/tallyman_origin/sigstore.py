@@ -6,11 +6,11 @@ Sources: cosign's SIGNATURE_SPEC and BUNDLE_SPEC, sigstore/protobuf-specs, DSSE 
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 
-from tallyman_origin import certificates, keys
+from tallyman_origin import certificates, keys, timestamps
 from tallyman_origin.documents import Json, decoded, items, mapping, parse, part
 from tallyman_origin.log import Entry
 from tallyman_origin.result import NotValid, Signature, Trust
@@ -24,17 +24,20 @@ BUNDLES = (
     "application/vnd.dev.sigstore.bundle+json;version=0.2",
 )
 _MOST_CERTIFICATES = 10
+_MOST_TIMESTAMPS = 4
 
 
 @dataclass(frozen=True)
 class _Signed:
-    """A signature, and what it is over. `data` None: only its SHA-256 is known; `payload`: a DSSE envelope's."""
+    """A signature, and what it is over. `data` None: only its SHA-256 is known; `payload`: a DSSE envelope's.
+    `stamps`: timestamps of RFC 3161 that came with it."""
 
     signature: bytes
     sha256: bytes
     data: bytes | None = None
     payload: bytes | None = None
     predicate: tuple[str, Json] | None = None
+    stamps: tuple[bytes, ...] = ()
 
     def is_by(self, key: keys.PublicKey) -> bool:
         if self.data is not None:
@@ -85,7 +88,7 @@ def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
     if not given:
         return _by_key(signed, entry, trust)
     chain = [_from_der(mapping(each)) for each in given[:_MOST_CERTIFICATES]]
-    return _by_identity(signed, entry, chain, trust)
+    return _by_identity(replace(signed, stamps=_stamps(material)), entry, chain, trust)
 
 
 def _statement(envelope: Json, digest: str) -> _Signed:
@@ -132,7 +135,8 @@ def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
 
 
 def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Certificate], trust: Trust) -> Signature:
-    """By the holder of a certificate, the first of the chain: valid at the time that the log has signed."""
+    """By the holder of a certificate, the first of the chain: valid at each time that a log or an authority of
+    timestamps has signed. Where a log is trusted, an entry of it has to be there."""
     if not chain:
         raise NotValid("the certificate is missing")
     leaf, *chain = chain
@@ -140,20 +144,32 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
     by = f"it is signed by {identity.subject} ({identity.issuer}), but "
     if trust.roots is None:
         raise NotValid(f"{by}there are no trust roots")
-    if entry is None:
+    if entry is None and (trust.roots.logs or not signed.stamps):
         raise NotValid(f"{by}no log entry proves when")
     if not signed.is_by(key):
         raise NotValid("the signature is not the certificate's")
     try:
-        at = entry.check(trust.roots)
-        if at is None:
-            raise NotValid("the log has not signed the time of the entry")
-        entry.check_body(signed.signature, signed.sha256, signed.payload, leaf)
-        roots, between = trust.roots.at(at)
-        certificates.check_chain(leaf, [*chain, *between], roots, at)
+        times = []
+        if entry is not None:
+            times += [at for at in (entry.check(trust.roots),) if at is not None]
+            entry.check_body(signed.signature, signed.sha256, signed.payload, leaf)
+        if trust.roots.timestamps:
+            times += [timestamps.proven(each, signed.signature, trust.roots.timestamps) for each in signed.stamps]
+        if not times:
+            raise NotValid("the log has not signed the time of the entry, nor has a trusted authority of timestamps")
+        for at in times:
+            roots, between = trust.roots.at(at)
+            certificates.check_chain(leaf, [*chain, *between], roots, at)
     except NotValid as error:
         raise NotValid(f"{by}{error}") from None
-    return Signature((), identity, at, signed.predicate)
+    return Signature((), identity, min(times), signed.predicate)
+
+
+def _stamps(material: Json) -> tuple[bytes, ...]:
+    found = items(part(material, "timestampVerificationData"), "rfc3161Timestamps")
+    if len(found) > _MOST_TIMESTAMPS:
+        raise NotValid("the bundle holds too many timestamps")
+    return tuple(decoded(mapping(each).get("signedTimestamp"), "the timestamp") for each in found)
 
 
 def _entry_of(bundle: Json) -> Entry:

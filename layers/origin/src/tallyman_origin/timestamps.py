@@ -1,0 +1,68 @@
+"""Timestamps of RFC 3161: that an authority has seen a signature, and when.
+
+`rfc3161_client` checks them; it is imported only where a timestamp is there.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tallyman_origin.der import in_order
+from tallyman_origin.documents import LARGEST, NotValid
+from tallyman_origin.roots import Authority
+
+if TYPE_CHECKING:
+    from rfc3161_client.tsp import Accuracy
+
+
+def proven(response: bytes, signature: bytes, authorities: Sequence[Authority]) -> datetime:
+    """When one of the authorities has seen this signature at the latest.
+
+    `response`: TimeStampResp, DER. The authority's certificates have to be valid at that time. Raises NotValid.
+    """
+    from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+
+    if len(response) > LARGEST:
+        raise NotValid(f"the timestamp has {len(response)} bytes, more than {LARGEST}")
+    try:
+        stamp = decode_timestamp_response(in_order(response))
+        at = stamp.tst_info.gen_time.replace(tzinfo=UTC)
+    except ValueError:
+        raise NotValid("the timestamp can't be read") from None
+    why = "no authority of timestamps is trusted"
+    for authority in authorities:
+        if not authority.trusted.holds(at):
+            why = "the timestamp's authority was not trusted at that time"
+            continue
+        verifier = VerifierBuilder(
+            roots=[authority.root],
+            intermediates=[each for each in authority.between if not _is_tsa(each)],
+            tsa_certificate=next((each for each in authority.between if _is_tsa(each)), None),
+        ).build()
+        try:
+            verifier.verify_message(stamp, signature)
+        except (VerificationError, ValueError) as error:
+            why = f"the timestamp does not count: {error}"
+            continue
+        return at + _width(stamp.tst_info.accuracy)
+    raise NotValid(why)
+
+
+def _width(accuracy: "Accuracy | None") -> timedelta:
+    if accuracy is None:
+        return timedelta()
+    return timedelta(
+        seconds=accuracy.seconds or 0, milliseconds=accuracy.millis or 0, microseconds=accuracy.micros or 0
+    )
+
+
+def _is_tsa(certificate: x509.Certificate) -> bool:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        return False
+    return ExtendedKeyUsageOID.TIME_STAMPING in usages and not constraints.ca
