@@ -32,7 +32,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.errors import TallymanError
 from tallyman.ports.checks import CheckFunctions
-from tallyman.ports.signatures import PublicKeys
+from tallyman.ports.signatures import PublicKeys, Revocations
 from tallyman.services.sealing.check_ledger import CheckLedger
 from tallyman_cli.main import app
 from tallyman_cli.shared import context
@@ -67,6 +67,7 @@ class FakeStack:
     signing: FakeSigning = field(default_factory=FakeSigning)
     check_functions: CheckFunctions = ABSENT
     public_keys: PublicKeys = ABSENT
+    revocations: Revocations = ABSENT
     signatures: OriginSignatures = field(default_factory=lambda: OriginSignatures(Path("nowhere")))
     works: bool = True
     slept: float = 0.0
@@ -116,6 +117,7 @@ class FakeStack:
             signatures=self.signatures,
             check_functions=self.check_functions,
             public_keys=self.public_keys,
+            revocations=self.revocations,
             **registry_ports(self.registries),
         )
 

@@ -36,7 +36,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
-from tallyman.ports.signatures import PublicKeys, Signatures
+from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 from tallyman.services.shared.long_details import LongDetails
 
 
@@ -73,6 +73,7 @@ class FakePorts:
     layer_uploads: LayerUploads = ABSENT
     signatures: Signatures = ABSENT
     public_keys: PublicKeys = ABSENT
+    revocations: Revocations = ABSENT
     check_functions: CheckFunctions = ABSENT
     signing: SigningView = field(default_factory=lambda: FakeSigning(silent=True))
     guards: Guards = ABSENT

@@ -232,6 +232,12 @@ def referrer(
     return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type=artifact_type, annotations=annotations)
 
 
+def signed_by_notation(of: Built, kind: str, envelope: bytes) -> Built:
+    """What Notation pushes: an artifact whose layer is the envelope, of the media type `kind`."""
+    blob = Layer(envelope, kind, Digest.of(envelope))
+    return _artifact(b"{}", EMPTY_TYPE, [blob], subject=of, artifact_type="application/vnd.cncf.notary.signature")
+
+
 def cosign(payload: bytes, annotations: Mapping[str, str]) -> Built:
     """What cosign keeps under its tag `sha256-<hex>.sig`: an image whose layer is the payload."""
     made = Layer(

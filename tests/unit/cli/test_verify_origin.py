@@ -1,6 +1,7 @@
 """verify_origin and the gate `signed` together: signatures in a registry, facts, and what goes."""
 
 import copy
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -11,85 +12,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from support.fakes.cli_stack import POLICY, FakeStack
+from support.fakes.origin import Origin
 from support.images import signing
-from support.images.builders import DEV, PROD, Built, cosign, image, multi_arch, referrer
+from support.images.builders import DEV, Built, cosign, image, multi_arch, referrer
+from support.images.notary import Issuer
 from support.images.signing import PrivateKey, Sigstore, new_key
 from tallyman.adapters.files import policy_file
 from tallyman.adapters.files.signatures import OriginSignatures
+from tallyman.domain.gates.notation import split_roots
 from tallyman.domain.gates.signers import SignerKey
 from tallyman.domain.history.details.referrers import Origin as OriginDetails
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.facts import Kind
 from tallyman.errors import BadMessage, NotAllowed, OutOfTime, PolicyError
 from tallyman.services.verification.verify_origin import LARGEST
 
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 NOTATION = "application/vnd.cncf.notary.signature"
-V1 = "dev/rocketseat/widget-server:v1.0.0"
-
-
-class Origin:
-    """A stack whose promotion to prod asks for signers, and an image in dev."""
-
-    def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
-        self.world, self.folder = world, folder
-        world.signatures = OriginSignatures(folder)
-        self.app = built or image("app")
-        world.push(self.app, "v1.0.0")
-
-    def asks(self, signed: dict[str, Any] | None, built: dict[str, Any] | None = None) -> None:
-        asked = {name: gate for name, gate in (("signed", signed), ("built", built)) if gate}
-        gates = json.dumps({"verified": True, **asked})
-        text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
-        self.world.policy = policy_file.loads(text.encode()).for_hub(DEV.registry)
-        self.world.stack.given = self.world.policy
-
-    def attach(self, made: Built, tag: str | None = None) -> None:
-        """A push, and what comes of its events."""
-        self.world.push(made, tag)
-        self.world.work()
-
-    def handle(self, hint: Any, left: float = 60.0) -> str:
-        said: str = self.world.services.verify_origin.handle(json.dumps(hint), lambda: left)
-        return said
-
-    def ask(self) -> str:
-        found = self.handle({"verify_origin": {"repository": str(DEV), "digest": self.app.digest}})
-        self.world.work()
-        return found
-
-    def gets(self, sigstore: Sigstore) -> None:
-        """A deployment with these roots beside the policy."""
-        (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
-        self.world.signatures = OriginSignatures(self.folder)
-
-    def deploys(self) -> None:
-        """The policy with what lies beside it now, as the functions read it."""
-        self.world.policy = replace(self.world.policy, roots=OriginSignatures(self.folder).roots)
-        self.world.stack.given = self.world.policy
-
-    def by_tag(self, key: PrivateKey, digest: str | None = None) -> None:
-        payload = signing.payload(digest or self.app.digest)
-        self.attach(cosign(payload, signing.simple(key, payload)), f"sha256-{self.app.digest.hex}.sig")
-
-    def by_bundle(self, bundle: object, of: Built | None = None) -> None:
-        self.attach(referrer(of or self.app, BUNDLE, json.dumps(bundle)))
-
-    @property
-    def gate(self) -> tuple[str, str]:
-        return self.reason("signed")
-
-    def reason(self, name: str) -> tuple[str, str]:
-        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
-        (gate,) = [g for g in found["gates"] if g["name"] == name]
-        return gate["verdict"], gate["reason"]
-
-    def went(self) -> bool:
-        self.world.work()
-        return self.world.registries.tag_of(PROD, "v1.0.0") == self.app.digest
-
-    @property
-    def facts(self) -> list[Fact]:
-        return [f for f in self.world.ledger.facts if f.kind is Kind.ORIGIN]
 
 
 @pytest.fixture
@@ -129,7 +67,7 @@ def test_signatures_that_do_not_count_open_nothing_and_are_named(origin: Origin)
         "by none of the keys",
         "of another digest",
         "a version that is not read",
-        "Notation's signatures are not",
+        "of a type that is not read",
     ):
         assert part in reason
     origin.by_tag(key)
@@ -261,6 +199,12 @@ def test_the_policy_knows_the_trust_file_beside_it(tmp_path: Path) -> None:
     assert policy_file.load(tmp_path / "tallyman.yaml").roots is None
     (tmp_path / "trusted_root.json").write_text("{}")
     assert policy_file.load(tmp_path / "tallyman.yaml").roots == OriginSignatures(tmp_path).roots
+    (tmp_path / "notation-tsa.pem").write_bytes(Issuer().pem)
+    roots, stores = split_roots(policy_file.load(tmp_path / "tallyman.yaml").roots)
+    assert roots == f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    assert stores == OriginSignatures(tmp_path).notation_roots
+    (tmp_path / "trusted_root.json").unlink()
+    assert split_roots(policy_file.load(tmp_path / "tallyman.yaml").roots) == (None, stores)
 
 
 def test_a_provenance_that_was_removed_counts_no_more_though_nothing_asks_for_signatures(origin: Origin) -> None:

@@ -45,7 +45,7 @@ def built(checked: CheckedSignature, subject: str, issuer: str = GITHUB, **asked
         signature="1",
         form="bundle",
         verdict="verified",
-        identity={"issuer": checked.identity[0], "subject": checked.identity[1]},
+        identity=checked.identity,
         roots="sha256:1",
         statement=checked.statement,
         claims=checked.claims.as_json(),
@@ -58,7 +58,7 @@ def test_an_artifact_attestation_of_github_opens_built_by_what_it_says() -> None
     found = check(REUSABLE)
     assert found.reason is None
     workflow = "https://github.com/github/artifact-attestations-workflows/.github/workflows/attest.yml"
-    assert found.identity == (GITHUB, f"{workflow}@09b495c3f12c7881b3cc17209a327792065c1a1d")
+    assert found.identity == {"issuer": GITHUB, "subject": f"{workflow}@09b495c3f12c7881b3cc17209a327792065c1a1d"}
     assert (found.statement, found.at) == ("https://slsa.dev/provenance/v1", "2024-05-24T19:14:24Z")
     assert found.claims is not None
     assert found.claims.as_json() == {
@@ -83,7 +83,7 @@ def test_an_issuer_of_an_enterprise_is_another_issuer() -> None:
     found = check(CUSTOM)
     assert found.reason is None
     assert found.identity is not None
-    issuer, subject = found.identity
+    issuer, subject = found.identity["issuer"], found.identity["subject"]
     assert issuer == f"{GITHUB}/hammer-time"
     assert built(found, subject, issuer, branch=["main"]).verdict == PASSED
     assert built(found, subject, branch=["main"]).verdict == FAILED

@@ -158,6 +158,18 @@ def test_every_mistake_in_a_gate_is_named() -> None:
     ("gates", "message"),
     [
         ("{signed: {by: []}}", "signed.by: expected at least 1 in the list"),
+        ("{signed: {notation: []}}", "signed.notation: expected at least 1 in the list"),
+        ("{signed: {notation: [{}]}}", "signed.notation[0]: expected either a subject or a profile"),
+        ("{signed: {notation: [{subject: CN=x}]}}", "the subject has to name C, ST, O; C, ST, O is missing"),
+        ("{signed: {notation: [{subject: '*'}]}}", "is not one TYPE=value of a subject"),
+        (
+            "{signed: {notation: [{profile: release}]}}",
+            "signed.notation[0].profile: expected the ARN of a signing profile",
+        ),
+        (
+            "{signed: {notation: [{subject: 'C=US,ST=WA,O=x', root: 'sha256:1'}]}}",
+            "root: expected sha256: and 64 digits",
+        ),
         ("{signed: 1}", "signed: expected true or false"),
         ("{attested: everything}", "attested: expected sbom, provenance, or an artifact or predicate type"),
         ("{window: {days: mon-fri, between: '9-17', timezone: UTC}}", "window.between: expected times such as"),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Trail,
     )
     from tallyman.ports.running import RollOuts, Usage, UsageReadings
-    from tallyman.ports.signatures import PublicKeys, Signatures
+    from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 
 
 def now() -> datetime:
@@ -200,6 +200,12 @@ class Adapters:
         from tallyman.adapters.aws.kms import KmsPublicKeys
 
         return KmsPublicKeys(self.clients)
+
+    @cached_property
+    def revocations(self) -> "Revocations":
+        from tallyman.adapters.aws.signer import SignerRevocations
+
+        return SignerRevocations(self.clients)
 
     @cached_property
     def check_functions(self) -> "CheckFunctions":

@@ -20,7 +20,7 @@ from tallyman.ports.registries import (
     Trail,
 )
 from tallyman.ports.running import RollOuts, Usage, UsageReadings
-from tallyman.ports.signatures import PublicKeys, Signatures
+from tallyman.ports.signatures import PublicKeys, Revocations, Signatures
 
 
 class Ports(Protocol):
@@ -78,6 +78,9 @@ class Ports(Protocol):
     def signatures(self) -> Signatures: ...
     @property
     def public_keys(self) -> PublicKeys: ...
+
+    @property
+    def revocations(self) -> Revocations: ...
     @property
     def check_functions(self) -> CheckFunctions: ...
     @property

@@ -89,7 +89,8 @@ class Services:
 
         p = self._ports
         checks = AskChecks(p.policy, p.ledger, p.check_functions, self.evaluator, p.clock)
-        return VerifyOrigin(p.policy, p.source, p.ledger, p.signatures, self.evaluator, checks, p.public_keys, p.clock)
+        asked = (p.signatures, self.evaluator, checks, p.public_keys, p.revocations)
+        return VerifyOrigin(p.policy, p.source, p.ledger, *asked, p.clock)
 
     @cached_property
     def record_scan(self) -> "RecordScan":

@@ -128,6 +128,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     "s3:ListObjectVersions": (Need("s3:ListBucketVersions", "bucket"),),
     "s3:PutObject": (Need("s3:PutObject", "object"), _GENERATE),
     "service-quotas:ListServiceQuotas": (Need("servicequotas:ListServiceQuotas", ""),),
+    **_own("signer", "signing-profile", "GetRevocationStatus"),
     "sns:Publish": (Need("sns:Publish", "topic"), _GENERATE, _DECRYPT),
     **_own("sqs", "", "ListQueues"),
     **_own("sqs", "queue", "DeleteMessage", "GetQueueAttributes", "GetQueueUrl"),

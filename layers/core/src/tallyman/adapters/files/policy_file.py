@@ -1,6 +1,6 @@
 """Reads `tallyman.yaml`: YAML bytes to plain data with the line of each part, then the domain's own reading."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tallyman.domain.gates import GATES
+from tallyman.domain.gates.notation import ROOTS
 from tallyman.domain.names import Digest
 from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
@@ -17,6 +18,8 @@ PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the per
 
 TRUST_ROOTS = "trusted_root.json"
 """The file beside the policy whose authorities vouch for identities."""
+TRUST_STORES = ("notation-ca.pem", "notation-signing-authority.pem", "notation-tsa.pem")
+"""Files of certificates beside the policy that vouch for Notation's signers, signing authorities and timestamps."""
 MAX_BYTES = 1024 * 1024
 MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is not a policy
 
@@ -31,16 +34,31 @@ def load(path: str | Path) -> Policy:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
-    return replace(loads(raw, str(path)), roots=_roots(Path(path).with_name(TRUST_ROOTS)))
+    folder = Path(path).parent
+    roots = _beside(folder, TRUST_ROOTS)
+    found = (str(Digest.of(roots)) if roots is not None else None, stores_digest(trust_stores(folder)))
+    return replace(loads(raw, str(path)), roots=",".join(each for each in found if each) or None)
 
 
-def _roots(path: Path) -> str | None:
+def trust_stores(folder: Path) -> list[bytes | None]:
+    """The content of each of Notation's trust stores there; None: there is no such file. Raises PolicyError."""
+    return [_beside(folder, name) for name in TRUST_STORES]
+
+
+def stores_digest(stores: Sequence[bytes | None]) -> str | None:
+    """The digest over Notation's trust stores, `notation:sha256:<hex>`; None: there are none."""
+    if not any(stores):
+        return None
+    return f"{ROOTS}{Digest.of(b''.join(Digest.of(each or b'').encode() for each in stores))}"
+
+
+def _beside(folder: Path, name: str) -> bytes | None:
     try:
-        return str(Digest.of(path.read_bytes()))
+        return (folder / name).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
+        raise PolicyError(f"{folder / name}: can't be read: {error.strerror or error}") from error
 
 
 def loads(raw: bytes, name: str = "tallyman.yaml") -> Policy:

@@ -1,18 +1,29 @@
 """Checks signatures with the package tallyman_origin, which only the layer of `verify_origin` has."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from tallyman.adapters.files.policy_file import TRUST_ROOTS
+from tallyman.adapters.files.policy_file import TRUST_ROOTS, TRUST_STORES, stores_digest, trust_stores
 from tallyman.domain.gates.signers import shown
 from tallyman.domain.images.claims import LONGEST, claims
+from tallyman.domain.images.manifest import Manifest
 from tallyman.domain.images.vex import vex
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time
 from tallyman.errors import PolicyError
-from tallyman.ports.signatures import CheckedSignature
-from tallyman_origin import NotValid, Signature, Trust, verify_bundle, verify_simple_signing
+from tallyman.ports.signatures import CheckedSignature, SignerJob
+from tallyman_origin import (
+    NotValid,
+    Signature,
+    Stores,
+    Target,
+    Trust,
+    verify_bundle,
+    verify_notation,
+    verify_simple_signing,
+)
 from tallyman_origin.keys import PublicKey, from_pem
 from tallyman_origin.roots import Roots
 
@@ -27,12 +38,13 @@ def read_roots(raw: bytes) -> tuple[str, int, int]:
 
 
 class OriginSignatures:
-    """`folder`: where the policy lies; `trusted_root.json` beside it are the roots, if there are any."""
+    """`folder`: where the policy lies, and beside it Sigstore's `trusted_root.json` and Notation's trust stores."""
 
     PERMISSIONS: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / TRUST_ROOTS
+        self._folder = folder
 
     @property
     def roots(self) -> str | None:
@@ -45,6 +57,35 @@ class OriginSignatures:
 
     def bundle(self, image: Digest, raw: bytes, keys: Mapping[str, str]) -> CheckedSignature:
         return self._checked(image, keys, lambda trust: verify_bundle(image, raw, trust))
+
+    @property
+    def notation_roots(self) -> str | None:
+        return self._notation[1]
+
+    def notation(self, image: Manifest, kind: str, raw: bytes, now: datetime) -> CheckedSignature:
+        target = Target(image.digest, image.media_type, len(image.raw))
+        try:
+            found = verify_notation(target, kind, raw, self._notation[0], now)
+        except NotValid as error:
+            return CheckedSignature(reason=str(error))
+        made = found.job
+        who = {"profile": made.profile} if made else {"subject": found.subject}
+        job = SignerJob(made.profile, made.job, found.at or now, made.certificates) if made else None
+        return CheckedSignature(
+            identity={**who, "root": found.root},
+            at=format_time(found.at) if found.at else None,
+            until=found.until,
+            job=job,
+        )
+
+    @cached_property
+    def _notation(self) -> tuple[Stores, str | None]:
+        """The trust stores, and the digest of their files."""
+        files = trust_stores(self._folder)
+        try:
+            return Stores.parse(*(each or b"" for each in files)), stores_digest(files)
+        except ValueError as error:
+            raise PolicyError(f"{', '.join(TRUST_STORES)}: {error}") from None
 
     @cached_property
     def _roots(self) -> Roots | None:
@@ -69,7 +110,8 @@ class OriginSignatures:
             found = verify(Trust(allowed, self._roots))
         except NotValid as error:
             return CheckedSignature(reason=f"{error}{''.join(flaws)}")
-        identity = (found.identity.issuer, found.identity.subject) if found.identity else None
+        who = found.identity
+        identity = {"issuer": who.issuer, "subject": who.subject} if who else None
         at = format_time(found.at) if found.at else None
         if found.predicate is None:
             return CheckedSignature(found.keys, identity, at)

@@ -67,7 +67,7 @@ def judge(config: BuiltGate, case: Case) -> GateResult:
     """Passed where one verified provenance of the image says what the policy asks for; waiting where none is there, or
     one was not verified yet; else failed."""
     signers = config.signers or case.promotion.gates.get("signed")
-    if not isinstance(signers, Signers):
+    if not isinstance(signers, Signers) or not (signers.keys or signers.identities):
         why = "the policy names nobody whose provenance counts: name `keys` or `identities` here or in `signed`"
         return GateResult("built", FAILED, why)
 

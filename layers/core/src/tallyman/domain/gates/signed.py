@@ -1,7 +1,7 @@
 """The gate `signed`: a signature of the image is there, or ECR's managed signing has signed it.
 
 What is read is that a signature exists (a referrer of a signature's type), and AWS's word that managed signing
-completed and by which profile. With `keys` or `identities`, signatures that were verified count (see `signers`).
+completed and by which profile. With `keys`, `identities` or `notation`, verified signatures count (see `signers`).
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ from tallyman.domain.policy.shapes import Boolean, Key, ListOf, Record, Schema, 
 from tallyman.domain.policy.tags import glob_matches
 from tallyman.values import value
 
+_BY_WHOM = ("keys", "identities", "notation")
+
 
 @value
 class SignedGate(GateConfig):
@@ -32,7 +34,7 @@ class SignedGate(GateConfig):
 
 
 class _Signed:
-    """`true`, `{by: […]}`, or `{keys: […], identities: […]}`."""
+    """`true`, `{by: […]}`, or `{keys: […], identities: […], notation: […]}`."""
 
     _by = Record(
         {
@@ -50,10 +52,7 @@ class _Signed:
     def read(self, node: Node) -> SignedGate | signers.Signers:
         if isinstance(node.value, Mapping):
             gate: SignedGate | signers.Signers
-            if "keys" in node.value or "identities" in node.value:
-                gate = signers.SHAPE.read(node)
-            else:
-                gate = self._by.read(node)
+            gate = signers.SHAPE.read(node) if set(_BY_WHOM) & set(node.value) else self._by.read(node)
             return gate
         flag: SignedGate = self._flag.read(node)
         if flag.required:
@@ -64,7 +63,7 @@ class _Signed:
         return flag
 
     def schema(self) -> Schema:
-        signed_by = {**signers.SHAPE.schema(), "anyOf": [{"required": ["keys"]}, {"required": ["identities"]}]}
+        signed_by = {**signers.SHAPE.schema(), "anyOf": [{"required": [key]} for key in _BY_WHOM]}
         return {"anyOf": [self._flag.schema(), self._by.schema(), signed_by]}
 
 

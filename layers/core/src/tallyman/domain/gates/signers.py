@@ -1,4 +1,4 @@
-"""The gate `signed` with `keys` and `identities`: a signature by one of them was verified over this very digest.
+"""The gate `signed` with `keys`, `identities` and `notation`: one of them has signed this very digest, verified.
 
 It is judged from the facts that `verify_origin` records, one a signature, and from the present policy: a key that was
 taken out of it does not count any more, whatever was verified with it.
@@ -14,6 +14,16 @@ from enum import StrEnum
 from typing import Any
 
 from tallyman.domain.gates.case import FAILED, PASSED, WAITING, Case, GateResult
+from tallyman.domain.gates.notation import (
+    FORM,
+    NOTATION,
+    ROOTS,
+    NotationSigner,
+    holds,
+    name_of,
+    notation_signer,
+    split_roots,
+)
 from tallyman.domain.history.details.referrers import Origin, Referred
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.signatures import is_signature
@@ -81,12 +91,14 @@ class SignerIdentity:
 @value
 class Signers(GateConfig):
     """Any of these may sign. `roots`: SHA-256 of the `trusted_root.json` that vouches for identities; None: the one
-    that lies beside the policy."""
+    that lies beside the policy. `stores`: digest of Notation's trust stores; None: any."""
 
     keys: tuple[SignerKey, ...] = ()
     identities: tuple[SignerIdentity, ...] = ()
     on: On = On.INDEX
     roots: str | None = None
+    notation: tuple[NotationSigner, ...] = ()
+    stores: str | None = None
 
     @property
     def trusted(self) -> "Signers":
@@ -94,20 +106,23 @@ class Signers(GateConfig):
 
     def beside(self, policy: Policy) -> "Signers":
         """With the trust roots by which the present policy judges: what another file vouched for is asked anew."""
-        if self.roots is not None or policy.roots == ANY_ROOTS:
+        if policy.roots == ANY_ROOTS:
             return self
-        return replace(self, roots=policy.roots or NO_ROOTS)
+        roots, stores = split_roots(policy.roots)
+        return replace(self, roots=self.roots or roots or NO_ROOTS, stores=stores or NO_ROOTS)
 
     @property
     def by(self) -> str:
         """Who, for people."""
-        return ", ".join([*(shown(key.name) for key in self.keys), *map(str, self.identities)])
+        return ", ".join([*(shown(key.name) for key in self.keys), *map(str, (*self.identities, *self.notation))])
 
     @property
     def words(self) -> Mapping[str, Any]:
+        notation = {"notation": [dict(who.words) for who in self.notation]} if self.notation else {}
         return {
             "keys": [key.name for key in self.keys],
             "identities": [{"issuer": who.issuer, "subject": who.subject} for who in self.identities],
+            **notation,
             "on": str(self.on),
             "roots": self.roots,
         }
@@ -206,8 +221,12 @@ def judge_attached(
     bad: list[str] = []
     unseen = unseen_in(what, case, facts)
     for verdicts in _by_signature(looked):
+        if verdicts[-1].form == FORM:
+            verdicts = verdicts[-1:]
         signed = next(((origin, by) for origin in verdicts if (by := signer_of(signers, origin))), None)
-        if signed is not None:
+        if not (holds(verdicts[-1], case.now) and (verdicts[-1].form != FORM or _covers(signers, verdicts[-1]))):
+            unseen.append(verdicts[-1].referrer)
+        elif signed is not None:
             counts, words = accept(*signed)
             (good if counts else bad).append(words)
         elif current := [origin for origin in verdicts if _covers(signers, origin)]:
@@ -256,6 +275,8 @@ def signer_of(config: Signers, origin: Origin) -> str | None:
     """Who of the policy made this signature; None: none of them, or it is no good."""
     if not origin.is_verified:
         return None
+    if origin.form == FORM:
+        return notation_signer(config.notation, origin)
     for key in config.keys:
         if key.name in origin.keys:
             return f"key {shown(key.name)}"
@@ -269,6 +290,9 @@ def signer_of(config: Signers, origin: Origin) -> str | None:
 
 def _covers(config: Signers, origin: Origin) -> bool:
     """Whether the signature was verified with every key of the policy, and where identities count, with its roots."""
+    if origin.form == FORM:
+        current = (origin.roots or "").startswith(ROOTS) and config.stores in (None, origin.roots)
+        return not config.notation or (current and {str(each) for each in config.notation} <= set(origin.looked))
     if not {key.name for key in config.keys} <= set(origin.looked):
         return False
     if not config.identities or origin.keys:
@@ -282,6 +306,8 @@ def _flaw(origin: Origin) -> str:
     if not origin.is_verified:
         return f"{name}: {origin.reason}"
     who = origin.identity
+    if origin.form == FORM:
+        return f"{name}: signed by {name_of(who or {})}, whom the policy does not name"
     by = f"{who['subject']} ({who['issuer']})" if who else ", ".join(shown(key) for key in origin.keys)
     return f"{name}: signed by {by}, whom the policy does not name"
 
@@ -291,9 +317,10 @@ def signers_from(
     identities: Iterable[SignerIdentity] = (),
     on: On = On.INDEX,
     roots: str | None = None,
+    notation: Iterable[NotationSigner] = (),
 ) -> Signers:
     """As the keys of a policy say."""
-    return Signers(tuple(keys), tuple(identities), on, roots)
+    return Signers(tuple(keys), tuple(identities), on, roots, tuple(notation))
 
 
 _IDENTITY = Record(
@@ -320,4 +347,6 @@ KEYS: Mapping[str, Key] = {
         "The SHA-256 of the trusted_root.json that counts; without it, the one that lies beside the policy now.",
     ),
 }
-SHAPE = Record(KEYS, signers_from, expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}')
+SHAPE = Record(
+    {**KEYS, "notation": NOTATION}, signers_from, expected='signers, as in {keys: ["-----BEGIN PUBLIC KEY-----…"]}'
+)

@@ -24,7 +24,8 @@ IMPLIED_ENVIRONMENT = "main"  # the hub's registry, where a policy names no envi
 class Policy:
     """A whole policy. `digest` is the SHA-256 of `raw`, the file's bytes; decisions carry it.
 
-    `roots`: SHA-256 (`sha256:<hex>`) of the trust roots beside it, which alone vouch for identities; None: there
+    `roots`: SHA-256 (`sha256:<hex>`) of the trust roots beside it, which alone vouch for identities, and the digest of
+    Notation's trust stores (`notation:sha256:<hex>`), with a comma between them where there are both; None: there
     are none.
 
     A repository follows the **first** entry of `repositories` that matches its canonical name; one that none

@@ -1,9 +1,12 @@
 """Verifies the signatures of an image and asks the functions of its checks, records each verdict, and decides."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from tallyman.domain.gates.check import functions_of
+from tallyman.domain.gates.notation import FORM, NotationSigner, holds
 from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
@@ -14,19 +17,27 @@ from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
-from tallyman.domain.times import whole_millis
+from tallyman.domain.times import format_time, whole_millis
 from tallyman.errors import BadInput, BadManifest, BadMessage, NotFound, OutOfTime, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource
-from tallyman.ports.signatures import CheckedSignature, PublicKeys, Signatures
+from tallyman.ports.signatures import CheckedSignature, PublicKeys, Revocations, Signatures
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.verification.ask_checks import AskChecks
 from tallyman.services.verification.hints import promotions_of
 from tallyman.values import value
 
 LARGEST = 1024 * 1024
-"""Bytes of a signature's payload or bundle that are read."""
+"""Bytes of a signature's payload, bundle or envelope that are read."""
+REVOCATION_AGAIN = timedelta(days=1)
+"""How long an answer of AWS Signer's holds."""
+_LONGEST = 500
+"""Characters of what was revoked that a reason names."""
+
+
+class _NotAsked(Exception):
+    """Why a signature could not be verified for now: what only it could open waits."""
 
 
 @value
@@ -48,6 +59,18 @@ class _Found:
 
 
 @value
+class _By:
+    """Whom the promotions from there trust: PEM by name, and Notation's signers."""
+
+    keys: Mapping[str, str]
+    trusted: Sequence[NotationSigner]
+
+    def looked(self, form: str) -> list[str]:
+        """What a verdict about a signature of this form takes into account of them."""
+        return sorted({str(each) for each in self.trusted} if form == FORM else self.keys)
+
+
+@value
 class VerifyOrigin:
     """The reaction to hints `{"verify_origin": {repository, digest}}`: see `hint_origin`."""
 
@@ -58,6 +81,7 @@ class VerifyOrigin:
     evaluator: Evaluator
     checks: AskChecks
     public_keys: PublicKeys
+    revocations: Revocations
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
@@ -74,9 +98,10 @@ class VerifyOrigin:
         if not signers and not functions:
             return "ignored: no promotion from there asks for keys, identities or functions"
         keys, unread = self._keys({key.name: key.pem for each in signers for key in each.keys})
+        by = _By(keys, [who for each in signers for who in each.notation])
         written = 0
         for image in self._images(repository, digest) if signers else ():
-            found = self._verify(repository, image, keys, deadline)
+            found = self._verify(repository, image, by, deadline, unread)
             written += found
             if found:
                 self.evaluator.digest(image)
@@ -110,27 +135,42 @@ class VerifyOrigin:
             return None
         return _readable(found) if found is not None and found.digest == digest else None
 
-    def _verify(self, repository: Repository, image: Digest, keys: Mapping[str, str], deadline: Deadline) -> int:
-        looked, roots = sorted(keys), self.signatures.roots
-        known = {
-            (told.referrer, told.signature)
-            for told in Origin.of(f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN)
-            if told.repository == str(repository)
-            and set(looked) <= set(told.looked)
-            and told.roots == roots
-            and not (told.is_verified and is_vex(told.statement) and told.vex is None)  # by a version that read none
-        }
+    def _verify(self, repository: Repository, image: Digest, by: _By, deadline: Deadline, unread: list[str]) -> int:
+        known = self._known(repository, image, by)
         written = 0
         for found in self._found(repository, image):
             if (found.referrer, found.id) in known:
                 continue
             if deadline() <= 0:
                 raise OutOfTime(f"the signatures of {repository}@{image} are not all verified yet")
-            checked = self._check(repository, image, found, keys)
+            try:
+                checked = self._check(repository, image, found, by)
+            except _NotAsked as error:
+                unread.append(str(error))
+                continue
             if checked is not None:
-                self.ledger.append(self._fact(repository, image, found, checked, looked, roots))
+                self.ledger.append(self._fact(repository, image, found, checked, by.looked(found.form)))
                 written += 1
         return written
+
+    def _known(self, repository: Repository, image: Digest, by: _By) -> set[tuple[str, str]]:
+        """The signatures there of which a verdict was reached with these signers and the present roots; of Notation's
+        the last verdict counts, while it holds."""
+        facts = sorted((f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id))
+        now = self.clock()
+        known: set[tuple[str, str]] = set()
+        for told in Origin.of(f for f in facts if f.repository == repository):
+            signature = (told.referrer, told.signature)
+            same = told.roots == self._roots(told.form) and set(by.looked(told.form)) <= set(told.looked)
+            unread = told.is_verified and is_vex(told.statement) and told.vex is None  # by a version that read none
+            if same and holds(told, now) and not unread:
+                known.add(signature)
+            elif told.form == FORM:
+                known.discard(signature)
+        return known
+
+    def _roots(self, form: str) -> str | None:
+        return self.signatures.notation_roots if form == FORM else self.signatures.roots
 
     def _found(self, repository: Repository, image: Digest) -> Iterator[_Found]:
         """Every signature of the image there: referrers, and what cosign keeps under its own tag."""
@@ -153,14 +193,10 @@ class VerifyOrigin:
                     is_statement = stated and not stated.startswith(signatures.SIGN_PREDICATE)
                     yield _Found(manifest.digest, "bundle", layer, stated if is_statement else None)
                 elif kind == signatures.NOTATION:
-                    yield _Found(manifest.digest, "notation", layer)
+                    yield _Found(manifest.digest, FORM, layer)
 
-    def _check(
-        self, repository: Repository, image: Digest, found: _Found, keys: Mapping[str, str]
-    ) -> CheckedSignature | None:
-        """None: it was removed since."""
-        if found.form == "notation":
-            return CheckedSignature(reason="Notation's signatures are not verified by this version of Tallyman")
+    def _check(self, repository: Repository, image: Digest, found: _Found, by: _By) -> CheckedSignature | None:
+        """None: it was removed since. Raises _NotAsked."""
         if found.layer.size > LARGEST:
             return CheckedSignature(reason=f"it has {found.layer.size} bytes, more than {LARGEST}")
         raw = b""
@@ -175,8 +211,31 @@ class VerifyOrigin:
         if Digest.of(raw) != found.layer.digest:
             return CheckedSignature(reason="its bytes are not those that its manifest names")
         if found.form == "bundle":
-            return self.signatures.bundle(image, raw, keys)
-        return self.signatures.simple_signing(image, raw, found.layer.annotations, keys)
+            return self.signatures.bundle(image, raw, by.keys)
+        if found.form == FORM:
+            manifest = self._manifest(repository, image)
+            if manifest is None:
+                return None
+            return self._notation(manifest, found.layer.media_type, raw, by.trusted)
+        return self.signatures.simple_signing(image, raw, found.layer.annotations, by.keys)
+
+    def _notation(self, image: Manifest, kind: str, raw: bytes, trusted: Sequence[NotationSigner]) -> CheckedSignature:
+        """Verifies an envelope, and asks AWS Signer whether it revoked that of a trusted profile; holds for a day.
+
+        Raises _NotAsked.
+        """
+        now = self.clock()
+        checked = self.signatures.notation(image, kind, raw, now)
+        if checked.job is None or not any(each.is_of(checked.identity or {}) for each in trusted):
+            return checked
+        try:
+            revoked = self.revocations.revoked(checked.job)
+        except TallymanError as error:
+            raise _NotAsked(f"a signature by {checked.job.profile} is not verified: {error}") from None
+        if revoked:
+            return CheckedSignature(reason=f"AWS Signer has revoked {', '.join(revoked)[:_LONGEST]}")
+        again = now + REVOCATION_AGAIN
+        return replace(checked, until=min(checked.until or again, again))
 
     def _fact(
         self,
@@ -185,10 +244,10 @@ class VerifyOrigin:
         found: _Found,
         checked: CheckedSignature,
         looked: list[str],
-        roots: str | None,
     ) -> Fact:
-        now = whole_millis(self.clock())
-        identity = dict(zip(("issuer", "subject"), checked.identity, strict=True)) if checked.identity else None
+        now, roots = whole_millis(self.clock()), self._roots(found.form)
+        until = format_time(checked.until) if checked.until else None
+        again = (now,) if found.form == FORM else ()  # of these, each verdict supersedes those before
         told = Origin(
             repository=str(repository),
             referrer=str(found.referrer),
@@ -196,7 +255,7 @@ class VerifyOrigin:
             form=found.form,
             verdict="refused" if checked.reason else "verified",
             keys=checked.keys,
-            identity=identity,
+            identity=checked.identity,
             signed_at=checked.at,
             reason=checked.reason,
             looked=looked,
@@ -204,10 +263,11 @@ class VerifyOrigin:
             statement=checked.statement if checked.reason is None else found.statement,
             claims=checked.claims.as_json() if checked.claims else None,
             vex=checked.vex.as_json() if checked.vex else None,
+            until=until,
         )
         return Fact(
             kind=Kind.ORIGIN,
-            id=fact_id(Kind.ORIGIN, repository, image, found.referrer, found.id, roots, *looked),
+            id=fact_id(Kind.ORIGIN, repository, image, found.referrer, found.id, roots, *looked, *again),
             at=now,
             seen=now,
             via=Via.EVENT,

@@ -41,14 +41,16 @@ class Origin(Details):
     """Of origin, in the signed image's partition: one signature, verified or refused.
 
     `repository`: where the `referrer` that holds it is. `signature` differs where anything of it that is signed or
-    verified differs. `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made it. `identity`:
-    {issuer, subject} of its certificate. `signed_at`: the time that a log or an authority has signed. `reason`: why it
-    was refused. `looked`: names of the keys that it was verified with; `roots`: SHA-256 of the trust roots.
-    `statement`: its predicate's type, where it is no signature of the image but says something about it; `claims`: what
-    a verified provenance says (see `domain/images/claims.py`); `vex`: what a verified VEX says (`domain/images/vex`).
+    verified differs. `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made it.
+    `identity`: {issuer, subject} of its certificate; for Notation {subject, root} or {profile, root}. `signed_at`:
+    the time that a log or an authority has signed. `reason`: why it was refused. `looked`: names of the keys that
+    it was verified with; `roots`: SHA-256 of the trust roots. `statement`: its predicate's type, where it is no
+    signature of the image but says something about it; `claims`: what a verified provenance says (see
+    `domain/images/claims.py`); `vex`: what a verified VEX says (`domain/images/vex`). `until`: when it has to be
+    verified anew; None: never.
     """
 
-    SPARSE: ClassVar = frozenset({"statement", "claims", "vex"})
+    SPARSE: ClassVar = frozenset({"statement", "claims", "vex", "until"})
 
     repository: str
     referrer: str
@@ -64,6 +66,7 @@ class Origin(Details):
     statement: str | None = None
     claims: Mapping[str, str | None] | None = None
     vex: Mapping[str, Any] | None = None
+    until: str | None = None
 
     @property
     def is_verified(self) -> bool:

@@ -1,0 +1,108 @@
+"""Whom of Notation's signers a policy trusts: subjects of certificates, and profiles of AWS Signer."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from tallyman.domain.gates.subjects import is_meant, parse_trusted
+from tallyman.domain.history.details.referrers import Origin
+from tallyman.domain.policy.reading import Node
+from tallyman.domain.policy.shapes import Key, ListOf, Record, Schema, String
+from tallyman.domain.times import parse_time
+from tallyman.values import value
+
+FORM = "notation"
+"""The form of a verdict about a signature of Notation."""
+ROOTS = "notation:"
+"""Prefix of the digest of Notation's trust stores, in a verdict and among a policy's roots."""
+
+
+@value
+class NotationSigner:
+    """One of both. `subject`: parts of the subject that the certificate has to have; `profile`: the ARN of a signing
+    profile of AWS Signer, or of one version of it. `root`: `sha256:<hex>` of the trusted certificate; None: any."""
+
+    subject: str | None = None
+    profile: str | None = None
+    root: str | None = None
+
+    def __str__(self) -> str:
+        return name_of(self.words)
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What is given of it."""
+        pairs = (("subject", self.subject), ("profile", self.profile), ("root", self.root))
+        return {key: text for key, text in pairs if text is not None}
+
+    def is_of(self, identity: Mapping[str, str]) -> bool:
+        """Whether this is the identity of a verified signature, {subject, root} or {profile, root}."""
+        if self.root not in (None, identity.get("root")):
+            return False
+        if self.profile is not None:
+            version = identity.get("profile", "")
+            return self.profile in (version, version.rpartition("/")[0])
+        return "subject" in identity and is_meant(self.subject or "", identity["subject"])
+
+
+def split_roots(roots: str | None) -> tuple[str | None, str | None]:
+    """Of a policy's roots the digest of Sigstore's file, and that of Notation's trust stores; None: it is not there."""
+    parts = (roots or "").split(",")
+    notation = next((each for each in parts if each.startswith(ROOTS)), None)
+    return next((each for each in parts if each and not each.startswith(ROOTS)), None), notation
+
+
+def name_of(identity: Mapping[str, str]) -> str:
+    """An identity, for people."""
+    return f"profile {identity['profile']}" if "profile" in identity else identity.get("subject", "")
+
+
+def notation_signer(trusted: Iterable[NotationSigner], origin: Origin) -> str | None:
+    """Who of the policy made this verified signature; None: none of them."""
+    found = origin.identity or {}
+    return name_of(found) if any(each.is_of(found) for each in trusted) else None
+
+
+def holds(origin: Origin, now: datetime) -> bool:
+    """Whether a verdict needs not to be reached anew: what it rests on ends later, if ever."""
+    return origin.until is None or now <= parse_time(origin.until)
+
+
+class _Signer:
+    """A subject or a profile, one of both."""
+
+    _record = Record(
+        {
+            "subject": Key(
+                String(what="the subject of a certificate", build=lambda text: parse_trusted(text) and text),
+                "Parts that the certificate's subject has to have, with C, ST and O among them.",
+            ),
+            "profile": Key(
+                String(
+                    r"arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]{2,64}(/[A-Za-z0-9]+)?",
+                    "the ARN of a signing profile of AWS Signer, or of a version of it",
+                ),
+                "A signing profile of AWS Signer, by its ARN; with a version, only that.",
+            ),
+            "root": Key(
+                String(r"sha256:[0-9a-f]{64}", "sha256: and 64 digits"),
+                "The SHA-256 of the trusted certificate (DER) that has to vouch for it; without it, any of the store.",
+            ),
+        },
+        NotationSigner,
+        expected='a signer of Notation, as in {subject: "C=US, ST=WA, O=Rocketseat"}',
+    )
+
+    def read(self, node: Node) -> NotationSigner:
+        signer: NotationSigner = self._record.read(node)
+        if (signer.subject is None) == (signer.profile is None):
+            raise node.wrong("expected either a subject or a profile")
+        return signer
+
+    def schema(self) -> Schema:
+        return {**self._record.schema(), "oneOf": [{"required": ["subject"]}, {"required": ["profile"]}]}
+
+
+NOTATION = Key(
+    ListOf(_Signer(), least=1),
+    "Who signs with Notation: subjects of certificates, and signing profiles of AWS Signer.",
+)

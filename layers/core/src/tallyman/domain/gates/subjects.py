@@ -1,0 +1,55 @@
+"""Subjects of certificates, as RFC 4514 writes them, and which of them a trust policy of Notation means."""
+
+import re
+
+_PAIR = re.compile(r"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)+")
+_REQUIRED = ("C", "ST", "O")
+
+
+def parse_subject(text: str) -> dict[str, str]:
+    """The values by type; `S` is `ST`. Raises ValueError where a part is no `TYPE=value`, or a type is there twice."""
+    found: dict[str, str] = {}
+    for part in re.findall(r"(?:\\.|[^,\\])+", text, re.DOTALL):
+        kind, equals, value = part.partition("=")
+        kind = kind.strip().upper()
+        kind = "ST" if kind == "S" else kind
+        if not equals or not _TYPE.fullmatch(kind) or re.search(r"(?<!\\)\+", value):
+            raise ValueError(f"{part.strip()!r} is not one TYPE=value of a subject")
+        if kind in found:
+            raise ValueError(f"{kind} is there twice")
+        found[kind] = _unescaped(value.strip())
+    return found
+
+
+def parse_trusted(text: str) -> dict[str, str]:
+    """As a policy writes whom it trusts: country, state and organization have to be there, with something in them.
+
+    Raises ValueError.
+    """
+    try:
+        found = parse_subject(text)
+    except ValueError as error:
+        raise ValueError(f"expected the subject of a certificate, as in C=US, ST=WA, O=Rocketseat: {error}") from None
+    if missing := [kind for kind in _REQUIRED if not found.get(kind)]:
+        raise ValueError(f"the subject has to name {', '.join(_REQUIRED)}; {', '.join(missing)} is missing")
+    return found
+
+
+def is_meant(trusted: str, subject: str) -> bool:
+    """Whether the subject has every part of the trusted one. False where either can't be read."""
+    try:
+        return parse_trusted(trusted).items() <= parse_subject(subject).items()
+    except ValueError:
+        return False
+
+
+def _unescaped(value: str) -> str:
+    """Escaped bytes are UTF-8."""
+    raw = b""
+    at = 0
+    for found in _PAIR.finditer(value):
+        raw += value[at : found.start()].encode()
+        raw += bytes.fromhex(found[1]) if len(found[1]) == 2 else found[1].encode()
+        at = found.end()
+    return (raw + value[at:].encode()).decode("utf-8", "replace")

@@ -1,0 +1,86 @@
+"""A stack whose promotion to prod asks for signers, and what is attached to an image there."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from support.fakes.cli_stack import POLICY, FakeStack
+from support.images import signing
+from support.images.builders import DEV, PROD, Built, cosign, image, referrer
+from support.images.signing import PrivateKey, Sigstore
+from tallyman.adapters.files import policy_file
+from tallyman.adapters.files.signatures import OriginSignatures
+from tallyman.domain.history.facts import Fact, Kind
+
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+V1 = "dev/rocketseat/widget-server:v1.0.0"
+
+
+class Origin:
+    """A stack whose promotion to prod asks for signers, and an image in dev."""
+
+    def __init__(self, world: FakeStack, folder: Path, built: Built | None = None) -> None:
+        self.world, self.folder = world, folder
+        world.signatures = OriginSignatures(folder)
+        self.app = built or image("app")
+        world.push(self.app, "v1.0.0")
+
+    def asks(self, signed: dict[str, Any] | None, built: dict[str, Any] | None = None) -> None:
+        asked = {name: gate for name, gate in (("signed", signed), ("built", built)) if gate}
+        gates = json.dumps({"verified": True, **asked})
+        text = POLICY.replace("{verified: true, scan: {max: {critical: 0}}}", gates)
+        roots = self.world.policy.roots
+        self.world.policy = replace(policy_file.loads(text.encode()).for_hub(DEV.registry), roots=roots)
+        self.world.stack.given = self.world.policy
+
+    def attach(self, made: Built, tag: str | None = None) -> None:
+        """A push, and what comes of its events."""
+        self.world.push(made, tag)
+        self.world.work()
+
+    def handle(self, hint: Any, left: float = 60.0) -> str:
+        self.world.clock.advance(milliseconds=1)
+        said: str = self.world.services.verify_origin.handle(json.dumps(hint), lambda: left)
+        return said
+
+    def ask(self) -> str:
+        found = self.handle({"verify_origin": {"repository": str(DEV), "digest": self.app.digest}})
+        self.world.work()
+        return found
+
+    def gets(self, sigstore: Sigstore) -> None:
+        """A deployment with these roots beside the policy."""
+        (self.folder / "trusted_root.json").write_text(json.dumps(sigstore.roots))
+        self.world.signatures = OriginSignatures(self.folder)
+
+    def deploys(self) -> None:
+        """The policy with what lies beside it now, as the functions read it."""
+        found = OriginSignatures(self.folder)
+        roots = ",".join(each for each in (found.roots, found.notation_roots) if each) or None
+        self.world.policy = replace(self.world.policy, roots=roots)
+        self.world.stack.given = self.world.policy
+
+    def by_tag(self, key: PrivateKey, digest: str | None = None) -> None:
+        payload = signing.payload(digest or self.app.digest)
+        self.attach(cosign(payload, signing.simple(key, payload)), f"sha256-{self.app.digest.hex}.sig")
+
+    def by_bundle(self, bundle: object, of: Built | None = None) -> None:
+        self.attach(referrer(of or self.app, BUNDLE, json.dumps(bundle)))
+
+    @property
+    def gate(self) -> tuple[str, str]:
+        return self.reason("signed")
+
+    def reason(self, name: str) -> tuple[str, str]:
+        found = json.loads(self.world.run("why", V1, "--to", "prod", "--json").stdout)
+        (gate,) = [g for g in found["gates"] if g["name"] == name]
+        return gate["verdict"], gate["reason"]
+
+    def went(self) -> bool:
+        self.world.work()
+        return self.world.registries.tag_of(PROD, "v1.0.0") == self.app.digest
+
+    @property
+    def facts(self) -> list[Fact]:
+        return [f for f in self.world.ledger.facts if f.kind is Kind.ORIGIN]
