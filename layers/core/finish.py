@@ -20,6 +20,7 @@ SERVICES = (
     "dynamodb",
     "ecr",
     "ecs",
+    "eks",
     "events",
     "iam",
     "inspector2",

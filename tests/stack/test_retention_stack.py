@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.eks.models import Cluster, eks_backends
 
 from support.images import builders as b
+from support.servers.kubernetes import KubernetesServer, kubernetes, status
 from support.stacks.deployed import Deployed, deployed
 from tallyman.domain.history.facts import Kind
-from tallyman.domain.names import Digest
+from tallyman.domain.names import Digest, EcrRegistry
 from tallyman_cli.retention import commands as retention
 from tallyman_cli.retention import plan as retention_plan
 from tallyman_cli.retention import proof as retention_proof
@@ -61,7 +65,7 @@ def test_what_is_not_kept_goes_with_its_family_a_proof_and_its_history(world: De
     assert there(world, "rocketseat/plain") == set(new.manifests)
     (proof,) = retention_proof.proofs(world.stack, f"dev/rocketseat/plain@{old.digest}")
     assert proof["manifest"] == old.root.raw.decode()
-    assert {u["source"] for u in proof["usage"]} == {"ECS", "Lambda", "Batch", "Inspector"}
+    assert {u["source"] for u in proof["usage"]} == {"ECS", "Lambda", "Batch", "Inspector", "EKS"}
     assert {f.kind for f in world.facts(old.digest)} >= {Kind.MARKED, Kind.REMOVED, Kind.DELETED, Kind.PUSHED}
     again, _ = retention_plan.make(world.stack, world.place("rocketseat/plain"))
     assert again.removed == []
@@ -99,6 +103,53 @@ def test_what_ecs_lambda_and_batch_name_stays(world: Deployed) -> None:
     reasons = [plan.image(plan.inventory.rows[d]).reason for d in (by_service.digest, by_job.digest)]
     assert "ecs service" in reasons[0]
     assert "batch job definition nightly" in reasons[1]
+
+
+@pytest.mark.parametrize("account", ["111111111111", "222222222222"])
+def test_what_a_cluster_of_eks_runs_stays_and_one_that_can_not_be_read_refuses(
+    world: Deployed, tmp_path: Path, account: str
+) -> None:
+    name = f"rocketseat/pods-{account[0]}"
+    by_pod, by_history, free, newest = versions(world, name, 4)
+    place, where = world.place(name), EcrRegistry(account, "us-east-2")
+    with kubernetes(tmp_path, "shop") as cluster, known(cluster, where):
+        cluster.objects["/api/v1/pods"] = [
+            {
+                "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"containers": [{"name": "web", "image": "docker.io/library/other:1"}]},
+                "status": {
+                    "containerStatuses": [
+                        {"name": "web", "image": "x", "imageID": place.at(by_pod.root.platform_children[0].digest)}
+                    ]
+                },
+            }
+        ]
+        template = {"spec": {"containers": [{"name": "web", "image": place.at("v1.1.0")}]}}
+        cluster.objects["/apis/apps/v1/replicasets"] = [
+            {"metadata": {"name": "web-1", "namespace": "default"}, "spec": {"replicas": 0, "template": template}}
+        ]
+        cluster.answers["/apis/batch/v1/jobs"] = [status(403, "Forbidden", "jobs.batch is forbidden")]
+        refused = apply(world, name)["refused"]
+        assert f"EKS cluster shop of {where} can't be read" in refused
+        assert "jobs.batch is forbidden" in refused
+        assert "aws eks create-access-entry --cluster-name shop" in refused
+        role = "tallyman-apply-retention-us-east-2" if account == world.stack.hub.account else "tallyman-spoke-read"
+        assert f"arn:aws:iam::{account}:role/{role}" in refused.replace(world.cloud.stack, "tallyman")
+        assert set(apply(world, name)["removed"]) == set(free.manifests)
+    assert there(world, name) == {d for built in (by_pod, by_history, newest) for d in built.manifests}
+
+
+@contextmanager
+def known(server: KubernetesServer, where: EcrRegistry) -> Iterator[None]:
+    """EKS of moto knows the cluster meanwhile, at the server's address."""
+    clusters = eks_backends[where.account][where.region].clusters
+    made = Cluster(server.cluster, "arn:aws:iam::0:role/cluster", {}, where.account, where.region, "aws")
+    made.endpoint, made.certificate_authority = server.url, server.described["certificateAuthority"]
+    clusters[server.cluster] = made
+    try:
+        yield
+    finally:
+        del clusters[server.cluster]
 
 
 def test_beyond_at_most_nothing_goes_and_the_outcome_says_so(world: Deployed) -> None:

@@ -133,6 +133,7 @@ _KEYS = (
     "repositories",
     "people",
     "notices",
+    "usage",
     "warnings",
     "problems",
     "services",
@@ -172,6 +173,7 @@ def as_data(policy: Policy) -> dict[str, Any]:
         ],
         "people": _plain(policy.people),
         "notices": _plain(policy.notices),
+        "usage": {"eks": {"ignore": list(policy.usage.ignored_clusters)}},
         "warnings": list(policy.warnings),
         "problems": [],
     }
@@ -214,6 +216,8 @@ def summary(policy: Policy) -> str:
         lines += ["", "people", *(f"  {command:<12}{', '.join(who) or 'nobody'}" for command, who in people.items())]
     lines += _notices(policy.notices)
     lines += _replication(policy)
+    if policy.usage.ignored_clusters:
+        lines += ["", "EKS clusters that are not read", *(f"  {each}" for each in policy.usage.ignored_clusters)]
     return "\n".join(lines)
 
 

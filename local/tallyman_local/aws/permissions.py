@@ -163,6 +163,9 @@ def needed(  # noqa: C901 - a table: a branch for each service
         yield lambda_calls.named(environ, body, account, region)
     elif service == "iam" and operation in ("GetRole", "GetUser"):
         yield action, _principal(_request(body, environ), account)
+    elif service == "eks" and environ["REQUEST_METHOD"] == "GET":
+        cluster = str(environ["PATH_INFO"]).removeprefix("/clusters").strip("/")
+        yield ("eks:DescribeCluster", f"arn:aws:eks:{at}:cluster/{cluster}") if cluster else ("eks:ListClusters", "*")
     elif service == "ecs" and operation in ("DescribeServices", "UpdateService"):
         asked = json.loads(body)
         for name in asked.get("services", [asked.get("service", "*")]):

@@ -12,6 +12,7 @@ from tallyman.adapters.ecr.remover import EcrRemover
 from tallyman.adapters.ecr.replication import EcrReplication
 from tallyman.adapters.usage.references import BatchJobs, EveryNeed, InspectorInUse, LambdaVersions
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.policy import UsageRules
 from tallyman.errors import BadName, NotAllowed, Unreachable
 
 PLACE = Repository(EcrRegistry("222222222222", "sa-east-1"), "rocketseat/widget-server")
@@ -136,9 +137,10 @@ def test_a_source_that_fails_says_so_and_the_others_answer(clients: Any) -> None
     clients.stub("lambda").add_response("list_functions", {"Functions": []})
     clients.stub("batch").add_response("describe_job_definitions", {"jobDefinitions": []})
     clients.stub("inspector2").add_response("list_coverage", {"coveredResources": []})
-    readings = {r.source: r for r in EveryNeed(clients).readings(PLACE.registry, NOW)}
+    clients.stub("eks").add_response("list_clusters", {"clusters": []})
+    readings = {r.source: r for r in EveryNeed(clients).readings(PLACE.registry, NOW, UsageRules())}
     assert "not authorized" in (readings["ECS"].error or "")
-    assert [readings[name].error for name in ("Lambda", "Batch", "Inspector")] == [None] * 3
+    assert [readings[name].error for name in ("Lambda", "Batch", "Inspector", "EKS")] == [None] * 4
     assert readings["Lambda"].regional
 
 
@@ -180,7 +182,7 @@ def ecs(clients: Any, tasks: dict[str, Any] | None = None, services: dict[str, A
         stub.add_response("list_clusters", {"clusterArns": [CLUSTER]})
         stub.add_response("list_services", {"serviceArns": [SERVICE]})
         stub.add_response("describe_services", services)
-    return next(r.error for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == "ECS")
+    return next(r.error for r in EveryNeed(clients).readings(PLACE.registry, NOW, UsageRules()) if r.source == "ECS")
 
 
 MISSING = {"arn": TASK, "reason": "MISSING"}
@@ -224,19 +226,26 @@ def test_a_task_and_a_service_that_ended_meanwhile_are_none(clients: Any) -> Non
         ("lambda", "list_functions", "Lambda"),
         ("batch", "describe_job_definitions", "Batch"),
         ("inspector2", "list_coverage", "Inspector"),
+        ("eks", "list_clusters", "EKS"),
     ],
 )
 def test_an_answer_without_its_list_or_without_an_end_is_a_source_that_can_not_be_read(
     clients: Any, service: str, call: str, source: str
 ) -> None:
     clients.stub(service).add_response(call, {})
-    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == source)
+    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW, UsageRules()) if r.source == source)
     assert "lacks" in (found.error or "")
-    key = {"ECS": "clusterArns", "Lambda": "Functions", "Batch": "jobDefinitions", "Inspector": "coveredResources"}
+    key = {
+        "ECS": "clusterArns",
+        "Lambda": "Functions",
+        "Batch": "jobDefinitions",
+        "Inspector": "coveredResources",
+        "EKS": "clusters",
+    }
     token = "NextMarker" if service == "lambda" else "nextToken"
     for _ in range(2):
         clients.stub(service).add_response(call, {key[source]: [], token: "same"})
-    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW) if r.source == source)
+    found = next(r for r in EveryNeed(clients).readings(PLACE.registry, NOW, UsageRules()) if r.source == source)
     assert "same next page twice" in (found.error or "")
 
 

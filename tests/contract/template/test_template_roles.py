@@ -48,6 +48,7 @@ EVERYWHERE = {
     "ecr:DescribeRegistry",
     "ecs:DescribeTaskDefinition",
     "ecs:ListServices",  # takes a cluster as condition only
+    "eks:ListClusters",
     "inspector2:BatchGetAccountStatus",
     "inspector2:ListCoverage",
     "inspector2:ListFindings",
@@ -202,7 +203,7 @@ def test_each_spoke_role_has_one_power() -> None:
 def test_a_spokes_role_may_do_to_its_registry_what_the_function_may_do_to_the_hubs() -> None:
     read = {a for a in actions(of_type(spoke(), "AWS::IAM::Role")["ReadRole"]) if not a.startswith("sts:")}
     wanted = set().union(*(actions(role(name)) for name in FUNCTIONS if name not in ("promote_image", "roll_out")))
-    services = ("ecr:", "cloudtrail:", "ecs:", "lambda:", "batch:", "inspector2:")
+    services = ("ecr:", "cloudtrail:", "ecs:", "eks:", "lambda:", "batch:", "inspector2:")
     removing = {"ecr:BatchDeleteImage", "ecr:UpdateImageStorageClass"}  # a power of its own
     wanted -= set(LambdaChecks.PERMISSIONS)  # with the function's own role, wherever the function is
     wanted |= set(EcrImageReplication.PERMISSIONS)  # which promote_image alone asks

@@ -22,6 +22,7 @@ from support.images.inventories import retention_policy
 from tallyman.bootstrap.services import retention_inputs
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.names import Digest, EcrRegistry, Repository
+from tallyman.domain.policy import UsageRules
 from tallyman.domain.replication import ReplicationRule
 from tallyman.domain.retention import Reading
 from tallyman.domain.usage import Use
@@ -42,7 +43,7 @@ class FakeUsage:
     asked: Callable[[], None] = lambda: None
     times: int = 0
 
-    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
         if registry != DEV.registry:
             return [Reading("ECS", registry, at)]
         self.times += 1

@@ -33,7 +33,7 @@ from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.services import Services
 from tallyman.domain.images.details import ScanReport
 from tallyman.domain.names import Digest, EcrRegistry, Repository
-from tallyman.domain.policy import Policy
+from tallyman.domain.policy import Policy, UsageRules
 from tallyman.domain.replication import ReplicationRule
 from tallyman.errors import TallymanError
 from tallyman.ports.reactions import Message
@@ -77,7 +77,7 @@ class Quiet:
     def running(self, registry: EcrRegistry) -> Any:
         return iter(())
 
-    def readings(self, registry: EcrRegistry, at: datetime) -> list[Any]:
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Any]:
         return []
 
     def problem(self, repository: Repository, others: Any) -> str | None:

@@ -96,6 +96,8 @@ CALLS: dict[str, tuple[Need, ...]] = {
     **_own("ecs", "service", "DescribeServices", "UpdateService"),
     **_own("ecs", "task", "DescribeTasks"),
     "ecs:RegisterTaskDefinition": (Need("ecs:RegisterTaskDefinition", "task-definition"), _PASS, _TAG_TASKS),
+    **_own("eks", "", "ListClusters"),
+    **_own("eks", "cluster", "DescribeCluster"),
     **_own("events", "", "ListRules"),
     **_own("events", "event-bus", "DescribeEventBus"),
     **_own("events", "rule-on-default-event-bus", "DescribeRule"),

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from tallyman.domain.names import EcrRegistry
-from tallyman.domain.policy import Service
+from tallyman.domain.policy import Service, UsageRules
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
 from tallyman.values import value
@@ -22,8 +22,9 @@ class Usage(Protocol):
 class UsageReadings(Protocol):
     """Everything that could need an image, in one account and region."""
 
-    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
-        """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception."""
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+        """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception.
+        `rules`: which clusters are left out."""
 
 
 @value

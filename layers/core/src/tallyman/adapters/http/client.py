@@ -33,25 +33,30 @@ Key = tuple[str, str, int]
 """Scheme, host, port."""
 
 
+class BodyTooLong(ConnectionError):
+    """A body of more bytes than the caller reads."""
+
+
 class HttpClient:
     """Connections to any number of hosts, shared between threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all named
         self,
         *,
         connect: float = 5.0,
         read: float = 60.0,
         send: float = 120.0,
         ca_file: str | None = None,
+        trust: ssl.SSLContext | None = None,
         proxy: "Callable[[str, str, int], Proxy | None]" = lambda scheme, host, port: None,
         private: bool = False,
     ) -> None:
         """Seconds: for connecting, for the longest silence of the other side, and that a piece may take to go.
 
-        `ca_file`: certificates to trust instead of this machine's. `proxy`: the one, if any, for a scheme, host and
-        port. `private`: `stranger` in `open` may be at any address."""
+        `ca_file`: certificates to trust instead of this machine's. `trust`: a TLS context instead of either. `proxy`:
+        the one, if any, for a scheme, host and port. `private`: `stranger` in `open` may be at any address."""
         self._connect, self._read, self._send, self._proxy = connect, read, send, proxy
-        self._ca_file, self._private = ca_file, private
+        self._ca_file, self._trust, self._private = ca_file, trust, private
         self._idle: dict[Key, list[HTTPConnection]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -141,7 +146,7 @@ class HttpClient:
         first = (proxy.host, proxy.port) if proxy else (host, port)
         connection: HTTPConnection
         if scheme == "https":
-            connection = HTTPSConnection(*first, timeout=self._connect, context=tls(self._ca_file))
+            connection = HTTPSConnection(*first, timeout=self._connect, context=self._trust or tls(self._ca_file))
             if proxy:
                 connection.set_tunnel(host, port, headers=proxy.headers)
         else:
@@ -151,8 +156,9 @@ class HttpClient:
             return connection
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            text = f"{what}: {host}:{port} shows a certificate that is not trusted here ({error.verify_message}); "
-            raise NotAllowed(f"{text}SSL_CERT_FILE names a file of those to trust") from None
+            text = f"{what}: {host}:{port} shows a certificate that is not trusted here ({error.verify_message})"
+            hint = "" if self._trust else "; SSL_CERT_FILE names a file of those to trust"
+            raise NotAllowed(text + hint) from None
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
             if proxy and any(f"failed: {status}" in str(error) for status in (401, 403, 405, 407)):
@@ -225,11 +231,11 @@ class Response:
         return part
 
     def all(self, limit: int) -> bytes:
-        """The whole body; OSError where it is longer than `limit` or broke."""
+        """The whole body. BodyTooLong where it is longer than `limit`, OSError where it broke."""
         body = self.read(limit + 1)
         if len(body) > limit:
             self.close()
-            raise ConnectionError(f"an answer of more than {limit} bytes")
+            raise BodyTooLong(f"an answer of more than {limit} bytes")
         if self._answer:  # it broke after what came
             self.read()
         return body

@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
-import botocore.session
-from botocore.exceptions import EndpointConnectionError
-
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.aws.paging import items, listed
 from tallyman.adapters.errors.translate import translated
+from tallyman.adapters.usage.absent import absent
+from tallyman.adapters.usage.eks import EksClusters
 from tallyman.adapters.usage.running import EcsUsage, described, functions, images_of_function, use
 from tallyman.domain.names import Digest, EcrRegistry, Repository
-from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
+from tallyman.domain.policy import UsageRules
 from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
 from tallyman.errors import NotAllowed, TallymanError, Unreachable
@@ -140,7 +139,7 @@ class InspectorInUse:
                 raise
             return
         except Unreachable as error:
-            if not isinstance(error.__cause__, EndpointConnectionError) or _has_inspector(registry.region):
+            if not absent("inspector2", registry.region, error):
                 raise
             return
         for found in covered:
@@ -149,25 +148,22 @@ class InspectorInUse:
                 yield _covered(str(found.get("resourceId", "")), image.get("lastInUseAt"), registry)
 
 
-def _has_inspector(region: str) -> bool:
-    """Whether botocore knows Inspector in the region; a reading of its list of endpoints."""
-    known = botocore.session.get_session().get_available_regions("inspector2", partition_of(region).name)
-    return region in known
-
-
 SOURCES = (EcsServices, LambdaVersions, BatchJobs, InspectorInUse)
 
 
 class EveryNeed:
     """`UsageReadings`: every source by itself, so that the answer says which of them could not be read, and why."""
 
-    PERMISSIONS: tuple[str, ...] = tuple(sorted({action for source in SOURCES for action in source.PERMISSIONS}))
+    PERMISSIONS: tuple[str, ...] = tuple(
+        sorted({action for source in (*SOURCES, EksClusters) for action in source.PERMISSIONS})
+    )
 
     def __init__(self, clients: Clients) -> None:
         self._sources: list[Source] = [source(clients) for source in SOURCES]
+        self._eks = EksClusters(clients)
 
-    def readings(self, registry: EcrRegistry, at: datetime) -> list[Reading]:
-        """One a source. Never raises TallymanError: what went wrong is in the reading."""
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+        """One a source, and one for each EKS cluster. Never raises TallymanError: what went wrong is in the reading."""
         found = []
         for source in self._sources:
             try:
@@ -175,6 +171,7 @@ class EveryNeed:
                 found.append(Reading(source.name, registry, at, uses, regional=source.regional))
             except TallymanError as error:
                 found.append(Reading(source.name, registry, at, error=str(error), regional=source.regional))
+        found.extend(self._eks.readings(registry, at, rules))
         return found
 
 

@@ -18,6 +18,7 @@ from tallyman.domain.policy.retention import Removal, Retention
 from tallyman.domain.policy.rollout import RollOut, Runs, Service
 from tallyman.domain.policy.schema import json_schema
 from tallyman.domain.policy.tags import TagRule, glob_expression, glob_matches
+from tallyman.domain.policy.usage import UsageRules
 
 __all__ = [
     "ANY_ROOTS",
@@ -44,6 +45,7 @@ __all__ = [
     "Runs",
     "Service",
     "TagRule",
+    "UsageRules",
     "Verify",
     "default_policy",
     "end_of_day",

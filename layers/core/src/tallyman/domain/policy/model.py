@@ -12,6 +12,7 @@ from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.repositories import RepositoryRule
 from tallyman.domain.policy.tags import glob_matches
+from tallyman.domain.policy.usage import UsageRules
 from tallyman.errors import BadName
 from tallyman.values import value
 
@@ -36,6 +37,7 @@ class Policy:
     repositories: tuple[RepositoryRule, ...] = ()
     people: People = People()
     notices: NoticeRules = NoticeRules()
+    usage: UsageRules = UsageRules()
     raw: bytes = field(default=b"", repr=False)
     source: str = "tallyman.yaml"
     warnings: tuple[str, ...] = ()

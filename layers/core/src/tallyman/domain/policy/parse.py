@@ -19,6 +19,7 @@ from tallyman.domain.policy.reading import (
     check_keys,
 )
 from tallyman.domain.policy.schema import top_keys
+from tallyman.domain.policy.usage import UsageRules
 
 
 def parse_policy(
@@ -64,6 +65,7 @@ def parse_policy(
         repositories=repositories,
         people=values.get("people", People()),
         notices=values.get("notices", NoticeRules()),
+        usage=values.get("usage", UsageRules()),
         raw=raw,
         source=name,
         warnings=tuple(map(str, document.warnings)),

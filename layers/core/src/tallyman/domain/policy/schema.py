@@ -8,6 +8,7 @@ from tallyman.domain.policy.notices import NOTICES
 from tallyman.domain.policy.people import PEOPLE
 from tallyman.domain.policy.repositories import Repositories
 from tallyman.domain.policy.shapes import Key, Schema
+from tallyman.domain.policy.usage import USAGE
 
 
 def top_keys(gates: KnownGates) -> Mapping[str, Key]:
@@ -18,6 +19,7 @@ def top_keys(gates: KnownGates) -> Mapping[str, Key]:
         "repositories": Key(Repositories(gates), repositories),
         "people": Key(PEOPLE, "Who may send which command."),
         "notices": Key(NOTICES, "How severe notices are, and which chat channels get them."),
+        "usage": Key(USAGE, "What is not read for what it runs."),
     }
 
 
@@ -26,7 +28,7 @@ def json_schema(gates: KnownGates) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tallyman policy",
-        "description": "What tallyman.yaml may say: environments, repositories, people and notices.",
+        "description": "What tallyman.yaml may say: environments, repositories, people, notices and usage.",
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {

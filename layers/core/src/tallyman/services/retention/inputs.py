@@ -40,7 +40,9 @@ class ReadInputs:
     def readings(self) -> list[Reading]:
         """Every source of usage in each account and region of the policy, read now."""
         return [
-            reading for registry in self.policy.registries() for reading in self.usage.readings(registry, self.clock())
+            reading
+            for registry in self.policy.registries()
+            for reading in self.usage.readings(registry, self.clock(), self.policy.usage)
         ]
 
     def read(self, inventory: Inventory, log: ReleaseLog, moved: Mapping[Digest, datetime]) -> RetentionInputs:

@@ -1,0 +1,15 @@
+"""Services that a region does not have."""
+
+import botocore.session
+from botocore.exceptions import EndpointConnectionError
+
+from tallyman.domain.partitions import partition_of
+from tallyman.errors import Unreachable
+
+
+def absent(service: str, region: str, error: Unreachable) -> bool:
+    """Whether nobody answered because the region does not have the service, as botocore's list of endpoints says; a
+    reading of that list."""
+    if not isinstance(error.__cause__, EndpointConnectionError):
+        return False
+    return region not in botocore.session.get_session().get_available_regions(service, partition_of(region).name)

@@ -1,0 +1,167 @@
+"""Lists of a Kubernetes API, page by page, over TLS that trusts the cluster's own authority alone."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from tallyman.adapters.errors.statuses import kind_of_status
+from tallyman.adapters.http.client import BodyTooLong, HttpClient, Response, origin
+from tallyman.domain.images.documents import loads
+from tallyman.errors import NotAllowed, Throttled, Unreachable
+
+Item = Mapping[str, Any]
+
+PAGE = 250
+"""Objects asked for at a time; fewer where an answer is larger than LARGEST."""
+LARGEST = 8 * 1024 * 1024
+"""Bytes of an answer. etcd holds no object of more than 1.5 MB, so one always fits."""
+PAGES = 4000
+"""Pages of a list at most: a million objects."""
+ATTEMPTS = 3
+
+
+class Expired(Exception):
+    """The snapshot behind a `continue` token is gone (410): the list has to be read again from its start."""
+
+
+class KubernetesApi:
+    """Reads lists of one cluster. `what` of errors names the list; no error holds the token."""
+
+    def __init__(
+        self,
+        server: str,
+        authority: str,
+        token: Callable[[], str],
+        *,
+        entry: Callable[[], str],
+        network: str = "",
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`server`: its address. `authority`: certificates in PEM. `token`: the bearer token of a request.
+
+        `entry`, `network`: what to do where the cluster refuses, and where it does not answer; added to the error.
+        Raises Unreachable where the address or the certificates can't be used."""
+        if origin(server)[0] != "https" or not origin(server)[1]:
+            raise Unreachable(f"the cluster's address is not one of HTTPS: {server[:100]!r}")
+        self._server, self._token, self._entry, self._network = server.rstrip("/"), token, entry, network
+        self._http = HttpClient(connect=3.0, read=15.0, trust=trusting(authority))
+        self._sleep = sleep
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def items(self, path: str, kind: str, what: str) -> Iterator[Item]:
+        """The objects of the list at a path. A list that expires is read again from its start: an object may come
+        twice. Cost: a request for 250 objects.
+
+        Raises NotAllowed where the cluster refuses, Unreachable where the answer is no list of this kind or has no end.
+        """
+        size, after, seen, expired = PAGE, "", set[str](), 0
+        for _ in range(PAGES):
+            query = urlencode({"limit": size, **({"continue": after} if after else {})})
+            try:
+                answer = self._answer(f"{path}?{query}", what)
+            except BodyTooLong as error:
+                if size == 1:
+                    raise Unreachable(f"{what}: {error}") from None
+                size = max(1, size // 4)
+                continue
+            except Expired:
+                expired += 1
+                if expired == ATTEMPTS:
+                    raise Unreachable(f"{what}: the list expired {expired} times before its end") from None
+                after, seen = "", set()
+                continue
+            yield from _items(answer, kind, what)
+            after = _text(_mapping(answer.get("metadata"), what), "continue", what)
+            if not after:
+                return
+            if after in seen:
+                raise Unreachable(f"{what}: the answer names the same next page twice")
+            seen.add(after)
+        raise Unreachable(f"{what}: the list has more than {PAGES} pages")
+
+    def _answer(self, path: str, what: str) -> Item:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._once(path, what)
+            except (Unreachable, Throttled) as error:
+                if attempt == ATTEMPTS:
+                    raise
+                asked = error.after if isinstance(error, Throttled) else None
+                self._sleep(min(asked if asked is not None else attempt / 2, 5.0))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _once(self, path: str, what: str) -> Item:
+        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
+        try:
+            response = self._http.open("GET", self._server + path, headers=headers, what=what)
+        except Unreachable as error:
+            raise Unreachable(f"{error}{self._network}") from error
+        try:
+            body = response.all(LARGEST)
+        except BodyTooLong:
+            raise
+        except OSError as error:
+            raise Unreachable(f"{what}: the answer broke off ({error})") from error
+        if response.status == 410:
+            raise Expired
+        if response.status != 200:
+            raise self._refused(response, body, what)
+        try:
+            return _mapping(loads(body), what)
+        except ValueError:
+            raise Unreachable(f"{what}: the answer is no JSON") from None
+
+    def _refused(self, response: Response, body: bytes, what: str) -> Exception:
+        """The error of a status, in the words of the `Status` object that Kubernetes answers."""
+        try:
+            said = loads(body)["message"]
+        except (ValueError, LookupError, TypeError):
+            said = body[:200].decode(errors="replace").strip()
+        text = f"{what}: {str(said)[:500]} ({response.status})"
+        kind = kind_of_status(response.status)
+        if kind is Throttled:
+            after = response.headers.get("Retry-After", "")
+            return Throttled(text, float(after) if after.isascii() and after.isdigit() else None)
+        return kind(f"{text}; {self._entry()}" if kind is NotAllowed else text)
+
+
+def trusting(authority: str) -> ssl.SSLContext:
+    """A context that trusts these certificates alone. Unreachable where there are none to be read.
+
+    Without VERIFY_X509_STRICT, which Python sets from 3.13 on: the certificate that EKS makes itself has no key
+    identifiers and would be refused ("Missing Authority Key Identifier"). Chain, dates and host name are checked.
+    """
+    if not authority.strip():  # an empty text would mean the machine's own
+        raise Unreachable("the cluster has no certificate authority")
+    try:
+        context = ssl.create_default_context(cadata=authority)
+    except (ssl.SSLError, ValueError) as error:
+        raise Unreachable(f"the cluster's certificate authority can't be read ({error})") from error
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _items(answer: Item, kind: str, what: str) -> list[Item]:
+    """The objects of a list. Go writes an empty list as null; one that is missing is not an empty one."""
+    found = answer.get("items", "")
+    if answer.get("kind") != kind or not isinstance(found, list | None):
+        raise Unreachable(f"{what}: the answer is no {kind}")
+    return [_mapping(item, what) for item in found or []]
+
+
+def _mapping(value: object, what: str) -> Item:
+    if not isinstance(value, Mapping):
+        raise Unreachable(f"{what}: the answer is not in the form of Kubernetes's API")
+    return value
+
+
+def _text(item: Item, key: str, what: str) -> str:
+    found = item.get(key) or ""
+    if not isinstance(found, str):
+        raise Unreachable(f"{what}: '{key}' is not a text")
+    return found

@@ -1,0 +1,173 @@
+"""Which images the objects of a Kubernetes cluster name: pods, and the templates that pods are made from."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from tallyman.adapters.usage.kubernetes import Item
+from tallyman.adapters.usage.running import use
+from tallyman.domain.names import Digest, EcrRegistry
+from tallyman.domain.times import parse_time
+from tallyman.domain.usage import Use
+from tallyman.errors import BadInput, BadName, Unreachable
+from tallyman.values import value
+
+LONGEST = 1024
+"""Characters of an image's name. A longer one can be pulled from nowhere, so nothing uses it."""
+
+
+@value
+class Workload:
+    """One kind of object: its list's path, and where the pod's spec lies in it."""
+
+    kind: str
+    path: str
+    spec: tuple[str, ...]
+
+    @property
+    def listed(self) -> str:
+        """The kind of its list."""
+        return f"{self.kind}List"
+
+
+_TEMPLATE = ("spec", "template", "spec")
+WORKLOADS = (
+    Workload("CronJob", "/apis/batch/v1/cronjobs", ("spec", "jobTemplate", *_TEMPLATE)),
+    Workload("Job", "/apis/batch/v1/jobs", _TEMPLATE),
+    Workload("Deployment", "/apis/apps/v1/deployments", _TEMPLATE),
+    Workload("StatefulSet", "/apis/apps/v1/statefulsets", _TEMPLATE),
+    Workload("DaemonSet", "/apis/apps/v1/daemonsets", _TEMPLATE),
+    Workload("ReplicationController", "/api/v1/replicationcontrollers", _TEMPLATE),
+    Workload("ReplicaSet", "/apis/apps/v1/replicasets", _TEMPLATE),
+    Workload("ControllerRevision", "/apis/apps/v1/controllerrevisions", ("data", *_TEMPLATE)),
+    Workload("Pod", "/api/v1/pods", ("spec",)),
+)
+"""Parents before what they create: what is handed down while they are read is seen once at least.
+
+Roll-backs go to replica sets that are scaled to nothing (deployments) and to controller revisions (stateful and daemon
+sets): Kubernetes deletes those that no roll-back needs (`revisionHistoryLimit`), so all that are there count.
+"""
+
+_REVISED = ("StatefulSet", "DaemonSet")
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+
+
+def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) -> Iterator[Use]:
+    """Every image that an object of the cluster names. Pods of one controller have its name and give equal uses.
+
+    Raises Unreachable where the object lacks what says its images: what it uses is not known.
+    """
+    metadata = _at(item, "metadata")
+    namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+    kind, what = f"eks {workload.kind.lower()}", f"{workload.kind} {namespace}/{name} of {cluster}"
+    owner = _owner(metadata, what)
+    spec: Any = item
+    for key in workload.spec:
+        spec = _at(spec, key)
+    if workload.kind == "ControllerRevision" and not spec and owner.get("kind") not in _REVISED:
+        return  # a revision of somebody's own kind, in a form of its own
+    if workload.kind == "Pod":
+        if owner:
+            kind, name = f"eks pod of {str(owner.get('kind')).lower()}", str(owner.get("name"))
+        statuses = _statuses(_at(item, "status"), what)
+        started = _time(_at(item, "status").get("startTime"))
+    else:
+        statuses, started = {}, None
+    for container, image in _images(spec, what):
+        named = f"{cluster}/{namespace}/{name}/{container}"
+        if len(image) <= LONGEST:
+            yield from _of_container(kind, named, image, registry, statuses.get(container, {}), started)
+
+
+def _of_container(
+    kind: str, name: str, image: str, registry: EcrRegistry, status: Item, started: datetime | None
+) -> Iterator[Use]:
+    """What a container runs by its status, and what its spec names: with that it is started again.
+
+    A tag that the status resolves to a digest of the same repository counts as what it points to now; any other also
+    as what it pointed to when the pod and the container started.
+    """
+    address, digest = _resolved(status)
+    if digest is not None:
+        yield use(kind, name, address, registry, digest)
+    moments: list[datetime | None] = []
+    if digest is None or address.partition("@")[0] != _without_tag(image):
+        running = _at(_at(status, "state"), "running")
+        moments = [moment for moment in (started, _time(running.get("startedAt"))) if moment]
+    for moment in moments or [None]:
+        yield use(kind, name, image, registry, since=moment)
+    other = status.get("image")
+    if (
+        isinstance(other, str)
+        and len(other) <= LONGEST
+        and not other.startswith("sha256:")
+        and other not in ("", image)
+    ):
+        yield use(kind, name, other, registry)
+
+
+def _resolved(status: Item) -> tuple[str, Digest | None]:
+    """Address and digest of `imageID`: `docker-pullable://HOST/NAME@sha256:…` or `HOST/NAME@sha256:…`. The digest is
+    None for `sha256:…` and `docker://sha256:…`: that is the configuration's, by which no registry knows the image."""
+    text = status.get("imageID")
+    if not isinstance(text, str) or len(text) > LONGEST:
+        return "", None
+    address = text.removeprefix("docker-pullable://")
+    name, _, digest = address.rpartition("@")
+    try:
+        return (address, Digest.parse(digest)) if name else ("", None)
+    except BadName:
+        return "", None
+
+
+def _without_tag(image: str) -> str:
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def _images(spec: Item, what: str) -> Iterator[tuple[str, str]]:
+    """(container, image) of a pod's spec, volumes that are images among them."""
+    if not isinstance(spec.get("containers"), list):
+        raise Unreachable(f"{what}: the answer does not say which containers it has")
+    for key in _CONTAINERS:
+        for container in _list(spec, key, what):
+            image = container.get("image")
+            if not isinstance(image, str) or not image:
+                raise Unreachable(f"{what}: the answer does not say which image a container has")
+            yield str(container.get("name", "")), image
+    for volume in _list(spec, "volumes", what):
+        reference = _at(volume, "image").get("reference")
+        if isinstance(reference, str) and reference:
+            yield f"volume {volume.get('name', '')}", reference
+
+
+def _statuses(status: Item, what: str) -> dict[str, Item]:
+    return {str(each.get("name", "")): each for key in _STATUSES for each in _list(status, key, what)}
+
+
+def _owner(metadata: Item, what: str) -> Item:
+    """Who manages the object; empty where nobody does."""
+    return next((owner for owner in _list(metadata, "ownerReferences", what) if owner.get("controller") is True), {})
+
+
+def _at(item: Item, key: str) -> Item:
+    """The mapping under a key; an empty one where there is none."""
+    found = item.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(item: Item, key: str, what: str) -> list[Item]:
+    """The objects under a key; none where it is missing or null. Unreachable where it holds anything else."""
+    found = item.get(key)
+    if not isinstance(found, list | None) or not all(isinstance(each, Mapping) for each in found or []):
+        raise Unreachable(f"{what}: '{key}' is not in the form of Kubernetes's API")
+    return found or []
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return parse_time(text) if isinstance(text, str) else None
+    except BadInput:
+        return None
