@@ -400,3 +400,13 @@ def test_what_retention_would_do_is_said_in_words(retention: str, says: str) -> 
 
 def test_a_retention_that_never_removes_anything_says_nothing() -> None:
     assert retention_policy("{grace: 1d}").repositories[0].retention.in_words == []
+
+
+def test_clusters_of_eks_are_read_unless_a_pattern_names_them() -> None:
+    here, there = EcrRegistry("222222222222", "us-east-2"), EcrRegistry("333333333333", "us-east-2")
+    ignored = ["222222222222/us-east-2/sandbox-*", "333333333333/*"]
+    rules = parsed({"usage": {"eks": {"ignore": ignored}}}).usage
+    assert [rules.reads(here, name) for name in ("shop", "sandbox-1", "my-sandbox-1")] == [True, False, True]
+    assert (rules.reads_any(here), rules.reads_any(there)) == (True, False)
+    assert parsed({}).usage.reads(here, "shop")
+    assert parsed({"usage": {"eks": {}}}).usage == parsed({"usage": {}}).usage == parsed({}).usage

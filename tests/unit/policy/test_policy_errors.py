@@ -56,8 +56,8 @@ repositories:
     ("text", "line", "message"),
     [
         ("peeple: {}", 1, "peeple: unknown key 'peeple' (did you mean 'people'?)"),
-        ("xyz: 1", 1, "unknown key 'xyz' (known: environments, repositories, people, notices)"),
-        ("- 1", 1, "expected a mapping with environments, repositories, people, notices, found a list"),
+        ("xyz: 1", 1, "unknown key 'xyz' (known: environments, repositories, people, notices, usage)"),
+        ("- 1", 1, "expected a mapping with environments, repositories, people, notices, usage, found a list"),
         ("environments: []", 1, "environments: expected environments by name"),
         ("environments: {dev: {}}", 1, "environments.dev: 'registries' is missing"),
         ("environments: {dev: {registries: []}}", 1, "expected at least 1 in the list, found 0"),
@@ -97,6 +97,10 @@ repositories:
         ("repositories:\n  - match: a\n    retention: {keep: [{tag: x, newest: 1}]}", 3, "unknown key 'tag'"),
         ("people: {promote: [bob]}", 1, "expected a role such as role/release-managers"),
         ("people: {dance: []}", 1, "unknown key 'dance'"),
+        ("usage: {eks: {ignore: [shop]}}", 1, "usage.eks.ignore[0]: expected clusters by account/region/name"),
+        ("usage: {eks: {ignore: ['222222222222/us-east-2/a?']}}", 1, "expected clusters by account/region/name"),
+        ("usage: {eks: all}", 1, "expected clusters that are not read"),
+        ("usage: {ecs: {}}", 1, "unknown key 'ecs'"),
     ],
 )
 def test_a_problem_names_its_line_its_key_and_what_was_expected(text: str, line: int, message: str) -> None:
