@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE
+from tallyman.domain.events.eventbridge import CHECK, TRIP, TRIP_SOURCE
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Telling:
             "version": "0",
             "id": uid(f"event {name}"),
             "detail-type": kind,
-            "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE}.get(kind, "aws.ecr"),
+            "source": {"Inspector2 Scan": "aws.inspector2", TRIP: TRIP_SOURCE, CHECK: "acme.ci"}.get(kind, "aws.ecr"),
             "account": self.about.registry.account,
             "time": time,
             "region": self.about.registry.region,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tallyman.domain.events.eventbridge import TRIP
+from tallyman.domain.events.eventbridge import CHECK, TRIP
 from tallyman.domain.names import Digest
 from tallyman_cli.events.parts import CONFIG, IMAGE, PUSHED, REPLICA, Json, Telling, made_up, uid
 
@@ -58,6 +58,18 @@ class RegistryTelling(Telling):
     def round_trip(self) -> Json:
         """The doctor's test event: nothing happened."""
         return self.event("round trip", TRIP, "2026-11-16T02:00:00Z", {"nonce": uid("round trip")})
+
+    def check(self) -> Json:
+        """Another system posts the result of a check on the stack's bus."""
+        detail = {
+            "repository": self.about.name,
+            "digest": self.about.index,
+            "environment": "dev",
+            "check": "e2e",
+            "result": "passed",
+            "because": "https://ci.example.com/runs/42",
+        }
+        return self.event("check", CHECK, "2026-11-16T03:00:00Z", detail)
 
     def referrer(self) -> Json:
         """A signature was pushed."""

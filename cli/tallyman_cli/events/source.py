@@ -79,6 +79,7 @@ def messages(about: Subject) -> Messages:
             "replication": (EVENTBRIDGE, [registry.replication()]),
             "call": (EVENTBRIDGE, TrailTelling(about).calls()),
             "round-trip": (EVENTBRIDGE, [registry.round_trip()]),
+            "check": (EVENTBRIDGE, [registry.check()]),
         },
         "verify_digest": {"push": (EVENTBRIDGE, [push]), "hint": (PERSON, [{"verify": verify}])},
         "verify_origin": {

@@ -6,7 +6,7 @@ from tallyman.domain.events.letters import FUNCTIONS, UNDELIVERED
 
 _KINDS = ("image", "pushed", "replication", "referrer", "call", "basic-scan", "inspector-scan")
 RULES = frozenset(
-    {*(f"{kind}-{side}" for kind in _KINDS for side in ("own", "spoke")), "released", "retention", "reconcile"}
+    {*(f"{kind}-{side}" for kind in _KINDS for side in ("own", "spoke")), "released", "retention", "reconcile", "check"}
 )
 """Of EventBridge, without the stack's name and its hyphen."""
 LETTERS = frozenset({UNDELIVERED, *(f"{queue}-dead-letters" for queue in FUNCTIONS)})

@@ -60,7 +60,7 @@ def started(function: str, settings: Settings | None = None) -> Adapters:
 
 def _record_push(services: Services) -> React:
     service = services.record_push
-    return lambda message: Outcome.handled(service.handle(message.body))
+    return lambda message: Outcome.handled(service.handle(message.body, message.sent))
 
 
 def _verify_digest(services: Services) -> React:

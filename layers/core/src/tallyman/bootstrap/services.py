@@ -70,10 +70,12 @@ class Services:
 
     @cached_property
     def record_push(self) -> "RecordPush":
+        from tallyman.services.recording.record_check import RecordCheck
         from tallyman.services.recording.record_push import RecordPush
 
         p = self._ports
-        return RecordPush(p.policy, p.state, self.evaluator, self.record_image, self.record_call, p.clock)
+        checks = RecordCheck(p.policy, self.evaluator, p.clock)
+        return RecordPush(p.policy, p.state, self.evaluator, self.record_image, self.record_call, checks, p.clock)
 
     @cached_property
     def verify_digest(self) -> "VerifyDigest":

@@ -74,7 +74,21 @@ class RoundTrip:
     nonce: str | None
 
 
-Event = ImageAction | ScanEnded | ApiCall | RoundTrip
+CHECK = "Check Result"
+"""The detail-type of the result of a check."""
+
+
+@value
+class CheckPosted:
+    """The result of a check, as another system put it on the stack's bus. `sender`: `event/<account>/<source>`; the
+    account is EventBridge's word, the source the sender's. `said`: its detail, not looked at yet."""
+
+    id: str
+    sender: str
+    said: Mapping[str, Any]
+
+
+Event = ImageAction | ScanEnded | ApiCall | RoundTrip | CheckPosted
 
 _ACTIONS = {"PUSH": "push", "DELETE": "delete", "REPLICATE": "replicate"}
 _STORAGE = {"ARCHIVE": "archive", "STANDARD": "restore"}
@@ -203,6 +217,10 @@ def _round_trip(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     return RoundTrip(_text(event, "id"), _registry(event), nonce if ours else None)
 
 
+def _check(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
+    return CheckPosted(_text(event, "id"), f"event/{_text(event, 'account')}/{_text(event, 'source')}", detail)
+
+
 _PARSERS = {
     "ECR Image Action": _image_action,
     "ECR Replication Action": _image_action,
@@ -211,4 +229,5 @@ _PARSERS = {
     "Inspector2 Scan": _scan,
     "AWS API Call via CloudTrail": _trail,
     TRIP: _round_trip,
+    CHECK: _check,
 }

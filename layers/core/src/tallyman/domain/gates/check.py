@@ -26,8 +26,9 @@ CHECK_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 @value
 class Check:
-    """One check: a holder of one of `roles` (`role/NAME`) posts its result, or the Lambda function with the ARN
-    `function` is asked for it. `max_age`: how old it may be; None: any."""
+    """One check: a holder of one of `roles` (`role/NAME`) posts its result, or a sender of events
+    (`event/ACCOUNT/SOURCE`), or the Lambda function with the ARN `function` is asked for it. `max_age`: how old it may
+    be; None: any."""
 
     name: str
     roles: tuple[str, ...] = ()
@@ -157,6 +158,10 @@ def _checks(checks: tuple[Check, ...]) -> CheckGate:
 
 
 _NAME = String(CHECK_NAME, "a name such as e2e")
+_POSTER = String(
+    rf"{role_name().pattern}|event/[0-9]{{12}}/(?!aws\.|tallyman)[A-Za-z0-9._/-]{{1,256}}",
+    "a role such as role/ci, or event/ACCOUNT/SOURCE such as event/111111111111/acme.ci",
+)
 _AGE = Key(Duration(), "How old the result may be, such as 7d; without it, any age.")
 _FUNCTION = String(
     r"arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?",
@@ -171,7 +176,9 @@ GATE: Gate = Gate(
                         {
                             "name": Key(_NAME, "The name of the check.", required=True),
                             "from": Key(
-                                ListOf(role_name(), least=1), "The roles that may post its result.", required=True
+                                ListOf(_POSTER, least=1),
+                                "Who may post its result: roles, or event/ACCOUNT/SOURCE for events on our bus.",
+                                required=True,
                             ),
                             "max_age": _AGE,
                         },

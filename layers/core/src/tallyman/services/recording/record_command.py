@@ -141,7 +141,8 @@ class RecordCommand:
         assert command.target is not None
         assert command.check is not None
         name, environment = command.repository, command.target
-        roles = check.posters(self.policy.promotions_from(environment, name), command.check)
+        named = check.posters(self.policy.promotions_from(environment, name), command.check)
+        roles = tuple(each for each in named if each.startswith("role/"))  # the others send events
         if not roles:
             return None, f"no promotion of {name} from {environment} asks for the check {command.check}"
         principal = self.people.principal(sender_id, roles)

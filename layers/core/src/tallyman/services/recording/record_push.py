@@ -3,7 +3,9 @@
 Observe (parse the hint, ask the registry), write facts (conditionally), decide, enqueue; each may be repeated.
 """
 
-from tallyman.domain.events.eventbridge import ImageAction, RoundTrip, ScanEnded, parse_event
+from datetime import datetime
+
+from tallyman.domain.events.eventbridge import CheckPosted, ImageAction, RoundTrip, ScanEnded, parse_event
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Kind, Via
 from tallyman.domain.images.details import ApiCall
@@ -14,6 +16,7 @@ from tallyman.ports.records import State
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.promotion.intents import is_intended, is_last
 from tallyman.services.recording.record_call import RecordCall
+from tallyman.services.recording.record_check import RecordCheck
 from tallyman.services.recording.record_image import Observation, RecordImage
 from tallyman.services.recording.registry_state import mark_active
 from tallyman.services.recording.round_trip import arrived
@@ -37,11 +40,12 @@ class RecordPush:
     evaluator: Evaluator
     images: RecordImage
     calls: RecordCall
+    checks: RecordCheck
     clock: Clock
 
-    def handle(self, body: str) -> str:
-        """Handles one event; returns the line for the log. Raises BadMessage where it can't be handled, TransientError
-        where it can be retried.
+    def handle(self, body: str, sent: datetime | None = None) -> str:
+        """Handles one event, which SQS took at `sent` (None: now); returns the line for the log. Raises BadMessage
+        where it can't be handled, TransientError where it can be retried.
 
         Cost for a push: BatchGetImage, DescribeImages, one archive object, and about seven writes.
         """
@@ -50,6 +54,8 @@ class RecordPush:
             raise BadMessage("a scan's event is not for record_push")
         if isinstance(event, RoundTrip):
             return arrived(self.state, event, self.clock())
+        if isinstance(event, CheckPosted):
+            return self.checks.record(event, sent or self.clock())
         mark_active(self.state, event.repository, self.clock())
         if isinstance(event, ApiCall):
             return self.calls.record(event, Via.EVENT)

@@ -1,0 +1,92 @@
+"""Another system put the result of a check on the stack's bus: record it, if the policy names that account and source.
+
+EventBridge records the account whose credentials sent an event, and nobody can send one as another's; the source is
+the sender's word, which IAM can hold them to (the condition key `events:source`). So a check names both.
+"""
+
+import json
+from datetime import datetime
+
+from tallyman.domain.events.commands import Command, parse_command
+from tallyman.domain.events.eventbridge import CheckPosted
+from tallyman.domain.gates.check import CheckGate, posters
+from tallyman.domain.history.details.commands import Said
+from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
+from tallyman.domain.history.fold import PUSHES
+from tallyman.domain.policy import Policy
+from tallyman.domain.times import whole_millis
+from tallyman.ports.clocks import Clock
+from tallyman.services.deciding.evaluator import Evaluator
+from tallyman.values import value
+
+
+@value
+class RecordCheck:
+    """Writes the result as one that a person posts: the same kind of fact, judged by the same gate."""
+
+    policy: Policy
+    evaluator: Evaluator
+    clock: Clock
+
+    def record(self, event: CheckPosted, sent: datetime) -> str:
+        """Returns the line for the log. `sent`: when SQS took the event, which says which result is the latest:
+        the time in an event is its sender's word. Raises BadMessage for what a sender of the policy wrote in another
+        form.
+
+        Cost: nothing where the policy does not name the sender; else a Query, a write, and a decision about the image.
+        """
+        if event.sender not in self._senders():
+            return f"ignored: no check of the policy names {event.sender}"
+        command = parse_command(json.dumps({**event.said, "command": "check", "request": event.id}))
+        if refusal := self._refusal(command, event.sender):
+            return f"ignored: {refusal}"
+        assert command.digest is not None  # of every check
+        fact = self._fact(command, event, sent)
+        if all(known.id != fact.id for known in self.evaluator.ledger.of_digest(command.digest)):
+            self.evaluator.ledger.append(fact)
+        self.evaluator.digest(command.digest, event.id, again=True)
+        return "check recorded"
+
+    def _senders(self) -> set[str]:
+        promotions = [promotion for rule in self.policy.repositories for promotion in rule.promotions]
+        gates = [promotion.gates.get("check") for promotion in promotions]
+        return {name for gate in gates if isinstance(gate, CheckGate) for each in gate.checks for name in each.roles}
+
+    def _refusal(self, command: Command, sender: str) -> str | None:
+        """Why the result does not count; None: it does."""
+        assert command.digest is not None  # of every check, as are the others
+        assert command.repository is not None
+        assert command.target is not None
+        assert command.check is not None
+        environment, name = command.target, command.repository
+        if environment not in self.policy.environments:
+            return f"unknown environment '{environment}'"
+        if sender not in posters(self.policy.promotions_from(environment, name), command.check):
+            return f"{sender} may not post the check {command.check} of {environment}/{name}"
+        places = self.policy.environment(environment).repositories(name)
+        facts = self.evaluator.ledger.of_digest(command.digest)
+        if not any(fact.kind in PUSHES and fact.repository in places for fact in facts):
+            return f"{environment}/{name}@{command.digest} is not known"
+        return None
+
+    def _fact(self, command: Command, event: CheckPosted, sent: datetime) -> Fact:
+        said = Said(
+            command="check",
+            request=event.id,
+            principal=event.sender,
+            because=command.because,
+            name=command.repository,
+            environment=command.target,
+            check=command.check,
+            result=command.result,
+        )
+        return Fact(
+            kind=Kind.CHECKED,
+            id=fact_id(Kind.CHECKED, event.id, event.sender),
+            at=whole_millis(sent),
+            seen=whole_millis(self.clock()),
+            via=Via.EVENT,
+            digest=command.digest,
+            actor=f"event:{event.id}",
+            detail=said.dump(),
+        )
