@@ -353,6 +353,14 @@ def test_jws_that_is_malformed(bent: dict[str, Any], why: str) -> None:
     assert why in refused(json.dumps({**json.loads(made().jws()), **bent}).encode(), JWS)
 
 
+def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
+    version = bytes.fromhex("a003020102")
+    der = SIGNER.der.replace(version, version[:-1] + b"\x61", 1)
+    envelope = json.loads(made().jws())
+    envelope["header"]["x5c"][0] = b64(der)
+    assert refused(json.dumps(envelope).encode(), JWS) == "the certificate can't be read"
+
+
 def test_an_envelope_of_another_type_is_not_read() -> None:
     assert "of a type that is not read (text/x)" in refused(made().jws(), "text/x")
 

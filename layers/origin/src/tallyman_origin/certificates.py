@@ -22,7 +22,8 @@ _UNDERSTOOD = {
     ExtensionOID.SUBJECT_KEY_IDENTIFIER,
     ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
 }
-_UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm)
+UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What reading a malformed certificate raises."""
 _LONGEST_CHAIN = 5
 _MOST_STEPS = 50
 
@@ -31,7 +32,7 @@ def key_of(certificate: x509.Certificate) -> keys.PublicKey:
     """The certificate's key. Raises NotValid where it is of a kind that is not allowed."""
     try:
         return keys.allowed(certificate.public_key())
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotValid(f"the certificate's key: {error}") from None
 
 
@@ -39,8 +40,16 @@ def any_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
     """The certificate's key, of whatever kind. Raises NotValid where it can't be read."""
     try:
         return certificate.public_key()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotValid(f"the certificate's key: {error}") from None
+
+
+def subject_of(certificate: x509.Certificate) -> str:
+    """The certificate's subject, as RFC 4514 has it. Raises NotValid where it can't be read."""
+    try:
+        return certificate.subject.rfc4514_string()
+    except UNREADABLE as error:
+        raise NotValid(f"the certificate's subject: {error}") from None
 
 
 def check_chain(
@@ -65,7 +74,7 @@ def identity_of(leaf: x509.Certificate) -> Identity:
     """Whom the certificate names. Raises NotValid where that is not one subject by one issuer."""
     try:
         return Identity(_issuer(leaf), _subject(leaf))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotValid(f"the certificate can't be read: {error}") from None
 
 
@@ -98,7 +107,7 @@ def _issued(parent: x509.Certificate, child: x509.Certificate, at: datetime, ben
         constraints = parent.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = parent.extensions.get_extension_for_class(x509.KeyUsage).value
         _check_critical(parent)
-    except (NotValid, x509.ExtensionNotFound, *_UNREADABLE):
+    except (NotValid, x509.ExtensionNotFound, *UNREADABLE):
         return False
     if not _is_signed_by(child, parent):
         return False
@@ -109,7 +118,7 @@ def _issued(parent: x509.Certificate, child: x509.Certificate, at: datetime, ben
 def _is_signed_by(child: x509.Certificate, parent: x509.Certificate) -> bool:
     try:
         child.verify_directly_issued_by(parent)
-    except (InvalidSignature, *_UNREADABLE):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True
 
@@ -120,7 +129,7 @@ def _check_leaf(leaf: x509.Certificate) -> None:
         usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         raise NotValid("the certificate does not say what it is for") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotValid(f"the certificate can't be read: {error}") from None
     if ExtendedKeyUsageOID.CODE_SIGNING not in usages or not usage.digital_signature:
         raise NotValid("the certificate is not for signing code")

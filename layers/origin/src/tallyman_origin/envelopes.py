@@ -13,6 +13,7 @@ from datetime import datetime
 import cbor2
 from cryptography import x509
 
+from tallyman_origin.certificates import UNREADABLE
 from tallyman_origin.documents import DEEPEST, LARGEST, Json, NotValid, decoded, mapping, parse
 
 JWS = "application/jose+json"
@@ -187,7 +188,7 @@ def _base64url(text: object, what: str) -> bytes:
 def _chain(ders: Iterable[object]) -> tuple[x509.Certificate, ...]:
     try:
         found = tuple(x509.load_der_x509_certificate(der if isinstance(der, bytes) else b"") for der in ders)
-    except ValueError:
+    except UNREADABLE:
         raise NotValid("the certificate can't be read") from None
     if not found:
         raise NotValid("the certificate is missing")

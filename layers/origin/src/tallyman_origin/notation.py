@@ -107,7 +107,7 @@ def verify_notation(image: Target, kind: str, raw: bytes, stores: Stores, now: d
     leaf, *between = envelope.chain
     if not _is_signed(envelope, leaf):
         raise NotValid("the signature is not the certificate's")
-    subject = leaf.subject.rfc4514_string()
+    subject = certificates.subject_of(leaf)
     try:
         expiry = _expiry(envelope, now)
         at = _proven(envelope, stores, now)
@@ -215,8 +215,8 @@ def _check_chain(
     """The authorities up to the trusted one; empty where the certificate itself is trusted, and its own issuer."""
     if not trusted:
         raise NotValid("there are no trust roots for that")
-    extensions = leaf.extensions
     path = certificates.check_chain(leaf, between, trusted, at)
+    extensions = leaf.extensions
     usage = extensions.get_extension_for_class(x509.KeyUsage)
     uses = usage.value
     if not usage.critical or uses.key_cert_sign or uses.crl_sign or uses.key_encipherment or uses.data_encipherment:

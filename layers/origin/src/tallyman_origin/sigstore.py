@@ -194,12 +194,12 @@ def _entry_of(bundle: Json) -> Entry:
 def _from_pem(text: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(text.encode())[:_MOST_CERTIFICATES] if text else []
-    except ValueError:
+    except certificates.UNREADABLE:
         raise NotValid("the certificate can't be read") from None
 
 
 def _from_der(certificate: Json) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(decoded(certificate.get("rawBytes"), "the certificate"))
-    except ValueError:
+    except certificates.UNREADABLE:
         raise NotValid("the certificate can't be read") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tallyman_origin.certificates import UNREADABLE
 from tallyman_origin.der import in_order
 from tallyman_origin.documents import LARGEST, NotValid
 from tallyman_origin.roots import Authority
@@ -44,7 +45,7 @@ def proven(response: bytes, signature: bytes, authorities: Sequence[Authority]) 
         ).build()
         try:
             verifier.verify_message(stamp, signature)
-        except (VerificationError, ValueError) as error:
+        except (VerificationError, *UNREADABLE) as error:
             why = f"the timestamp does not count: {error}"
             continue
         return at + _width(stamp.tst_info.accuracy)
