@@ -16,7 +16,10 @@ from pathlib import Path
 from tallyman_local.cloud.cloud import Cloud
 
 #: Statements that no call to the local cloud can need, and why.
-ELSEWHERE = {"Trace": "Lambda sends its traces itself, and the local cloud has no X-Ray"}
+ELSEWHERE = {
+    "Trace": "Lambda sends its traces itself, and the local cloud has no X-Ray",
+    "Revocations": "the local cloud has no AWS Signer that answers; tests/contract/ports/test_signer.py has the call",
+}
 _REGION = re.compile(r"-[a-z]{2}(?:-[a-z]+)+-\d$")
 
 
