@@ -27,6 +27,7 @@ SERVICES = (
     "kms",
     "lambda",
     "s3",
+    "signer",
     "sns",
     "sqs",
     "sts",
