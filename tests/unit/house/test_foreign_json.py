@@ -1,5 +1,6 @@
 """JSON that others wrote is read by `documents`: the standard library raises RecursionError where it is nested deep."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from support.images.builders import DEV
 from tallyman.adapters.aws.cloudtrail import calls_of
 from tallyman.domain.events.commands import parse_command
-from tallyman.domain.events.eventbridge import parse_event
+from tallyman.domain.events.eventbridge import TRIP, parse_event
 from tallyman.domain.events.hints import RetentionHint, parse_promotion_hint
 from tallyman.domain.history.seals import Segment
 from tallyman.errors import BadInput
@@ -25,6 +26,7 @@ OURS = {
 }
 """Modules that read what we wrote ourselves."""
 DEEP = "[" * 100_000
+HALF = "\ud800"
 
 
 def test_only_what_we_wrote_ourselves_is_read_by_the_standard_library() -> None:
@@ -47,6 +49,23 @@ def test_only_what_we_wrote_ourselves_is_read_by_the_standard_library() -> None:
 def test_a_message_that_is_nested_too_deep_is_a_bad_message(read: Callable[[str], object], text: str) -> None:
     with pytest.raises(BadInput):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (parse_event, {"id": HALF, "detail-type": TRIP, "account": "1" * 12, "region": "us-east-2", "detail": {}}),
+        (parse_command, {"command": "freeze", "request": "r1", "environment": HALF, "because": "x"}),
+        (parse_command, {"command": "freeze", "request": "r1", "environment": "prod", "because": HALF}),
+        (parse_promotion_hint, {"digest": HALF, "repository": "a", "source": "dev", "target": "prod"}),
+        (RetentionHint.parse, {"repository": HALF}),
+        (parse_hint, {"roll_out": {"environment": HALF, "repository": "a"}}),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_a_bad_message(read: Callable[[str], object], message: object) -> None:
+    """JSON can name it, and no fact, notice or address can hold it."""
+    with pytest.raises(BadInput):
+        read(json.dumps(message))
 
 
 @pytest.mark.parametrize(

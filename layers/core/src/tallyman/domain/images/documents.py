@@ -31,6 +31,18 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError("values lie too deep in each other") from None
 
 
+def loads_texts(raw: bytes | str) -> Any:
+    """As `loads`, with a ValueError too where a text holds half of a surrogate pair: no fact can hold it."""
+    found = loads(raw)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half of a surrogate pair") from None
+    except RecursionError:
+        raise ValueError("values lie too deep in each other") from None
+    return found
+
+
 def same_case(item: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
     """BadManifest where a key differs from one of `known` in the case of its letters alone.
 
