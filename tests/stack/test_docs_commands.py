@@ -72,6 +72,7 @@ NOT_HERE = {
     "tallyman local start": "serves until Ctrl-C: tests/stack/test_cloud_exec.py",
     "tallyman local exec": "a cloud of its own: test_readme.py, test_cloud_exec.py",
     "tallyman build": "needs a Docker engine: tests/stack/test_build_docker.py",
+    "tallyman policy trust-roots": "needs a TUF repository: tests/unit/cli/test_trust_roots.py",
     "tallyman copy docker.io": "needs the internet: tests/contract and tests/unit/copying copy from registries here",
     "tallyman copy --all-tags registry.example.com": "an example's name: test_copy_docs.py",
 }
