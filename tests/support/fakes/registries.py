@@ -8,7 +8,7 @@ registries.fail(PROD.registry, Throttled("…"), methods={"put_manifest"}, times
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -166,11 +166,13 @@ class FakeRegistries:
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
         held = self._enter("describe", repository, tuple(references))
         wanted = dict.fromkeys(Digest(held.tags.get(r, r)) for r in references)
-        return [self._detail(repository, held, d) for d in wanted if d in held.manifests]
+        tags = _by_digest(held)
+        return [self._detail(repository, held, d, tags) for d in wanted if d in held.manifests]
 
     def images(self, repository: Repository) -> Iterator[ImageDetail]:
         held = self._enter("images", repository, None)
-        return iter([self._detail(repository, held, d) for d in held.manifests])
+        tags = _by_digest(held)
+        return iter([self._detail(repository, held, d, tags) for d in held.manifests])
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
         asked = tuple(digests)
@@ -284,12 +286,14 @@ class FakeRegistries:
         for watch in self.watchers:
             watch(repository, manifest, tag)
 
-    def _detail(self, repository: Repository, held: Held, digest: Digest) -> ImageDetail:
+    def _detail(
+        self, repository: Repository, held: Held, digest: Digest, tags: Mapping[Digest, Sequence[str]]
+    ) -> ImageDetail:
         manifest = held.manifests[digest]
         shown = ImageDetail(
             repository=repository,
             digest=digest,
-            tags=tuple(tag for tag, of in held.tags.items() if of == digest),
+            tags=tuple(tags.get(digest, ())),
             size=len(manifest.raw),
             pushed_at=held.pushed_at[digest],
             media_type=manifest.media_type,
@@ -343,3 +347,11 @@ class _Blob:
                 raise Unreachable(f"the connection broke after {self._limit} bytes")
             sent += len(part)
             yield part
+
+
+def _by_digest(held: Held) -> dict[Digest, list[str]]:
+    """The tags of each image, in their order."""
+    found: dict[Digest, list[str]] = {}
+    for tag, digest in held.tags.items():
+        found.setdefault(digest, []).append(tag)
+    return found
