@@ -121,7 +121,8 @@ def by_parts_of_the_api(port: int, api: int, token: str, size: int, digest: str)
 @pytest.mark.parametrize("way", [by_put, by_chunked_patch, by_parts_of_the_api])
 @pytest.mark.parametrize("size", [100 * 1024 * 1024, pytest.param(2000 * 1024 * 1024, marks=pytest.mark.heavy)])
 def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[..., None], size: int) -> None:
-    """The peak of the whole process, its interpreter, botocore's model and all: below 100 MB."""
+    """The peak of the whole process, its interpreter, botocore's model and all: about 80 MB on a quiet machine, a little
+    more on a busy one, where pieces wait. One that held a layer of 100 MiB would take 150 at least."""
     sha256 = hashlib.sha256()
     for part in parts(size):
         sha256.update(part)
@@ -132,7 +133,7 @@ def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[...,
         said, _ = child.communicate("\n", timeout=60)
     before, peak = (int(kib) * 1024 / 1e6 for kib in said.split())
     print(f"{way.__name__} of {size >> 20} MiB: {before:.0f} MB before, {peak:.0f} MB at its peak")
-    assert peak < 100, f"{before:.0f} → {peak:.0f} MB"
+    assert peak < 125, f"{before:.0f} → {peak:.0f} MB"
 
 
 def test_fifty_pushes_at_once_are_all_whole(tmp_path: Path) -> None:
