@@ -112,10 +112,12 @@ def named(requirements: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extra"), [("layers/core/src/tallyman", "local"), ("cli", "local"), ("local", "local")]
+    ("folder", "extras"),
+    [("layers/core/src/tallyman", ["local"]), ("cli", ["local", "trust-roots"]), ("local", ["local"])],
 )
-def test_what_is_imported_is_a_dependency_or_in_the_extra(folder: str, extra: str) -> None:
-    allowed = named(PROJECT["dependencies"]) | named(PROJECT["optional-dependencies"][extra])
+def test_what_is_imported_is_a_dependency_or_in_an_extra(folder: str, extras: list[str]) -> None:
+    allowed = named(PROJECT["dependencies"])
+    allowed |= {name for extra in extras for name in named(PROJECT["optional-dependencies"][extra])}
     allowed |= {"botocore", "responses", "markupsafe"}  # of boto3, moto and Jinja2
     allowed |= {"pytest", "apig-wsgi"}  # the fixture is for who has pytest, the page's handler for page.yaml's layer
     assert third_party(folder) - allowed == set()
