@@ -121,8 +121,8 @@ def by_parts_of_the_api(port: int, api: int, token: str, size: int, digest: str)
 @pytest.mark.parametrize("way", [by_put, by_chunked_patch, by_parts_of_the_api])
 @pytest.mark.parametrize("size", [100 * 1024 * 1024, pytest.param(2000 * 1024 * 1024, marks=pytest.mark.heavy)])
 def test_a_large_layer_goes_up_in_flat_memory(tmp_path: Path, way: Callable[..., None], size: int) -> None:
-    """The peak of the whole process, its interpreter, botocore's model and all: about 80 MB on a quiet machine, a little
-    more on a busy one, where pieces wait. One that held a layer of 100 MiB would take 150 at least."""
+    """The peak of the whole process, its interpreter, botocore's model and all: about 90 MB on a quiet machine,
+    a little more on a busy one, where pieces wait. One that held a layer of 100 MiB would take 150 at least."""
     sha256 = hashlib.sha256()
     for part in parts(size):
         sha256.update(part)
