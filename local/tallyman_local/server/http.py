@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
+from cheroot.server import ChunkedRFile
 from cheroot.wsgi import Server
 
 Environ = dict[str, Any]
@@ -24,6 +25,10 @@ WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 HOST: Final = "127.0.0.1"
 #: `Host` headers of this machine. A name below `.localhost` is the loopback for everyone (RFC 6761).
 _LOOPBACK: Final = re.compile(r"(?:(?:[a-z0-9-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+#: Bytes of a chunk that are held at a time, and characters of its size.
+_PIECE: Final = 256 * 1024
+_SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,15}")
 
 log = logging.getLogger("tallyman.local")
 
@@ -108,6 +113,8 @@ def _drained(app: WsgiApp) -> WsgiApp:
 
     def drained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"]
+        if isinstance(body, ChunkedRFile):
+            body = environ["wsgi.input"] = _Pieces(body.rfile, body.maxlen)
         answer = app(environ, start_response)
         if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
             with suppress(OSError, ValueError):  # the client broke off (ValueError: cheroot's, inside a chunk)
@@ -116,6 +123,29 @@ def _drained(app: WsgiApp) -> WsgiApp:
         return answer
 
     return drained
+
+
+class _Pieces(ChunkedRFile):
+    """cheroot's reader of chunked bodies, which holds a piece of a chunk and not all of it: how long one is, is the
+    client's choice. Raises ValueError, as cheroot's, where a chunk breaks off or has no size."""
+
+    _left = 0  # bytes of this chunk that are still to be read
+
+    def _fetch(self) -> None:
+        if self.closed:
+            return
+        if not self._left:
+            size = self.rfile.readline(1024).partition(b";")[0].strip()
+            if not _SIZE.fullmatch(size):
+                raise ValueError(f"{size!r} is not the size of a chunk")
+            self._left = int(size, 16)
+            if not self._left:
+                self.closed = True
+                return
+        self.buffer = self.rfile.read(min(self._left, _PIECE))
+        self._left -= len(self.buffer)
+        if not self.buffer or (not self._left and self.rfile.read(2) != b"\r\n"):
+            raise ValueError("a chunk breaks off")
 
 
 def for_this_machine(app: WsgiApp) -> WsgiApp:
