@@ -12,7 +12,8 @@ import pytest
 from support.house.sources import tree
 
 ROOT = Path(__file__).resolve().parents[3]
-SOURCES = [p for room in ("layers/core/src", "cli", "local", "functions") for p in sorted((ROOT / room).rglob("*.py"))]
+ROOMS = ("layers/core/src", "layers/origin/src", "cli", "local", "functions")
+SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 TEMPLATES = [ROOT / "template.yaml", ROOT / "spoke.yaml", ROOT / "build.yaml", ROOT / "chat.yaml", ROOT / "page.yaml"]
 
 PHRASES = re.compile(
@@ -40,6 +41,17 @@ def test_texts_are_in_plain_words() -> None:
         for match in PHRASES.finditer(text)
     ]
     found += [f"{path.name}: {match[0]}" for path in TEMPLATES for match in PHRASES.finditer(path.read_text("utf-8"))]
+    assert found == []
+
+
+def test_what_a_source_says_is_called_by_what_it_is() -> None:
+    """An observation, a verdict, an answer: not `told`."""
+    found = [
+        f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}"
+        for path in SOURCES
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline)
+        if token.type == tokenize.NAME and token.string.strip("_").lower() == "told"
+    ]
     assert found == []
 
 

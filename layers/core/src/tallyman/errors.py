@@ -16,7 +16,7 @@
         ├── Throttled            too many requests; `after` seconds are asked for
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
         │   └── UploadExpired    an upload that the other side knows no more, or refuses to go on with
-        ├── UnderWay                 another is at it, and will be done: ECR's replication
+        ├── UnderWay                 nothing failed: ECR's replication takes its time
         ├── OutOfTime            the work does not fit what is left of this run
         └── RevisionConflict     another writer was faster; read again and decide again
             └── LeaseHeld        another worker is at it; `after` seconds from now its lease ends, or is renewed

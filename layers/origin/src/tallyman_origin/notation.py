@@ -135,21 +135,21 @@ def _check_target(envelope: Envelope, image: Target) -> None:
 
 def _check_headers(envelope: Envelope) -> Job | None:
     """Whether all that is critical is understood, and all that has to be critical is."""
-    told, critical = envelope.attributes, envelope.critical
-    scheme, plugin = _scheme(envelope), told.get(PLUGIN)
+    headers, critical = envelope.attributes, envelope.critical
+    scheme, plugin = _scheme(envelope), headers.get(PLUGIN)
     if plugin is not None and (plugin != AWS_SIGNER or scheme != AUTHORITY):
         raise NotValid(f"it needs the plugin {str(plugin)[:100]}, which is not supported for {scheme}")
     known = _UNDERSTOOD | (_BY_SIGNER if plugin else frozenset())
     if unknown := sorted(critical - known):
         raise NotValid(f"the critical header {unknown[0][:100]} is not understood")
-    needed = {SCHEME, EXPIRY, AUTHENTIC_TIME, *((PLUGIN, _PROFILE, _JOB) if plugin else ())} & set(told)
+    needed = {SCHEME, EXPIRY, AUTHENTIC_TIME, *((PLUGIN, _PROFILE, _JOB) if plugin else ())} & set(headers)
     if loose := sorted(needed - critical):
         raise NotValid(f"the header {loose[0]} is not marked critical")
-    if (scheme == AUTHORITY) != (AUTHENTIC_TIME in told) or (scheme == X509) != (SIGNING_TIME in told):
+    if (scheme == AUTHORITY) != (AUTHENTIC_TIME in headers) or (scheme == X509) != (SIGNING_TIME in headers):
         raise NotValid(f"the time of signing is not the one that {scheme} has")
     if plugin is None:
         return None
-    profile, job = told.get(_PROFILE), told.get(_JOB)
+    profile, job = headers.get(_PROFILE), headers.get(_JOB)
     if not isinstance(profile, str) or not isinstance(job, str):
         raise NotValid("AWS Signer's profile or job is missing")
     return Job(profile, job, _hashed(envelope.chain))

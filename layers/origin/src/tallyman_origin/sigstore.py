@@ -57,8 +57,8 @@ def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str,
         raise NotValid("it is a signature of another digest")
     signature = decoded(annotations.get("dev.cosignproject.cosign/signature"), "the signature")
     signed = _Signed(signature, hashlib.sha256(payload).digest(), payload)
-    told = annotations.get("dev.sigstore.cosign/bundle")
-    entry = _entry_of(parse(told.encode(), "the log entry")) if told is not None else None
+    logged = annotations.get("dev.sigstore.cosign/bundle")
+    entry = _entry_of(parse(logged.encode(), "the log entry")) if logged is not None else None
     pem = annotations.get("dev.sigstore.cosign/certificate")
     if pem is None:
         return _by_key(signed, entry, trust)
@@ -114,9 +114,9 @@ def _statement(envelope: Json, digest: str) -> _Signed:
 
 def _message(message: Json, digest: str) -> _Signed:
     """A signature over the image's manifest, whose SHA-256 is the digest."""
-    hashed, told = bytes.fromhex(digest.removeprefix("sha256:")), part(message, "messageDigest")
-    stated = told.get("algorithm"), told.get("digest")
-    if told and stated != ("SHA2_256", base64.b64encode(hashed).decode()):
+    hashed, named = bytes.fromhex(digest.removeprefix("sha256:")), part(message, "messageDigest")
+    stated = named.get("algorithm"), named.get("digest")
+    if named and stated != ("SHA2_256", base64.b64encode(hashed).decode()):
         raise NotValid("it is a signature of another digest")
     return _Signed(decoded(message.get("signature"), "the signature"), hashed)
 

@@ -30,7 +30,7 @@ _DESCRIPTOR = ("mediaType", "size", "digest", "urls")
 
 
 @dataclass(frozen=True)
-class Told:
+class AnsweredManifest:
     """A manifest as it is answered: bytes, their digest, their media type."""
 
     raw: bytes
@@ -43,14 +43,14 @@ def acceptable(listed: Iterable[str]) -> frozenset[str]:
     return frozenset(one.partition(";")[0].strip().lower() for text in listed for one in text.split(","))
 
 
-def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> Told:
+def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> AnsweredManifest:
     """The manifest for a client that accepts these media types: as stored, unless it accepts only the other format."""
     wanted = {_OCI: _DOCKER, _DOCKER: _OCI}.get(image.media_type)
     if wanted in accepted and image.media_type not in accepted and not accepted & {"*/*", "application/*"}:
         converted = _converted(raw, wanted)
         if converted is not None:
-            return Told(converted, Digest.of(converted), wanted)
-    return Told(raw, image.digest, image.media_type)
+            return AnsweredManifest(converted, Digest.of(converted), wanted)
+    return AnsweredManifest(raw, image.digest, image.media_type)
 
 
 def _converted(raw: bytes, wanted: str) -> bytes | None:

@@ -28,7 +28,7 @@ _MOST_SHOWN = 3
 """Reasons of VEX that do not count that a verdict names."""
 _MOST_REASONS = 10
 """Reasons why findings do not count that a verdict names: each VEX may have its own."""
-_MOST_TOLD = 100
+_MOST_NAMED = 100
 """Findings that VEX ignores of which a verdict's facts name the statement."""
 _WORST = {FAILED: 0, WAITING: 1, PASSED: 2}
 
@@ -262,7 +262,7 @@ def _judge_one(config: ScanGate, case: Case, digest: Digest, facts: tuple[Fact, 
     counts = tally.counts
     evidence |= {"counts": dict(found.counts), "ignored": sorted(tally.ignored), "max": dict(config.max)}
     if vex is not None:
-        evidence["vex"] = {"ignored": tally.by_vex[:_MOST_TOLD], "not_looked_at": sorted(vex.not_looked_at)}
+        evidence["vex"] = {"ignored": tally.by_vex[:_MOST_NAMED], "not_looked_at": sorted(vex.not_looked_at)}
     over = [f"{_findings(counts[s], s)} (at most {m})" for s, m in config.max.items() if counts[s] > m]
     remarks = "".join(f"; {remark}" for remark in (*tally.left_out, *tally.doubts))
     if over:
@@ -317,10 +317,10 @@ class _Tally:
                 min(end_of_day(e.until) for e in self._config.ignore if e.id == row["id"] and e.holds(self._now))
             )
             return
-        told = self._vex.ignoring(row) if self._vex is not None else None
-        if told is not None:
-            self.by_vex.append({"id": row["id"], "package": row.get("package"), **told.as_json()})
-            self._left_out[told.words] += 1
+        said = self._vex.ignoring(row) if self._vex is not None else None
+        if said is not None:
+            self.by_vex.append({"id": row["id"], "package": row.get("package"), **said.as_json()})
+            self._left_out[said.words] += 1
             return
         doubts: list[str] = []
         if why := self._exclusion(row, doubts):

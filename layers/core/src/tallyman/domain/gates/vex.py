@@ -36,7 +36,7 @@ _ATTACHED = Attached(
 
 
 @value
-class Told:
+class Assertion:
     """A statement, and who says it: `by` has signed it, `author` is who the document names, `referrer` holds it."""
 
     statement: VexStatement
@@ -64,50 +64,48 @@ class VexOfImage:
     def __init__(self, signers: Signers, case: Case, digest: Digest, facts: tuple[Fact, ...]) -> None:
         self._signers, self._case = signers.beside(case.policy), case
         self._places = {str(place) for place in case.source_repositories}
-        self._by_id: dict[str, list[Told]] = {}
+        self._by_id: dict[str, list[Assertion]] = {}
         self.flaws: list[str] = []
-        self.not_looked_at = unseen_in(_ATTACHED, case, facts)
-        for origin, attached in self._origins(facts):
-            for told in self._told(origin):
-                if attached or not told.statement.ignores:
-                    self._add(told)
-        if digest != case.image.digest:
-            self._read_index((case.image.platform_names.get(digest) or "").split("/")[1:2])
+        self.not_looked_at: list[str] = []
+        self._read(facts)
+        if digest != case.image.digest:  # what is said of the index counts for its images
+            self._read(case.image.facts, (case.image.platform_names.get(digest) or "").split("/")[1:2])
 
-    def ignoring(self, row: Row) -> Told | None:
+    def ignoring(self, row: Row) -> Assertion | None:
         """The statement by which a finding is ignored; None: it is not. Of a finding in several packages, all have to
         be; one of their statements then stands for all."""
-        told = self._by_id.get(str(row["id"]), [])
+        said = self._by_id.get(str(row["id"]), [])
         packages: list[Package] | list[None] = installed_of(row) or [None]
-        newest = [self._newest(told, package) for package in packages]
+        newest = [self._newest(said, package) for package in packages]
         found = [each for each in newest if each is not None and each.statement.ignores]
         return found[0] if len(found) == len(packages) else None
 
     def begins(self) -> Iterator[datetime]:
         """When statements come into force that are not yet."""
-        times = (told.statement.at for each in self._by_id.values() for told in each)
+        times = (said.statement.at for each in self._by_id.values() for said in each)
         return (at for at in times if at is not None and at > self._case.now)
 
-    def _newest(self, told: Iterable[Told], package: Package | None) -> Told | None:
+    def _newest(self, said: Iterable[Assertion], package: Package | None) -> Assertion | None:
         now = self._case.now
         about = (
             t
-            for t in told
+            for t in said
             if t.statement.is_of(package)
             and not (t.statement.ignores and (t.statement.at is None or t.statement.at > now))
         )
         return max(about, key=_order, default=None)
 
-    def _read_index(self, arch: list[str]) -> None:
-        """What is said of the index that lists the image; `arch`: its architecture, empty: not known."""
-        facts = self._case.image.facts
+    def _read(self, facts: tuple[Fact, ...], arch: list[str] | None = None) -> None:
+        """What these facts say of the image. `arch`: the architecture by which statements about an index are meant,
+        empty: it is not known; None: every statement is meant."""
         self.not_looked_at += unseen_in(_ATTACHED, self._case, facts)
         for origin, attached in self._origins(facts):
-            for told in self._told(origin):
-                only = told.statement.arch
-                is_meant = only in (None, *arch) or not (arch or told.statement.ignores)
-                if is_meant and (attached or not told.statement.ignores):
-                    self._add(told)
+            for said in self._assertions(origin):
+                only, ignores = said.statement.arch, said.statement.ignores
+                is_meant = arch is None or only in (None, *arch) or not (arch or ignores)
+                if is_meant and (attached or not ignores):
+                    for id in said.statement.ids:
+                        self._by_id.setdefault(id, []).append(said)
 
     def _origins(self, facts: tuple[Fact, ...]) -> Iterator[tuple[Origin, bool]]:
         """Each verdict about a VEX, and whether that is still attached to the image in the source environment."""
@@ -116,7 +114,7 @@ class VexOfImage:
             if is_vex(origin.statement):
                 yield origin, origin.repository in self._places and self._case.image.still_refers(fact)
 
-    def _told(self, origin: Origin) -> Iterator[Told]:
+    def _assertions(self, origin: Origin) -> Iterator[Assertion]:
         name, by, vex = Digest(origin.referrer).short, signer_of(self._signers, origin), origin.vex or {}
         flaw = vex.get("flaw") if origin.is_verified else origin.reason
         if flaw is None and by is None and vex.get("statements"):
@@ -125,14 +123,10 @@ class VexOfImage:
             self.flaws.append(f"{name}: {flaw}")
         if by is not None:
             for said in vex.get("statements", ()):
-                yield Told(VexStatement.from_json(said), by, vex.get("author"), origin.referrer)
-
-    def _add(self, told: Told) -> None:
-        for id in told.statement.ids:
-            self._by_id.setdefault(id, []).append(told)
+                yield Assertion(VexStatement.from_json(said), by, vex.get("author"), origin.referrer)
 
 
-def _order(told: Told) -> tuple[bool, datetime, bool]:
+def _order(said: Assertion) -> tuple[bool, datetime, bool]:
     """The newest is last; of two of one time, what does not ignore. What has no time ends whatever was said."""
-    at = told.statement.at
-    return at is None, _END if at is None else at.replace(tzinfo=None), not told.statement.ignores
+    at = said.statement.at
+    return at is None, _END if at is None else at.replace(tzinfo=None), not said.statement.ignores

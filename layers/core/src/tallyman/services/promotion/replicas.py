@@ -64,7 +64,7 @@ class Replicas:
         graph: ImageGraph,
         copy: Copy,
     ) -> dict[Repository, Outcome]:
-        """What came of each place that was tried: as `stage` answers. UnderWay: ECR is at it.
+        """What came of each place that was tried: as `stage` answers. UnderWay: ECR still replicates.
 
         `places`: the first is copied to with `copy`, the others are left to ECR. Nothing is pushed while a rule is
         missing, because ECR never replicates what was pushed before its rule. Cost beyond the copy to the first: two

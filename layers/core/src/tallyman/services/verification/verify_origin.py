@@ -159,13 +159,14 @@ class VerifyOrigin:
         facts = sorted((f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id))
         now = self.clock()
         known: set[tuple[str, str]] = set()
-        for told in Origin.of(f for f in facts if f.repository == repository):
-            signature = (told.referrer, told.signature)
-            same = told.roots == self._roots(told.form) and set(by.looked(told.form)) <= set(told.looked)
-            unread = told.is_verified and is_vex(told.statement) and told.vex is None  # by a version that read none
-            if same and holds(told, now) and not unread:
+        for verdict in Origin.of(f for f in facts if f.repository == repository):
+            signature = (verdict.referrer, verdict.signature)
+            same = verdict.roots == self._roots(verdict.form) and set(by.looked(verdict.form)) <= set(verdict.looked)
+            # by a version that read no VEX
+            unread = verdict.is_verified and is_vex(verdict.statement) and verdict.vex is None
+            if same and holds(verdict, now) and not unread:
                 known.add(signature)
-            elif told.form == FORM:
+            elif verdict.form == FORM:
                 known.discard(signature)
         return known
 
@@ -248,7 +249,7 @@ class VerifyOrigin:
         now, roots = whole_millis(self.clock()), self._roots(found.form)
         until = format_time(checked.until) if checked.until else None
         again = (now,) if found.form == FORM else ()  # of these, each verdict supersedes those before
-        told = Origin(
+        verdict = Origin(
             repository=str(repository),
             referrer=str(found.referrer),
             signature=found.id,
@@ -273,7 +274,7 @@ class VerifyOrigin:
             via=Via.EVENT,
             digest=image,
             repository=repository,
-            detail=told.dump(),
+            detail=verdict.dump(),
         )
 
 
