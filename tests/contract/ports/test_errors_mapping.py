@@ -235,6 +235,11 @@ def test_an_answer_that_is_no_error_of_oci_is_judged_by_its_status(body: bytes) 
     assert type(Answer(200, Message(), body).error(WHAT)) is Refused
 
 
+def test_words_of_a_registry_that_no_fact_can_hold_are_left_out() -> None:
+    body = b'{"errors": [{"code": "DENIED", "message": "half \\ud800"}]}'
+    str(Answer(500, Message(), body).error(WHAT)).encode()
+
+
 @pytest.mark.parametrize(("header", "after"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
 def test_throttled_says_for_how_long(header: str | None, after: float | None) -> None:
     headers = Message()

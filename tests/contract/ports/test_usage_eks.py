@@ -275,6 +275,7 @@ def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
         (b"", "no JSON"),
         (b"<html>hello</html>", "no JSON"),
         (b"[" * 100_000, "no JSON"),
+        (b'{"kind":"PodList","items":[],"metadata":{"x":"\\ud800"}}', "no JSON"),  # half of a surrogate pair
         (b"[]", "not in the form"),
         (b'{"kind":"PodList"}', "no PodList"),
         (b'{"kind":"PodList","items":{}}', "no PodList"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.errors.translate import translated
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.permissions import permissions
 from tallyman.errors import TransientError
@@ -35,6 +35,6 @@ class LambdaChecks:
         if len(raw) > LARGEST:
             raise TransientError(f"{function} answered more than {LARGEST} bytes")
         try:
-            return loads_texts(raw)
+            return loads_writable(raw)
         except ValueError:
             raise TransientError(f"{function} answered no JSON") from None

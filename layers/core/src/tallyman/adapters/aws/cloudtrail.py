@@ -11,7 +11,7 @@ from tallyman.adapters.aws.paging import listed
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.images.documents import loads_texts, show
+from tallyman.domain.images.documents import loads_writable, show
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.permissions import permissions
 from tallyman.domain.times import format_time, parse_time
@@ -117,7 +117,7 @@ def _position_after(name: str, answer: Mapping[str, Any], before: str) -> str | 
 
 def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
     try:
-        return list(reversed(calls_of(loads_texts(event["CloudTrailEvent"]), registry)))
+        return list(reversed(calls_of(loads_writable(event["CloudTrailEvent"]), registry)))
     except (BadInput, ValueError) as error:
         # one odd record must not keep the others, and all that come later, from being read
         _log.warning("a record of CloudTrail is passed over: %s", error)

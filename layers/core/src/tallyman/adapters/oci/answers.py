@@ -4,7 +4,7 @@ from dataclasses import field
 from email.message import Message
 
 from tallyman.adapters.errors.statuses import kind_of_status
-from tallyman.domain.images.documents import loads
+from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import (
     BadInput,
     BadManifest,
@@ -75,7 +75,7 @@ class Answer:
 
     def _error(self) -> dict[str, str]:
         try:
-            first = loads(self.body)["errors"][0]
+            first = loads_writable(self.body)["errors"][0]
             return {k: str(v) for k, v in first.items() if v is not None}
         except (ValueError, LookupError, TypeError, AttributeError):
             return {}

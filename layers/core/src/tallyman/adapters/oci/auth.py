@@ -12,7 +12,7 @@ from tallyman.adapters.http.client import HttpClient, origin
 from tallyman.adapters.http.headers import challenges
 from tallyman.adapters.oci.answers import Answer
 from tallyman.adapters.oci.redirects import HOPS, redirected
-from tallyman.domain.images.documents import loads
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Location
 from tallyman.errors import NotAllowed, Refused, TallymanError, Throttled, Unreachable
 from tallyman.values import value
@@ -147,7 +147,7 @@ class OciAuth:
         raw = self._fetch(_Request(method, url, headers, body), repository, what, scope)
         place = urlsplit(realm).hostname
         try:
-            document = loads(raw)
+            document = loads_writable(raw)
             value = document.get("token") or document["access_token"]
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):

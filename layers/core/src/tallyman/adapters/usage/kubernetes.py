@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from tallyman.adapters.errors.statuses import kind_of_status
 from tallyman.adapters.http.client import BodyTooLong, HttpClient, Response, origin
-from tallyman.domain.images.documents import loads
+from tallyman.domain.images.documents import loads_writable
 from tallyman.errors import NotAllowed, Throttled, Unreachable
 
 Item = Mapping[str, Any]
@@ -112,14 +112,14 @@ class KubernetesApi:
         if response.status != 200:
             raise self._refused(response, body, what)
         try:
-            return _mapping(loads(body), what)
+            return _mapping(loads_writable(body), what)
         except ValueError:
             raise Unreachable(f"{what}: the answer is no JSON") from None
 
     def _refused(self, response: Response, body: bytes, what: str) -> Exception:
         """The error of a status, in the words of the `Status` object that Kubernetes answers."""
         try:
-            said = loads(body)["message"]
+            said = loads_writable(body)["message"]
         except (ValueError, LookupError, TypeError):
             said = body[:200].decode(errors="replace").strip()
         text = f"{what}: {str(said)[:500]} ({response.status})"

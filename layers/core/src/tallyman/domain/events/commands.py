@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Digest, parse_repository_name
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
@@ -59,7 +59,7 @@ class Command:
 def parse_command(body: str) -> Command:
     """`{"command": "approve", "request": …}`; raises BadMessage that says what was expected."""
     try:
-        message: Any = loads_texts(body)
+        message: Any = loads_writable(body)
     except ValueError as error:
         raise BadMessage(f"the message is not JSON ({error}): expected a command") from None
     if not isinstance(message, dict):

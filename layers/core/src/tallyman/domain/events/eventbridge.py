@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tallyman.domain.images.details import ApiCall
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Digest, EcrRegistry, Repository, parse_repository_name, parse_tag
 from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadMessage
@@ -100,7 +100,7 @@ def parse_event(body: str) -> Event:
     A missing and an empty tag are alike (ECR sends both for a push by digest).
     """
     try:
-        event = loads_texts(body)
+        event = loads_writable(body)
     except ValueError as error:
         raise BadMessage(f"the message is not JSON ({error}): expected an EventBridge event") from None
     if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):

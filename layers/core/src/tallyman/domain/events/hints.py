@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import Digest, Repository, parse_repository_name
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
@@ -26,7 +26,7 @@ class RetentionHint:
         """From `{"repository": "<account>/<region>/<name>", "request": …, "policy": …, "round": …}` or `{"all": true}`.
         BadMessage says what is wrong."""
         try:
-            hint = loads_texts(body)
+            hint = loads_writable(body)
         except ValueError:
             hint = None
         if not isinstance(hint, dict):
@@ -194,7 +194,7 @@ def parse_promotion_hint(body: str) -> PromotionHint:
     """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, {above: …}, or that of Promote.
     BadMessage."""
     try:
-        message = loads_texts(body)
+        message = loads_writable(body)
     except ValueError as error:
         raise BadMessage(f"the message is not JSON ({error}): expected a hint to promote") from None
     if not isinstance(message, dict):

@@ -31,7 +31,7 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError("values lie too deep in each other") from None
 
 
-def loads_texts(raw: bytes | str) -> Any:
+def loads_writable(raw: bytes | str) -> Any:
     """As `loads`, with a ValueError too where a text holds half of a surrogate pair: no fact can hold it."""
     found = loads(raw)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tallyman.domain.history.details.releases import RolledOut
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Environment, Policy, Service
 from tallyman.domain.times import format_time, whole_millis
@@ -210,7 +210,7 @@ def roll_out_hint(environment: str, repository: str, due: str | None = None) -> 
 def parse_hint(body: str) -> tuple[str, str, str | None]:
     """Of `Image Released`, or of a hint of our own: environment, repository, and when the look is due; BadMessage."""
     try:
-        message: Any = loads_texts(body)
+        message: Any = loads_writable(body)
     except ValueError as error:
         raise BadMessage(f"the message is not JSON ({error})") from None
     if isinstance(message, dict):

@@ -8,7 +8,7 @@ from tallyman.domain.events.eventbridge import ImageAction, parse_event
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES, was_removed
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.images.provenance import labels
 from tallyman.domain.names import Digest, Repository, parse_tag
 from tallyman.domain.policy import Layers, Policy, RepositoryRule
@@ -231,7 +231,7 @@ def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequen
 def _hint(body: str) -> Mapping[str, Any] | None:
     """The hint in a message, or None where it is something else (an event)."""
     try:
-        message = loads_texts(body)
+        message = loads_writable(body)
     except ValueError:
         return None  # parse_event says what is wrong with it
     hint = message.get("verify") if isinstance(message, dict) else None

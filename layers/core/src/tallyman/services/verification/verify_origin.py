@@ -11,7 +11,7 @@ from tallyman.domain.gates.signers import signers_of
 from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import signatures
-from tallyman.domain.images.documents import loads_texts
+from tallyman.domain.images.documents import loads_writable
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.images.vex import is_vex
@@ -284,7 +284,7 @@ def _number(count: int, what: str) -> str:
 
 def _asked(body: str) -> tuple[Repository, Digest]:
     try:
-        asked = loads_texts(body)["verify_origin"]
+        asked = loads_writable(body)["verify_origin"]
         return Repository.parse(asked["repository"]), Digest.parse(asked["digest"])
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"expected {{verify_origin: {{repository, digest}}}}: {error}") from None
