@@ -8,28 +8,14 @@ from botocore.exceptions import ClientError
 
 from support.images import builders as b
 from support.stacks.clients import client_of
-from support.stacks.deployed import deployed
+from support.stacks.deployed import deployed, one_promotion
 
 NAME = "rocketseat/widget-server"
 SENDER = "event/111111111111/acme.ci"
 
 
 def test_an_event_of_a_named_sender_lets_an_image_go_and_others_nothing(tmp_path: Path) -> None:
-    policy = {
-        "environments": {
-            "dev": {"registries": ["111111111111/us-east-2"]},
-            "prod": {"registries": ["222222222222/us-east-2"]},
-        },
-        "repositories": [
-            {
-                "match": "rocketseat/*",
-                "promotions": [
-                    {"from": "dev", "to": "prod", "gates": {"check": {"name": "e2e", "from": [SENDER]}}},
-                ],
-            }
-        ],
-    }
-    with deployed(tmp_path, json.dumps(policy)) as world:
+    with deployed(tmp_path, one_promotion(check={"name": "e2e", "from": [SENDER]})) as world:
         app = b.image("app")
         world.push(app, NAME, "v1.0.0")
         world.settle()
@@ -40,12 +26,12 @@ def test_an_event_of_a_named_sender_lets_an_image_go_and_others_nothing(tmp_path
 
         events.put_events(Entries=[{**entry, "Source": "acme.other"}, {**entry, "DetailType": "Check"}])
         world.settle()
-        assert world.there(NAME, "v1.0.0") == [None]
+        assert world.there(NAME, "v1.0.0") == [None, None]
         for function in ("promote-image", "reconcile"):  # they announce releases, and pass nothing
             keys = world.cloud.credentials(f"arn:aws:iam::111111111111:role/tallyman-{function}-us-east-2")
             with pytest.raises(ClientError, match=r"not authorized to perform: events:PutEvents"):
                 client_of(world.cloud.url, keys, "events").put_events(Entries=[entry])
         assert events.put_events(Entries=[entry, entry])["FailedEntryCount"] == 0
         world.settle()
-        assert world.there(NAME, "v1.0.0") == [app.digest]
+        assert world.there(NAME, "v1.0.0") == [app.digest] * 2
         assert world.dead_letters() == []

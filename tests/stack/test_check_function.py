@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 from support.images import builders as b
-from support.stacks.deployed import deployed
+from support.stacks.deployed import deployed, one_promotion
 
 NAME = "rocketseat/widget-server"
 ARN = "arn:aws:lambda:us-east-2:111111111111:function:ticket"
@@ -22,22 +22,10 @@ def handler(question, context):
 
 
 def test_the_answer_of_a_function_lets_an_image_go_or_not(tmp_path: Path) -> None:
-    policy = {
-        "environments": {
-            "dev": {"registries": ["111111111111/us-east-2"]},
-            "prod": {"registries": ["222222222222/us-east-2"]},
-        },
-        "repositories": [
-            {
-                "match": "rocketseat/*",
-                "promotions": [{"from": "dev", "to": "prod", "gates": {"check": {"lambda": ARN}}}],
-            }
-        ],
-    }
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("app.py", CODE)
-    with deployed(tmp_path, json.dumps(policy), parameters={"CheckFunctions": ARN}) as world:
+    with deployed(tmp_path, one_promotion(check={"lambda": ARN}), parameters={"CheckFunctions": ARN}) as world:
         trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         role = world.client("iam").create_role(RoleName="ticket", AssumeRolePolicyDocument=document)["Role"]
@@ -51,8 +39,8 @@ def test_the_answer_of_a_function_lets_an_image_go_or_not(tmp_path: Path) -> Non
         refused, approved = b.image("refused"), b.image("approved")
         world.push(refused, NAME, "v1.0.0")
         world.push(approved, NAME, "v1.1.0")
-        assert world.there(NAME, "v1.0.0") == [None]
+        assert world.there(NAME, "v1.0.0") == [None, None]
         deciding = world.why(NAME, "v1.0.0").deciding
         assert deciding is not None
         assert deciding.reason == f"ticket failed, by the function ticket: {refused.digest}"
-        assert world.there(NAME, "v1.1.0") == [approved.digest]
+        assert world.there(NAME, "v1.1.0") == [approved.digest] * 2

@@ -5,28 +5,15 @@ from pathlib import Path
 
 from support.images import builders as b
 from support.images import signing
-from support.stacks.deployed import deployed
+from support.stacks.deployed import deployed, one_promotion
 
 NAME = "rocketseat/widget-server"
 
 
 def test_only_the_signature_of_the_named_key_lets_an_image_go(tmp_path: Path) -> None:
     key = signing.new_key()
-    policy = {
-        "environments": {
-            "dev": {"registries": ["111111111111/us-east-2"]},
-            "prod": {"registries": ["222222222222/us-east-2", "222222222222/sa-east-1"]},
-        },
-        "repositories": [
-            {
-                "match": "rocketseat/*",
-                "create": {"immutable": True},
-                "promotions": [{"from": "dev", "to": "prod", "gates": {"signed": {"keys": [signing.pem(key)]}}}],
-            }
-        ],
-    }
     app = b.image("app")
-    with deployed(tmp_path, json.dumps(policy)) as world:
+    with deployed(tmp_path, one_promotion(signed={"keys": [signing.pem(key)]})) as world:
         world.push(app, NAME, "v1.0.0")
         for signer in (signing.new_key(), key):
             assert world.there(NAME, "v1.0.0") == [None, None]

@@ -166,6 +166,19 @@ class Deployed:
         ]
 
 
+def one_promotion(**gates: Any) -> str:
+    """A policy as a file: rocketseat/* from dev to the two registries of prod, through these gates."""
+    promotion = {"from": "dev", "to": "prod", "gates": gates}
+    policy = {
+        "environments": {
+            "dev": {"registries": ["111111111111/us-east-2"]},
+            "prod": {"registries": ["222222222222/us-east-2", "222222222222/sa-east-1"]},
+        },
+        "repositories": [{"match": "rocketseat/*", "create": {"immutable": True}, "promotions": [promotion]}],
+    }
+    return json.dumps(policy)
+
+
 @contextmanager
 def deployed(folder: Path, policy: str | None = None, **options: Any) -> Iterator[Deployed]:
     """A cloud with the project's stack and this policy (the demo's without one), running."""
