@@ -20,16 +20,16 @@ said = threading.Event()
 def end_soon() -> None:
     """From now on the process ends at the second SIGINT, or GRACE after the first: a thread of its own waits for them.
     Python's own handler raises KeyboardInterrupt meanwhile, if the main thread is not stuck in a call of the system."""
-    signals, written = os.pipe()
-    os.set_blocking(written, False)
-    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
-    threading.Thread(target=_end, args=(signals,), name="interrupt", daemon=True).start()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end, args=(reader,), name="interrupt", daemon=True).start()
 
 
-def _end(signals: int) -> None:
-    while signal.SIGINT not in os.read(signals, 64):
+def _end(reader: int) -> None:
+    while signal.SIGINT not in os.read(reader, 64):
         pass  # another signal
-    select.select([signals], [], [], GRACE)
+    select.select([reader], [], [], GRACE)
     if not said.is_set():
         with suppress(OSError):
             os.write(2, f"{WORDS}\n".encode())

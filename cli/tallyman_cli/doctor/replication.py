@@ -38,7 +38,12 @@ class Replications:
                 # the adapter takes the whole class, commands a protocol of it
                 yield from self._environment(environment, EcrReplication(cast(Clients, clients())))
             except TallymanError as error:
-                yield Finding(TITLE, UNKNOWN, f"{environment.name}: {error}", "look with credentials that may")
+                yield Finding(
+                    TITLE,
+                    UNKNOWN,
+                    f"{environment.name}: {error}",
+                    f"ask with credentials that may read {environment.registries[0]}",
+                )
 
     def _environment(self, environment: Environment, replication: Replication) -> Iterator[Finding]:
         first = environment.registries[0]
@@ -78,7 +83,8 @@ def judged(policy: Policy, environment: Environment, rules: Sequence[Replication
     if not lacking and not later:
         to = ", ".join(map(str, environment.replicas))
         return Finding(TITLE, OK, f"{environment.name}: ECR replicates from {first} to {to}")
-    todo = f"{set_up(policy, environment, rules)}; it sets all rules of that registry, and holds those that are there"
+    command = set_up(policy, environment, rules)
+    todo = f"{command}; the command replaces the rules of that registry, and repeats those that it has"
     if lacking:
         found = f"{environment.name}: no rule of {first} carries {'; '.join(lacking)}: promotions there wait"
         return Finding(TITLE, BAD, found, todo)

@@ -33,7 +33,7 @@ def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -
     except NotFound:
         answer = {}  # not even the cluster
     except TallymanError as error:
-        return Finding(TITLE, UNKNOWN, str(error), "look with credentials that may")
+        return Finding(TITLE, UNKNOWN, str(error), f"ask with credentials that may read {registry}")
     found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
     if not found:
         return Finding(TITLE, BAD, f"there is no {named}", "create it, or take it out of `rollout` in the policy")

@@ -112,7 +112,7 @@ def made_up(name: str) -> Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class Payloads:
     """Events about a subject; subclasses add what happened."""
 
     about: Subject

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from tallyman.domain.events.eventbridge import CHECK, TRIP
 from tallyman.domain.names import Digest
-from tallyman_cli.events.parts import CONFIG, IMAGE, PUSHED, REPLICA, Json, Telling, made_up, uid
+from tallyman_cli.events.parts import CONFIG, IMAGE, PUSHED, REPLICA, Json, Payloads, made_up, uid
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryTelling(Telling):
+class RegistryPayloads(Payloads):
     """ECR's and Inspector's events."""
 
     def push(self, digest: Digest, tag: str, media_type: str, time: str = PUSHED) -> Json:

@@ -1,7 +1,7 @@
 """The one source of `events/`: what each function really gets, for one push of `rocketseat/widget-server`.
 
-What the payloads are made of is in `event_parts`; what registries, the trail and people report in `event_registry`,
-`event_trail` and `event_commands`.
+What the payloads are made of is in `parts`; what registries report in `registry`, what CloudTrail reports in `trail`,
+and what people ask for in `commands`.
 """
 
 import json
@@ -19,15 +19,15 @@ from tallyman_cli.events.parts import (
     RECORDER,
     REPLICA,
     Json,
+    Payloads,
     Subject,
-    Telling,
     batch,
     made_up,
     subject,
     uid,
 )
-from tallyman_cli.events.registry import RegistryTelling
-from tallyman_cli.events.trail import TrailTelling
+from tallyman_cli.events.registry import RegistryPayloads
+from tallyman_cli.events.trail import TrailPayloads
 
 Messages = dict[str, dict[str, tuple[str, list[Json | str]]]]
 """By function and name of the file: who sends them, and the bodies."""
@@ -41,7 +41,7 @@ def payloads(about: Subject | None = None) -> dict[str, Json]:
         for name, (sender, bodies) in names.items():
             path = f"{function}/{name}.json"
             files[path] = batch(path, function, sender, bodies)
-    files["reconcile/schedule.json"] = OwnTelling(about).schedule()
+    files["reconcile/schedule.json"] = OwnPayloads(about).schedule()
     return files
 
 
@@ -52,7 +52,7 @@ def text(payload: Mapping[str, Any]) -> str:
 
 def messages(about: Subject) -> Messages:
     """All but the schedule's."""
-    registry, own = RegistryTelling(about), OwnTelling(about)
+    registry, own = RegistryPayloads(about), OwnPayloads(about)
     push = registry.push(about.index, about.tag, INDEX)
     verify = {
         "repository": f"{about.registry}/{about.name}",
@@ -77,7 +77,7 @@ def messages(about: Subject) -> Messages:
             ),
             "referrer": (EVENTBRIDGE, [registry.referrer()]),
             "replication": (EVENTBRIDGE, [registry.replication()]),
-            "call": (EVENTBRIDGE, TrailTelling(about).calls()),
+            "call": (EVENTBRIDGE, TrailPayloads(about).calls()),
             "round-trip": (EVENTBRIDGE, [registry.round_trip()]),
             "check": (EVENTBRIDGE, [registry.check()]),
         },
@@ -104,7 +104,7 @@ def messages(about: Subject) -> Messages:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnTelling(Telling):
+class OwnPayloads(Payloads):
     """The stack's own event, and its schedule's."""
 
     def released(self) -> Json:

@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from tallyman_cli.events.parts import INDEX, PUSHED, Json, Telling, uid
+from tallyman_cli.events.parts import INDEX, PUSHED, Json, Payloads, uid
 
 
 @dataclass(frozen=True, slots=True)
-class TrailTelling(Telling):
+class TrailPayloads(Payloads):
     """CloudTrail's events, through EventBridge."""
 
     def calls(self) -> list[Json | str]:

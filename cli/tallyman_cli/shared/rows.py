@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.ports.records import Ledger
 
 _JOINED = timedelta(seconds=6)
-"""Tellings of one call may lie up to five seconds apart: what is nearer to the last fact read may still change."""
+"""Reports of one call may lie up to five seconds apart: what is nearer to the last fact read may still change."""
 
 _FIRST = 64
 
