@@ -111,7 +111,11 @@ def verify_notation(image: Target, kind: str, raw: bytes, stores: Stores, now: d
     try:
         expiry = _expiry(envelope, now)
         at = _proven(envelope, stores, now)
-        trusted = stores.authority if _scheme(envelope) == AUTHORITY else stores.ca
+        by_authority = _scheme(envelope) == AUTHORITY
+        trusted = stores.authority if by_authority else stores.ca
+        if not trusted:
+            kind = "signing authorities" if by_authority else "certificate authorities"
+            raise NotValid(f"the policy has no trust store of {kind} beside it")
         path = _check_chain(leaf, between, trusted, at or now)
     except NotValid as error:
         raise NotValid(f"it is signed by {subject}, but {error}") from None
@@ -213,8 +217,6 @@ def _check_chain(
     leaf: x509.Certificate, between: Sequence[x509.Certificate], trusted: Sequence[x509.Certificate], at: datetime
 ) -> tuple[x509.Certificate, ...]:
     """The authorities up to the trusted one; empty where the certificate itself is trusted, and its own issuer."""
-    if not trusted:
-        raise NotValid("there are no trust roots for that")
     path = certificates.check_chain(leaf, between, trusted, at)
     extensions = leaf.extensions
     usage = extensions.get_extension_for_class(x509.KeyUsage)

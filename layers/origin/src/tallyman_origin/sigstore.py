@@ -143,7 +143,7 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
     identity, key = certificates.identity_of(leaf), certificates.key_of(leaf)
     by = f"it is signed by {identity.subject} ({identity.issuer}), but "
     if trust.roots is None:
-        raise NotValid(f"{by}there are no trust roots")
+        raise NotValid(f"{by}there are no trust roots: the policy has no trusted_root.json beside it")
     if entry is None and (trust.roots.logs or not signed.stamps):
         raise NotValid(f"{by}no log entry proves when")
     if not signed.is_by(key):
