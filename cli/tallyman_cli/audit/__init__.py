@@ -1,1 +1,1 @@
-"""`tallyman audit`: what is not as it should be, and what to do about it."""
+"""`tallyman audit`: finds what differs from the policy and from good practice."""

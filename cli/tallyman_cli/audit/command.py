@@ -1,4 +1,4 @@
-"""`tallyman audit`: what is in an environment and how, against the policy and good practice."""
+"""`tallyman audit`: compares what the environments hold with the policy and with good practice."""
 
 import sys
 from typing import Annotated
@@ -17,11 +17,13 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="What began at or after this moment, RFC 3339; findings without a known beginning are always shown.",
+        help="Show only findings that began at this time or later (RFC 3339), or whose beginning is not known.",
         show_default="all",
     ),
 ]
-Fix = Annotated[bool, typer.Option("--fix", help="Set what creation would have set; asks before.")]
+Fix = Annotated[
+    bool, typer.Option("--fix", help="Set what creating the repository would have set; asks for confirmation.")
+]
 
 app = typer.Typer(invoke_without_command=True)
 app.command("ledger")(ledger)
@@ -36,12 +38,12 @@ def audit(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Find what is not as it should be: stowaways, tags that differ between registries or environments, releases whose
-    image is gone, repositories that differ from the policy, who can push around us, good practice that is not kept.
+    """Find what differs from the policy and from good practice: stowaways, tags that differ between registries or
+    environments, releases whose image is gone, settings of repositories, and who besides promotions can push.
 
-    --fix sets what creation would have set (fixed tags, scanning, the repository policy) with your own credentials,
-    after it asked, and says what it left. Exit status: 0 nothing was found, or all of it mended; 1 something is left;
-    2 bad input.
+    --fix sets what creating the repository would have set (immutable tags, scan on push, the repository policy) with
+    your own credentials, after you confirm, and lists what is left. Exit status: 0 nothing was found, or everything
+    was mended; 1 something is left; 2 bad input.
     """
     if asked.invoked_subcommand is not None:
         return
@@ -69,10 +71,10 @@ def audit(
 
 
 def _mend(found: list[Finding]) -> list[Finding]:
-    """What is left: what can't be mended, failed, or was not wanted."""
+    """Sets what can be set, after the person confirmed. Returns the findings that are left."""
     wanted = [each for each in found if each.mend is not None]
     if not wanted:
-        output.say("nothing of this can be mended from here")
+        output.say("--fix can set none of this")
         return found
     for each in wanted:
         output.say(f"{each.where}: {each.what}")

@@ -1,4 +1,4 @@
-"""The whole ledger as a file, entry by entry: JSON Lines or CSV."""
+"""Writes the whole ledger to a file, one entry after the other: JSON Lines or CSV."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ COLUMNS = (
     "segment",
     "hash",
 )
-"""Of the CSV. `segment`: the number of the segment that seals the entry; `hash`: of all that is stored."""
+"""The columns of the CSV. `segment`: the number of the segment that seals the entry; `hash`: of all its attributes."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -48,8 +48,9 @@ class Export:
     @classmethod
     @contextmanager
     def opened(cls, path: Path) -> Iterator["Export"]:
-        """The export to a file, whose name says the format. It is written beside it, and gets its name at the end.
-        Raises BadInput for another ending, or where it can't be written."""
+        """Opens an export to a file; its suffix (.jsonl, .csv) says the format. The entries go to a hidden file beside
+        it that is renamed at the end: an incomplete export never has the name. Raises BadInput for another suffix, or
+        where the file can't be written."""
         formats = {".jsonl": _json_lines, ".csv": _csv}
         if path.suffix not in formats:
             raise BadInput(f"'{path}' is neither .jsonl nor .csv")
@@ -64,13 +65,13 @@ class Export:
             part.unlink(missing_ok=True)
 
     def write(self, entry: LedgerEntry, segment: int | None) -> None:
-        """One entry."""
+        """Writes one entry."""
         self._write(entry, segment)
         self.count += 1
 
 
 def _json_lines(file: TextIO) -> _Rows:
-    """Each line has every attribute that is stored, `detail` as JSON, and `segment` and `hash`."""
+    """Each line is an object with every stored attribute, `detail` as JSON, and `segment` and `hash`."""
 
     def write(entry: LedgerEntry, segment: int | None) -> None:
         row: dict[str, Any] = {**entry.item, "segment": segment, "hash": entry.hash}
@@ -81,8 +82,8 @@ def _json_lines(file: TextIO) -> _Rows:
 
 
 def _csv(file: TextIO) -> _Rows:
-    """The columns of COLUMNS, for people: control characters are shown, and a text that a spreadsheet would run as a
-    formula gets an apostrophe before it."""
+    """A table for people with the columns of COLUMNS: control characters are shown, and a text that a spreadsheet would
+    run as a formula gets an apostrophe before it."""
     table = csv.writer(file)
     table.writerow(COLUMNS)
 
@@ -94,7 +95,7 @@ def _csv(file: TextIO) -> _Rows:
 
 
 def _detail(entry: LedgerEntry) -> Any:
-    """The detail as data; as the text that it is, where somebody made it something else."""
+    """The detail as data; as text where it is not JSON, because somebody altered it."""
     text = entry.item.get("detail")
     try:
         return json.loads(str(text)) if text is not None else None

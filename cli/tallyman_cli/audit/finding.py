@@ -1,4 +1,4 @@
-"""What an audit finds."""
+"""A finding of an audit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from tallyman_cli.shared import output
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind` in snake_case; `what` was found, `where` (a registry, repository or environment), `since` when (None:
-    nobody knows), `why` it matters, what `todo`. `mend` sets what creation would have set; None: a person's work."""
+    """`kind`: in snake_case; `what`: was found; `where`: a registry, repository or environment; `since`: when it began
+    (None: not known); `why`: it matters; `todo`: what to do. `mend`: sets what creation would have set; None: a person
+    has to act."""
 
     kind: str
     what: str
@@ -36,12 +37,12 @@ class Finding:
 
 
 def unread(what: str, where: str, error: Exception) -> Finding:
-    """What could not be looked at is not a proof that it is well."""
+    """The finding for something that could not be read: nobody knows whether it is well."""
     return Finding(
         "unread",
         f"{what} could not be read: {error}",
         where,
         None,
-        "what nobody looked at may be wrong",
-        "ask again with credentials that may read it",
+        "what could not be read may be wrong",
+        "run the audit with credentials that may read it",
     )

@@ -1,4 +1,4 @@
-"""Everything that an audit finds, for the command and the page."""
+"""All findings of an audit, for the command and the page."""
 
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -10,30 +10,29 @@ from tallyman.errors import TallymanError
 from tallyman_cli.audit.finding import Finding, unread
 from tallyman_cli.audit.images import Images
 from tallyman_cli.audit.repositories import Repositories
+from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.content_checks import APPLICATIONS, BASES, Contents
+from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
 from tallyman_cli.shared.context import Stack
 
 
 def findings(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
-    """Everything that an audit finds in the stack of that name. `say` is given what could not be judged."""
+    """Everything that an audit finds in the stack of that name. `say` takes remarks: what could not be judged, and what
+    the policy allows but may not mean."""
     yield from Images(opened).findings()
     if opened.clients is not None:
-        clients = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
-        yield from Repositories(opened, EcrReplication(clients), EcrSettings(clients)).findings()
+        aws = cast(Clients, opened.clients())  # the adapters take the whole class, commands a protocol of it
+        yield from Repositories(opened, EcrReplication(aws), EcrSettings(aws), say).findings()
         yield from _practice(opened, name, say)
 
 
 def _practice(opened: Stack, name: str, say: Callable[[str], None]) -> Iterator[Finding]:
-    """What `tallyman doctor` says of good practice: one application a repository, central base images, a trail."""
-    # Not above: botocore comes along.
-    from tallyman_cli.doctor.checks import Doctor
-    from tallyman_cli.doctor.content_checks import Contents
-    from tallyman_cli.doctor.finding import BAD, UNKNOWN, WARN, Site, clients
-
+    """What `tallyman doctor` finds about good practice: one application a repository, central base images, a trail."""
     site = Site(opened, name, clients())
     contents = Contents(site)
     for title, check in (
-        ("applications", contents.applications),
-        ("base images", contents.base_images),
+        (APPLICATIONS, contents.applications),
+        (BASES, contents.base_images),
         ("trail", Doctor(site).trail),
     ):
         try:

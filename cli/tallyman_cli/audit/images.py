@@ -25,13 +25,13 @@ from tallyman_cli.views import places
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Cost: a Query of tags a repository, one of facts for those that promotions fill, a DescribeImages a release and
-    registry. Tags are those of the last event or sweep: run `tallyman reconcile` before, to be sure."""
+    """Cost: for each repository a Query of its tags, and one of its facts if promotions fill it; for each release a
+    DescribeImages in each registry. Tags are those of the last event or sweep: run `tallyman reconcile` before."""
 
     stack: Stack
 
     def findings(self) -> Iterator[Finding]:
-        """All kinds, one after the other."""
+        """The findings of every kind."""
         named = places.by_name(self.stack.policy, places.sweeps(self.stack))
         for name, there in named.items():
             found = {place: self._tags(place) for some in there.values() for place in some}
@@ -50,7 +50,7 @@ class Images:
         return {entry.sk: entry.value for entry in listed if entry.value.digest is not None}
 
     def _stowaways(self, place: Repository, environment: str) -> Iterator[Finding]:
-        """What was reported as a stowaway, is still there, and no promotion has brought since."""
+        """Images that were recorded as stowaways, are still there, and were not promoted since."""
         times: dict[tuple[Digest | None, str | None], datetime] = {}
         who: dict[tuple[Digest | None, str | None], str | None] = {}
         for fact in self.stack.ledger.of_repository(place):
@@ -77,7 +77,7 @@ class Images:
     def _between_registries(
         self, environment: Environment, name: str, found: dict[Repository, dict[str, Tag]]
     ) -> Iterator[Finding]:
-        """Registries of an environment hold the same. What a promotion is tagging just now is left out."""
+        """Tags that differ between the registries of an environment, except those that a promotion is setting now."""
         around = list(environment.repositories(name))
         if len(around) < 2:
             return
@@ -104,7 +104,7 @@ class Images:
     def _between_environments(
         self, name: str, there: dict[str, list[Repository]], found: dict[Repository, dict[str, Tag]]
     ) -> Iterator[Finding]:
-        """A version names one image, wherever it is."""
+        """Versions that name different images in two environments."""
         named: dict[str, dict[str, Tag]] = defaultdict(dict)
         for environment, some in there.items():
             for place in some:
@@ -125,7 +125,7 @@ class Images:
             )
 
     def _releases(self, environment: Environment) -> Iterator[Finding]:
-        """A release whose image a registry has no more can't be pulled, and not be rolled back to."""
+        """Releases whose image a registry no longer has: it can't be pulled, or rolled back to."""
         for entry in RELEASES.list(self.stack.state, releases.partition(environment.name)):
             for place in environment.repositories(entry.sk):
                 digest = entry.value.digest

@@ -1,4 +1,4 @@
-"""`tallyman audit ledger`: the ledger against its seal, and all of it as a file."""
+"""`tallyman audit ledger`: checks the ledger against its seal, and exports it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ Head = Annotated[
     typer.Option(
         "--head",
         metavar="DIGEST",
-        help="The head that an earlier proof printed: the chain must hold it still.",
+        help="The head that an earlier proof printed; the chain must still contain it.",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ To = Annotated[
     typer.Option(
         "--export",
         metavar="FILE",
-        help="Write every entry to FILE, by its name as JSON Lines (.jsonl) or CSV (.csv).",
+        help="Write every entry to FILE: JSON Lines (.jsonl) or CSV (.csv).",
         show_default=False,
     ),
 ]
@@ -58,7 +58,7 @@ def ledger(
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Prove that no entry of the ledger was altered, removed or put in after it was sealed, and say where it was.
+    """Prove that no entry of the ledger was altered, removed or inserted after it was sealed, or name those that were.
 
     reconcile seals entries in the order of their arrival, in segments that name each other by hash. This reads the
     segments and the whole table with your own credentials. Exit status: 0 the seal holds; 1 it does not; 2 bad input.
@@ -79,7 +79,8 @@ def ledger(
 
 @contextmanager
 def _exporting(path: Path | None) -> Iterator[OnEntry | None]:
-    """What each entry is handed to; a file that is not whole never has the name that was asked for."""
+    """The function that writes each entry to the file, which gets its name at the end; None where no file is asked
+    for."""
     if path is None:
         yield None
         return
@@ -117,7 +118,7 @@ def _show(proof: Proof, found: list[Finding]) -> None:
         output.line(f"… and {proof.more} more")
     counts = f"{proof.entries} entries: {proof.sealed} sealed in {proof.segments} segments"
     waiting = f", {proof.waiting} for the next run of reconcile" if proof.waiting else ""
-    unproven = f", {proof.unproven} not proven for want of a segment" if proof.unproven else ""
+    unproven = f", {proof.unproven} not proven because a segment is missing" if proof.unproven else ""
     output.line(f"{'✗' if found else '✓'} {counts}{waiting}{unproven}")
     if proof.head is not None:
         output.line(f"head: {proof.head.digest}, segment {proof.head.number}, {output.when(proof.head.until)}")

@@ -1,9 +1,9 @@
-"""Repositories that are not as the policy wants them, and who can push around us."""
+"""Repositories that differ from the policy, and who besides promotions can push there."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cache, cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -21,9 +21,10 @@ from tallyman.state import guards
 from tallyman.state.guards import GUARDS
 from tallyman_cli.audit.finding import Finding, unread
 from tallyman_cli.doctor.replication import held, judged
-from tallyman_cli.doctor.repositories import open_to_all, statements
-from tallyman_cli.registry.creation import differences
+from tallyman_cli.doctor.repositories import NO_CLEAN_UP, as_list, open_to_all, removes_old_images, statements
+from tallyman_cli.registry.creation import differences, in_words
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.listings import Listing, listing
 
 _WHY = {
     "immutable": "a tag that can be moved names another image from one day to the next",
@@ -35,17 +36,26 @@ _WHY = {
 _NEW = "ECR sets this on creation only: create the repository anew and copy the images (tallyman copy)"
 _OURS = frozenset({PULL, LAMBDA, PUSH})
 _LOOKED_AT = 500
-"""Facts of a repository that are read for when its settings were changed."""
+"""Newest facts of a repository that are searched for its last change of settings."""
 
 
-@dataclass(frozen=True, slots=True)
+def _unheard(text: str) -> None:
+    """Nobody asked for remarks."""
+
+
+@dataclass(frozen=True)
 class Repositories:
-    """Cost: a listing for each registry; for each repository of an environment its policy, its lifecycle policy, and
+    """Compares the repositories of every environment with the policy. `setter` sets what `--fix` may set; `say` takes
+    remarks on what is allowed and may not be meant.
+
+    Cost: a listing for each registry; for each repository of an environment its policy, its lifecycle policy, and
     the replication of its registry."""
 
     stack: Stack
     replication: Replication
     setter: EcrSettings
+    say: Callable[[str], None] = _unheard
+    _kept: dict[Repository, None] = field(default_factory=dict)
 
     def findings(self) -> Iterator[Finding]:
         """One registry that can't be read keeps no other waiting."""
@@ -54,16 +64,27 @@ class Repositories:
                 yield from self._registry(registry)
             except TallymanError as error:
                 yield unread(f"the repositories of {registry}", str(registry), error)
+        if kept := [str(place) for place in self._kept]:
+            more = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
+            self.say(f"{', '.join(kept[:3])}{more}: {NO_CLEAN_UP}")
         for environment in self.stack.policy.environments.values():
             if environment.replicas:
                 yield from self._replicas(environment)
 
+    @cached_property
+    def as_list(self) -> Listing:
+        return listing(self.stack.registries)
+
+    @cached_property
+    def _lifecycle_of(self) -> Callable[[Repository], str | None]:
+        return cache(self.stack.lifecycle)
+
     def _replicas(self, environment: Environment) -> Iterator[Finding]:
         """Whether ECR replicates what the policy leaves to it."""
-        first = environment.registries[0]
+        first, policy = environment.registries[0], self.stack.policy
         try:
-            rules = self.replication.rules(first)
-            found = judged(self.stack.policy, environment, rules, held(self.stack, environment))
+            there = held(policy, environment, self.as_list(first))
+            found = judged(policy, environment, self.replication.rules(first), there)
         except TallymanError as error:
             yield unread(f"the replication of {first}", str(first), error)
             return
@@ -72,10 +93,10 @@ class Repositories:
             yield Finding("replication", found.found, str(first), None, why, found.todo)
 
     def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
-        for found in self.stack.registries.repositories(registry):
+        for found in self.as_list(registry):
             place = found.repository
             for environment, name in self.stack.policy.environments_of(registry, place.name):
-                for check in (self._settings, self._policy, self._clean_up, self._replication):
+                for check in (self._settings, self._policy, self._lifecycle, self._replication):
                     try:
                         yield from check(found, environment.name, name)
                     except TallymanError as error:
@@ -93,7 +114,7 @@ class Repositories:
                 mend = partial(self.setter.set_scanning, wanted)
             yield Finding(
                 f"setting_{setting}",
-                f"{setting} is {_shown(each['found'])}, the policy wants {_shown(each['wanted'])} in {environment}",
+                f"{setting} is {in_words(each['found'])}, the policy wants {in_words(each['wanted'])} in {environment}",
                 str(place),
                 self._changed(place),
                 _WHY[setting],
@@ -106,7 +127,7 @@ class Repositories:
         return next((fact.at for fact in facts if fact.kind is Kind.SETTINGS_CHANGED), None)
 
     def _policy(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
-        """What creation would set, and what lets others push."""
+        """What the repository policy lacks of what creation would set, and whom else it lets in."""
         if self.stack.guards is None:
             return
         place, create = found.repository, self.stack.policy.repository(name).create
@@ -148,11 +169,10 @@ class Repositories:
                 "remove that statement, or set create.push: tallyman-only",
             )
 
-    def _clean_up(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
-        """A lifecycle policy knows nothing of what runs; and without it or retention nothing ever goes."""
-        place, retention = found.repository, self.stack.policy.repository(name).retention
-        there = self.stack.lifecycle(place) is not None
-        if there and self.stack.policy.is_target(environment, name):
+    def _lifecycle(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
+        """ECR's own lifecycle policy in a target. A repository whose images nothing removes is noted for a remark."""
+        place = found.repository
+        if self.stack.policy.is_target(environment, name) and self._lifecycle_of(place) is not None:
             yield Finding(
                 "lifecycle_policy",
                 "ECR's own lifecycle policy removes images there",
@@ -161,15 +181,8 @@ class Repositories:
                 "it asks for no release, roll-back or running task before it removes an image",
                 "let `retention` of the policy do it: tallyman retention plan; then aws ecr delete-lifecycle-policy",
             )
-        elif not there and not (retention.removes and retention.enforce):
-            yield Finding(
-                "no_clean_up",
-                "neither `retention` nor a lifecycle policy removes old images",
-                str(place),
-                None,
-                "storage grows without end, and old images gather vulnerabilities",
-                "give the repository `retention` in the policy, with enforce: true",
-            )
+        elif not removes_old_images(self.stack.policy, place, self._lifecycle_of):
+            self._kept[place] = None
 
     def _replication(self, found: RepositorySettings, environment: str, name: str) -> Iterator[Finding]:
         reached = self.replication.removal_reaches(found.repository)
@@ -190,14 +203,14 @@ def _lacking(wanted: list[dict[str, Any]], there: list[dict[str, Any]]) -> list[
 
 
 def _normal(value: Any) -> Any:
-    """Without differences that mean nothing: one value or a list of it, and the order of a list."""
+    """The value without differences that mean nothing: one value or a list of it, and the order of a list."""
     if isinstance(value, dict):
         return {key: _normal(inner) for key, inner in value.items()}
-    return sorted(str(each) for each in (value if isinstance(value, list) else [value]))
+    return sorted(str(each) for each in as_list(value))
 
 
 def _pushers(there: list[dict[str, Any]]) -> set[str]:
-    """Whom a statement allows to push."""
+    """The principals that some statement allows to push."""
     found: set[str] = set()
     for each in there:
         if each.get("Effect") == "Allow" and _is_about_pushes(each):
@@ -205,26 +218,16 @@ def _pushers(there: list[dict[str, Any]]) -> set[str]:
                 found.add("everybody but some")
             principal = each.get("Principal", [])
             kinds = principal.values() if isinstance(principal, dict) else [principal]
-            found |= {str(name) for kind in kinds for name in _listed(kind)}
+            found |= {str(name) for kind in kinds for name in as_list(kind)}
     return found
 
 
 def _is_about_pushes(statement: dict[str, Any]) -> bool:
-    """IAM's actions are patterns, in which case does not count."""
+    """Whether the statement covers an action of a push. IAM's actions are patterns, in which case does not count."""
 
     def named(patterns: Any, action: str) -> bool:
-        return any(glob_matches(str(pattern).lower(), action.lower()) for pattern in _listed(patterns))
+        return any(glob_matches(str(pattern).lower(), action.lower()) for pattern in as_list(patterns))
 
     if "NotAction" in statement:
         return any(not named(statement["NotAction"], action) for action in PUSH_ACTIONS)
     return any(named(statement.get("Action", []), action) for action in PUSH_ACTIONS)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value) or "none" if isinstance(value, list) else str(value)

@@ -1,1 +1,1 @@
-"""`tallyman doctor`: whether the stack is well."""
+"""`tallyman doctor`: checks a deployed stack."""

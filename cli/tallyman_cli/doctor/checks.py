@@ -1,4 +1,4 @@
-"""The checks of `tallyman doctor`: each says what it found, and what to do where that is not well."""
+"""The checks of `tallyman doctor`: each reports what it found, and what to do where something is wrong."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from tallyman_cli.doctor.rollouts import TITLE as ROLLOUTS
 from tallyman_cli.doctor.rollouts import Rollouts
 from tallyman_cli.doctor.round_trip import Trip, ways
 from tallyman_cli.shared import rows
-from tallyman_cli.shared.stack_names import LETTERS, RULES, is_of
+from tallyman_cli.shared.stack_names import LETTERS, RULES, is_of, messages
 
 LOOKED_AT = 50
-"""Repositories, and rows of each, that are looked at for a last push."""
+"""Repositories, and rows of the history of each, that are searched for the last push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Doctor:
     site: Site
 
     def findings(self) -> Iterator[Finding]:
-        """Every check, one after the other; one that can't be made is unknown, and the others go on."""
+        """The findings of every check. A check that can't be made is unknown; the others go on."""
         contents = Contents(self.site)
         return _each(
             ("rules", self.rules),
@@ -79,22 +79,12 @@ class Doctor:
             yield Finding("rules", OK, f"{count} rules are enabled")
 
     def queues(self) -> Iterator[Finding]:
-        """No dead letters, nothing undelivered, in the spokes neither: those queues the stack's own role reads."""
-        sqs, full, count = self.site.hub("sqs"), [], 0
-        with translated("list the queues"):
-            urls = sqs.list_queues(QueueNamePrefix=f"{self.site.name}-").get("QueueUrls", [])
-        for url in urls:
-            name = url.rpartition("/")[2]
-            if not is_of(self.site.name, name, LETTERS):
-                continue
-            with translated(f"read the queue {name}"):
-                answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-            count += 1
-            if waiting := int(answer["Attributes"]["ApproximateNumberOfMessages"]):
-                full.append(f"{name} ({waiting})")
+        """Queues of dead letters and undelivered events are empty, in spokes too (the stack's own role reads those)."""
+        found = list(messages(self.site.hub("sqs"), self.site.name, LETTERS))
+        full, count = [f"{name} ({waiting})" for name, waiting in found if waiting], len(found)
         for way in ways(self.site):
             if way["registry"] == str(self.site.stack.hub) or way["error"] is not None:
-                continue  # seen above; or for the round trip to report
+                continue  # read above; or the round trip reports it
             count += 1
             if way["undelivered"]:
                 full.append(f"{self.site.name}-spoke-undelivered in {way['registry']} ({way['undelivered']})")
@@ -105,7 +95,7 @@ class Doctor:
             yield Finding("queues", OK, f"{count} queues of dead letters are empty")
 
     def registries(self) -> Iterator[Finding]:
-        """The functions can read every registry: their roles can be assumed."""
+        """The functions can read every registry: they can assume their roles there. Runs `reconcile`."""
         self.site.say("reconcile looks at every registry: a large one takes minutes")
         answer = self.site.stack.reconcile({})
         for each in answer["registries"]:
@@ -116,23 +106,24 @@ class Doctor:
                 yield Finding("registries", OK, f"{each['registry']}: read by the stack's own role")
 
     def events(self) -> Iterator[Finding]:
-        """Events arrive from every registry: an event reported the last push there; a sweep did not have to find it.
+        """Events arrive from every registry: an event reported the last push, and no sweep had to find it.
 
-        A test event proves the way; that ECR's own events are taken is proved by the last real push.
+        The round trip proves the way of a test event; only a real push proves that ECR's own events take it.
         """
         for registry in self.site.stack.policy.registries():
-            via = self._last_told(registry)
+            via = self._last_push_via(registry)
             if via is None:
-                todo = "push something there, then ask again"
+                todo = "push an image there, then run the doctor again"
                 yield Finding("events", UNKNOWN, f"{registry}: no push is known yet", todo)
             elif via is Via.RECONCILED:
-                todo = f"see the rules of {registry} (spoke.yaml) and the queues of what was not delivered"
+                todo = f"check the rules in {registry} (spoke.yaml), and its queue of undelivered events"
                 yield Finding("events", BAD, f"{registry}: the last push was found by a sweep, no event came", todo)
             else:
                 yield Finding("events", OK, f"{registry}: an event reported the last push")
 
-    def _last_told(self, registry: EcrRegistry) -> Via | None:
-        """By the repositories where something happened of late; where it is quiet, by some of the others."""
+    def _last_push_via(self, registry: EcrRegistry) -> Via | None:
+        """How the last push to the registry became known: in its active repositories, else in the first of those that
+        were swept. None: no push is known."""
         state, newest = self.site.stack.state, None
         for known, most in ((active.repositories, None), (sweeps.repositories, LOOKED_AT)):
             places = [place for place in known(state) if place.registry == registry]
@@ -145,12 +136,12 @@ class Doctor:
         return None
 
     def _last_push(self, place: Repository) -> Row | None:
-        """Only what has a tag: not every registry reports referrers and children."""
+        """The newest push of a tag: not every registry reports pushes of referrers and children."""
         history = rows.of_repository(self.site.stack.ledger, place, limit=LOOKED_AT)
         return next((row for row in history if row.kind == Kind.PUSHED and row.tag), None)
 
     def trail(self) -> Iterator[Finding]:
-        """CloudTrail: LookupEvents always answers for 90 days; a trail keeps longer, and delivers at once."""
+        """A trail of CloudTrail is on: it keeps calls longer than LookupEvents (90 days), and delivers them sooner."""
         cloudtrail = self.site.hub("cloudtrail")
         with translated("describe the trails"):
             trails = cloudtrail.describe_trails()["trailList"]
@@ -167,7 +158,7 @@ class Doctor:
                 "trail", WARN, f"every trail is switched off: {names}", "aws cloudtrail start-logging --name …"
             )
         else:
-            todo = "create a trail: who did what is known for 90 days only, and not at once"
+            todo = "create a trail: without one it is known late who did what, and only for 90 days"
             yield Finding("trail", WARN, "there is no trail", todo)
 
 
@@ -176,4 +167,6 @@ def _each(*checks: tuple[str, Callable[[], Iterator[Finding]]]) -> Iterator[Find
         try:
             yield from check()
         except TallymanError as error:
-            yield Finding(title, UNKNOWN, str(error), "look with credentials that may, or by hand")
+            yield Finding(
+                title, UNKNOWN, str(error), "run the doctor with credentials that may read it, or look at it yourself"
+            )

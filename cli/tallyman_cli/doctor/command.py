@@ -1,10 +1,12 @@
-"""`tallyman doctor`: whether the stack is well, and what to do where it is not."""
+"""`tallyman doctor`: checks a deployed stack, and says what to do where something is wrong."""
 
 import sys
 from dataclasses import asdict
 
 import typer
 
+from tallyman_cli.doctor.checks import Doctor
+from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Site, clients
 from tallyman_cli.shared import context, options, output
 from tallyman_cli.shared.chosen import chosen
 
@@ -17,15 +19,12 @@ def doctor(
 ) -> None:
     """Check a deployment: each check passes, or says what to do.
 
-    Rules are enabled, queues of dead letters empty, a test event arrives from every registry within --timeout, every
-    registry can be read by the functions, repositories are as the policy and good practice say, one for each
-    application, on central base images; CloudTrail is on, quotas. Changes nothing but what a reconcile writes.
-    Exit status: 0 all is well, or only warnings; 1 something failed.
+    Checks that rules are enabled, queues of dead letters are empty, a test event from every registry arrives within
+    --timeout, and the functions can read every registry; that repositories follow the policy and good practice, hold
+    one application each and build on central base images; that CloudTrail is on, quotas suffice, releases can move the
+    services, and ECR replicates what the policy leaves to it. Writes only what `reconcile` writes.
+    Exit status: 0 every check passed, with or without warnings; 1 one failed.
     """
-    # Not above: botocore comes along, and no other command waits for it to start.
-    from tallyman_cli.doctor.checks import Doctor
-    from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Site, clients
-
     marks = {OK: "✓", WARN: "!", BAD: "✗", UNKNOWN: "?"}
     opened = context.connect(stack, policy)
     name = chosen.stack_name(stack)

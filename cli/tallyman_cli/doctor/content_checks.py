@@ -1,4 +1,4 @@
-"""Whether each repository holds one application, and whether base images are reported and come from own registries."""
+"""Checks that each repository holds one application, and that base images are named and come from own registries."""
 
 import os
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.shared import addresses
 
 NEWEST = 20
-"""Images of a repository that are looked at: those that tags were last set on."""
+"""Images of a repository that are read: those that got their first tag last."""
 
 APPLICATIONS, BASES = "applications", "base images"
 _SPLIT = "give each a repository of its own: tallyman repository create …"
 _BRING_IN = (
-    "bring them in (tallyman copy, or a pull-through cache of ECR) and build upon those: what is outside can vanish, "
-    "change, and is scanned by nobody here"
+    "bring them in (tallyman copy, or a pull-through cache of ECR) and build on the copies: an image in a registry of "
+    "others can change or vanish, and is not scanned here"
 )
 _REPORT = (
     "build with `tallyman build`, or give the images the labels org.opencontainers.image.base.name and .base.digest"
@@ -34,8 +34,8 @@ _PIN = "name them in the Dockerfile with their digest: FROM image@sha256:…"
 
 @dataclass(slots=True)
 class Contents:
-    """The newest images of every repository that is in an environment, by what the ledger says of them: one
-    repository name is one, whatever environments and registries hold it.
+    """Judges the newest images of every repository of an environment, as the ledger records them. A name counts as one
+    repository, in however many environments and registries it is.
 
     Cost: a Query for the tags of each repository, and one for each of at most 20 images.
     """
@@ -44,7 +44,7 @@ class Contents:
     _held: dict[str, list[Held]] = field(default_factory=dict)
 
     def applications(self) -> Iterator[Finding]:
-        """One for each repository that holds several, and one for all the others."""
+        """One for each repository that evidently holds several applications, and one for all the others."""
         environments = self.site.stack.policy.environments
         fine = 0
         for name, held in self._read().items():
@@ -59,10 +59,10 @@ class Contents:
             )
             yield Finding(APPLICATIONS, OK, text)
         if not self._held:
-            yield Finding(APPLICATIONS, UNKNOWN, "no image is known yet", "push one, then ask again")
+            yield Finding(APPLICATIONS, UNKNOWN, "no image is known yet", "push one, then run the doctor again")
 
     def base_images(self) -> Iterator[Finding]:
-        """One for each repository."""
+        """One for each repository: the base images of its newest images, and what is wrong with them."""
         registries = self.site.stack.policy.registries()
         own = {r.host for r in registries}
         own |= {value for name, value in os.environ.items() if name.startswith("TALLYMAN_REGISTRY_")}
@@ -105,14 +105,14 @@ class Contents:
             for place in sorted(self._repositories()):
                 environments = self.site.stack.policy.environments_of(place.registry, place.name)
                 for _, name in environments[:1]:
-                    self.site.say(f"the images of {place} are read")
+                    self.site.say(f"reading what is recorded of the images of {place}")
                     for image in self._newest(place, found.get(name, {})):
                         found.setdefault(name, {})[image.digest] = image
             self._held = {name: list(held.values()) for name, held in sorted(found.items())}
         return self._held
 
     def _repositories(self) -> Iterator[Repository]:
-        """Those that a sweep has looked at."""
+        """The repositories that a sweep has read, without those that builds keep."""
         places = sweeps.repositories(self.site.stack.state)
         names = {place.name for place in places}
         return (place for place in places if not of_builds(place.name, names))
@@ -121,11 +121,11 @@ class Contents:
         names: dict[Digest, list[str]] = {}
         since: dict[Digest, datetime] = {}
         for tag in TAGS.list(self.site.stack.state, tags.partition(place)):
-            if (digest := tag.value.digest) and not tag.sk.startswith("sha256-"):  # a tag of what refers
+            if (digest := tag.value.digest) and not tag.sk.startswith("sha256-"):  # the tag of a referrer
                 names.setdefault(digest, []).append(tag.sk)
                 since[digest] = min(tag.value.at, since.get(digest, tag.value.at))
         for digest in sorted(names, key=lambda d: since[d], reverse=True)[:NEWEST]:
-            if digest in known:  # in another registry of the same name: the earliest says when it came
+            if digest in known:  # from another registry too: the earliest time counts
                 first = known[digest]
                 joined = tuple(dict.fromkeys((*first.tags, *names[digest])))
                 yield Held(digest, joined, min(first.at, since[digest]), first.said)
@@ -136,7 +136,7 @@ class Contents:
 
 
 def _said(facts: list[Fact]) -> dict[str, str]:
-    """Labels, and over them the annotations: those are of the image itself, labels may be its base's."""
+    """What the image says of itself. Annotations win over labels, which may come from its base image."""
     said: dict[str, str] = {}
     for fact in facts:
         said |= Verified.parse(fact).labels or {} if fact.kind is Kind.VERIFIED else {}
@@ -146,6 +146,6 @@ def _said(facts: list[Fact]) -> dict[str, str]:
 
 
 def _runs(facts: list[Fact]) -> bool:
-    """Whether it is an image that can run: what was verified and is for no platform is a chart, a cache or the like."""
+    """Whether it can run: what was verified and has no platform is a chart, a cache or the like."""
     verified = [v for v in Verified.of(f for f in facts if f.kind is Kind.VERIFIED) if v.verdict == "passed"]
     return not verified or any(v.platforms for v in verified)

@@ -1,5 +1,7 @@
-"""What lies in a repository, judged by its tags and by what its images say of themselves: one application or several,
-and upon which base images they stand. Pure; what images say was checked by nobody."""
+"""Judges what a repository holds by its tags, and by annotations and labels: how many applications, which base images.
+
+Pure. Nobody has verified annotations and labels.
+"""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,8 +13,8 @@ from tallyman.domain.names import Digest
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An image that tags of the repository point to now. `at`: since when its first tag does; `said`: `source`,
-    `title`, `base.name`, `base.digest` and others, of its annotations and labels."""
+    """An image that tags of the repository point to now. `at`: when the first of them was set; `said`: `source`,
+    `title`, `base.name`, `base.digest` and others, from its annotations and labels."""
 
     digest: Digest
     tags: tuple[str, ...]
@@ -34,12 +36,12 @@ _NEUTRAL = frozenset((_STAGES + _MADE_ON).split())
 
 
 def applications(held: Sequence[Held], neutral: Collection[str] = ()) -> list[str]:
-    """The names of the applications, where there are evidently several; else empty.
+    """The names of the applications in a repository, if it evidently holds several; else an empty list.
 
-    Evident is one of two: tags name versions (x.y.z) of different names, `api-1.2.0` beside `web-1.2.0`, unless all
-    those images have the same title; or images of different source repositories (by the last part of `source`) take
-    turns. Words of releases, platforms and base systems, and `neutral` (the policy's environments), are not names;
-    tags of branches have none. That one source follows another is not evidence: repositories are renamed and moved.
+    There are two kinds of evidence. Tags hold versions (x.y.z) of different names, `api-1.2.0` beside `web-1.2.0`, and
+    those images do not all have the same title. Or images of different source repositories (the last part of `source`)
+    take turns; a source that replaces another for good was renamed or moved. Words for stages, platforms and base
+    systems, and `neutral` (the policy's environments), are not names; tags of branches have no name.
     """
     words = _NEUTRAL | {word.lower() for name in neutral for word in _WORDS.split(name)}
     named: dict[str, list[Held]] = {}
@@ -76,15 +78,15 @@ def _taking_turns(held: Sequence[Held]) -> list[str]:
 
 
 def _last_part(source: str) -> str:
-    """Of an address of a repository: a fork or a move to another owner keeps it."""
+    """The last part of a source repository's address, which a fork or a move to another owner keeps."""
     plain = source.partition("#")[0].partition("?")[0].rstrip("/").removesuffix(".git")
     return re.split(r"[/:]", plain)[-1].lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Bases:
-    """Upon what the images of a repository stand: the base images with how many stand on each; of those that come
-    from `outside`; how many images do not say it (`unreported`); bases that are not `pinned` by digest."""
+    """The base images of a repository's images. `counts`: how many images build on each; `outside`: base images that
+    come from registries of others; `unreported`: images that name none; `unpinned`: named without a digest."""
 
     counts: Mapping[str, int]
     outside: tuple[str, ...]
@@ -93,7 +95,8 @@ class Bases:
 
 
 def bases(held: Iterable[Held], own: Collection[str]) -> Bases:
-    """`own`: the hosts of the policy's registries. `scratch` is not an image, and neither outside nor to be pinned."""
+    """The base images that the images name. `own`: the hosts of the policy's registries. `scratch` is no image: it is
+    neither outside nor unpinned."""
     counts: dict[str, int] = {}
     unpinned: set[str] = set()
     unreported = 0
@@ -111,11 +114,11 @@ def bases(held: Iterable[Held], own: Collection[str]) -> Bases:
 
 
 def of_builds(name: str, names: Collection[str]) -> bool:
-    """Whether the repository is what builds of another keep beside it (`NAME-parts`): mutable, outside all rules."""
+    """Whether builds of another repository keep their parts here (`NAME-parts`): mutable, and no rule applies."""
     return name.endswith("-parts") and name.removesuffix("-parts") in names
 
 
 def host(name: str) -> str:
-    """The registry of an image's name as Docker reads it: without one it is docker.io."""
+    """The registry in an image's name, as Docker reads it: without one, docker.io."""
     first, slash, _ = name.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"

@@ -1,20 +1,23 @@
-"""What a check of `tallyman doctor` says, and what every check may look at."""
+"""The result of a check of `tallyman doctor`, and what every check reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
 
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.shared.listings import Listing, listing
 
 OK, WARN, BAD, UNKNOWN = "ok", "warning", "failed", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`verdict`: ok, warning, failed or unknown; `todo`: None where there is nothing to do."""
+    """`check`: its name; `verdict`: ok, warning, failed or unknown; `found`: in a sentence; `todo`: None where there is
+    nothing to do."""
 
     check: str
     verdict: str
@@ -26,10 +29,10 @@ def _silent(text: str) -> None:
     """Nobody watches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
-    """The stack, its name, clients of the hub's account by (service, region), the seconds that a test event is waited
-    for, and whom to inform about the wait."""
+    """What the checks of one run read. `name`: of the stack; `client`: makes clients in the hub's account by (service,
+    region); `patience`: seconds to wait for test events; `say`: takes notes on what takes long."""
 
     stack: Stack
     name: str
@@ -38,12 +41,17 @@ class Site:
     say: Callable[[str], None] = _silent
 
     def hub(self, service: str) -> Any:
-        """The client of a service where the stack is."""
+        """The client of a service in the stack's region."""
         return self.client(service, self.stack.hub.region)
+
+    @cached_property
+    def repositories(self) -> Listing:
+        """Each registry's repositories, listed once for all checks."""
+        return listing(self.stack.registries)
 
 
 def clients(session: Any = None) -> Callable[[str, str], Any]:
-    """Clients with the caller's own credentials; none keeps a check waiting for more than half a minute."""
+    """Makes clients with the caller's own credentials. Each gives up after half a minute at most."""
     found = session or botocore.session.get_session()
     config = Config(connect_timeout=3, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3})
 

@@ -1,4 +1,4 @@
-"""What ECR allows the hub's account and region, against what is there and what promotions do."""
+"""Compares the quotas of the hub's account and region with what is there and with what promotions do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,23 +12,24 @@ from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 
 TITLE = "quotas"
 PUT, IMAGES, REPOSITORIES = "Rate of PutImage requests", "Images per repository", "Registered repositories"
-"""As Service Quotas names them."""
+"""The names in Service Quotas."""
 NEAR = 0.8
+"""The share of a quota from which on the check warns."""
 CONCURRENCY = "Concurrent executions of Lambda"
 OWN_CONCURRENCY = 17
-"""What the functions take at once at most, by the defaults of template.yaml's parameters: two a queue, and one
-reconcile. A new account has 10 for everything; those that run for minutes take 7 of them."""
+"""Invocations of all functions at once at most, with the defaults of template.yaml's parameters: two for each queue,
+and one of reconcile. A new account may run 10; functions that run for minutes take 7 of them."""
 _MORE = "ask for more: aws service-quotas request-service-quota-increase --service-code ecr …"
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Of other accounts only those know who can sign in there: their quotas are not looked at."""
+    """The hub's quotas. Those of other accounts are not read: the roles of the stack there do not permit it."""
 
     site: Site
 
     def findings(self) -> Iterator[Finding]:
-        """One for each of three quotas of ECR. Counts are those of the last sweep."""
+        """One for each of three quotas of ECR, as far as Service Quotas answers. Counts are those of the last sweep."""
         found = self._values()
         hub = self.site.stack.hub
         counts = {
@@ -51,7 +52,7 @@ class Quotas:
                 yield _judged(name, counts[largest], value, str(largest))
 
     def concurrency(self) -> Iterator[Finding]:
-        """Whether the functions fit into what the account may run at once; one finding."""
+        """One: whether the account may run as many functions at once as the stack has."""
         with translated("read Lambda's limits of the account"):
             limits = self.site.hub("lambda").get_account_settings()["AccountLimit"]
         left = int(limits["UnreservedConcurrentExecutions"])

@@ -1,38 +1,37 @@
-"""Whether ECR's replication reaches what the policy leaves to it (`replicate: native`)."""
+"""Checks that ECR's replication rules cover the environments that the policy leaves to it (`replicate: native`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.replication import EcrReplication
-from tallyman.domain.names import EcrRegistry
+from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.policy import Policy
 from tallyman.domain.policy.environments import Environment
 from tallyman.domain.replication import ReplicationRule, destinations, set_up, wanted_rule
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
 from tallyman_cli.doctor.finding import BAD, OK, UNKNOWN, WARN, Finding, Site
-from tallyman_cli.shared.context import Stack
 
 TITLE = "replication"
 
 
 @dataclass(frozen=True, slots=True)
 class Replications:
-    """The rules of the first registry of each environment that ECR replicates. Cost for each: a DescribeRegistry and
-    a listing of its repositories."""
+    """Checks the rules of the first registry of each environment that ECR replicates. Cost for each: a
+    DescribeRegistry, and a listing of its repositories unless another check made one."""
 
     site: Site
 
     def findings(self) -> Iterator[Finding]:
-        """One for each environment, and one more where removals travel; none where promotions copy everywhere."""
+        """One for each environment that ECR replicates, and one more where the rules replicate removals too."""
         clients = self.site.stack.clients
         for environment in self.site.stack.policy.environments.values():
             if not environment.replicas:
                 continue
             if clients is None:
-                yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be looked at")
+                yield Finding(TITLE, UNKNOWN, f"{environment.name}: the rules can't be read without clients of AWS")
                 continue
             try:
                 # the adapter takes the whole class, commands a protocol of it
@@ -47,9 +46,10 @@ class Replications:
 
     def _environment(self, environment: Environment, replication: Replication) -> Iterator[Finding]:
         first = environment.registries[0]
-        rules, there = replication.rules(first), held(self.site.stack, environment)
-        yield judged(self.site.stack.policy, environment, rules, there)
-        names = [*there, *starts(self.site.stack.policy, environment)]
+        policy, rules = self.site.stack.policy, replication.rules(first)
+        there = held(policy, environment, self.site.repositories(first))
+        yield judged(policy, environment, rules, there)
+        names = [*there, *starts(policy, environment)]
         if any(rule.removals and rule.might_take(name) for rule in rules for name in names):
             yield Finding(
                 TITLE,
@@ -59,24 +59,25 @@ class Replications:
             )
 
 
-def held(stack: Stack, environment: Environment) -> list[str]:
-    """The repositories of the first registry that promotions to this environment fill, by their names there."""
-    policy, first = stack.policy, environment.registries[0]
+def held(policy: Policy, environment: Environment, listed: Iterable[RepositorySettings]) -> list[str]:
+    """The names, in its first registry, of the repositories that promotions to this environment fill. `listed`: all
+    repositories of that registry."""
     return [
         found.repository.name
-        for found in stack.registries.repositories(first)
-        for each, name in policy.environments_of(first, found.repository.name)
+        for found in listed
+        for each, name in policy.environments_of(environment.registries[0], found.repository.name)
         if each.name == environment.name and policy.is_target(environment.name, name)
     ]
 
 
 def starts(policy: Policy, environment: Environment) -> list[str]:
-    """What the names of the repositories begin with that promotions to this environment fill."""
+    """The beginnings of the names of all repositories that promotions to this environment may fill."""
     return [text for _, text in wanted_rule(policy, environment).filters] or [""]
 
 
 def judged(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule], there: Sequence[str]) -> Finding:
-    """Whether these rules of the first registry carry every repository to all others. `there`: those that it has."""
+    """Whether these rules of the first registry replicate every repository to all others. `there`: the repositories
+    that it has now; those that promotions may create count too."""
     first = environment.registries[0]
     lacking = _lacking(environment, rules, there)
     later = _lacking(environment, rules, starts(policy, environment))
@@ -93,11 +94,11 @@ def judged(policy: Policy, environment: Environment, rules: Sequence[Replication
 
 
 def _lacking(environment: Environment, rules: Sequence[ReplicationRule], names: Sequence[str]) -> list[str]:
-    """The names that do not reach every registry, each with those that it does not reach."""
+    """The repositories that the rules do not replicate to every registry, each with the registries that it misses."""
     found = []
     for name in names:
         reached = destinations(rules, name)
-        missing: list[EcrRegistry] = [to for to in environment.replicas if to not in reached]
+        missing = [to for to in environment.replicas if to not in reached]
         if missing:
             found.append(f"{name or 'every repository'} to {', '.join(map(str, missing))}")
     return found

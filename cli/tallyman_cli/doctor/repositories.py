@@ -1,12 +1,13 @@
-"""Whether repositories are as the policy says and as good practice asks: scans, fixed tags, who may in, clean-up."""
+"""Compares repositories with the policy and with good practice: scans, immutable tags, who has access, clean-up."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
-from tallyman.domain.names import EcrRegistry, Repository
+from tallyman.domain.names import Repository
+from tallyman.domain.policy import Policy
 from tallyman.errors import BadInput, TallymanError
 from tallyman.services.promotion.creations import settings_of
 from tallyman_cli.doctor.contents import of_builds
@@ -14,7 +15,18 @@ from tallyman_cli.doctor.finding import OK, UNKNOWN, WARN, Finding, Site
 from tallyman_cli.registry.creation import differences
 
 TITLE = "repositories"
+NO_CLEAN_UP = "nothing removes old images: there is no lifecycle policy, and `retention` is not enforced"
 _MEND = "mend the repository, or change `create` in the policy"
+
+
+def removes_old_images(policy: Policy, place: Repository, lifecycle: Callable[[Repository], str | None]) -> bool:
+    """Whether enforced retention, or else the repository's lifecycle policy, removes images. `lifecycle` reads it.
+
+    A no is a remark, not a fault: retention may be planned without being enforced, and creation sets no lifecycle
+    policy, so what we create is well. Cost: a read of the lifecycle policy, unless retention is enforced.
+    """
+    rules = [policy.repository(name).retention for _, name in policy.environments_of(place.registry, place.name)]
+    return any(rule.removes and rule.enforce for rule in rules) or lifecycle(place) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +39,34 @@ class Repositories:
     site: Site
 
     def findings(self) -> Iterator[Finding]:
-        """One for each repository; one registry that can't be read keeps no other waiting."""
+        """One for each repository. What can't be read, a registry or a repository, is unknown; the others go on."""
         for registry in self.site.stack.policy.registries():
-            self.site.say(f"the repositories of {registry} are read")
+            self.site.say(f"reading the repositories of {registry}")
             try:
-                yield from self._registry(registry)
+                listed = self.site.repositories(registry)
             except TallymanError as error:
                 yield Finding(TITLE, UNKNOWN, f"{registry}: {error}", f"ask with credentials that may read {registry}")
+                continue
+            names = {found.repository.name for found in listed}
+            for found in listed:
+                place = found.repository
+                try:
+                    yield self._judged(found, of_builds(place.name, names))
+                except TallymanError as error:
+                    todo = f"ask with credentials that may read {registry}, or look at it yourself"
+                    yield Finding(TITLE, UNKNOWN, f"{place}: {error}", todo)
 
-    def _registry(self, registry: EcrRegistry) -> Iterator[Finding]:
-        listed = list(self.site.stack.registries.repositories(registry))
-        names = {found.repository.name for found in listed}
-        for found in listed:
-            place, fine = found.repository, "as the policy says"
-            problems = self._open(place)
-            if of_builds(place.name, names):
-                fine = "what builds keep, outside all rules"
-            else:
-                settings, clean_up = self._settings(found), self._clean_up(place)
-                if settings:
-                    problems = [*settings, *problems, *clean_up]
-                else:  # as Tallyman creates it: that is well by our own check
-                    fine = "; ".join([fine, *clean_up])
-            if problems:
-                yield Finding(TITLE, WARN, f"{place}: {'; '.join(problems)}", _MEND)
-            else:
-                yield Finding(TITLE, OK, f"{place}: {fine}")
+    def _judged(self, found: RepositorySettings, kept_by_builds: bool) -> Finding:
+        place, opened = found.repository, self._open(found.repository)
+        if kept_by_builds:
+            problems, said = opened, opened or ["what builds keep, outside all rules"]
+        else:
+            policy, problems = self.site.stack.policy, [*self._settings(found), *opened]
+            owned = policy.environments_of(place.registry, place.name)
+            said = problems or ["as the policy says" if owned else "in no environment of the policy"]
+            said = said if removes_old_images(policy, place, self.site.stack.lifecycle) else [*said, NO_CLEAN_UP]
+        text = f"{place}: {'; '.join(said)}"
+        return Finding(TITLE, WARN, text, _MEND) if problems else Finding(TITLE, OK, text)
 
     def _settings(self, found: RepositorySettings) -> list[str]:
         stack, place = self.site.stack, found.repository
@@ -62,7 +76,7 @@ class Repositories:
             wanted = settings_of(stack.policy.repository(canonical).create, place)
             for d in differences(wanted, found):
                 if d["setting"] == "mutable_tags" and not found.immutable:
-                    continue  # every tag can be moved, which is said already
+                    continue  # `immutable` says already that every tag can be moved
                 problems.append(f"{d['setting']} is {d['found']}, {environment.name} wants {d['wanted']}")
         text = " ".join(problems)
         if environments and not problems:
@@ -77,30 +91,22 @@ class Repositories:
         document = self.site.stack.guards.policy(place) if self.site.stack.guards is not None else None
         return ["its policy lets everybody in"] if document is not None and open_to_all(document) else []
 
-    def _clean_up(self, place: Repository) -> list[str]:
-        """Whether anything ever removes images: the policy's retention, or a lifecycle policy of the repository."""
-        policy = self.site.stack.policy
-        for _, canonical in policy.environments_of(place.registry, place.name):
-            if (retention := policy.repository(canonical).retention).removes and retention.enforce:
-                return []
-        there = self.site.stack.lifecycle(place) is not None
-        return [] if there else ["neither `retention` nor a lifecycle policy removes old images (no lifecycle policy)"]
-
 
 def statements(document: str | None) -> list[dict[str, Any]]:
-    """The statements of a repository policy; BadInput where it is none that can be read."""
+    """The statements of a repository policy (None: it has none). BadInput: they can't be read."""
     try:
         policy = json.loads(document) if document else {}
     except (ValueError, RecursionError) as error:
         raise BadInput(f"the repository's policy is not JSON: {error}") from None
-    listed: list[Any] = _listed(policy.get("Statement", [])) if isinstance(policy, dict) else [None]
-    if not all(isinstance(each, dict) for each in listed):
+    found: list[Any] = as_list(policy.get("Statement", [])) if isinstance(policy, dict) else [None]
+    if not all(isinstance(each, dict) for each in found):
         raise BadInput("the repository's policy has no statements that can be read")
-    return listed
+    return found
 
 
 def open_to_all(document: str) -> bool:
-    """Whether a statement of the repository policy allows anybody anything, on no condition. BadInput."""
+    """Whether a statement of the repository policy allows everybody something, without a condition. BadInput: it can't
+    be read."""
     return any(
         statement.get("Effect") == "Allow" and _everybody(statement) and not statement.get("Condition")
         for statement in statements(document)
@@ -111,8 +117,9 @@ def _everybody(statement: dict[str, Any]) -> bool:
     if "NotPrincipal" in statement:
         return True  # allowed to all but these
     principal = statement.get("Principal")
-    return principal == "*" or (isinstance(principal, dict) and "*" in _listed(principal.get("AWS", [])))
+    return principal == "*" or (isinstance(principal, dict) and "*" in as_list(principal.get("AWS", [])))
 
 
-def _listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """IAM takes one value or a list of them: always the list."""
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Whether releases can move the ECS services that the policy names: only those with rolling updates."""
+"""Checks that releases can move the ECS services that the policy names: only those with rolling updates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TITLE = "rollouts"
 
 
 def moved_by_ecs(policy: Policy) -> Iterator[tuple[EcrRegistry, Service]]:
-    """Each ECS service that releases move, with the registry whose account and region it runs in."""
+    """Each ECS service that the policy names under `rollout`, with the registry in whose account and region it runs."""
     for environment in policy.environments.values():
         for service in environment.rollout.services if environment.rollout else ():
             if service.runs is Runs.ECS:
@@ -24,14 +24,14 @@ def moved_by_ecs(policy: Policy) -> Iterator[tuple[EcrRegistry, Service]]:
 
 
 def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -> Finding:
-    """One DescribeServices: whether a release can move the service."""
+    """Whether a release can move the service. One DescribeServices."""
     named = f"{service} in {registry}"
     cluster, _, name = service.name.partition("/")
     try:
         with translated(f"describe {named}"):
             answer = clients.get("ecs", registry).describe_services(cluster=cluster, services=[name])
     except NotFound:
-        answer = {}  # not even the cluster
+        answer = {}  # there is no such cluster
     except TallymanError as error:
         return Finding(TITLE, UNKNOWN, str(error), f"ask with credentials that may read {registry}")
     found = [s for s in answer.get("services", []) if s.get("status") != "INACTIVE"]
@@ -45,7 +45,7 @@ def deployed_how(clients: AwsClients, registry: EcrRegistry, service: Service) -
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """One DescribeServices for each service and registry."""
+    """Checks each service. Cost: a DescribeServices for each service and registry."""
 
     site: Site
 
@@ -54,6 +54,6 @@ class Rollouts:
         clients = self.site.stack.clients
         for registry, service in moved_by_ecs(self.site.stack.policy):
             if clients is None:
-                yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be looked at")
+                yield Finding(TITLE, UNKNOWN, f"{service} in {registry} can't be read without clients of AWS")
             else:
                 yield deployed_how(clients(), registry, service)

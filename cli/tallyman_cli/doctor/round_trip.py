@@ -1,4 +1,4 @@
-"""Whether events come from every registry: a test event takes their way, and what stops it is named."""
+"""Checks that events come from every registry: sends a test event from each, and names what stops one."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ TITLE = "round trip"
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """One asking: `reconcile` puts the events, since it alone holds the roles; the answers come in the state table."""
+    """`reconcile` sends the test events, since it alone has the roles; `record_push` writes arrivals into the state."""
 
     site: Site
 
@@ -52,7 +52,7 @@ class Trip:
                 yield Finding(TITLE, BAD, found, todo)
 
     def _wait(self, under_way: dict[str, str]) -> dict[str, float]:
-        """The seconds that each took which arrived."""
+        """The seconds that each test event took, by registry; those that did not arrive in time are missing."""
         keys = [trips.key(nonce, registry) for registry, nonce in under_way.items()]
         took: dict[str, float] = {}
 
@@ -60,7 +60,7 @@ class Trip:
             for (_, registry), trip in TRIPS.get_many(self.site.stack.state, keys).items():
                 if trip.arrived is not None:
                     seconds = (trip.arrived - trip.sent).total_seconds()
-                    took[registry] = max(0.0, seconds)  # two machines' clocks
+                    took[registry] = max(0.0, seconds)  # clocks of two machines differ
             return True if len(took) == len(keys) else None
 
         if keys:
@@ -70,10 +70,10 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """What stands on the way, looked at once, after an event did not arrive. Values are None where they can't be seen.
+    """Every link between a registry and `record_push`, read once after an event did not arrive. None: can't be read.
 
-    `ways`: by registry, what the stack's own role sees there; `policy`: the bus's statements; `rules`: the states of
-    the hub's two rules for pushes; `waiting`, `undelivered`: messages in the hub's queues.
+    `ways`: by registry, what the stack's own role reads there; `policy`: the statements of the bus's policy; `rules`:
+    whether each of the hub's two rules for pushes is enabled; `waiting`, `undelivered`: messages in the hub's queues.
     """
 
     site: Site
@@ -85,7 +85,7 @@ class Causes:
 
     @classmethod
     def look(cls, site: Site) -> "Causes":
-        """Asks reconcile, and with the person's own credentials the hub."""
+        """Reads the links: those of spokes through `reconcile`, those of the hub with the person's own credentials."""
         rules = {f"{site.name}-image-own": "default", f"{site.name}-image-spoke": site.name}
         found = {rule: enabled for rule, bus in rules.items() if (enabled := _enabled(site, rule, bus)) is not None}
         return cls(
@@ -140,13 +140,14 @@ class Causes:
             )
         return (
             "every link that can be seen looks well",
-            f"ask again with a longer --timeout; see the log group of {name}-record-push, and in {registry} the rule "
-            f"{rule} and its metrics Invocations and FailedInvocations",
+            f"run the doctor with a longer --timeout; see the log group of {name}-record-push, and in {registry} the "
+            f"rule {rule} and its metrics Invocations and FailedInvocations",
         )
 
 
 def ways(site: Site) -> list[dict[str, Any]]:
-    """How events leave each registry's account, as the stack's own roles see it; empty where it can't be asked."""
+    """How events leave each registry's account, as the stack's own roles read it: its rule, and its queue of
+    undelivered events. Empty where `reconcile` can't be run."""
     try:
         return site.stack.reconcile({"repositories": [], "ways": True}).get("ways") or []
     except TallymanError:
@@ -174,7 +175,7 @@ def _statements(site: Site) -> list[dict[str, Any]] | None:
 
 
 def _messages(site: Site, queue: str) -> int | None:
-    """Waiting or being worked on."""
+    """Messages that wait in the queue or are being handled; None: it can't be read."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     sqs = site.hub("sqs")
     try:
@@ -187,7 +188,7 @@ def _messages(site: Site, queue: str) -> int | None:
 
 
 def _lets_in(statements: list[dict[str, Any]], account: str) -> bool:
-    """Whether the bus takes test events from the account, by the form that the template gives its policy."""
+    """Whether these statements let the account send test events. Knows the form that template.yaml writes."""
     for statement in statements:
         principal = statement.get("Principal")
         names = principal.get("AWS", []) if isinstance(principal, dict) else principal

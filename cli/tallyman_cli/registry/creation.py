@@ -73,7 +73,7 @@ def _ensure(
 
 
 def differences(wanted: RepositorySettings, found: RepositorySettings) -> list[dict[str, Any]]:
-    """Each setting that is not as it should be: {setting, wanted, found}."""
+    """Each setting that differs: {setting, wanted, found}."""
     pairs: list[tuple[str, Any, Any]] = [
         ("immutable", wanted.immutable, found.immutable),
         ("mutable_tags", sorted(wanted.mutable_tags), sorted(found.mutable_tags)),
@@ -83,6 +83,13 @@ def differences(wanted: RepositorySettings, found: RepositorySettings) -> list[d
     if wanted.kms_key and not _same_key(wanted.kms_key, found.kms_key):
         pairs.append(("kms_key", wanted.kms_key, found.kms_key))
     return [{"setting": name, "wanted": a, "found": b} for name, a, b in pairs if a != b]
+
+
+def in_words(value: Any) -> str:
+    """The value of a setting, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 def _same_key(wanted: str, found: str | None) -> bool:

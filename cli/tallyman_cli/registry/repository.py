@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tallyman.domain.names import parse_repository_name
-from tallyman_cli.registry.creation import CREATED, DIFFERS, FAILED, create_in, planned
+from tallyman_cli.registry.creation import CREATED, DIFFERS, FAILED, create_in, in_words, planned
 from tallyman_cli.shared import context, options, output
 
 app = typer.Typer(help="Create repositories as the policy says.", no_args_is_help=True)
@@ -61,18 +61,10 @@ def _show(each: dict[str, Any]) -> None:
     elif each["state"] == DIFFERS:
         output.line(f"{where}: is there, but not as the policy says")
         for d in each["differences"]:
-            output.line(f"  {d['setting']}: wanted {_words(d['wanted'])}, found {_words(d['found'])}")
+            output.line(f"  {d['setting']}: wanted {in_words(d['wanted'])}, found {in_words(d['found'])}")
         if each["problem"]:
             output.line(f"  {each['problem']}")
     elif each["state"] == CREATED:
         output.line(f"{where}: created ({each['uri']})")
     else:
         output.line(f"{where}: is there as the policy says ({each['uri']})")
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(value) or "none"
-    return str(value)

@@ -5,7 +5,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from tallyman.adapters.errors.translate import translated
 from tallyman.domain.history.details.releases import Stowaway
 from tallyman.domain.history.details.upkeep import Missed
 from tallyman.domain.history.facts import Fact, Kind, Via
@@ -16,7 +15,7 @@ from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.promotion.pending import noncompliant
 from tallyman_cli.retention.money import Prices
 from tallyman_cli.shared.context import Stack
-from tallyman_cli.shared.stack_names import LETTERS, QUEUES, is_of
+from tallyman_cli.shared.stack_names import LETTERS, QUEUES, is_of, messages
 from tallyman_cli.views import places
 from tallyman_cli.views.cost import cost
 
@@ -54,16 +53,7 @@ def letters(stack: Stack, name: str) -> dict[str, Any]:
         return {"queues": [], "waiting": [], "error": None}
     found, waiting = [], []
     try:
-        sqs = stack.clients().get("sqs")
-        with translated("list the queues"):
-            urls = sqs.list_queues(QueueNamePrefix=f"{name}-").get("QueueUrls", [])
-        for url in sorted(urls):
-            queue = url.rpartition("/")[2]
-            if not is_of(name, queue, QUEUES):
-                continue
-            with translated(f"read the queue {queue}"):
-                answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-            count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        for queue, count in messages(stack.clients().get("sqs"), name, QUEUES):
             if is_of(name, queue, LETTERS):
                 found.append({"queue": queue, "letters": count})
             else:

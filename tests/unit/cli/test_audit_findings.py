@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,6 +32,12 @@ from tallyman.state.tags import TAGS, Tag
 from tallyman_cli.audit.finding import Finding
 from tallyman_cli.audit.images import Images
 from tallyman_cli.audit.repositories import Repositories
+from tallyman_cli.doctor.finding import Finding as Checked
+from tallyman_cli.doctor.finding import Site
+from tallyman_cli.doctor.replication import Replications
+from tallyman_cli.doctor.repositories import NO_CLEAN_UP
+from tallyman_cli.doctor.repositories import Repositories as Doctors
+from tallyman_cli.shared.context import AwsClients
 
 NAME = DEV.name
 WEEK_AGO = NOON - timedelta(days=7)
@@ -70,6 +77,7 @@ class Audited(FakeStack):
     def __init__(self, policy: str = POLICY + RETAINED) -> None:
         super().__init__(policy_file.loads(policy.encode(), "tallyman.yaml"))
         self.guards, self.replication, self.setter = FakeGuards(), FakeReplication(), Setter()
+        self.remarks: list[str] = []
         self.stack.guards = self.guards
         self.stack.promoter = lambda account: f"arn:aws:iam::{account}:role/tallyman-spoke-push"
         self.rules: dict[Repository, str] = {}
@@ -89,7 +97,8 @@ class Audited(FakeStack):
         return list(Images(self.stack).findings())
 
     def repositories(self) -> list[Finding]:
-        return list(Repositories(self.stack, self.replication, cast(EcrSettings, self.setter)).findings())
+        setter = cast(EcrSettings, self.setter)
+        return list(Repositories(self.stack, self.replication, setter, self.remarks.append).findings())
 
 
 def only(found: list[Finding]) -> Finding:
@@ -104,6 +113,7 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     for place in (DEV, PROD, PROD_SA):
         audited.tag(place, "v1.0.0", APP)
     assert audited.images() == audited.repositories() == []
+    assert audited.remarks == []
 
 
 def stowaway(audited: Audited) -> None:
@@ -356,11 +366,52 @@ def test_ecrs_own_lifecycle_policy_in_a_target_is_found() -> None:
     assert (found.kind, found.where) == ("lifecycle_policy", str(PROD))
 
 
-def test_a_repository_that_nothing_cleans_up_is_found() -> None:
+def doctors(audited: Audited) -> dict[str, Checked]:
+    found = Doctors(Site(audited.stack, "tallyman", lambda service, region: None)).findings()
+    return {each.found.partition(": ")[0]: each for each in found}
+
+
+def test_a_repository_that_nothing_cleans_up_is_a_remark_of_audit_and_doctor_alike() -> None:
     audited = Audited(POLICY)
-    audited.stack.lifecycle = {DEV: "{}"}.get
-    found = audited.repositories()
-    assert {(each.kind, each.where) for each in found} == {("no_clean_up", str(PROD)), ("no_clean_up", str(PROD_SA))}
+    audited.stack.lifecycle = {PROD_SA: "{}"}.get
+    audited.registries.add(DEV)
+    assert [(each.kind, each.where) for each in audited.repositories()] == [("lifecycle_policy", str(PROD_SA))]
+    assert audited.remarks == [f"{DEV}, {PROD}: {NO_CLEAN_UP}"]
+    checked = doctors(audited)
+    assert {each.verdict for each in checked.values()} == {"ok"}
+    assert {place for place, each in checked.items() if NO_CLEAN_UP in each.found} == {str(DEV), str(PROD)}
+
+
+def test_of_many_repositories_that_nothing_cleans_up_three_are_named() -> None:
+    audited = Audited(POLICY)
+    for number in range(3):
+        audited.registries.add(Repository(PROD.registry, f"rocketseat/app{number}"))
+    assert audited.repositories() == []
+    assert audited.remarks[0].endswith(f" and 3 more: {NO_CLEAN_UP}")
+
+
+def test_a_repository_that_the_doctor_cant_read_keeps_no_other_of_its_registry_waiting() -> None:
+    audited = Audited()
+    after = Repository(PROD.registry, "rocketseat/zebra")
+    audited.registries.add(after, scan_on_push=False)
+    audited.guards.policies[PROD] = "{"
+    found = doctors(audited)
+    assert found[str(PROD)].verdict == "unknown"
+    assert found[str(after)].verdict == "warning"
+
+
+def test_a_registry_that_ecr_replicates_is_listed_once() -> None:
+    text = POLICY.replace("sa-east-1]}", "sa-east-1], replicate: native}")
+    assert "native" in text
+    audited = Audited(text + RETAINED)
+    ecr = SimpleNamespace(describe_registry=dict)
+    audited.stack.clients = lambda: cast(AwsClients, SimpleNamespace(get=lambda *_: ecr))
+    site = Site(audited.stack, "tallyman", lambda service, region: None)
+    for look in (audited.repositories, lambda: [*Doctors(site).findings(), *Replications(site).findings()]):
+        audited.registries.requests.clear()
+        assert look()
+        listed = [where for call, where, _ in audited.registries.requests if call == "repositories"]
+        assert listed == [DEV.registry, PROD.registry, PROD_SA.registry]
 
 
 def test_replication_that_carries_removals_is_found() -> None:
