@@ -10,7 +10,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from support.stacks.templates import ROOT, hub, listed, of_type, spoke, statements, text
-from tallyman.domain.events.eventbridge import IMAGE_CALLS, SETTINGS_CALLS, TRIP, TRIP_SOURCE
+from tallyman.domain.events.eventbridge import SETTINGS_CALLS, TRIP, TRIP_SOURCE
 from tallyman_cli.shared import stack_names
 
 OWN, SPOKE = "Own", "Spoke"
@@ -126,7 +126,7 @@ def test_a_refused_call_and_a_reading_call_match_no_rule() -> None:
 def test_the_calls_that_the_rules_let_through_are_those_that_the_core_reads() -> None:
     for name, template in (("OwnCallRule", hub()), ("SpokeCallRule", hub()), ("CallRule", spoke())):
         pattern = of_type(template, "AWS::Events::Rule")[name]["EventPattern"]
-        assert set(pattern["detail"]["eventName"]) == IMAGE_CALLS | SETTINGS_CALLS
+        assert set(pattern["detail"]["eventName"]) == {"PutImage", "BatchDeleteImage"} | SETTINGS_CALLS
 
 
 def test_the_rules_of_both_buses_are_the_same() -> None:

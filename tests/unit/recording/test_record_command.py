@@ -130,9 +130,12 @@ def test_a_freeze_and_a_thaw_hint_what_waits_there_and_nothing_else() -> None:
     [
         ("{", "the message is not JSON"),
         ("[]", "the message is not a command"),
-        ('{"command": "delete"}', f"'delete' is not a command that is known: expected {', '.join(COMMANDS)}"),
-        ('{"command": ["promote"]}', "is not a command that is known"),
-        (message("approve", because=" "), "expected the texts command, request, digest, repository, from, to, because"),
+        ('{"command": "delete"}', f"unknown command 'delete': expected {', '.join(COMMANDS)}"),
+        ('{"command": ["promote"]}', "unknown command"),
+        (
+            message("approve", because=" "),
+            "expected the strings command, request, digest, repository, from, to, because",
+        ),
         (message("approve", digest="v1"), "the command approve: 'v1' is not a digest"),
         (message("promote", repository="UPPER"), "the command promote: 'UPPER' is not a repository"),
         (message("promote", request=7), "the message is not a command promote"),
@@ -146,6 +149,11 @@ def test_what_is_no_command_is_a_bad_message_that_says_why(body: str, reason: st
     with pytest.raises(BadMessage) as raised:
         parse_command(body)
     assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize("command", ["recall", "replay", "discard"])
+def test_a_command_that_concerns_no_environment_reads_none(command: str) -> None:
+    assert parse_command(message(command, environment={"name": "prod"})).target is None
 
 
 def test_an_environment_that_is_not_there_is_a_bad_message() -> None:

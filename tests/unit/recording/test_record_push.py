@@ -245,7 +245,7 @@ def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
         ("no json", "not JSON"),
         ("[]", "not an EventBridge event"),
         (json.dumps({"detail-type": "ECR Image Action"}), "not an EventBridge event"),
-        (json.dumps(event("Something Else", {})), "none that this reaction knows"),
+        (json.dumps(event("Something Else", {})), "unknown detail-type 'Something Else'"),
         (json.dumps(push_event(DEV, "sha256:short", "v1")), "not a digest"),
         (json.dumps(push_event(DEV, Digest.of(b""), "-bad")), "not a tag"),
         (json.dumps(push_event(DEV, Digest.of(b""), action="EXPLODE")), "EXPLODE"),

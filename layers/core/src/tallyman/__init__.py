@@ -1,3 +1,3 @@
-"""Tallyman: the clerk of a container registry. It records every push, checks it, and lets through what may pass."""
+"""Tallyman records every push to Amazon ECR, verifies it, and promotes what the policy allows."""
 
 __version__ = "0.1.0"

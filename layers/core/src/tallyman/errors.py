@@ -1,89 +1,89 @@
 """Every error that Tallyman raises on purpose.
 
     TallymanError
-    ├── BadInput                 what was given can't be right; trying again changes nothing
+    ├── BadInput                 the input is wrong; the same call can't succeed later
     │   ├── BadName              a digest, tag, repository, registry or image that does not parse
-    │   ├── BadMessage           an event or a hint that is not of the expected form
-    │   ├── BadManifest          bytes that are no manifest, or too many of them
-    │   └── PolicyError          tallyman.yaml: file, line and what was expected
-    ├── Refused                  somebody with authority said no; permanent
-    │   ├── NotAllowed           a person or a role without the permission
-    │   ├── NotFound             a repository, image, blob or stack that is not there
-    │   ├── TagTaken             an immutable tag that names another digest
-    │   └── Unsupported          the registry does not take this kind of artifact
-    ├── DigestMismatch           bytes are not what their digest says
-    └── TransientError           may succeed if tried again
-        ├── Throttled            too many requests; `after` seconds are asked for
+    │   ├── BadMessage           an event, hint or command that does not have the expected form
+    │   ├── BadManifest          bytes that are not a manifest, or are more than 4 MiB
+    │   └── PolicyError          an invalid tallyman.yaml
+    ├── Refused                  the other side, or the policy, refuses the call; permanent
+    │   ├── NotAllowed           a person or a role lacks the permission
+    │   ├── NotFound             a repository, image, blob or stack that does not exist
+    │   ├── TagTaken             an immutable tag that points to another digest
+    │   └── Unsupported          the registry does not accept this kind of artifact
+    ├── DigestMismatch           bytes that do not match their digest
+    └── TransientError           the same call may succeed later
+        ├── Throttled            too many requests; `after`: seconds to wait
         ├── Unreachable          no answer, a broken connection, a short body, a 5xx
-        │   └── UploadExpired    an upload that the other side knows no more, or refuses to go on with
-        ├── UnderWay                 nothing failed: ECR's replication takes its time
-        ├── OutOfTime            the work does not fit what is left of this run
+        │   └── UploadExpired    the other side no longer knows the upload, or refuses to continue it
+        ├── UnderWay             nothing failed: ECR's replication is not finished yet
+        ├── OutOfTime            the work needs more time than this run has left
         └── RevisionConflict     another writer was faster; read again and decide again
-            └── LeaseHeld        another worker is at it; `after` seconds from now its lease ends, or is renewed
+            └── LeaseHeld        another worker holds the lease; `after`: seconds until it ends
 
 `retryable` says whether the same call may succeed later. Messages are for people: they name the image, the
-registry, the rule, and what to do. Errors of boto3 and urllib3 never leave the adapters: they become one of these.
+registry, the rule, and what to do. Errors of boto3 and http.client never leave the adapters: they become one of these.
 """
 
 
 class TallymanError(Exception):
-    """The root. `retryable` is False unless a subclass says otherwise."""
+    """The base class of all errors. `retryable` is False unless a subclass says otherwise."""
 
     retryable = False
 
 
 class BadInput(TallymanError):
-    """What was given can't be right: what was wrong, where, what was expected."""
+    """Wrong input. The message says what is wrong, where, and what was expected."""
 
 
 class BadName(BadInput, ValueError):
-    """A name that does not parse; a `ValueError` too, so that parsers of options understand it."""
+    """A name that does not parse. Also a `ValueError`, so that parsers of options understand it."""
 
 
 class BadMessage(BadInput):
-    """An event, hint or command that is not of the expected form."""
+    """An event, hint or command that does not have the expected form."""
 
 
 class BadManifest(BadInput):
-    """Bytes that are no manifest of a kind that is known, or that break its rules."""
+    """Bytes that are not a manifest of a known type, or that break the rules of their type."""
 
 
 class PolicyError(BadInput):
-    """tallyman.yaml is not valid. The text has one line a problem: `file:line: key: what was expected, found …`."""
+    """An invalid tallyman.yaml. The message has one line per problem: `file:line: key: expected …, found …`."""
 
 
 class Refused(TallymanError):
-    """Somebody with authority said no; the same call will be refused again."""
+    """The other side, or the policy, refuses the call; it will refuse the same call again."""
 
 
 class NotAllowed(Refused):
-    """Permission is missing; the message names who, the action and the resource."""
+    """A missing permission. The message names the principal, the action and the resource."""
 
 
 class NotFound(Refused):
-    """What was asked for is not there."""
+    """A repository, image, blob or stack that does not exist."""
 
 
 class TagTaken(Refused):
-    """The tag exists, is immutable and names another digest."""
+    """An immutable tag that points to another digest."""
 
 
 class Unsupported(Refused):
-    """The registry does not take this kind of artifact (ECR: 405 for some OCI 1.1 artifact manifests)."""
+    """The registry does not accept this kind of artifact (ECR: 405 for some OCI 1.1 artifact manifests)."""
 
 
 class DigestMismatch(TallymanError):
-    """Bytes do not hash to the digest that they were asked for by."""
+    """Bytes whose SHA-256 is not the digest that was requested."""
 
 
 class TransientError(TallymanError):
-    """May succeed if tried again."""
+    """A failure after which the same call may succeed."""
 
     retryable = True
 
 
 class Throttled(TransientError):
-    """Too many requests. `after`: seconds that the other side asked to wait, or None."""
+    """Too many requests. `after`: seconds to wait, as the other side asked; None: it did not say."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -95,15 +95,15 @@ class Unreachable(TransientError):
 
 
 class UploadExpired(Unreachable):
-    """The other side knows the upload no more, or refuses to go on with it: begin a new one."""
+    """The other side no longer knows the upload, or refuses to continue it: begin a new one."""
 
 
 class UnderWay(TransientError):
-    """Nothing failed: what is waited for takes its time (ECR's replication)."""
+    """Nothing failed: ECR's replication is not finished yet."""
 
 
 class OutOfTime(TransientError):
-    """What is left of this run does not suffice; go on in the next."""
+    """The work needs more time than this run has left; the next run continues it."""
 
 
 class RevisionConflict(TransientError):
@@ -111,7 +111,7 @@ class RevisionConflict(TransientError):
 
 
 class LeaseHeld(RevisionConflict):
-    """Another worker is at it, or was and died. `after`: seconds until its lease ends, unless it renews it."""
+    """Another worker holds the lease, or held it and died. `after`: seconds until it ends, unless it is renewed."""
 
     def __init__(self, message: str, after: float) -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""The handlers of the functions: batches, and Powertools' logging and metrics, around our reactions and nowhere else.
+"""The Lambda handlers: SQS batches, and logging and metrics by Powertools, which no other module imports.
 
-`functions/NAME/app.py` is one call: `handler = sqs_handler("NAME")`. The batch is taken apart here, without Powertools'
-batch processor: its import, with asyncio and classes of all events, is a fifteenth of a cold start.
+`functions/NAME/app.py` is one call: `handler = sqs_handler("NAME")`. This module splits the batch itself: importing
+Powertools' batch processor, with asyncio and the classes of all events, takes a fifteenth of a cold start.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 MARGIN = 10.0
-"""Seconds of a run that work leaves for writing down how far it came."""
+"""Seconds at the end of a run in which work saves its progress."""
 ALARMED = {
     "parked": "ParkedPromotions",
     "stuck": "StuckPromotions",
@@ -29,30 +29,30 @@ ALARMED = {
     "unguarded": "OpenToPushes",
     "failing": "FailingSweeps",
 }
-"""The counts in reconcile's report that have an alarm, and their metrics."""
+"""The metric of each count in reconcile's report that has an alarm."""
 
 Handler = Callable[[dict[str, Any], "LambdaContext"], Any]
 
 
 def sqs_handler(name: str) -> Handler:
-    """The handler of a function that is fed by a queue: takes an SQS batch, answers with the messages that failed.
+    """The handler of a function that a queue invokes: takes an SQS batch, returns the messages that failed.
 
-    A message whose reaction raises is offered again, and so is one whose turn comes when less than half of the run is
-    left, because those before it took long: it would not have the time that it has alone. Each message counts one
-    metric `Handled` or `DeadLetter`, and the metric of its outcome's kind (see `OutcomeKind`).
+    SQS delivers a message again where its reaction raises, and where less than half of the run is left when its turn
+    comes: it would have less time than a message alone in its batch. Each message counts one metric `Handled` or
+    `DeadLetter`, and the metric of its outcome's kind (see `OutcomeKind`).
     """
     logger, metrics = Logger(), Metrics()
     react = bootstrap.reaction(name)
 
     def handled(record: dict[str, Any], left: Deadline, enough: float) -> bool:
-        """Whether the message is done with; else SQS offers it again."""
+        """Handle one message; False: SQS delivers it again."""
         logger.append_keys(message_id=record["messageId"])
         try:
             if left() < enough:
                 raise OutOfTime("the other messages of its batch took more than half of the run")
             outcome = react(_message(record, left))
         except Exception:
-            logger.exception("to be tried again")
+            logger.exception("the message failed and will be delivered again")
             return False
         kinds = {outcome.kind} if outcome.kind is OutcomeKind.DEAD_LETTER else {OutcomeKind.HANDLED, outcome.kind}
         for metric in kinds:
@@ -68,7 +68,7 @@ def sqs_handler(name: str) -> Handler:
         failed = [
             record["messageId"]
             for number, record in enumerate(event["Records"])
-            if not handled(record, left, half if number else -inf)  # the first goes however little there is
+            if not handled(record, left, half if number else -inf)  # the first is handled with any time left
         ]
         return {"batchItemFailures": [{"itemIdentifier": each} for each in failed]}
 
@@ -76,7 +76,7 @@ def sqs_handler(name: str) -> Handler:
 
 
 def scheduled_handler() -> Handler:
-    """The handler of `reconcile`: takes the schedule's event or what a person asks for, answers with the report."""
+    """The handler of `reconcile`: takes the schedule's event or a person's request, returns the report."""
     logger = Logger()
     run = bootstrap.reconciler()
 
@@ -84,7 +84,7 @@ def scheduled_handler() -> Handler:
     def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         report = run(event, context.aws_request_id, deadline(context.get_remaining_time_in_millis))
         _measure("MissedEvents", MetricUnit.Count, report["missed"], "environment")
-        # layers that images share are counted each time
+        # a layer that several images share counts once for each of them
         _measure("ImageBytes", MetricUnit.Bytes, report["storage"], "environment")
         for key, found in (report["watched"] or {}).items():
             _measure(ALARMED[key], MetricUnit.Count, {context.function_name: sum(found.values())}, "function")
@@ -95,7 +95,7 @@ def scheduled_handler() -> Handler:
 
 
 def deadline(remaining_millis: Callable[[], int]) -> Deadline:
-    """The seconds that work may use, from what Lambda says is left of the run."""
+    """The seconds that work may still use: the milliseconds that Lambda has left, less MARGIN."""
     return lambda: remaining_millis() / 1000 - MARGIN
 
 

@@ -1,4 +1,4 @@
-"""What the environment says: the only reader of os.environ."""
+"""Settings from environment variables. No other module of the core reads os.environ."""
 
 import os
 from collections.abc import Mapping
@@ -34,10 +34,10 @@ _VARIABLES = {
 
 @value
 class Settings:
-    """Every setting of every function; what a function does not use is None.
+    """The settings of all functions; None: the function does not use it.
 
-    `put_rate`: manifests a second and registry, of ECR's ten, shared by the `promote_concurrency` workers that run
-    at once; `trail_rate`: LookupEvents a second. For both, 0 means unpaced.
+    `put_rate`: PutImage calls per second and registry (ECR allows ten), shared by the `promote_concurrency` workers
+    that run at once; `trail_rate`: LookupEvents calls per second. For both, 0 means no limit.
     """
 
     stack: str | None = None
@@ -62,7 +62,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """From the process's environment, or the one given. Raises BadInput for a value that does not parse."""
+        """Read `environ`, or the process's environment. Raises BadInput for a value that does not parse."""
         environ = os.environ if environ is None else environ
         found: dict[str, Any] = {}
         for name, variable in _VARIABLES.items():
@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def queues(self) -> dict[str, str]:
-        """The URLs of the queues that hints go to, by the name that `Hints.send` takes; only those that are set."""
+        """The URLs of the queues for hints, by the name that `Hints.send` takes; only those that are set."""
         urls = {
             "verify": self.verify_queue,
             "origin": self.origin_queue,
@@ -84,7 +84,7 @@ class Settings:
         return {name: url for name, url in urls.items() if url}
 
     def require(self, name: str) -> Any:
-        """The value of a field that must be set; BadInput names the variable that is missing."""
+        """The value of a field that must be set. Raises BadInput that names the missing variable."""
         value = getattr(self, name)
         if value is None:
             raise BadInput(f"the environment variable {_VARIABLES[name]} is not set")
@@ -100,12 +100,12 @@ def _parse(name: str, variable: str, text: str) -> Any:
         if name in ("put_rate", "trail_rate"):
             rate = float(text)
             if not 0 <= rate < float("inf"):
-                raise ValueError(f"'{text}' is not a rate: expected a number from 0 on")
+                raise ValueError(f"'{text}' is not a rate: expected a number of at least 0")
             return rate
         if name == "promote_concurrency":
             count = int(text)
             if count < 1:
-                raise ValueError(f"'{text}' is not a count: expected a whole number from 1 on")
+                raise ValueError(f"'{text}' is not a count: expected a whole number of at least 1")
             return count
     except ValueError as error:
         raise BadInput(f"{variable}: {error}") from None

@@ -1,11 +1,11 @@
 """`@value`: a frozen class with slots that is cheap to define.
 
-Every cold start of a Lambda defines all classes of the modules it imports. The standard library compiles up to seven
-methods for each frozen dataclass, which is most of what such a module costs to import: 72 classes took a fifth of a
-handler's import. Here the methods are shared, and `__init__` is compiled when the first instance is made. Everything
-else is the standard library's own: fields, defaults, slots, `replace`, `asdict`, matching.
+Each cold start of a Lambda function defines all classes of the modules that it imports. The standard library compiles
+up to seven methods for each frozen dataclass, which is most of such a module's import time: 72 classes took a fifth of
+a handler's import. Here all classes share the methods, and the first instance compiles `__init__`. Fields, defaults,
+slots, `replace`, `asdict` and matching are those of `dataclasses`.
 
-`@value(slots=False)` leaves out the slots, for classes with a `cached_property`.
+`@value(slots=False)` makes a class without slots, for classes with a `cached_property`.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ def value(cls: type[_T], /) -> type[_T]: ...
 def value(*, slots: bool) -> Callable[[type[_T]], type[_T]]: ...
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def value(cls: type[Any] | None = None, /, *, slots: bool = True) -> Any:
-    """Make a frozen dataclass of `cls`. `slots`: whether instances have slots and no `__dict__`."""
+    """Make `cls` a frozen dataclass. `slots`: whether instances have slots and no `__dict__`."""
 
     def decorate(cls: type) -> type:
         own = set(cls.__dict__)
         if not cls.__doc__:
-            cls.__doc__ = cls.__name__  # else dataclasses spells out the signature, which costs ten times the rest
+            cls.__doc__ = cls.__name__  # else `dataclasses` formats the signature, which takes ten times as long
         made: type = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         for name, method in _methods(made).items():
             if name not in own or (name == "__hash__" and "__eq__" in own and made.__hash__ is None):
@@ -41,7 +41,7 @@ def value(cls: type[Any] | None = None, /, *, slots: bool = True) -> Any:
 
 
 def _methods(cls: type) -> dict[str, Any]:
-    """What `dataclasses` would have compiled for a frozen class."""
+    """The methods that `dataclasses` would have compiled for a frozen class."""
     compared = _reader([f.name for f in dataclasses.fields(cls) if f.compare])
     hashed = _reader([f.name for f in dataclasses.fields(cls) if (f.compare if f.hash is None else f.hash)])
 
@@ -62,14 +62,14 @@ def _methods(cls: type) -> dict[str, Any]:
 
 
 def _reader(names: list[str]) -> Callable[[Any], Any]:
-    """The values of these attributes, to be compared: a tuple, or of one attribute its value in one."""
+    """A function that returns the values of these attributes as a tuple."""
     if len(names) > 1:
         return attrgetter(*names)
     return (lambda value: (getattr(value, names[0]),)) if names else lambda value: ()
 
 
 def _initializer(cls: type) -> Callable[..., None]:
-    """`__init__` as `dataclasses` writes it: one parameter a field, then `__post_init__`."""
+    """`__init__` as `dataclasses` writes it: a parameter for each field, then `__post_init__`."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": _MISSING}
     parameters, lines = [], []
     for field in dataclasses.fields(cls):

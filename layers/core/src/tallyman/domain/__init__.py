@@ -1,4 +1,4 @@
-"""What is decided, and the words it is decided in: values and pure functions.
+"""Values and pure functions: names, events, facts, the policy, gates, retention, and the decisions made from them.
 
-Standard library only; no clock, no environment, no I/O.
+Imports the standard library only; no clock, no environment, no I/O.
 """

@@ -1,4 +1,4 @@
-"""What storage costs: prices are data with a date and a source, never constants of the code."""
+"""Storage prices per region. Prices are data with a date and a source, never constants in the code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ GB = 1_000_000_000
 
 @value
 class Price:
-    """US dollars for a GB and a month in one region, as `source` said on `date`."""
+    """US dollars per GB and month in one region, as `source` stated on `date`."""
 
     region: str
     usd: float
@@ -19,21 +19,21 @@ class Price:
     source: str
 
     def monthly(self, size: int) -> float:
-        """What so many bytes cost a month, before any free allowance."""
+        """US dollars per month for `size` bytes, before any free allowance."""
         return size / GB * self.usd
 
 
 @value
 class Prices:
-    """A price for each region. `other`: for a region that is not in the table; None: not known then."""
+    """A price for each region. `other`: for regions that are not in the table; None: their price is not known."""
 
     regions: Mapping[str, Price]
     other: Price | None
 
     @classmethod
     def parse(cls, data: Any) -> "Prices":
-        """From `{"regions": {"us-east-2": {"usd": 0.1, "date": "2026-11-01", "source": "…"}}}`, with `*` for all other
-        regions. Raises BadInput that says what is wrong."""
+        """Parse `{"regions": {"us-east-2": {"usd": 0.1, "date": "2026-11-01", "source": "…"}}}`; the key `*` stands for
+        all other regions. Raises BadInput."""
         regions = data.get("regions") if isinstance(data, Mapping) else None
         if not isinstance(regions, Mapping):
             raise BadInput('a price table is {"regions": {"<region>": {"usd": …, "date": …, "source": …}}}')
@@ -41,12 +41,12 @@ class Prices:
         return cls(found, found.pop("*", None))
 
     def of(self, region: str) -> Price | None:
-        """The price in the region."""
+        """The price in the region; None: not known."""
         return self.regions.get(region, self.other)
 
 
 def _price(region: str, value: Any) -> Price:
     usd = value.get("usd") if isinstance(value, Mapping) else None
     if not isinstance(usd, int | float) or isinstance(usd, bool) or usd < 0:
-        raise BadInput(f"the price of {region}: expected usd, a number of dollars for a GB and a month")
+        raise BadInput(f"the price of {region}: expected 'usd', a number of dollars per GB and month")
     return Price(region, float(usd), str(value.get("date", "")), str(value.get("source", "")))

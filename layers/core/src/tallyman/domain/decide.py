@@ -1,4 +1,4 @@
-"""The decision: what policy and facts say should happen to an image. Pure: same facts, same decision."""
+"""The decision whether an image may be promoted. Pure: the same policy, facts and time give the same decision."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +23,8 @@ _BEST_FIRST = (PASSED, WAITING, CONFLICT, FAILED, PROMOTED)
 
 @value
 class Tagging:
-    """Tags that may be set in some registries of the target, but not yet in all. `ids`: the facts that say so."""
+    """Tags that a promotion has begun to set, and may have set in some registries of the target. `ids`: the ids of the
+    facts `tagging` that record it."""
 
     tags: tuple[str, ...]
     since: datetime
@@ -34,9 +35,9 @@ class Tagging:
 class Decision:
     """The decision about one digest as a candidate for one environment, with its reasons.
 
-    `repository` is the canonical name; `tags` those that go. `policy` is the digest of the policy that it rests on.
-    `tagging`: the promotion of which tags may be set in the target already, and which is not finished. `stays`: why
-    the release did not move to it (None: it did, or it is not promoted).
+    `repository` is the canonical name; `tags`: those to promote. `policy` is the digest of the policy that was used.
+    `tagging`: an unfinished promotion that may have set tags already. `stays`: why the release did not move to the
+    image (None: it did, or the image is not promoted).
     """
 
     digest: Digest
@@ -52,23 +53,23 @@ class Decision:
 
     @property
     def candidate(self) -> tuple[str, str, str]:
-        """Repository, source and target: the promotion that it is about."""
+        """Repository, source and target of the promotion."""
         return self.repository, self.source, self.target
 
     @property
     def may_look(self) -> bool:
-        """Whether the targets are to be asked: a conflict may be gone, what was begun may have been ended by people."""
+        """Whether to read the targets' tags: a conflict may be resolved, people may have finished or undone tagging."""
         return self.may_go or self.verdict in (CONFLICT, PROMOTED) or self.tagging is not None
 
     @property
     def may_go(self) -> bool:
-        """Whether there is something to bring: it may be staged, or what was begun is to be finished."""
+        """Whether the promotion may run: content may be staged, or tagging that was begun is to be finished."""
         return self.is_candidate and (self.may_stage or self.rolls_on)
 
     @property
     def rolls_on(self) -> bool:
-        """Whether a first tag may be set, so that only a gate that fails keeps it from being finished: a window that
-        closed, a freeze or an answer that is missing meanwhile would leave the registries apart for longer."""
+        """Whether tagging was begun and may be finished: a first tag may be set, so only a failed gate stops the rest.
+        Waiting for a closed window, a freeze or a missing answer would keep the registries different for longer."""
         return self.tagging is not None and self.is_candidate and all(g.verdict != FAILED for g in self.gates)
 
     @property
@@ -78,18 +79,19 @@ class Decision:
 
     @property
     def may_release(self) -> bool:
-        """Whether the release may move to it once its tags are set: a freeze holds that whatever was begun."""
+        """Whether the release may move to the image once its tags are set. A freeze prevents it even where tagging was
+        begun."""
         return self.may_tag and all(g.verdict == PASSED for g in self.gates if g.name == freeze_gate.NAME)
 
     @property
     def may_stage(self) -> bool:
-        """Whether content may be brought to the targets: every gate but `target` passed, and that found no conflict."""
+        """Whether content may be copied to the targets: every gate but `target` passed, and `target` did not fail."""
         others = all(g.verdict == PASSED for g in self.gates if g.name != target_gate.NAME)
         return others and self.verdict in (PASSED, WAITING)
 
     @property
     def is_candidate(self) -> bool:
-        """Whether a tag of it is meant to go at all."""
+        """Whether any tag of the image is to be promoted."""
         return bool(self.tags)
 
     @property
@@ -99,18 +101,19 @@ class Decision:
 
     @property
     def opens_at(self) -> datetime | None:
-        """The earliest moment at which time alone may open a gate. Not the next try of a promotion that failed."""
+        """The earliest moment at which time alone may open a gate; the next attempt of a failed promotion is no such
+        moment."""
         waiting = (g for g in self.gates if g.verdict == WAITING and g.name != target_gate.NAME)
         return min((g.until for g in waiting if g.until), default=None)
 
     @property
     def awaits_replication(self) -> bool:
-        """Whether it is looked at again only later because ECR's replication is under way."""
+        """Whether the promotion waits for ECR's replication."""
         return any(g.name == target_gate.NAME and g.facts.get("expected") for g in self.gates)
 
     @property
     def deciding(self) -> GateResult | None:
-        """The gate that decides: the first that failed, else the first that waits."""
+        """The gate that decides the verdict: the first that failed, else the first that waits; None: none does."""
         for verdict in (FAILED, WAITING):
             for gate in self.gates:
                 if gate.verdict == verdict:
@@ -119,7 +122,7 @@ class Decision:
 
     @property
     def details(self) -> Decided:
-        """What a fact says of it."""
+        """The detail of the fact `decided`."""
         return Decided(
             target=self.target,
             source=self.source,
@@ -135,7 +138,7 @@ class Decision:
 
 
 def decide(policy: Policy, promotion: Promotion, repository: str, image: ImageFacts, now: datetime) -> Decision:
-    """Judges one promotion of one image. Never raises for facts that are missing or odd: those close gates."""
+    """Decide about one promotion of one image. Missing or unexpected facts close gates; they never raise."""
     tagging = _tagging(promotion, repository, image)
     going = _going(policy, promotion, repository, image, tagging)
     case = Case(policy, promotion, repository, image, going, now)
@@ -162,7 +165,7 @@ def decide(policy: Policy, promotion: Promotion, repository: str, image: ImageFa
 def decide_all(policy: Policy, image: ImageFacts, now: datetime) -> list[Decision]:
     """A decision for each (repository, from, to) whose source environment holds the image, in the policy's order.
 
-    Where two rules of a policy lead the same way for different tags, the one that lets more happen answers.
+    Where two promotions of the policy have the same source and target, the one with the better verdict counts.
     """
     decisions: dict[tuple[str, str, str], Decision] = {}
     for name, promotion in candidates(policy, image.facts):
@@ -179,7 +182,7 @@ def _rank(decision: Decision) -> tuple[bool, int]:
 
 
 def candidates(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Promotion]]:
-    """The promotions, each with the canonical name, out of every environment that these facts saw pushes to."""
+    """The promotions, each with the canonical name, out of every environment that was pushed to by these facts."""
     seen = set()
     for fact in facts:
         if fact.kind in PUSHES and fact.repository is not None:
@@ -191,7 +194,7 @@ def candidates(policy: Policy, facts: Iterable[Fact]) -> Iterator[tuple[str, Pro
 
 
 def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Tagging | None:
-    """What was begun and is neither promoted nor ended. By ids and not by times: the clocks of workers differ."""
+    """The tagging that was begun, and not finished or replaced; compared by ids, as the clocks of workers differ."""
     begun: list[tuple[Fact, Sequence[str]]] = []
     over: set[str] = set()
     for fact in image.of(Kind.TAGGING, Kind.PROMOTED):
@@ -210,8 +213,8 @@ def _tagging(promotion: Promotion, repository: str, image: ImageFacts) -> Taggin
 def _going(
     policy: Policy, promotion: Promotion, repository: str, image: ImageFacts, tagging: Tagging | None
 ) -> tuple[str, ...]:
-    """The tags that go: those that point to the digest in the source now, and that the repository's rule and the
-    promotion let through; and those that a promotion has begun to set, whatever became of them in the source."""
+    """The tags to promote: those that point to the digest in the source now, and that the repository's rule and the
+    promotion allow; and those that a promotion has begun to set, wherever they point in the source now."""
     environment = policy.environment(promotion.source)
     places = environment.repositories(repository)
     allowed = policy.repository(repository).tags
@@ -243,8 +246,8 @@ def _verdict(promoted: bool, gates: tuple[GateResult, ...]) -> str:
 
 
 def _promoted(case: Case) -> Fact | None:
-    """The newest promotion that brought the image there as it is meant to be: None unless each tag that goes was
-    promoted after it was last set in the source."""
+    """The newest finished promotion of the image; None unless each tag to promote was promoted to every registry after
+    it was last set in the source."""
     promoted = [
         f
         for f in case.image.of(Kind.PROMOTED)
@@ -268,6 +271,6 @@ def _promoted(case: Case) -> Fact | None:
 
 
 def _released_by_hand(fact: Fact, case: Case) -> bool:
-    """Whether a person made it the release all the same: an image that went in without it is released so alone."""
+    """Whether a person released the image by a roll-back: the only way to release it where its promotion did not."""
     detail = RolledBack.parse(fact)
     return (detail.environment, detail.name) == (case.destination.name, case.repository)

@@ -1,14 +1,12 @@
-"""Places other than ECR, and their repositories: registries at any host, and OCI layouts in a folder."""
+"""Locations other than ECR: repositories of a registry at any host, and OCI layouts in a folder."""
 
 import re
 
-from tallyman.domain.names import Digest, Location
+from tallyman.domain.names import REPOSITORY, Digest, Location
 from tallyman.errors import BadName
 from tallyman.values import value
 
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"(?:{_PART}/)*{_PART}")
 
 
 @value
@@ -23,13 +21,13 @@ class OciHost:
 
 @value
 class OciLayout:
-    """Where an OCI layout is: the folder above it. The layout's own name is that of the repository."""
+    """The folder above an OCI layout; the layout's own folder is the name of its `OciRepository`."""
 
     folder: str
 
     @property
     def host(self) -> str:
-        """`oci:FOLDER`, which nobody asks over a network."""
+        """`oci:FOLDER`; never resolved as the name of a host."""
         return f"oci:{self.folder}"
 
     def __str__(self) -> str:
@@ -52,18 +50,18 @@ class OciRepository:
 
 
 def repository_at(host: str, name: str) -> OciRepository:
-    """A repository of a registry at a host; raises BadName (OCI: lower case, parts joined by `/`)."""
-    if len(name) > 255 or not _NAME.fullmatch(name):
+    """The repository `name` of the registry at `host`. Raises BadName (OCI: lower case, parts joined by `/`)."""
+    if len(name) > 255 or not REPOSITORY.fullmatch(name):
         raise BadName(
             f"'{name}' is not a repository: expected lower-case letters, digits and . _ - / as in team/service"
         )
     if not _HOST.fullmatch(host):
-        raise BadName(f"'{host}' is not a host: expected a name or address, with :PORT where it is not the usual one")
+        raise BadName(f"'{host}' is not a host: expected a name or address, with :PORT unless it is the default")
     return OciRepository(OciHost(host), name)
 
 
 def layout_at(path: str) -> OciRepository:
-    """An OCI layout in a folder; raises BadName where the path names none."""
+    """The OCI layout in the folder `path`. Raises BadName for a path that can't be a folder."""
     above, _, last = path.rstrip("/").rpartition("/")
     if not last or "\0" in path:
         raise BadName(f"'{path}' is not a folder for an OCI layout")
@@ -71,7 +69,8 @@ def layout_at(path: str) -> OciRepository:
 
 
 def layout_path(location: Location) -> str:
-    """The folder of a layout. TypeError: the location is none, and the wrong adapter was chosen for it."""
+    """The folder of a layout. Raises TypeError for a location that is not a layout: the caller chose the wrong
+    adapter."""
     if not isinstance(location.registry, OciLayout):
         raise TypeError(f"{location} is not an OCI layout")
     return f"{location.registry.folder.rstrip('/')}/{location.name}"

@@ -1,4 +1,4 @@
-"""Names of things: digests, tags, registries, repositories, images. Parsed once; values are passed, not strings."""
+"""Names: digests, tags, registries, repositories, images. Text is parsed once; the code passes values, not strings."""
 
 import hashlib
 import re
@@ -12,7 +12,8 @@ from tallyman.values import value
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"(?:{_PART}/)*{_PART}")
+REPOSITORY = re.compile(rf"(?:{_PART}/)*{_PART}")
+"""The path of a repository, as OCI's distribution specification and ECR allow it; each limits the length besides."""
 _ACCOUNT = re.compile(r"[0-9]{12}")
 REGION = r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
 _REGION = re.compile(REGION)
@@ -21,13 +22,13 @@ _ENVIRONMENT = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\[([1-9][0-9]*)\])?")
 
 
 class Digest(str):
-    """The SHA-256 of raw bytes as `sha256:<64 hexadecimal digits>`; a `str`, so that it is a key and JSON as it is."""
+    """The SHA-256 of raw bytes as `sha256:<64 hexadecimal digits>`; a `str`, usable as a key and in JSON."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: object) -> Self:
-        """Raises BadName unless it is the text of a whole SHA-256 digest (ECR knows no other algorithm)."""
+        """Raises BadName unless `text` is a whole SHA-256 digest (ECR knows no other algorithm)."""
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
             raise BadName(f"{_shown(text)} is not a digest: expected sha256: and 64 hexadecimal digits")
         return cls(text)
@@ -39,23 +40,23 @@ class Digest(str):
 
     @property
     def hex(self) -> str:
-        """The 64 digits."""
+        """The 64 hexadecimal digits."""
         return self[7:]
 
     @property
     def short(self) -> str:
-        """`sha256:` and twelve digits, for people."""
+        """`sha256:` and the first twelve digits, for people."""
         return self[:19]
 
 
 def _shown(text: object) -> str:
-    """Text from anywhere, for a message: one line, without control characters, cut at 200 characters."""
+    """Untrusted text for a message: one line, without control characters, cut at 200 characters."""
     shown = f"'{text}'" if str(text).isprintable() else ascii(str(text))
     return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def _of_host(text: str) -> tuple[str, str] | None:
-    """Account and region of the host of an ECR registry, by the suffixes of the region's partition; None: no such."""
+    """Account and region of an ECR host name, whose suffix must be one of the region's partition; None: not one."""
     found = _HOST.fullmatch(text)
     if not found:
         return None
@@ -64,7 +65,7 @@ def _of_host(text: str) -> tuple[str, str] | None:
 
 
 def parse_tag(text: str) -> str:
-    """The tag, or BadName (OCI: 1 to 128 of letters, digits, `_`, `.`, `-`; not starting with `.` or `-`)."""
+    """The tag. Raises BadName (OCI: 1 to 128 letters, digits, `_`, `.` or `-`; not starting with `.` or `-`)."""
     if not _TAG.fullmatch(text):
         raise BadName(
             f"{_shown(text)} is not a tag: expected 1 to 128 letters, digits, _, . or -, not starting with . or -"
@@ -73,19 +74,19 @@ def parse_tag(text: str) -> str:
 
 
 def parse_repository_name(text: str) -> str:
-    """The repository's name, or BadName (ECR: 2 to 256 characters, lower case, parts joined by `/`)."""
-    if not 2 <= len(text) <= 256 or not _REPOSITORY.fullmatch(text):
+    """The repository's name. Raises BadName (ECR: 2 to 256 characters, lower case, parts joined by `/`)."""
+    if not 2 <= len(text) <= 256 or not REPOSITORY.fullmatch(text):
         expected = "expected 2 to 256 lower-case letters, digits and . _ - / as in team/service"
         raise BadName(f"{_shown(text)} is not a repository: {expected}")
     return text
 
 
 class Place(Protocol):
-    """Where repositories are: an `EcrRegistry`, or an `OciHost` or `OciLayout` of locations.py."""
+    """What holds repositories: an `EcrRegistry`, or an `OciHost` or `OciLayout` of locations.py."""
 
     @property
     def host(self) -> str:
-        """Its address in the names of images."""
+        """The first part of the addresses of its images."""
 
     def __hash__(self) -> int: ...
 
@@ -114,7 +115,7 @@ class EcrRegistry:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `account/region` or from an ECR host name; raises BadName."""
+        """Parse `account/region` or an ECR host name. Raises BadName."""
         account, region = _of_host(text) or text.partition("/")[::2]
         if not _ACCOUNT.fullmatch(account) or not _REGION.fullmatch(region):
             raise BadName(f"'{text}' is not a registry: expected account/region such as 111111111111/us-east-2")
@@ -122,7 +123,7 @@ class EcrRegistry:
 
     @property
     def host(self) -> str:
-        """The registry's host name on AWS, whose suffix is that of the region's partition."""
+        """The registry's host name on AWS, with the suffix of the region's partition."""
         return f"{self.account}.dkr.ecr.{self.region}.{partition_of(self.region).suffix}"
 
     def __str__(self) -> str:
@@ -138,7 +139,7 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From the written form, or from a repository ARN (Inspector's events name it so); raises BadName."""
+        """Parse `account/region/name`, or a repository ARN (as in Inspector's events). Raises BadName."""
         if text.startswith("arn:"):
             parts = text.split(":", 5)
             if len(parts) != 6 or parts[2] != "ecr" or not parts[5].startswith("repository/"):
@@ -163,7 +164,7 @@ class Repository:
 
 
 def in_ecr(place: Place) -> EcrRegistry:
-    """The place, which has to be an ECR registry. TypeError: the wrong adapter was chosen for it."""
+    """The place, if it is an ECR registry. Raises TypeError for another: the caller chose the wrong adapter."""
     if not isinstance(place, EcrRegistry):
         raise TypeError(f"{place} is not an ECR registry")
     return place
@@ -173,8 +174,8 @@ def in_ecr(place: Place) -> EcrRegistry:
 class ImageName:
     """An IMAGE or REPOSITORY argument as a person wrote it, not yet looked up in a policy.
 
-    Either `environment` (with `index`, counted from 1, where one of its registries was asked for) or `registry` is
-    set. `tag` and `digest` are both None for a REPOSITORY, which may hold glob characters.
+    Either `environment` or `registry` is set. `index`, from 1: one registry of the environment, as in `prod[2]`; None:
+    all. `tag` and `digest` are both None for a REPOSITORY, which may hold glob characters.
     """
 
     text: str
@@ -198,9 +199,10 @@ class ImageName:
         """An image or a repository (`dev/team/app`, with `globs` also `dev/team/*`). Raises BadName."""
         where, _, rest = text.partition("/")
         rest, at, digest_text = rest.partition("@")
-        last = rest.rfind(":")
-        rest, tag = (rest[:last], rest[last + 1 :]) if last > rest.rfind("/") else (rest, "")
-        if not rest or (last > 0 and not tag and text.endswith(":")):
+        colon = rest.rfind(":")
+        has_tag = colon > rest.rfind("/")
+        rest, tag = (rest[:colon], rest[colon + 1 :]) if has_tag else (rest, "")
+        if not rest or (has_tag and not tag):
             raise BadName(
                 f"'{text}' is not an image: expected ENVIRONMENT/REPOSITORY:TAG or ENVIRONMENT/REPOSITORY@DIGEST "
                 "(such as dev/rocketseat/widget-server:v1), or a full ECR address"

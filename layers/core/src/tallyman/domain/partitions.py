@@ -1,7 +1,6 @@
-"""AWS's partitions: which regions there are, and how hosts and ARNs of a region are called.
+"""AWS's partitions: their regions, and the parts of host names and ARNs that depend on the partition.
 
-All of it is botocore's knowledge, read once from the data that it ships, as `zoneinfo` reads time zones: a region or
-partition that is new there is known here.
+Source: the file `partitions.json` that botocore ships, read once. A newer botocore brings new regions and partitions.
 """
 
 import json
@@ -14,7 +13,8 @@ from tallyman.values import value
 
 @value
 class Partition:
-    """`name` stands in ARNs. `suffix`: of hosts such as ECR's registries; `dual_stack`: of those with IPv6."""
+    """One partition. `name`: as in ARNs. `suffix`: of host names such as those of ECR's registries; `dual_stack`: the
+    same for hosts that also have IPv6. `pattern`: a regular expression for names of regions."""
 
     name: str
     suffix: str
@@ -25,13 +25,13 @@ class Partition:
 
 @cache
 def partitions() -> tuple[Partition, ...]:
-    """Every partition, AWS's main one first; one reading of 10 KB."""
+    """Every partition, `aws` first. The first call reads a file of 10 KB."""
     document = json.loads(get_data("botocore", "data/partitions.json") or b"")
     return tuple(
         Partition(
             name=found["id"],
             suffix=found["outputs"]["dnsSuffix"],
-            # of services api.aws; of registries on.aws
+            # the file has the suffix of services, such as api.aws; registries use on.aws
             dual_stack="on." + found["outputs"]["dualStackDnsSuffix"].removeprefix("api."),
             pattern=found["regionRegex"],
             regions=frozenset(name for name in found["regions"] if not name.endswith("-global")),
@@ -42,7 +42,7 @@ def partitions() -> tuple[Partition, ...]:
 
 @cache
 def partition_of(region: str) -> Partition:
-    """The partition that lists the region, else the one whose names look like it, else AWS's main one."""
+    """The partition that lists the region, else the one whose pattern matches its name, else `aws`."""
     found = [p for p in partitions() if region in p.regions]
     found += [p for p in partitions() if re.fullmatch(p.pattern, region)]
     return (found or partitions())[0]
@@ -54,7 +54,7 @@ def regions() -> list[str]:
 
 
 def nearest(region: str) -> str | None:
-    """The region that was probably meant: one with two letters changed about, else one that is spelled alike."""
+    """The region that was probably meant: one with the same letters in another order, else a similar name, or None."""
     from difflib import get_close_matches  # only a mistake needs it, not every cold start
 
     turned = [known for known in regions() if sorted(known) == sorted(region)]

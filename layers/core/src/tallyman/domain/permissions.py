@@ -1,13 +1,14 @@
-"""What IAM asks for each AWS call in use: its action, the actions that go with it, and what they are checked on.
+"""The IAM actions that each AWS call in use needs, and the types of resources that they apply to.
 
-A call's name is not its permission. Adapters' `PERMISSIONS`, the templates' roles and the local cloud's check of roles
-follow this table; tests hold it to AWS's Service Authorization Reference. A call that is not in it has no permission.
+A call's name is not always its permission. Adapters' `PERMISSIONS`, the templates' roles and the local cloud's check of
+roles follow this table; tests compare it with AWS's Service Authorization Reference. The local cloud refuses a call
+that is not in it.
 """
 
 from typing import Literal, NamedTuple
 
 When = Literal["", "enhanced scanning", "managed signing", "tags", "task roles", "customer key", "key of images"]
-"""When a need applies; empty: always. Those of keys are in policies of their own (KeyPolicy, ImagesKeyPolicy)."""
+"""When a need applies; empty: always. Needs on keys are in separate policies (KeyPolicy, ImagesKeyPolicy)."""
 
 REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html"
 _ECR = "https://docs.aws.amazon.com/AmazonECR/latest/userguide/"
@@ -15,9 +16,9 @@ _KEY_ACTIONS = ("customer key", "key of images")
 
 
 class Need(NamedTuple):
-    """One action that a call needs. `resource`: the type in AWS's reference, empty where it can't be named.
+    """One action that a call needs. `resource`: its type in AWS's reference; empty: the action takes no resource.
 
-    `keys`: the condition keys by which our roles narrow it. `source`: the page that states the need.
+    `keys`: the condition keys that our roles use to narrow it. `source`: the page that documents the need.
     """
 
     action: str
@@ -28,7 +29,7 @@ class Need(NamedTuple):
 
 
 def _own(service: str, resource: str, *calls: str) -> dict[str, tuple[Need, ...]]:
-    """Calls that need the action of their own name alone."""
+    """Calls that need only the action of their own name."""
     return {f"{service}:{call}": (Need(f"{service}:{call}", resource),) for call in calls}
 
 
@@ -62,7 +63,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
     **_own("cloudtrail", "", "DescribeTrails", "LookupEvents"),
     **_own("cloudtrail", "trail", "GetTrailStatus"),
     **_own("dynamodb", "table", "BatchGetItem", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Query", "Scan"),
-    # each item of a transaction is checked as the call it stands for; those in use put and delete
+    # IAM checks each item of a transaction as its own call; ours put and delete
     "dynamodb:TransactWriteItems": (Need("dynamodb:PutItem", "table"), Need("dynamodb:DeleteItem", "table")),
     **_own(
         "ecr",
@@ -87,11 +88,11 @@ CALLS: dict[str, tuple[Need, ...]] = {
         "UploadLayerPart",
     ),
     **_own("ecr", "", "DescribeRegistry", "GetAuthorizationToken"),
-    "ecr:CreateRepository": (Need("ecr:CreateRepository", "repository"), *_IMAGE_KEYS),  # none of ours has tags
+    "ecr:CreateRepository": (Need("ecr:CreateRepository", "repository"), *_IMAGE_KEYS),  # ours set no tags
     "ecr:DescribeImageScanFindings": (Need("ecr:DescribeImageScanFindings", "repository"), _SCAN),
-    # no action has this name
+    # there is no action of this name
     "ecr:ListImageReferrers": (Need("ecr:BatchGetImage", "repository", source=f"{_ECR}images-referrers.html"),),
-    "ecr:PutImage": (Need("ecr:PutImage", "repository"), _SIGN),  # ECR signs in the name of whoever pushes
+    "ecr:PutImage": (Need("ecr:PutImage", "repository"), _SIGN),  # ECR signs with the permissions of the pusher
     **_own("ecs", "", "DescribeTaskDefinition", "ListClusters", "ListServices", "ListTasks"),
     **_own("ecs", "service", "DescribeServices", "UpdateService"),
     **_own("ecs", "task", "DescribeTasks"),
@@ -117,7 +118,7 @@ CALLS: dict[str, tuple[Need, ...]] = {
         ),
     ),
     **_own("s3", "bucket", "GetBucketLocation"),
-    # without ListBucket an object that is not there reads as forbidden
+    # without ListBucket, S3 answers 403 for an object that does not exist
     "s3:GetObject": (
         Need("s3:GetObject", "object"),
         Need(
@@ -143,8 +144,8 @@ CALLS: dict[str, tuple[Need, ...]] = {
 
 
 def permissions(*calls: str) -> tuple[str, ...]:
-    """The actions that a role needs to make these calls (`ecr:PutImage`), sorted; not those on customers' keys.
+    """The actions that a role needs for these calls (`ecr:PutImage`), sorted; without those on customers' keys.
 
-    Raises KeyError for a call that the table does not have.
+    Raises KeyError for a call that is not in the table.
     """
     return tuple(sorted({n.action for call in calls for n in CALLS[call] if n.when not in _KEY_ACTIONS}))

@@ -1,5 +1,5 @@
-"""The policy of a repository that we create: who may pull, Lambda among them, and, for prevention, that only promotions
-push (`create.push: tallyman-only`)."""
+"""The repository policy of a repository that Tallyman creates: who may pull, including Lambda, and with
+`create.push: tallyman-only` that only promotions may push."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,20 @@ PUSH_ACTIONS = (
 )
 PULL_ACTIONS = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 LAMBDA_ACTIONS = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-"""What Lambda itself needs of the repository of a function's image: AWS Lambda Developer Guide, "Create a Lambda
-function using a container image", "Amazon ECR permissions"."""
+"""The actions that Lambda itself needs on the repository of a function's image. Source: AWS Lambda Developer Guide,
+"Create a Lambda function using a container image", "Amazon ECR permissions"."""
 PULL, LAMBDA, PUSH = "Pull", "LambdaPulls", "OnlyTallymanPushes"
 """The names of our statements (`Sid`)."""
 
 
 def role_arn(repository: Repository, role: str) -> str:
-    """`role/NAME` in the repository's account, as an ARN."""
+    """The ARN of `role` (`role/NAME`) in the repository's account."""
     partition = repository.arn.split(":", 2)[1]
     return f"arn:{partition}:iam::{repository.registry.account}:{role}"
 
 
 def only_push(allowed: Sequence[str]) -> dict[str, Any]:
-    """The statement that keeps everybody but these roles (ARNs) from pushing, whatever IAM lets them do."""
+    """The statement that lets only these roles (ARNs) push, whatever IAM allows others."""
     return {
         "Sid": PUSH,
         "Effect": "Deny",
@@ -47,7 +47,7 @@ def pull_by(repository: Repository, accounts: Sequence[str]) -> dict[str, Any]:
 def pull_for_functions(repository: Repository, accounts: Sequence[str]) -> dict[str, Any]:
     """The statement that lets Lambda pull for the functions of these accounts, in the repository's region.
 
-    Lambda adds one like it by itself, if whoever calls it may set repository policies; nobody of ours who calls it may.
+    Lambda adds such a statement itself where its caller may set repository policies; our roles may not.
     """
     partition, region = repository.arn.split(":", 2)[1], repository.registry.region
     functions = [f"arn:{partition}:lambda:{region}:{account}:function:*" for account in accounts]
@@ -63,8 +63,9 @@ def pull_for_functions(repository: Repository, accounts: Sequence[str]) -> dict[
 def repository_policy(
     repository: Repository, pull: Sequence[str], pushers: Sequence[str], functions: bool = False
 ) -> dict[str, Any] | None:
-    """The whole policy of a new repository: who may pull (accounts, with their Lambda functions; `functions`: those of
-    the repository's own account too), who alone may push (ARNs; none: anyone). None where there is nothing to say."""
+    """The policy of a new repository; None: it needs none. `pull`: accounts that may pull, with their Lambda functions;
+    `functions`: the functions of the repository's own account may pull too; `pushers`: ARNs of the only roles that may
+    push, empty: anyone."""
     own = [repository.registry.account] if functions else []
     statements = [pull_by(repository, pull)] if pull else []
     if accounts := list(dict.fromkeys([*own, *pull])):
@@ -75,9 +76,9 @@ def repository_policy(
 
 
 def problem(found: str | None, allowed: Sequence[str]) -> str | None:
-    """What is wrong with a repository's policy (its text; None: it has none), if only these roles may push."""
+    """Why the policy `found` (its text; None: there is none) does not let only these roles push; None: it does."""
     if found is None:
-        return "the repository has no policy: anyone whom IAM lets may push"
+        return "the repository has no policy: every principal that IAM allows may push"
     try:
         statements = loads(found).get("Statement", [])
     except (ValueError, AttributeError):
@@ -85,14 +86,14 @@ def problem(found: str | None, allowed: Sequence[str]) -> str | None:
     listed = statements if isinstance(statements, list) else [statements]
     mine = next((s for s in listed if isinstance(s, dict) and s.get("Sid") == PUSH), None)
     if mine is None:
-        return f"the repository's policy lacks the statement {PUSH}: anyone whom IAM lets may push"
+        return f"the repository's policy lacks the statement {PUSH}: every principal that IAM allows may push"
     if _normal(mine) != _normal(only_push(allowed)):
         return f"the statement {PUSH} of the repository's policy was changed"
     return None
 
 
 def _normal(value: Any) -> Any:
-    """Without differences that mean nothing: one value or a list of it, the order of a list, a principal's forms."""
+    """A form without meaningless differences: one value or a list of it, the order of lists, the forms of `*`."""
     if isinstance(value, dict):
         made = {key: _normal(inner) for key, inner in value.items()}
         if made.get("Principal") == {"AWS": ["*"]}:

@@ -1,4 +1,4 @@
-"""Rules of ECR's own replication: where a registry's images go by themselves, and the rule that a policy asks for."""
+"""Rules of ECR's own replication: where ECR copies a registry's images, and the rule that a policy needs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,23 +15,23 @@ _GLOB = "*?["
 
 @value
 class ReplicationRule:
-    """One rule of a registry. `filters`: (type, text) of those of which one has to take a repository; none: all are
-    taken. `removals`: removals travel too (`deleteReplication`)."""
+    """One rule of a registry. `filters`: (type, text) of each; the rule takes a repository where one filter matches,
+    and every repository where it has none. `removals`: ECR replicates removals too (`deleteReplication`)."""
 
     destinations: tuple[EcrRegistry, ...]
     filters: tuple[tuple[str, str], ...] = ()
     removals: bool = False
 
     def takes(self, repository: str) -> bool:
-        """Whether a filter that is understood takes the repository of this name."""
+        """Whether a filter of a known type matches the repository of this name."""
         return not self.filters or any(kind == _PREFIX and repository.startswith(text) for kind, text in self.filters)
 
     def might_take(self, repository: str) -> bool:
-        """The same, where a filter of an unknown type counts as one that takes it."""
+        """The same, where a filter of an unknown type counts as one that matches."""
         return self.takes(repository) or any(kind != _PREFIX for kind, _ in self.filters)
 
     def as_json(self) -> dict[str, Any]:
-        """As PutReplicationConfiguration takes it."""
+        """The rule in the form that PutReplicationConfiguration takes."""
         shape: dict[str, Any] = {
             "destinations": [{"region": to.region, "registryId": to.account} for to in self.destinations]
         }
@@ -43,13 +43,13 @@ class ReplicationRule:
 
 
 def destinations(rules: Iterable[ReplicationRule], repository: str) -> frozenset[EcrRegistry]:
-    """The registries to which ECR carries what is pushed to the repository of this name."""
+    """The registries to which these rules replicate the repository of this name."""
     return frozenset(to for rule in rules if rule.takes(repository) for to in rule.destinations)
 
 
 def wanted_rule(policy: Policy, environment: Environment) -> ReplicationRule:
-    """The rule for the first registry of an environment that ECR replicates: the repositories that promotions bring
-    there, by the fixed beginnings of their names."""
+    """The rule that the first registry of a `replicate: native` environment needs: for the repositories that promotions
+    fill, by the fixed beginnings of their names."""
     before, _, _ = environment.repository.partition(NAME)
     starts = {
         before + _fixed(rule.match)
@@ -61,7 +61,7 @@ def wanted_rule(policy: Policy, environment: Environment) -> ReplicationRule:
 
 
 def set_up(policy: Policy, environment: Environment, rules: Sequence[ReplicationRule] = ()) -> str:
-    """The command that adds what the policy asks for to these rules, and what else is to be set."""
+    """The `aws` command that adds the wanted rule to `rules`, and which registry policies have to be set."""
     first = environment.registries[0]
     shape = {"rules": [rule.as_json() for rule in (*rules, wanted_rule(policy, environment))]}
     text = (
@@ -75,6 +75,6 @@ def set_up(policy: Policy, environment: Environment, rules: Sequence[Replication
 
 
 def _fixed(glob: str) -> str:
-    """What every name that the glob matches begins with."""
+    """The part of the glob before its first wildcard."""
     ends = [glob.index(mark) for mark in _GLOB if mark in glob]
     return glob[: min(ends, default=len(glob))]

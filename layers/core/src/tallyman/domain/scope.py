@@ -1,4 +1,4 @@
-"""What a run of `reconcile` is to look at: everything by the clock, or what a person asks for."""
+"""Which repositories a run of `reconcile` reads: all on schedule, or those that a person requests."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,7 +11,8 @@ from tallyman.values import value
 
 @value
 class Scope:
-    """`token`: of a person's run that goes on; None by the clock."""
+    """`token`: identifies a person's sweep over all its invocations; None: a scheduled run. The other fields limit the
+    repositories; None: no limit."""
 
     token: str | None
     environment: str | None = None
@@ -20,11 +21,11 @@ class Scope:
 
     @classmethod
     def parse(cls, event: Mapping[str, Any], request: str) -> Self:
-        """From what the function was invoked with: the schedule's event, or {repositories: [environment/name, name,
-        account/region/name, or globs of these], environment, registry, token, recalled, round_trip, ways}, each of
-        them optional. BadInput says what is wrong.
+        """Parse the function's event: the schedule's, or {repositories: [environment/name, name, account/region/name,
+        or globs of these], environment, registry, token, recalled, round_trip, ways}, each optional. Raises BadInput.
 
-        No `repositories`: all; an empty list: none.
+        Without `repositories`: all; an empty list: none. `request`: the id of the invocation, used where there is no
+        token.
         """
         if event.get("source") == "aws.events":
             return cls(None)
@@ -39,7 +40,7 @@ class Scope:
         return cls(texts["token"] or request, texts["environment"], registry, patterns)
 
     def takes(self, policy: Policy, repository: Repository) -> bool:
-        """Whether the repository is to be looked at."""
+        """Whether the run reads the repository."""
         if self.registry is not None and repository.registry != self.registry:
             return False
         found = policy.environments_of(repository.registry, repository.name)

@@ -1,12 +1,12 @@
-"""Text from outside made harmless where people read it: on terminals, in notices and in logs.
+"""Escapes untrusted text where people read it: on terminals, in notices and in logs.
 
-Annotations, labels, tags, authors, findings and other people's error messages may hold anything. Control characters
-move a terminal's cursor or change its title, directional marks turn text around, and invisible characters hide some of
-it. `visible` is applied where text leaves for people, whatever it is made of.
+Annotations, labels, tags, authors, findings and error messages of other systems may hold any character. Control
+characters move a terminal's cursor or change its title, directional marks reverse text, invisible characters hide it.
+`visible` is applied to all text right before it is shown.
 """
 
 LINES = "\n\t"
-"""What text of several lines keeps."""
+"""The control characters that text of several lines keeps."""
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What runs an image: plain values, as a source of usage reported them."""
+"""Uses of images, as a source of usage (ECS, Lambda, EKS …) reports them."""
 
 from datetime import datetime
 
@@ -8,10 +8,11 @@ from tallyman.values import value
 
 @value
 class Use:
-    """One thing that runs an image now. `kind`: `ecs task`, `lambda function`; `name`: what to look for there.
+    """One thing that runs an image now. `kind`: such as `ecs task` or `lambda function`; `name`: its name there.
 
-    `image` is the address as the source reports it; `repository`, `tag` and `digest` what could be read of it (None:
-    not said). A digest may be of an index or of one of its platform images. `where`: account and region it runs in.
+    `image` is the address as the source reports it; `repository`, `tag` and `digest` are its parts (None: the address
+    does not name it). The digest may be of an index or of one of its platform images. `where`: account and region that
+    it runs in. `since`: when it started; None: not known.
     """
 
     kind: str

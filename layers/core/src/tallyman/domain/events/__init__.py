@@ -1,1 +1,1 @@
-"""What comes in: EventBridge events, hints between functions, commands of people."""
+"""Incoming messages: EventBridge events, hints between functions, commands of people."""

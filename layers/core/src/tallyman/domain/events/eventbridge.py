@@ -1,11 +1,11 @@
-"""What EventBridge brings, parsed once: ECR's, Inspector's and CloudTrail's events as values.
+"""Events of ECR, Inspector, CloudTrail, `tallyman doctor` and checks, as EventBridge delivers them, parsed to values.
 
-Events are hints (ECR's are best effort: lost, doubled, unordered). The registry is the ARN's where there is one:
-Inspector's delegated administrator sends each event a second time under its own account.
+Events are hints (ECR's are best effort: lost, doubled, unordered). The registry comes from the event's ARN where it has
+one: Inspector's delegated administrator sends each event a second time under its own account.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,9 @@ from tallyman.domain.times import parse_time
 from tallyman.errors import BadInput, BadMessage
 from tallyman.values import value
 
-IMAGE_CALLS = frozenset({"PutImage", "BatchDeleteImage"})
 REMOVING_CALLS = frozenset({"BatchDeleteImage", "PolicyExecutionEvent"})
-"""The latter is a lifecycle policy's run, which only CloudTrail's event history reports."""
+"""CloudTrail's names of calls that remove images. PolicyExecutionEvent is a run of a lifecycle policy, which only
+CloudTrail's event history reports."""
 SETTINGS_CALLS = frozenset(
     {
         "CreateRepository",
@@ -35,7 +35,7 @@ SETTINGS_CALLS = frozenset(
 
 @value
 class ImageAction:
-    """ECR Image, Replication and Referrer Action. `action`: push, delete, replicate, archive or restore."""
+    """ECR Image Action, Replication Action or Referrer Action. `action`: push, delete, replicate, archive, restore."""
 
     id: str
     at: datetime
@@ -45,12 +45,12 @@ class ImageAction:
     tag: str | None = None
     media_type: str | None = None
     succeeded: bool = True
-    source: EcrRegistry | None = None  # of a replication
+    source: EcrRegistry | None = None  # where a replicated image comes from
 
 
 @value
 class ScanEnded:
-    """ECR Image Scan (basic) and Inspector2 Scan. What it found is read from the registry."""
+    """ECR Image Scan (basic) or Inspector2 Scan. The findings are read from the registry, not from the event."""
 
     id: str
     at: datetime
@@ -59,15 +59,15 @@ class ScanEnded:
 
 
 TRIP_SOURCE, TRIP = "tallyman.doctor", "Round Trip"
-"""Source and detail-type of a test event: nobody can send one as `aws.ecr`."""
+"""Source and detail-type of a test event; AWS lets nobody else send events as `aws.ecr`."""
 
 _NONCE = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
 @value
 class RoundTrip:
-    """A test event on its way. `registry`: whose bus it was put on, which EventBridge says and no sender can forge.
-    `nonce`: None where it is none of ours."""
+    """A test event. `registry`: account and region of the bus that it was put on; EventBridge sets them, no sender can
+    forge them. `nonce`: None where the event is not one of ours."""
 
     id: str
     registry: EcrRegistry
@@ -75,13 +75,13 @@ class RoundTrip:
 
 
 CHECK = "Check Result"
-"""The detail-type of the result of a check."""
+"""The detail-type of a check's result."""
 
 
 @value
 class CheckPosted:
-    """The result of a check, as another system put it on the stack's bus. `sender`: `event/<account>/<source>`; the
-    account is EventBridge's word, the source the sender's. `said`: its detail, not looked at yet."""
+    """A check's result that another system put on the stack's bus. `sender`: `event/<account>/<source>`; EventBridge
+    sets the account, the sender its source. `said`: the event's detail, not validated yet."""
 
     id: str
     sender: str
@@ -95,9 +95,9 @@ _STORAGE = {"ARCHIVE": "archive", "STANDARD": "restore"}
 
 
 def parse_event(body: str) -> Event:
-    """One EventBridge event as it stands in a queue's message. Raises BadMessage that names what is wrong and where.
+    """Parse the EventBridge event in the body of a queue's message. Raises BadMessage: what is wrong and where.
 
-    A missing and an empty tag are alike (ECR sends both for a push by digest).
+    An empty tag counts as none (ECR sends either for a push by digest).
     """
     try:
         event = loads_writable(body)
@@ -108,7 +108,7 @@ def parse_event(body: str) -> Event:
     kind = event.get("detail-type")
     parse = _PARSERS.get(kind) if isinstance(kind, str) else None
     if parse is None:
-        raise BadMessage(f"detail-type '{kind}' is none that this reaction knows: expected {', '.join(_PARSERS)}")
+        raise BadMessage(f"unknown detail-type '{kind}': expected {', '.join(_PARSERS)}")
     try:
         return parse(event, event["detail"])
     except BadMessage:
@@ -120,7 +120,7 @@ def parse_event(body: str) -> Event:
 def _text(where: Mapping[str, Any], key: str) -> str:
     value = where.get(key)
     if not isinstance(value, str) or not value:
-        raise BadMessage(f"'{key}' is missing or no text: {value!r}")
+        raise BadMessage(f"'{key}': expected a string that is not empty, found {value!r}")
     return value
 
 
@@ -165,14 +165,11 @@ def _scan(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     return ScanEnded(_text(event, "id"), parse_time(_text(event, "time")), repository, digest)
 
 
-def _trail(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
-    return parse_call(detail)
-
-
 def parse_call(record: Mapping[str, Any]) -> ApiCall:
-    """A CloudTrail record of an ECR call, from an event or from LookupEvents. Raises BadMessage.
+    """Parse a CloudTrail record of an ECR call, from an event or from LookupEvents. Raises BadInput.
 
-    `digest` and `tag` are of the first image where a call names several (`parameters` holds the request whole).
+    Where a call names several images, `digest` and `tag` are those of the first; `parameters` has all of them. A call
+    that failed has no `parameters`.
     """
     request = record.get("requestParameters")
     request = request if isinstance(request, dict) else {}
@@ -184,7 +181,7 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
     image_id = image.get("imageId") if isinstance(image, dict) else None
     ids = request.get("imageIds")
     if isinstance(response, dict) and isinstance(response.get("imageIds"), list):
-        ids = response["imageIds"]  # what was removed; the request may name tags alone, or what was not there
+        ids = response["imageIds"]  # what was removed: the request may name tags only, or images that did not exist
         request = {**request, "imageIds": ids}
     first = (
         image_id
@@ -210,8 +207,8 @@ def parse_call(record: Mapping[str, Any]) -> ApiCall:
 
 
 def _round_trip(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
-    # Whoever may put events in a spoke may send anything under this name: what is not ours is no bad message, which
-    # would be kept and raise an alarm.
+    # Whoever may put events in a spoke may send anything with this detail-type. An event that is not ours is not a
+    # BadMessage, which would become a dead letter and raise an alarm.
     nonce = detail.get("nonce")
     ours = event.get("source") == TRIP_SOURCE and isinstance(nonce, str) and _NONCE.fullmatch(nonce)
     return RoundTrip(_text(event, "id"), _registry(event), nonce if ours else None)
@@ -221,13 +218,13 @@ def _check(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Event:
     return CheckPosted(_text(event, "id"), f"event/{_text(event, 'account')}/{_text(event, 'source')}", detail)
 
 
-_PARSERS = {
+_PARSERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Event]] = {
     "ECR Image Action": _image_action,
     "ECR Replication Action": _image_action,
     "ECR Referrer Action": _image_action,
     "ECR Image Scan": _scan,
     "Inspector2 Scan": _scan,
-    "AWS API Call via CloudTrail": _trail,
+    "AWS API Call via CloudTrail": lambda _, detail: parse_call(detail),
     TRIP: _round_trip,
     CHECK: _check,
 }

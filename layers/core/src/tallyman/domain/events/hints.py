@@ -1,4 +1,4 @@
-"""What functions ask each other to look at: parsed once, from the body of a message."""
+"""Hints: messages by which functions tell each other what to look at. Each is parsed from the body of a message."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -13,8 +13,9 @@ _NO_HINT_TO_PROMOTE = "the message is not a hint to promote: expected digest, re
 
 @value
 class RetentionHint:
-    """`repository` None: all in which the policy enforces something. `request`: who waits for the outcome; `policy`:
-    the digest of the one whose plan was shown; `round`: how many runs came before."""
+    """A hint for `apply_retention`. `repository` None: all whose retention the policy enforces. `request`: the id of
+    the person's request that waits for the outcome; `policy`: the digest of the policy whose plan the person saw;
+    `round`: the number of runs before this one."""
 
     repository: Repository | None
     request: Any = None
@@ -23,32 +24,32 @@ class RetentionHint:
 
     @classmethod
     def parse(cls, body: str) -> Self:
-        """From `{"repository": "<account>/<region>/<name>", "request": …, "policy": …, "round": …}` or `{"all": true}`.
-        BadMessage says what is wrong."""
+        """Parse `{"repository": "<account>/<region>/<name>", "request": …, "policy": …, "round": …}` or
+        `{"all": true}`. Raises BadMessage."""
         try:
             hint = loads_writable(body)
         except ValueError:
             hint = None
         if not isinstance(hint, dict):
-            raise BadMessage("the message is not a hint of retention: expected a JSON object")
+            raise BadMessage("the message is not a hint for retention: expected a JSON object")
         if not isinstance(hint.get("round", 0), int):
-            raise BadMessage("the round of a hint of retention is to be a number")
+            raise BadMessage("a hint for retention: 'round' must be a whole number")
         if hint.get("all"):
             return cls(None)
         try:
             repository = Repository.parse(hint["repository"])
         except (KeyError, AttributeError, BadInput) as error:
-            raise BadMessage(f"a hint of retention names its repository, as account/region/name: {error}") from None
+            raise BadMessage(f"a hint for retention: expected 'repository' as account/region/name: {error}") from None
         return cls(repository, hint.get("request"), hint.get("policy"), hint.get("round", 0))
 
 
 @value
 class Promote:
-    """An image that may be promoted from `source` to `target`, both names of environments.
+    """A hint that an image may be promoted from `source` to `target`, both names of environments.
 
-    `attempt`: the try that this is to be, None for any; `round`: how many runs the promotion took before; `waits`: how
-    often it waited for others; `check`: it is looked at again even where it is promoted; `due`: it is sent for the
-    moment at which time may open a gate.
+    `attempt`: the number of the attempt that this hint is for; None: any. `round`: how many runs the promotion took
+    before; `waits`: how often it waited for a lease; `check`: decide again even where the image is promoted; `due`:
+    the hint was delayed to the moment at which time may open a gate.
     """
 
     digest: Digest
@@ -64,13 +65,13 @@ class Promote:
 
     @property
     def candidate(self) -> tuple[str, str, str]:
-        """Repository, source and target: the promotion that it is about."""
+        """Repository, source and target of the promotion."""
         return self.repository, self.source, self.target
 
     @classmethod
     def parse(cls, message: Mapping[str, Any]) -> Self:
-        """From {digest, repository, from, to, correlation, attempt, round, waits, check, due}, the last six optional.
-        BadMessage says what is wrong."""
+        """Parse {digest, repository, from, to, correlation, attempt, round, waits, check, due}, the last six optional.
+        Raises BadMessage."""
         if any(not isinstance(message.get(k), str) for k in ("repository", "from", "to")):
             raise BadMessage(_NO_HINT_TO_PROMOTE)
         attempt, rounds, waits = message.get("attempt"), message.get("round", 0), message.get("waits", 0)
@@ -79,7 +80,7 @@ class Promote:
             or not isinstance(rounds, int)
             or not isinstance(waits, int)
         ):
-            raise BadMessage("the hint's attempt, round and waits are to be numbers")
+            raise BadMessage("a hint to promote: 'attempt', 'round' and 'waits' must be whole numbers")
         correlation = message.get("correlation")
         try:
             return cls(
@@ -115,7 +116,8 @@ class Promote:
 
 @value
 class RollBack:
-    """A person's request, by its id, to release an earlier digest again. `attempt`: how many tries failed."""
+    """A hint that a person asked, by the command with the id `request`, to release an earlier digest again. `attempt`:
+    how many attempts failed before."""
 
     digest: Digest
     request: str
@@ -123,7 +125,7 @@ class RollBack:
 
     @classmethod
     def parse(cls, message: object) -> Self:
-        """From {digest, request, attempt}, the last optional. BadMessage says what is wrong."""
+        """Parse {digest, request, attempt}, the last optional. Raises BadMessage."""
         if not isinstance(message, Mapping) or not isinstance(message.get("request"), str):
             raise BadMessage("the message is not a hint to roll back: expected digest and request")
         attempt = message.get("attempt", 0)
@@ -140,17 +142,17 @@ class RollBack:
 
 @value
 class FinishCreation:
-    """A repository of a target whose creation was begun, and not ended."""
+    """A hint that the creation of a repository in a target was begun, and not finished."""
 
     repository: Repository
 
     @classmethod
     def parse(cls, message: object) -> Self:
-        """From `<account>/<region>/<name>`. BadMessage says what is wrong."""
+        """Parse `<account>/<region>/<name>`. Raises BadMessage."""
         try:
             return cls(Repository.parse(str(message)))
         except BadInput as error:
-            raise BadMessage(f"a hint to create names its repository, as account/region/name: {error}") from None
+            raise BadMessage(f"a hint to create: expected account/region/name: {error}") from None
 
     def as_json(self) -> dict[str, Any]:
         """What `parse_promotion_hint` reads."""
@@ -159,8 +161,8 @@ class FinishCreation:
 
 @value
 class DecideAbove:
-    """The indexes above an image are to be decided about anew, from a position of their list on (see `Evaluator`).
-    `again`: also hint of what was hinted before."""
+    """A hint to decide again about the indexes that list an image, starting after the position `after` of their list
+    (see `Evaluator`). `again`: send hints also for decisions that have sent theirs."""
 
     digest: Digest
     after: str = ""
@@ -169,7 +171,7 @@ class DecideAbove:
 
     @classmethod
     def parse(cls, message: object) -> Self:
-        """From {digest, after, correlation, again}, the last three optional. BadMessage says what is wrong."""
+        """Parse {digest, after, correlation, again}, the last three optional. Raises BadMessage."""
         if not isinstance(message, Mapping) or not isinstance(message.get("after", ""), str):
             raise BadMessage("the message is not a hint to decide about indexes: expected digest and after")
         correlation = message.get("correlation")
@@ -187,11 +189,11 @@ class DecideAbove:
 
 
 PromotionHint = Promote | RollBack | FinishCreation | DecideAbove
-"""What `promote_image` is asked to look at."""
+"""Every hint that `promote_image` takes."""
 
 
 def parse_promotion_hint(body: str) -> PromotionHint:
-    """From the body of a message to `promote_image`: {roll_back: …}, {create: …}, {above: …}, or that of Promote.
+    """Parse the body of a message to `promote_image`: {roll_back: …}, {create: …}, {above: …}, or a `Promote`. Raises
     BadMessage."""
     try:
         message = loads_writable(body)
