@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--repositories", type=int, default=500)
-    parser.add_argument("--times", type=int, default=7)
+    parser.add_argument("--times", type=int, default=31)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     cloud = new_cloud(None, ScannerMode.manual)

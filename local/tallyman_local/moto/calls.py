@@ -32,6 +32,7 @@ from werkzeug.exceptions import HTTPException
 
 from tallyman_local.ecr.identity import Identity
 from tallyman_local.moto import dynamodb as moto_dynamodb  # noqa: F401 - for its effect on moto
+from tallyman_local.moto import instances as moto_instances  # noqa: F401 - for its effect on moto
 
 log = logging.getLogger("tallyman.local")
 

@@ -112,8 +112,13 @@ def _sorted_items(
     table: Table, hash_key_attrs: list[str], range_key_attrs: list[str | None], items: list[Item]
 ) -> list[Item]:
     names = table._generate_attr_to_sort_by(hash_key_attrs, range_key_attrs)
-    items.sort(key=lambda item: tuple(item.attrs[name].cast_value for name in names))
+    items.sort(key=lambda item: tuple(_plain(item.attrs[name]) for name in names))
     return items
+
+
+def _plain(attribute: DynamoType) -> Any:
+    """moto's cast_value, which asks a string six questions first."""
+    return attribute.value if attribute.type == "S" else attribute.cast_value
 
 
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
