@@ -29,6 +29,7 @@ from tallyman.bootstrap import REACTIONS, sweeping
 from tallyman.bootstrap.adapters import Adapters
 from tallyman.bootstrap.services import Services, retention_inputs
 from tallyman.domain.names import EcrRegistry
+from tallyman.services.reconcile.reconcile import Parts
 from tallyman.settings import Settings
 
 READ_ONLY = ("Describe", "Get", "List", "BatchGet", "BatchCheck")
@@ -243,7 +244,12 @@ def permissions(adapters: Adapters) -> set[str]:
 def declared(name: str) -> set[str]:
     """What the adapters declare that bootstrap wires into a function: it makes those only that are asked for."""
     adapters = unmade()
-    (sweeping if name == "reconcile" else REACTIONS[name])(Services(adapters))
+    services = Services(adapters)
+    (sweeping if name == "reconcile" else REACTIONS[name])(services)
+    if name == "reconcile":  # its parts are built when a run first reads them
+        parts = [part for part, made in vars(Parts).items() if isinstance(made, property)]
+        assert all(getattr(services, part) is not None for part in parts)
+        assert len(parts) == 6
     if FUNCTIONS[name]:
         assert adapters.dead_letters is not None
     found = permissions(adapters)

@@ -28,8 +28,13 @@ from tallyman.domain.policy import Policy
 from tallyman.services.deciding.evaluator import Evaluator
 from tallyman.services.reconcile.read_trail import ReadTrail
 from tallyman.services.reconcile.reconcile import Reconcile
+from tallyman.services.reconcile.rejudge import Released
+from tallyman.services.reconcile.sweep import Sweep
+from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.record_push import RecordPush
 from tallyman.services.recording.record_scan import RecordScan
+from tallyman.services.recording.round_trip import RoundTrips
+from tallyman.services.sealing.seal_ledger import SealLedger
 from tallyman.state import tags as tag_items
 
 
@@ -52,6 +57,18 @@ def policy(**gates: Any) -> Policy:
             ],
         }
     )
+
+
+@dataclass
+class RunParts:
+    """The parts of a run of reconcile; without releases, test events and the seal unless these are given."""
+
+    sweep: Sweep
+    waiting: Waiting
+    read_trail: ReadTrail
+    released: Released | None = None
+    round_trips: RoundTrips | None = None
+    seal_ledger: SealLedger | None = None
 
 
 @dataclass
@@ -89,9 +106,8 @@ class RecordingStack:
             **registry_ports(self.registries),
         ).crashing(crash)
         made = services(ports)
-        trail = ReadTrail(ports.trail, ports.ledger, ports.state, made.record_call, self.clock)
-        # without what looks after releases, and without test events
-        sweeps = Reconcile(self.policy, ports.view, ports.state, made.sweep, made.waiting, trail, self.clock)
+        parts = RunParts(made.sweep, made.waiting, made.read_trail)
+        sweeps = Reconcile(self.policy, ports.view, ports.state, self.clock, parts)
         return RecordingServices(made.record_push, made.record_scan, made.evaluator, sweeps)
 
     def told(self, *events: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """What a handler makes at its import, and what only when a message needs it."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,14 @@ def test_a_client_that_can_not_be_made_fails_the_operation_each_time(monkeypatch
     for _ in range(2):
         with pytest.raises(NotAllowed, match="make a client of sns"):
             later.publish()
+
+
+def test_the_import_of_reconcile_loads_no_part_of_a_run() -> None:
+    """Those are loaded when a run first reads them: six modules, and all that they import."""
+    code = "import sys, tallyman.services.reconcile.reconcile; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    parts = ["reconcile.sweep", "reconcile.waiting", "reconcile.read_trail", "reconcile.rejudge"]
+    parts += ["recording.round_trip", "sealing.seal_ledger"]
+    assert "tallyman.services.reconcile.turns" in loaded
+    assert [part for part in parts if f"tallyman.services.{part}" in loaded] == []
+    assert "tallyman.domain.retention" not in loaded

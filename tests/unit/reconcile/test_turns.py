@@ -1,17 +1,17 @@
 """Every part of a reconcile run has a share of its time and a position: none keeps another from ever being done."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 
 from support.fakes.ports import FakeClock, FakeState
-from support.fakes.recording import SCHEDULE, RecordingStack, policy
+from support.fakes.recording import SCHEDULE, RecordingStack, RunParts, policy
 from support.images.builders import DEV, PROD, image, push_event
 from tallyman.errors import OutOfTime
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.reconcile.reconcile import Reconcile
 from tallyman.services.reconcile.rejudge import Watched
 from tallyman.services.reconcile.turns import Turns, share
 from tallyman.state.positions import RELEASED
@@ -94,11 +94,8 @@ def test_releases_without_end_keep_neither_what_waits_nor_sweeps_from_being_done
     world.hints.take()
     made = world.at_work().reconcile
     endless: Any = Endless()
-    reconcile = Reconcile(
-        made.policy, made.registries, made.state, made.sweep, made.waiting, made.trail, made.clock, endless
-    )
-
-    report = reconcile.run(SCHEDULE, "one", Burning(900.0))
+    parts = RunParts(made.parts.sweep, made.parts.waiting, made.parts.read_trail, endless)
+    report = replace(made, parts=parts).run(SCHEDULE, "one", Burning(900.0))
     assert report["more"]
     assert [hint["digest"] for hint in world.hints.to("promote")] == [waits]
     assert stowaway in {fact.digest for fact in world.ledger.facts}

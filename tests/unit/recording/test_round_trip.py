@@ -1,18 +1,17 @@
 """A test event from each registry's bus to record_push: what is awaited is answered, and nothing becomes a fact."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from support.fakes.recording import RecordingStack
+from support.fakes.recording import RecordingStack, RunParts
 from support.images.builders import DEV, PROD, PROD_SA
 from tallyman.domain.events.eventbridge import TRIP, TRIP_SOURCE, RoundTrip, parse_event
 from tallyman.domain.names import EcrRegistry
 from tallyman.errors import BadInput, NotAllowed
 from tallyman.ports.messages import Way
-from tallyman.services.reconcile.reconcile import Reconcile
 from tallyman.services.recording.round_trip import RoundTrips
 from tallyman.state import trips
 
@@ -56,10 +55,8 @@ def asked(world: RecordingStack, buses: FakeBuses, request: dict[str, Any]) -> d
     """What reconcile answers."""
     plain = world.at_work().reconcile
     trips = RoundTrips(world.state, buses, world.clock)
-    made = Reconcile(
-        plain.policy, plain.registries, plain.state, plain.sweep, plain.waiting, plain.trail, plain.clock, None, trips
-    )
-    return made.run(request, NONCE, lambda: 100.0)
+    parts = RunParts(plain.parts.sweep, plain.parts.waiting, plain.parts.read_trail, round_trips=trips)
+    return replace(plain, parts=parts).run(request, NONCE, lambda: 100.0)
 
 
 def item(world: RecordingStack, registry: EcrRegistry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tallyman.services.promotion.creations import Creations
     from tallyman.services.promotion.promote_image import PromoteImage
     from tallyman.services.promotion.targets import Targets
+    from tallyman.services.reconcile.read_trail import ReadTrail
     from tallyman.services.reconcile.reconcile import Reconcile
     from tallyman.services.reconcile.rejudge import Released
     from tallyman.services.reconcile.sweep import Sweep
@@ -171,13 +172,11 @@ class Services:
 
     @cached_property
     def reconcile(self) -> "Reconcile":
-        from tallyman.services.reconcile.read_trail import ReadTrail
+        """Its parts are built when a run first reads them."""
         from tallyman.services.reconcile.reconcile import Reconcile
 
         p = self._ports
-        trail = ReadTrail(p.trail, p.ledger, p.state, self.record_call, p.clock)
-        released, trips, seal = self.released, self.round_trips, self.seal_ledger
-        return Reconcile(p.policy, p.view, p.state, self.sweep, self.waiting, trail, p.clock, released, trips, seal)
+        return Reconcile(p.policy, p.view, p.state, p.clock, self)
 
     # what these share
 
@@ -274,6 +273,13 @@ class Services:
         return Waiting(
             p.policy, p.view, p.ledger, p.state, p.hints, self.evaluator, self.record_scan, p.clock, self.read_signing
         )
+
+    @cached_property
+    def read_trail(self) -> "ReadTrail":
+        from tallyman.services.reconcile.read_trail import ReadTrail
+
+        p = self._ports
+        return ReadTrail(p.trail, p.ledger, p.state, self.record_call, p.clock)
 
     @cached_property
     def sweep(self) -> "Sweep":

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy import Service, UsageRules
-from tallyman.domain.retention.inputs import Reading
 from tallyman.domain.usage import Use
 from tallyman.values import value
+
+if TYPE_CHECKING:  # only retention uses it, and its import is that of all of `domain.retention`
+    from tallyman.domain.retention.inputs import Reading
 
 
 class Usage(Protocol):
@@ -22,7 +24,7 @@ class Usage(Protocol):
 class UsageReadings(Protocol):
     """Everything that could need an image, in one account and region."""
 
-    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
+    def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> "list[Reading]":
         """One for each source, read now (`at`); what can't be read is a reading with an error, never an exception.
         `rules`: which clusters are left out."""
 

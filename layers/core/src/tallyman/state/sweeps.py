@@ -9,6 +9,8 @@ from tallyman.state.items import ItemKind, Key, ListsItems, text_or_none, time_o
 from tallyman.values import value
 
 PARTITION = "S#sweep"
+FAILING = 2
+"""Sweeps in a row that fail before people are notified."""
 
 
 @value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.policy import Policy
@@ -21,20 +21,22 @@ from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import State
 from tallyman.ports.registries import RegistryView
 from tallyman.services.copying.blobs import enough_time
-from tallyman.services.reconcile.read_trail import ReadTrail
-from tallyman.services.reconcile.rejudge import Released, Watched
-from tallyman.services.reconcile.sweep import FAILING, Sweep
 from tallyman.services.reconcile.turns import share
-from tallyman.services.reconcile.waiting import Waiting
 from tallyman.services.recording.registry_state import active
-from tallyman.services.recording.round_trip import RoundTrips
-from tallyman.services.sealing.seal_ledger import SealLedger
 from tallyman.state import pending, releases, sweeps, trails
 from tallyman.state.pending import PENDING, Pending
 from tallyman.state.releases import RELEASES
-from tallyman.state.sweeps import SWEEPS, SweepState
+from tallyman.state.sweeps import FAILING, SWEEPS, SweepState
 from tallyman.state.trails import TRAILS
 from tallyman.values import value
+
+if TYPE_CHECKING:
+    from tallyman.services.reconcile.read_trail import ReadTrail
+    from tallyman.services.reconcile.rejudge import Released, Watched
+    from tallyman.services.reconcile.sweep import Sweep
+    from tallyman.services.reconcile.waiting import Waiting
+    from tallyman.services.recording.round_trip import RoundTrips
+    from tallyman.services.sealing.seal_ledger import SealLedger
 
 SLOW = 50
 """How many of the repositories where nothing happens one run by the clock looks at."""
@@ -58,8 +60,26 @@ class _Run:
     problems: list[str] = field(default_factory=list)
     silent: set[EcrRegistry] = field(default_factory=set)
     more: bool = False
-    watched: Watched | None = None
+    watched: "Watched | None" = None
     sealed: dict[str, int] | None = None
+
+
+class Parts(Protocol):
+    """The services that a run uses. Each is made, and its modules are loaded, when a run first reads it: a person who
+    asks for a test event or for the impact of a recall does not wait for the others."""
+
+    @property
+    def sweep(self) -> "Sweep": ...
+    @property
+    def waiting(self) -> "Waiting": ...
+    @property
+    def read_trail(self) -> "ReadTrail": ...
+    @property
+    def released(self) -> "Released | None": ...
+    @property
+    def round_trips(self) -> "RoundTrips | None": ...
+    @property
+    def seal_ledger(self) -> "SealLedger | None": ...
 
 
 @value
@@ -69,13 +89,8 @@ class Reconcile:
     policy: Policy
     registries: RegistryView
     state: State
-    sweep: Sweep
-    waiting: Waiting
-    trail: ReadTrail
     clock: Clock
-    released: Released | None = None
-    trips: RoundTrips | None = None
-    seal: SealLedger | None = None
+    parts: Parts
 
     def run(self, event: Mapping[str, Any], request: str, left: Deadline) -> dict[str, Any]:
         """One run; `request` is unlike that of any other. What it found:
@@ -95,8 +110,9 @@ class Reconcile:
         places = [r for r in self.policy.registries() if scope.registry in (None, r)]
         answers = {r: {"registry": str(r), "repositories": 0, "images": 0, "missed": 0, "error": None} for r in places}
         run = _Run(scope, request, left, answers)
-        asked = event if scope.token is not None else {}
-        trips = self.trips.answer(asked, places, request) if self.trips else {"trips": None, "ways": None}
+        trips: dict[str, Any] = {"trips": None, "ways": None}
+        if scope.token is not None and event.keys() & {"round_trip", "ways"} and (asked := self.parts.round_trips):
+            trips = asked.answer(event, places, request)
         if scope.patterns != ():
             self._do(run)
         return {
@@ -117,9 +133,9 @@ class Reconcile:
 
     def _recalled(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the recall of the digest that the event names means."""
-        if self.released is None or event.get("recalled") is None:
+        if event.get("recalled") is None or (released := self.parts.released) is None:
             return None
-        return self.released.recall_impact.of(Digest.parse(event["recalled"]))
+        return released.recall_impact.of(Digest.parse(event["recalled"]))
 
     def _do(self, run: _Run) -> None:
         """Each part has a share of the time that is left when it begins, and goes on in the next run where this one
@@ -132,18 +148,22 @@ class Reconcile:
                 run.more = True
 
     def _look_after(self, run: _Run, left: Deadline) -> None:
-        if self.released is not None and run.scope.token in (None, run.request):  # not in the runs that only go on
+        if run.scope.token not in (None, run.request):  # a run that only goes on
+            return
+        released = self.parts.released
+        if released is not None:
             takes = partial(run.scope.takes, self.policy)
             asked = run.scope.token is not None
 
-            def watched(found: Watched) -> None:
+            def watched(found: "Watched") -> None:
                 run.watched = found
 
-            self.released.all(takes, run.counts, run.problems, left, asked, watched)
+            released.all(takes, run.counts, run.problems, left, asked, watched)
 
     def _take_up(self, run: _Run, left: Deadline) -> None:
-        self.waiting.creations(partial(run.scope.takes, self.policy))
-        self.waiting.all(
+        waiting = self.parts.waiting
+        waiting.creations(partial(run.scope.takes, self.policy))
+        waiting.all(
             lambda waits: self._is_wanted(run, waits), run.counts, run.problems, left, run.scope.token is not None
         )
 
@@ -168,11 +188,11 @@ class Reconcile:
             self._count_failing(run)
 
     def _guard(self, run: _Run, left: Deadline) -> None:
-        if self.released is None or run.watched is None:
+        if run.watched is None or (released := self.parts.released) is None:
             return
         try:
             takes = partial(run.scope.takes, self.policy)
-            self.released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
+            released.push_protection.all(takes, run.watched.unguarded, run.problems, left)
         finally:
             if open_to_pushes := run.watched.unguarded.total():
                 run.counts["unguarded"] = open_to_pushes
@@ -186,16 +206,17 @@ class Reconcile:
         )
         for registry in order:
             if registry in lively and registry not in run.trail:
-                self._read_trail(run, registry, self.trail.forward, left)
+                self._read_trail(run, registry, self.parts.read_trail.forward, left)
         for registry in order:
             if run.scope.token is None and run.trail.get(registry, "read") == "read":
-                self._read_trail(run, registry, self.trail.backward, left)
+                self._read_trail(run, registry, self.parts.read_trail.backward, left)
 
     def _seal(self, run: _Run, left: Deadline) -> None:
-        if self.seal is None:
+        seal = self.parts.seal_ledger
+        if seal is None:
             return
         try:
-            entries, segments = self.seal.run(left)
+            entries, segments = seal.run(left)
         except OutOfTime:
             raise
         except TallymanError as error:
@@ -263,18 +284,19 @@ class Reconcile:
 
         def read_trail() -> bool:
             registry = repository.registry
-            return registry not in run.trail and self._read_trail(run, registry, self.trail.forward, left)
+            forward = self.parts.read_trail.forward
+            return registry not in run.trail and self._read_trail(run, registry, forward, left)
 
-        token = run.scope.token or run.request
+        token, sweep = run.scope.token or run.request, self.parts.sweep
         try:
-            swept = self.sweep.repository(repository, token, left, read_trail, run.counts)
+            swept = sweep.repository(repository, token, left, read_trail, run.counts)
         except OutOfTime:
             raise
         except TallymanError as error:
             answer["error"] = answer["error"] or f"{repository.name}: {error}"
             if isinstance(error, Unreachable | Throttled):
                 run.silent.add(repository.registry)  # what does not answer now is left for the next run
-            run.swept[repository] = self.sweep.failed(repository, token, str(error))
+            run.swept[repository] = sweep.failed(repository, token, str(error))
             return
         run.problems += swept.problems
         images = swept.state.images or 0
@@ -285,7 +307,7 @@ class Reconcile:
         for environment, _ in self.policy.environments_of(repository.registry, repository.name):
             run.missed[environment.name] += swept.missed
         if repository not in run.listed and not images:
-            self.sweep.forget(repository)
+            sweep.forget(repository)
             del run.swept[repository]
 
     def _read_trail(

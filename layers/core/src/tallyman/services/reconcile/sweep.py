@@ -36,7 +36,7 @@ from tallyman.state.images import IMAGES
 from tallyman.state.items import StateChange
 from tallyman.state.policy import KEY as POLICY_KEY
 from tallyman.state.policy import POLICY
-from tallyman.state.sweeps import SWEEPS, SweepState
+from tallyman.state.sweeps import FAILING, SWEEPS, SweepState
 from tallyman.state.tags import TAGS
 from tallyman.values import value
 
@@ -51,8 +51,6 @@ PAGE = 100
 """Images of a first sweep that one run asks to verify and decides about; it records all of them."""
 _MOST_GONE = 500
 """Items of tags that are gone that one sweep gives an end."""
-FAILING = 2
-"""Sweeps in a row that fail before people are notified."""
 _TRIES = 8
 _LONGEST = 500
 """Characters of a problem that the position keeps."""
