@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tallyman.domain.names import Digest, Location
 from tallyman.services.copying.progress import CopyProgress
+from tallyman_cli.shared.output import size
 
 _FRAME = 0.2  # seconds
 _LAYERS = 6  # lines of layers on their way, for each target
@@ -124,13 +125,3 @@ class Shown:
         self._stream.write(up + "\x1b[J" + "".join(f"{line[:200]}\n" for line in lines))
         self._stream.flush()
         self._drawn = len(lines)
-
-
-def size(count: int) -> str:
-    """Bytes in a unit that people read."""
-    number = float(count)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"

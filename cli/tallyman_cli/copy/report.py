@@ -7,8 +7,9 @@ from typing import Any
 from tallyman.domain.names import Location
 from tallyman.services.copying.images import Image, Report
 from tallyman.values import value
-from tallyman_cli.copy.progress import Counting, size
+from tallyman_cli.copy.progress import Counting
 from tallyman_cli.shared import output
+from tallyman_cli.shared.output import size
 
 
 @value

@@ -1,1 +1,1 @@
-"""Commands that look: list, find, tree, diff, watch, cost. What they show is in `views`."""
+"""Commands that only read: list, find, tree, diff, watch, cost. `views` makes what they show."""

@@ -16,17 +16,19 @@ def cost(
     ] = None,
     months: Annotated[
         int,
-        typer.Option("--months", metavar="N", min=0, max=36, help="Include the recorded ends of the last N months."),
+        typer.Option(
+            "--months", metavar="N", min=0, max=36, help="Add the cost at the end of each of the last N months."
+        ),
     ] = 0,
     prices: PriceFile = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what storage costs a month: by environment, by registry, and each repository, the dearest first.
+    """Show what storage costs a month: by environment, by registry, and by repository, the most expensive first.
 
-    Counted by the last sweeps, each image with all its layers: the bill can only be lower, since ECR counts a layer
-    that images of a repository share once. --months reads all that is recorded of each repository. Exit status: 0.
+    Sizes are those of the last sweeps, each image with all its layers. The bill can only be lower: ECR counts a layer
+    that images of a repository share once. --months reads all facts of each repository. Exit status: 0.
     """
     opened = context.connect(stack, policy)
     found = view(opened, Prices.load(prices), match, months)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman_cli.shared import addresses, context, naming, options, output
+from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.diff import Side
 from tallyman_cli.views.diff import diff as view
 
@@ -24,11 +24,7 @@ def diff(
     Exit status: 0 the same image, 1 they differ.
     """
     opened = context.connect(stack, policy)
-    sides = []
-    for text in (a, b):
-        named = addresses.image(opened.policy, text)
-        sides.append(Side.of(opened, text, named.place, naming.digest_of(opened, named)))
-    found = view(opened, *sides)
+    found = view(opened, Side.named(opened, a), Side.named(opened, b))
     if as_json:
         output.data(found)
     else:
@@ -68,7 +64,7 @@ def _show(found: dict[str, Any]) -> None:
     rows += [("+", f["id"], f["severity"], ", ".join(f["packages"])) for f in findings["added"]]
     output.table(("", "finding", "severity", "package"), rows)
     if not all(findings["scanned"]):
-        output.say("a completed scan is missing of one of the two: the difference of findings is not known in full")
+        output.say("one of the two has no completed scan: the difference of findings is not known in full")
 
 
 def _rows(what: str, changes: dict[str, Any]) -> list[tuple[str, str, str, str]]:

@@ -1,4 +1,4 @@
-"""`tallyman find`: where a CVE, a package, a commit, a digest, a tag or a person's work is, and what runs it."""
+"""`tallyman find`: finds images by a CVE, a package, a commit, a digest, a tag or a person, and what runs them."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.find import find as view
 
 _BECAUSE = 3
-"""Reasons that a row of the table names."""
+"""Reasons that a row of the table shows."""
 
 
 def find(
@@ -24,17 +24,17 @@ def find(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Find the images that have to do with something: what runs comes first, then what is released.
+    """Find the images that a CVE, package, commit, digest, tag or person concerns: running ones first, then released.
 
-    A CVE or a package is found in the newest scan of each image, a person by pushes, approvals, denials, overrides,
-    recalls and roll-backs. Every source of usage is asked what runs. Exit status: 0 found, 1 nothing.
+    A CVE or a package is looked up in the newest scan of each image; a person in pushes, approvals, denials, overrides,
+    recalls and roll-backs. Every source of usage is read for what runs. Exit status: 0 found, 1 nothing found.
     """
     opened = context.connect(stack, policy)
     found = view(opened, what, say=output.say)
     if as_json:
         output.data(found)
     elif not found["images"]:
-        output.line(f"nothing that is recorded has to do with '{found['query']}'")
+        output.line(f"nothing that is recorded matches '{found['query']}'")
     else:
         output.table(
             ("image", "digest", "environment", "released", "runs", "why"),
@@ -42,7 +42,7 @@ def find(
                 (
                     f"{row['repository']}:{row['tags'][0]}" if row["tags"] else row["repository"] or "",
                     output.digest(row["digest"]),
-                    row["environment"] or "none any more",
+                    row["environment"] or "gone",
                     "yes" if row["released"] else "",
                     ", ".join(f"{use['kind']} {use['name']}" for use in row["running"]),
                     "; ".join(row["because"][:_BECAUSE])

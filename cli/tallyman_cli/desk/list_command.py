@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tallyman.domain.names import ImageName
 from tallyman_cli.shared import addresses, context, options, output
 from tallyman_cli.views import listing
 
@@ -21,7 +20,7 @@ What = Annotated[
 def list_(
     what: What = None,
     untagged: Annotated[
-        bool, typer.Option("--untagged", help="Of a repository, images without a tag too: platforms, signatures.")
+        bool, typer.Option("--untagged", help="Include a repository's images without a tag: platforms, signatures.")
     ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -29,8 +28,8 @@ def list_(
 ) -> None:
     """List environments, the repositories of an environment, or the images of a repository, the newest push first.
 
-    Counts of images and bytes are those of the last sweep; the images of a repository are the registry's own list.
-    Exit status: 0, 1 there is no such repository, 2 no such environment.
+    Counts of images and bytes are those of the last sweep; the images of a repository are read from its registry.
+    Exit status: 0 listed, 1 there is no such repository, 2 there is no such environment.
     """
     opened = context.connect(stack, policy)
     if what is None:
@@ -38,7 +37,6 @@ def list_(
     elif "/" not in what:
         _repositories(what, listing.repositories(opened, what))
     else:
-        ImageName.parse_any(what)
         named = addresses.anywhere(opened.policy, what)
         found = listing.images(opened, named.place)
         _images(what, [row for row in found if untagged or row["tags"]])
@@ -70,7 +68,7 @@ def _repositories(environment: str, found: list[dict[str, Any]]) -> None:
     if output.is_json():
         output.data(found)
     elif not found:
-        output.line(f"no repository of {environment} is known: `tallyman reconcile` looks at the registries")
+        output.line(f"no repository of {environment} is known: `tallyman reconcile` reads the registries")
     else:
         output.table(
             ("repository", "images", "stored", "runs", "digest", "since", "waiting"),

@@ -16,9 +16,9 @@ def tree(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what an image consists of: index, platforms, attestations, and what refers to each (signatures, SBOMs).
+    """Show what an image consists of: index, platforms, attestations, and the referrers of each (signatures, SBOMs).
 
-    Read from the registry; what it does not give, from the archive. Exit status: 0, 1 there is no such image.
+    Manifests come from the registry, else from the archive. Exit status: 0 shown, 1 there is no such image.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)

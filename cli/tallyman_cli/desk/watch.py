@@ -1,4 +1,4 @@
-"""`tallyman watch`: what happens, as it is recorded."""
+"""`tallyman watch`: prints facts as they are recorded."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,19 +22,21 @@ from tallyman_cli.shared import context, options, output
 from tallyman_cli.views.places import canonical, chosen, sweeps
 
 LATE = timedelta(seconds=30)
-"""Facts become visible this late at most: clocks of functions differ, and the index lags."""
+"""The longest time until a fact becomes visible: clocks of functions differ, and the index lags."""
 PAUSE = 1.0
-"""Seconds between two looks."""
+"""Seconds between two Queries."""
 
 QUIET = frozenset({Kind.CHILD_OF, Kind.REFERRED, Kind.INTENDED, Kind.TARGET_SEEN, Kind.SIGNING})
-"""Kinds that say how things hang together, or what we are about to do: shown with --all."""
+"""Kinds that record relations between images, or what a function is about to do: shown with --all."""
 
 
 def watch(  # noqa: PLR0913 - each argument is an option of the command
     match: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REPOSITORY]", help="Only of these: part of [ENVIRONMENT/]NAME, or team/*.", show_default="all"
+            metavar="[REPOSITORY]",
+            help="Only these repositories: part of [ENVIRONMENT/]NAME, or team/*.",
+            show_default="all",
         ),
     ] = None,
     since: Annotated[
@@ -43,17 +45,19 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
     ] = None,
     for_: Annotated[
         float | None,
-        typer.Option("--for", metavar="SECONDS", min=0, help="End after so many seconds.", show_default="never"),
+        typer.Option("--for", metavar="SECONDS", min=0, help="Stop after this many seconds.", show_default="never"),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every kind of fact, pushes of platforms too.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every kind of fact, and pushes of platform images.")
+    ] = False,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Follow what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
+    """Print what happens: pushes, verdicts, scans, decisions, promotions, releases, what people say, removals.
 
-    One line for each fact, as it is recorded, until Ctrl-C; with --json one JSON object a line. One Query a second.
-    Exit status: 0, 1 there is no such repository.
+    One line for each fact as it is recorded, until Ctrl-C; with --json one JSON object a line. One Query a second.
+    Exit status: 0 ended, 1 there is no such repository.
     """
     opened = context.connect(stack, policy)
     begin = options.moment(since)
@@ -70,7 +74,8 @@ def watch(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Iterator[Fact]:
-    """Facts in the order of their writing, each once. Looks again every second; ends after `seconds`."""
+    """Facts in the order in which they were written, each once. A Query a second; ends after `seconds` (None:
+    never)."""
     ends = None if seconds is None else opened.monotonic() + seconds
     known: dict[tuple[str, str], datetime] = {}
     mark = since
@@ -88,8 +93,8 @@ def follow(opened: context.Stack, since: datetime, seconds: float | None) -> Ite
 
 
 def must_match(opened: context.Stack, match: str | None) -> None:
-    """Raises NotFound where no repository has such a name: nothing would ever be shown. The state is asked, then each
-    registry; where one can't be read, it may have one."""
+    """Raises NotFound if no repository matches: nothing would ever be shown. Reads the state, then each registry; one
+    that can't be read may hold such a repository."""
     if not (match or "").strip():
         return
     registries = {
@@ -105,7 +110,7 @@ def must_match(opened: context.Stack, match: str | None) -> None:
 
 
 def is_chosen(environment: str | None, name: str | None, match: str | None) -> bool:
-    """Whether a repository is meant, by its name or by `environment/name`."""
+    """Whether `match` matches the repository, by its name or by `environment/name`."""
     return bool(chosen([name or "", f"{environment}/{name}"], match))
 
 
@@ -149,7 +154,7 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def _what(fact: Fact) -> str:
-    """What a fact says besides, in a few words."""
+    """What else a fact says, in a few words."""
     if fact.kind is Kind.VERIFIED:
         return Verified.parse(fact).verdict
     if fact.kind is Kind.DECIDED:

@@ -15,7 +15,7 @@ from tallyman.domain.policy import Environment
 from tallyman.domain.times import format_time
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman.services.deciding.image_facts import load_image_facts
-from tallyman.services.releases.pointer import is_recalled, releases
+from tallyman.services.releases.pointer import releases
 from tallyman.services.releases.rollout_progress import roll_out_told, roll_outs_of
 from tallyman.state import tags
 from tallyman.state.releases import RELEASES, key
@@ -23,6 +23,7 @@ from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import asking, context, options, output
 from tallyman_cli.shared.waiting import wait_for
+from tallyman_cli.views.record import is_recalled
 
 app = typer.Typer(help="What environments run: list, show, roll back.", no_args_is_help=True)
 
@@ -256,9 +257,7 @@ def _named(opened: context.Stack, text: str) -> tuple[Environment, str]:
 
 
 def _is_recalled(opened: context.Stack, digest: Digest, moment: datetime | None = None) -> bool:
-    image = load_image_facts(opened.ledger, opened.state, digest)
-    related = [image.facts, *image.platforms.values(), *image.indexes.values()]
-    return any(is_recalled([f for f in facts if moment is None or f.at <= moment]) for facts in related)
+    return is_recalled(load_image_facts(opened.ledger, opened.state, digest), moment)
 
 
 def _digest(fact: Fact) -> Digest:

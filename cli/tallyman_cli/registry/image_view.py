@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallyman.domain.history.details.changes import Change
-from tallyman.domain.history.details.decisions import Decided
-from tallyman.domain.history.details.promotions import Promoted
 from tallyman.domain.history.details.referrers import Referred
-from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.details.verifications import Verified
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import PUSHES
@@ -21,13 +18,12 @@ from tallyman.services.deciding.image_facts import load_image_facts
 from tallyman_cli.registry.verification import as_check
 from tallyman_cli.shared import output
 from tallyman_cli.shared.context import Stack
-
-_SCAN_ORDER = ("failed", "unsupported", "none", "in_progress", "complete")  # the worst first
+from tallyman_cli.views import places, record
 
 
 @dataclass
 class ImageView:
-    """One image, read from one registry; where that can't be read, from the archive and the ledger.
+    """One image, read from one registry, and from archive and ledger where that can't be read.
 
     Cost: a read for each manifest of the family and a single image's configuration, a Query for each platform.
     """
@@ -65,7 +61,7 @@ class ImageView:
         }
 
     def _manifest(self, digest: Digest) -> Manifest | None:
-        """From the registry; where it does not answer, or has it no more, from the archive."""
+        """A manifest from the registry; from the archive where that does not answer, or no longer has it."""
         found: Manifest | None = None
         if self._silent is None:
             try:
@@ -106,7 +102,7 @@ class ImageView:
         return found
 
     def _own_platform(self, image: Manifest) -> Platform | None:
-        """What the configuration says; where it can't be read, what a verification read in it."""
+        """The platform in the configuration; where that can't be read, the one that a verification read there."""
         config = image.config
         if config is None or config.media_type not in CONFIG_TYPES:
             return None
@@ -132,47 +128,40 @@ class ImageView:
         return None if None in sizes.values() else sum(size for size in sizes.values() if size is not None)
 
     def locations(self) -> list[dict[str, Any]]:
-        """Where it is now, by what is recorded: {registry, repository, environment, tags}, in the policy's order."""
-        places: dict[Repository, list[Fact]] = {}
+        """Where it is now, by the facts, else by its registry: {registry, repository, environment, tags}, in the
+        policy's order."""
+        by_place: dict[Repository, list[Fact]] = {}
         for fact in self.image.facts:
-            if fact.repository and fact.kind in (*PUSHES, Kind.DELETED, Kind.UNTAGGED):
-                places.setdefault(fact.repository, []).append(fact)
+            if fact.repository and fact.kind in record.PRESENCE:
+                by_place.setdefault(fact.repository, []).append(fact)
         found = []
-        for place, facts in places.items():
+        for place, facts in by_place.items():
             tags = sorted(t for (p, t), d in self.image.pointing.items() if p == place and d == self.digest)
-            if not tags and not _is_there(facts):
+            if not tags and not record.is_there(facts):
                 continue
-            owner = self.stack.policy.environments_of(place.registry, place.name)
-            found.append(
-                {
-                    "registry": str(place.registry),
-                    "repository": place.name,
-                    "environment": owner[0][0].name if owner else None,
-                    "tags": tags,
-                }
-            )
+            found.append(self._location(place, tags))
         order = {str(registry): number for number, registry in enumerate(self.stack.policy.registries())}
         return sorted(found, key=lambda where: order.get(where["registry"], len(order))) or self._unrecorded()
 
     def _unrecorded(self) -> list[dict[str, Any]]:
-        """Where nothing is recorded: what the registry says itself."""
+        """Where the image is by its registry, if no push of it is recorded."""
         if self._silent is not None or any(f.kind in PUSHES for f in self.image.facts):
             return []
         details = self.stack.source.describe(self.place, [self.digest])
-        owner = self.stack.policy.environments_of(self.place.registry, self.place.name)
-        return [
-            {
-                "registry": str(self.place.registry),
-                "repository": self.place.name,
-                "environment": owner[0][0].name if owner else None,
-                "tags": sorted(detail.tags),
-            }
-            for detail in details
-        ]
+        return [self._location(self.place, sorted(detail.tags)) for detail in details]
+
+    def _location(self, place: Repository, tags: list[str]) -> dict[str, Any]:
+        environment, _ = places.canonical(self.stack.policy, place)
+        return {
+            "registry": str(place.registry),
+            "repository": place.name,
+            "environment": environment,
+            "tags": tags,
+        }
 
     def built(self) -> dict[str, Any]:
-        """What the image, and statements about it, say of how it came about; nobody checked it: `commit` null where it
-        names none, `builds` those that made it, each once."""
+        """What the image, and statements about it, say of its build; nobody has verified it. `commit`: null where none
+        is named; `builds`: the builds that made it, each once."""
         facts = [f for each in (self.image.facts, *self.image.platforms.values()) for f in each]
         provenance: Mapping[str, str] = next(
             (c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {}
@@ -183,75 +172,26 @@ class ImageView:
 
     def verified(self) -> dict[str, Any]:
         """The newest verification in this repository, else anywhere; verdict null where there is none."""
-        facts = list(self.image.of(Kind.VERIFIED))
-        here = [f for f in facts if f.repository == self.place] or facts
-        if not here:
+        fact = record.newest_verification(self.image.facts, self.place)
+        if fact is None:
             return {"verdict": None, "level": None, "at": None, "checks": []}
-        fact = max(here, key=lambda f: (f.seen, f.at, f.id))
         verified = Verified.parse(fact)
         checks = [as_check(c) for c in verified.checks]
         return {"verdict": verified.verdict, "level": verified.level, "at": format_time(fact.at), "checks": checks}
 
     def scan(self, platforms: list[PlatformImage]) -> dict[str, Any]:
-        """The newest scan; of an index the worst of its platforms: the worst status, the highest count a severity,
-        the oldest time. Status null where none is recorded."""
+        """The newest scan; of an index the worst of its platforms' (`record.worst`). Status null where none is
+        recorded."""
         names = {p.digest: str(p.platform) for p in platforms}
         if self.digest in names or not platforms:
-            return {**_scan(self.image.facts, self.place), "platforms": []}
+            return {**record.scan_row(record.newest_scan(self.image.facts, self.place)), "platforms": []}
         each = []
         for digest, name in names.items():
             facts = self.image.platforms.get(digest) or self.stack.ledger.of_digest(digest)
-            each.append({"digest": digest, "platform": name, **_scan(facts, self.place)})
-        counts: dict[str, int] = {}
-        for one in each:
-            for severity, number in one["counts"].items():
-                counts[severity] = max(number, counts.get(severity, 0))
-        statuses = {one["status"] or "none" for one in each}
-        worst = next((s for s in _SCAN_ORDER if s in statuses), None)
-        times = [one["at"] for one in each if one["at"]]
-        return {
-            "status": None if worst == "none" else worst,
-            "counts": counts,
-            "at": min(times) if times else None,
-            "platforms": each,
-        }
+            row = record.scan_row(record.newest_scan(facts, self.place))
+            each.append({"digest": digest, "platform": name, **row})
+        return {**record.worst(each), "platforms": each}
 
     def promotions(self) -> list[dict[str, Any]]:
-        """The last word about each way into an environment: {from, to, repository, tags, verdict, at, gate, reason}."""
-        last: dict[tuple[str, str, str], Fact] = {}
-        for fact in self.image.of(Kind.DECIDED, Kind.PROMOTED):
-            detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-            last[detail.name, detail.source, detail.target] = fact
-        return [_promotion(fact) for fact in last.values()]
-
-
-def _is_there(facts: list[Fact]) -> bool:
-    """Without a tag: pushed by digest, or untagged by a move, and not removed. Removing the last tag removes it."""
-    order = sorted(facts, key=lambda f: (f.at, f.kind not in PUSHES, f.seen))
-    return order[-1].kind in PUSHES
-
-
-def _scan(facts: Any, place: Repository) -> dict[str, Any]:
-    scans = [f for f in facts if f.kind is Kind.SCANNED]
-    near = [f for f in scans if f.repository == place] or scans
-    if not near:
-        return {"status": None, "counts": {}, "at": None}
-    newest = max(near, key=lambda f: (f.at, f.seen, f.id))
-    scan = Scanned.parse(newest)
-    return {"status": scan.outcome, "counts": dict(scan.counts), "at": format_time(newest.at)}
-
-
-def _promotion(fact: Fact) -> dict[str, Any]:
-    detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-    verdict = detail.verdict if isinstance(detail, Decided) else "promoted"
-    deciding = detail.deciding if isinstance(detail, Decided) and verdict != "promoted" else None
-    return {
-        "from": detail.source,
-        "to": detail.target,
-        "repository": detail.name,
-        "tags": list(detail.tags),
-        "verdict": verdict,
-        "at": format_time(fact.at),
-        "gate": deciding["name"] if deciding else None,
-        "reason": deciding["reason"] if deciding else None,
-    }
+        """The last decision on each promotion of the image, as `record.decisions`."""
+        return record.decisions(self.image.facts)

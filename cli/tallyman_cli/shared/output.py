@@ -225,15 +225,17 @@ def when(moment: datetime | str | None) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes in a unit that people read; decimal, as registries and bills count."""
+    """Bytes in a decimal unit, as registries and bills count; `?` for None."""
     if count is None:
         return "?"
+    if count < 1000:
+        return f"{count} B"
     number = float(count)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+    for unit in ("kB", "MB", "GB"):
         number /= 1000
-    return f"{number:.1f} GB"
+        if number < 1000:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
 
 
 def _write(what: Any, width: int = 0) -> None:

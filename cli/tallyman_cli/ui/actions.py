@@ -1,4 +1,4 @@
-"""The buttons: each is a command of `tallyman`, asked for once more, and run as it would be typed."""
+"""The buttons of the page: each asks for confirmation, and then runs a `tallyman` command as a person would."""
 
 import shlex
 import subprocess
@@ -11,12 +11,13 @@ from tallyman.errors import BadInput, TallymanError
 from tallyman_cli.ui.desk import Outcome
 
 LONGEST = 180
-"""Seconds that a command is waited for."""
+"""Seconds after which the page stops waiting for a command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`fields`: what the form has to give; `because`: whether it asks for a reason; `grave`: there is no way back."""
+    """`fields`: what the form has to give; `because`: it asks for a reason; `says`: what it does; `grave`: it can't be
+    undone."""
 
     title: str
     fields: tuple[str, ...]
@@ -27,10 +28,10 @@ class Action:
 
 ACTIONS: Mapping[str, Action] = {
     "approve": Action("Approve", ("image", "to"), True, "Your approval of this digest is recorded permanently."),
-    "deny": Action("Deny", ("image", "to"), True, "Its gate stays failed until enough people approve anew."),
+    "deny": Action("Deny", ("image", "to"), True, "Its gate stays failed until enough people approve again."),
     "promote": Action("Promote", ("image", "to"), False, "Every gate still holds; the promotion waits for them."),
     "freeze": Action("Freeze", ("place",), True, "Nothing is promoted there until somebody thaws it."),
-    "thaw": Action("Thaw", ("place",), True, "What waited for this freeze goes on by itself."),
+    "thaw": Action("Thaw", ("place",), True, "Promotions that waited for this freeze continue."),
     "roll-back": Action("Roll back", ("place",), True, "The release moves to what was good before; tags stay."),
     "reconcile": Action(
         "Reconcile", (), False, "Compares every registry with the ledger, and records what is missing."
@@ -42,7 +43,7 @@ ACTIONS: Mapping[str, Action] = {
         "Replay",
         ("letter",),
         False,
-        "The message goes to its queue again; every reaction may be repeated.",
+        "The message goes to its queue again. Handling a message twice does no harm.",
     ),
     "discard": Action("Discard", ("letter",), True, "The letter is removed; its body stays in the archive."),
     "recall": Action("Recall", ("image",), True, "Every environment refuses this digest from now on.", grave=True),
@@ -50,7 +51,7 @@ ACTIONS: Mapping[str, Action] = {
 
 
 def arguments(command: str, given: Mapping[str, str]) -> list[str]:
-    """The command line, without the program. Raises BadInput where a field is missing or is none of its kind."""
+    """The command line, without the program. Raises BadInput where a field is missing or not valid."""
     action = ACTIONS.get(command)
     if action is None:
         raise BadInput(f"'{command}' is not a command of this page: expected one of {', '.join(ACTIONS)}")
@@ -75,8 +76,8 @@ def arguments(command: str, given: Mapping[str, str]) -> list[str]:
 
 
 def check(command: str, given: Mapping[str, str]) -> None:
-    """What is asked for besides, before it is done: a reason; and, where there is no way back, the first digits of the
-    digest."""
+    """Raises BadInput unless the form confirms the action: with a reason where one is required; for what can't be
+    undone, with the first digits of the digest."""
     action = ACTIONS[command]
     if action.because and not given.get("because", "").strip():
         raise BadInput("a reason is required; it is recorded permanently")
@@ -92,7 +93,7 @@ def shown(line: Sequence[str]) -> str:
 
 
 def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]:
-    """Runs commands as a process of its own, with this process' credentials: the same path as on the command line."""
+    """Makes the function that runs a command in a process of its own, with this process' credentials."""
 
     def run(line: Sequence[str]) -> Outcome:
         more = ["--stack", stack, *(["--policy", policy] if policy else [])]
@@ -107,7 +108,7 @@ def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]
 
 
 def perform(run: Callable[[Sequence[str]], Outcome], command: str, given: Mapping[str, str]) -> Outcome:
-    """Runs it; what is wrong with the form is an outcome too."""
+    """Runs the command; an error in the form is an outcome too."""
     try:
         line = arguments(command, given)
         check(command, given)

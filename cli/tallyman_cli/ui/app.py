@@ -1,4 +1,4 @@
-"""The WSGI application: addresses, guards, HTML or JSON."""
+"""The WSGI application of the page: maps addresses to pages, and answers with HTML or JSON."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from tallyman_cli.ui.pages import Page
 from tallyman_cli.ui.pulse import Pulse
 
 LARGEST_FORM = 1024 * 1024
-"""Bytes of a form; a policy that is pasted is the largest."""
+"""Bytes that a form may have; a pasted policy is the largest."""
 
 StartResponse = Callable[..., Any]
 
@@ -55,6 +55,18 @@ ROUTES = Map(
     strict_slashes=False,
     merge_slashes=False,
 )
+PAGES: Mapping[str, Callable[..., Page]] = {
+    "board": pages.board,
+    "repository": pages.repository,
+    "image": pages.image,
+    "uses": pages.image_uses,
+    "why": pages.why,
+    "find": pages.find,
+    "compare": pages.compare,
+    "retention": pages.retention,
+    "plan": pages.retention_plan,
+}
+"""The pages about images. Each takes the desk, the links, the arguments, and the parts of its address by name."""
 UPKEEP: Mapping[str, Callable[[Desk, Mapping[str, str]], Page]] = {
     "health": upkeep.health,
     "letters": upkeep.letters,
@@ -67,7 +79,7 @@ TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "tx
 
 
 class Application:
-    """`guard` None: for tests of pages alone, and for an export: nothing is guarded."""
+    """`guard`: refuses requests; None: serves everybody (an export, and tests of the pages)."""
 
     def __init__(self, desk: Desk, guard: Guarding | None, links: Links | None = None) -> None:
         self.desk, self.guard = desk, guard
@@ -83,7 +95,7 @@ class Application:
         return response(environ, start_response)
 
     def answer(self, request: Request) -> Response:
-        """Never raises: what goes wrong is a page that says so."""
+        """Answers a request. Never raises: an error is answered with a page that says what is wrong."""
         try:
             if self.guard is not None and (refusal := self.guard.refusal(request)):
                 return refusal
@@ -99,29 +111,13 @@ class Application:
 
     def page(self, endpoint: str, values: Mapping[str, Any], given: Mapping[str, str], policy: str = "") -> Page:
         """The page behind an address."""
-        to = Pages(self.links)
-        if endpoint == "board":
-            return pages.board(self.desk, to, given)
-        if endpoint == "repository":
-            return pages.repository(self.desk, to, given, **values)
-        if endpoint == "image":
-            return pages.image(self.desk, to, given, **values)
-        if endpoint == "uses":
-            return pages.image_uses(self.desk, to, given, **values)
-        if endpoint == "why":
-            return pages.why(self.desk, to, given, **values, policy=policy)
-        if endpoint == "find":
-            return pages.find(self.desk, to, given)
-        if endpoint == "compare":
-            return pages.compare(self.desk, to, given)
-        if endpoint == "retention":
-            return pages.retention(self.desk, to, given)
-        if endpoint == "plan":
-            return pages.retention_plan(self.desk, to, given, **values, policy=policy)
-        return UPKEEP[endpoint](self.desk, given)
+        if endpoint in UPKEEP:
+            return UPKEEP[endpoint](self.desk, given)
+        more = {"policy": policy} if endpoint in ("why", "plan") else {}
+        return PAGES[endpoint](self.desk, Pages(self.links), given, **values, **more)
 
     def html(self, page: Page, here: str, given: Mapping[str, str]) -> str:
-        """The page as HTML. `here`: its own address, which it is made anew from."""
+        """The page as HTML. `here`: its own address, from which a live page reloads itself."""
         live = page.live and self.links.live and given.get("live") != "off"
         path = here.partition("?")[0]
         rest = {key: value for key, value in given.items() if key != "live"}
@@ -145,7 +141,7 @@ class Application:
         if endpoint == "tag":
             digest = pages.by_tag(self.desk, values["environment"], values["name"], given.get("tag", ""))
             return redirect(Pages(self.links).image(values["environment"], values["name"], digest) or "/", 303)
-        self.pulse.look()  # before the page is read: what is written from now on is news to it
+        self.pulse.look()  # before the page is read, so that what is recorded from now on updates it
         page = self.page(endpoint, values, given, request.form.get("policy", ""))
         if wants_json:
             return Response(render.as_json(page.data), content_type="application/json; charset=utf-8")
@@ -160,14 +156,14 @@ class Application:
         return Response(html, content_type="text/html; charset=utf-8", headers={"HX-Trigger": "tallyman-change"})
 
     def _do(self, request: Request, command: str) -> Response:
-        """GET asks once more, POST does it; where nothing may be changed, both say what to type."""
+        """GET asks for confirmation, POST runs the command; on a read-only page both say what to run."""
         given = {**request.args.to_dict(), **request.form.to_dict()}
         line = actions.arguments(command, given)
         action = actions.ACTIONS[command]
         outcome, status = None, 200
         if request.method == "POST":
             if self.desk.run is None:
-                raise BadInput(f"this page changes nothing: run {actions.shown(line)}")
+                raise BadInput(f"this page is read-only: run {actions.shown(line)}")
             outcome = actions.perform(self.desk.run, command, given)
             status = 200 if outcome.status == 0 else 409
         html = self._render(
@@ -207,7 +203,7 @@ class Application:
 
 
 def twin(request: Request) -> tuple[str, bool]:
-    """The path of the page, and whether its JSON twin is asked for: `…/page.json` or `…/page?format=json`."""
+    """The path of the page, and whether the request is for its JSON twin: `…/page.json` or `…/page?format=json`."""
     path, form = request.path, request.args.get("format")
     if form is None and path.endswith(".json"):
         path = path.removesuffix(".json")
@@ -230,7 +226,7 @@ def status_of(error: TallymanError) -> int:
 
 
 def static(name: str) -> Response:
-    """A file that comes along."""
+    """A file of the page: its style, scripts and picture. Raises NotFound."""
     file = render.STATIC / name
     kind = TYPES.get(file.suffix[1:])
     if kind is None or file.parent != render.STATIC or not file.is_file():

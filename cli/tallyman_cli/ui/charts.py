@@ -1,5 +1,5 @@
-"""Pictures as SVG, made here: the tags of a repository over time, and the replay of a policy. No style attributes, so
-that the page's content security policy need not allow any; every text is escaped."""
+"""Draws SVG: the tags of a repository over time, and the replay of a policy. It has no style attributes, which the
+page's content security policy forbids; every text is escaped."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,11 +14,12 @@ WIDTH, LABELS, RIGHT = 1000, 170, 12
 LANE, BAR, AXIS = 30, 20, 28
 COLOURS = 8
 _CHARACTER = 7.2
-"""Units of the picture that a character of a bar's label takes."""
+"""Width of a character in a bar's label, in units of the picture."""
 
 
 def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None], mark: str | None = None) -> Markup:
-    """A lane a tag, a bar a digest, each bar a link with what happened as its title. `mark`: a moment to show."""
+    """A lane for each tag, a bar for each digest that it pointed to; a bar is a link, its title says what happened.
+    `mark`: a moment to show as a line."""
     begin, end = parse_time(timeline["from"]), parse_time(timeline["to"])
     if end - begin < timedelta(seconds=10):
         begin = end - timedelta(seconds=10)
@@ -38,8 +39,8 @@ def tag_timeline(timeline: Mapping[str, Any], href: Callable[[str], str | None],
 
 
 def replay(points: Sequence[Mapping[str, Any]], removed: Sequence[Mapping[str, Any]]) -> Markup:
-    """Two lines over time: the bytes that were held (solid), and that would have been (dashed). A triangle marks a
-    removal of what was needed later."""
+    """Two lines over time: the bytes that the repository held (solid), and would have held under the policy (dashed). A
+    triangle marks the removal of an image that was needed later."""
     begin, end = parse_time(points[0]["at"]), parse_time(points[-1]["at"])
     top: int = max([p["bytes"] for p in points] + [1])
     height, plot = 260, 220

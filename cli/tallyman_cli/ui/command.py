@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tallyman_cli.ui.desk import Desk
 
 NEEDED = ("cheroot", "jinja2", "werkzeug")
-"""Packages that the page takes beside the command's own."""
+"""Packages that the page needs besides the command's own."""
 
 AllowChanges = Annotated[
     bool, typer.Option("--allow-changes", help="Add buttons: approve, deny, freeze, thaw, promote, roll back, recall.")
@@ -35,7 +35,7 @@ def ui(
     allow_changes: AllowChanges = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", metavar="DIR", help="Write the pages as files instead, and end.", show_default=False),
+        typer.Option("--export", metavar="DIR", help="Write the pages as files instead, and exit.", show_default=False),
     ] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
@@ -43,9 +43,10 @@ def ui(
 ) -> None:
     """Serve the page on localhost with your own credentials: board, repositories, images, gates, retention, health.
 
-    Read-only, to this machine only, behind a random token in the address; nothing is deployed, and no other host is
-    asked for anything. With --allow-changes each button runs the command of its name, and asks once more before.
-    Exit status: 0 stopped by Ctrl-C, or exported; 1 a page could not be exported; 2 bad input, or the port is taken.
+    The page is read-only, open to this machine only, and protected by a random token in its address. Nothing is
+    deployed; it loads nothing from other hosts. With --allow-changes it has buttons, which ask for confirmation and run
+    the command of their name. Exit status: 0 stopped by Ctrl-C, or exported; 1 a page could not be exported; 2 bad
+    input, or the port is taken.
     """
     if export is not None and allow_changes:
         raise BadInput("--export writes files, which have no buttons: leave --allow-changes out")
@@ -65,7 +66,7 @@ def ui(
 
 @contextmanager
 def served(desk: "Desk", port: int = 0) -> Iterator[str]:
-    """The page while the block runs; its address, with the token. Raises BadInput where the port is taken."""
+    """Serves the page while the block runs; gives its address, with the token. Raises BadInput if the port is taken."""
     from tallyman_cli.ui.server import PageServer
 
     try:
@@ -80,14 +81,14 @@ def served(desk: "Desk", port: int = 0) -> Iterator[str]:
 
 
 def wait() -> None:
-    """Until Ctrl-C."""
+    """Waits for Ctrl-C."""
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(0.5)
 
 
 def desk_of(opened: context.Stack, name: str, policy_file: str | None, allow_changes: bool = False) -> "Desk":
-    """What the pages are made of; BadInput where the packages for it are missing."""
+    """The data and rights of the pages. Raises BadInput where the packages of the page are missing."""
     for package in NEEDED:
         if find_spec(package) is None:
             raise BadInput(f"the page is not installed ({package} is missing): pip install 'tallyman-ecr[ui]'")

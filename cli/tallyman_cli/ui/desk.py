@@ -1,4 +1,4 @@
-"""What the pages are made of: the stack, prices, what may be done, and readings of usage that pages share."""
+"""What every page reads: the stack, prices, what may be changed, and usage that pages share."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.views.find import read_usage
 
 FRESH = 30.0
-"""Seconds that readings of usage are shown for."""
+"""Seconds for which a reading of usage is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,9 @@ class Outcome:
 
 @dataclass
 class Desk:
-    """One for a server. `run`: runs a `tallyman` command with these arguments; None: the page changes nothing.
-
-    `name`: the stack's. `shared`: it is a team's, with credentials of its own: what takes a person's rights is shown as
-    the command to run.
+    """One for each server. `name`: of the stack; `run`: runs a `tallyman` command with these arguments (None: the page
+    is read-only); `shared`: the page of a team, with credentials of its own, shows the command for what takes a
+    person's rights.
     """
 
     stack: Stack
@@ -53,7 +52,7 @@ class Desk:
         return self.stack.clock()
 
     def readings(self) -> list[Reading]:
-        """Every source of usage, asked in the last half minute."""
+        """What every source of usage reported, at most half a minute ago."""
         with self._lock:
             now = self.monotonic()
             if self._readings is None or now - self._readings[0] > FRESH:
@@ -61,5 +60,5 @@ class Desk:
             return self._readings[1]
 
     def about(self) -> Mapping[str, str]:
-        """What the head of every page names."""
+        """What the head of every page shows."""
         return {"stack": self.name, "hub": str(self.stack.hub)}

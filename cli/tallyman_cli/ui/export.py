@@ -1,4 +1,4 @@
-"""The pages as files, for a bucket or an archive: what the board leads to, each page with its JSON twin beside it."""
+"""Writes the pages that the board leads to as files, each with its JSON twin, for a bucket or an archive."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +17,10 @@ FILES = ("desk.css", "tally.svg")
 
 
 def export(desk: Desk, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Writes the board, every repository, the images of its first page, the gates of what waits, retention and health:
-    `{folder, pages, failed}`. Raises BadInput where the folder holds something else."""
+    """Writes the board, every repository, the images of its first page, the gates of what waits, retention and health.
+    Returns `{folder, pages, failed}`. Raises BadInput where the folder holds something that is no export."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "index.html").is_file())):
-        raise BadInput(f"{folder} is there and is not an export: name a new folder, or an empty one")
+        raise BadInput(f"{folder} exists and is not an export: name a new folder, or an empty one")
     where = dict(_pages(desk))
     failed: list[dict[str, str]] = []
     for number, (address, file) in enumerate(where.items(), 1):
@@ -38,7 +38,7 @@ def export(desk: Desk, folder: Path, say: Callable[[str], None]) -> dict[str, An
 
 
 def _pages(desk: Desk) -> Iterator[tuple[str, str]]:
-    """Address → file, as links name the addresses."""
+    """The address of each page, as links write it, with its file."""
     pages = board(desk.stack)["pages"]
     for page in range(1, pages + 1):
         found = board(desk.stack, page=page, size=SIZE)

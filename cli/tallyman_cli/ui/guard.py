@@ -1,8 +1,8 @@
-"""Who may see the page: this machine's browser that was given the token, and nobody who tricks it into asking.
+"""Access control of the page: only the browser that was given the token, and no other site through that browser.
 
-Loopback alone is not enough: any web page may send requests to 127.0.0.1, and a name that its owner lets point there
-(DNS rebinding) makes such a page one of ours. So the Host must be ours, an Origin must be ours, a random token opens a
-session, and whatever changes something carries a second one.
+Loopback alone is not enough: any web page may send requests to 127.0.0.1, and with a host name that resolves to it
+(DNS rebinding) it may read the answers. So Host and Origin must be ours, a random token in the address opens a session,
+and a form that changes something carries a second token.
 """
 
 import hmac
@@ -45,13 +45,13 @@ _CLOSED = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>T
 
 
 class Guarding(Protocol):
-    """Who may see the page, and the token of its forms."""
+    """Refuses requests; `csrf` is the token of forms."""
 
     @property
     def csrf(self) -> str: ...
 
     def refusal(self, request: Request) -> Response | None:
-        """What is answered instead of the page, or None: it may be shown."""
+        """The answer to a request that is refused; None: the page may be shown."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Guard:
         return f"127.0.0.1:{self.port}", f"localhost:{self.port}"
 
     def refusal(self, request: Request) -> Response | None:
-        """What is answered instead of the page, or None: it may be shown."""
+        """The answer to a request that is refused; None: the page may be shown."""
         if request.headers.get("Host", "") not in self.hosts:
             return Response("this page is served to 127.0.0.1 only\n", 421, content_type="text/plain")
         origin = request.headers.get("Origin")

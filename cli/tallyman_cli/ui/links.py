@@ -9,7 +9,7 @@ Arguments = Mapping[str, str | int | None]
 
 
 def path(*parts: str) -> str:
-    """The parts as one path; characters that mean something in an address are escaped."""
+    """The parts as one path; characters with a meaning in addresses are escaped."""
     return "/".join(quote(part, safe="/@:-._~[]") for part in parts)
 
 
@@ -29,7 +29,7 @@ class Links(Protocol):
 
 
 class Pages:
-    """Names of the pages, over whatever knows where they are."""
+    """The address of each page, by its name and parts; None: there is no such page here."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
@@ -40,7 +40,7 @@ class Pages:
         return self._links.live
 
     def static(self, name: str) -> str:
-        """A file that comes along."""
+        """The address of a file of the page."""
         return self._links.static(name)
 
     def board(self, **arguments: str | int | None) -> str | None:

@@ -1,7 +1,7 @@
 """The page as a Lambda function for a team: read-only, behind a function URL with IAM or a load balancer with OIDC.
 
-Who may see it is decided before the function runs, by IAM or by the load balancer. A request that neither of them let
-in is refused all the same: a function URL that somebody opened to the world shows nothing.
+IAM or the load balancer decides who may see it, before the function runs. The function refuses a request that neither
+of them has authenticated: a function URL that somebody opened to everybody shows nothing.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ Handler = Callable[[Event, Any], dict[str, Any]]
 
 
 class TeamGuard:
-    """Lets in what IAM or the load balancer let in. Forms need no token: they change nothing, and no other site may
-    read the answer."""
+    """Accepts requests that IAM or the load balancer authenticated. Forms need no token: they change nothing, and no
+    other site may read the answer."""
 
     csrf = ""
 
     def refusal(self, request: Request) -> Response | None:
-        """What is answered instead of the page, or None: it may be shown."""
+        """The answer to a request that is refused; None: the page may be shown."""
         if not _let_in(request):
             return Response("this page is for people whom IAM or the load balancer let in\n", 403)
         return None
@@ -35,7 +35,7 @@ class TeamGuard:
 
 def _let_in(request: Request) -> bool:
     context = request.environ.get("apig_wsgi.request_context") or {}
-    if "elb" in context:  # only our target group may invoke the function, and its one listener asks who it is
+    if "elb" in context:  # only our target group may invoke the function, and its one listener authenticates people
         return bool(request.headers.get("X-Amzn-Oidc-Identity"))
     return bool((context.get("authorizer") or {}).get("iam"))
 

@@ -1,15 +1,13 @@
-"""The views as pages: what each shows, its JSON twin, and whether it follows what happens."""
+"""The pages: what each shows, its JSON twin, and whether it is updated when something is recorded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, TallymanError
-from tallyman.state import releases as release_items
-from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman_cli.shared import addresses, naming
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.ui import charts
@@ -19,6 +17,7 @@ from tallyman_cli.views import board as board_view
 from tallyman_cli.views import diff as diff_view
 from tallyman_cli.views import find as find_view
 from tallyman_cli.views import image as image_view
+from tallyman_cli.views import places
 from tallyman_cli.views import repository as repository_view
 from tallyman_cli.views import retention as retention_view
 from tallyman_cli.views import timeline as timeline_view
@@ -29,8 +28,8 @@ Arguments = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`data` is the JSON twin; `context`: what only the template needs. `live`: it is made anew when something
-    happened."""
+    """`data`: the JSON twin; `context`: what only the template needs; `live`: the page is rendered again when something
+    was recorded."""
 
     template: str
     title: str
@@ -70,11 +69,13 @@ def image(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, 
     """Everything about one image."""
     named = _place(desk, environment, name)
     found = Digest.parse(digest)
-    data = image_view.image(desk.stack, _image(named, found), found, desk.prices)
+    data = image_view.image(
+        desk.stack, replace(named, text=f"{named.text}@{found}", tag=None, digest=found), found, desk.prices
+    )
     ways = desk.stack.policy.promotions_from(environment.partition("[")[0], named.canonical or name)
     compare = [
         {"environment": e, "digest": release.digest, "tags": list(release.tags)}
-        for e, release in _releases(desk, named.canonical or name).items()
+        for e, release in places.releases(desk.stack, named.canonical or name).items()
         if release.digest != digest
     ]
     context = {"ways": list(dict.fromkeys(p.target for p in ways)), "compare": compare, "address": environment}
@@ -84,7 +85,7 @@ def image(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, 
 
 
 def image_uses(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str) -> Page:
-    """What runs the image: a part of its page that comes later, because every source of usage is asked."""
+    """What runs the image: a part of its page that is loaded afterwards, because it reads every source of usage."""
     found = _uses(desk, _place(desk, environment, name), Digest.parse(digest))
     return Page("uses.html", "What runs it", found, {"uses": found})
 
@@ -97,7 +98,7 @@ def by_tag(desk: Desk, environment: str, name: str, tag: str) -> Digest:
 def why(  # noqa: PLR0913 - the parts of the page's address, by name
     desk: Desk, to: Pages, given: Arguments, environment: str, name: str, digest: str, target: str, policy: str = ""
 ) -> Page:
-    """The gates; at a moment, or as another policy judges."""
+    """The gates of a promotion: now, at a moment, or by another policy (`policy`: its text)."""
     stack, wrong = desk.stack, None
     if policy:
         try:
@@ -126,22 +127,18 @@ def why(  # noqa: PLR0913 - the parts of the page's address, by name
 
 
 def find(desk: Desk, to: Pages, given: Arguments) -> Page:
-    """A CVE, a package, a commit, a digest, a tag, a person."""
+    """The images that a CVE, package, commit, digest, tag or person concerns."""
     query = given.get("q", "").strip()
     data = find_view.find(desk.stack, query, desk.readings()) if query else {"query": "", "images": [], "unread": []}
     return Page("find.html", f"Find {query}" if query else "Find", data)
 
 
 def compare(desk: Desk, to: Pages, given: Arguments) -> Page:
-    """Two images; without the second a form that asks for it."""
+    """Two images compared; without both of them a form."""
     first, second = given.get("a", "").strip(), given.get("b", "").strip()
     data: dict[str, Any] = {}
     if first and second:
-        sides = []
-        for text in (first, second):
-            named = addresses.image(desk.stack.policy, text)
-            sides.append(diff_view.Side.of(desk.stack, text, named.place, naming.digest_of(desk.stack, named)))
-        data = diff_view.diff(desk.stack, *sides)
+        data = diff_view.diff(desk.stack, *(diff_view.Side.named(desk.stack, text) for text in (first, second)))
     return Page("compare.html", "Compare", data, {"a": first, "b": second})
 
 
@@ -151,7 +148,8 @@ def retention(desk: Desk, to: Pages, given: Arguments) -> Page:
 
 
 def retention_plan(desk: Desk, to: Pages, given: Arguments, environment: str, name: str, policy: str = "") -> Page:
-    """The plan of one repository; another policy's beside it; a replay of the past since a day."""
+    """The plan of one repository, with that of another policy (`policy`: its text), and a replay of the past since a
+    day."""
     named = _place(desk, environment, name)
     other, wrong = None, None
     if policy:
@@ -193,7 +191,7 @@ def moment(given: Arguments) -> datetime | None:
 
 
 def number(given: Arguments, name: str, otherwise: int) -> int:
-    """A number of the address."""
+    """An argument of the address as a number. Raises BadInput."""
     text = given.get(name, "")
     if not text:
         return otherwise
@@ -204,10 +202,6 @@ def number(given: Arguments, name: str, otherwise: int) -> int:
 
 def _place(desk: Desk, environment: str, name: str) -> Named:
     return addresses.anywhere(desk.stack.policy, f"{environment}/{name}")
-
-
-def _image(named: Named, digest: Digest) -> Named:
-    return Named(f"{named.text}@{digest}", named.environment, named.canonical, named.repositories, None, digest)
 
 
 def _uses(desk: Desk, named: Named, digest: Digest) -> dict[str, Any]:
@@ -226,17 +220,12 @@ def _slider(first: datetime, now: datetime, at: datetime | None) -> dict[str, in
 
 
 def _first(desk: Desk, digest: str) -> datetime:
-    """When the first of the image was recorded."""
+    """When the first fact of the image was recorded."""
     return min((fact.seen for fact in desk.stack.ledger.of_digest(Digest(digest))), default=desk.now())
 
 
-def _releases(desk: Desk, name: str) -> dict[str, ReleaseState]:
-    keys = {release_items.key(e, name): e for e in desk.stack.policy.environments}
-    return {keys[key]: release for key, release in RELEASES.get_many(desk.stack.state, list(keys)).items()}
-
-
 def _commands(data: Mapping[str, Any], line: str, target: str) -> list[str]:
-    """What a person would run, by what decides."""
+    """The commands that a person may want to run, by the gates that wait."""
     found = [f"tallyman why {line} --to {target}"]
     waiting = {g["name"] for g in data["gates"] if g["verdict"] == "waiting"}
     if "approvals" in waiting:

@@ -1,20 +1,19 @@
-"""Whether anything was recorded since a page was made: what open pages ask every two seconds."""
+"""Tells open pages, which ask every two seconds, whether anything was recorded since they were rendered."""
 
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
+from tallyman_cli.desk.watch import LATE
 from tallyman_cli.shared.context import Stack
 
 AGAIN = 1.0
-"""Seconds between two looks, whoever asks how often."""
-LATE = timedelta(seconds=30)
-"""Clocks of functions may differ, and the index lags: facts may come this late."""
+"""Seconds between two Queries, however many pages ask."""
 
 
 class Pulse:
-    """A number that grows whenever new facts were seen. One Query a second at most, of the last half minute."""
+    """A number that grows whenever new facts are there. At most one Query a second, for facts of the last half
+    minute."""
 
     def __init__(self, stack: Stack, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._stack, self._monotonic = stack, monotonic
@@ -24,7 +23,7 @@ class Pulse:
         self.number = 0
 
     def look(self) -> int:
-        """The number now."""
+        """Reads new facts, unless that was done within the last second. Returns the number."""
         with self._lock:
             now = self._monotonic()
             if self._looked is None or now - self._looked >= AGAIN:

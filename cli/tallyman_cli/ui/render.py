@@ -1,4 +1,4 @@
-"""Templates: autoescape is always on, an undefined name is an error."""
+"""Renders the templates: autoescape is always on, an undefined name is an error."""
 
 import json
 from datetime import datetime
@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tallyman_cli.shared import output
 from tallyman_cli.ui import text
 from tallyman_cli.ui.links import Links, Pages
 
@@ -31,7 +32,7 @@ VERDICTS = {
     "stuck": ("bad", "✗"),
     "rolled_back": ("bad", "↩"),
 }
-"""Class and sign of a verdict: its word stands beside it always."""
+"""CSS class and sign of each verdict; the word itself is always shown too."""
 
 
 @cache
@@ -61,7 +62,7 @@ def environment() -> Environment:
 
 
 def compile_first_views() -> None:
-    """Compiles what the first page that is opened is made of; else whoever opens it waits. Cost: 0.2 s, once."""
+    """Compiles the templates of the board and of a repository, so that the first visitor does not wait. Cost: 0.2 s."""
     for name in ("base.html", "macros.html", "board.html", "repository.html"):
         environment().get_template(name)
 
@@ -90,7 +91,7 @@ def page(template: str, links: Links, now: datetime, **context: Any) -> str:
 
 
 def when(moment: str | None, now: datetime) -> Markup:
-    """A moment as people say it, with the exact one beside for machines and on hover."""
+    """A time as people say it (`5 h ago`), with the exact time as its title and for programs."""
     if not moment:
         return Markup("")
     return Markup('<time datetime="{0}" title="{1}">{2}</time>').format(
@@ -100,4 +101,4 @@ def when(moment: str | None, now: datetime) -> Markup:
 
 def as_json(data: Any) -> str:
     """The page's JSON twin, as `--json` prints it."""
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return output.as_json(data) + "\n"

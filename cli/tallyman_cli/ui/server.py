@@ -13,11 +13,11 @@ from tallyman_cli.ui.render import compile_first_views
 
 HOST = "127.0.0.1"
 THREADS = 10
-"""Requests at a time; each page reads with some threads of its own."""
+"""Requests that are answered at a time; each page reads with some threads of its own."""
 
 
 class PageServer:
-    """Answers on a port of 127.0.0.1, a free one unless one is asked for. Raises OSError where it is taken."""
+    """Serves the page on a port of 127.0.0.1 (0: a free one). Raises OSError if the port is taken."""
 
     def __init__(self, desk: Desk, port: int = 0) -> None:
         self._server = Server((HOST, port), self._answer, numthreads=THREADS)
@@ -30,11 +30,11 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """What a person opens: with the token, which the browser swaps for a cookie."""
+        """The address to open. It holds the token, for which the browser gets a cookie."""
         return f"http://{HOST}:{self.guard.port}/?token={self.guard.token}"
 
     def start(self) -> None:
-        """Begins to answer; the first page is made as fast as the next."""
+        """Compiles the first templates, then begins to answer."""
         compile_first_views()
         self._thread.start()
 

@@ -1,12 +1,12 @@
-"""Words and numbers for people: ages, sizes, short digests."""
+"""Values as text for people: ages, sizes, short digests, names."""
 
 from datetime import datetime
 
 from tallyman.domain.people import person_of_arn, person_of_sender
 from tallyman.domain.times import parse_time
+from tallyman_cli.shared import output
 
 _STEPS = ((60, "s", 1), (3600, "min", 60), (86_400, "h", 3600), (86_400 * 60, "d", 86_400))
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def duration(seconds: float) -> str:
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: str | None, now: datetime) -> str:
-    """How long ago, or how far ahead, a moment is."""
+    """How long ago a time was (`5 h ago`), or how far ahead it is (`in 5 h`)."""
     if not moment:
         return ""
     seconds = (now - parse_time(moment)).total_seconds()
@@ -30,15 +30,8 @@ def ago(moment: str | None, now: datetime) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes in a decimal unit, as registries and bills count."""
-    if count is None:
-        return "unknown"
-    number, sign = abs(float(count)), "−" if count < 0 else ""
-    for unit in _UNITS:
-        if number < 1000 or unit == _UNITS[-1]:
-            return f"{sign}{number:.0f} {unit}" if unit == "B" else f"{sign}{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError("the last unit takes every number")
+    """Bytes in a decimal unit, as `output.size`."""
+    return "unknown" if count is None else f"{'−' if count < 0 else ''}{output.size(abs(count))}"
 
 
 def delta(count: int | None) -> str:
@@ -65,7 +58,7 @@ def usd(amount: float | None) -> str:
 
 
 def person(actor: str | None) -> str:
-    """The name of whoever did it, by CloudTrail's ARN or SQS's SenderId."""
+    """The name in CloudTrail's ARN or SQS's SenderId of a person or role."""
     if not actor:
         return ""
     return person_of_arn(actor) if actor.startswith("arn:") else person_of_sender(actor)

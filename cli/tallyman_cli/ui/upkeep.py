@@ -1,4 +1,4 @@
-"""The pages about the stack itself: Health, and what it leads to."""
+"""The pages about the stack itself: Health, and the pages below it."""
 
 from collections.abc import Mapping
 
@@ -15,26 +15,26 @@ MOST_MONTHS = 36
 
 
 def health(desk: Desk, given: Arguments) -> Page:
-    """How the stack is."""
+    """The health of the stack."""
     return Page("health.html", "Health", health_view.health(desk.stack, desk.name, desk.prices), live=True)
 
 
 def letters(desk: Desk, given: Arguments) -> Page:
-    """Every dead letter with its body. Not made anew by itself: reading hides letters from others for a moment."""
+    """Every dead letter with its body. It does not update itself: reading hides letters from others for a moment."""
     if desk.shared:
         return _by_hand("Dead letters", "tallyman letters list")
     return Page("letters.html", "Dead letters", upkeep.letters(desk.stack))
 
 
 def audit(desk: Desk, given: Arguments) -> Page:
-    """What is not as it should be."""
+    """The findings of an audit."""
     if desk.shared:
         return _by_hand("Audit", "tallyman audit")
     return Page("audit.html", "Audit", upkeep.audit(desk.stack, desk.name))
 
 
 def checks(desk: Desk, given: Arguments) -> Page:
-    """Checks that only read."""
+    """The checks of the doctor that only read."""
     if desk.shared:
         return _by_hand("Checks", "tallyman doctor")
     return Page("checks.html", "Checks", upkeep.checks(desk.stack, desk.name))
@@ -50,7 +50,7 @@ def cost(desk: Desk, given: Arguments) -> Page:
 
 
 def _by_hand(title: str, command: str) -> Page:
-    """What this page has no rights for: `{command}`."""
+    """A page with the command to run, for what the page's own credentials may not read: `{command}`."""
     return Page("by_hand.html", title, {"command": command}, {"part": command.split()[1]})
 
 

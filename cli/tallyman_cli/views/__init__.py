@@ -1,2 +1,2 @@
-"""What people look at, as plain JSON data: the same functions stand behind `--json`, tables and pages. Nothing here
-writes, prints or knows of HTTP."""
+"""What people look at, as plain JSON data: `--json`, tables and pages call the same functions. Nothing here writes,
+prints or knows HTTP."""

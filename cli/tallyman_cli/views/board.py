@@ -43,7 +43,7 @@ class Situation:
 
     @classmethod
     def of(cls, stack: Stack, environment: str) -> "Situation":
-        """Five Queries."""
+        """Reads it: five Queries."""
         releases, rollouts = {}, {}
         for release, rollout in roll_outs_of(stack.policy, stack.state, environment):
             releases[release.sk], rollouts[release.sk] = RELEASES.dump(release.value), rollout
@@ -188,7 +188,7 @@ def _released(name: str, situation: Situation, release: Mapping[str, Any]) -> di
 
 def _regions(stack: Stack, cards: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """In how many registries the card's tag points to its image, and whether it points to something else in one. A
-    release is set once all of them were read back: one whose event is still under way has it."""
+    release is set only once all registries were read back: one whose event has not arrived yet has it."""
     wanted = {
         (name, environment): [
             tag_items.key(place, card["tags"][0])
@@ -201,8 +201,8 @@ def _regions(stack: Stack, cards: Mapping[tuple[str, str], Mapping[str, Any]]) -
     found = {}
     for key, keys in wanted.items():
         digest, environment = cards[key]["digest"], stack.policy.environment(key[1])
-        untold = digest if cards[key]["kind"] == "release" else None
-        pointing = [items[k].digest if k in items else untold for k in keys]
+        without_event = digest if cards[key]["kind"] == "release" else None
+        pointing = [items[k].digest if k in items else without_event for k in keys]
         found[key] = {
             "registries": {"have": sum(p == digest for p in pointing), "of": len(environment.registries)},
             "differs": any(p not in (None, digest) for p in pointing),
@@ -211,7 +211,7 @@ def _regions(stack: Stack, cards: Mapping[tuple[str, str], Mapping[str, Any]]) -
 
 
 def _newest(stack: Stack, name: str, environment: Environment) -> dict[str, Any] | None:
-    """What was pushed last to the environment's first registry, under its tags; None where nothing was of late."""
+    """The newest push to the environment's first registry, with its tags; None: none of the recent facts is a push."""
     place = environment.repositories(name)[0]
     recent: Iterable[Fact] = islice(stack.ledger.of_repository(place, page=_RECENT), _RECENT)
     pushes = [fact for fact in recent if fact.kind in PUSHES and fact.tag]

@@ -8,12 +8,12 @@ from typing import Any
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest, Platform
 from tallyman.domain.images.verification import CONFIG_TYPES, MAX_CONFIG_BYTES
 from tallyman.domain.names import Digest, Repository
-from tallyman.errors import BadManifest, NotFound, TallymanError
+from tallyman.errors import BadManifest, TallymanError
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views.reading import each
 
 MAX_SBOM_BYTES = 32 * 1024 * 1024
-"""Of an SBOM that is larger no packages are shown."""
+"""A larger SBOM is not read."""
 
 _ABOUT = "vnd.docker.reference.digest"
 _PREDICATE = "in-toto.io/predicate-type"
@@ -42,7 +42,7 @@ class Contents:
         return list(dict.fromkeys(self._images(self.digest, None, MAX_NESTING)))
 
     def attestations(self, image: Digest) -> list[Manifest]:
-        """What buildx put into an index about one of its images."""
+        """The attestations about an image that buildx put into the index."""
         found = []
         for manifest in list(self.manifests.values()):
             for child in manifest.children:
@@ -73,8 +73,9 @@ class Contents:
 
 
 def load(stack: Stack, place: Repository, digest: Digest, *, configs: bool = True) -> Contents:
-    """Reads the manifests of an image, a BatchGetImage for a hundred of one level, and what the registry does not give
-    from the archive; with `configs` the configuration of each image too, a request each."""
+    """Reads the manifests of an image and of everything beneath it: from the registry, else from the archive; with
+    `configs` also the configuration of each platform image. Cost: a BatchGetImage for a hundred manifests of a level,
+    a request for each configuration."""
     contents = Contents(place, digest)
     level = [digest]
     for _ in range(MAX_NESTING + 1):
@@ -115,7 +116,7 @@ def _read(stack: Stack, contents: Contents, digests: Sequence[Digest]) -> None:
 
 
 def config_of(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, Any] | None:
-    """An image's configuration as it is written; None where there is none, or it can't be read."""
+    """The configuration of an image as JSON data; None where there is none, or it can't be read."""
     descriptor = contents.manifests[image].config
     if descriptor is None or descriptor.media_type not in CONFIG_TYPES or descriptor.size > MAX_CONFIG_BYTES:
         return None
@@ -125,8 +126,8 @@ def config_of(stack: Stack, contents: Contents, image: Digest) -> Mapping[str, A
 def packages(
     stack: Stack, contents: Contents, image: Digest, referrers: Sequence[Digest] = ()
 ) -> dict[str, str] | None:
-    """Name → version of the packages that the image's SBOMs name (SPDX, CycloneDX); None where it has none that can be
-    read. A request for each SBOM."""
+    """The packages in the image's SBOMs (SPDX, CycloneDX), version by name; None: it has no SBOM that can be read. A
+    request for each SBOM."""
     found: dict[str, str] | None = None
     for manifest in [*contents.attestations(image), *_referrers(stack, contents.place, referrers)]:
         for layer in manifest.layers:
@@ -163,7 +164,7 @@ def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[st
     try:
         with stack.source.open_blob(place, descriptor.digest) as blob:
             raw = b"".join(blob)
-    except (TallymanError, NotFound):
+    except TallymanError:
         return None
     if Digest.of(raw) != descriptor.digest:
         return None
@@ -175,15 +176,15 @@ def _json(stack: Stack, place: Repository, descriptor: Descriptor) -> Mapping[st
 
 
 def listed(value: object) -> list[Any]:
-    """A list of a document that anybody may have written; anything else is an empty one."""
+    """The value as a list, an empty one if it is something else: anybody may have written the document."""
     return list(value) if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
-    """A text of such a document."""
+    """The value of such a document as a text; None if it is something else."""
     return value if isinstance(value, str) else None
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """An object of such a document."""
+    """The value of such a document as an object, an empty one if it is something else."""
     return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What images cost: storage by repository, environment and region, by the last sweeps and a table of prices."""
+"""The cost of storage by repository, environment and region, from the last sweeps and a table of prices."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ NOTE = "Layers that images share are counted for each image: the bill can only b
 
 def cost(stack: Stack, prices: Prices, match: str | None = None, months: int = 0) -> dict[str, Any]:
     """`{repositories: [{repository, environment, registry, images, bytes, usd_per_month, swept, months}], environments,
-    registries, usd_per_month, unknown, note}`, the dearest first. `months`: how many month ends back, of each
-    repository; each reads all that is recorded of it. `unknown`: repositories that no sweep has counted yet."""
+    registries, usd_per_month, unknown, note}`, the most expensive first. `months`: how many past ends of months to add
+    for each repository, for which all its facts are read. `unknown`: repositories that no sweep has counted yet."""
     swept = places.sweeps(stack)
     named = [(place, *places.canonical(stack.policy, place)) for place in sorted(swept)]
     wanted = set(places.chosen({name for _, _, name in named}, match))

@@ -9,24 +9,32 @@ from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.manifest import Descriptor
 from tallyman.domain.names import Digest, Repository
+from tallyman_cli.shared import addresses, naming
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import contents as read_contents
 from tallyman_cli.views import findings as all_findings
 from tallyman_cli.views.contents import Contents
 from tallyman_cli.views.image import config
+from tallyman_cli.views.record import newest_scan
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: what it was called, its contents, and the facts of each of its images."""
+    """One of the two images: its name as written, its contents, and the facts of each platform image."""
 
     text: str
     inside: Contents
     facts: Mapping[Digest, Sequence[Fact]]
 
     @classmethod
+    def named(cls, stack: Stack, text: str) -> "Side":
+        """Reads an IMAGE. Raises BadName, NotFound."""
+        image = addresses.image(stack.policy, text)
+        return cls.of(stack, text, image.place, naming.digest_of(stack, image))
+
+    @classmethod
     def of(cls, stack: Stack, text: str, place: Repository, digest: Digest) -> "Side":
-        """Reads it: see `contents.load`, and a Query for each of its images."""
+        """Reads an image. Cost: as `contents.load`, and a Query for each platform image."""
         inside = read_contents.load(stack, place, digest)
         wanted = {digest, *(d for _, d in inside.images())}
         return cls(text, inside, {d: stack.ledger.of_digest(d) for d in wanted})
@@ -46,13 +54,13 @@ class Side:
         return sum(s for s in sizes if s is not None) if sizes and None not in sizes else None
 
     def packages(self, stack: Stack, image: Digest) -> dict[str, str] | None:
-        """As its SBOMs name them."""
+        """The packages of a platform image, as its SBOMs name them; None: it has no SBOM that can be read."""
         facts = [*self.facts.get(image, ()), *self.facts.get(self.inside.digest, ())]
         referrers = [Digest(r.referrer) for r in Referred.of(f for f in facts if f.kind is Kind.REFERRED)]
         return read_contents.packages(stack, self.inside, image, list(dict.fromkeys(referrers)))
 
     def as_data(self) -> dict[str, Any]:
-        """What it is."""
+        """The side as JSON: `{image, digest, size, platforms, missing}`."""
         return {
             "image": self.text,
             "digest": self.inside.digest,
@@ -65,8 +73,8 @@ class Side:
 def diff(stack: Stack, a: Side, b: Side) -> dict[str, Any]:
     """`{a, b, same, size, platforms: {added, removed}, each: [{platform, layers, packages, config, size}], findings}`.
 
-    Of two images of one platform each these two are compared, whatever the platforms are called. `packages` None: one
-    of the two has no SBOM that can be read.
+    Two images of one platform each are compared even if their platforms differ. `packages` None: one of the two has no
+    SBOM that can be read.
     """
     left, right = a.images, b.images
     common = [p for p in left if p in right]
@@ -155,7 +163,5 @@ def _found(stack: Stack, side: Side) -> dict[str, dict[str, Any]]:
 
 
 def _is_scanned(side: Side) -> bool:
-    scans: Iterable[Fact | None] = (
-        all_findings.newest_scan(side.facts[d], side.inside.place) for d in side.images.values()
-    )
+    scans: Iterable[Fact | None] = (newest_scan(side.facts[d], side.inside.place) for d in side.images.values())
     return bool(side.images) and all(s is not None and Scanned.parse(s).outcome == "complete" for s in scans)

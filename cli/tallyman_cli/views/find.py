@@ -1,4 +1,4 @@
-"""Where something is: a CVE, a package, a commit, a digest, a tag, a person → images, what is released, what runs."""
+"""Finds images by a CVE, a package, a commit, a digest, a tag or a person, with what is released and what runs."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,27 +27,26 @@ from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import findings, places
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.reading import each
+from tallyman_cli.views.record import PRESENCE, SAID, is_there
 
 SHORTEST = 6
-"""Digits of a commit or a digest that are looked for at least; fewer are a tag, a package or a person."""
+"""Digits that a text needs at least to be taken for a commit or a digest; a shorter one is a tag, package or person."""
 
 _BARE = re.compile(r"[\s@]")  # between a package's name and its version
 _VULNERABILITY = re.compile(
     r"(?:CVE-\d{4}-\d+|GHSA(?:-[0-9a-z]{4}){3}|[A-Z]{2,12}-\d{4}-?[:0-9A-Z-]*\d+)", re.IGNORECASE
 )
 _HEX = re.compile(r"(?:sha256:)?([0-9a-f]{6,64})")
-_THERE = PUSHES | {Kind.DELETED, Kind.UNTAGGED}
-_SAID = (Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.CHECKED, Kind.RECALLED, Kind.ROLLED_BACK)
 
 
 @dataclass
 class Hits:
-    """Digests that were found, and why; `children` of indexes among them."""
+    """The digests that were found, platform images among them, each with the reasons."""
 
     because: dict[Digest, dict[str, None]] = field(default_factory=dict)
 
     def add(self, digest: Digest, reason: str) -> None:
-        """Another reason."""
+        """Adds a reason for a digest."""
         self.because.setdefault(digest, {})[reason] = None
 
 
@@ -55,10 +54,11 @@ def find(
     stack: Stack, query: str, readings: Sequence[Reading] | None = None, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
     """`{query, images: [{digest, repository, environment, registries, tags, released, running, because}], unread}`,
-    what runs first, then what is released, then the newest push. `unread`: sources of usage that could not be asked.
+    running ones first, then released ones, then the newest pushes. `unread`: sources of usage that could not be read.
 
-    A whole digest costs a Query for it and for each index above it. A tag that is there costs a BatchGetItem for a
-    hundred repositories. Anything else reads all that is recorded of every repository that is known.
+    Cost: for a whole digest a Query for it and for each index above it; for an existing tag a BatchGetItem for a
+    hundred repositories; for a vulnerability, and for a package in the index of findings, two Queries; for anything
+    else all facts of every known repository.
     """
     wanted = query.strip()
     if not wanted:
@@ -82,13 +82,12 @@ def find(
 
 
 def read_usage(stack: Stack) -> list[Reading]:
-    """Every source of usage, asked now; empty where this stack has none."""
+    """What every source of usage reports now; empty where this stack has none."""
     try:
         inputs, _ = stack.retention_inputs(stack.policy)
     except BadInput:
         return []
-    found: list[Reading] = inputs.readings()
-    return found
+    return inputs.readings()
 
 
 def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
@@ -118,8 +117,8 @@ def _hits(stack: Stack, query: str, say: Callable[[str], None]) -> Hits:
 
 
 def _indexed(stack: Stack, known: Sequence[Repository], wanted: str, hits: Hits) -> tuple[bool, list[Repository]]:
-    """A vulnerability or a package from the index of findings: two Queries, and a read for a hundred repositories.
-    Whether it answers, and the repositories whose scans are not in it yet."""
+    """Looks a vulnerability or a package up in the index of findings. Returns whether the index answers, and then the
+    repositories whose scans it does not hold yet. Two Queries, and a read for a hundred repositories."""
     found = where(stack.state, wanted)
     is_vulnerability = _VULNERABILITY.fullmatch(wanted) is not None
     if not is_vulnerability and not found:
@@ -128,8 +127,7 @@ def _indexed(stack: Stack, known: Sequence[Repository], wanted: str, hits: Hits)
         names = ", ".join(each_found.names)
         reason = f"{wanted} ({each_found.severity})" + (f" in {names}" if names else "")
         hits.add(digest, reason if is_vulnerability else f"{names} ({each_found.severity}) in {wanted}")
-    there = not_indexed(stack.state, known)
-    return True, there
+    return True, not_indexed(stack.state, known)
 
 
 def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> bool:
@@ -140,7 +138,7 @@ def _tagged(stack: Stack, known: Iterable[Repository], tag: str, hits: Hits) -> 
 
 
 def _search(stack: Stack, place: Repository, query: str) -> Hits:
-    """Every fact of one repository. Of a digest's scans the newest counts: what it no longer finds is not there."""
+    """Searches every fact of one repository. Only the newest scan of a digest counts."""
     hits, scans = Hits(), dict[Digest, Fact]()
     digits = _HEX.fullmatch(query.lower())
     low = query.lower()
@@ -187,7 +185,7 @@ def _finding(digest: Digest, finding: Row, low: str, hits: Hits) -> None:
 
 
 def _said(stack: Stack, query: str, hits: Hits) -> None:
-    """What a person approved, denied, overrode, recalled or rolled back, of what is released or waits."""
+    """Finds what a person approved, denied, overrode, recalled or rolled back among what is released or waits."""
     from tallyman_cli.promotion import pending
 
     low, known = query.lower(), dict[Digest, None]()
@@ -196,15 +194,15 @@ def _said(stack: Stack, query: str, hits: Hits) -> None:
             known[release.value.digest] = None
         known.update((Digest(row["digest"]), None) for row in pending.rows(stack, [environment]))
     if _HEX.fullmatch(low) or not known:
-        return  # a commit, a digest: nobody is called so
+        return  # a commit or a digest, no person
     for digest, facts in zip(known, each(stack.ledger.of_digest, known), strict=True):
         for fact in facts:
-            if fact.kind in _SAID and fact.actor and low in (fact.actor.lower(), person_of_sender(fact.actor).lower()):
+            if fact.kind in SAID and fact.actor and low in (fact.actor.lower(), person_of_sender(fact.actor).lower()):
                 hits.add(digest, f"{str(fact.kind).replace('_', ' ')} by {person_of_sender(fact.actor)}")
 
 
 def _roots(once: Once, digest: Digest) -> list[Digest]:
-    """The image itself where it had a tag of its own, and every index above it that had one."""
+    """The image itself if it ever had a tag, and every index above it that ever had one; else the image."""
     found = [d for d in (digest, *above(once, digest)) if any(f.kind in PUSHES and f.tag for f in once.of_digest(d))]
     return found or [digest]
 
@@ -212,7 +210,7 @@ def _roots(once: Once, digest: Digest) -> list[Digest]:
 def _rows(
     stack: Stack, once: Once, digest: Digest, because: list[str], readings: Sequence[Reading]
 ) -> list[dict[str, Any]]:
-    """One for each repository of an environment that holds the image; of one that is gone everywhere a single row."""
+    """A row for each repository that holds the image; a single row if none holds it any more."""
     facts = once.of_digest(digest)
     pushes = [f for f in facts if f.kind in PUSHES and f.repository]
     held: dict[tuple[str | None, str], list[Repository]] = {}
@@ -221,13 +219,13 @@ def _rows(
         mine = sorted({f.tag for f in pushes if f.tag and f.repository == place})
         there = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in mine])
         pointing = [t for t in mine if (it := there.get(tag_items.key(place, t))) and it.digest == digest]
-        if pointing or _is_there([f for f in facts if f.repository == place]):
+        if pointing or is_there([f for f in facts if f.repository == place]):
             held.setdefault(places.canonical(stack.policy, place), []).append(place)
             tags[place] = pointing
     brought = Promoted.of(f for f in facts if f.kind is Kind.PROMOTED)
     for promoted in (b for b in brought if b.target in stack.policy.environments):
         for place in stack.policy.environment(promoted.target).repositories(promoted.name):
-            if not any(f.repository == place for f in facts if f.kind in _THERE):  # its events are still under way
+            if not any(f.repository == place for f in facts if f.kind in PRESENCE):  # its events are still under way
                 held.setdefault((promoted.target, promoted.name), []).append(place)
                 tags[place] = list(promoted.tags)
     pushed = max((f.at for f in pushes), default=None)
@@ -253,29 +251,17 @@ def _rows(
             "environment": environment,
             "registries": [str(place.registry) for place in there],
             "tags": versions_first(sorted({tag for place in there for tag in tags[place]})),
-            "released": _is_released(stack, environment, name, digest),
+            "released": environment is not None and is_released(stack.state, environment, name, digest),
             "running": _running(readings, there, members, tags),
         }
         for (environment, name), there in held.items()
     ]
 
 
-def _is_there(facts: Sequence[Fact]) -> bool:
-    about = [f for f in facts if f.kind in _THERE]
-    last = max(about, key=lambda f: (f.at, f.kind not in PUSHES, f.seen), default=None)
-    return last is not None and last.kind in PUSHES
-
-
-def _is_released(stack: Stack, environment: str | None, name: str, digest: Digest) -> bool:
-    if environment is None:
-        return False
-    return is_released(stack.state, environment, name, digest)
-
-
 def _running(
     readings: Sequence[Reading], there: Sequence[Repository], members: set[Digest], tags: Mapping[Repository, list[str]]
 ) -> list[dict[str, Any]]:
-    """What runs it from these repositories; where a source names only a digest, from anywhere."""
+    """What runs one of `members` from these repositories; where a source names no repository, from anywhere."""
     found = []
     for use in (use for reading in readings for use in reading.uses):
         by_digest = use.digest in members and (use.repository is None or use.repository in there)

@@ -5,23 +5,16 @@ from typing import Any
 
 from tallyman.domain.gates.scan import SEVERITIES
 from tallyman.domain.history.details.scans import Scanned
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.images.findings import FOLDER, Row, from_object, packages_of
 from tallyman.domain.names import Digest, Repository
-from tallyman.domain.times import format_time
 from tallyman.errors import DigestMismatch
 from tallyman_cli.shared.context import Stack
-
-
-def newest_scan(facts: Iterable[Fact], place: Repository) -> Fact | None:
-    """The newest scan in the repository, else anywhere."""
-    scans = [f for f in facts if f.kind is Kind.SCANNED]
-    near = [f for f in scans if f.repository == place] or scans
-    return max(near, key=lambda f: (f.at, f.seen, f.id), default=None)
+from tallyman_cli.views.record import newest_scan, scan_row
 
 
 def named(stack: Stack, scan: Fact) -> Sequence[Row]:
-    """The findings of one scan, as the fact names them; where it holds only the first of them, from the archive."""
+    """The findings of one scan: from its fact, or from the archive where the fact holds only the first of them."""
     scanned = Scanned.parse(scan)
     rows = scanned.inline
     if rows is not None:
@@ -34,8 +27,9 @@ def named(stack: Stack, scan: Fact) -> Sequence[Row]:
 
 
 def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[str, Any]]:
-    """Of the newest scan of each platform (name → facts): `{id, severity, packages, fixable, exploit, platforms}`, the
-    worst first. `fixable`, `exploit` None: the scanner did not say. At most one GetObject a platform."""
+    """The findings of the newest scan of each platform: `{id, severity, packages, fixable, exploit, platforms}`, the
+    worst first. `images`: facts by the platform's name. `fixable`, `exploit` null: the scanner did not say. Cost: at
+    most one GetObject a platform."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for platform, facts in images.items():
         scan = newest_scan(facts, place)
@@ -51,20 +45,11 @@ def findings(stack: Stack, place: Repository, images: Mapping[str, Iterable[Fact
 
 
 def scans(place: Repository, images: Mapping[str, Iterable[Fact]]) -> list[dict[str, Any]]:
-    """How the newest scan of each platform ended."""
+    """How the newest scan of each platform ended: `{platform, status, counts, at, reason}`."""
     rows = []
     for platform, facts in images.items():
         scan = newest_scan(facts, place)
-        scanned = Scanned.parse(scan) if scan else None
-        rows.append(
-            {
-                "platform": platform,
-                "status": scanned.outcome if scanned else None,
-                "counts": dict(scanned.counts) if scanned else {},
-                "at": format_time(scan.at) if scan else None,
-                "reason": scanned.reason if scanned else None,
-            }
-        )
+        rows.append({"platform": platform, **scan_row(scan), "reason": Scanned.parse(scan).reason if scan else None})
     return rows
 
 

@@ -1,6 +1,6 @@
-"""How the stack is: sweeps, missed events, dead letters, stowaways, what would not get in today, what it costs."""
+"""The health of the stack: sweeps, missed events, dead letters, stowaways, what would not get in today, its cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -20,7 +20,7 @@ from tallyman_cli.views import places
 from tallyman_cli.views.cost import cost
 
 LATE = timedelta(hours=24)
-"""A repository that was not swept for this long is named."""
+"""Repositories that were not swept for this long are listed."""
 _LOOKED_AT = 500
 """Facts of an environment that are read for missed events."""
 _RECENT = 20_000
@@ -28,8 +28,8 @@ _RECENT = 20_000
 
 
 def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
-    """`{at, policy, sweeps, lag, missed, letters, noncompliant, rollouts, stowaways, cost}`; what can't be read says
-    why as `error`. Cost: some Queries an environment and a GetQueueAttributes a queue; no registry is asked."""
+    """`{at, policy, sweeps, lag, missed, letters, noncompliant, rollouts, stowaways, cost}`; `letters.error` says why
+    queues can't be read. Cost: some Queries an environment and a GetQueueAttributes a queue; no registry is asked."""
     environments = list(stack.policy.environments)
     recent = list(islice(stack.ledger.written_since(stack.clock() - timedelta(days=2)), _RECENT))
     return {
@@ -47,8 +47,8 @@ def health(stack: Stack, name: str, prices: Prices) -> dict[str, Any]:
 
 
 def letters(stack: Stack, name: str) -> dict[str, Any]:
-    """The stack's queues of dead letters and of undelivered events with what is in each: `{queues: [{queue, letters}],
-    waiting: [{queue, messages}], error}`; `waiting`: what the functions have not taken up yet."""
+    """How many messages are in the stack's queues: `{queues: [{queue, letters}], waiting: [{queue, messages}], error}`.
+    `queues`: those of dead letters and undelivered events; `waiting`: those of messages for the functions."""
     if stack.clients is None:
         return {"queues": [], "waiting": [], "error": None}
     found, waiting = [], []
@@ -104,8 +104,8 @@ def _missed(stack: Stack, environments: list[str]) -> list[dict[str, Any]]:
 
 
 def _lag(facts: Sequence[Fact]) -> dict[str, Any]:
-    """From a push to its fact in the ledger, of the last two days' pushes that an event reported: `{pushes, p50_s,
-    p95_s, longest_s}` in seconds, null without a push. Event times have whole seconds."""
+    """The time from a push to its fact in the ledger, for pushes of the last two days that an event reported: `{pushes,
+    p50_s, p95_s, longest_s}` in seconds, null without a push. Event times have whole seconds."""
     waited = sorted(
         max(0.0, (f.seen - f.at).total_seconds()) for f in facts if f.kind is Kind.PUSHED and f.via is Via.EVENT
     )
@@ -117,8 +117,8 @@ def _lag(facts: Sequence[Fact]) -> dict[str, Any]:
 
 
 def _stowaways(facts: Sequence[Fact]) -> list[dict[str, Any]]:
-    """Images that came into an environment by another way than a promotion."""
-    found: list[Mapping[str, Any]] = [
+    """The newest 20 images that came into an environment without a promotion."""
+    found = [
         {
             "at": format_time(f.at),
             "environment": Stowaway.parse(f).environment,
@@ -130,4 +130,4 @@ def _stowaways(facts: Sequence[Fact]) -> list[dict[str, Any]]:
         for f in facts
         if f.kind is Kind.STOWAWAY
     ]
-    return [dict(row) for row in reversed(found)][:20]
+    return found[::-1][:20]

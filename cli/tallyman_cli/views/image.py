@@ -13,11 +13,9 @@ from tallyman.domain.names import Digest, EcrRegistry, Repository
 from tallyman.domain.retention import Reading
 from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
-from tallyman.errors import NotFound, TallymanError
-from tallyman.services.releases.pointer import is_recalled
-from tallyman.state import releases as release_items
+from tallyman.errors import TallymanError
 from tallyman.state import tags as tag_items
-from tallyman.state.releases import RELEASES
+from tallyman.state.releases import ReleaseState
 from tallyman.state.tags import TAGS
 from tallyman_cli.registry.history import as_data as history_row
 from tallyman_cli.registry.image_view import ImageView
@@ -28,19 +26,21 @@ from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import contents as read_contents
 from tallyman_cli.views import findings as all_findings
-from tallyman_cli.views import window
+from tallyman_cli.views import places, window
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.contents import Contents, listed, mapping, text
+from tallyman_cli.views.record import SAID, is_recalled
 
 NEIGHBOURS = 12
-"""Images of the repository whose layers are compared, the newest, beside what environments run."""
+"""Newest images of the repository whose layers are compared, besides those that environments run."""
 
 
 def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[str, Any]:
     """What `show` reports, with `graph`, `layers`, `findings`, `config`, `costs`, `released`, `proofs` and more.
 
-    An image that is gone is shown as it was recorded. Cost: besides `show`'s a BatchGetImage for each level of indexes,
-    a read of each platform's configuration, one object for its findings, and three calls for its neighbours' layers.
+    An image that no registry has any more is shown as it was recorded. Cost: besides `show`'s a BatchGetImage for each
+    level of indexes, a read of each platform's configuration, one object for its findings, and three calls for its
+    neighbours' layers.
     """
     place = named.place
     view = ImageView(stack, named.text, place, digest)
@@ -54,7 +54,8 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
             raise
         found = _recorded(view, str(error))
     found["tags"] = versions_first(found["tags"])
-    shared = _shared(stack, named, inside) if inside.root else {}
+    released = places.releases(stack, named.canonical or place.name)
+    shared = _shared(stack, place, inside, released) if inside.root else {}
     size = found["size"] or 0
     costs = [prices.monthly(EcrRegistry.parse(where["registry"]), size) for where in found["locations"]]
     return {
@@ -72,8 +73,8 @@ def image(stack: Stack, named: Named, digest: Digest, prices: Prices) -> dict[st
         "scans": all_findings.scans(place, facts),
         "findings": all_findings.findings(stack, place, facts),
         "costs": [cost for cost in costs if cost is not None],
-        "released": _released(stack, named.canonical or place.name, digest),
-        "recalled": is_recalled(list(view.image.facts)),
+        "released": [e for e, release in released.items() if release.digest == digest],
+        "recalled": is_recalled(view.image),
         "said": said(view.image.facts),
         "history": [history_row(row) for row in rows.of_digest(stack.ledger, place, digest)][:50],
         "proofs": _proofs(stack, place, view.image.facts),
@@ -124,8 +125,7 @@ def config(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
-    """What people said of the image, the newest first."""
-    kinds = {Kind.APPROVED, Kind.DENIED, Kind.OVERRIDDEN, Kind.CHECKED, Kind.RECALLED, Kind.ROLLED_BACK}
+    """What people said of the image, the newest first: `{at, kind, by, to, because, refused}`."""
     return [
         {
             "at": format_time(fact.at),
@@ -136,7 +136,7 @@ def said(facts: Iterable[Fact]) -> list[dict[str, Any]]:
             "refused": said.refused,
         }
         for fact in sorted(facts, key=lambda f: (f.at, f.id), reverse=True)
-        if fact.kind in kinds
+        if fact.kind in SAID
         for said in [Said.parse(fact)]
     ]
 
@@ -148,7 +148,7 @@ def _facts(view: ImageView, digest: Digest) -> Sequence[Fact]:
 
 
 def _recorded(view: ImageView, reason: str) -> dict[str, Any]:
-    """The form of `show`, of an image whose manifest nobody has any more."""
+    """The form of `show` for an image whose manifest neither registry nor archive has, from the facts."""
     return {
         "image": view.text,
         "digest": view.digest,
@@ -189,7 +189,8 @@ def _node(
 
 
 def _referrers(view: ImageView, inside: Contents, digest: Digest) -> list[dict[str, Any]]:
-    """What points at it in this repository, as recorded; statements inside its index are children there."""
+    """The recorded referrers of an image in this repository, without statements inside its index, which are
+    children."""
     facts = view.image.facts if digest == view.digest else view.image.platforms.get(digest, ())
     found = {}
     for fact in facts:
@@ -226,14 +227,11 @@ def _layers(inside: Contents, image: Digest, shared: Mapping[Digest, list[str]])
     ]
 
 
-def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[str]]:
-    """Which other images of the repository have a layer: what environments run of it, and the newest ones."""
-    place, name = named.place, named.canonical or named.place.name
-    keys = {release_items.key(e, name): e for e in stack.policy.environments}
-    labels = {
-        release.digest: f"{keys[key]}: {', '.join(release.tags)}"
-        for key, release in RELEASES.get_many(stack.state, list(keys)).items()
-    }
+def _shared(
+    stack: Stack, place: Repository, inside: Contents, released: Mapping[str, ReleaseState]
+) -> dict[Digest, list[str]]:
+    """The other images of the repository that have each layer, among those that environments run and the newest."""
+    labels = {release.digest: f"{e}: {', '.join(release.tags)}" for e, release in released.items()}
     recent = window.read(stack.ledger, place, None, NEIGHBOURS, least=0)
     for digest, pushes in list(recent.images.items())[:NEIGHBOURS]:
         labels.setdefault(digest, ", ".join(sorted({f.tag for f in pushes if f.tag})))
@@ -243,7 +241,7 @@ def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[s
         roots = stack.source.manifests(place, list(labels))
         children = {Digest(c.digest): root for root, m in roots.items() for c in m.platform_children if m.is_index}
         beneath = stack.source.manifests(place, list(children)) if children else {}
-    except (TallymanError, NotFound):
+    except TallymanError:
         return {}
     for root, manifest in [*roots.items(), *((children[Digest(d)], m) for d, m in beneath.items())]:
         for layer in () if manifest.is_index else manifest.layers:
@@ -251,12 +249,6 @@ def _shared(stack: Stack, named: Named, inside: Contents) -> dict[Digest, list[s
             if labels[Digest(root)] not in owners:
                 owners.append(labels[Digest(root)])
     return found
-
-
-def _released(stack: Stack, name: str, digest: Digest) -> list[str]:
-    keys = {e: release_items.key(e, name) for e in stack.policy.environments}
-    found = RELEASES.get_many(stack.state, list(keys.values()))
-    return [e for e, key in keys.items() if (release := found.get(key)) and release.digest == digest]
 
 
 def _proofs(stack: Stack, place: Repository, facts: Sequence[Fact]) -> list[dict[str, Any]]:

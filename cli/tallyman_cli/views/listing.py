@@ -1,4 +1,4 @@
-"""What there is: environments, their repositories, the images of one."""
+"""Lists environments, the repositories of one, and the images of a repository."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +41,7 @@ def environments(stack: Stack) -> list[dict[str, Any]]:
 
 
 def _total(counts: list[int | None]) -> int | None:
-    """The sum of what was counted; None where there is something, and nothing of it was counted."""
+    """The sum of the counts that are known; None if there are repositories, and no count is known."""
     counted = [count for count in counts if count is not None]
     return sum(counted) if counted or not counts else None
 

@@ -1,4 +1,4 @@
-"""Which repositories there are, as the state knows them: no registry is asked."""
+"""The repositories that the state knows, and what is released of them: no registry is asked."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,17 +6,19 @@ from typing import Any
 from tallyman.domain.names import Repository
 from tallyman.domain.policy import Environment, Policy, glob_matches
 from tallyman.state import active as active_items
+from tallyman.state import releases as release_items
 from tallyman.state import sweeps as sweep_items
+from tallyman.state.releases import RELEASES, ReleaseState
 from tallyman.state.sweeps import SWEEPS
 from tallyman_cli.shared.context import Stack
 
 ANY = "*?["
-"""Characters that make a pattern of a name."""
+"""Characters that make a name a pattern."""
 
 
 def sweeps(stack: Stack) -> dict[Repository, Mapping[str, Any]]:
-    """What the last sweep of each repository found, by repository; empty data where something was pushed since and no
-    sweep came by. Two Queries (of about 200 bytes a repository)."""
+    """What the last sweep of each repository found, by repository; an empty mapping where only a push is known. Two
+    Queries (about 200 bytes a repository)."""
     swept = SWEEPS.list(stack.state, sweep_items.PARTITION)
     found: dict[Repository, Mapping[str, Any]] = {Repository.parse(e.sk): SWEEPS.dump(e.value) for e in swept}
     for place in active_items.repositories(stack.state):
@@ -38,6 +40,14 @@ def by_name(policy: Policy, places: Iterable[Repository]) -> dict[str, dict[str,
         if environment is not None:
             found.setdefault(name, {}).setdefault(environment, []).append(place)
     return dict(sorted(found.items()))
+
+
+def releases(stack: Stack, name: str) -> dict[str, ReleaseState]:
+    """What each environment releases of the repository, by environment; without those that release nothing of it. One
+    BatchGetItem."""
+    keys = {release_items.key(environment, name): environment for environment in stack.policy.environments}
+    found = RELEASES.get_many(stack.state, list(keys))
+    return {environment: found[key] for key, environment in keys.items() if key in found}
 
 
 def chosen(names: Iterable[str], match: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Several reads at a time, in the order in which they were asked for."""
+"""Runs several reads at a time, and returns their results in order."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor

@@ -2,35 +2,31 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tallyman.domain.history.details.changes import Change
-from tallyman.domain.history.details.decisions import Decided
-from tallyman.domain.history.details.promotions import Promoted
 from tallyman.domain.history.details.releases import Released
-from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.details.verifications import Verified
-from tallyman.domain.history.facts import Fact, Kind
+from tallyman.domain.history.facts import Fact
 from tallyman.domain.history.fold import PUSHES, digest_at
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import format_time, parse_time
-from tallyman.services.releases.pointer import is_recalled, releases
+from tallyman.services.releases.pointer import releases
 from tallyman.state import freezes as freeze_items
 from tallyman.state import marks as mark_items
-from tallyman.state import releases as release_items
 from tallyman.state import sweeps as sweep_items
 from tallyman.state import tags as tag_items
 from tallyman.state.freezes import FREEZES
 from tallyman.state.marks import MARKS
-from tallyman.state.releases import RELEASES
+from tallyman.state.releases import ReleaseState
 from tallyman.state.sweeps import SWEEPS
 from tallyman.state.tags import TAGS
 from tallyman_cli.promotion import pending
 from tallyman_cli.shared.addresses import Named
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.rows import tag_facts
-from tallyman_cli.views import window
+from tallyman_cli.views import places, record, window
 from tallyman_cli.views.board import versions_first
 from tallyman_cli.views.reading import each
 from tallyman_cli.views.timeline import timeline
@@ -41,7 +37,7 @@ SIZE = 25
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page ended: the last image, and when it was pushed last. Several may be pushed within one second."""
+    """Where a page ended: its last image, and when that was last pushed. Several may be pushed within one second."""
 
     at: datetime
     digest: Digest
@@ -59,12 +55,11 @@ class Cursor:
 def repository(
     stack: Stack, named: Named, at: datetime | None = None, before: Cursor | None = None, size: int = SIZE
 ) -> dict[str, Any]:
-    """A page of images with what is known of each, the picture of the tags, what every environment runs.
+    """A page of images with what is known of each, the timeline of the tags, and what every environment runs.
 
-    `at`: everything as it was known then; `before`: where the page before this one ended.
-    Cost: a Query for 125 facts (about 12 images), one for each image shown, one for each environment, two BatchGetItem
-    for its tags; of pages after the first a Query more for each platform image. The number does not grow with what the
-    repository holds.
+    `at`: everything as it was known then; `before`: where the previous page ended.
+    Cost: a Query for 125 facts (about 12 images), one for each image shown and for each environment, two BatchGetItem
+    for tags; on later pages also a Query for each platform image. It does not grow with what the repository holds.
     """
     place = named.place
     name = named.canonical or place.name
@@ -90,6 +85,7 @@ def repository(
     end = Cursor(read.images[page[-1]][0].at, page[-1]) if page else None
     sweep = SWEEPS.get(stack.state, sweep_items.key(place))
     held = SWEEPS.dump(sweep) if sweep else {}
+    grace = stack.policy.repository(name).retention.grace
     return {
         "repository": name,
         "environment": named.environment.name if named.environment else None,
@@ -98,7 +94,8 @@ def repository(
         "at": format_time(at) if at else None,
         "now": format_time(now),
         "images": [
-            _image(place, digest, facts[digest], tags, children, running, marks.get(digest), stack)
+            _image(place, name, digest, facts[digest], tags, children, running)
+            | {"marked": _mark(marks[digest], grace) if digest in marks else None}
             for digest in digests
         ],
         "before": str(end) if older and end else None,
@@ -109,7 +106,7 @@ def repository(
 
 
 def _within(stack: Stack, place: Repository, before: Cursor) -> int:
-    """How many images were pushed at the very moment at which the page before ended, and may come before its end."""
+    """How many images of the moment at which the previous page ended have to be read to find its end again."""
     count = 0
     for fact in stack.ledger.of_repository(place, before.at, page=window.PAGE):
         if fact.at < before.at or fact.digest == before.digest:
@@ -119,7 +116,7 @@ def _within(stack: Stack, place: Repository, before: Cursor) -> int:
 
 
 def _last_push(facts: Iterable[Fact], place: Repository) -> datetime:
-    """Of an image that was pushed again later only the page of its last push shows it."""
+    """When the image was last pushed here under a tag. It is shown on the page of that push alone."""
     return max(f.at for f in facts if f.kind in PUSHES and f.tag and f.repository == place)
 
 
@@ -131,8 +128,8 @@ def _tags(
     at: datetime | None,
     whole: bool,
 ) -> dict[str, Digest | None]:
-    """What each tag of these images points to; pointed to then. One BatchGetItem; of an earlier page of a past moment
-    the tags' own facts."""
+    """What each tag of these images points to, or pointed to at the moment. One BatchGetItem; for a later page of a
+    past moment the facts of each tag."""
     wanted = sorted({f.tag for found in facts.values() for f in found if f.tag and f.repository == place})
     if at is None:
         found = TAGS.get_many(stack.state, [tag_items.key(place, tag) for tag in wanted])
@@ -146,7 +143,7 @@ def _tags(
 def _children(
     stack: Stack, read: window.Window, facts: Mapping[Digest, Sequence[Fact]], known: Any, whole: bool
 ) -> dict[Digest, list[Fact]]:
-    """The facts of the platform images beneath these; the first page's are in the window."""
+    """The facts of the platform images beneath these. Those of the first page (`whole`) are in the window."""
     wanted = list(dict.fromkeys(d for found in facts.values() for d, _ in _platforms(found)))
     if whole:
         return {digest: read.of(digest)[::-1] for digest in wanted}
@@ -163,17 +160,18 @@ def _platforms(facts: Iterable[Fact]) -> list[tuple[Digest, str]]:
 
 
 def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str, Any]]:
-    """What each environment runs of the repository, or ran, what waits to get in, and whether it is frozen."""
+    """What each environment runs (or ran then) of the repository, what waits to get in, and whether it is frozen."""
     environments = list(stack.policy.environments)
-    released, freezes = {}, {}
+    released: Mapping[str, ReleaseState] = {}
+    freezes = {}
     if at is None:
-        released = RELEASES.get_many(stack.state, [release_items.key(e, name) for e in environments])
+        released = places.releases(stack, name)
         keys = [freeze_items.key(e, which) for e in environments for which in (name, None)]
         freezes = FREEZES.get_many(stack.state, keys)
     found = {}
     for environment in environments:
         if at is None:
-            it = released.get(release_items.key(environment, name))
+            it = released.get(environment)
             release: Mapping[str, Any] | None = (
                 {"digest": it.digest, "tags": list(it.tags), "at": format_time(it.at)} if it else None
             )
@@ -196,46 +194,39 @@ def _running(stack: Stack, name: str, at: datetime | None) -> dict[str, dict[str
 
 def _image(  # noqa: PLR0913 - a row of the page: a reading for each of its columns
     place: Repository,
+    name: str,
     digest: Digest,
     facts: Sequence[Fact],
     tags: Mapping[str, Digest | None],
     children: Mapping[Digest, Sequence[Fact]],
     running: Mapping[str, Mapping[str, Any]],
-    mark: Mapping[str, Any] | None,
-    stack: Stack,
 ) -> dict[str, Any]:
     here = [f for f in facts if f.repository == place]
     pushes = [f for f in here if f.kind in PUSHES]
     mine = versions_first(sorted(tag for tag, pointing in tags.items() if pointing == digest))
     under = {f.tag for f in pushes if f.tag}
     platforms = _platforms(facts)
+    beneath = [children.get(d, ()) for d, _ in platforms]
+    scans = [record.scan_row(record.newest_scan(each, place)) for each in beneath or [facts]]
     last = max(pushes, key=lambda f: (f.at, f.seen))
     built: Mapping[str, str] = next((c.built for c in Change.of(f for f in facts if f.kind in PUSHES) if c.built), {})
     return {
         "digest": digest,
         "tags": mine,
         "former_tags": sorted(under - set(mine)),
-        "gone": not mine and not _is_there(here),
+        "gone": not mine and not record.is_there(here),
         "pushed_at": format_time(last.at),
         "actor": next((f.actor for f in reversed(pushes) if f.actor), None),
         "via": str(last.via),
         "commit": built.get("revision"),
-        "size": _size(last, [children.get(d, ()) for d, _ in platforms]),
-        "platforms": [name for _, name in platforms],
-        "verified": _verified(here) or _verified(facts),
-        "scan": _scan([facts] if not platforms else [children.get(d, ()) for d, _ in platforms]),
-        "decisions": _decisions(facts),
-        "recalled": is_recalled(list(facts)),
+        "size": _size(last, beneath),
+        "platforms": [platform for _, platform in platforms],
+        "verified": _verified(facts, place),
+        "scan": {key: value for key, value in record.worst(scans).items() if key != "at"},
+        "decisions": [row for row in record.decisions(facts) if row["repository"] == name],
+        "recalled": record.is_known_as_recalled(facts),
         "released": [e for e, each in running.items() if each["release"] and each["release"]["digest"] == digest],
-        "marked": _mark(mark, place, stack) if mark else None,
     }
-
-
-def _is_there(facts: Sequence[Fact]) -> bool:
-    """Without a tag: untagged by a move, not removed. Removing the last tag removes the image."""
-    about = [f for f in facts if f.kind in PUSHES or f.kind in (Kind.DELETED, Kind.UNTAGGED)]
-    last = max(about, key=lambda f: (f.at, f.kind not in PUSHES, f.seen), default=None)
-    return last is not None and last.kind in PUSHES
 
 
 def _size(push: Fact, children: Sequence[Sequence[Fact]]) -> int | None:
@@ -246,58 +237,16 @@ def _size(push: Fact, children: Sequence[Sequence[Fact]]) -> int | None:
     return sum(size for size in sizes if size) if all(sizes) else push.size
 
 
-def _verified(facts: Iterable[Fact]) -> dict[str, Any] | None:
-    found = [f for f in facts if f.kind is Kind.VERIFIED]
-    if not found:
+def _verified(facts: Iterable[Fact], place: Repository) -> dict[str, Any] | None:
+    newest = record.newest_verification(facts, place)
+    if newest is None:
         return None
-    newest = max(found, key=lambda f: (f.seen, f.at, f.id))
     verified = Verified.parse(newest)
     failed = [f"{c['name']}: {c.get('reason') or c['verdict']}" for c in verified.checks if c["verdict"] != "passed"]
     return {"verdict": verified.verdict, "at": format_time(newest.at), "reasons": failed}
 
 
-def _scan(each_image: Sequence[Sequence[Fact]]) -> dict[str, Any]:
-    """The worst of the platforms: a missing scan before any count. `status` None: none of one of them is recorded."""
-    newest = []
-    for facts in each_image:
-        scans = [f for f in facts if f.kind is Kind.SCANNED]
-        newest.append(Scanned.parse(max(scans, key=lambda f: (f.at, f.seen, f.id))) if scans else None)
-    counts: dict[str, int] = {}
-    for scan in newest:
-        for severity, number in (scan.counts if scan else {}).items():
-            counts[severity] = max(number, counts.get(severity, 0))
-    statuses = [scan.outcome if scan else None for scan in newest]
-    status = None if None in statuses or not statuses else next((s for s in statuses if s != "complete"), "complete")
-    return {"status": status, "counts": counts}
-
-
-def _decisions(facts: Iterable[Fact]) -> list[dict[str, Any]]:
-    """The last word about each way into an environment."""
-    last: dict[tuple[str, str], tuple[Fact, Decided | Promoted]] = {}
-    for fact in facts:
-        if fact.kind in (Kind.DECIDED, Kind.PROMOTED):
-            detail = Decided.parse(fact) if fact.kind is Kind.DECIDED else Promoted.parse(fact)
-            last[detail.source, detail.target] = fact, detail
-    found = []
-    for fact, detail in last.values():
-        verdict = detail.verdict if isinstance(detail, Decided) else "promoted"
-        deciding = detail.deciding if isinstance(detail, Decided) and verdict != "promoted" else None
-        found.append(
-            {
-                "from": detail.source,
-                "to": detail.target,
-                "verdict": verdict,
-                "gate": deciding["name"] if deciding else None,
-                "reason": deciding["reason"] if deciding else None,
-                "at": format_time(fact.at),
-            }
-        )
-    return found
-
-
-def _mark(mark: Mapping[str, Any], place: Repository, stack: Stack) -> dict[str, Any]:
-    """That retention is to remove it, why, and not before when."""
-    found = stack.policy.environments_of(place.registry, place.name)
-    grace = stack.policy.repository(found[0][1] if found else place.name).retention.grace
+def _mark(mark: Mapping[str, Any], grace: timedelta) -> dict[str, Any]:
+    """That retention is to remove the image: since when, why, and not before when."""
     due = parse_time(mark["marked_at"]) + grace
     return {"since": mark["marked_at"], "reason": mark["reason"], "until": format_time(due), "failed": mark["failed"]}

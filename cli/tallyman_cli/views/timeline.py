@@ -32,7 +32,7 @@ def timeline(facts: Iterable[Fact], until: datetime, most: int = LANES) -> dict[
 
 
 def moves(timeline: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every beginning of a bar, the newest first: the same picture as a list."""
+    """The beginning of every bar, the newest first: the same timeline as a list."""
     found = [{"tag": lane["tag"], **bar} for lane in timeline["lanes"] for bar in lane["bars"]]
     return sorted(found, key=lambda bar: (bar["from"], bar["tag"]), reverse=True)
 

@@ -12,16 +12,16 @@ from tallyman_cli.shared.context import Stack
 
 
 def letters(stack: Stack) -> dict[str, Any]:
-    """`{letters: [what `letters show` prints], notes}`, the oldest first. Reading hides letters from others for up to a
-    minute, and takes about two seconds: an empty queue takes one to say so."""
+    """`{letters: [what `letters show --json` prints], notes}`, the oldest first. Reading hides letters from others for
+    up to a minute, and takes about two seconds: an empty queue answers after one."""
     notes: list[str] = []
     found = reading.letters(stack, say=notes.append)
     return {"letters": [{**reading.as_json(each), "body": each.body} for each in found], "notes": notes}
 
 
 def audit(stack: Stack, name: str) -> dict[str, Any]:
-    """`{findings, notes}`: what `audit --json` prints, and what could not be judged. Cost: a listing of every registry,
-    and some calls for each repository."""
+    """`{findings, notes, kinds}`: what `audit --json` prints, its remarks, and the number of findings of each kind.
+    Cost: a listing of every registry, and some calls for each repository."""
     notes: list[str] = []
     found = [each.as_json for each in findings(stack, name, notes.append)]
     return {"findings": found, "notes": notes, "kinds": dict(Counter(each["kind"] for each in found))}

@@ -30,12 +30,13 @@ def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[st
 
 
 def with_policy(stack: Stack, text: str) -> Stack:
-    """The stack as another policy judges it. Raises PolicyError with line and what was expected."""
+    """The stack with another policy, given as text. Raises PolicyError with line and what was expected; BadInput where
+    the text is empty."""
     if not text.strip():
         raise BadInput("the policy is empty: paste the whole of tallyman.yaml")
     return replace(stack, given=policy_of(stack, text))
 
 
 def policy_of(stack: Stack, text: str) -> Policy:
-    """A policy that a person gave as text; raises PolicyError."""
+    """Parses a policy that a person gave as text. Raises PolicyError."""
     return stack.read_policy(text.replace("\r\n", "\n").encode(), PASTED).for_hub(stack.hub)

@@ -42,8 +42,8 @@ def read(
     least: int = LEAST,
     keep: Callable[[Fact], bool] = lambda fact: True,
 ) -> Window:
-    """Down to the push of `images` images at most. `keep`: which facts count (what was not known at a past moment
-    does not). One Query for 125 facts; an image of two platforms makes about ten."""
+    """Reads back from `until` (None: now) to the push of `images` images at most. `keep`: whether a fact counts (not if
+    it was not known at a past moment). Cost: a Query for 125 facts; an image of two platforms makes about ten."""
     window = Window(repository)
     for fact in ledger.of_repository(repository, until, page=PAGE):
         is_image = fact.kind in PUSHES and fact.tag is not None and fact.digest is not None

@@ -38,6 +38,13 @@ def test_list_names_environments_repositories_and_images(everywhere: FakeStack) 
     assert everywhere.run("list", "nowhere").exit_code == 2
 
 
+def test_list_takes_an_address_of_the_local_cloud(everywhere: FakeStack) -> None:
+    released(everywhere)
+    listed = everywhere.run("list", f"localhost:5101/{NAME}", TALLYMAN_REGISTRY_DEV_1="localhost:5101")
+    assert listed.exit_code == 0, listed.output
+    assert "v1.1.0" in listed.stdout
+
+
 def test_find_puts_what_is_released_first_and_exits_1_for_nothing(everywhere: FakeStack) -> None:
     released(everywhere)
     found = everywhere.json("find", "v1.0.0")
