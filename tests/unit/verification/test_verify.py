@@ -38,12 +38,12 @@ def test_a_configuration_without_platform_or_labels_has_none() -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"PK\x03\x04", "configuration: no JSON"),
+        (b"PK\x03\x04", "configuration: not JSON"),
         (b"[]", "configuration: expected a JSON object, found a list"),
         (b'{"os": 1}', "os: expected a string, found a number"),
         (b'{"config": []}', "config: expected an object, found a list"),
         (b'{"config": {"Labels": {"a": null}}}', "config.Labels['a']: expected a string, found nothing"),
-        (b'{"os": "linux", "os": "windows"}', "configuration: the key 'os' is there twice"),
+        (b'{"os": "linux", "os": "windows"}', "configuration: an object has the key 'os' twice"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_its_place(raw: bytes, words: str) -> None:

@@ -1,1 +1,1 @@
-"""Images as bytes: manifests, their composition, platforms, referrers, versions."""
+"""Images: manifests, composition, verification, provenance, SBOMs, referrers, versions."""

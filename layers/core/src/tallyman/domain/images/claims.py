@@ -1,25 +1,21 @@
-"""What a provenance says of a build: who built it, from which repository, which branch or tag, which commit.
+"""Claims of a provenance about a build: the builder, the source repository, the branch or tag, and the commit.
 
-Read are SLSA provenance 1.0 (tallyman build, GitHub's artifact attestations, GitLab's runner) and 0.2. The predicate is
-whoever's who signed it: none of it counts before the signature was verified.
+Reads SLSA provenance 1.0 (tallyman build, GitHub's artifact attestations, GitLab's runner) and 0.2. A predicate is only
+as trustworthy as its signer: no claim counts before the signature was verified.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
+from tallyman.domain.images.documents import Json, objects, part
 from tallyman.values import value
 
 SLSA = "https://slsa.dev/provenance/"
 LONGEST = 500
-"""Characters of a claim that are kept; a longer one is none."""
-
-Json = Mapping[str, Any]
+"""The largest number of characters of a claim; a longer one is dropped."""
 
 
 @value
 class Claims:
-    """`source`: the repository's URL, without `git+`, `.git` and a reference; `ref`: `refs/heads/…` or `refs/tags/…`;
-    None: it does not say, or not in a form that is read."""
+    """The claims of one provenance. `source`: the repository's URL, without `git+`, `.git` and a reference; `ref`:
+    `refs/heads/…` or `refs/tags/…`. None: not stated, or in an unknown form."""
 
     builder: str | None = None
     source: str | None = None
@@ -27,38 +23,40 @@ class Claims:
     commit: str | None = None
 
     def as_json(self) -> dict[str, str | None]:
-        """As a fact keeps it."""
+        """The form that a fact stores."""
         return {"builder": self.builder, "source": self.source, "ref": self.ref, "commit": self.commit}
 
 
 def claims(kind: str, predicate: Json) -> Claims | None:
-    """Of a predicate of this type; None: it is no provenance."""
+    """The claims of a predicate of the type `kind`; None: it is not a provenance."""
     if not kind.startswith(SLSA):
         return None
     return _version_1(predicate) if "buildDefinition" in predicate else _version_0(predicate)
 
 
 def _version_1(predicate: Json) -> Claims:
-    definition, run = _part(predicate, "buildDefinition"), _part(predicate, "runDetails")
-    external = _part(definition, "externalParameters")
-    workflow, variables = _part(external, "workflow"), _part(external, "variables")
+    definition, run = part(predicate, "buildDefinition"), part(predicate, "runDetails")
+    external = part(definition, "externalParameters")
+    workflow, variables = part(external, "workflow"), part(external, "variables")
     source = _text(workflow.get("repository")) or _text(external.get("source"))
     ref = _text(workflow.get("ref")) or _text(external.get("ref")) or _of_gitlab(variables)
-    built_from = next((each for each in _list(definition, "resolvedDependencies") if source_of(each.get("uri"))), {})
-    digest = _part(built_from, "digest")
-    same = source_of(built_from.get("uri")) == source_of(source)  # the code's, not that of another material
+    dependencies = objects(definition, "resolvedDependencies")
+    built_from = next((each for each in dependencies if source_of(each.get("uri"))), {})
+    digest = part(built_from, "digest")
+    same = source_of(built_from.get("uri")) == source_of(source)  # else it is the commit of another material
     commit = (digest.get("gitCommit") or digest.get("sha1") or digest.get("sha256")) if same else None
-    builder = _text(_part(run, "builder").get("id"))
+    builder = _text(part(run, "builder").get("id"))
     return Claims(builder, source_of(source), _ref(ref), _text(commit or external.get("revision")))
 
 
 def _version_0(predicate: Json) -> Claims:
-    source = _part(predicate, "invocation", "configSource")
-    uri, variables = _text(source.get("uri")), _part(predicate, "invocation", "parameters")
+    invocation = part(predicate, "invocation")
+    source, variables = part(invocation, "configSource"), part(invocation, "parameters")
+    uri = _text(source.get("uri"))
     ref = uri.rpartition("@")[2] if uri and "@refs/" in uri else _of_gitlab(variables)
-    digest = _part(source, "digest")
+    digest = part(source, "digest")
     commit = digest.get("sha1") or digest.get("gitCommit") or digest.get("sha256")
-    return Claims(_text(_part(predicate, "builder").get("id")), source_of(uri), _ref(ref), _text(commit))
+    return Claims(_text(part(predicate, "builder").get("id")), source_of(uri), _ref(ref), _text(commit))
 
 
 def _of_gitlab(variables: Json) -> str | None:
@@ -67,7 +65,8 @@ def _of_gitlab(variables: Json) -> str | None:
 
 
 def source_of(uri: object) -> str | None:
-    """The URL of a repository: `git+https://host/owner/name.git@refs/heads/main` is `https://host/owner/name`."""
+    """The URL of a repository: `https://host/owner/name` for `git+https://host/owner/name.git@refs/heads/main`; None:
+    `uri` is not a URL."""
     text = (_text(uri) or "").removeprefix("git+")
     scheme, found, rest = text.partition("://")
     return f"{scheme}://{rest.split('@', 1)[0].rstrip('/').removesuffix('.git')}" if found and rest else None
@@ -75,18 +74,6 @@ def source_of(uri: object) -> str | None:
 
 def _ref(text: str | None) -> str | None:
     return text if text and text.startswith(("refs/heads/", "refs/tags/")) else None
-
-
-def _part(document: Json, *path: str) -> Json:
-    found: Any = document
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
-
-
-def _list(document: Json, key: str) -> list[Json]:
-    found = document.get(key)
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
 
 
 def _text(given: object) -> str | None:

@@ -1,4 +1,4 @@
-"""What an image consists of, as its manifests and configurations say, and whether these agree with each other."""
+"""The parts of an image by its manifests and configurations, and checks that these agree with each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,8 @@ from tallyman.values import value
 
 @value
 class Image:
-    """An image that something can run, or an artifact: `platform` None. `size`: compressed bytes, if it was read."""
+    """An image that can run, or an artifact (`platform` None). `size`: compressed bytes; None: its manifest was not
+    read."""
 
     digest: Digest
     platform: Platform | None
@@ -28,19 +29,19 @@ class Image:
 
 @dataclass
 class Blob:
-    """A blob as the manifests describe it; `sizes`: every size that they state for it."""
+    """A blob as the manifests describe it. `sizes`: every size in bytes that they state for it."""
 
     sizes: set[int] = field(default_factory=set)
-    config: bool = False  # the configuration of some manifest
-    read: bool = False  # a configuration that says what the image runs on, therefore read
-    foreign: bool = True  # only ever listed as a layer that the registry need not hold
+    config: bool = False  # it is the configuration of a manifest
+    read: bool = False  # it is a configuration that names the platform, and is therefore read
+    foreign: bool = True  # every manifest lists it as a layer that the registry need not hold
     owners: list[Digest] = field(default_factory=list)
 
 
 class Composition:
-    """The parts of one image, filled while it is read: `manifests` that are what their digests say, what the indexes
-    say of each child (`listed`), the `blobs` that all these name, and `configs` by the digests of the manifests that
-    they belong to. What does not fit together is noted."""
+    """The parts of one image, filled while it is read: the `manifests` that match their digests, each child's
+    descriptors in the indexes (`listed`), the `blobs` that the manifests list, and the `configs` by the digests of
+    their manifests. Contradictions become failures in `notes`."""
 
     def __init__(self, root: Digest, notes: Notes) -> None:
         self.root, self.notes = root, notes
@@ -50,7 +51,7 @@ class Composition:
         self.configs: dict[Digest, ImageConfig] = {}
 
     def describe_manifests(self) -> None:
-        """Compares the manifests with their descriptors, and collects the blobs that they name."""
+        """Compare the manifests with their descriptors, and collect the blobs that they list."""
         for digest, manifest in self.manifests.items():
             for descriptor in self.listed.get(digest, ()):
                 if descriptor.size != len(manifest.raw):
@@ -78,7 +79,7 @@ class Composition:
         self.notes.of("children_present").passed = f"{many(len(self.listed), 'manifest')} listed by an index"
 
     def images(self) -> list[Image]:
-        """What the root holds at any depth, in the order of the indexes, without attestations."""
+        """The images in the root at any depth, in the order of the indexes, without attestations."""
         found: list[Image] = []
         seen: set[Digest] = set()
 
@@ -100,7 +101,8 @@ class Composition:
         return found
 
     def compare_platforms(self, images: Sequence[Image], wanted: Sequence[str]) -> None:
-        """Descriptors against configurations, and what there is against what the policy wants."""
+        """Compare the platforms of descriptors with those of configurations, and both with those that the policy wants
+        (`wanted`)."""
         agree = self.notes.of("platforms_agree")
         for digest, listed in self.listed.items():
             config = self.configs.get(digest)
@@ -108,7 +110,7 @@ class Composition:
                 if platform and config and not (config.platform and same_platform(platform, config.platform)):
                     own = config.platform or "no platform"
                     agree.failed.append(
-                        f"{digest}: its index says {platform}, its configuration {own}: build the index again"
+                        f"{digest}: its index states {platform}, its configuration {own}: build the index again"
                     )
         agree.passed = ", ".join(dict.fromkeys(str(i.platform) for i in images if i.platform)) or "no platform"
         if not wanted or self.root not in self.manifests:
@@ -123,13 +125,11 @@ class Composition:
         note.passed = ", ".join(wanted)
 
     def verification(self) -> Verification:
-        """The checks in the order in which they were begun; only those that count against an image that can't be
-        read, since about its parts nothing is known then."""
+        """The checks in the order in which they were begun. Of an image whose root can't be read, only those that did
+        not pass: nothing is known about its parts."""
         made = self.notes.checks()
         return Verification(tuple(c for c in made if self.root in self.manifests or c.verdict != "passed"))
 
     def too_deep(self, digest: Digest) -> None:
-        """An index lies too deep in others."""
-        self.notes.of("children_present").failed.append(
-            f"indexes lie more than {MAX_NESTING} deep in each other, at {digest}"
-        )
+        """Note that the index `digest` is nested too deep."""
+        self.notes.of("children_present").failed.append(f"indexes are nested more than {MAX_NESTING} deep, at {digest}")

@@ -1,4 +1,4 @@
-"""What a registry says of its repositories and images: plain values, as read, before anything is decided."""
+"""Values that AWS reports about repositories and images: settings, scans, replication, signing, API calls."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -12,7 +12,7 @@ from tallyman.values import value
 
 @value
 class ImageDetail:
-    """One image as DescribeImages shows it. `size`: compressed bytes by ECR's count; `tags` in no order."""
+    """One image as DescribeImages reports it. `size`: compressed bytes, as ECR counts them; `tags` in no order."""
 
     repository: Repository
     digest: Digest
@@ -28,8 +28,8 @@ class ImageDetail:
 
 @value
 class ReplicationStatus:
-    """How far ECR's replication of an image to one registry is. `status`: in_progress, complete or failed;
-    `failure`: the code of why."""
+    """The state of ECR's replication of an image to one registry. `status`: in_progress, complete or failed;
+    `failure`: ECR's failure code."""
 
     status: str
     failure: str | None = None
@@ -53,10 +53,9 @@ class Finding:
     """One vulnerability: `id` (CVE-…), `severity` in lower case (`critical` to `informational`, or `undefined`).
 
     `package` is the first vulnerable package, `packages` all of them where there are several (`?`: one without a
-    name); `installed`: each of them as it is in the image, where the scanner says more than their names. Of the others
-    None means that the scanner does not say: `fix` whether a fixed version exists, `exploit`
-    whether an exploit is known, `epss` the probability (0 to 1) that it is exploited, `since` when the vulnerability
-    was first known.
+    name); `installed`: the packages with their versions, where the scanner reports these. `fix`: whether a fixed
+    version exists; `exploit`: whether an exploit is known; `epss`: the probability (0 to 1) that it is exploited;
+    `since`: when the vulnerability was first known. For these four, None: the scanner does not say.
     """
 
     id: str
@@ -72,11 +71,11 @@ class Finding:
 
 @value
 class ScanReport:
-    """What a scanner says of one digest.
+    """A scanner's result for one digest.
 
-    `status`: `complete`, `in_progress`, `failed`, `unsupported` (can't be scanned at all), `none` (never asked) or
-    `unknown` (called complete, without what would prove it). Only `complete` has a result, and its time.
-    `counts` by severity in lower case, every finding once for each time that it occurs; `findings` may be fewer.
+    `status`: `complete`, `in_progress`, `failed`, `unsupported` (can't be scanned at all), `none` (no scan was
+    requested) or `unknown` (reported as complete, but without the time or the counts). Only `complete` has a result
+    and `completed_at`. `counts`: occurrences of findings by severity in lower case; `findings` may list fewer.
     """
 
     status: str
@@ -88,7 +87,7 @@ class ScanReport:
 
 @value
 class SigningStatus:
-    """How far ECR's managed signing of one image by one profile (its ARN) is: in_progress, complete or failed."""
+    """The state of ECR's managed signing of one image with one profile (its ARN): in_progress, complete or failed."""
 
     profile: str
     status: str
@@ -97,7 +96,8 @@ class SigningStatus:
 
 @value
 class ApiCall:
-    """One management call that CloudTrail recorded: who did what to which repository."""
+    """One management call that CloudTrail recorded. `name`: the call's, such as PutImage; `actor`: the caller's ARN;
+    `parameters`: those of the request, empty where the call failed."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""JSON that others wrote, read strictly: every flaw is a BadManifest that says what is wrong and where."""
+"""Strict parsers of JSON from other systems; their errors say what is wrong and where."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,57 +6,72 @@ from typing import Any, NoReturn
 
 from tallyman.errors import BadManifest
 
+Json = Mapping[str, Any]
+
 
 def load_object(raw: bytes, what: str) -> dict[str, Any]:
-    """UTF-8 JSON whose outermost value is an object, no key twice anywhere; else BadManifest naming `what`.
+    """Parse UTF-8 JSON whose outermost value is an object, and in which no object has a key twice. Raises BadManifest
+    that names the document as `what`.
 
-    A key given twice means one thing to one parser and another to the next, so no such document is taken.
+    Parsers differ in which of two equal keys they use, so such a document is refused.
     """
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_pairs, parse_constant=_constant)
     except BadManifest as error:
         raise BadManifest(f"{what}: {error}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number or a nesting beyond reason
-        raise BadManifest(f"{what}: no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a huge number, or nested too deep
+        raise BadManifest(f"{what}: not JSON: {error}") from None
     if not isinstance(document, dict):
         raise BadManifest(f"{what}: expected a JSON object, found {kind(document)}")
     return document
 
 
 def loads(raw: bytes | str) -> Any:
-    """`json.loads`, with a ValueError too where values lie too deep in each other to be read."""
+    """`json.loads` that raises ValueError, not RecursionError, for values that are nested too deep."""
     try:
         return json.loads(raw)
     except RecursionError:
-        raise ValueError("values lie too deep in each other") from None
+        raise ValueError("values are nested too deep") from None
 
 
 def loads_writable(raw: bytes | str) -> Any:
-    """As `loads`, with a ValueError too where a text holds half of a surrogate pair: no fact can hold it."""
+    """`loads` that also raises ValueError for a string with half of a surrogate pair, which no fact can store."""
     found = loads(raw)
     try:
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ValueError("a text holds half of a surrogate pair") from None
+        raise ValueError("a string holds half of a surrogate pair") from None
     except RecursionError:
-        raise ValueError("values lie too deep in each other") from None
+        raise ValueError("values are nested too deep") from None
     return found
 
 
-def same_case(item: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
-    """BadManifest where a key differs from one of `known` in the case of its letters alone.
+def part(document: Json, key: str) -> Json:
+    """The object under `key`; an empty one where there is none."""
+    found = document.get(key)
+    return found if isinstance(found, Mapping) else {}
 
-    Go's JSON parser takes `Layers` for `layers`, others don't: one would run what the other never checked.
+
+def objects(document: Json, key: str) -> list[Json]:
+    """The objects in the list under `key`, without its other items; empty where there is no list."""
+    found = document.get(key)
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def same_case(item: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
+    """Raise BadManifest for a key that differs from one of `known` only in the case of its letters.
+
+    Go's JSON parser takes `Layers` for `layers`, other parsers do not: one would run what the other did not check.
     """
     folded = {key.casefold(): key for key in known}
     for key in item:
         wanted = folded.get(key.casefold(), key)
         if wanted != key:
-            bad(f"{where}{key}", f"expected '{wanted}' in exactly these letters")
+            bad(f"{where}{key}", f"expected '{wanted}': keys are case-sensitive")
 
 
 def text(value: object, where: str) -> str:
-    """A text that can be written again, or BadManifest."""
+    """The string, if it can be encoded as UTF-8. Raises BadManifest."""
     if not isinstance(value, str):
         bad(where, f"expected a string, found {kind(value)}")
     try:
@@ -67,13 +82,13 @@ def text(value: object, where: str) -> str:
 
 
 def optional_text(item: Mapping[str, Any], key: str, where: str = "") -> str:
-    """The text under `key`; empty where there is none, or null."""
+    """The string under `key`; empty where it is missing or null. Raises BadManifest for another value."""
     value = item.get(key)
     return "" if value is None else text(value, f"{where}{key}")
 
 
 def texts(item: object, where: str) -> dict[str, str]:
-    """An object whose values are texts (annotations, labels); empty for null."""
+    """An object whose values are strings (annotations, labels); empty for null. Raises BadManifest."""
     if item is None:
         return {}
     if not isinstance(item, dict):
@@ -82,19 +97,19 @@ def texts(item: object, where: str) -> dict[str, str]:
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "nothing"}
+    """The type of a JSON value, in words."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
     return names.get(type(value), "a number")
 
 
 def show(value: object) -> str:
-    """A value for a message: ASCII, one line, cut at 100 characters."""
+    """A value in a message: ASCII, one line, cut at 100 characters."""
     shown = ascii(value) if isinstance(value, (str, int, float)) else kind(value)
     return shown if len(shown) <= 100 else f"{shown[:97]}…"
 
 
 def bad(where: str, what: str) -> NoReturn:
-    """Raises BadManifest `where: what`."""
+    """Raise BadManifest with the message `where: what`."""
     raise BadManifest(f"{where}: {what}")
 
 
@@ -102,7 +117,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise BadManifest(f"the key {show(key)} is there twice")
+            raise BadManifest(f"an object has the key {show(key)} twice")
         found[key] = value
     return found
 

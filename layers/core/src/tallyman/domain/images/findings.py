@@ -1,8 +1,7 @@
-"""A scanner's findings as rows: how a scan's fact and its object in the archive hold them.
+"""A scanner's findings as rows, the form in which a scan's fact and its object in the archive store them.
 
-A row: {id, severity, package}, and where the scanner says so {packages: all names where there are several, fix,
-exploit, epss, since, installed: [name, version, manager] of each package (see `Package`)}. A key that is missing is not
-known.
+A row: {id, severity, package}, and where the scanner reports them {packages: all names where there are several, fix,
+exploit, epss, since, installed: [name, version, manager] of each package (see `Package`)}. A missing key: not known.
 """
 
 import json
@@ -14,10 +13,10 @@ from tallyman.domain.images.purls import Package
 from tallyman.domain.times import format_time
 
 FOLDER = "findings"
-"""The folder of the archive. An object is JSON: [status, counts, rows]."""
+"""The folder of the archive. Each object is JSON: [status, counts, rows]."""
 
 INLINE, INLINE_BYTES = 400, 32 * 1024
-"""Rows, and bytes of them, that a fact holds; a longer list is whole in the archive only."""
+"""The most rows, and bytes of rows, that a fact stores; only the archive has all rows of a longer list."""
 
 Row = Mapping[str, Any]
 
@@ -37,7 +36,7 @@ def row_of(finding: Finding) -> dict[str, Any]:
 
 
 def rows_of(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """The rows of all findings, each as often as it was found, in an order that does not depend on the scanner's."""
+    """The rows of all findings, each as often as it occurs, in an order that does not depend on the scanner's."""
 
     def order(row: Row) -> tuple[str, str, str, str]:
         return row["severity"], row["id"], row["package"] or "", json.dumps(row, sort_keys=True)
@@ -46,7 +45,7 @@ def rows_of(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def first_of(rows: Sequence[Row]) -> list[Row]:
-    """The rows that a fact holds: all, unless they are too many."""
+    """The first rows, as many as a fact stores (see INLINE)."""
     kept, room = [], INLINE_BYTES
     for row in rows[:INLINE]:
         room -= len(json.dumps(row))
@@ -57,23 +56,23 @@ def first_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def to_object(status: str, counts: Mapping[str, int], rows: Sequence[Row]) -> bytes:
-    """The object in the archive."""
+    """The bytes of the object in the archive."""
     return json.dumps([status, dict(counts), list(rows)], sort_keys=True).encode()
 
 
 def from_object(raw: bytes) -> tuple[Row, ...]:
-    """The rows of an object in the archive."""
+    """The rows in an object of the archive."""
     return tuple(json.loads(raw)[2])
 
 
 def packages_of(row: Row) -> list[str]:
-    """The names of the packages of a row; none where the scanner names none."""
+    """The names of a row's packages; empty where the scanner names none."""
     named = row.get("packages") or [row.get("package")]
     return [str(name) for name in named if name]
 
 
 def installed_of(row: Row) -> list[Package]:
-    """The packages of a row, with what is known of each; none where the scanner names none."""
+    """A row's packages, with version and manager where they are known; empty where the scanner names none."""
     known = [Package(*each) for each in row.get("installed", ())]
     names = {package.name for package in known}
     return known + [Package(name) for name in packages_of(row) if name not in names]

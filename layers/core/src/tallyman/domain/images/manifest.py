@@ -1,4 +1,4 @@
-"""Manifests and indexes: raw bytes are the truth, the parsed form is a view.
+"""Manifests and indexes. A manifest is its raw bytes; the parsed form is a view of them.
 
 Formats: OCI image specification 1.1 (manifest, index, descriptor), Docker image manifest version 2 schema 2,
 and the artifact manifest of OCI's release candidates, which some registries still hold.
@@ -23,19 +23,19 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES = (OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST, OCI_ARTIFACT)
-"""Every kind that `Manifest.parse` knows, in the order in which to ask a registry for them."""
+"""Every type that `Manifest.parse` knows, in the order for the header Accept of requests to a registry."""
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-"""ECR's limit of a manifest, and what OCI asks a registry to take at least."""
+"""ECR's limit for a manifest, and the size that OCI requires a registry to accept."""
 
 MAX_NESTING = 4
-"""How many indexes may lie on the way from an index to an image, the outermost counted."""
+"""The largest number of indexes on the way to an image, including the outermost."""
 
 FOREIGN_LAYERS = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
 )
-"""How media types of layers begin that a registry need not hold (base layers of Windows)."""
+"""Prefixes of the media types of layers that a registry need not hold (base layers of Windows)."""
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+!#$&^-]*/[A-Za-z0-9][\w.+!#$&^-]*(?: *;[ -~]*)?", re.ASCII)
 _KEYS = ("schemaVersion", "mediaType", "artifactType", "annotations", "subject")
@@ -45,7 +45,7 @@ _DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "platform", "artifactType", "
 
 @value
 class Platform:
-    """Where an image runs, as OCI writes it; `unknown/unknown` marks an attestation."""
+    """The platform of an image, as OCI writes it; `unknown/unknown` marks an attestation."""
 
     os: str
     architecture: str
@@ -74,18 +74,18 @@ class Descriptor:
 
     @classmethod
     def parse(cls, item: object, where: str) -> "Descriptor":
-        """From the JSON of one; BadManifest names what is wrong and `where`."""
+        """Parse a descriptor's JSON. Raises BadManifest that says what is wrong and `where`."""
         return _descriptor(item, where)
 
     @property
     def is_attestation(self) -> bool:
-        """Whether it is an index's child that nothing runs. Only the platform says so: container runtimes
-        go by it, and take no notice of the annotation `vnd.docker.reference.type`."""
+        """Whether it is a child of an index that nothing runs. Decided by the platform alone, as container runtimes do;
+        they ignore the annotation `vnd.docker.reference.type`."""
         return self.platform is not None and self.platform.unknown
 
     @property
     def is_foreign(self) -> bool:
-        """Whether a registry need not hold it. `urls` alone don't make it so: they are further sources."""
+        """Whether a registry need not hold it. `urls` alone do not make it foreign: they are further sources."""
         return self.media_type.startswith(FOREIGN_LAYERS)
 
     @property
@@ -96,9 +96,9 @@ class Descriptor:
 
 @value(slots=False)
 class Manifest:
-    """A manifest or index exactly as received; never serialised again.
+    """A manifest or index exactly as received; it is never serialised again.
 
-    The views parse when they are first used and raise BadManifest then; `Manifest.parse` does it at once.
+    The properties parse the bytes at first use, and may raise BadManifest then; `Manifest.parse` parses them at once.
     """
 
     raw: bytes = field(repr=False)
@@ -106,23 +106,23 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str | None = None) -> Self:
-        """Checks everything that the bytes alone can show.
+        """Parse the bytes and check everything that they alone can show.
 
-        `media_type` is what the registry declared (parameters such as `; charset=utf-8` are dropped);
-        without it the document's own counts, and without that its form. Raises BadManifest, and nothing
-        else, saying what is wrong and where (`layers[2].digest: …`).
+        `media_type` is the registry's (parameters such as `; charset=utf-8` are dropped); without it the document's own
+        is used, and without that the one that fits its keys. Raises BadManifest, and nothing else, that says what is
+        wrong and where (`layers[2].digest: …`).
         """
         declared = media_type.partition(";")[0].strip() if media_type else ""
         document = _load(raw)
         inner = optional_text(document, "mediaType")
         found = declared or inner
         if not found and not ("manifests" in document and "layers" in document):
-            # OCI leaves mediaType optional; the two forms share no field that both require.
+            # mediaType is optional in OCI; each of the two types requires a key that the other must not have
             found = OCI_INDEX if "manifests" in document else OCI_MANIFEST if "config" in document else ""
         if inner and inner != found:
             bad("mediaType", f"is {show(inner)}, but the registry declared {show(declared)}")
         manifest = cls(raw, found)
-        manifest.__dict__["_document"] = document  # where cached_property keeps it: no second parse
+        manifest.__dict__["_document"] = document  # fills the cached_property, so that it is not parsed twice
         _ = manifest._view
         return manifest
 
@@ -138,12 +138,12 @@ class Manifest:
 
     @property
     def children(self) -> tuple[Descriptor, ...]:
-        """What an index lists, attestations too; empty for an image."""
+        """The descriptors that an index lists, including attestations; empty for an image."""
         return self._view.children
 
     @property
     def listed_blobs(self) -> tuple[Descriptor, ...]:
-        """What an index lists that is not a manifest, such as layers of a BuildKit cache: blobs of its repository."""
+        """The blobs that an index lists, such as layers of a BuildKit cache."""
         return tuple(c for c in self.children if not c.is_manifest)
 
     @property
@@ -158,17 +158,17 @@ class Manifest:
 
     @property
     def layers(self) -> tuple[Descriptor, ...]:
-        """Layers in order, foreign ones too (of an artifact manifest: its blobs)."""
+        """The layers in order, including foreign ones; the blobs of an artifact manifest."""
         return self._view.layers
 
     @property
     def subject(self) -> Descriptor | None:
-        """What a referrer points at."""
+        """The manifest that a referrer points at; None: it is not a referrer."""
         return self._view.subject
 
     @property
     def artifact_type(self) -> str | None:
-        """As OCI's referrers list has it: `artifactType`, else the media type of the configuration."""
+        """The type in OCI's list of referrers: `artifactType`, else the media type of the configuration."""
         return self._view.artifact_type
 
     @property
@@ -178,17 +178,17 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Configuration and layers that the registry has to hold: each digest once, no foreign layers."""
+        """The configuration and the layers that the registry must hold: each digest once, no foreign layers."""
         return tuple(self._distinct(foreign=False).values())
 
     @property
     def foreign(self) -> tuple[Descriptor, ...]:
-        """Layers that the registry need not hold: each digest once, none that `blobs` has too."""
+        """The layers that the registry need not hold: each digest once, none that is also in `blobs`."""
         return tuple(self._distinct(foreign=True).values())
 
     @property
     def size(self) -> int | None:
-        """Compressed bytes of configuration and layers, as listed; None for an index: read its platforms."""
+        """The compressed bytes of configuration and layers, as listed; None for an index."""
         if self.is_index:
             return None
         return sum(b.size for b in self.layers) + (self.config.size if self.config else 0)
@@ -227,7 +227,7 @@ def _load(raw: bytes) -> dict[str, Any]:
 def _parse(document: Mapping[str, Any], media_type: str) -> _View:
     if media_type not in MANIFEST_TYPES:
         known = ", ".join(MANIFEST_TYPES)
-        bad("mediaType", f"{show(media_type)} is not a manifest that is known: expected one of {known}")
+        bad("mediaType", f"{show(media_type)} is not a known type of manifest: expected one of {known}")
     inner = optional_text(document, "mediaType")
     if inner not in ("", media_type):
         bad("mediaType", f"is {show(inner)}, but the registry declared {show(media_type)}")
@@ -238,8 +238,8 @@ def _parse(document: Mapping[str, Any], media_type: str) -> _View:
             bad("schemaVersion", f"expected 2, found {show(version)}")
     index = media_type in INDEX_TYPES
     wrong = [key for key in (("config", "layers", "blobs") if index else ("manifests",)) if key in document]
-    if wrong:  # OCI and CVE-2021-41190: a document that could be read as either kind is neither
-        bad(wrong[0], f"does not belong into a document of type {media_type}")
+    if wrong:  # OCI and CVE-2021-41190: a document that could be read as either type must be refused
+        bad(wrong[0], f"is not allowed in a document of type {media_type}")
     config: Descriptor | None = None
     children: tuple[Descriptor, ...] = ()
     layers: tuple[Descriptor, ...] = ()
@@ -278,8 +278,6 @@ def _descriptor(item: object, where: str) -> Descriptor:
     if not isinstance(media_type, str) or len(media_type) > 255 or not _MEDIA_TYPE.fullmatch(media_type):
         bad(f"{where}.mediaType", f"expected a media type, found {show(media_type)}")
     digest, size, urls = item.get("digest"), item.get("size"), item.get("urls")
-    if not isinstance(digest, str):
-        bad(f"{where}.digest", f"expected sha256: and 64 hexadecimal digits, found {show(digest)}")
     try:
         parsed = Digest.parse(digest)
     except BadName:
@@ -287,7 +285,7 @@ def _descriptor(item: object, where: str) -> Descriptor:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
         bad(f"{where}.size", f"expected a number of bytes, found {show(size)}")
     if urls is not None and not (isinstance(urls, list) and all(isinstance(u, str) for u in urls)):
-        bad(f"{where}.urls", f"expected a list of texts, found {show(urls)}")
+        bad(f"{where}.urls", f"expected a list of strings, found {show(urls)}")
     return Descriptor(
         media_type=media_type,
         digest=parsed,
@@ -306,6 +304,6 @@ def _platform(item: object, where: str) -> Platform | None:
         bad(where, f"expected an object, found {kind(item)}")
     os = optional_text(item, "os", f"{where}.")
     architecture = optional_text(item, "architecture", f"{where}.")
-    if not os and not architecture:  # builders of artifacts write empty texts where nothing runs
+    if not os and not architecture:  # builders of artifacts write empty strings
         return None
     return Platform(os, architecture, optional_text(item, "variant", f"{where}.") or None)

@@ -1,6 +1,6 @@
-"""The provenance in a manifest: the image's own annotations, and those of statements about it.
+"""Provenance in annotations: those of an image, and those of statements about it.
 
-Anybody who may push may write them: they are said by the image, checked by nobody and no reason for any decision.
+Anybody who may push can write annotations, and nobody verifies them: no decision uses them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from tallyman.domain.images.manifest import Manifest
 
 LONGEST = 500
-"""Characters of what an annotation says that are kept."""
+"""The number of characters of an annotation that are kept."""
 
 BUILD = "tallyman.build."
-"""Annotations of a statement: `id` of the build, its `url`, who did it (`builder`) and who asked for it (`person`)."""
+"""Prefix of a statement's annotations about a build: `id`, `url`, `builder`, and `person`, who started it."""
 
 PREDICATE = "in-toto.io/predicate-type"
 _PREDICATES = (PREDICATE, "dev.sigstore.bundle.predicateType", "predicateType")
@@ -19,32 +19,32 @@ _IMAGE = "org.opencontainers.image."
 
 
 def built(manifest: Manifest) -> dict[str, str]:
-    """Which commit, source, version and author an image names in its annotations, where it names a commit."""
+    """The image's annotations about its build (see `labels`); empty where they name no commit (`revision`)."""
     found = labels(manifest.annotations)
     return found if "revision" in found else {}
 
 
 def labels(said: Mapping[str, str]) -> dict[str, str]:
-    """The same of a configuration's labels, whatever they name; and the title, and the image that it stands on
-    (`base.name`, `base.digest`). An image inherits the labels of the one that it stands on."""
+    """The annotations or labels `org.opencontainers.image.*` about the build, without that prefix: revision, source,
+    version, authors, title, base.name and base.digest. An image inherits the labels of its base image."""
     names = ("revision", "source", "version", "authors", "title", "base.name", "base.digest")
     return _named(said, _IMAGE, names)
 
 
 def build_of(statement: Manifest) -> dict[str, str]:
-    """Which build made its subject, by a statement's annotations, where they name one: id, url, builder, person."""
+    """The build that a statement's annotations describe: id, url, builder, person; empty where they name no id."""
     found = _named(statement.annotations, BUILD, ("id", "url", "builder", "person"))
     return found if "id" in found else {}
 
 
 def predicates(manifest: Manifest) -> list[str]:
-    """The types of in-toto statements in a referrer, as its annotations and those of its layers name them."""
+    """The predicate types of in-toto statements in a referrer, by its annotations and those of its layers, sorted."""
     noted = [manifest.annotations, *(layer.annotations for layer in manifest.layers)]
     return sorted({notes[key] for notes in noted for key in _PREDICATES if notes.get(key)})
 
 
 def predicate_of(annotations: Mapping[str, str]) -> str:
-    """The type of the in-toto statement that annotations name; empty where they name none."""
+    """The predicate type that annotations name; empty where they name none."""
     return next((annotations[key] for key in _PREDICATES if annotations.get(key)), "")
 
 

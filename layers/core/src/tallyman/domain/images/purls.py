@@ -1,4 +1,4 @@
-"""Package URLs (purl): what a statement names, and whether that is a package that a scanner found."""
+"""Package URLs (purl), and whether one names a package that a scanner found."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tallyman.values import value
 
 LONGEST = 500
-"""Characters of a purl that is read."""
+"""The largest number of characters of a purl; a longer one is not read."""
 
 _TYPES: Mapping[str, frozenset[str]] = {
     "OS": frozenset({"deb", "rpm", "apk", "alpm"}),
@@ -28,15 +28,15 @@ _TYPES: Mapping[str, frozenset[str]] = {
     "NUGET": frozenset({"nuget"}),
     "DOTNET_CORE": frozenset({"nuget"}),
 }
-"""Types of purls by Inspector's `packageManager`."""
+"""The types of purls for each value of Inspector's `packageManager`."""
 _JOINED = {"npm": "/", "golang": "/", "composer": "/", "maven": ":"}
-"""How the namespace belongs to the name of a package; of other types it does not."""
+"""What joins namespace and name to the package's name, by type; for other types, the namespace is not part of it."""
 
 
 @value
 class Purl:
-    """`name`: as scanners name the package, with the namespace where it is part of the name. `version` of a package of
-    a distribution: `<epoch>:` where it is not 0, version, `-<release>`."""
+    """A parsed purl. `name`: as scanners name the package, with the namespace where it is part of the name. `version`:
+    for packages of a distribution `<epoch>:<version>-<release>`, without the epoch where it is 0."""
 
     type: str
     name: str
@@ -45,11 +45,11 @@ class Purl:
 
     @classmethod
     def parse(cls, text: str) -> "Purl | None":
-        """None where it is no purl."""
+        """Parse a purl; None: the text is not one."""
         if not text.startswith("pkg:") or len(text) > LONGEST:
             return None
         path, _, query = text.removeprefix("pkg:").partition("#")[0].partition("?")
-        # the version follows the last @ of the last segment: scopes of npm begin with one
+        # the version follows the last @ of the last segment; scopes of npm also begin with @
         head, _, last = path.strip("/").rpartition("/")
         name, at, version = last.rpartition("@") if "@" in last[1:] else (last, "", "")
         kind, *namespace = head.split("/")
@@ -69,12 +69,12 @@ class Purl:
 
     @property
     def digest(self) -> str | None:
-        """The `sha256:<hex>` of an image; None: it names none."""
+        """The digest `sha256:<hex>` of the image that a purl of type `oci` names; None: it names none."""
         version = self.version or ""
         return version if self.type == "oci" and version.startswith("sha256:") else None
 
     def names(self, package: "Package") -> bool:
-        """Whether it is certain that this is the package."""
+        """Whether the purl certainly names this package."""
         return (
             self.type in _TYPES.get(package.manager or "", ())
             and self._has_name(package.name)
@@ -82,7 +82,7 @@ class Purl:
         )
 
     def may_name(self, package: "Package") -> bool:
-        """Whether it is possible that this is the package: what is not known of it excludes nothing."""
+        """Whether the purl may name this package: an unknown manager or version excludes nothing."""
         return (
             (package.manager not in _TYPES or self.type in _TYPES[package.manager or ""])
             and self._has_name(package.name)
@@ -95,8 +95,8 @@ class Purl:
 
 @value
 class Package:
-    """A package that a scanner found: its name, its version (with epoch and release, see `Purl`), and Inspector's name
-    of what manages it (`OS`, `NPM`, …). None: the scanner does not say."""
+    """A package that a scanner found: its name, its version (with epoch and release, see `Purl`), and its manager in
+    Inspector's words (`OS`, `NPM`, …). None: the scanner does not say."""
 
     name: str
     version: str | None = None
@@ -104,13 +104,13 @@ class Package:
 
 
 def _folded(kind: str, name: str) -> str:
-    """A name as packages of this type are compared."""
+    """The form of a name in which packages of this type are compared."""
     if kind == "pypi":
         return name.lower().replace("_", "-").replace(".", "-")
     return name.lower() if kind in ("nuget", "composer") else name
 
 
 def _decoded(text: str) -> str:
-    """Without percent encoding."""
+    """The text without percent encoding."""
     raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode(errors="replace"))
     return raw.decode(errors="replace")

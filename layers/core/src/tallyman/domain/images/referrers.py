@@ -1,4 +1,4 @@
-"""Referrers that were removed: a signature that is gone is no signature."""
+"""Which referrers an image has, and which were removed: a removed signature no longer counts."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ _REMOVALS = (Kind.DELETED, Kind.UNTAGGED)
 
 
 def is_gone(facts: Iterable[Fact], repository: str) -> bool:
-    """Whether an image (all facts of its digest) was removed from the repository (`<registry>/<name>`), and not pushed
-    there again since. False where no fact records a removal.
+    """Whether the image with these facts (all of its digest) was removed from the repository (`<registry>/<name>`) and
+    not pushed there again. False where no fact records a removal.
 
-    A removal counts where the registry, asked when it was reported, no longer held the image; a push, where it did.
-    Events have whole seconds: of a push and a removal within one, what was recorded later is the later.
+    A removal counts only if the registry no longer held the image when it was asked; a push, if it did. Events have
+    whole seconds: of a push and a removal within one second, the one that was recorded later counts as later.
     """
     here = [f for f in facts if str(f.repository) == repository]
     removals = [f for f in here if f.kind in _REMOVALS and Change.parse(f).removed]
@@ -29,7 +29,7 @@ def is_gone(facts: Iterable[Fact], repository: str) -> bool:
 
 
 def referrers(facts: Iterable[Fact]) -> set[tuple[str, str]]:
-    """What these facts of an image know to refer to it: (repository that holds the referrer, its digest)."""
+    """The referrers that an image's facts name: (repository that holds the referrer, its digest)."""
     return {
         (referred.repository, referred.referrer)
         for referred in Referred.of(f for f in facts if f.kind in (Kind.REFERRED, Kind.ORIGIN))

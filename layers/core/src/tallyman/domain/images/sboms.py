@@ -1,10 +1,10 @@
-"""What an SBOM names: SPDX, CycloneDX or Syft's own, as JSON, bare, in an in-toto statement, signed or not."""
+"""SBOMs: SPDX, CycloneDX or Syft's own format, as JSON; bare or in an in-toto statement, signed or not."""
 
 import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from tallyman.domain.images.documents import loads
+from tallyman.domain.images.documents import Json, loads, objects
 from tallyman.domain.images.manifest import Descriptor, Manifest
 from tallyman.domain.images.provenance import predicate_of
 
@@ -19,17 +19,17 @@ BEGINNINGS = (
     "https://spdx.dev/",
     "https://cyclonedx.org/",
 )
-"""How the artifact types and predicate types of SBOMs begin."""
+"""Prefixes of the artifact types and predicate types of SBOMs."""
 
 MAX_BYTES = 256 * 1024
-"""Larger documents are not read: one without a package is small."""
+"""Larger documents are not read: an SBOM without packages is small."""
 
 _NO_PACKAGES = ("operating-system", "container", "file", "platform")
-"""CycloneDX's types and SPDX's purposes, in small letters, of what is no package: what packages are inside of."""
+"""CycloneDX's types and SPDX's purposes, in lower case, of components that contain packages and are none."""
 
 
 def documents(referrer: Manifest) -> list[Descriptor]:
-    """The SBOMs that a referrer holds."""
+    """The descriptors of the SBOMs in a referrer."""
     whole = (referrer.artifact_type or "").startswith(BEGINNINGS)
     return [
         layer
@@ -39,7 +39,7 @@ def documents(referrer: Manifest) -> list[Descriptor]:
 
 
 def packages_in(raw: bytes) -> int | None:
-    """How many packages a document names; None: it is not one that is known here."""
+    """The number of packages in an SBOM; None: the bytes are not JSON, or not a known format."""
     try:
         return package_count(loads(raw))
     except ValueError:
@@ -47,8 +47,7 @@ def packages_in(raw: bytes) -> int | None:
 
 
 def package_count(document: Any) -> int | None:
-    """How many packages an SBOM names, what it describes (the image itself) left out. None: it is not an SBOM that is
-    known here, so nothing can be said."""
+    """The number of packages in an SBOM, without the image that it describes; None: not a known format."""
     if not isinstance(document, Mapping):
         return None
     if isinstance(document.get("dsseEnvelope"), Mapping):  # a Sigstore bundle
@@ -65,36 +64,31 @@ def package_count(document: Any) -> int | None:
     if document.get("bomFormat") == "CycloneDX":
         return _of_cyclonedx(document)
     if "artifacts" in document and "descriptor" in document:
-        return len(_list(document, "artifacts"))
+        return len(objects(document, "artifacts"))
     return None
 
 
-def _of_cyclonedx(document: Mapping[str, Any]) -> int:
-    """Components may lie within components."""
-    waiting, count = _list(document, "components"), 0
+def _of_cyclonedx(document: Json) -> int:
+    """The number of packages; components may contain components."""
+    waiting, count = objects(document, "components"), 0
     while waiting:
         component = waiting.pop()
         count += str(component.get("type")).lower() not in _NO_PACKAGES
-        waiting += _list(component, "components")
+        waiting += objects(component, "components")
     return count
 
 
-def _of_spdx(document: Mapping[str, Any]) -> int:
-    relations = _list(document, "relationships")
+def _of_spdx(document: Json) -> int:
+    relations = objects(document, "relationships")
     described = {str(r.get("relatedSpdxElement")) for r in relations if r.get("relationshipType") == "DESCRIBES"}
     described |= {str(r.get("spdxElementId")) for r in relations if r.get("relationshipType") == "DESCRIBED_BY"}
     listed = document.get("documentDescribes")
     described |= {str(each) for each in listed} if isinstance(listed, list) else set()
     packages = [
         str(package.get("SPDXID"))
-        for package in _list(document, "packages")
+        for package in objects(document, "packages")
         if str(package.get("primaryPackagePurpose")).lower() not in _NO_PACKAGES
     ]
     inside = [identifier for identifier in packages if identifier not in described]
-    # One that is described is the image; a document that describes several lists the packages themselves.
+    # One described package is the image itself; where several are described, they are the packages.
     return len(inside) or (len(packages) if len(packages) > 1 else 0)
-
-
-def _list(document: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = document.get(key)
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []

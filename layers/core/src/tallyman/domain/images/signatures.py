@@ -1,4 +1,4 @@
-"""What counts as a signature among an image's referrers, and how cosign names its own tags."""
+"""Which referrers are signatures, and the tags under which cosign stores signatures."""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ NOTATION = "application/vnd.cncf.notary.signature"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 COSIGN = ("application/vnd.dev.cosign.artifact.sig.v1+json", SIMPLE_SIGNING)
 BUNDLE = "application/vnd.dev.sigstore.bundle"
-"""Prefix of Sigstore's bundles: signatures, unless they hold a predicate of another type."""
+"""Prefix of the type of Sigstore's bundles: signatures, unless they hold a predicate of another type."""
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/"
 _TAG = re.compile(r"sha256-([0-9a-f]{64})\.sig")
 
 
 def is_signature(artifact_type: str | None, predicates: Sequence[str] | None) -> bool:
-    """Whether a referrer of this type, with statements of these types, is a signature."""
+    """Whether a referrer of this artifact type, with statements of these predicate types, is a signature."""
     kind = artifact_type or ""
     if kind.startswith(BUNDLE):
         return all(str(p).startswith(SIGN_PREDICATE) for p in predicates or ())
@@ -23,11 +23,11 @@ def is_signature(artifact_type: str | None, predicates: Sequence[str] | None) ->
 
 
 def tag_of(subject: Digest) -> str:
-    """The tag under which cosign keeps the signatures of an image."""
+    """The tag under which cosign stores the signatures of an image."""
     return f"sha256-{subject.hex}.sig"
 
 
 def subject_of(tag: str | None) -> Digest | None:
-    """The image whose signatures such a tag names; None: it is another tag."""
+    """The image whose signatures cosign stores under this tag; None: it is another tag."""
     found = _TAG.fullmatch(tag or "")
     return Digest(f"sha256:{found[1]}") if found else None

@@ -1,4 +1,4 @@
-"""What a verification says: checks, what is noted for them, and the configurations and platforms that they compare."""
+"""Results of a verification: checks and the notes for them; and the configurations and platforms that they compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,47 +12,48 @@ from tallyman.values import value
 Verdict = Literal["passed", "failed", "unknown"]
 
 CONFIG_TYPES = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
-"""Configurations that say what an image runs on. Those of other artifacts (charts, signatures) are only bytes."""
+"""Media types of configurations that name a platform. Those of other artifacts (charts, signatures) are not read."""
 
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
-"""The largest configuration that is read. Real ones have some kilobytes."""
+"""The largest configuration that is read. Usual ones have some kilobytes."""
 
-_REASONS = 5  # that one check spells out; it counts the rest
+_REASONS = 5  # the number of reasons that one check lists; it counts the rest
 
 
 @value
 class Check:
-    """One thing looked at. `reason` is one line for people, in a passed check too: what was looked at."""
+    """One check. `reason` is one line for people; in a passed check, it says what was checked."""
 
     name: str
     verdict: Verdict
     reason: str
 
     def as_json(self) -> dict[str, str]:
-        """The form of `show --json` and of the fact."""
+        """The form in `show --json` and in facts."""
         return {"name": self.name, "verdict": self.verdict, "reason": self.reason}
 
 
 @value
 class Verification:
-    """All checks. `verdict`: failed if any failed, else unknown if any is unknown (worth a retry), else passed."""
+    """All checks of one image."""
 
     checks: tuple[Check, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """Unknown without any check: nothing was looked at."""
+        """Failed if any check failed, else unknown if any is unknown (a retry may help) or there is none, else
+        passed."""
         found = {check.verdict for check in self.checks}
         return "failed" if "failed" in found else "unknown" if "unknown" in found or not found else "passed"
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it did not pass, `check: reason` each."""
+        """`check: reason` of each check with the overall verdict; empty where that is passed."""
         return tuple(f"{c.name}: {c.reason}" for c in self.checks if c.verdict == self.verdict != "passed")
 
 
 def check(name: str, failed: Sequence[str], unknown: Sequence[str], passed: str) -> Check:
-    """The check whose reasons are the failures, or else the unknowns, or else `passed`."""
+    """The check `name`: failed if there are failures, else unknown if there are unknowns, else passed."""
     if failed:
         return Check(name, "failed", _listed(failed))
     if unknown:
@@ -62,7 +63,7 @@ def check(name: str, failed: Sequence[str], unknown: Sequence[str], passed: str)
 
 @dataclass
 class Finding:
-    """What speaks against a check's passing, and what to say if nothing does."""
+    """The notes for one check: reasons why it fails, reasons why it is unknown, and its reason if it passes."""
 
     failed: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -70,29 +71,29 @@ class Finding:
 
 
 class Notes:
-    """What is found while an image is looked at, by the name of the check; the checks in the order in which they were
+    """The findings about an image while it is read, by the name of the check, in the order in which checks were
     begun."""
 
     def __init__(self) -> None:
         self._findings: dict[str, Finding] = {}
 
     def of(self, name: str) -> Finding:
-        """That of the check, which is begun if need be."""
+        """The finding of the check `name`; begins the check if it is new."""
         return self._findings.setdefault(name, Finding())
 
     @property
     def doubtful(self) -> bool:
-        """Whether something could not be read for now."""
+        """Whether any check is unknown: something could not be read for now."""
         return any(finding.unknown for finding in self._findings.values())
 
     def checks(self) -> list[Check]:
-        """A check of each finding."""
+        """The check of each finding."""
         return [check(name, n.failed, n.unknown, n.passed) for name, n in self._findings.items()]
 
 
 @value
 class ImageConfig:
-    """What an image's configuration says of itself; `platform` None where it names neither system nor architecture."""
+    """An image's configuration. `platform` None: it names neither system nor architecture; `created`: as written."""
 
     platform: Platform | None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """From the raw bytes; BadManifest that says what is wrong."""
+        """Parse the raw bytes. Raises BadManifest that says what is wrong."""
         document = load_object(raw, "configuration")
         system = optional_text(document, "os")
         architecture = optional_text(document, "architecture")
@@ -130,7 +131,7 @@ class PlatformImage:
         return Platform(self.os, self.architecture, self.variant)
 
     def as_json(self) -> dict[str, Any]:
-        """The form of `show --json` and of the facts."""
+        """The form in `show --json` and in facts."""
         return {
             "os": self.os,
             "architecture": self.architecture,
@@ -141,15 +142,15 @@ class PlatformImage:
 
 
 def same_platform(one: Platform, other: Platform) -> bool:
-    """Whether both mean the same machine. A variant that only one of them names is no difference: builders write
-    linux/arm64 beside a configuration of linux/arm64/v8."""
+    """Whether both are the same platform. A variant that only one of them has is ignored: builders write linux/arm64
+    for an image whose configuration says linux/arm64/v8."""
     return (one.os, one.architecture) == (other.os, other.architecture) and (
         one.variant == other.variant or not one.variant or not other.variant
     )
 
 
 def missing_platforms(wanted: Iterable[str], found: Sequence[Platform]) -> list[str]:
-    """Those of the wanted (`linux/amd64`, `linux/arm/v7`) that no image is for."""
+    """The `wanted` platforms (`linux/amd64`, `linux/arm/v7`) that are not among those `found`."""
     return [w for w in wanted if not any(_serves(p, w) for p in found)]
 
 
@@ -166,5 +167,5 @@ def _listed(reasons: Sequence[str]) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """The number with its noun: `1 layer`, `3 layers`."""
+    """A number with its noun: `1 layer`, `3 layers`."""
     return f"{count} {what}{'' if count == 1 else 's'}"

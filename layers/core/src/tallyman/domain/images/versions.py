@@ -1,9 +1,9 @@
-"""Versions in tags: which tags are versions, how they order, and which ranges hold them.
+"""Versions in tags: which tags are versions, their order, and ranges of them.
 
-Two kinds. `semver` is a semantic version (semver.org, 2.0.0) with an optional `v`. `semver-commit` is
-`v?X.Y.Z-<6 to 40 hexadecimal digits>`, a version and the commit that it was built from; it is looked for **first**,
-because read as a semantic version `v1.0.0-abc1234` would be a pre-release that comes before 1.0.0, and
-`v0.1.0-0000001` would be none at all (leading zeros). It orders, and matches ranges, as X.Y.Z.
+There are two kinds. `semver` is a semantic version (semver.org, 2.0.0) with an optional `v`. `semver-commit` is
+`v?X.Y.Z-<6 to 40 hexadecimal digits>`, a version and the commit that it was built from. It is tested **first**: read
+as a semantic version, `v1.0.0-abc1234` would be a pre-release that comes before 1.0.0, and `v0.1.0-0000001` would not
+be a version (leading zeros). It is ordered, and matches ranges, as X.Y.Z.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 from tallyman.errors import BadInput
 from tallyman.values import value
 
-MAX_TAG = 128  # characters of an image tag; also keeps int() away from texts of unbounded length
+MAX_TAG = 128  # characters of a tag; also limits the length of the numbers that int() parses
 
 _NUMBER = r"(0|[1-9][0-9]*)"
 _CORE = rf"v?{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
@@ -28,7 +28,7 @@ Precedence = tuple[Triple, int, tuple[tuple[int, int, str], ...]]
 
 
 class VersionKind(StrEnum):
-    """The kinds of version, as a policy's `tags` name them."""
+    """The kinds of versions, by their names in a policy's `tags`."""
 
     SEMVER = "semver"
     SEMVER_COMMIT = "semver-commit"
@@ -36,7 +36,7 @@ class VersionKind(StrEnum):
 
 @value
 class Version:
-    """A tag that is a version. Equal only if written alike; `<` and the others go by `precedence` alone."""
+    """A tag that is a version. `==` compares the texts; `<`, `<=`, `>` and `>=` compare the `precedence`."""
 
     text: str
     kind: VersionKind
@@ -47,7 +47,7 @@ class Version:
 
     @property
     def precedence(self) -> Precedence:
-        """The key to sort by: semver 2.0.0 §11. The commit and the build metadata do not count."""
+        """The sort key by semver 2.0.0 §11. The commit and the build metadata do not count."""
         return self.release, 0 if self.prerelease else 1, tuple(_rank(part) for part in self.prerelease)
 
     def __lt__(self, other: "Version") -> bool:
@@ -67,13 +67,13 @@ class Version:
 
 
 def _rank(identifier: str) -> tuple[int, int, str]:
-    # Numbers come before words, and compare as numbers (semver 2.0.0, 11.4).
+    # numbers come before words, and are compared as numbers (semver 2.0.0, 11.4)
     return (0, int(identifier), "") if identifier.isdigit() else (1, 0, identifier)
 
 
 @lru_cache(maxsize=4096)
 def parse_version(tag: str) -> Version | None:
-    """The version that a tag is, or None. Never raises; a text of more than 128 characters is not a tag."""
+    """The version in a tag; None: the tag is not a version. A text of more than 128 characters is not a tag."""
     if len(tag) > MAX_TAG:
         return None
     if found := _COMMIT.fullmatch(tag):
@@ -95,11 +95,11 @@ class BadRange(BadInput, ValueError):
     """A range of versions that does not parse."""
 
 
-RANGE_START = "=!<>^~"  # a text in a list of tags that starts with one of these is a range; no tag can start so
+RANGE_START = "=!<>^~"  # an entry in a list of tags that starts with one of these is a range; no tag starts so
 _PART = re.compile(
     rf"(\^|~|>=|<=|!=|>|<|=)[ \t]*v?{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER}(?:-([0-9A-Za-z.-]+))?)?)?(?=[ \t,]|$)"
 )
-_LOWEST = ("0",)  # X.Y.Z-0 comes before every other version of X.Y.Z
+_LOWEST = ("0",)  # the pre-release of X.Y.Z-0, which comes before every other version of X.Y.Z
 
 
 def _key(release: Triple, prerelease: tuple[str, ...] = ()) -> Precedence:
@@ -107,7 +107,7 @@ def _key(release: Triple, prerelease: tuple[str, ...] = ()) -> Precedence:
 
 
 class Bound(NamedTuple):
-    """The versions from `low` up to, not including, `high` (None: without end), or with `outside` all the others."""
+    """The versions from `low` to below `high` (None: no upper end); with `outside`, all other versions."""
 
     low: Precedence
     high: Precedence | None
@@ -120,13 +120,13 @@ class Bound(NamedTuple):
 
 @value
 class VersionRange:
-    """One text such as `>=1.0.0` or `>=1.2, <2`: all of its parts must hold.
+    """A range such as `>=1.0.0` or `>=1.2, <2`: a version must match all of its parts.
 
-    A part is one of `=` `!=` `>` `>=` `<` `<=` `^` `~` and a version whose last numbers may be missing; parts are
-    joined by spaces or commas. A missing number stands for all of its values: `=1.2` is every 1.2.Z, `>1.2` is
-    what comes after all of them, `<=1.2` goes up to the last of them. `^1.2.3` is up to the next change of
-    the leftmost number that is not zero, `~1.2.3` up to 1.3.0. An upper end shuts out the pre-releases of
-    its own version unless it is one itself: 2.0.0-rc.1 is not `<2`.
+    A part is one of `=` `!=` `>` `>=` `<` `<=` `^` `~` and a version whose last numbers may be missing; spaces or
+    commas join parts. A missing number stands for all of its values: `=1.2` is every 1.2.Z, `>1.2` is every version
+    after these, `<=1.2` includes the last of these. `^1.2.3` ends before the next change of the leftmost number that is
+    not zero, `~1.2.3` before 1.3.0. An upper end excludes the pre-releases of its own version unless it is a
+    pre-release itself: 2.0.0-rc.1 is not `<2`.
     """
 
     text: str
@@ -134,7 +134,7 @@ class VersionRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises BadRange, which says what was expected."""
+        """Parse a range. Raises BadRange that says what was expected."""
         bounds: list[Bound] = []
         at = 0
         stripped = text.strip()
@@ -162,14 +162,14 @@ class VersionRange:
 
 def _bound(found: re.Match[str]) -> Bound | None:
     operator, pre = found[1], found[5]
-    # A commit is no pre-release here either: >=1.0.0-abc1234 is >=1.0.0.
+    # a commit is not a pre-release in a range either: >=1.0.0-abc1234 is >=1.0.0
     prerelease = tuple(pre.split(".")) if pre and not _HASH.fullmatch(pre) else ()
     if not all(_IDENTIFIER.fullmatch(part) for part in prerelease):
         return None
     numbers = [int(n) for n in found.group(2, 3, 4) if n is not None]
     first: Triple = (int(found[2]), int(found[3] or 0), int(found[4] or 0))
     low = _key(first, prerelease)
-    # Nothing lies between 1.0.0-rc.1 and 1.0.0-rc.1.0, nor between the last 1.2.Z and 1.3.0-0.
+    # no version lies between 1.0.0-rc.1 and 1.0.0-rc.1.0, or between the last 1.2.Z and 1.3.0-0
     after = _key(first, (*prerelease, "0")) if prerelease else _below(_next(first, len(numbers) - 1))
     everything = _below((0, 0, 0))
     below = low if prerelease else _below(first)
@@ -199,5 +199,5 @@ def _next(release: Triple, index: int) -> Triple:
 
 
 def _below(release: Triple) -> Precedence:
-    """The key of the lowest version of X.Y.Z, X.Y.Z-0: as an upper end it shuts out all pre-releases of X.Y.Z."""
+    """The key of X.Y.Z-0, the lowest version of X.Y.Z: as an upper end it excludes all pre-releases of X.Y.Z."""
     return _key(release, _LOWEST)

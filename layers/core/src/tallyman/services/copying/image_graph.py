@@ -287,4 +287,4 @@ class _Reader:
 
 
 def _too_deep(digest: Digest) -> BadManifest:
-    return BadManifest(f"indexes lie more than {MAX_NESTING} deep in each other, at {digest}")
+    return BadManifest(f"indexes are nested more than {MAX_NESTING} deep, at {digest}")

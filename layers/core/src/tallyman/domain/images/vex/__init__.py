@@ -1,14 +1,15 @@
-"""Statements whether a vulnerability concerns an image (VEX): OpenVEX's, and CycloneDX's.
+"""VEX: statements whether a vulnerability affects an image, in the formats of OpenVEX and CycloneDX.
 
-A document is whoever's who signed it: nothing of it counts before the signature was verified.
+A document is only as trustworthy as its signer: no statement counts before the signature was verified.
 """
 
 from dataclasses import field
 from typing import Any
 
+from tallyman.domain.images.documents import Json
 from tallyman.domain.images.vex.cyclonedx import author_of, cyclonedx
 from tallyman.domain.images.vex.openvex import openvex
-from tallyman.domain.images.vex.statements import Json, VexStatement, items, text
+from tallyman.domain.images.vex.statements import VexStatement, items, text
 from tallyman.values import value
 
 __all__ = ["Vex", "VexStatement", "is_vex", "vex"]
@@ -16,31 +17,31 @@ __all__ = ["Vex", "VexStatement", "is_vex", "vex"]
 OPENVEX = "https://openvex.dev/ns"
 CYCLONEDX = "https://cyclonedx.org/bom"
 MOST, LARGEST = 2000, 1024 * 1024
-"""Statements of a document, and characters of them. One with more is refused whole, for what would be left out may be
-what matters."""
+"""The most statements of a document, and characters of them. A larger document is refused as a whole: the statements
+that would be left out could be the ones that matter."""
 
 
 def is_vex(predicate: str | None) -> bool:
-    """Whether statements of this predicate type may be VEX. An SBOM of CycloneDX has the same type as its VEX."""
+    """Whether a document of this predicate type may be VEX. CycloneDX's SBOMs and VEX have the same type."""
     kind = predicate or ""
     return any(kind == each or kind.startswith(f"{each}/") for each in (OPENVEX, CYCLONEDX))
 
 
 @value
 class Vex:
-    """A document. `flaw`: why nothing of it is read; None: it is."""
+    """A VEX document. `flaw`: why its statements are not read; None: they are."""
 
     author: str | None = None
     statements: tuple[VexStatement, ...] = field(default_factory=tuple)
     flaw: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As a fact keeps it."""
+        """The form that a fact stores."""
         return {"author": self.author, "flaw": self.flaw, "statements": [each.as_json() for each in self.statements]}
 
 
 def vex(kind: str, predicate: Json, image: str) -> Vex | None:
-    """What a predicate of this type says of the image (`sha256:<hex>`); None: it is no VEX."""
+    """Read what a predicate of the type `kind` states about the image (`sha256:<hex>`); None: it is not VEX."""
     if not is_vex(kind):
         return None
     is_open = kind.startswith(OPENVEX)

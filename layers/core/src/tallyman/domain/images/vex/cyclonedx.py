@@ -1,19 +1,10 @@
-"""VEX as CycloneDX 1.4 to 1.6 writes it: `vulnerabilities`, each with an `analysis`."""
+"""VEX in CycloneDX 1.4 to 1.6: `vulnerabilities`, each with an `analysis`."""
 
 from collections.abc import Iterator, Mapping
 
+from tallyman.domain.images.documents import Json, part
 from tallyman.domain.images.purls import Purl
-from tallyman.domain.images.vex.statements import (
-    MOST_NAMES,
-    About,
-    Json,
-    VexStatement,
-    items,
-    part,
-    statement,
-    text,
-    time,
-)
+from tallyman.domain.images.vex.statements import MOST_NAMES, About, VexStatement, items, statement, text, time
 
 _JUSTIFIED = frozenset(
     {
@@ -35,18 +26,18 @@ _OF_CYCLONEDX = {
     "resolved_with_pedigree": "fixed",
     "in_triage": "under_investigation",
 }
-"""OpenVEX's word for a state; any other is `affected`."""
+"""OpenVEX's status for each state of CycloneDX; for any other state: `affected`."""
 
 
 def cyclonedx(document: Json, listed: list[Json], image: str) -> Iterator[VexStatement]:
-    """What a document analyses of vulnerabilities in the image."""
+    """The statements of a document about the image; `listed`: its `vulnerabilities`."""
     metadata = part(document, "metadata")
     top = part(metadata, "component")
     components = {str(each.get("bom-ref")): each for each in items(document, "components")}
     for said in listed:
         analysis = part(said, "analysis")
         if "state" not in analysis:
-            continue  # it only lists the vulnerability
+            continue  # the document lists the vulnerability without an analysis
         state = str(analysis.get("state"))
         status = _OF_CYCLONEDX.get(state, "affected")
         justification, detail = text(analysis.get("justification")), text(analysis.get("detail"))
@@ -64,8 +55,8 @@ def cyclonedx(document: Json, listed: list[Json], image: str) -> Iterator[VexSta
 
 
 def _affected(affected: Json, top: Json, components: Mapping[str, Json], image: str) -> About | None:
-    """What an entry of `affects` is about: the image itself (`metadata.component`), or a component of it; None: another
-    image."""
+    """What an entry of `affects` is about: the image itself (`metadata.component`), or a component of it. None: it is
+    about another image."""
     ref = affected.get("ref")
     if not isinstance(ref, str) or affected.get("versions"):
         return None, None
@@ -84,7 +75,7 @@ def _affected(affected: Json, top: Json, components: Mapping[str, Json], image: 
 
 
 def _image_of(component: Json) -> tuple[str | None, str | None]:
-    """The digest and the architecture of the image that a component is; None: not said, or two digests."""
+    """Digest and architecture of the image that a component describes; None: not stated, or for the digest several."""
     purl, version = Purl.parse(str(component.get("purl"))), component.get("version")
     named = [purl.digest if purl else None, version if str(version).startswith("sha256:") else None]
     named += [f"sha256:{each.get('content')}" for each in items(component, "hashes") if each.get("alg") == "SHA-256"]
@@ -93,7 +84,7 @@ def _image_of(component: Json) -> tuple[str | None, str | None]:
 
 
 def author_of(document: Json) -> object:
-    """The name of the first author, or of the supplier or manufacturer."""
+    """The name of the first author, else of the supplier, else of the manufacturer; None: none is named."""
     metadata = part(document, "metadata")
     people = [*items(metadata, "authors"), part(metadata, "supplier"), part(metadata, "manufacturer")]
     return next((each.get("name") for each in people if each.get("name")), None)

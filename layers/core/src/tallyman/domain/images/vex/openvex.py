@@ -1,9 +1,10 @@
-"""VEX as OpenVEX 0.2.0 writes it (SPEC and ATTESTING); of 0.0 too, where names are bare texts."""
+"""VEX in OpenVEX 0.2.0 (its SPEC.md and ATTESTING.md), and in 0.0, where names are plain strings."""
 
 from collections.abc import Iterator, Mapping
 
+from tallyman.domain.images.documents import Json, part
 from tallyman.domain.images.purls import Purl
-from tallyman.domain.images.vex.statements import MOST_NAMES, About, Json, VexStatement, part, statement, text, time
+from tallyman.domain.images.vex.statements import MOST_NAMES, About, VexStatement, statement, text, time
 
 _JUSTIFIED = frozenset(
     {
@@ -17,7 +18,7 @@ _JUSTIFIED = frozenset(
 
 
 def openvex(document: Json, listed: list[Json], image: str) -> Iterator[VexStatement]:
-    """The statements of a document about the image, which is the attestation's subject."""
+    """The statements of a document about the image, the subject of the attestation; `listed`: its `statements`."""
     for said in listed:
         vulnerability = said.get("vulnerability")
         found: Json = vulnerability if isinstance(vulnerability, Mapping) else {"name": vulnerability}
@@ -31,7 +32,7 @@ def openvex(document: Json, listed: list[Json], image: str) -> Iterator[VexState
         if status == "fixed":
             reason = said.get("status_notes") or reason
         products = said.get("products")
-        if products in (None, []):  # they are the attestation's subjects: ATTESTING.md
+        if products in (None, []):  # then the attestation's subjects are the products: ATTESTING.md
             products = [image]
         for product in products if isinstance(products, list) and len(products) <= MOST_NAMES else [None]:
             about = _product(product, said.get("subcomponents"), image)
@@ -43,9 +44,9 @@ def openvex(document: Json, listed: list[Json], image: str) -> Iterator[VexState
 
 
 def _product(product: object, shared: object, image: str) -> About | None:
-    """The packages of the image that a product is about, and its platform; None: it is another product.
+    """The packages of the image that an entry of `products` is about, and the architecture; None: another product.
 
-    `shared`: the subcomponents of a statement of OpenVEX 0.0. Packages None: it is not certain what it is about.
+    `shared`: the subcomponents that a statement of OpenVEX 0.0 has for all products.
     """
     item: Json = product if isinstance(product, Mapping) else {"@id": product}
     named = _names(item)
@@ -68,7 +69,7 @@ def _product(product: object, shared: object, image: str) -> About | None:
 
 
 def _names(item: Json) -> list[tuple[str | None, str | None]]:
-    """The digest and the architecture of each name of a product; a digest of None: it names something else."""
+    """Digest and architecture in each name of a product; a name that has no digest counts as (None, None)."""
     found: list[tuple[str | None, str | None]] = []
     identifiers, hashes = part(item, "identifiers"), part(item, "hashes")
     for name in (item.get("@id"), identifiers.get("purl")):
@@ -79,13 +80,13 @@ def _names(item: Json) -> list[tuple[str | None, str | None]]:
         elif name.startswith("sha256:"):
             found.append((name, None))
         elif name is item.get("@id") and not (identifiers or hashes):
-            found.append((None, None))  # an IRI alone
+            found.append((None, None))  # the IRI is its only name
     found += [(f"sha256:{hashes[key]}".lower(), None) for key in ("sha-256", "sha256") if key in hashes]
     return found or [(None, None)]
 
 
 def _purl(component: object) -> str | None:
-    """The purl of a part of a product; None: it has none, or several."""
+    """The purl of a subcomponent; None: it has none, or several."""
     item: Json = component if isinstance(component, Mapping) else {"@id": component}
     names = (item.get("@id"), part(item, "identifiers").get("purl"))
     purls = {name for name in names if isinstance(name, str) and Purl.parse(name)}

@@ -1,31 +1,32 @@
-"""What a document says of one vulnerability in the image that it is attached to."""
+"""One VEX statement about a vulnerability in the image that the document is attached to."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tallyman.domain.images.documents import Json
 from tallyman.domain.images.purls import Package, Purl
 from tallyman.domain.times import format_time, parse_time
 from tallyman.values import value
 
 MOST_NAMES = 50
-"""Products, parts, or names of the vulnerability of one statement."""
+"""The most products, packages, or ids of the vulnerability that are read of one statement."""
 LONGEST = 500
-"""Characters of a reason or a name that are kept."""
+"""The number of characters of a reason or a name that are kept."""
 IGNORING = ("not_affected", "fixed")
-"""The statuses of what does not matter."""
-Json = Mapping[str, Any]
+"""The statuses by which a finding is ignored."""
 About = tuple[list[str] | None, str | None]
-"""The purls of the packages that a statement is about (empty: the whole image; None: that is not certain), and the
-architecture of the one platform image that it is about."""
+"""The purls of the packages that a statement is about (empty: the whole image; None: not certain), and the
+architecture of the platform image that it is about (None: of all)."""
 
 
 @value
 class VexStatement:
-    """What a document says of vulnerabilities with these ids, one and its aliases, in the image that it is attached to.
+    """A statement about a vulnerability, by its id and aliases (`ids`), in the image that it is attached to.
 
-    `ignores`: the finding does not matter, for the reason `because`. `at`: when that was so; None: not said. `parts`:
-    purls of the packages that it is about; empty: the whole image. `arch`: only of this platform image of an index.
+    `ignores`: the finding does not count, for the reason `because`. `at`: the statement's time; None: not stated.
+    `parts`: purls of the packages that it is about; empty: the whole image. `arch`: it is about the platform image of
+    this architecture only; None: about all.
     """
 
     ids: tuple[str, ...]
@@ -37,8 +38,8 @@ class VexStatement:
     arch: str | None = None
 
     def is_of(self, package: Package | None) -> bool:
-        """Whether it is about this package; None: the scanner does not say which. Where it ignores, certainly; else
-        possibly."""
+        """Whether the statement is about the package (None: the scanner does not name it). One that ignores has to name
+        it certainly; for another, it is enough that it may."""
         if not self.parts:
             return True
         purls = [Purl.parse(part) for part in self.parts]
@@ -47,7 +48,7 @@ class VexStatement:
         return package is None or any(purl is None or purl.may_name(package) for purl in purls)
 
     def as_json(self) -> dict[str, Any]:
-        """As a fact keeps it."""
+        """The form that a fact stores."""
         return {
             "ids": list(self.ids),
             "status": self.status,
@@ -60,7 +61,7 @@ class VexStatement:
 
     @classmethod
     def from_json(cls, said: Json) -> "VexStatement":
-        """As a fact keeps it."""
+        """Parse the form that a fact stores."""
         at = parse_time(said["at"]) if said["at"] else None
         parts = (tuple(said["ids"]), said["status"], said["ignores"], said["because"], at, tuple(said["parts"]))
         return cls(*parts, said["arch"])
@@ -69,8 +70,8 @@ class VexStatement:
 def statement(
     ids: Iterable[object], status: str, reason: str | None, at: datetime | None, about: About
 ) -> VexStatement | None:
-    """None: it says nothing that could matter. What is not understood ignores nothing; where it says that the image may
-    be concerned it is kept, for it ends what an earlier statement ignored."""
+    """Make a statement; None: it changes nothing. One without a reason, time or certain package ignores nothing. One
+    that says that the image may be affected is always kept: it ends what an earlier statement ignored."""
     parts, arch = about
     known = tuple(dict.fromkeys(each for each in map(text, ids) if each))
     ignores = status in IGNORING
@@ -81,7 +82,7 @@ def statement(
 
 
 def time(*given: object) -> datetime | None:
-    """The first time that is there; None where that is none, or has no zone."""
+    """The first of these values that is not None, as a time in UTC; None: it is not a time, or has no time zone."""
     found = next((each for each in given if each is not None), None)
     try:
         moment = datetime.fromisoformat(found) if isinstance(found, str) else None
@@ -90,18 +91,12 @@ def time(*given: object) -> datetime | None:
         return None
 
 
-def part(item: Json, key: str) -> Json:
-    """The object under a key; an empty one where there is none."""
-    found = item.get(key)
-    return found if isinstance(found, Mapping) else {}
-
-
 def items(item: Json, key: str) -> list[Json]:
-    """The list of objects under a key; what else is in it counts as an empty one."""
+    """The objects in the list under `key`; an item of another type counts as an empty object."""
     found = item.get(key)
     return [each if isinstance(each, Mapping) else {} for each in found] if isinstance(found, list) else []
 
 
 def text(given: object) -> str | None:
-    """A text that says something, cut at LONGEST."""
+    """The string, cut at LONGEST characters; None: it is not a string, or is blank."""
     return given[:LONGEST] if isinstance(given, str) and given.strip() else None
