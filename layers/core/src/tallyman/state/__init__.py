@@ -1,5 +1,5 @@
-"""The state table: one module a kind of item, with its key, a value class, and how that is read and written.
+"""The state table: a module for each kind of item, with its key, its value class, and its parser and writer.
 
-Nobody else builds a key of the table or reads an item's raw data. The ledger is the truth: what lies here can be
-rebuilt from it, or is of the moment (leases, positions).
+No other module builds a key of the table or reads an item's raw data. All items can be rebuilt from the ledger, or are
+temporary (leases, positions).
 """

@@ -1,4 +1,4 @@
-"""Repositories where something happened of late, which reconcile looks at each time."""
+"""Recently changed repositories, which each run of reconcile reads."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ PARTITION = "A#active"
 
 @value
 class Active:
-    """When something happened there."""
+    """When the repository last changed."""
 
     at: datetime
 
@@ -32,9 +32,9 @@ def _dump(active: Active) -> dict[str, Any]:
     return {"at": format_time(active.at)}
 
 
-ACTIVE = ItemKind("A#active", "`<registry>/<repository>`", "that something happened there of late", _parse, _dump)
+ACTIVE = ItemKind("A#active", "`<registry>/<repository>`", "the repository changed recently", _parse, _dump)
 
 
 def repositories(state: ListsItems) -> list[Repository]:
-    """All that are marked, those too whose mark has expired but is still there. One Query."""
+    """All recently changed repositories; also some whose item has expired, but is not removed yet. One Query."""
     return [Repository.parse(entry.sk) for entry in ACTIVE.list(state, PARTITION)]

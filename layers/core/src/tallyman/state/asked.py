@@ -1,4 +1,4 @@
-"""What was asked for lately, and is not asked for again so soon."""
+"""Recent requests of reconcile (scans, verifications), so that it does not repeat them too soon."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,13 +11,13 @@ from tallyman.values import value
 
 @value
 class Asked:
-    """When it was asked for."""
+    """When the request was made."""
 
     at: datetime
 
 
 def key(what: str) -> Key:
-    """The key of one question."""
+    """The key of one request."""
     return "S#asked", what
 
 
@@ -29,4 +29,4 @@ def _dump(asked: Asked) -> dict[str, Any]:
     return {"at": format_time(asked.at)}
 
 
-ASKED = ItemKind("S#asked", "`scan …`, `verify …`, `watch …`, …", "what reconcile asked for, and when", _parse, _dump)
+ASKED = ItemKind("S#asked", "`scan …`, `verify …`, `watch …`, …", "when reconcile requested it", _parse, _dump)

@@ -1,5 +1,5 @@
-"""Repositories that we are about to create. An item goes once the repository policy is set: one that stays shows that a
-repository may be ours and lack its policy."""
+"""Repositories that a promotion is creating. The item is removed once the repository policy is set; one that remains
+shows that Tallyman may have created a repository without its policy."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ PARTITION = "S#creating"
 
 @value
 class Creation:
-    """For which environment, under which canonical name, begun when."""
+    """The environment, the canonical name, and when the creation began."""
 
     environment: str
     name: str
@@ -36,5 +36,5 @@ def _dump(creation: Creation) -> dict[str, Any]:
 
 
 CREATIONS = ItemKind(
-    "S#creating", "`<registry>/<repository>`", "a repository of ours whose policy is not set yet", _parse, _dump
+    "S#creating", "`<registry>/<repository>`", "a new repository whose policy is not set yet", _parse, _dump
 )

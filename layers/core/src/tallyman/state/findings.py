@@ -1,4 +1,4 @@
-"""Where a vulnerability or a package was found by the newest scans: beside the facts, so that it is one Query."""
+"""An index of the newest scans: in which images a vulnerability or a package was found. One Query for each."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,13 +10,13 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 LONGEST = 512
-"""Characters of a name; a key of the table takes 2,048 bytes."""
+"""The number of characters of a name in a key; DynamoDB allows 2,048 bytes."""
 
 
 @value
 class Found:
-    """What the scan that ended at `at` says: the vulnerabilities of a package, or the packages of a vulnerability
-    (the first of them), and the worst severity."""
+    """A finding of the scan that ended at `at`. `names`: the first vulnerabilities of a package, or packages of a
+    vulnerability; `severity`: the worst of them."""
 
     at: datetime
     severity: str
@@ -25,7 +25,7 @@ class Found:
 
 @value
 class Indexed:
-    """All scans of a repository are in the index, since then."""
+    """Since when all scans of a repository are in the index."""
 
     since: datetime
 
@@ -41,7 +41,7 @@ def package(name: str) -> str:
 
 
 def key(partition: str, repository: Repository, digest: Digest) -> Key:
-    """The key of what was found in one image."""
+    """The key of a finding in one image."""
     return partition, f"{digest}@{repository}"
 
 
@@ -72,7 +72,7 @@ def _dump_indexed(indexed: Indexed) -> dict[str, Any]:
     return {"since": format_time(indexed.since)}
 
 
-FINDINGS = ItemKind("FI#<finding>", "`<digest>@<registry>/<repository>`", "that a scan found it there", _parse, _dump)
+FINDINGS = ItemKind("FI#<finding>", "`<digest>@<registry>/<repository>`", "a scan found it in the image", _parse, _dump)
 INDEXED = ItemKind(
-    "FX#indexed", "`<registry>/<repository>`", "that all its scans are in the index", _parse_indexed, _dump_indexed
+    "FX#indexed", "`<registry>/<repository>`", "all its scans are in the index", _parse_indexed, _dump_indexed
 )

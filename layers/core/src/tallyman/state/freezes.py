@@ -13,7 +13,7 @@ _ALL = "*"
 
 @value
 class FreezeState:
-    """Whether it is frozen, since when, by whom and why; `id`: of the fact that said so."""
+    """Whether it is frozen, since when, by whom and why. `id`: that of the fact."""
 
     frozen: bool
     at: datetime
@@ -23,7 +23,7 @@ class FreezeState:
 
 
 def partition(environment: str) -> str:
-    """The freezes of an environment, sk the repository, or `*` for the environment as a whole."""
+    """The partition of an environment's freezes; sort key: the repository, or `*` for the whole environment."""
     return f"F#{environment}"
 
 

@@ -1,4 +1,4 @@
-"""Repositories that only promotions may fill, and whose policy is not as it should be."""
+"""Repositories with `push: tallyman-only` whose repository policy does not enforce it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from tallyman.values import value
 
 @value
 class GuardState:
-    """What is wrong, since when; `notified`: people know."""
+    """What is wrong, and since when. `notified`: a notice was sent."""
 
     problem: str
     since: datetime

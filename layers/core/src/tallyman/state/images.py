@@ -1,4 +1,4 @@
-"""Which images a repository holds. One that is gone stays for 30 days, so that its revision goes on counting."""
+"""Which images a repository holds. The item of a removed image stays for 30 days, so that its revision continues."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,6 +9,7 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 GONE_KEPT = timedelta(days=30)
+"""How long the item of a removed image stays."""
 
 
 @value
@@ -20,7 +21,7 @@ class HeldImage:
 
 
 def partition(repository: Repository) -> str:
-    """All images of a repository, sk the digest."""
+    """The partition of a repository's images; sort key: the digest."""
     return f"R#{repository}"
 
 

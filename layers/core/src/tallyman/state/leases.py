@@ -1,4 +1,4 @@
-"""Leases: who works on what. An item's revision is the fencing token."""
+"""Leases: which worker works on what. An item's revision is the fencing token."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,12 +10,12 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 KEPT = timedelta(days=1)
-"""How long an ended lease stays, so that its revision goes on counting."""
+"""How long the item of an ended lease stays, so that its revision continues."""
 
 
 @value
 class LeaseState:
-    """Who holds it, and until when if it is not renewed."""
+    """The holder of the lease, and when it ends unless it is renewed."""
 
     owner: str
     until: datetime
@@ -27,12 +27,12 @@ def key(environment: str, what: str) -> Key:
 
 
 def of_image(repository: str, digest: Digest) -> str:
-    """What is leased while content of an image is staged, or while it is removed."""
+    """The `what` of the lease for staging an image's content, or removing the image."""
     return f"{repository}@{digest}"
 
 
 def of_rollout(repository: str) -> str:
-    """What is leased while a release is rolled out; no repository is called so."""
+    """The `what` of the lease for rolling out a release; not a possible name of a repository."""
     return f"roll-out {repository}"
 
 

@@ -1,4 +1,4 @@
-"""Marks of retention: images that are to go."""
+"""Marks of retention: images that will be removed after the grace period."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,9 +12,9 @@ from tallyman.values import value
 
 @value
 class Mark:
-    """One image that is to go. `id`: of the fact that marked it; `holders`: the indexes and subjects that it goes with;
-    `proof`: set right before the removal; `failed`: why it did not go the last time; `over`: its last fact is
-    written."""
+    """The mark of one image. `id`: that of the fact `marked`; `holders`: the indexes and subjects that are removed with
+    it; `proof`: the digest of the proof, set right before the removal; `failed`: why the last removal failed; `over`:
+    the fact that ends the mark is written."""
 
     marked_at: datetime
     reason: str
@@ -26,7 +26,7 @@ class Mark:
 
 
 def partition(repository: Repository) -> str:
-    """All marks of a repository, sk the digest."""
+    """The partition of a repository's marks; sort key: the digest."""
     return f"M#{repository}"
 
 

@@ -1,4 +1,4 @@
-"""What is in an environment, but would not get in today."""
+"""Noncompliant images: those in an environment that the present policy and facts would not promote."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,9 +12,9 @@ from tallyman.values import value
 
 @value
 class NoncompliantImage:
-    """`gates`: [{name, verdict, reason}] that would keep it out; `notified`: people know; `uses_notified`: they
-    know who runs it although it was recalled; `runs`: what was last seen to run it although another image is
-    released."""
+    """A noncompliant image. `gates`: [{name, verdict, reason}] that do not pass; `notified`: a notice was sent;
+    `uses_notified`: a notice named what runs it although it was recalled; `runs`: what was last found to run it
+    although another image is released."""
 
     digest: Digest
     name: str
@@ -30,7 +30,7 @@ class NoncompliantImage:
 
 
 def partition(environment: str) -> str:
-    """All such images of an environment, sk as of a pending item."""
+    """The partition of an environment's noncompliant images; sort key: as of a pending image."""
     return f"WATCH#{environment}"
 
 
@@ -71,4 +71,4 @@ def _dump(image: NoncompliantImage) -> dict[str, Any]:
     }
 
 
-NONCOMPLIANT = ItemKind("WATCH#<environment>", "as of `P#`", "what is in, but would not get in today", _parse, _dump)
+NONCOMPLIANT = ItemKind("WATCH#<environment>", "as of `P#`", "a noncompliant image, and why", _parse, _dump)

@@ -1,4 +1,4 @@
-"""Images that want into an environment and are not in."""
+"""Pending images: candidates for an environment that are not promoted yet."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,9 +12,11 @@ from tallyman.values import value
 
 @value
 class Pending:
-    """One image that waits. `decided`: the id of the decision that it stands for; `noticed`: people were notified;
-    `tagging_since`: a first tag may be set since then; `stuck_notified`: people know that this is long ago. `hinted`:
-    `promote_image` was, since it may go; `wake`: when its next hint is due, for a gate that time opens."""
+    """One pending image. `gate`, `reason`: those of the gate that decides. `decided`: the id of the fact with the
+    decision; `noticed`: a notice was sent. `attempt`, `next_at`, `failing_since`: failed attempts, the next one, and
+    the time of the first. `tagging_since`: since when a first tag may be set; `stuck_notified`: a notice said that this
+    takes too long. `hinted`: `promote_image` has a hint that it may be promoted; `wake`: when the next hint is due, for
+    a gate that time opens."""
 
     digest: Digest
     name: str
@@ -38,17 +40,17 @@ class Pending:
 
 
 def partition(environment: str) -> str:
-    """All that wait to get into an environment, sk `<repository>@<digest>@<from>`."""
+    """The partition of an environment's pending images; sort key: `<repository>@<digest>@<from>`."""
     return f"P#{environment}"
 
 
 def key(environment: str, repository: str, digest: Digest, source: str) -> Key:
-    """The key of one image that wants from `source` into the environment."""
+    """The key of one candidate for the environment, from `source`."""
     return partition(environment), f"{repository}@{digest}@{source}"
 
 
 def prefix(repository: str) -> str:
-    """How the sort keys of all images of a repository begin."""
+    """The prefix of the sort keys of a repository's images."""
     return f"{repository}@"
 
 
@@ -103,7 +105,7 @@ def _dump(pending: Pending) -> dict[str, Any]:
 PENDING = ItemKind(
     "P#<environment>",
     "`<repository>@<digest>@<from>`",
-    "what waits to get in, why, since when, the next try",
+    "a pending image: why it waits, since when, the next attempt",
     _parse,
     _dump,
 )

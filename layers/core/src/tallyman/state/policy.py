@@ -1,4 +1,4 @@
-"""The policy that the functions carry."""
+"""The policy in force: the one that the functions were deployed with."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,8 +15,8 @@ KEY: Key = ("POLICY", "in-force")
 
 @value
 class PolicyInForce:
-    """Its digest in the archive, since when it is in force, and the SHA-256 of the trust roots beside it (`any`: an
-    earlier version did not say)."""
+    """The policy's digest in the archive, since when it is in force, and the SHA-256 of the trust roots beside it
+    (`any`: an earlier version did not record it)."""
 
     digest: Digest
     at: datetime
@@ -32,4 +32,4 @@ def _dump(policy: PolicyInForce) -> dict[str, Any]:
     return {"digest": policy.digest, "at": format_time(policy.at), **roots}
 
 
-POLICY = ItemKind("POLICY", "in-force", "the policy that the functions carry", _parse, _dump)
+POLICY = ItemKind("POLICY", "in-force", "the policy in force", _parse, _dump)

@@ -1,4 +1,4 @@
-"""Where a part of reconcile stopped that did not come to all."""
+"""Positions at which a part of reconcile stopped before its end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 WAITING: Key = ("S#waiting", "position")
-"""The part that takes up pending images."""
+"""The part that decides again about pending images."""
 RELEASED: Key = ("S#waiting", "released")
-"""The part that looks after what is released."""
+"""The part that decides again about released images."""
 GUARDED: Key = ("S#waiting", "guarded")
-"""The part that looks at the policies of repositories."""
+"""The part that checks repository policies."""
 
 
 @value
 class Position:
-    """The last that was done: the next run goes on behind it."""
+    """The last item that was done; the next run continues after it."""
 
     after: tuple[str, ...]
 

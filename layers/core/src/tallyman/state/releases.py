@@ -1,4 +1,4 @@
-"""Which digest an environment runs of each repository."""
+"""Releases: the digest that an environment runs of each repository."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,8 +14,9 @@ from tallyman.values import value
 
 @value
 class ReleaseState:
-    """The release in force. `change`: `promotion` or `roll_back`; `decision`: {id, policy, gates} that it rests on;
-    `by`, `because`: who asked for a roll-back, and why. `announced`: `Image Released` was sent."""
+    """The release in force. `change`: `promotion` or `roll_back`; `decision`: {id, policy, gates} of the decision that
+    allowed it; `by`, `because`: who asked for a roll-back, and why. `announced`: the event `Image Released` was
+    sent."""
 
     id: str
     digest: Digest
@@ -31,7 +32,7 @@ class ReleaseState:
 
 
 def partition(environment: str) -> str:
-    """The releases of an environment, sk the canonical repository."""
+    """The partition of an environment's releases; sort key: the canonical repository."""
     return f"REL#{environment}"
 
 
@@ -46,12 +47,12 @@ def parse_key(key: Key) -> tuple[str, str]:
 
 
 def of_fact(fact: Fact) -> ReleaseState:
-    """What a fact `released` says that the release is, as it was announced."""
+    """The release that a fact `released` records, as announced."""
     return _parse(Released.parse(fact).dump())
 
 
 def _parse(data: Mapping[str, Any]) -> ReleaseState:
-    """Older items lack the last four."""
+    """Items of earlier versions lack the last four fields."""
     return ReleaseState(
         id=data["id"],
         digest=Digest(data["digest"]),

@@ -1,4 +1,4 @@
-"""How the last run of retention over each repository ended, and which repositories a run was asked for."""
+"""The result of the last retention run of each repository, and the repositories for which a run was requested."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,12 +10,13 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 _REMOVED, _FAILED = 1000, 100
-"""Images that an item names: it must not grow with the repository."""
+"""The most images that an item lists, as items must stay small."""
 
 
 @value
 class RetentionRun:
-    """The end of a run. `request`: who asked, None: nobody; `removed` and `failed` (digest: why) are cut."""
+    """The result of a run. `request`: the id of the person's request, None: there was none. `removed` and `failed`
+    (digest: reason) list the first images only."""
 
     at: datetime
     request: Any
@@ -30,7 +31,7 @@ class RetentionRun:
 
 @value
 class Asked:
-    """A run was asked for, and comes until then at the latest."""
+    """A requested run. `until`: when it starts at the latest."""
 
     until: datetime
 
@@ -44,7 +45,7 @@ def run_key(repository: Repository) -> Key:
 
 
 def asked_key(repository: Repository) -> Key:
-    """The key of what was asked for a repository."""
+    """The key of a repository's requested run."""
     return "RT#gather", str(repository)
 
 
@@ -63,7 +64,7 @@ def _parse_run(data: Mapping[str, Any]) -> RetentionRun:
 
 
 def dump_run(run: RetentionRun) -> dict[str, Any]:
-    """Plain JSON data, as it is stored and shown."""
+    """The run as JSON data, as it is stored and shown."""
     return {
         "at": format_time(run.at),
         "request": run.request,
@@ -85,7 +86,7 @@ def _dump_asked(asked: Asked) -> dict[str, Any]:
     return {"until": format_time(asked.until)}
 
 
-RUNS = ItemKind("RT#runs", "`<registry>/<repository>`", "how retention last ended there", _parse_run, dump_run)
+RUNS = ItemKind("RT#runs", "`<registry>/<repository>`", "the result of the last retention run", _parse_run, dump_run)
 ASKED = ItemKind(
-    "RT#gather", "`<registry>/<repository>`", "that a push asked retention for a run", _parse_asked, _dump_asked
+    "RT#gather", "`<registry>/<repository>`", "a retention run that a push requested", _parse_asked, _dump_asked
 )

@@ -1,4 +1,4 @@
-"""How far roll-outs of releases are."""
+"""The progress of roll-outs of releases."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,8 +13,9 @@ from tallyman.values import value
 
 @value
 class MovedService:
-    """One service in one registry that was moved, or is being moved. `before`, `moved`: what the adapter needs to put
-    it back and to wait for it, plain JSON data; `back`: after a failure `done`, or why it could not be put back."""
+    """A service in one registry's account and region that was moved, or is being moved. `before`, `moved`: JSON data by
+    which the adapter moves it back and waits for it; `said`: its state in its own words; `back`: after a failure
+    `done`, or why it could not be moved back."""
 
     registry: str
     service: str
@@ -28,14 +29,15 @@ class MovedService:
 
     @property
     def key(self) -> tuple[str, str, str | None]:
-        """What no other step of a roll-out has: registry, service, and its container or alias."""
+        """What identifies a step of a roll-out: registry, service, and its container or alias."""
         return self.registry, self.service, self.part
 
 
 @value
 class RolloutState:
-    """`status`: running, done or failed; `not_before`: no next registry before then; `reason`: why it failed; `said`:
-    what it waits for; `at`: when it was written; `next_at`: when the next look is due."""
+    """A roll-out. `status`: running, done or failed; `moving`: the service that is being moved; `not_before`: when the
+    next registry may start; `reason`: why it failed; `said`: what it waits for; `at`: when this was written; `next_at`:
+    when the next check is due."""
 
     release: str
     digest: Digest
@@ -50,16 +52,16 @@ class RolloutState:
 
     @property
     def entries(self) -> tuple[MovedService, ...]:
-        """What was moved, the one that is moving last."""
+        """The services that were moved, and last the one that is moving."""
         return (*self.moved, self.moving) if self.moving else self.moved
 
     def having(self, **changes: Any) -> "RolloutState":
-        """The same, with changes."""
+        """A copy with these fields changed."""
         return replace(self, **changes)
 
 
 def partition(environment: str) -> str:
-    """An environment's roll-outs, sk the repository."""
+    """The partition of an environment's roll-outs; sort key: the repository."""
     return f"RO#{environment}"
 
 
@@ -124,4 +126,4 @@ def _dump(rollout: RolloutState) -> dict[str, Any]:
     }
 
 
-ROLLOUTS = ItemKind("RO#<environment>", "repository", "how far a roll-out is", _parse, _dump)
+ROLLOUTS = ItemKind("RO#<environment>", "repository", "the progress of a roll-out", _parse, _dump)

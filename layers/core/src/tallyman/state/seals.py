@@ -1,4 +1,4 @@
-"""How far the ledger is sealed."""
+"""The end of the ledger's seal."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ KEY: Key = ("S#seal", "head")
 
 @value
 class SealHead:
-    """The last segment, and up to when entries were looked at (later than the segment's end where nothing came)."""
+    """The last segment, and until when entries were read (later than the segment's end where there were none)."""
 
     number: int
     digest: Digest
@@ -29,4 +29,4 @@ def _dump(head: SealHead) -> dict[str, Any]:
     return {"number": head.number, "digest": head.digest, "until": format_time(head.until)}
 
 
-SEALS = ItemKind("S#seal", "head", "the ledger's last segment, and up to when it is sealed", _parse, _dump)
+SEALS = ItemKind("S#seal", "head", "the seal's last segment, and until when the ledger is sealed", _parse, _dump)

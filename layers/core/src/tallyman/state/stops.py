@@ -1,8 +1,8 @@
-"""What stops a release at the last moment: items that the write of a release is conditioned on.
+"""Items that stop a release at the last moment: the write of a release is conditional on them.
 
-Whoever records a recall or a failed verification changes one of them in the same transaction; a freeze changes its
-own item. A release is written only while all of them are as they were before the decision that it rests on: else it is
-decided again. Such an item is never removed.
+A recall and a failed verification each change one of them in the transaction that records them; a freeze changes its
+own item. A release is written only if all of them are as they were before its decision; else it is decided again.
+These items are never removed.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from tallyman.values import value
 
 PARTITION = "STOP"
 RECALLS: Key = (PARTITION, "recalls")
-"""The key of the item that each recall changes, of whatever image: recalls are rare, and an index may have thousands of
-images beneath it."""
+"""The key of the one item that the recall of any image changes: recalls are rare, and an index may list thousands of
+images."""
 
 
 @value
 class Stop:
-    """The last recall, or the last failed verification of a digest: when, and the fact's id."""
+    """The last recall, or the last failed verification of a digest: its time, and the fact's id."""
 
     at: datetime
     fact: str
@@ -35,7 +35,7 @@ def failed_verification(digest: Digest) -> Key:
 
 
 def stop_change(state: ReadsItem, key: Key, fact: Fact) -> StateChange:
-    """What is to be written with a recall or a failed verification. One read."""
+    """The change to write together with the fact of a recall or a failed verification. One GetItem."""
     return STOPS.read(state, key).write(Stop(fact.at, fact.id))
 
 

@@ -1,4 +1,4 @@
-"""How far reconcile's sweeps of the repositories have come."""
+"""The progress of reconcile's sweeps over each repository."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,13 +15,13 @@ FAILING = 2
 
 @value
 class SweepState:
-    """`swept`: when it was last compared to the end, None: never; `tried`: when last begun; `run`: the token of the
-    full sweep that did it last; `open`: digests that are being worked on, which are judged again if this process dies;
-    `missed`: how many events' worth of differences were found; `untold`: stowaways of the first sweep are not reported
-    yet; `images`, and the `bytes` of them, indexes left out: each image's size, layers that images share counted each
-    time; `failures`: sweeps in a row that did not come to their end, or could not record an image, and the last
-    one's `problem`; `backlog`: the digest from which on the images that the first sweep found are still to be verified
-    and decided about, None: none."""
+    """The sweeps of one repository. `swept`: when the last one finished, None: none has; `tried`: when the last one
+    began; `run`: the token of the last full sweep; `open`: digests in work, which are decided about again if the worker
+    dies; `missed`: how many missed events the sweeps found; `untold`: the first sweep's stowaways are not reported yet;
+    `images`: their number, and `bytes`: the sum of their sizes, without indexes (a layer that several images share
+    counts for each); `failures`: consecutive sweeps that did not finish or could not record an image, and the last
+    `problem`; `backlog`: the first digest of the first sweep's images that is not verified and decided about yet,
+    None: all are."""
 
     swept: datetime | None = None
     tried: datetime | None = None
@@ -73,9 +73,9 @@ def _dump(sweep: SweepState) -> dict[str, Any]:
     }
 
 
-SWEEPS = ItemKind("S#sweep", "`<registry>/<repository>`", "how far the sweep of a repository has come", _parse, _dump)
+SWEEPS = ItemKind("S#sweep", "`<registry>/<repository>`", "the progress of the repository's sweeps", _parse, _dump)
 
 
 def repositories(state: ListsItems) -> list[Repository]:
-    """All that a sweep has looked at. One Query a MiB."""
+    """All repositories that a sweep has read. One Query per MiB."""
     return [Repository.parse(entry.sk) for entry in SWEEPS.list(state, PARTITION)]

@@ -1,4 +1,4 @@
-"""What the tags of a repository point to."""
+"""The digests that the tags of a repository point to."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,12 +12,13 @@ from tallyman.values import value
 
 @value
 class Tag:
-    """A tag by the registry's answer and by the ledger.
+    """A tag in the registry and in the ledger.
 
-    `digest`: what the registry said when last asked, or None; `at`: since when, as far as known; `moved_from`: what it
-    pointed to before, which stays while the tag only vanishes; `reported`, `reported_at`: where the newest fact of the
-    ledger leaves it; `unsure`: it may leave it there as well; `lost`: where it left it until that image was deleted.
-    Where `reported` is not what the registry says, a fact is missing: the next sweep writes it.
+    `digest`: where it pointed when the registry was last asked (None: there was no such tag); `at`: since when, as far
+    as known; `moved_from`: where it pointed before (kept while the tag is removed). `reported`, `reported_at`: where it
+    points by the newest fact in the ledger; `unsure`: where it may point as well, by a fact of the same second; `lost`:
+    where it pointed before that image was deleted. Where `reported` differs from `digest`, a fact is missing: the next
+    sweep writes it.
     """
 
     digest: Digest | None
@@ -30,17 +31,17 @@ class Tag:
 
 
 GONE_KEPT = timedelta(days=30)
-"""How long the item of a tag that is gone stays: a list of a repository's tags must not grow with those that it had."""
+"""How long the item of a removed tag stays; forever would let the list of a repository's tags grow without limit."""
 
 
 def expiry(tag: Tag, now: datetime) -> datetime | None:
-    """When the item may be removed: a while after the tag is gone, and recorded as gone. The ledger keeps its history;
-    no worker that knows the item's revision lives that long."""
+    """When the item expires: GONE_KEPT after the tag is removed, and recorded as removed; None: never. The ledger keeps
+    the tag's history; no worker that knows the item's revision runs that long."""
     return now + GONE_KEPT if tag.digest is tag.reported is tag.unsure is None else None
 
 
 def partition(repository: Repository) -> str:
-    """All tags of a repository, sk the tag."""
+    """The partition of a repository's tags; sort key: the tag."""
     return f"T#{repository}"
 
 
@@ -81,4 +82,4 @@ def _dump(tag: Tag) -> dict[str, Any]:
     }
 
 
-TAGS = ItemKind("T#<registry>/<repository>", "tag", "what the tag points to", _parse, _dump)
+TAGS = ItemKind("T#<registry>/<repository>", "tag", "the digest that the tag points to", _parse, _dump)

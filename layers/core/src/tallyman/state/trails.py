@@ -1,4 +1,4 @@
-"""How far CloudTrail's history of each registry was read."""
+"""The progress of reading CloudTrail's history for each registry."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,8 +12,8 @@ from tallyman.values import value
 
 @value
 class TrailPart:
-    """A window that is read in part. `position`: where to read on. `settled`: calls up to here were no longer late when
-    its reading began."""
+    """A partly read window of time. `position`: where to continue. `settled`: CloudTrail had all calls until then when
+    reading began."""
 
     since: datetime
     until: datetime
@@ -23,7 +23,8 @@ class TrailPart:
 
 @value
 class TrailRead:
-    """All calls between these times are in the ledger. `ahead`, `behind`: the windows after and before, if in part."""
+    """All calls between `since` and `until` are in the ledger. `ahead`, `behind`: the windows after and before that are
+    partly read."""
 
     since: datetime
     until: datetime
@@ -62,4 +63,4 @@ def _dump_part(part: TrailPart) -> dict[str, Any]:
     return {name: format_time(at) for name, at in times.items()} | {"position": part.position}
 
 
-TRAILS = ItemKind("S#trail", "`<account>/<region>`", "how far CloudTrail's history was read", _parse, _dump)
+TRAILS = ItemKind("S#trail", "`<account>/<region>`", "what of CloudTrail's history was read", _parse, _dump)

@@ -1,4 +1,4 @@
-"""Test events of `tallyman doctor`, from a registry's own bus to the function that records its events."""
+"""Test events of `tallyman doctor`, from the bus of a registry to the function that records its events."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,18 +10,19 @@ from tallyman.state.items import ItemKind, Key, time_or_none
 from tallyman.values import value
 
 KEPT = timedelta(hours=1)
+"""How long the item stays."""
 
 
 @value
 class Trip:
-    """When it was sent, and when it arrived; None while it is on its way."""
+    """When the test event was sent, and when it arrived; None: it has not arrived."""
 
     sent: datetime
     arrived: datetime | None = None
 
 
 def key(nonce: str, registry: EcrRegistry | str) -> Key:
-    """The key of the test event from one registry, of one asking."""
+    """The key of the test event of one run of doctor (`nonce`) from one registry."""
     return f"TRIP#{nonce}", str(registry)
 
 

@@ -1,4 +1,4 @@
-"""How far uploads of large layers are; an item expires after a day, as a registry's session does."""
+"""The progress of uploads of large layers. An item expires after a day, as does the registry's upload session."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,11 +9,13 @@ from tallyman.state.items import ItemKind, Key
 from tallyman.values import value
 
 KEPT = timedelta(days=1)
+"""How long the item stays."""
 
 
 @value
 class Upload:
-    """The registry's session, and how many bytes it has of it. `size`: of the whole, where it is kept."""
+    """The registry's upload session, and how many bytes of the blob it has. `size`: bytes of the blob; None: not
+    stored."""
 
     session: str
     offset: int
@@ -35,4 +37,4 @@ def _dump(upload: Upload) -> dict[str, Any]:
     return {"session": upload.session, "offset": upload.offset, **size}
 
 
-UPLOADS = ItemKind("U#<registry>/<repository>", "digest", "how far an upload in parts is", _parse, _dump)
+UPLOADS = ItemKind("U#<registry>/<repository>", "digest", "the progress of an upload in parts", _parse, _dump)

@@ -1,1 +1,1 @@
-"""Facts, and the history of tags that is folded from them."""
+"""Facts, and the history of tags that is computed from them."""

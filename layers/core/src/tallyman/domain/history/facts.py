@@ -1,7 +1,7 @@
-"""Facts: observations written down. What is in the ledger is only ever added to.
+"""Facts: recorded observations, the entries of the ledger. Facts are only added, never changed or removed.
 
-A fact about a digest lives in that digest's partition (`D#<digest>`), so that one consistent read sees all of them;
-what concerns no digest lives under its environment (`E#<environment>[/<repository>]`).
+A fact about a digest is stored in that digest's partition (`D#<digest>`), so that one consistent read returns all of
+them; a fact about no digest is stored under its environment (`E#<environment>[/<repository>]`).
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from tallyman.values import value
 
 
 class Kind(StrEnum):
-    """What happened. What facts of each kind say besides is in `domain/history/details/`, a class a kind.
+    """What happened. `domain/history/details/` has a class for the further data of each kind.
 
     The first group are the changes that a registry reports, the rows of `history`.
     """
@@ -32,48 +32,48 @@ class Kind(StrEnum):
 
     CHILD_OF = "child_of"  # in the child's partition: an index lists it
     UNREADABLE = "unreadable"  # the image's manifest can't be read; it fails `verified`
-    REFERRED = "referred"  # in the subject's partition: a referrer is there
+    REFERRED = "referred"  # in the subject's partition: the image has a referrer
     VERIFIED = "verified"
     SCANNED = "scanned"
     SIGNING = "signing"  # ECR's managed signing
-    ORIGIN = "origin"  # one a signature that was verified or refused
+    ORIGIN = "origin"  # a signature was verified or refused
     REQUESTED = "requested"  # a person asked
     DECIDED = "decided"
-    TARGET_SEEN = "target_seen"  # what the registries of a target said when they were asked
-    INTENDED = "intended"  # in every member's partition: it is about to be pushed by us
-    TAGGING = "tagging"  # tags are set in targets from now on
+    TARGET_SEEN = "target_seen"  # the answers of a target's registries
+    INTENDED = "intended"  # in each member's partition: Tallyman is about to push it
+    TAGGING = "tagging"  # from now on, tags may be set in targets
     PROMOTED = "promoted"
-    DELAYED = "delayed"  # a promotion did not go through for now
-    PARKED = "parked"  # given up until somebody or something changes it
+    DELAYED = "delayed"  # a promotion failed for now
+    PARKED = "parked"  # a promotion was given up, until a person or a push starts it again
     STOWAWAY = "stowaway"  # in an environment without a promotion
     ROLLED_BACK = "rolled_back"  # a person set a release to this digest
     RELEASED = "released"  # E#<environment>/<repository>
-    ROLLED_OUT = "rolled_out"  # as RELEASED
+    ROLLED_OUT = "rolled_out"  # E#<environment>/<repository>
     POLICY = "policy"  # E#*: a policy came into force
-    # What people said: the actor is SQS's SenderId
+    # commands of people: the actor is SQS's SenderId
     APPROVED = "approved"
     DENIED = "denied"
     OVERRIDDEN = "overridden"
-    CHECKED = "checked"  # the result of a check of their own
+    CHECKED = "checked"  # the result of another system's check
     RECALLED = "recalled"
     FROZEN = "frozen"  # E#<environment>[/<repository>]
-    THAWED = "thawed"  # as FROZEN
+    THAWED = "thawed"  # E#<environment>[/<repository>]
     LETTER = "letter"  # E#*: a dead letter was sent again, or discarded
     MISSED = "missed"  # E#<environment>: reconcile counted events that were never delivered
-    MARKED = "marked"  # retention is to remove it once the grace period is over
-    UNMARKED = "unmarked"  # something needs it again
+    MARKED = "marked"  # retention will remove the image after the grace period
+    UNMARKED = "unmarked"  # something needs the image again
     REMOVED = "removed"
 
 
 BEFORE_ALL = datetime(1900, 1, 1, tzinfo=UTC)
-"""The time of CHILD_OF, which has none of its own, and of nothing else. Any number of indexes may list an image: a read
-of what happened to it passes them by. Those of earlier versions have the time NO_TIME."""
+"""The time of all facts CHILD_OF, which have no time of their own, and of no other facts. Many indexes may list one
+image: reads of its other facts start after this time. CHILD_OF facts of earlier versions have the time NO_TIME."""
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""The time of other facts that have none of their own."""
+"""The time of other facts that have no time of their own."""
 
 
 class Via(StrEnum):
-    """How we know."""
+    """The source of a fact."""
 
     EVENT = "event"
     RECONCILED = "reconciled"
@@ -84,9 +84,9 @@ class Via(StrEnum):
 class Fact:
     """One entry of the ledger.
 
-    `at` is when it happened (the registry's time), `seen` when it was recorded; `id` is made by `fact_id` from
-    what identifies the happening, so that the same happening reported twice has the same key. `detail` is plain JSON
-    data whose keys depend on the kind. `size` is compressed bytes. `actor` is an ARN where CloudTrail reports it.
+    `at`: when it happened (the registry's time); `seen`: when it was recorded. `id`: made by `fact_id` from what
+    identifies the event, so that an event that is reported twice has one key. `detail`: JSON data whose keys depend on
+    the kind. `size`: compressed bytes. `actor`: an ARN where CloudTrail reports it, a SenderId for commands.
     """
 
     kind: Kind
@@ -105,7 +105,7 @@ class Fact:
 
     @property
     def partition(self) -> str:
-        """`D#<digest>`, or `E#<environment>[/<repository>]` where there is no digest or the fact is a release."""
+        """`D#<digest>`; `E#<environment>[/<repository>]` for facts without a digest, releases and roll-outs."""
         if self.kind in (Kind.RELEASED, Kind.ROLLED_OUT):
             return f"E#{self.environment}/{self.detail['repository']}"
         if self.kind in (Kind.FROZEN, Kind.THAWED) and self.detail["repository"]:
@@ -122,14 +122,15 @@ class Fact:
 
     @property
     def registry(self) -> EcrRegistry | None:
-        """The registry of the repository."""
+        """The registry of the fact's repository; None: it has none."""
         return self.repository.registry if self.repository else None
 
 
 def fact_id(*parts: object) -> str:
-    """Sixteen bytes of SHA-256 over the parts, as hexadecimal text: equal parts, equal id.
+    """An id made from `parts`: 16 bytes of their SHA-256, in hexadecimal. Equal parts give equal ids.
 
-    Parts may be text, None, numbers or datetimes; each is length-prefixed, so that no two lists of parts collide.
+    Parts may be strings, None, numbers or datetimes; each is hashed with its length, so that different lists of parts
+    have different ids.
     """
     hasher = hashlib.sha256()
     for part in parts:

@@ -1,7 +1,7 @@
-"""The history of tags: a pure fold over facts. ECR keeps no time per tag; this is the tag time machine.
+"""The history of tags, computed from facts by a pure function. ECR itself keeps no time per tag.
 
-A push reported by an event, by the trail and by a sweep is one row: of what happened to one tag, equal neighbours are
-joined. That a push moved a tag is derived here, from its neighbour, and so needs no order of arrival.
+A push that an event, CloudTrail and a sweep report is one row: equal neighbours in the history of a tag are joined.
+Whether a push moved a tag follows from the row before it, so the order in which facts arrive does not matter.
 """
 
 from collections import defaultdict
@@ -20,13 +20,13 @@ TAG_MOVED = "tag_moved"
 PUSHES = frozenset({Kind.PUSHED, Kind.REPLICATED})
 _OF_IMAGES = frozenset({Kind.DELETED, Kind.ARCHIVED, Kind.RESTORED})
 _SAME = timedelta(seconds=5)
-"""CloudTrail's and EventBridge's clocks for one call differ by a second or so; within this they mean one call."""
+"""CloudTrail's and EventBridge's times of one call differ by about a second; within this limit they count as one."""
 
 
 @value
 class Row:
-    """One thing that happened to a tag, or (tag None) to an image without one. `kind`: a Kind, or `tag_moved`;
-    `commit`: what a pushed image says that it was built from."""
+    """One change of a tag, or (tag None) of an image without one. `kind`: a Kind, or `tag_moved`; `commit`: the commit
+    that a pushed image names in its annotations."""
 
     at: datetime
     seen: datetime
@@ -41,8 +41,8 @@ class Row:
 
 @value
 class _Report:
-    """What one fact reports: a row; what the registry said the tag pointed to when the fact was written ('' = it was
-    not asked); whether the fact is of a registry's own event."""
+    """One fact's row; `current`: where the tag pointed in the registry when the fact was written (None: nowhere,
+    NOT_ASKED: the registry was not asked); `event`: whether the fact comes from an event of the registry itself."""
 
     row: Row
     current: str | None
@@ -50,14 +50,14 @@ class _Report:
 
 
 def was_removed(facts: Iterable[Fact], repository: Repository) -> bool:
-    """Whether the image of these facts was removed from the repository at any time, by digest or with its last tag."""
+    """Whether the image with these facts was ever removed from the repository, by digest or with its last tag."""
     return any(fact.repository == repository and took_the_image(fact) for fact in facts)
 
 
 def history(facts: Iterable[Fact]) -> list[Row]:
-    """The rows, newest first. The order and the doubling of `facts` never matter.
+    """The rows, newest first; independent of the order of `facts` and of duplicates.
 
-    Knows pushes, replications, removals of tags and images, archiving and restoring; passes over all other facts.
+    Uses pushes, replications, removals of tags and images, archiving and restoring; ignores all other facts.
     """
     streams: dict[tuple[Repository, str | None, str], list[_Report]] = defaultdict(list)
     images: dict[tuple[Repository, Digest], list[_Report]] = defaultdict(list)
@@ -75,7 +75,7 @@ def history(facts: Iterable[Fact]) -> list[Row]:
     placed: list[tuple[tuple[datetime, str, str, int], Row]] = []
 
     def place(key: str, rows: Iterable[Row]) -> None:
-        # rows of one moment: those of one tag keep the order that was found for them, a move right after its push
+        # `number` keeps the order of one tag's rows of the same moment: a move comes right after its push
         placed.extend(((row.at, str(row.repository), key, number), row) for number, row in enumerate(rows))
 
     for (repository, tag, key), stream in streams.items():
@@ -90,7 +90,7 @@ def history(facts: Iterable[Fact]) -> list[Row]:
 
 
 def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: datetime) -> Digest | None:
-    """What the tag pointed to at the moment; None: nothing, or nothing that is known."""
+    """The digest that the tag pointed to at the moment; None: none, or not known."""
     known = {(f.sort, f.partition): f for f in facts if f.at <= moment and f.repository == repository}
     report = [_report(f) for f in sorted(known.values(), key=lambda f: (f.at, f.seen, f.id)) if f.digest]
     mine = [t for t in report if t.row.tag == tag and (t.row.kind in PUSHES or t.row.kind == Kind.UNTAGGED)]
@@ -100,8 +100,8 @@ def digest_at(facts: Iterable[Fact], repository: Repository, tag: str, moment: d
 
 
 def _report(fact: Fact) -> _Report:
-    assert fact.repository is not None  # the callers
-    assert fact.digest is not None  # leave such facts out
+    assert fact.repository is not None  # the callers leave out
+    assert fact.digest is not None  # facts without these
     change = Change.parse(fact)
     commit = (change.built or {}).get("revision")
     row = Row(fact.at, fact.seen, fact.kind, fact.repository, fact.tag, fact.digest, fact.actor, fact.via, commit)
@@ -110,8 +110,8 @@ def _report(fact: Fact) -> _Report:
 
 
 def _one_call(stream: list[_Report], beside: Sequence[_Report] = ()) -> list[_Report]:
-    """Joins an event and another source about one call: the event's time, the trail's actor. `beside`: what else
-    may have come in between."""
+    """Join each event with the other reports of the same call: the event's time, CloudTrail's actor. `beside`: further
+    reports that may lie in between."""
     events = [t for t in stream if t.event]
     joined: list[_Report] = list(events)
     for report in stream:
@@ -127,7 +127,7 @@ def _one_call(stream: list[_Report], beside: Sequence[_Report] = ()) -> list[_Re
 
 
 def _about_one_call(event: _Report, report: _Report, stream: list[_Report]) -> bool:
-    """Whether both may be about one call: the same happened at about the same time, and nothing else in between."""
+    """Whether both may be about one call: the same change at about the same time, and no other change in between."""
     what = event.row.kind, event.row.digest
     if what != (report.row.kind, report.row.digest) or abs(event.row.at - report.row.at) > _SAME:
         return False
@@ -136,8 +136,8 @@ def _about_one_call(event: _Report, report: _Report, stream: list[_Report]) -> b
 
 
 def _in_order(stream: list[_Report]) -> list[_Report]:
-    """Oldest first. Event times have whole seconds, finds of a sweep milliseconds: within one second, where the time
-    of any is cut, what the registry showed last comes last."""
+    """The reports, oldest first. Events have whole seconds, the findings of a sweep milliseconds: within a second in
+    which one time is cut, the change that the registry showed last comes last."""
     ordered: list[_Report] = []
     for tie in _ties(stream):
         asked = [t for t in tie if t.current != ""]
@@ -154,7 +154,8 @@ def _in_order(stream: list[_Report]) -> list[_Report]:
 
 
 def _ties(stream: list[_Report]) -> Iterator[list[_Report]]:
-    """What the times alone don't order: all of a second in which one has no fraction, else what has the same time."""
+    """Groups that the times do not order: all reports of a second in which one time has no fraction, else those of the
+    same time."""
     for _, group in groupby(sorted(stream, key=lambda t: t.row.at), key=lambda t: second_of(t.row.at)):
         second = list(group)
         if second[0].row.at == second_of(second[0].row.at):
@@ -164,7 +165,8 @@ def _ties(stream: list[_Report]) -> Iterator[list[_Report]]:
 
 
 def _fold_tag(stream: list[_Report]) -> tuple[list[Row], Digest | None]:
-    """The rows of one tag, oldest first, and what it points to after them. A deleted image took its tags along."""
+    """The rows of one tag, oldest first, and the digest that it points to after them. Deleting an image deletes its
+    tags."""
     rows: list[Row] = []
     moves: set[int] = set()  # which of the rows moved the tag
     pointing: Digest | None = None
@@ -190,7 +192,7 @@ def _fold_tag(stream: list[_Report]) -> tuple[list[Row], Digest | None]:
 
 
 def _image_rows(stream: list[_Report]) -> list[Row]:
-    """The rows of one image, oldest first. Its pushes are not rows of it, but between them it may be deleted twice."""
+    """The rows of one image, oldest first. A push is no row here, but after one the image can be deleted again."""
     rows: list[Row] = []
     back = False
     for report in _in_order(stream):
@@ -205,7 +207,8 @@ def _image_rows(stream: list[_Report]) -> list[Row]:
 
 
 def _join(first: Row, second: Row) -> Row:
-    """Two tellings of one happening: an event's time and way win, then the older; the earliest sight; any actor."""
+    """One row of two reports of one change: the fields of the event, else of the older; the earlier `seen`; the actor
+    and commit of either."""
     lead, other = (second, first) if first.via is not Via.EVENT and second.via is Via.EVENT else (first, second)
     return replace(
         lead,

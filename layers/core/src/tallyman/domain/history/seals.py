@@ -1,8 +1,8 @@
-"""The seal over the ledger: segments that name entries with their hashes, each with the digest of the one before.
+"""The seal over the ledger: a chain of segments with hashes of the entries and the digest of the previous segment.
 
-Entries are sealed by arrival (`seen`), not by when they happened: a late event's entry belongs into the newest segment,
-and no segment is ever written again. An entry is written at most LATE after its `seen`, so each sealing looks again at
-what was seen up to LATE before the last one ended. What was seen earlier and is in no segment was put in afterwards.
+Entries are sealed by their arrival (`seen`), not by when they happened: a late event's entry is in the newest segment,
+and no segment is ever rewritten. An entry is written at most LATE after its `seen`, so each run reads again from LATE
+before the end of the previous run. An entry with an earlier `seen` that is in no segment was inserted afterwards.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from tallyman.values import value
 
 LATE = timedelta(minutes=30)
 """How long after its `seen` an entry may still be written: a function ends after 15 minutes, clocks differ by seconds,
-an index lags by less."""
+and the index lags by less than that."""
 VERSION = 1
 
 
 @value
 class LedgerEntry:
-    """An item of the ledger as it is stored. `seen`: None where the index of arrival does not have it under the time
-    that it names itself; no code of ours writes such a one. `hash`: see `entry_hash`. `item`: its attributes."""
+    """An item of the ledger as it is stored. `seen`: None where the index by arrival does not have the item under its
+    own `seen`; Tallyman writes no such item. `hash`: see `entry_hash`. `item`: its attributes."""
 
     pk: str
     sk: str
@@ -37,7 +37,7 @@ class LedgerEntry:
 
 @value
 class SealedEntry:
-    """What a segment says of an entry: its key, and the hash of all that it held."""
+    """An entry in a segment: its key, and the hash of all its attributes."""
 
     pk: str
     sk: str
@@ -46,8 +46,8 @@ class SealedEntry:
 
 @value
 class Segment:
-    """One link of the chain. `previous`: the digest of the segment before, None for the first. All entries that were
-    seen from `since` up to `until` were looked at; `entries` are those of them that no earlier segment names."""
+    """One segment of the chain. `previous`: the digest of the previous segment; None: it is the first. `entries`: those
+    with `seen` from `since` to `until` that no earlier segment has."""
 
     number: int
     previous: Digest | None
@@ -69,7 +69,7 @@ class Segment:
 
     @classmethod
     def parse(cls, raw: bytes) -> "Segment":
-        """The reverse; BadInput where these bytes are no segment of this version."""
+        """Parse what `dump` returned. Raises BadInput for bytes that are not a segment of this version."""
         try:
             data = loads(raw)
             if data["version"] != VERSION:
@@ -82,16 +82,16 @@ class Segment:
                 tuple(SealedEntry(str(pk), str(sk), str(hashed)) for pk, sk, hashed in data["entries"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BadInput(f"these bytes are no segment of the seal: {type(error).__name__}: {error}") from None
+            raise BadInput(f"the bytes are not a segment of the seal: {type(error).__name__}: {error}") from None
 
 
 def entry_hash(stored: Mapping[str, Any]) -> str:
-    """The SHA-256 (hexadecimal) of an item in DynamoDB's wire form (`{"pk": {"S": "…"}, "size": {"N": "1"}}`), as JSON
-    without blanks and with sorted keys: every attribute counts, one that nobody knows too."""
+    """The SHA-256 (hexadecimal) of an item in DynamoDB's JSON form (`{"pk": {"S": "…"}, "size": {"N": "1"}}`), without
+    blanks and with sorted keys: every attribute counts, including unknown ones."""
     text = json.dumps(stored, separators=(",", ":"), sort_keys=True, default=_other)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _other(found: object) -> str:
-    """Bytes, which an item of ours never holds."""
+    """A text for a value that JSON lacks, such as bytes; Tallyman stores none in the ledger."""
     return found.hex() if isinstance(found, bytes) else repr(found)

@@ -1,3 +1,3 @@
-"""What facts of each kind say beyond their columns: a value class a kind (or a family of kinds that say the same), read
-from a fact with `parse`, written into one with `dump`. Nobody else reads or builds the detail of a fact.
+"""The details of facts: a value class for each kind, or for several kinds with the same details. `parse` reads it from
+a fact, `dump` writes it into one. No other module reads or builds the detail of a fact.
 """

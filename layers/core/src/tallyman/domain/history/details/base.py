@@ -1,7 +1,7 @@
-"""Reading and writing the detail of a fact: what all of them have in common.
+"""The base class of the details of facts: reading and writing them.
 
-A class names each key as a field; what older facts lack is the field's default. Keys that a class does not name are
-passed over, so that it also reads kinds that say more (`Destination`).
+A class has a field for each key; a key that older facts lack has the field's default. Keys without a field are ignored,
+so that one class can read several kinds (`Destination`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,29 +11,29 @@ from typing import Any, ClassVar, Self
 from tallyman.domain.history.facts import Fact
 
 _STORED = {"source": "from", "target": "to", "replicated_from": "source"}
-"""Fields whose key in the stored detail is another."""
+"""The stored key of each field whose key differs from its name."""
 
 
 class Details:
-    """Base of the value classes. `SPARSE`: keys that are left out where their field has its default."""
+    """The base class. `SPARSE`: keys that `dump` leaves out where the field has its default."""
 
     __slots__ = ()
     SPARSE: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def parse(cls, fact: Fact) -> Self:
-        """What the fact says. TypeError where a key is missing that no fact of the kind ever lacked."""
+        """The details of the fact. Raises TypeError where a required key is missing."""
         make: Callable[..., Self] = cls
         names = _NAMES.get(cls) or _names(cls)
         return make(**{names[key]: part for key, part in fact.detail.items() if key in names})
 
     @classmethod
     def of(cls, facts: Iterable[Fact]) -> list[Self]:
-        """What each of the facts says."""
+        """The details of each fact."""
         return [cls.parse(fact) for fact in facts]
 
     def dump(self) -> dict[str, Any]:
-        """As plain JSON data, for a fact."""
+        """The details as JSON data, for a fact."""
         defaults = {field.name: field.default for field in fields(self)}  # type: ignore[arg-type]
         return {
             key: _plain(value)
@@ -46,14 +46,14 @@ _NAMES: dict[type[Details], dict[str, str]] = {}
 
 
 def _names(cls: type[Details]) -> dict[str, str]:
-    """The field of each stored key."""
+    """The name of the field of each stored key."""
     if cls not in _NAMES:
         _NAMES[cls] = {_STORED.get(f.name, f.name): f.name for f in fields(cls)}  # type: ignore[arg-type]
     return _NAMES[cls]
 
 
 def _plain(value: Any) -> Any:
-    """A tuple as a list, a mapping as a dict: as JSON has them."""
+    """The value with a tuple as a list and a mapping as a dict, as in JSON."""
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -1,4 +1,4 @@
-"""What a registry reported about its images and repositories: pushes, removals, storage, settings."""
+"""Changes that a registry reports about its images and repositories: pushes, removals, storage, settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -9,10 +9,11 @@ from tallyman.domain.names import Digest
 from tallyman.values import value
 
 NOT_ASKED = ""
+"""`Change.current` where the change has no tag, or the registry was not asked."""
 
 
 class Child(NamedTuple):
-    """A platform image, or an index, that an index lists. `platform`: `linux/arm64`."""
+    """A platform image or index that an index lists. `platform`: such as `linux/arm64`."""
 
     digest: Digest
     platform: str | None
@@ -21,12 +22,13 @@ class Child(NamedTuple):
 
 @value
 class Change(Details):
-    """Of pushed, replicated, untagged, deleted, archived, restored.
+    """Details of pushed, replicated, untagged, deleted, archived and restored.
 
-    `current`: what the tag pointed to when the registry was asked (None: nothing, NOT_ASKED: no tag). `index`: whether
-    the image is an index; None: its manifest was not read. `platforms`: {digest, platform, index} of an index's
-    children. `built`: what its annotations say. `gone`, `absent`: the registry had the image no more, of a removal by
-    digest and by tag. `event`, `call`: the ids of the event or API call that reported it.
+    `current`: the digest that the tag pointed to when the registry was asked (None: none; see NOT_ASKED). `index`:
+    whether the image is an index; None: its manifest was not read. `platforms`: {digest, platform, index} of an index's
+    children. `built`: see `provenance.built`. `gone` (removal by digest) and `absent` (removal by tag): the registry no
+    longer had the image. `event`, `call`: the id of the event or API call that reported the change.
+    `replicated_from`: the registry that a replicated image comes from.
     """
 
     SPARSE: ClassVar = frozenset(
@@ -44,7 +46,7 @@ class Change(Details):
 
     @property
     def children(self) -> tuple[Child, ...]:
-        """What the index lists."""
+        """The images that the index lists; empty where the image is not an index."""
         return tuple(Child(Digest(c["digest"]), c["platform"], bool(c.get("index"))) for c in self.platforms or ())
 
     @property
@@ -54,20 +56,20 @@ class Change(Details):
 
 
 def children_of(facts: Iterable[Fact]) -> tuple[Child, ...]:
-    """What the pushes among these facts say that the index lists."""
+    """The children in the pushes of an index among these facts."""
     return tuple(
         child for fact in facts if fact.kind in (Kind.PUSHED, Kind.REPLICATED) for child in Change.parse(fact).children
     )
 
 
 def took_the_image(fact: Fact) -> bool:
-    """Whether the fact says that the image was removed, by digest or with its last tag."""
+    """Whether the fact records that the image was removed, by digest or with its last tag."""
     return fact.kind is Kind.DELETED or (fact.kind is Kind.UNTAGGED and Change.parse(fact).absent)
 
 
 @value
 class Settings(Details):
-    """Of settings_changed: an API call by its id, name and parameters."""
+    """Details of settings_changed: the id, name and parameters of the API call."""
 
     call: str
     name: str

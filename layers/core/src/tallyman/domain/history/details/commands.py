@@ -1,4 +1,4 @@
-"""What people said."""
+"""Commands of people."""
 
 from typing import Any, ClassVar
 
@@ -10,12 +10,13 @@ _OF_ENVIRONMENTS = ("freeze", "thaw")
 
 @value
 class Said(Details):
-    """Of requested, approved, denied, overridden, checked, recalled, frozen, thawed; also reads `request` of what came
-    of one.
+    """Details of requested, approved, denied, overridden, checked, recalled, frozen and thawed; also reads `request` of
+    facts that a command caused.
 
-    `principal`: `role/NAME` whose word it is, None: nobody was named. `refused`: why it does not count. `name`: the
-    canonical repository of a promotion, with `source` and `target`, or in an `environment` (roll-back, check). `check`,
-    `result`: which check `passed` or `failed`. `repository` of a freeze (None: all of them).
+    `principal`: the `role/NAME` that the policy allows to send the command; None: none. `refused`: why the command does
+    not count. `name`: the canonical repository, of a promotion from `source` to `target`, or in an `environment`
+    (roll-back, check). `check`, `result`: a check, and whether it `passed` or `failed`. `repository`: of a freeze or
+    thaw; None: all.
     """
 
     SPARSE: ClassVar = frozenset({"name", "from", "to", "gate", "environment", "check", "result"})

@@ -1,4 +1,4 @@
-"""What was decided about an image, and what its targets said."""
+"""Decisions about an image, and the answers of its targets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from tallyman.values import value
 
 @value
 class Destination(Details):
-    """Where a fact of a promotion leads, whatever its kind: the environment and the canonical repository."""
+    """The target environment and canonical repository in any fact of a promotion."""
 
     target: str | None = None
     name: str | None = None
@@ -17,8 +17,8 @@ class Destination(Details):
 
 @value
 class Decided(Details):
-    """Of decided. `gates`: {name, verdict, reason, facts} of each. `policy`: the digest of the policy. `until`: when
-    time alone may change it."""
+    """Details of decided. `gates`: {name, verdict, reason, facts} of each. `policy`: the digest of the policy. `until`:
+    when time alone may change the decision."""
 
     target: str
     source: str
@@ -31,18 +31,19 @@ class Decided(Details):
 
     @property
     def candidate(self) -> tuple[str, str, str]:
-        """Repository, source and target: the promotion that it is about."""
+        """Repository, source and target of the promotion."""
         return self.name, self.source, self.target
 
     @property
     def deciding(self) -> Mapping[str, Any] | None:
-        """The first gate that failed, else the first that waits."""
+        """The first gate that failed, else the first that waits; None: none does."""
         return next((g for v in ("failed", "waiting") for g in self.gates if g["verdict"] == v), None)
 
 
 @value
 class TargetSeen(Details):
-    """Of target_seen: by registry {exists, immutable, mutable_tags, tags: {tag: digest or None}, error}."""
+    """Details of target_seen. `registries`: by registry {exists, immutable, mutable_tags, tags: {tag: digest or None},
+    error}."""
 
     target: str
     name: str

@@ -1,4 +1,4 @@
-"""What a line about a fact of any kind shows."""
+"""The details that a line about a fact of any kind shows."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from tallyman.values import value
 
 @value
 class Gist(Details):
-    """Of every kind: what it concerns, and why; None where the kind does not say."""
+    """Details of every kind: what the fact concerns, and its reason; None where the kind has no such detail."""
 
     target: str | None = None
     environment: str | None = None

@@ -1,4 +1,4 @@
-"""What became of dead letters."""
+"""Dead letters that people replayed or discarded."""
 
 from typing import ClassVar
 
@@ -8,11 +8,11 @@ from tallyman.values import value
 
 @value
 class LetterAnswer(Details):
-    """Of letter, and of requested where a letter was not moved.
+    """Details of letter, and of requested where a letter was not moved.
 
-    `command` (replay, discard), the id of the `letter`, the `queue` that it lay in, the one that it `came_from`, why it
-    lay there (`reason`, `error`), and the digest of its `body` in the archive's folder `letters`. `principal`,
-    `because`, `refused` as in `Said`.
+    `command`: replay or discard; `letter`: its id; `queue`: where it lay; `came_from`: its original queue; `reason`,
+    `error`: why it lay there; `body`: the digest of its body in the archive's folder `letters`. `principal`, `because`,
+    `refused`: see `Said`.
     """
 
     SPARSE: ClassVar = frozenset({"came_from", "reason", "error", "body"})

@@ -9,7 +9,8 @@ from tallyman.values import value
 
 @value
 class Intended(Details):
-    """Of intended: the image is about to be pushed to `repository` of these registries, as a member of `root`."""
+    """Details of intended: Tallyman is about to push the image to `repository` of these registries, as a part of the
+    image `root`."""
 
     SPARSE: ClassVar = frozenset({"name", "root"})
     target: str
@@ -21,7 +22,7 @@ class Intended(Details):
 
 @value
 class TaggingBegun(Details):
-    """Of tagging: from now on these tags may be set in targets. `ends`: ids of the facts that it replaces."""
+    """Details of tagging: from now on these tags may be set in targets. `ends`: ids of the facts that it replaces."""
 
     target: str
     source: str
@@ -32,8 +33,8 @@ class TaggingBegun(Details):
 
 @value
 class Promoted(Details):
-    """Of promoted. `left_out`: by registry the referrers that could not be brought, each with its reason. `tagging`:
-    ids of the facts that it finishes. `stays`: why the release did not move to it."""
+    """Details of promoted. `left_out`: by registry the referrers that could not be copied, with the reason for each.
+    `tagging`: ids of the facts that it finishes. `stays`: why the release did not move to the image; None: it did."""
 
     target: str
     source: str
@@ -48,8 +49,8 @@ class Promoted(Details):
 
 @value
 class Delayed(Details):
-    """Of delayed: a promotion did not go through for now. `next_at`: when it is tried again. `expected`: nothing
-    failed, it waits for ECR's replication, which takes its time."""
+    """Details of delayed: a promotion failed for now. `next_at`: when it is tried again. `expected`: nothing failed,
+    the promotion waits for ECR's replication."""
 
     SPARSE: ClassVar = frozenset({"expected"})
 
@@ -63,7 +64,7 @@ class Delayed(Details):
 
 @value
 class Parked(Details):
-    """Of parked: a promotion was given up."""
+    """Details of parked: a promotion was given up."""
 
     target: str
     name: str

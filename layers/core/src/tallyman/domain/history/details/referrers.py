@@ -1,4 +1,4 @@
-"""How images hang together, and who signed them."""
+"""Indexes, referrers and signatures of an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -9,16 +9,16 @@ from tallyman.values import value
 
 @value
 class ChildOf(Details):
-    """Of child_of, in the child's partition: the digest of the index that lists it."""
+    """Details of child_of, in the child's partition. `index`: the digest of the index that lists it."""
 
     index: str
 
 
 @value
 class Referred(Details):
-    """Of referred, in the subject's partition. `repository` holds the referrer (`<registry>/<name>`; None: an older
-    fact, which did not say). `predicates`: types of the statements in it. `build`: the build that it describes.
-    `packages`: how many its SBOMs name; None: it has none."""
+    """Details of referred, in the subject's partition. `repository` holds the referrer (`<registry>/<name>`; None: the
+    fact is of an earlier version). `predicates`: predicate types of its statements. `build`: see
+    `provenance.build_of`. `packages`: the number of packages in its SBOMs; None: it has no SBOM."""
 
     SPARSE: ClassVar = frozenset({"build", "packages"})
     referrer: str
@@ -31,23 +31,23 @@ class Referred(Details):
 
 @value
 class Signing(Details):
-    """Of signing: ECR's managed signing, {profile, status, reason} of each profile."""
+    """Details of signing: ECR's managed signing. `statuses`: {profile, status, reason} of each profile."""
 
     statuses: Sequence[Mapping[str, Any]]
 
 
 @value
 class Origin(Details):
-    """Of origin, in the signed image's partition: one signature, verified or refused.
+    """Details of origin, in the signed image's partition: one signature, verified or refused.
 
-    `repository`: where the `referrer` that holds it is. `signature` differs where anything of it that is signed or
-    verified differs. `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made it.
-    `identity`: {issuer, subject} of its certificate; for Notation {subject, root} or {profile, root}. `signed_at`:
-    the time that a log or an authority has signed. `reason`: why it was refused. `looked`: names of the keys that
-    it was verified with; `roots`: SHA-256 of the trust roots. `statement`: its predicate's type, where it is no
-    signature of the image but says something about it; `claims`: what a verified provenance says (see
-    `domain/images/claims.py`); `vex`: what a verified VEX says (`domain/images/vex`). `until`: when it has to be
-    verified anew; None: never.
+    `repository` holds the `referrer` with the signature. `signature`: an id over all that was signed and verified.
+    `form`: cosign, bundle or notation. `keys`: names of the policy's keys that made the signature. `identity`: {issuer,
+    subject} of its certificate; for Notation {subject, root} or {profile, root}. `signed_at`: the time that a
+    transparency log or a timestamp authority signed. `reason`: why it was refused. `looked`: names of the keys that it
+    was verified with; `roots`: SHA-256 of the trust roots. `statement`: the predicate type of a signed statement about
+    the image; None: the image itself is signed. `claims`: those of a verified provenance (see
+    `domain/images/claims.py`); `vex`: a verified VEX document (`domain/images/vex`). `until`: when the signature has to
+    be verified again; None: never.
     """
 
     SPARSE: ClassVar = frozenset({"statement", "claims", "vex", "until"})

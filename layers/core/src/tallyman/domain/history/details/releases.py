@@ -1,4 +1,4 @@
-"""What environments run, and what was found in them."""
+"""Releases and roll-outs of environments, and stowaways in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,9 @@ from tallyman.values import value
 
 @value
 class Released(Details):
-    """Of released; also the detail of the event `Image Released`. `images`: the address in each registry. `change`:
-    `promotion` or `roll_back`; `decision`: {id, policy, gates} that it rests on; `by`, `because`: of a roll-back."""
+    """Details of released; also the detail of the event `Image Released`. `images`: the address by digest in each
+    registry. `change`: `promotion` or `roll_back`; `decision`: {id, policy, gates} of the decision that allowed it;
+    `by`, `because`: who asked for a roll-back, and why."""
 
     id: str
     environment: str
@@ -29,7 +30,7 @@ class Released(Details):
 
 @value
 class RolledBack(Details):
-    """Of rolled_back: the request of a person, carried out."""
+    """Details of rolled_back: a person's request to roll back was carried out. `request`: its id."""
 
     environment: str
     name: str
@@ -38,7 +39,8 @@ class RolledBack(Details):
 
 @value
 class RolledOut(Details):
-    """Of rolled_out: a target (registry, service, part) was `moved` or `failed`, or (no target) all is `done`."""
+    """Details of rolled_out. `outcome`: a service (registry, service, and its part) was `moved` or `failed`; `done`
+    without a service: the roll-out is finished. `release`: the id of the release."""
 
     repository: str
     release: str
@@ -53,6 +55,6 @@ class RolledOut(Details):
 
 @value
 class Stowaway(Details):
-    """Of stowaway: the environment that the image is in without a promotion."""
+    """Details of stowaway: the environment that holds the image without a promotion."""
 
     environment: str

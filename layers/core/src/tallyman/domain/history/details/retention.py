@@ -1,4 +1,4 @@
-"""What retention marked and removed."""
+"""Images that retention marked or removed."""
 
 from tallyman.domain.history.details.base import Details
 from tallyman.values import value
@@ -6,7 +6,7 @@ from tallyman.values import value
 
 @value
 class Marked(Details):
-    """Of marked and unmarked. `policy`: the digest of the policy."""
+    """Details of marked and unmarked. `policy`: the digest of the policy."""
 
     reason: str
     policy: str
@@ -14,7 +14,7 @@ class Marked(Details):
 
 @value
 class Removed(Details):
-    """Of removed. `proof`: the digest of its object in the archive. `action`: `remove` or `archive`."""
+    """Details of removed. `proof`: the digest of the proof in the archive. `action`: `remove` or `archive`."""
 
     reason: str
     policy: str

@@ -1,4 +1,4 @@
-"""What a scan found."""
+"""Results of scans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -9,13 +9,14 @@ from tallyman.domain.history.details.base import Details
 from tallyman.values import value
 
 _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
-"""What a fact without the key has, as against one that counted nothing."""
+"""The counts of a fact without that key; distinguished from counts that are empty."""
 
 
 @value
 class Scanned(Details):
-    """Of scanned. `counts` by severity. `findings`: the first rows (see `domain/images/findings.py`) of `listed`;
-    `archived`: the object with all of them. `said`: the digest of what the scan says, to know whether it is new."""
+    """Details of scanned. `counts` by severity. `findings`: the first of `listed` rows (see
+    `domain/images/findings.py`); `archived`: the digest of the archive's object with all of them. `said`: the digest of
+    the scan's content, to tell whether a later scan is new."""
 
     status: str
     counts: Mapping[str, int] = field(default_factory=lambda: _NO_COUNTS)
@@ -28,13 +29,13 @@ class Scanned(Details):
 
     @property
     def outcome(self) -> str:
-        """The status; `unknown` where a scan is called complete without its time or its counts. Earlier versions
-        stored such scans, which nothing proves to be clean."""
+        """The status; `unknown` for a scan that is `complete` without its time or its counts. Earlier versions stored
+        such scans; nothing proves that they are clean."""
         if self.status == "complete" and (self.completed_at is None or self.counts is _NO_COUNTS):
             return "unknown"
         return self.status
 
     @property
     def inline(self) -> tuple[Mapping[str, Any], ...] | None:
-        """All rows; None where the fact holds only a part of them and the archive has the rest."""
+        """All rows; None where the fact holds only the first of them, and the archive all."""
         return tuple(self.findings) if self.archived is None or self.listed == len(self.findings) else None

@@ -1,4 +1,4 @@
-"""What the hub noted about itself."""
+"""Facts about the hub itself: missed events, the policy in force."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from tallyman.values import value
 
 @value
 class Missed(Details):
-    """Of missed: how many events of a repository (`<registry>/<name>`) were never delivered."""
+    """Details of missed: how many events of a repository (`<registry>/<name>`) were never delivered."""
 
     count: int
     repository: str
@@ -17,8 +17,8 @@ class Missed(Details):
 
 @value
 class InForce(Details):
-    """Of policy: the digest of the policy that came into force, and the SHA-256 of the trust roots beside it (`any`: an
-    earlier version did not say)."""
+    """Details of policy: the digest of the policy that came into force, and the SHA-256 of the trust roots beside it
+    (`any`: an earlier version did not record it)."""
 
     SPARSE: ClassVar = frozenset({"roots"})
     policy: str

@@ -1,4 +1,4 @@
-"""What a verification found."""
+"""Results of verifications."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from tallyman.values import value
 
 @value
 class Verified(Details):
-    """Of verified. `checks`: {name, verdict, reason, tag} of each. `request`: of the person who asked for it.
-    `platforms`, `labels`: those of the image."""
+    """Details of verified. `level`: `presence` or `content`. `checks`: {name, verdict, reason, tag} of each. `request`:
+    the id of the person's request. `platforms`, `labels`: those of the image."""
 
     verdict: str
     level: str | None = None
@@ -22,6 +22,6 @@ class Verified(Details):
 
 @value
 class Unreadable(Details):
-    """Of unreadable: why the image's manifest can't be read."""
+    """Details of unreadable: why the image's manifest can't be read."""
 
     reason: str
