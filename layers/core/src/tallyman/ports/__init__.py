@@ -1,5 +1,5 @@
-"""What services need of the world: narrow Protocols, implemented by adapters and by the tests' fakes.
+"""Interfaces of the outside world that services use: narrow Protocols, implemented by adapters and by tests' fakes.
 
-Every method raises `tallyman.errors` only: TransientError for what may succeed later, Refused and BadInput for what
-won't.
+Every method raises errors of `tallyman.errors` only: TransientError where the same call may succeed later, Refused and
+BadInput where it can't.
 """

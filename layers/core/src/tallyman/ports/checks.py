@@ -1,12 +1,12 @@
-"""Asking functions of others whether an image is good."""
+"""The users' own Lambda functions that check images."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 
 class CheckFunctions(Protocol):
-    """Lambda functions of the owner's."""
+    """Invokes the Lambda functions that the policy's checks name."""
 
     def ask(self, function: str, question: Mapping[str, Any]) -> Any:
-        """What the function of this ARN answers, as JSON has it. Raises TallymanError: it did not answer, failed, or
-        may not be asked."""
+        """Invoke the function with this ARN; returns its answer as JSON data. Raises TallymanError where it does not
+        answer, fails, or may not be invoked."""

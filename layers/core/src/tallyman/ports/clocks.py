@@ -1,13 +1,13 @@
-"""The time, as services are given it."""
+"""The clock and the deadline that services get."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # copying needs a deadline only, and its start is made of imports
+if TYPE_CHECKING:  # copying needs only the deadline, and imports dominate its start
     from datetime import datetime
 
 Clock = Callable[[], "datetime"]
-"""The time now, aware, UTC."""
+"""Returns the present time, aware, in UTC."""
 
 Deadline = Callable[[], float]
-"""Seconds that are left of this run (infinite where there is no limit)."""
+"""Returns the seconds that are left of this run (infinity where there is no limit)."""

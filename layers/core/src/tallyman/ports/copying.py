@@ -1,5 +1,5 @@
-"""What copying needs of a registry, an ECR or any other. Little is imported here: the start of `tallyman copy` is made
-of imports."""
+"""Interfaces of a registry, ECR or another, that copying uses. This module imports little: imports dominate the start
+of `tallyman copy`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from tallyman.domain.names import Digest, Location
 
 
 class Listing(list[Descriptor]):
-    """Descriptors that a registry lists. `odd`: entries that can't be used, by what they call themselves, with why."""
+    """Descriptors that a registry lists. `odd`: why an entry can't be used, by its tag, digest or place in the list."""
 
     def __init__(self, found: Iterable[Descriptor] = (), odd: Mapping[str, str] | None = None) -> None:
         super().__init__(found)
@@ -18,78 +18,79 @@ class Listing(list[Descriptor]):
 
 
 class BlobStream(Protocol):
-    """A blob while it is read."""
+    """The bytes of a blob while it is read. `size`: bytes in all; None: the registry does not say."""
 
     size: int | None
 
     def __iter__(self) -> Iterator[bytes]:
-        """Chunks of at most 1 MiB. Raises Unreachable where the connection breaks or the body is short."""
+        """Yield chunks of at most 1 MiB. Raises Unreachable where the connection breaks or the body is short."""
 
 
 class Origin(Protocol):
-    """What copying reads of a registry, an ECR or any other."""
+    """The reading part of a registry."""
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-        """Those of the digests and tags that are there, by reference: the raw bytes as pushed, not checked against
-        the digest asked for. 100 a call where a registry answers for many at once, else several calls at a time.
+        """The manifests of the digests and tags that exist, by reference: the raw bytes as pushed, not checked against
+        the digest. A call per 100 where the registry takes many at once, else several calls in parallel. Raises
         NotFound: no such repository."""
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
-        """Those that are not available; 100 a call."""
+        """The blobs that the repository lacks. One call per 100."""
 
     def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> AbstractContextManager[BlobStream]:
-        """The blob's bytes from `start` on."""
+        """The blob's bytes from the byte `start` on."""
 
     def referrers(self, repository: Location, subject: Digest) -> list[Descriptor]:
-        """What points at the subject (signatures, SBOMs, attestations): a `Listing` where an entry could be odd."""
+        """The referrers of the subject (signatures, SBOMs, attestations); a `Listing` where an entry can't be used."""
 
 
 class Destination(Protocol):
-    """What copying writes to a registry, an ECR or any other, and what it has to ask there."""
+    """The writing part of a registry, and the reads that writing needs."""
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]: ...
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]: ...
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:
-        """Takes the blob over from the repository `source` of the same registry; False: it has to be uploaded."""
+        """Mount the blob from the repository `source` of the same registry; False: it has to be uploaded."""
 
     def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
-        """Streams one blob; the registry checks its digest. Unreachable if it broke: start again."""
+        """Stream one blob; the registry checks its digest. `size`: bytes, None: not known. Raises Unreachable where the
+        connection broke: begin again."""
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
-        """Sends the raw bytes, by tag or by digest. TagTaken: an immutable tag names another digest; that it names
-        this one already is success. Unsupported: the registry takes no such artifact."""
+        """Put the raw bytes, by tag or by digest; a tag that points to this digest already is success. Raises TagTaken:
+        an immutable tag points to another digest. Raises Unsupported: the registry does not accept the artifact."""
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
-        """Of these manifests, which are there, those that a list lacks which who puts them writes too (the fallback
-        tag of their subject; an OCI layout's `index.json`): a copy broke off between the two. To put them again
-        enters them."""
+        """The manifests, of these existing ones, that a list lacks: the subject's list of referrers under its fallback
+        tag, or an OCI layout's `index.json`. A copy ended between writing the manifest and its entry; putting the
+        manifest again writes the entry."""
 
 
 class LayerUploads(Protocol):
-    """Uploading a blob in parts, so that it can go on after a crash, from another process."""
+    """Uploads of a blob in parts, which another process can continue after a crash."""
 
     def begin(self, repository: Location, digest: Digest) -> str:
-        """A new session."""
+        """Begin an upload; returns its session."""
 
     def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
-        """Adds bytes that begin at `first`; how many bytes of the blob the registry has then, which is where to go
-        on: less or more than was sent where it and we had lost count. UploadExpired: the session is of no more use."""
+        """Add the bytes of the blob from offset `first` on; returns how many bytes of the blob the registry then has,
+        the offset at which to continue. It may differ from what was sent. Raises UploadExpired: begin again."""
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:
-        """Ends the upload; the registry compares the digest. UploadExpired as above; DigestMismatch: nothing
-        is kept."""
+        """End the upload; the registry checks the digest. Raises UploadExpired: begin again. Raises DigestMismatch: the
+        registry keeps nothing."""
 
 
 class InParts(Protocol):
-    """How large blobs go, if their uploads are to outlive the run."""
+    """Uploads of large blobs that a later run can continue."""
 
     def suits(self, repository: Location, size: int) -> bool:
-        """Whether a blob of this size goes so."""
+        """Whether a blob of `size` bytes is uploaded in parts."""
 
     def offset(self, repository: Location, digest: Digest) -> int:
-        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+        """The number of bytes that the registry has of an upload that was begun; 0: there is none."""
 
     def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """Sends the blob's bytes, of which `chunks` are those from `start` on."""
+        """Upload a blob of `size` bytes; `chunks`: its bytes from the offset `start` on."""

@@ -1,4 +1,4 @@
-"""What is sent and announced, to ourselves, to people and to programs; and who sent something to us."""
+"""Messages: hints between functions, dead letters, notices for people, events for programs; and who sent a command."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,41 +10,42 @@ from tallyman.values import value
 
 
 class Hints(Protocol):
-    """Queues of hints between our own reactions."""
+    """The queues for hints between the functions."""
 
     def send(self, queue: str, body: Mapping[str, Any], delay: int = 0) -> None:
-        """`queue`: verify, origin, promote, commands or retention; `delay`: seconds, at most 900."""
+        """Send a hint. `queue`: verify, origin, promote, retention, commands or roll_out; `delay`: seconds, at most
+        900."""
 
 
 class LetterReader(Protocol):
-    """The stack's dead-letter queues, for those who only look."""
+    """The stack's dead-letter queues, for reading."""
 
     def opened(self, queue: str, most: int = 1000) -> AbstractContextManager[Iterator[Letter]]:
-        """The letters of one of BOXES, each once, at most `most`. Nobody else sees those that were read until the
-        block ends, or for a minute. A call for ten letters."""
+        """The letters of `queue`, one of BOXES: each once, at most `most`. Letters that were read are invisible to
+        others until the block ends, or for a minute. One call per ten letters."""
 
 
 class Letters(LetterReader, Protocol):
-    """The dead-letter queues, for whoever moves what is in them."""
+    """The dead-letter queues, for moving letters."""
 
     def send_again(self, letter: Letter) -> None:
-        """Sends the body to the queue that the letter came from. Raises BadInput where nothing says which."""
+        """Send the body to the queue that the letter came from. Raises BadInput where that is not known."""
 
     def remove(self, letter: Letter) -> None:
-        """Removes it from its dead-letter queue, while that is open."""
+        """Remove the letter from its dead-letter queue, within the block of `opened`."""
 
 
 class Notices(Protocol):
-    """Words for people, on the stack's topic."""
+    """Notices for people, on the stack's SNS topic."""
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None: ...
 
 
 class Channels(Notices, Protocol):
-    """The same, and chat channels beside it."""
+    """Notices, and messages to chat channels."""
 
     def post(self, channel: str, message: Mapping[str, Any]) -> None:
-        """A message in the form that the chat takes. NotFound where there is no such channel."""
+        """Send a message in the form that the chat takes. Raises NotFound: no such channel."""
 
 
 class Announcements(Protocol):
@@ -55,8 +56,8 @@ class Announcements(Protocol):
 
 @value
 class Way:
-    """How events leave a registry's account. `enabled` None: the rule is not there. `undelivered`: events that could
-    not be sent on."""
+    """The rule that forwards events out of a registry's account. `enabled` None: the rule does not exist.
+    `undelivered`: the number of events that it could not forward."""
 
     rule: str
     enabled: bool | None
@@ -64,16 +65,17 @@ class Way:
 
 
 class RegistryBuses(Protocol):
-    """The default buses, on which ECR puts the events of its registries."""
+    """The default event buses, on which ECR puts the events of its registries."""
 
     def send(self, registry: EcrRegistry, nonce: str) -> None:
-        """Puts a test event there."""
+        """Put a test event on the bus of the registry's account and region."""
 
     def way(self, registry: EcrRegistry) -> Way: ...
 
 
 class People(Protocol):
-    """Who sent a command, by what SQS itself says."""
+    """The sender of a command, as SQS reports it."""
 
     def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
-        """The entry of `allowed` (`role/NAME`, `user/NAME`) that SenderId (`AROA…:session`) belongs to, or None."""
+        """The entry of `allowed` (`role/NAME`, `user/NAME`) to which the SenderId (`AROA…:session`) belongs; None: to
+        none of them."""

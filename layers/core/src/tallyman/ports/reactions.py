@@ -1,4 +1,4 @@
-"""What a function is given, and what it answers: one message of a queue, and the outcome of handling it."""
+"""Input and output of a function that a queue invokes: one message, and the outcome of handling it."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,8 +10,8 @@ from tallyman.values import value
 
 @value
 class Message:
-    """One message of a queue. `sender`: SQS's SenderId, set by SQS itself; `sent`: when SQS took it; `left`: how many
-    seconds work on it may still take; `queue`: the name of the queue that it came from."""
+    """One message of a queue. `sender`: its SenderId, set by SQS; `sent`: when SQS received it; `left`: returns the
+    seconds that are left to handle it; `queue`: the name of its queue."""
 
     body: str
     sender: str
@@ -21,15 +21,15 @@ class Message:
 
 
 class OutcomeKind(StrEnum):
-    """What became of a message; metrics and alarms go by it. The value is the name of a metric."""
+    """The result of handling a message. Each value is the name of a metric, on which alarms are set."""
 
     HANDLED = "Handled"
     DEAD_LETTER = "DeadLetter"
-    """It can never succeed, and is in the dead-letter queue with its reason."""
+    """The message can never succeed; it is in the dead-letter queue with its reason."""
     REFUSED = "RetentionRefused"
-    """A retention run that removed nothing, because it would have removed too much or knew too little."""
+    """A retention run removed nothing, because it would have removed too much or lacked data."""
     OVERRIDE = "Override"
-    """A person opened a gate that was closed."""
+    """A person opened a closed gate."""
 
 
 @value
@@ -41,10 +41,10 @@ class Outcome:
 
     @property
     def shown(self) -> str:
-        """The text with control characters shown as escapes: it may hold names and reasons from outside."""
+        """The text with escapes for control characters: it may hold names and reasons of other systems."""
         return visible(self.text)
 
     @classmethod
     def handled(cls, text: str) -> "Outcome":
-        """The message was handled; nothing more is counted."""
+        """The outcome HANDLED, with this text."""
         return cls(OutcomeKind.HANDLED, text)

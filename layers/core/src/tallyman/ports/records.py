@@ -1,4 +1,4 @@
-"""What is recorded: facts, projections, and permanent objects."""
+"""Storage: the ledger, the state table, the archive and the seal."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -12,89 +12,90 @@ from tallyman.state.items import Key, StateChange, StateCheck, StateItem
 
 
 class Appended(Enum):
-    """What became of an append."""
+    """The result of an append."""
 
     WRITTEN = "written"
-    KNOWN = "known"  # the same fact was there already; nothing was changed, the StateChange neither
+    KNOWN = "known"  # the ledger had the fact already; nothing was written, including the StateChange
 
 
 class Ledger(Protocol):
-    """The append-only facts."""
+    """The ledger: facts, which are only added."""
 
     def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
-        """Writes the fact if it is new, and the changes with it in one transaction, if all their conditions and checks
-        hold. Raises RevisionConflict where only one of those failed: nothing was written."""
+        """Write the fact, if it is new, together with the changes in one transaction, if all of their conditions and
+        checks hold. Raises RevisionConflict where one of these fails; then nothing is written."""
 
     def of_digest(self, digest: Digest) -> list[Fact]:
-        """All facts of a digest in the order of time, without those that `indexes_of` reads; a consistent read. One
-        Query a MiB."""
+        """All facts of a digest in the order of time, without those that `indexes_of` returns; a consistent read. One
+        Query per MiB."""
 
     def indexes_of(self, digest: Digest, after: str = "", most: int | None = None) -> list[Fact]:
-        """Which indexes list this digest: the facts CHILD_OF whose `sort` comes after `after`, in that order, at most
-        so many; a consistent read. Those that versions before this method wrote are among `of_digest`'s."""
+        """The facts CHILD_OF of a digest, one for each index that lists it: those whose `sort` comes after `after`, in
+        that order, at most `most`; a consistent read. `of_digest` returns those that versions before this method
+        wrote."""
 
     def of_repository(
         self, repository: Repository, until: datetime | None = None, page: int | None = None
     ) -> Iterator[Fact]:
-        """Facts of a repository of one registry that happened at or before `until`, newest first; read page by page
-        as it is consumed, from an index (may lag some milliseconds: for showing, never for deciding). `page`: facts a
-        Query at most, for callers that want the newest few; without it a Query reads a MiB."""
+        """The facts of a repository in one registry with a time of at most `until`, newest first. Read page by page
+        while it is consumed, from an index that may lag by milliseconds: for display, never for decisions. `page`: the
+        most facts per Query, for callers that want the newest few; without it a Query reads a MiB."""
 
     def of_tag(self, repository: Repository, tag: str, until: datetime | None = None) -> Iterator[Fact]:
         """The same for one tag."""
 
     def written_since(self, moment: datetime) -> Iterator[Fact]:
-        """Facts of every kind with `seen` at or after `moment`, the first written first; from an index, a Query a day
-        (UTC) at least. Two that are written in the same moment may become visible in another order: look back a few
-        seconds, and pass over what is known."""
+        """Facts of every kind with `seen` at or after `moment`, in the order of `seen`; from an index, at least one
+        Query per day (UTC). Facts of the same moment may become visible in any order: read again from a few seconds
+        before, and skip known ones."""
 
     def of_environment(self, environment: str, repository: str | None = None) -> Iterator[Fact]:
-        """Facts of an environment (or of one repository name in it), newest first; a consistent read."""
+        """The facts of an environment, or of one repository in it, newest first; a consistent read."""
 
 
 class State(Protocol):
-    """Small mutable projections; every read is consistent. `tallyman.state` has the kinds of items: nobody else reads
-    or writes their data."""
+    """The state table: small mutable items; every read is consistent. `tallyman.state` has the kinds of items; no other
+    module reads or writes their data."""
 
     def get(self, pk: str, sk: str) -> StateItem | None: ...
 
     def get_many(self, keys: Sequence[Key]) -> dict[Key, StateItem]:
-        """Those of the keys that exist; 100 a call."""
+        """The items of the keys that exist. One call per 100."""
 
     def list(self, pk: str, prefix: str = "") -> Iterator[StateItem]:
-        """Items of a partition whose sk begins with prefix, in the order of sk; page by page."""
+        """The items of a partition whose sort key begins with `prefix`, ordered by sort key; read page by page."""
 
     def put(self, change: StateChange) -> None:
-        """Raises RevisionConflict where the revision is another one."""
+        """Write the change. Raises RevisionConflict where the item has another revision."""
 
 
 class Objects(Protocol):
-    """Reading the archive: objects by the SHA-256 of their bytes."""
+    """The archive, for reading: objects by the SHA-256 of their bytes."""
 
     def get(self, folder: str, digest: Digest) -> bytes | None:
-        """The bytes, checked against the digest (DigestMismatch), or None."""
+        """The bytes of the object; None: there is none. Raises DigestMismatch."""
 
 
 class Archive(Objects, Protocol):
-    """Objects by the SHA-256 of their bytes, kept permanently."""
+    """The archive: objects by the SHA-256 of their bytes, kept permanently."""
 
     def put(self, folder: str, raw: bytes) -> Digest:
-        """Writes `<folder>/<sha256 hex>` unless it is there; the digest of the bytes."""
+        """Write `<folder>/<sha256 hex>` unless it exists; returns the digest of the bytes."""
 
 
 class Entries(Protocol):
     """The ledger's items as they are stored, for the seal."""
 
     def arrived(self, since: datetime) -> Iterator[LedgerEntry]:
-        """Those with `seen` at or after the moment, in the order of arrival; from an index, a Query a day (UTC) at
-        least, read page by page as it is consumed."""
+        """The items with `seen` at or after `since`, in the order of `seen`; from an index, at least one Query per day
+        (UTC), read page by page while it is consumed."""
 
 
 class AllEntries(Entries, Protocol):
-    """Every item of the ledger, also one that no index has."""
+    """Every item of the ledger, including those that no index has."""
 
     def every(self) -> Iterator[LedgerEntry]:
-        """In no order; consistent reads of the whole table, page by page."""
+        """All items in no order; consistent reads of the whole table, page by page."""
 
 
 class Seals(Protocol):
@@ -103,13 +104,14 @@ class Seals(Protocol):
     def read(self, number: int) -> bytes | None: ...
 
     def write(self, number: int, raw: bytes) -> bool:
-        """Writes it unless there is one of this number; whether it was written."""
+        """Write the segment unless there is one of this number; returns whether it was written."""
 
 
 class SealList(Protocol):
-    """The segments for whoever proves them."""
+    """The segments of the seal, for checking them."""
 
     def read(self, number: int) -> bytes | None: ...
 
     def versions(self) -> dict[int, int]:
-        """How often each was written or removed: once, where nobody meddled. A call for a thousand."""
+        """How often each segment was written or removed, by its number; 1 where nobody tampered with it. One call per
+        1,000."""

@@ -1,4 +1,4 @@
-"""What else is read of an ECR, set in it, and removed from it."""
+"""Interfaces of ECR beyond copying: images, settings, scans, removal, replication, policies, signing, CloudTrail."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,21 +20,21 @@ from tallyman.values import value
 
 
 class ImageSource(Origin, Protocol):
-    """Reading images of any registry that the role may read."""
+    """Images in any registry that the role may read."""
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None:
-        """By Digest or tag, the raw bytes as pushed; None if it is not there. NotFound: no such repository.
-        Does not check the bytes against the digest asked for: that is the caller's."""
+        """The manifest of a Digest or tag, the raw bytes as pushed; None: there is none. The caller has to check the
+        bytes against the digest. Raises NotFound: no such repository."""
 
     def describe(self, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
-        """What is there of these digests and tags (archived too); 100 a call."""
+        """The images of these digests and tags that exist, including archived ones. One call per 100."""
 
     def images(self, repository: Repository) -> Iterator[ImageDetail]:
-        """All images, archived too, page by page (1,000 a call)."""
+        """All images, including archived ones, page by page. One call per 1,000."""
 
 
 class ImageTarget(Destination, Protocol):
-    """Writing images. Another port than ImageSource, so that a promotion can't write to its source."""
+    """Writing of images. Separate from ImageSource, so that a promotion can't write to its source."""
 
     def manifest(self, repository: Repository, reference: str) -> Manifest | None: ...
 
@@ -45,13 +45,13 @@ class ImageTarget(Destination, Protocol):
         push: Sequence[str] | None = None,
         functions: bool = False,
     ) -> None:
-        """Creates the repository; that it is there is fine, and leaves it as it is. Its policy lets the accounts in
-        `pull` read, and Lambda for their functions (with `functions` for those of the repository's account too); and,
-        where `push` is given, nobody but ourselves and those roles (`role/NAME` there) push."""
+        """Create the repository; an existing one is left unchanged, without an error. Its policy lets the accounts in
+        `pull` pull, and Lambda for their functions; with `functions`, also for those of the repository's own account.
+        Where `push` is given, only Tallyman and these roles (`role/NAME` in the repository's account) may push."""
 
 
 class RegistryView(Protocol):
-    """Reading what a registry holds and how it is set."""
+    """Reading of repositories, their settings and scans."""
 
     def repositories(self, registry: EcrRegistry) -> Iterator[RepositorySettings]: ...
 
@@ -61,62 +61,64 @@ class RegistryView(Protocol):
     def scan(self, repository: Repository, digest: Digest) -> ScanReport: ...
 
     def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
-        """The EPSS of the image's vulnerabilities, by name; those that nobody knows are left out."""
+        """The EPSS (0 to 1) of the image's vulnerabilities by their ids; those without one are left out."""
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:
-        """Asks for a basic scan; that one runs, or ran within 24 h, is not an error."""
+        """Start a basic scan; no error where one runs, or ran within 24 hours."""
 
 
 class ImageRemover(Protocol):
-    """Removing images: a port of its own, that only retention holds."""
+    """Removal of images. Separate, so that only retention can remove."""
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
-        """At most 100 in one call, indexes before what they list; those that did not go, and why."""
+        """Remove at most 100 images in one call, indexes before the images that they list; returns the reason for each
+        that was not removed."""
 
     def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
-        """Moves one image into the archive storage class, or back."""
+        """Move one image to the archive storage class, or back."""
 
 
 class Replication(Protocol):
     """The registry's own replication."""
 
     def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
-        """By which the registry's images go to others."""
+        """The rules by which ECR copies the registry's images to others."""
 
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
-        """The registries in which a removal here removes too."""
+        """The registries to which ECR replicates a removal from this repository."""
 
 
 class ImageReplication(Protocol):
-    """How far the registry's own replication is, for promotions that leave copies to it."""
+    """The state of the registry's own replication, for promotions that leave copies to it."""
 
     def rules(self, registry: EcrRegistry) -> list[ReplicationRule]: ...
 
     def statuses(self, repository: Repository, digest: Digest) -> Mapping[EcrRegistry, ReplicationStatus]:
-        """Of each registry to which this image is replicated. NotFound: no such image."""
+        """The status for each registry to which this image is replicated. Raises NotFound: no such image."""
 
 
 class Guards(Protocol):
-    """Repository policies that keep everybody but promotions from pushing."""
+    """Repository policies that let only promotions push."""
 
     def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
-        """What is wrong with the repository's policy, if only ourselves and `others` (`role/NAME`) may push; None:
-        nothing. NotFound: no such repository."""
+        """Why the repository's policy does not let only Tallyman and `others` (`role/NAME`) push; None: it does. Raises
+        NotFound: no such repository."""
 
     def policy(self, repository: Repository) -> str | None:
-        """The repository's policy as it stands there; None: there is none. NotFound: no such repository."""
+        """The text of the repository's policy; None: there is none. Raises NotFound: no such repository."""
 
 
 class SigningView(Protocol):
     """ECR's managed signing."""
 
     def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
-        """By profile; empty: nothing signs it. None: the registry does not say. NotFound: no such image."""
+        """The status for each signing profile; empty: nothing signs the image; None: the registry does not say. Raises
+        NotFound: no such image."""
 
 
 @value
 class TrailPage:
-    """Calls, oldest first, and where to read on; None: these were the last of the window."""
+    """Calls, oldest first, and the position of the next page; None: this was the last page of the window."""
 
     calls: tuple[ApiCall, ...]
     position: str | None
@@ -128,8 +130,9 @@ class Trail(Protocol):
     def page(
         self, registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
     ) -> TrailPage:
-        """One page of the ECR calls between these times that changed images or repositories, in no order of pages.
+        """One page of the ECR calls between these times that changed images or repositories; pages come in no order.
 
-        `position`: as the page before gave it, of this run or an earlier one; None: the first page. Paced: others share
-        the account's rate. `waiting` is called before each further wait for it; what it raises ends the reading.
+        `position`: the previous page's, of this run or an earlier one; None: the first page. Calls are paced, as the
+        account's rate is shared; `waiting` is called before each further wait, and an error that it raises ends the
+        reading.
         """

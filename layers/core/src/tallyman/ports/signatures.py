@@ -1,4 +1,4 @@
-"""Checking a signature: what needs cryptography, and so is not in the core."""
+"""Verification of signatures, which needs cryptography and is therefore outside the core."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,8 +13,8 @@ from tallyman.values import value
 
 @value
 class SignerJob:
-    """What AWS Signer is asked about a signature: ARNs of its profile's version and of the job, when it was made, and
-    hashes of the certificates, as GetRevocationStatus takes them."""
+    """The parameters of GetRevocationStatus for a signature of AWS Signer: the ARNs of its profile's version and of its
+    job, the time of signing, and the hashes of the certificates."""
 
     profile: str
     job: str
@@ -24,11 +24,12 @@ class SignerJob:
 
 @value
 class CheckedSignature:
-    """`reason` None: it is good, made by `keys` (their names) or by `identity` (as the details of `origin` have it).
+    """The result of verifying a signature. `reason` None: it is valid, made by `keys` (their names) or by `identity`
+    (in the form of the details of `origin`); else why it is refused.
 
-    `at`: the proven time, as text; `until`: when it has to be verified anew; `job`: AWS Signer has to be asked too.
-    `statement`: the type of the predicate of what is no signature of the image, but says something about it; `claims`:
-    what a good provenance says; `vex`: what a good VEX says.
+    `at`: the proven time of signing, as text; `until`: when it has to be verified again, None: never; `job`: whether
+    AWS Signer revoked it has to be asked with this. `statement`: the predicate type of a signed statement about the
+    image; None: the image itself is signed. `claims`, `vex`: those of a valid provenance or VEX.
     """
 
     keys: tuple[str, ...] = ()
@@ -47,33 +48,33 @@ class Signatures(Protocol):
 
     @property
     def roots(self) -> str | None:
-        """SHA-256 of the trust roots (`sha256:<hex>`); None: there are none."""
+        """The SHA-256 of Sigstore's trust roots (`sha256:<hex>`); None: there are none."""
 
     def simple_signing(
         self, image: Digest, payload: bytes, annotations: Mapping[str, str], keys: Mapping[str, str]
     ) -> CheckedSignature:
-        """cosign's tag scheme; `keys`: PEM by name."""
+        """Verify a signature under cosign's tag. `annotations`: those of its layer; `keys`: PEM by name."""
 
     def bundle(self, image: Digest, raw: bytes, keys: Mapping[str, str]) -> CheckedSignature:
-        """A Sigstore bundle."""
+        """Verify a Sigstore bundle. `keys`: PEM by name."""
 
     @property
     def notation_roots(self) -> str | None:
-        """SHA-256 of Notation's trust stores (`notation:sha256:<hex>`); None: there are none."""
+        """The SHA-256 of Notation's trust stores (`notation:sha256:<hex>`); None: there are none."""
 
     def notation(self, image: Manifest, kind: str, raw: bytes, now: datetime) -> CheckedSignature:
-        """An envelope of Notation, of the media type `kind`."""
+        """Verify an envelope of Notation with the media type `kind`."""
 
 
 class Revocations(Protocol):
-    """Revocations of signatures that a service has made."""
+    """Revocations of signatures that AWS Signer made."""
 
     def revoked(self, job: SignerJob) -> Sequence[str]:
-        """What of it was revoked: ARNs, or hashes of certificates; empty: nothing. Raises TallymanError."""
+        """The revoked ARNs and hashes of certificates of the signature; empty: none. Raises TallymanError."""
 
 
 class PublicKeys(Protocol):
-    """Public halves of keys that are kept elsewhere."""
+    """Public keys of KMS."""
 
     def pem(self, arn: str) -> str:
-        """Of a key of KMS. Raises TallymanError: it can't be read, or signs nothing."""
+        """The public key of a KMS key, as PEM. Raises TallymanError: it can't be read, or is not for signing."""
