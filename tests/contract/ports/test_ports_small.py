@@ -495,6 +495,14 @@ def test_a_call_that_failed_changed_nothing() -> None:
     assert calls_of(put("v1", 1) | {"errorCode": "ImageTagAlreadyExistsException"}, DEV.registry) == []
 
 
+def test_an_event_without_a_record_keeps_no_others_from_being_read() -> None:
+    """`CloudTrailEvent` is optional in CloudTrail's model, as every member of an event."""
+    event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}
+    clients: Any = Replies({"Events": [{"EventName": "PutImage"}, event]}, *[{"Events": []}] * len(CHANGES))
+    found: list[ApiCall] = read_all(CloudTrail(clients, rate=0), DEV.registry, NOON, NOON + HOUR)
+    assert [c.tag for c in found] == ["v1"]
+
+
 def test_a_throttled_lookup_gives_way_and_goes_on() -> None:
     throttled = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "LookupEvents")
     event = {"EventName": "PutImage", "CloudTrailEvent": json.dumps(put("v1", 1))}

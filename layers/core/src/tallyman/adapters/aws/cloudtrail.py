@@ -1,4 +1,4 @@
-"""CloudTrail's event history: 90 days of management events, without a trail, and who made them."""
+"""CloudTrail's event history: the management events of 90 days and who caused them; it needs no trail."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ CHANGES = frozenset(
         "DeleteLifecyclePolicy",
     }
 )
-"""Events that changed images or repositories; everything else of ECR is reading or uploading."""
+"""The events that change images or repositories. ECR's other events are reads and uploads of layers."""
 
 _NAMES = sorted(CHANGES)
 SOURCE = "ecr.amazonaws.com"
@@ -46,8 +46,8 @@ _log = logging.getLogger(__name__)
 class CloudTrail:
     """`Trail` by LookupEvents: two requests a second for the whole account and region, 50 events each.
 
-    It takes one attribute. By the source of events every pull would be one, and a busy hour would cost many pages; so
-    it is asked for each name in CHANGES by itself. Events arrive in the history up to some 15 minutes late.
+    LookupEvents filters by one attribute. The source of events would return every pull, and many pages for a busy hour;
+    so each name in CHANGES is looked up by itself. Events appear in the history up to about 15 minutes late.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions("cloudtrail:LookupEvents")
@@ -60,9 +60,12 @@ class CloudTrail:
     def page(
         self, registry: EcrRegistry, since: datetime, until: datetime, position: str | None, waiting: Callable[[], None]
     ) -> TrailPage:
-        """A position is `NAME BEFORE TOKEN`: the event's name, the time of the last event that was read (they come
-        newest first), and CloudTrail's token; nobody says how long a token lives. Where it is refused, the
-        events of this name are read on from that time, some of them twice."""
+        """One page: one request, and more while CloudTrail throttles.
+
+        A position is `NAME BEFORE TOKEN`: the event's name, the time of the last event that was read (newest first),
+        and CloudTrail's token, whose lifetime is not documented. Where CloudTrail refuses the token, the events of this
+        name are read again from that time, some of them twice.
+        """
         name, before, token = position.split(" ", 2) if position else (_NAMES[0], "", "")
         client = self._clients.get("cloudtrail", registry)
         request: dict[str, Any] = {
@@ -103,7 +106,7 @@ class CloudTrail:
                     raise
                 for _ in range(2**attempt):
                     waiting()
-                    pace.wait()  # others share the quota: give way for longer and longer
+                    pace.wait()  # others share the quota: each pause is twice as long as the one before
         raise AssertionError("unreachable")
 
 
@@ -117,20 +120,20 @@ def _position_after(name: str, answer: Mapping[str, Any], before: str) -> str | 
 
 def _read(event: Mapping[str, Any], registry: EcrRegistry) -> Sequence[ApiCall]:
     try:
-        return list(reversed(calls_of(loads_writable(event["CloudTrailEvent"]), registry)))
+        return list(reversed(calls_of(loads_writable(event.get("CloudTrailEvent") or ""), registry)))
     except (BadInput, ValueError) as error:
-        # one odd record must not keep the others, and all that come later, from being read
-        _log.warning("a record of CloudTrail is passed over: %s", error)
+        # one invalid record must not keep the others, and all later ones, from being read
+        _log.warning("skipped a record of CloudTrail: %s", error)
         return []
 
 
 def calls_of(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
-    """What one CloudTrail record says, a call an image; none if the call failed or names no repository. BadInput where
-    it is not of the shape that CloudTrail documents."""
+    """The calls of one CloudTrail record, one for each image; none if the call failed or names no repository. Raises
+    BadInput where the record has not the shape that CloudTrail documents."""
     try:
         return _calls(record, registry)
     except (KeyError, TypeError, AttributeError, BadInput) as error:
-        raise BadInput(f"CloudTrail's record {show(_name(record))} of {registry} is odd: {error}") from error
+        raise BadInput(f"CloudTrail's record {show(_name(record))} of {registry} is invalid: {error}") from error
 
 
 def _name(record: object) -> object:
@@ -165,9 +168,9 @@ def _calls(record: Mapping[str, Any], registry: EcrRegistry) -> list[ApiCall]:
 def _images(
     name: str, request: Mapping[str, Any], response: Mapping[str, Any], details: Mapping[str, Any]
 ) -> Sequence[tuple[str | None, Digest | None]]:
-    """Tag and digest of each image that the record concerns; one pair of None where it concerns the repository."""
+    """The tag and digest of each image that the record names; (None, None) where it is about the whole repository."""
     ids: list[Mapping[str, Any]] = []
-    if name == "BatchDeleteImage":  # only what was deleted, not what failed; the request may know more or less
+    if name == "BatchDeleteImage":  # only what was deleted: the request also names what failed
         ids = list(response.get("imageIds") or ([] if "failures" in response else request.get("imageIds") or []))
         return [_pair(one) for one in ids]
     if name == "PolicyExecutionEvent":
@@ -186,7 +189,7 @@ def _pair(image_id: Mapping[str, Any]) -> tuple[str | None, Digest | None]:
 
 
 def _digest(text: Any) -> Digest | None:
-    """None also where it does not parse: one odd record must not hide the others (`parameters` keep its words)."""
+    """None also for an invalid digest: one such record must not hide the others (`parameters` keep its text)."""
     try:
         return Digest.parse(str(text)) if text else None
     except BadName:
