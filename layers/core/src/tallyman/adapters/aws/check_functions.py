@@ -1,4 +1,4 @@
-"""Asks Lambda functions for the result of a check."""
+"""Invoke Lambda functions that return the result of a check."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from tallyman.domain.permissions import permissions
 from tallyman.errors import TransientError
 
 LARGEST = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes that an answer may have."""
 
 
 class LambdaChecks:
-    """Invokes functions of any account with the process's own role: in another account the function's own policy has to
-    let it. A function has eight seconds, and is asked up to three times."""
+    """Invokes functions of any account with the process's own role; in another account the function's resource policy
+    must allow it. An attempt ends after eight seconds; there are at most three."""
 
     PERMISSIONS: tuple[str, ...] = permissions("lambda:Invoke")
 
@@ -25,6 +25,7 @@ class LambdaChecks:
         self._clients = clients
 
     def ask(self, function: str, question: Mapping[str, Any]) -> Any:
+        """The JSON that the function of that ARN returns. Raises TransientError where it fails or returns no JSON."""
         region = function.split(":")[3]
         client = self._clients.get("lambda", EcrRegistry(self._clients.hub.account, region))
         with translated(f"ask {function}"):

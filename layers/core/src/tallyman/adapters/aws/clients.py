@@ -1,7 +1,7 @@
-"""Clients of AWS: one a service, region, account and power, made when first asked for and kept.
+"""AWS clients: one for each service, region, account and kind of role, made at first use and kept.
 
-botocore's session, not boto3's: the same clients without boto3's own import. Building a client costs some
-milliseconds of reading its model; all sessions share one loader, so that a model is read once.
+The sessions are botocore's, not boto3's: the same clients without the import of boto3. To make a client takes some
+milliseconds, to read its model; all sessions share one loader, so that each model is read once.
 """
 
 import logging
@@ -24,18 +24,19 @@ from tallyman.domain.partitions import partition_of
 from tallyman.domain.permissions import permissions
 from tallyman.errors import TallymanError
 
-# botocore's DEBUG lines hold whole answers: of GetAuthorizationToken and AssumeRole among them.
+# botocore's DEBUG lines hold whole answers, and so the credentials of GetAuthorizationToken and AssumeRole.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
 RoleKind = Literal["read", "push", "remove", "roll-out"]
-"""What a spoke's role lets us do: `<stack>-spoke-<power>`."""
+"""The kinds of roles in a spoke, named `<stack>-spoke-<kind>`."""
 
 POOL = 32
-"""Connections kept a client: more than the threads that a copy uses."""
+"""Connections that each client keeps: more than a copy has threads."""
 
 
 def certificates() -> str:
-    """The file of certificates that botocore trusts, for what ECR keeps at other addresses than its API's."""
+    """The path of the CA bundle that botocore trusts, for the connections that it does not make (layers,
+    registries)."""
     from botocore.httpsession import get_cert_path
 
     return str(get_cert_path(True))
@@ -44,8 +45,8 @@ def certificates() -> str:
 class Clients:
     """The clients of one process; safe to share between threads.
 
-    In the hub's account they use the process's own credentials, in every other one those of
-    `arn:<partition>:iam::<account>:role/<stack>-spoke-<power>`, renewed ten minutes before they end.
+    In the hub's account they use the process's own credentials; in every other account those of the role
+    `<stack>-spoke-<kind>`, renewed ten minutes before they expire.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions("sts:AssumeRole")
@@ -59,7 +60,7 @@ class Clients:
         environment: dict[str, Any] | None = None,
         config: Config | None = None,
     ) -> None:
-        """`environment`: configuration variables of botocore's session (`{"profile": "ops"}`), for the CLI."""
+        """`environment`: configuration variables of botocore's session, such as `{"profile": "ops"}`; for the CLI."""
         self._hub, self._stack, self._session_name = hub, stack, f"tallyman-{function}"[:64]
         self._environment = environment or {}
         self._loader: Loader | None = None
@@ -68,7 +69,7 @@ class Clients:
         self._lock = threading.RLock()
         self._config = Config(
             connect_timeout=3,
-            read_timeout=8,  # with three attempts: half a minute until a registry that hangs is given up for now
+            read_timeout=8,  # with three attempts, a call to a registry that hangs fails within half a minute
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=POOL,
             tcp_keepalive=True,
@@ -79,11 +80,11 @@ class Clients:
 
     @property
     def hub(self) -> EcrRegistry:
-        """Account and region of the stack."""
+        """The account and region of the stack."""
         return self._hub
 
     def get(self, service: str, registry: EcrRegistry | None = None, power: RoleKind = "read") -> Any:
-        """The client of a service in the registry's account and region (without one: the hub's)."""
+        """The client of a service in the registry's account and region; by default the hub's."""
         where = registry or self._hub
         if where.account == self._hub.account:
             power = "read"  # one role there, with the function's own permissions
@@ -97,24 +98,24 @@ class Clients:
         return client
 
     def later(self, service: str) -> "Later":
-        """The hub's client of a service, made at its first operation: a start pays only for what it uses."""
+        """The hub's client of a service, made at its first operation: a cold start makes only the clients it uses."""
         return Later(self, service)
 
     def role(self, account: str, power: str) -> str:
-        """The ARN of the spoke's role of that name: `<stack>-spoke-<power>`."""
+        """The ARN of the spoke's role `<stack>-spoke-<power>`."""
         partition = partition_of(self._hub.region).name
         return f"arn:{partition}:iam::{account}:role/{self._stack}-spoke-{power}"
 
     def assumed(self, account: str, power: RoleKind) -> str:
-        """The ARN of the role whose credentials are used there for that power."""
+        """The ARN of the role that is assumed in the account. The CLI overrides it."""
         return self.role(account, power)
 
     def not_assumed(self, role: str, error: TallymanError) -> TallymanError:
-        """What is raised where a role can't be assumed."""
+        """The error to raise where a role can't be assumed. The CLI overrides it."""
         return error
 
     def promoter(self, account: str) -> str:
-        """The ARN of the role that pushes promotions into this account's registries."""
+        """The ARN of the role that pushes promoted images into this account's registries."""
         if account != self._hub.account:
             return self.role(account, "push")
         return self.role(account, "push").replace("-spoke-push", f"-promote-image-{self._hub.region}")
@@ -163,8 +164,8 @@ class Clients:
 
 
 def _moment(value: Any) -> datetime:
-    """An instant of an answer. Most are seconds since 1970, for which botocore goes through dateutil and the machine's
-    own time zone: a third of what it costs to read a list of images."""
+    """Parse a timestamp of an answer. Most are seconds since 1970, which botocore's own parser converts through
+    dateutil and the local time zone: a third of the time to read a list of images."""
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
     found: datetime = parse_timestamp(value)
@@ -172,7 +173,7 @@ def _moment(value: Any) -> datetime:
 
 
 class Later:
-    """A client that is made when its first operation is asked for; a failure to make it is raised there."""
+    """A client that is made at its first operation, which also raises what goes wrong in making it."""
 
     def __init__(self, clients: Clients, service: str) -> None:
         self._clients, self._service = clients, service
@@ -182,7 +183,7 @@ class Later:
 
 
 class _Fixed:
-    """botocore's credential resolver that has one answer."""
+    """A credential resolver for botocore that always returns the same credentials."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

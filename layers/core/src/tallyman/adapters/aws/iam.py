@@ -1,4 +1,4 @@
-"""Who sent a command: SQS's SenderId against the unique ids that IAM gave the people of the policy."""
+"""Find out who sent a command: compare SQS's SenderId with the unique ids of the policy's roles and users in IAM."""
 
 import threading
 import time
@@ -15,8 +15,8 @@ _CACHED = 300.0
 
 
 class IamPeople:
-    """`role/NAME` and `user/NAME` of the hub's account. A unique id is never used again, so a role that was deleted
-    and made anew under its old name is another one; ids are asked for again after five minutes."""
+    """`role/NAME` and `user/NAME` of the hub's account. IAM never reuses a unique id: a role that was deleted and
+    created again under its old name has another id. Ids are cached for five minutes."""
 
     PERMISSIONS: tuple[str, ...] = permissions("iam:GetRole", "iam:GetUser")
 
@@ -26,9 +26,9 @@ class IamPeople:
         self._lock = threading.Lock()
 
     def principal(self, sender_id: str, allowed: Sequence[str]) -> str | None:
-        """At most one call an entry. A role's sender is `AROA…:session`, a user's `AIDA…`.
+        """At most one call for each entry. A role's SenderId is `AROA…:session`, a user's `AIDA…`.
 
-        What is remembered lets somebody in; nobody is refused by it: their role may have been made since.
+        A cached id may admit a sender, but never refuses one: the role may have been created since.
         """
         who = sender_id.partition(":")[0]
         if not who:

@@ -1,4 +1,4 @@
-"""A key pair of KMS: its public half, and signatures by its private one, which never leaves KMS."""
+"""A key pair in KMS: read its public key, and sign with its private key, which never leaves KMS."""
 
 import base64
 import hashlib
@@ -17,27 +17,27 @@ _ALGORITHMS = {
     "ECDSA_SHA_384": hashlib.sha384,
     "RSASSA_PKCS1_V1_5_SHA_256": hashlib.sha256,
 }
-"""Those that `verify_origin` reads, and the digest of each."""
+"""The algorithms that `verify_origin` can check, and the hash of each."""
 
 
 class KmsKey:
-    """Named by the ARN of the key or of its alias. GetPublicKey once, and Sign for each signature."""
+    """A key, named by its ARN or its alias's. One GetPublicKey, and one Sign for each signature."""
 
     PERMISSIONS: tuple[str, ...] = permissions("kms:GetPublicKey", "kms:Sign")
 
     def __init__(self, clients: Clients, arn: str) -> None:
         self._arn = arn
-        # with the process's own role, whose account ever the key is in: its policy has to let it
+        # always with the process's own role: the policy of a key in another account must allow it
         self._client = clients.get("kms", EcrRegistry(clients.hub.account, arn.split(":")[3]))
 
     @property
     def pem(self) -> str:
-        """As a policy's `keys` take it."""
+        """The public key as PEM, the form of `keys` in a policy."""
         lines = "\n".join(textwrap.wrap(base64.b64encode(self._public["PublicKey"]).decode(), 64))
         return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n"
 
     def sign(self, data: bytes) -> bytes:
-        """Raises BadInput for a key that can't sign, or not in a way that is read."""
+        """The signature of the data's hash. Raises BadInput for a key that can't sign with a supported algorithm."""
         found = [name for name in self._public.get("SigningAlgorithms", ()) if name in _ALGORITHMS]
         if self._public.get("KeyUsage") != "SIGN_VERIFY" or not found:
             raise BadInput(f"{self._arn} signs with none of {', '.join(_ALGORITHMS)}")
@@ -53,7 +53,7 @@ class KmsKey:
 
 
 class KmsPublicKeys:
-    """Reads public keys, each once in the life of a process."""
+    """Reads public keys, each once in a process."""
 
     PERMISSIONS: tuple[str, ...] = permissions("kms:GetPublicKey")
 
@@ -62,7 +62,7 @@ class KmsPublicKeys:
         self._known: dict[str, str] = {}
 
     def pem(self, arn: str) -> str:
-        """Raises TallymanError."""
+        """The public key of that ARN as PEM. Raises TallymanError."""
         if arn not in self._known:
             self._known[arn] = KmsKey(self._clients, arn).pem
         return self._known[arn]

@@ -1,4 +1,4 @@
-"""The stack's dead-letter queues: read without taking anything away, and emptied letter by letter."""
+"""The stack's dead-letter queues: read the letters without removing them, send them again, remove them one by one."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,11 +11,11 @@ from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput, TallymanError
 
 HIDDEN = 60
-"""Seconds that a letter that was read is hidden from others, unless it is given back before."""
+"""Seconds for which SQS hides a letter that was read from other readers, unless its visibility is reset before."""
 
 
 class SqsLetterReader:
-    """Reads letters. `url` is that of any queue of the stack: the others differ from it by their names alone."""
+    """Reads letters. `url`: the URL of any queue of the stack; the others differ only in the name."""
 
     PERMISSIONS: tuple[str, ...] = permissions("sqs:ChangeMessageVisibilityBatch", "sqs:ReceiveMessage")
 
@@ -24,13 +24,13 @@ class SqsLetterReader:
 
     @contextmanager
     def opened(self, queue: str, most: int = 1000) -> Iterator[Iterator[Letter]]:
-        """See `LetterReader`. A long poll asks all of SQS's servers: an answer that holds nothing new is the end."""
+        """See `LetterReader`. A long poll asks all of SQS's servers, so an answer with nothing new ends the list."""
         url, handles = self._box(queue), dict[str, str]()
         try:
             yield self._each(queue, url, most, handles)
         finally:
-            # what can't be given back, or was removed, needs it no more: it is seen again within a minute
-            with suppress(TallymanError), translated(f"give letters back to the queue {queue}"):
+            # a failure does no harm: letters that were not removed are visible again within a minute
+            with suppress(TallymanError), translated(f"make the letters of the queue {queue} visible again"):
                 left = list(handles.values())
                 for start in range(0, len(left), 10):
                     entries = [
@@ -61,26 +61,26 @@ class SqsLetterReader:
 
     def _box(self, queue: str) -> str:
         if queue not in BOXES:
-            raise BadInput(f"'{queue}' is not a queue of the stack that has letters: expected {', '.join(BOXES)}")
+            raise BadInput(f"no queue of the stack with dead letters is named '{queue}': expected {', '.join(BOXES)}")
         return f"{self._base}/{self._stack}-{queue if queue == UNDELIVERED else f'{queue}-dead-letters'}"
 
 
 class SqsLetters(SqsLetterReader):
-    """Reads letters, sends them to their queues again, and removes them."""
+    """Reads letters, sends them to their queues again and removes them."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "sqs:ChangeMessageVisibilityBatch", "sqs:DeleteMessage", "sqs:ReceiveMessage", "sqs:SendMessage"
     )
 
     def send_again(self, letter: Letter) -> None:
-        """The body alone: attributes say why it became a letter."""
+        """Sends the body alone: the attributes only say why it became a letter."""
         if letter.source is None:
-            raise BadInput(f"nothing says which queue the letter {letter.id} came from")
+            raise BadInput(f"the letter {letter.id} does not say which queue it came from")
         with translated(f"send a letter to the queue {letter.source} again"):
             self._client.send_message(QueueUrl=f"{self._base}/{self._stack}-{letter.source}", MessageBody=letter.body)
 
     def remove(self, letter: Letter) -> None:
-        """Once it was sent again, or may go."""
+        """Removes it for good; within `opened`, whose handle it needs."""
         with translated(f"remove a letter from the queue {letter.queue}"):
             self._client.delete_message(QueueUrl=self._box(letter.queue), ReceiptHandle=letter.handle)
 

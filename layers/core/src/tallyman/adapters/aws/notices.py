@@ -1,4 +1,4 @@
-"""Words for people on SNS, events for programs on EventBridge."""
+"""Notices for people on SNS, events for programs on EventBridge."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tallyman.domain.text import LINES, visible
 from tallyman.errors import BadInput, Unreachable
 
 SOURCE = "tallyman"
-"""The `source` of our own events."""
+"""The `source` of Tallyman's own events."""
 
 _MAX_SUBJECT = 100
 _MAX_TEXT = 200_000
@@ -20,7 +20,7 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 class SnsNotices:
-    """The stack's topic."""
+    """Publishes to the stack's topic."""
 
     PERMISSIONS: tuple[str, ...] = permissions("sns:Publish")
 
@@ -28,8 +28,8 @@ class SnsNotices:
         self._sns, self._topic = client, topic
 
     def publish(self, subject: str, text: str, attributes: Mapping[str, str]) -> None:
-        """SNS takes subjects of up to 100 printable ASCII characters: the rest is cut, the text has it all. What is
-        not printable is shown as an escape: the text holds names and reasons from outside."""
+        """SNS takes subjects of at most 100 printable ASCII characters; a longer one is cut. Unprintable characters of
+        the text become escapes, because it holds names and reasons from outside."""
         text = visible(text, LINES)
         with translated("publish a notice"):
             self._sns.publish(
@@ -44,14 +44,14 @@ class SnsNotices:
             )
 
     def post(self, channel: str, message: Mapping[str, Any]) -> None:
-        """To the topic of a channel (chat.yaml), beside the stack's own: `<stack>-chat-<channel>`."""
+        """Publishes to the topic of a channel, `<stack>-chat-<channel>` (chat.yaml)."""
         topic = f"{self._topic.removesuffix('-notices')}-chat-{channel}"
         with translated(f"publish to the channel {channel}"):
             self._sns.publish(TopicArn=topic, Message=to_json(message, f"a message to the channel {channel}"))
 
 
 class BusAnnouncements:
-    """The stack's bus."""
+    """Puts events on the stack's bus."""
 
     PERMISSIONS: tuple[str, ...] = permissions("events:PutEvents")
 
@@ -68,16 +68,16 @@ class BusAnnouncements:
 
 
 def put_event(client: Any, entry: Mapping[str, str], what: str) -> None:
-    """One PutEvents of one entry. A 200 may hold a failed entry: that is an error too."""
+    """One PutEvents of one entry. An answer 200 with a failed entry is an error too."""
     with translated(what):
         answer = client.put_events(Entries=[entry])
     entries = answer.get("Entries") or []
     if answer.get("FailedEntryCount") is None and not any(entry.get("EventId") for entry in entries):
-        raise Unreachable(f"{what}: the answer does not say that it was taken")
+        raise Unreachable(f"{what}: the answer does not say that the event was accepted")
     if answer.get("FailedEntryCount"):
         failed: Mapping[str, str] = next((e for e in entries if e.get("ErrorCode")), {})
         kind = CODES.get(str(failed.get("ErrorCode")), Unreachable)
-        raise kind(f"{what}: {failed.get('ErrorMessage', 'it was not taken')} ({failed.get('ErrorCode')})")
+        raise kind(f"{what}: {failed.get('ErrorMessage', 'it was not accepted')} ({failed.get('ErrorCode')})")
 
 
 def subject_of(text: str) -> str:

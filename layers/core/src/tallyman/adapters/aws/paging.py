@@ -1,4 +1,4 @@
-"""Paged lists of AWS: every page, an end, and no list that is missing taken for an empty one."""
+"""Paged lists of AWS: read every page; raise where pages repeat, or where an answer has no list."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,9 +15,9 @@ def pages(
     what: str,
     tokens: tuple[str, str] = ("nextToken", "nextToken"),
 ) -> Iterator[Answer]:
-    """Every page of a call. `tokens`: the key of the token in the answer, and in the request.
+    """Every page of a call. `tokens`: the key of the token in the answer, and its key in the request.
 
-    Raises Unreachable where a token comes a second time: such a list has no end.
+    Raises Unreachable where a token comes a second time: that list would never end.
     """
     answered, asked = tokens
     given = dict(request)
@@ -36,7 +36,7 @@ def pages(
 
 
 def listed(answer: Answer, key: str, what: str) -> list[Any]:
-    """The list under the key. Raises Unreachable where there is none: no list is not an empty list."""
+    """The list under the key. Raises Unreachable where it is missing: that does not mean an empty list."""
     found = answer.get(key)
     if not isinstance(found, list):
         raise Unreachable(f"{what}: the answer lacks '{key}'")

@@ -1,4 +1,4 @@
-"""The default buses of the registries' accounts: a test event put there, and how events leave."""
+"""The default buses of the registries' accounts: put a test event there, and read how events are forwarded."""
 
 import json
 
@@ -13,7 +13,7 @@ from tallyman.ports.messages import Way
 
 
 class EventBridgeBuses:
-    """`RegistryBuses`, with the role that reads: what it may put is this one kind of event, which moves nothing."""
+    """`RegistryBuses`, with the role that reads. It may put this one kind of event, which changes nothing."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "events:DescribeRule",
@@ -31,7 +31,8 @@ class EventBridgeBuses:
         put_event(self._clients.get("events", registry), entry, f"put a test event on the default bus of {registry}")
 
     def way(self, registry: EcrRegistry) -> Way:
-        """The rule that takes pushes, as the templates name it: DescribeRule, GetQueueUrl, GetQueueAttributes."""
+        """Reads the rule that forwards pushes, and its dead-letter queue, by their names in the templates:
+        DescribeRule, GetQueueUrl, GetQueueAttributes."""
         own = registry == self._clients.hub
         rule = f"{self._stack}-{'image-own' if own else 'spoke-image'}"
         queue = f"{self._stack}-{'' if own else 'spoke-'}undelivered"

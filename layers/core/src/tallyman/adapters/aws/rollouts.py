@@ -1,4 +1,4 @@
-"""Moving what runs: ECS services and Lambda functions, by digest."""
+"""Roll-outs: let ECS services and Lambda functions run another image, by its digest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,27 +17,27 @@ _KEPT = (
     "placementConstraints", "requiresCompatibilities", "cpu", "memory", "pidMode", "ipcMode", "proxyConfiguration",
     "inferenceAccelerators", "runtimePlatform", "enableFaultInjection",
 )  # fmt: skip
-"""What RegisterTaskDefinition takes of what DescribeTaskDefinition returns."""
+"""The keys of DescribeTaskDefinition's answer that RegisterTaskDefinition accepts."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "arm64": "arm64"}
 
 
 def not_rolling(service: Mapping[str, Any]) -> str | None:
-    """Why a service of DescribeServices is deployed in another way than by a rolling update; None: it rolls."""
+    """Why releases can't move a service (an item of DescribeServices): it has no rolling updates. None: they can."""
     controller = (service.get("deploymentController") or {}).get("type") or "ECS"
     strategy = (service.get("deploymentConfiguration") or {}).get("strategy") or "ROLLING"
     if controller != "ECS":
-        return f"its deployment controller is {controller}; releases move services with rolling updates (ECS) alone"
+        return f"its deployment controller is {controller}; releases move only services with rolling updates (ECS)"
     if strategy != "ROLLING":
-        return f"its deployment strategy is {strategy}; releases move services with ROLLING alone"
+        return f"its deployment strategy is {strategy}; releases move only services with ROLLING"
     return None
 
 
 class EcsRollOuts:
-    """Register a revision of the task definition and let the service roll to it, its circuit breaker on.
+    """Registers a revision of the task definition and updates the service to it, with the circuit breaker on.
 
     Only rolling updates: CodeDeploy, external controllers, blue/green, linear and canary deployments shift traffic by
-    rules of their own, know no circuit breaker and say differently when they are done.
+    their own rules, have no circuit breaker and report their end in other ways.
     """
 
     PERMISSIONS: tuple[str, ...] = permissions(
@@ -51,16 +51,16 @@ class EcsRollOuts:
         self._clients = clients
 
     def current(self, registry: EcrRegistry, service: Service) -> str:
-        """The ARN of the task definition. Raises BadInput for a service that does not roll."""
+        """The ARN of the task definition. Raises BadInput for a service without rolling updates."""
         return str(self._rolling(registry, service)["taskDefinition"])
 
     def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
-        """ECS takes an index."""
+        """None: ECS takes an index."""
         return None
 
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        """DescribeServices, DescribeTaskDefinition; and unless it runs the image already, RegisterTaskDefinition and
-        UpdateService. The ARN of the revision."""
+        """Returns the ARN of the revision. DescribeServices and DescribeTaskDefinition; RegisterTaskDefinition and
+        UpdateService too, unless the service runs the image already."""
         client = self._client(registry)
         current = self.current(registry, service)
         with translated(f"read the task definition of {service} in {registry}"):
@@ -79,8 +79,8 @@ class EcsRollOuts:
         return str(revision)
 
     def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
-        """By the deployment of the revision: ECS says COMPLETED when the service is steady, FAILED when the circuit
-        breaker has opened; a service that runs another one by then was put back."""
+        """Reads the deployment of the revision: ECS reports COMPLETED when the service is steady, and FAILED when the
+        circuit breaker has opened; a service that runs another revision by then was rolled back."""
         found = self._describe(registry, service)
         for deployment in found.get("deployments") or []:
             if deployment.get("taskDefinition") == moved:
@@ -94,13 +94,13 @@ class EcsRollOuts:
         return Moving(None, "the deployment has not begun")
 
     def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
-        """Nothing where it runs that already."""
+        """One UpdateService; none where the service runs that revision already."""
         if self.current(registry, service) != before:
             self._update(registry, service, before)
 
     def _update(self, registry: EcrRegistry, service: Service, revision: str) -> None:
-        """UpdateService with the revision alone where the circuit breaker is on already. Where it is off, with the
-        service's whole deployment configuration, so that percentages and alarms stay as they are."""
+        """UpdateService: with the revision alone where the circuit breaker is on; otherwise with the service's whole
+        deployment configuration, so that its percentages and alarms stay."""
         cluster, _, name = service.name.partition("/")
         current = self._rolling(registry, service).get("deploymentConfiguration") or {}
         breaker = current.get("deploymentCircuitBreaker") or {}
@@ -129,18 +129,18 @@ class EcsRollOuts:
         failed = [str(failure.get("reason")) for failure in answer.get("failures") or []]
         if listing or "MISSING" in failed:
             raise NotFound(f"there is no {service} in {registry}")
-        raise Unreachable(f"{what}: the answer says nothing of it{f' ({failed[0]})' if failed else ''}")
+        raise Unreachable(f"{what}: the answer does not name it{f' ({failed[0]})' if failed else ''}")
 
     def _client(self, registry: EcrRegistry) -> Any:
         return self._clients.get("ecs", registry, "roll-out")
 
 
 class LambdaRollOuts:
-    """The code of the function, a published version, and the alias moved to it.
+    """Updates the code of the function, publishes a version and moves the alias to it.
 
-    Whoever sets an image is to be allowed to read it, and to read and set the policy of its repository, says AWS's page
-    "Create a Lambda function using a container image": the latter lets Lambda add to the policy that it may pull. We
-    set none: the policy of a repository that we create says so from the beginning (`domain/prevention.py`).
+    AWS's page "Create a Lambda function using a container image" asks that the caller may read the image, and may read
+    and set the policy of its repository, because Lambda adds its own permission to pull to that policy. We have no
+    permission to set it: repositories that we create have this permission from the start (`domain/prevention.py`).
     """
 
     PERMISSIONS: tuple[str, ...] = permissions(
@@ -161,30 +161,28 @@ class LambdaRollOuts:
         return str(answer["FunctionVersion"])
 
     def architecture(self, registry: EcrRegistry, service: Service) -> str | None:
-        """The function's: it takes no index."""
+        """The function's architecture: Lambda takes no index."""
         (name, *_) = self._read(registry, service)["Configuration"].get("Architectures") or ["x86_64"]
         return _ARCHITECTURES.get(str(name), str(name))
 
     def move(self, registry: EcrRegistry, service: Service, image: str) -> str:
-        """Updates the code, unless it is that already; the image. The alias moves when Lambda is done with it."""
+        """Returns the image. UpdateFunctionCode, unless the code is that image already; `settled` moves the alias."""
         if self._read(registry, service).get("Code", {}).get("ImageUri") != image:
             with translated(f"update the code of {service} in {registry}"):
                 self._client(registry).update_function_code(FunctionName=service.name, ImageUri=image, Publish=False)
         return image
 
     def settled(self, registry: EcrRegistry, service: Service, moved: str) -> Moving:
-        """Once the code is in place: publishes a version (the same code is the same version) and moves the alias.
-
-        Where Lambda can't use the image, the alias stays where it was.
-        """
+        """When the code is in place, publishes a version (for the same code Lambda returns the same version) and moves
+        the alias. Where Lambda can't use the image, the alias stays."""
         found = self._read(registry, service)
         status = found["Configuration"].get("LastUpdateStatus")
         if status == "Failed":
             return Moving(False, found["Configuration"].get("LastUpdateStatusReason", "the update failed"))
         if status != "Successful":
-            return Moving(None, "Lambda is preparing the image" if status else "Lambda does not say that it is done")
+            return Moving(None, "Lambda is preparing the image" if status else "Lambda reports no status of the update")
         if found.get("Code", {}).get("ImageUri") != moved:
-            return Moving(False, "somebody else has changed the function's code meanwhile")
+            return Moving(False, "somebody else has changed the function's code since")
         client = self._client(registry)
         with translated(f"publish a version of {service} in {registry}"):
             version = client.publish_version(FunctionName=service.name, Description=moved)["Version"]
@@ -193,7 +191,7 @@ class LambdaRollOuts:
         return Moving(True, f"version {version}")
 
     def back(self, registry: EcrRegistry, service: Service, before: str) -> None:
-        """Moves the alias."""
+        """Moves the alias to the version."""
         with translated(f"move the alias {service.alias} of {service} in {registry}"):
             self._client(registry).update_alias(FunctionName=service.name, Name=service.alias, FunctionVersion=before)
 
@@ -207,7 +205,7 @@ class LambdaRollOuts:
 
 
 class EveryRollOut:
-    """`RollOuts`, by what runs."""
+    """`RollOuts` for both: ECS services and Lambda functions."""
 
     PERMISSIONS: tuple[str, ...] = tuple(sorted({*EcsRollOuts.PERMISSIONS, *LambdaRollOuts.PERMISSIONS}))
 

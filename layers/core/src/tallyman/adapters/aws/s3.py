@@ -1,4 +1,5 @@
-"""The archive on S3: objects named by the SHA-256 of their bytes, and the seal's segments by number, written once."""
+"""The archive on S3: objects named by the SHA-256 of their bytes, and the seal's numbered segments. Each is written
+once."""
 
 from collections import Counter
 from typing import Any
@@ -32,20 +33,21 @@ class S3Objects:
 
 
 class S3Archive(S3Objects):
-    """Reads and writes them: each once."""
+    """Reads objects, and writes each once."""
 
     PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:PutObject")
 
     def put(self, folder: str, raw: bytes) -> Digest:
-        """One conditional PutObject (If-None-Match); that the object is there already is what it says."""
+        """One conditional PutObject (If-None-Match). An object of that name holds these bytes already: no error."""
         digest = Digest.of(raw)
         _put(self._client, self._bucket, f"{folder}/{digest.hex}", raw)
         return digest
 
 
 class S3Seals:
-    """Segments at `seals/<number>`, ten digits: the bucket takes one object of each number, whoever is first. A later
-    version of one is a change that the chain shows. `ArchiveLockDays` locks them as all of the archive."""
+    """Segments at `seals/<number>`, ten digits. The first writer of a number wins; `write` returns False to the others.
+    A later version of an object shows as a broken chain. `ArchiveLockDays` locks segments like the rest of the
+    archive."""
 
     PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:PutObject")
     FOLDER = "seals"
@@ -61,7 +63,7 @@ class S3Seals:
 
 
 class S3SealList(S3Seals):
-    """The segments for whoever proves them: people alone."""
+    """The segments with their versions, for `tallyman ledger prove`: only people use it."""
 
     PERMISSIONS: tuple[str, ...] = permissions("s3:GetObject", "s3:ListObjectVersions")
 
@@ -90,7 +92,7 @@ def _get(client: Any, bucket: str, key: str) -> bytes | None:
 
 
 def _put(client: Any, bucket: str, key: str, raw: bytes) -> bool:
-    """One conditional PutObject (If-None-Match); False: there is one of this name already."""
+    """One conditional PutObject (If-None-Match). False: an object of this name exists already."""
     try:
         client.put_object(Bucket=bucket, Key=key, Body=raw, IfNoneMatch="*")
     except ClientError as error:

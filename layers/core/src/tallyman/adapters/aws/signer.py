@@ -20,7 +20,7 @@ class SignerRevocations:
         self._clients = clients
 
     def revoked(self, job: SignerJob) -> Sequence[str]:
-        """Raises TallymanError."""
+        """The ARNs and hashes that are revoked, of the job, its profile and its certificates. Raises TallymanError."""
         client = self._clients.get("signer", EcrRegistry(self._clients.hub.account, job.profile.split(":")[3]))
         with translated(f"ask whether {job.job} was revoked"):
             answer = client.get_revocation_status(

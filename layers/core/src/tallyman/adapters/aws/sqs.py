@@ -1,4 +1,4 @@
-"""Hints on SQS's queues, and the letters that can't be delivered."""
+"""Send hints to SQS queues, and messages that can't be handled to a dead-letter queue."""
 
 import re
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from tallyman.domain.permissions import permissions
 from tallyman.errors import BadInput
 
 MAX_BODY = 256 * 1024
-"""Bytes of a message. SQS takes 1 MiB by now, but only queues that are set to it; a hint is far smaller."""
+"""Bytes of a message. SQS takes 1 MiB where the queue is set to it; hints are far smaller."""
 
 _MAX_ATTRIBUTE = 1024
 _NOT_ALLOWED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""What SQS refuses in bodies and attributes: what is not a character of XML 1.0."""
+"""Characters that SQS refuses in bodies and attributes: those that XML 1.0 does not allow."""
 
 
 class SqsHints:
-    """Hints. `queues` maps the names that `send` takes to their URLs."""
+    """Sends hints. `queues`: the URL of each queue by the name that `send` takes."""
 
     PERMISSIONS: tuple[str, ...] = permissions("sqs:SendMessage")
 
@@ -40,7 +40,7 @@ class SqsHints:
 
 
 class DeadLetters:
-    """The dead-letter queue of this function's own queue, for what no retry will help."""
+    """The dead-letter queue of this function's own queue, for messages that no retry can handle."""
 
     PERMISSIONS: tuple[str, ...] = permissions("sqs:SendMessage")
 
@@ -48,8 +48,8 @@ class DeadLetters:
         self._client, self._url = client, url
 
     def send(self, body: str, reason: str, error: str, function: str, source: str = "") -> None:
-        """The original body, with why it can't be handled: `reason` in words, `error` the kind, `function` who,
-        `source` the name of the queue that it came from."""
+        """Sends the original body with attributes that say why it can't be handled: `reason` in words, `error` the kind
+        of error, `function` which function failed, `source` the name of the queue that the message came from."""
         attributes = {"Reason": reason, "Error": error, "Function": function} | ({"Source": source} if source else {})
         with translated("send a message to the dead-letter queue"):
             self._client.send_message(
@@ -62,6 +62,6 @@ class DeadLetters:
 
 
 def _attribute(value: str) -> str:
-    """As SQS takes it: some allowed characters, at least one, cut to a kilobyte."""
+    """The value as SQS accepts it: allowed characters only, not empty, at most 1,024 bytes."""
     text = _NOT_ALLOWED.sub("\ufffd", value).strip()
     return text.encode()[:_MAX_ATTRIBUTE].decode(errors="ignore") or "(none)"

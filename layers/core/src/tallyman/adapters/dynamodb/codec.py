@@ -1,6 +1,6 @@
-"""How a fact and a state item lie in DynamoDB: flat attributes for keys and eye, JSON text for the rest.
+"""How facts and state items are stored in DynamoDB: attributes for keys and what people look for, JSON for the rest.
 
-JSON text, not maps: numbers stay numbers without Decimal, and an item is read without a schema.
+JSON text, not DynamoDB's maps: numbers stay numbers without Decimal.
 """
 
 import json
@@ -16,14 +16,14 @@ from tallyman.errors import BadInput
 from tallyman.state.items import StateChange, StateItem
 
 LIMIT = 350 * 1024
-"""Bytes. DynamoDB takes items up to 400 KB, names of attributes included; what is larger belongs into the
+"""Bytes that an item may have. DynamoDB takes up to 400 KB, names of attributes included; larger data belongs in the
 archive."""
 
 Plain = dict[str, str | int]
 
 
 def to_json(data: Mapping[str, Any], what: str) -> str:
-    """Compact JSON; BadInput where the data is not plain JSON data."""
+    """Compact JSON. Raises BadInput where the data is not plain JSON data."""
     try:
         return json.dumps(data, separators=(",", ":"), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -31,12 +31,13 @@ def to_json(data: Mapping[str, Any], what: str) -> str:
 
 
 def seen_partition(day: date) -> str:
-    """The partition of the index by-seen with the facts that were written on a day, in UTC."""
+    """The partition of the index by-seen that holds the facts written on that day (UTC)."""
     return f"S#{day:%Y-%m-%d}"
 
 
 def fact_to_plain(fact: Fact) -> Plain:
-    """The fact's attributes; absent ones are left out (DynamoDB then leaves it out of that index)."""
+    """The fact's attributes, without those that are None: DynamoDB leaves an item without an index's key out of that
+    index."""
     item: Plain = {
         "pk": fact.partition,
         "sk": fact.sort,
@@ -63,7 +64,7 @@ def fact_to_plain(fact: Fact) -> Plain:
 
 
 def fact_from_plain(item: Mapping[str, Any]) -> Fact:
-    """The reverse; times come back with milliseconds, the precision that is stored."""
+    """The fact of these attributes; times are stored to the millisecond."""
     return Fact(
         kind=Kind(item["kind"]),
         id=item["id"],
@@ -82,13 +83,13 @@ def fact_from_plain(item: Mapping[str, Any]) -> Fact:
 
 
 def ledger_entry(raw: Mapping[str, Mapping[str, str]]) -> LedgerEntry:
-    """An item of the ledger from its wire form, whatever it holds."""
+    """An item of the ledger from DynamoDB's JSON. It never raises: the item may have been tampered with."""
     item = unmarshal(raw)
     return LedgerEntry(str(item.get("pk", "")), str(item.get("sk", "")), _arrived(item), entry_hash(raw), item)
 
 
 def _arrived(item: Plain) -> datetime | None:
-    """`seen`, if the index by-seen has the item under it."""
+    """`seen`, where the item's keys in the index by-seen match it; otherwise None."""
     try:
         seen = parse_time(str(item["seen"]))
     except (KeyError, BadInput):
@@ -98,7 +99,7 @@ def _arrived(item: Plain) -> datetime | None:
 
 
 def change_to_plain(change: StateChange) -> Plain:
-    """What a StateChange writes: its revision is one more than the one it expects."""
+    """The attributes that a StateChange writes: with a revision one above the one it expects."""
     item: Plain = {
         "pk": change.pk,
         "sk": change.sk,
@@ -114,7 +115,7 @@ def change_to_plain(change: StateChange) -> Plain:
 
 
 def state_from_plain(item: Mapping[str, Any]) -> StateItem:
-    """The reverse; `expires` comes back in whole seconds."""
+    """The state item of these attributes; `expires` is stored in whole seconds."""
     return StateItem(
         pk=item["pk"],
         sk=item["sk"],
@@ -126,12 +127,12 @@ def state_from_plain(item: Mapping[str, Any]) -> StateItem:
 
 
 def marshal(item: Mapping[str, str | int]) -> dict[str, dict[str, str]]:
-    """DynamoDB's wire form: text and whole numbers are all that we store."""
+    """The item in DynamoDB's JSON (`{"S": …}`, `{"N": …}`): we store only text and integers."""
     return {k: {"N": str(v)} if isinstance(v, int) else {"S": v} for k, v in item.items()}
 
 
 def unmarshal(item: Mapping[str, Mapping[str, str]]) -> dict[str, str | int]:
-    """The reverse."""
+    """The attributes of an item in DynamoDB's JSON; other types than text and numbers are left out."""
     return {k: int(v["N"]) if "N" in v else v["S"] for k, v in item.items() if "N" in v or "S" in v}
 
 
@@ -139,6 +140,6 @@ def _check_size(item: Plain, what: str) -> None:
     size = sum(len(name) + len(str(value).encode()) for name, value in item.items())
     if size > LIMIT:
         raise BadInput(
-            f"{what} is {size} bytes: more than {LIMIT} do not fit a DynamoDB item; "
-            "put it into the archive and name its digest"
+            f"{what} has {size} bytes; a DynamoDB item may have {LIMIT}: put the data into the archive and store its "
+            "digest"
         )

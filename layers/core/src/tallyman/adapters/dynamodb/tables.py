@@ -1,4 +1,4 @@
-"""Ledger and state on DynamoDB: conditional writes, consistent reads, a fact and its projection in one go."""
+"""Ledger and state on DynamoDB: conditional writes, consistent reads, a fact and its projection in one transaction."""
 
 import builtins
 import time
@@ -29,9 +29,9 @@ from tallyman.errors import BadInput, RevisionConflict, TallymanError, Throttled
 from tallyman.ports.records import Appended
 from tallyman.state.items import StateChange, StateCheck, StateItem
 
-_LAST = "#~"  # after `#` and any id: ids are hexadecimal
+_LAST = "#~"  # sorts after `#` and any id, since ids are hexadecimal
 _NEXT = "\x00"
-"""After a sort key: the lowest one that follows it."""
+"""Added to a sort key, it makes the next possible one."""
 _INDEXES = {"repo_pk": "by-repository", "tag_pk": "by-tag"}
 _REASONS: dict[str, type[TallymanError]] = {
     "ConditionalCheckFailed": RevisionConflict,
@@ -44,7 +44,7 @@ _REASONS: dict[str, type[TallymanError]] = {
 
 
 class DynamoLedger:
-    """The ledger. It can only add: no method updates or deletes, and neither may the role that it needs.
+    """The ledger. It only adds: no method updates or deletes, and the role that it needs may not either.
 
     TransactWriteItems has no permission of its own: each Put in it needs dynamodb:PutItem on its table.
     """
@@ -55,8 +55,8 @@ class DynamoLedger:
         self._client, self._table, self._state_table = client, table, state_table
 
     def append(self, fact: Fact, change: StateChange | None = None, *more: StateChange | StateCheck) -> Appended:
-        """One PutItem, or one TransactWriteItems with the changes. A write whose answer got lost and that was
-        sent again is KNOWN (a plain put) or WRITTEN (the transaction's token makes it the same one)."""
+        """One PutItem, or one TransactWriteItems with the changes. A write that botocore repeats because its answer was
+        lost is KNOWN (a plain put) or WRITTEN (a transaction, by its token)."""
         put = {
             "TableName": self._table,
             "Item": marshal(fact_to_plain(fact)),
@@ -151,13 +151,13 @@ class DynamoLedger:
 
 
 class DynamoReleaseLedger(DynamoLedger):
-    """The ledger of whoever moves releases: its transactions also check items that they do not write."""
+    """The ledger for functions that move releases: their transactions also check items that they do not write."""
 
     PERMISSIONS: tuple[str, ...] = (*DynamoLedger.PERMISSIONS, "dynamodb:ConditionCheckItem")
 
 
 class DynamoEntries(DynamoLedger):
-    """The ledger for whoever proves or exports all of it: people alone."""
+    """The ledger for commands that verify or export all of it: only people use it."""
 
     PERMISSIONS: tuple[str, ...] = permissions("dynamodb:Query", "dynamodb:Scan")
 
@@ -167,7 +167,7 @@ class DynamoEntries(DynamoLedger):
 
 
 class DynamoState:
-    """The state table. An item past `expires` may still be read: DynamoDB removes it within some days."""
+    """The state table. An item past `expires` may still be read: DynamoDB removes it within a few days."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "dynamodb:BatchGetItem",
@@ -187,7 +187,8 @@ class DynamoState:
         return state_from_plain(unmarshal(answer["Item"])) if "Item" in answer else None
 
     def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StateItem]:
-        """BatchGetItem may hand keys back unread (throttled, over 16 MB): asked again, five times."""
+        """One BatchGetItem for 100 keys. Keys that it returns unread (throttled, over 16 MB) are read again, five
+        times; then it raises Throttled."""
         found: dict[tuple[str, str], StateItem] = {}
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), 100):
@@ -222,7 +223,8 @@ class DynamoState:
             yield state_from_plain(unmarshal(raw))
 
     def put(self, change: StateChange) -> None:
-        """A write whose answer got lost and that was sent again raises RevisionConflict though it was ours."""
+        """One conditional PutItem. A write that botocore repeats because its answer was lost raises RevisionConflict
+        although it succeeded."""
         what = f"write the state {change.pk} {change.sk}"
         try:
             self._client.put_item(**_put_of(change, self._table))
@@ -245,7 +247,7 @@ def _put_of(change: StateChange, table: str) -> dict[str, Any]:
 
 
 def _condition(each: StateChange | StateCheck) -> dict[str, Any]:
-    """That the item still has the revision that was read."""
+    """The condition that the item still has the revision that was read."""
     if not each.revision:
         return {"ConditionExpression": "attribute_not_exists(pk)"}
     return {
@@ -255,7 +257,7 @@ def _condition(each: StateChange | StateCheck) -> dict[str, Any]:
 
 
 def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:
-    """Why a transaction was cancelled, when it was not because the fact is known: the worst reason first."""
+    """The error for a transaction that was cancelled for another reason than a known fact: the gravest reason."""
     for kind in (BadInput, Throttled, RevisionConflict):
         if any(_REASONS.get(reason) is kind for reason in reasons):
             return kind(f"{what}: nothing was written ({', '.join(reasons)})")
@@ -263,7 +265,7 @@ def _cancelled(reasons: builtins.list[str], what: str) -> TallymanError:
 
 
 def _pages(ask: Callable[..., dict[str, Any]], query: dict[str, Any], what: str) -> Iterator[dict[str, Any]]:
-    """The items of a Query or Scan in their wire form."""
+    """The items of a Query or Scan in DynamoDB's JSON."""
     while True:
         with translated(what):
             answer = ask(**query)
