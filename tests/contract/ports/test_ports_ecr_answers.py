@@ -462,7 +462,7 @@ def test_a_list_that_is_missing_is_no_empty_list(ecr: Stubbed) -> None:
     with pytest.raises(Unreachable, match="lacks 'repositories'"):
         list(ecr.view.repositories(DEV.registry))
     ecr.stub.add_response("describe_repositories", {"repositories": []})
-    with pytest.raises(Unreachable, match="neither"):
+    with pytest.raises(Unreachable, match="does not name it"):
         ecr.view.settings(DEV)
     ecr.stub.add_response("list_image_referrers", {})
     with pytest.raises(Unreachable, match="lacks 'referrers'"):
@@ -478,10 +478,10 @@ def test_a_page_token_that_comes_again_ends_the_list_with_an_error(ecr: Stubbed)
 
 def test_an_image_that_the_answer_does_not_name_is_not_taken_for_missing(ecr: Stubbed) -> None:
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": []})
-    with pytest.raises(Unreachable, match="says nothing of v1"):
+    with pytest.raises(Unreachable, match="does not name v1"):
         ecr.source.manifest(DEV, "v1")
     ecr.stub.add_response("describe_images", {"imageDetails": []})
-    with pytest.raises(Unreachable, match="says nothing of v1"):
+    with pytest.raises(Unreachable, match="does not name v1"):
         ecr.source.describe(DEV, ["v1"])
     missing = {"imageId": {"imageTag": "v1"}, "failureCode": "ImageNotFound", "failureReason": "x"}
     ecr.stub.add_response("batch_get_image", {"images": [], "failures": [missing]})

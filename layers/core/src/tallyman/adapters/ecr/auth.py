@@ -1,4 +1,4 @@
-"""Who we are at an ECR's `/v2/`: one token a registry and role."""
+"""Authentication for an ECR's `/v2/`: one token for each registry and role."""
 
 import threading
 import time
@@ -14,8 +14,8 @@ from tallyman.domain.permissions import permissions
 from tallyman.values import value
 
 _KEPT = 600.0
-"""Seconds that a token is used. ECR says twelve hours, but it ends with the credentials behind it, which botocore
-renews ten minutes before their end."""
+"""Seconds for which a token is used. ECR says twelve hours, but a token expires with the credentials it was made with,
+which botocore renews ten minutes before their end."""
 
 
 @value(slots=False)
@@ -43,7 +43,7 @@ class EcrAuth:
         return self._token(repository.registry).header
 
     def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
-        """Once, after a 401, or a 403 that says that the token has expired."""
+        """A new header, once for each request: after a 401, or after an answer whose message says "expired"."""
         expired = answer.status == 401 or "expired" in answer.message
         if expired:
             with self._lock:
@@ -55,7 +55,7 @@ class EcrAuth:
     def _token(self, registry: Place) -> _Token:
         with self._lock:
             mine = self._locks.setdefault(registry, threading.Lock())
-        with mine:  # one asks, the others wait for its answer
+        with mine:  # one thread calls ECR, the others wait for its token
             token = self._tokens.get(registry)
             if token and self._clock() < token.until:
                 return token

@@ -1,4 +1,4 @@
-"""ECR's API in our words: what source, view and target have in common."""
+"""Calls of ECR's API that several adapters share, with their answers as values of the domain."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,25 +19,25 @@ _FAILURES: dict[str, type[TallymanError]] = {
     "UpstreamAccessDenied": NotAllowed,
     "UpstreamTooManyRequests": Throttled,
     "UpstreamUnavailable": Unreachable,
-    "ImageInaccessible": Refused,  # archived, for one
+    "ImageInaccessible": Refused,  # archived, for example
 }
 _BATCH = 100
 
 
 def image_id(reference: str) -> dict[str, str]:
-    """As the API names an image: by digest or by tag."""
+    """The API's `imageId` of a digest or a tag."""
     return {"imageDigest": reference} if reference.startswith("sha256:") else {"imageTag": reference}
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Distinct items, a hundred at a time: ECR's limit of image ids and layer digests in a call."""
+    """The distinct items in lists of 100: ECR's limit for the image ids or layer digests of one call."""
     distinct = list(dict.fromkeys(items))
     for start in range(0, len(distinct), _BATCH):
         yield distinct[start : start + _BATCH]
 
 
 def mutability(settings: RepositorySettings) -> dict[str, Any]:
-    """As ECR's API takes it, on creation and later."""
+    """The keys for tag mutability of CreateRepository and PutImageTagMutability."""
     if settings.immutable and settings.mutable_tags:
         return {
             "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
@@ -49,20 +49,20 @@ def mutability(settings: RepositorySettings) -> dict[str, Any]:
 
 
 def names(repository: Location) -> dict[str, str]:
-    """Registry and repository, as every call of the API takes them."""
+    """The keys for registry and repository, which every call of the API takes."""
     return {"registryId": in_ecr(repository.registry).account, "repositoryName": repository.name}
 
 
 def read_manifest(client: Any, repository: Location, reference: str) -> Manifest | None:
-    """One BatchGetImage. The API gives the manifest as text: the bytes pushed, as UTF-8.
+    """One BatchGetImage; None where there is no such image. The API returns the pushed bytes as text in UTF-8.
 
-    It counts as a pull of the image (`lastRecordedPullTime`), like every way to read a manifest.
+    ECR counts it as a pull of the image (`lastRecordedPullTime`), like every read of a manifest.
     """
     return read_manifests(client, repository, [reference]).get(reference)
 
 
 def read_manifests(client: Any, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-    """BatchGetImage, 100 a call: those that are there, by reference."""
+    """The manifests that exist, by reference. One BatchGetImage for 100 references."""
     found: dict[str, Manifest] = {}
     for batch in batches(references):
         what = f"read the manifest {batch[0]} of {repository}"
@@ -90,13 +90,13 @@ def read_manifests(client: Any, repository: Location, references: Sequence[str])
             named = image.get("imageId", {})
             found.update((r, manifest) for r in (named.get("imageDigest"), named.get("imageTag")) if r in batch)
         if silent := [r for r in batch if r not in found and r not in missing]:
-            raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
+            raise Unreachable(f"{what}: the answer does not name {silent[0]}")
     return found
 
 
 def describe_images(client: Any, repository: Repository, references: Sequence[str]) -> list[ImageDetail]:
-    """DescribeImages, 100 a call. It refuses a call in which one image is missing and names only the first: then
-    the halves are asked, about 2·log2(100) calls for each that is missing."""
+    """The images that exist. One DescribeImages for 100 references; it fails where one image is missing, and names only
+    that one. Then the list is halved: about 2·log2(100) calls for each missing image."""
     found: dict[Digest, ImageDetail] = {}
     for batch in batches(references):
         for detail in _describe(client, repository, batch):
@@ -119,12 +119,12 @@ def _describe(client: Any, repository: Repository, references: Sequence[str]) ->
     found = [detail_of(repository, image) for image in listed(answer, "imageDetails", what)]
     named = {name for detail in found for name in (detail.digest, *detail.tags)}
     if silent := [reference for reference in references if reference not in named]:
-        raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
+        raise Unreachable(f"{what}: the answer does not name {silent[0]}")
     return found
 
 
 def describe_page(client: Any, repository: Repository, **request: Any) -> dict[str, Any]:
-    """One DescribeImages, archived images included; where the API does not know that filter, without it."""
+    """One DescribeImages that includes archived images; a second without that filter where the API refuses it."""
     what = f"describe images of {repository}"
     try:
         with translated(what):
@@ -135,7 +135,8 @@ def describe_page(client: Any, repository: Repository, **request: Any) -> dict[s
 
 
 def missing_layers(client: Any, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
-    """BatchCheckLayerAvailability, 100 a call; configurations are layers to it."""
+    """The blobs that the repository lacks. One BatchCheckLayerAvailability for 100 digests; to ECR, configurations are
+    layers too."""
     missing: set[Digest] = set()
     for batch in batches(digests):
         with translated(f"look for {len(batch)} layers in {repository}"):
@@ -150,7 +151,8 @@ def missing_layers(client: Any, repository: Location, digests: Iterable[Digest])
 
 
 def detail_of(repository: Repository, image: Mapping[str, Any]) -> ImageDetail:
-    """From DescribeImages' imageDetail. Unreachable where it lacks the digest or the time of the push."""
+    """The image of an `imageDetails` item of DescribeImages. Raises Unreachable where the item lacks the digest or the
+    time of the push."""
     if not image.get("imageDigest") or not image.get("imagePushedAt"):
         raise Unreachable(f"describe images of {repository}: an image lacks its digest or the time of its push")
     subject = image.get("subjectManifestDigest")
@@ -169,8 +171,8 @@ def detail_of(repository: Repository, image: Mapping[str, Any]) -> ImageDetail:
 
 
 def settings_of(registry: EcrRegistry, found: Mapping[str, Any]) -> RepositorySettings:
-    """From DescribeRepositories' repository. One that is mutable but for some tags counts as mutable: whoever
-    needs a tag to stay can't rely on it."""
+    """The settings of a `repositories` item of DescribeRepositories. MUTABLE_WITH_EXCLUSION, under which only some tags
+    are fixed, counts as mutable: a tag can't be relied on to stay."""
     mutability = found.get("imageTagMutability", "MUTABLE")
     immutable = mutability in ("IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION")
     filters = found.get("imageTagMutabilityExclusionFilters") or []
@@ -187,12 +189,12 @@ def settings_of(registry: EcrRegistry, found: Mapping[str, Any]) -> RepositorySe
 
 
 def utc(moment: datetime) -> datetime:
-    """botocore gives the zone of the machine."""
+    """The moment in UTC; botocore's own parser returns the machine's time zone."""
     return moment.astimezone(UTC)
 
 
 def _media_type(raw: bytes) -> str:
-    """What the document says of itself; empty where it says nothing: reading it then says what is wrong."""
+    """The document's own `mediaType`; empty where it has none: `Manifest` then reports what is wrong."""
     try:
         found = loads(raw)
     except ValueError:

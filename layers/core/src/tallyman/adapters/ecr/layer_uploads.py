@@ -1,4 +1,4 @@
-"""ECR's uploads in parts: InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload."""
+"""Upload layers in parts through ECR's API: InitiateLayerUpload, UploadLayerPart, CompleteLayerUpload."""
 
 from typing import Any
 
@@ -29,8 +29,8 @@ class EcrLayerUploads:
             return str(self._client(repository).initiate_layer_upload(**names(repository))["uploadId"])
 
     def send_part(self, repository: Location, session: str, first: int, part: bytes) -> int:
-        """InvalidLayerPartException says by lastValidByteReceived how far ECR is: after an answer that was lost,
-        that is where we are too."""
+        """Returns how many bytes ECR has. InvalidLayerPartException also says this, as lastValidByteReceived: after a
+        lost answer ECR has the part already. Raises UploadExpired where the upload must begin again."""
         what = f"upload bytes {first} to {first + len(part) - 1} to {repository}"
         with translated(what):
             try:
@@ -48,7 +48,7 @@ class EcrLayerUploads:
                 reached: Any = error.response.get("lastValidByteReceived")
                 if reached is None:
                     raise UploadExpired(f"{what}: {message_of(error)}") from error
-                return int(reached) + 1 if int(reached) > 0 else 0  # with nothing received there is no last byte
+                return int(reached) + 1 if int(reached) > 0 else 0  # 0: nothing was received
         return int(answer["lastByteReceived"]) + 1
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:

@@ -1,4 +1,4 @@
-"""A repository's own lifecycle policy, by ECR's API."""
+"""Read the lifecycle policy of a repository through ECR's API."""
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
@@ -17,7 +17,7 @@ class EcrLifecycle:
         self._clients = clients
 
     def text(self, repository: Repository) -> str | None:
-        """One GetLifecyclePolicy: the document; None: there is none. NotFound: no such repository."""
+        """The document; None: there is none. One GetLifecyclePolicy. Raises NotFound where there is no repository."""
         try:
             with translated(f"read the lifecycle policy of {repository}"):
                 client = self._clients.get("ecr", repository.registry)

@@ -1,6 +1,7 @@
-"""Repository policies that let only promotions push: whether they are as they should be, by ECR's API."""
+"""Read repository policies through ECR's API, and check that they let only promotions push."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import names
@@ -20,21 +21,25 @@ class EcrGuards:
         self._clients = clients
 
     def problem(self, repository: Repository, others: Sequence[str]) -> str | None:
-        """One GetRepositoryPolicy. NotFound: no such repository."""
+        """What is wrong with the policy; None: nothing. One GetRepositoryPolicy. Raises NotFound as `policy`."""
         return problem(self.policy(repository), pushers(self._clients, repository, others))
 
     def policy(self, repository: Repository) -> str | None:
-        """One GetRepositoryPolicy: the document; None: there is none. NotFound: no such repository."""
-        try:
-            with translated(f"read the policy of the repository {repository}"):
-                client = self._clients.get("ecr", repository.registry)
-                return str(client.get_repository_policy(**names(repository))["policyText"])
-        except NotFound as error:
-            if "RepositoryPolicyNotFoundException" not in str(error):
-                raise
-            return None
+        """The document; None: there is none. One GetRepositoryPolicy. Raises NotFound where there is no repository."""
+        return read_policy(self._clients.get("ecr", repository.registry), repository)
+
+
+def read_policy(client: Any, repository: Repository) -> str | None:
+    """See `EcrGuards.policy`; with this client."""
+    try:
+        with translated(f"read the policy of the repository {repository}"):
+            return str(client.get_repository_policy(**names(repository))["policyText"])
+    except NotFound as error:
+        if "RepositoryPolicyNotFoundException" not in str(error):
+            raise
+        return None
 
 
 def pushers(clients: Clients, repository: Repository, others: Sequence[str]) -> list[str]:
-    """The ARNs of all that may push: our own role there, and the others (`role/NAME`)."""
+    """The ARNs of the roles that may push: Tallyman's own there, and the others (`role/NAME`)."""
     return [clients.promoter(repository.registry.account), *(role_arn(repository, other) for other in others)]

@@ -1,4 +1,4 @@
-"""Removing, archiving and restoring images, by ECR's API. Only what retention's role may do is here."""
+"""Remove, archive and restore images through ECR's API: only what retention's role may do."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,9 @@ class EcrRemover:
         self._clients = clients
 
     def remove(self, repository: Repository, digests: Sequence[Digest]) -> dict[Digest, str]:
-        """One BatchDeleteImage: at most 100 digests. It answers 200 whatever happened: `failures[]` says what did not
-        go. One that is gone already is no failure; one that the answer does not name is."""
+        """Returns why images were not removed, by digest. One BatchDeleteImage, of at most 100 digests. Its status is
+        always 200, with `failures[]`. An image that is gone already was removed; one that the answer does not name was
+        not."""
         with translated(f"remove {len(digests)} images of {repository}"):
             answer = self._client(repository).batch_delete_image(
                 **names(repository), imageIds=[{"imageDigest": digest} for digest in digests]
@@ -33,11 +34,11 @@ class EcrRemover:
                 gone.add(digest)
             elif digest:
                 failed[Digest(digest)] = f"{failure.get('failureReason', 'refused')} ({code})"
-        silent = "the registry does not say what became of it"
+        silent = "the registry's answer does not name it"
         return failed | {digest: silent for digest in digests if digest not in gone and digest not in failed}
 
     def store(self, repository: Repository, digest: Digest, *, archive: bool) -> None:
-        """One UpdateImageStorageClass: into the archive, or back from it."""
+        """Moves the image into ECR's archive, or back (`archive` False). One UpdateImageStorageClass."""
         with translated(f"{'archive' if archive else 'restore'} {repository}@{digest}"):
             self._client(repository).update_image_storage_class(
                 **names(repository),

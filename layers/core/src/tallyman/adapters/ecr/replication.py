@@ -1,4 +1,4 @@
-"""ECR's own replication: its rules, and how far it is with an image, by ECR's API."""
+"""ECR's own replication through its API: the rules, and the status of an image."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class EcrReplication:
         self._clients = clients
 
     def rules(self, registry: EcrRegistry) -> list[ReplicationRule]:
-        """One DescribeRegistry."""
+        """The registry's rules. One DescribeRegistry."""
         what = f"read the replication of {registry}"
         with translated(what):
             answer = self._clients.get("ecr", registry).describe_registry()
@@ -38,8 +38,8 @@ class EcrReplication:
         ]
 
     def removal_reaches(self, repository: Repository) -> list[EcrRegistry]:
-        """The registries in which a removal here removes too: destinations of rules with `deleteReplication` whose
-        filters might take the repository. One DescribeRegistry."""
+        """The registries to which ECR replicates a removal: the destinations of rules with `deleteReplication` whose
+        filters might match the repository. One DescribeRegistry."""
         rules = self.rules(repository.registry)
         reached = (to for r in rules if r.removals and r.might_take(repository.name) for to in r.destinations)
         return list(dict.fromkeys(reached))
@@ -51,7 +51,7 @@ class EcrImageReplication(EcrReplication):
     PERMISSIONS = permissions("ecr:DescribeRegistry", "ecr:DescribeImageReplicationStatus")
 
     def statuses(self, repository: Repository, digest: Digest) -> dict[EcrRegistry, ReplicationStatus]:
-        """One DescribeImageReplicationStatus."""
+        """The status in each destination, in lower case. One DescribeImageReplicationStatus."""
         client: Any = self._clients.get("ecr", repository.registry)
         what = f"read the replication of {repository}@{digest}"
         with translated(what):

@@ -1,4 +1,4 @@
-"""What DescribeImageScanFindings answers, as a ScanReport: of basic and of enhanced scanning."""
+"""Convert the answers of DescribeImageScanFindings (basic and enhanced scanning) to a ScanReport."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,28 +11,28 @@ from tallyman.domain.images.purls import Package
 
 _STATUS = {
     "COMPLETE": "complete",
-    "ACTIVE": "complete",  # enhanced scanning: found, and watched from now on
+    "ACTIVE": "complete",  # enhanced scanning: scanned, and monitored from now on
     "IN_PROGRESS": "in_progress",
     "PENDING": "in_progress",
     "UNSUPPORTED_IMAGE": "unsupported",
     "IMAGE_SIZE_EXCEEDED": "unsupported",
 }
-"""Every other status (FAILED, SCAN_ELIGIBILITY_EXPIRED, FINDINGS_UNAVAILABLE, LIMIT_EXCEEDED, IMAGE_ARCHIVED and what
-may be added) is `failed`: there is no result that could be trusted now."""
+"""Every other status (FAILED, SCAN_ELIGIBILITY_EXPIRED, FINDINGS_UNAVAILABLE, LIMIT_EXCEEDED, IMAGE_ARCHIVED and new
+ones) is `failed`: there is no result to trust."""
 
 _SEVERITIES = frozenset({"critical", "high", "medium", "low", "informational", "undefined"})
 
 
 def report_of(answers: Sequence[Answer]) -> ScanReport:
-    """The report of all pages of one scan.
+    """The report of one scan from all its pages.
 
-    ECR says COMPLETE before Inspector has looked, with neither a time nor counts (aws-sdk #289). So a scan is complete
-    only with its time and with counts or findings; pages of two scans are no report either.
+    ECR says COMPLETE before Inspector has scanned, with neither a time nor counts (aws-sdk #289). So a scan is complete
+    only with its time and with counts or findings. Pages of two scans make an `unknown` report.
     """
     status = answers[0].get("imageScanStatus") or {}
     code, words = str(status.get("status", "")), status.get("description")
     known = _STATUS.get(code, "failed")
-    if known == "failed" and "UnsupportedImageError" in str(words):  # how basic scanning says so
+    if known == "failed" and "UnsupportedImageError" in str(words):  # basic scanning has no status for it
         known = "unsupported"
     reason = f"{code}: {words}" if words else code or None
     found = [answer.get("imageScanFindings") or {} for answer in answers]
@@ -68,8 +68,8 @@ def _findings(pages: Iterable[Mapping[str, Any]]) -> tuple[list[Finding], list[F
 
 
 def _counts(counted: Mapping[str, Any], active: Sequence[Finding], closed: Sequence[Finding]) -> dict[str, int]:
-    """By severity, as often as found: what is listed, and what ECR counts beyond that. Whether ECR's counts contain
-    closed findings is not documented: listed ones are never counted twice."""
+    """Findings by severity: the listed ones, and those that ECR counts beyond its list. AWS does not document whether
+    its counts contain closed findings; so listed ones, open or closed, are subtracted from them."""
     listed = Counter(finding.severity for finding in active)
     known = listed + Counter(finding.severity for finding in closed)
     reported: Counter[str] = Counter()
@@ -80,7 +80,7 @@ def _counts(counted: Mapping[str, Any], active: Sequence[Finding], closed: Seque
 
 
 def _severity(text: Any) -> str:
-    """Lower case; Inspector's UNTRIAGED is what ECR calls UNDEFINED. One that is not known counts as the worst."""
+    """The severity in lower case; Inspector's UNTRIAGED is ECR's UNDEFINED. An unknown one counts as `critical`."""
     severity = str(text or "undefined").lower()
     if severity == "untriaged":
         return "undefined"
@@ -88,10 +88,10 @@ def _severity(text: Any) -> str:
 
 
 def _basic(found: Mapping[str, Any]) -> Finding:
-    """Basic scanning says neither whether there is a fix or an exploit, nor since when a vulnerability is known."""
+    """A finding of basic scanning, which reports no fix, no exploit and no time at which it became known."""
     attributes = {a.get("key"): a.get("value") for a in found.get("attributes") or []}
     name, version = attributes.get("package_name"), attributes.get("package_version")
-    installed = (Package(str(name), str(version), "OS"),) if name and version else ()  # it knows no other packages
+    installed = (Package(str(name), str(version), "OS"),) if name and version else ()  # it scans only OS packages
     return Finding(str(found.get("name", "")), _severity(found.get("severity")), name, installed=installed)
 
 

@@ -1,4 +1,4 @@
-"""Settings of repositories that are there, set as creation would have set them, by ECR's API."""
+"""Change the settings of existing repositories through ECR's API to what they would be created with."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tallyman.domain.permissions import permissions
 
 
 class EcrSettings:
-    """Changes settings, with the role that pushes. No function has this adapter: only a person's `audit --fix`."""
+    """Changes settings, with the role that pushes. No function uses it: only people do, by `tallyman audit --fix`."""
 
     PERMISSIONS: tuple[str, ...] = permissions(
         "ecr:PutImageScanningConfiguration", "ecr:PutImageTagMutability", "ecr:SetRepositoryPolicy"
@@ -23,7 +23,7 @@ class EcrSettings:
         self._clients = clients
 
     def set_mutability(self, wanted: RepositorySettings) -> None:
-        """One PutImageTagMutability: whether tags are fixed, and which are not."""
+        """One PutImageTagMutability: whether tags are immutable, and which are exempt."""
         with translated(f"set the tag mutability of the repository {wanted.repository}"):
             self._client(wanted.repository).put_image_tag_mutability(**names(wanted.repository), **mutability(wanted))
 
@@ -35,7 +35,7 @@ class EcrSettings:
             )
 
     def set_policy(self, repository: Repository, document: Mapping[str, Any]) -> None:
-        """One SetRepositoryPolicy: it replaces what is there."""
+        """One SetRepositoryPolicy, which replaces the policy."""
         with translated(f"set the policy of the repository {repository}"):
             self._client(repository).set_repository_policy(**names(repository), policyText=json.dumps(document))
 

@@ -1,4 +1,4 @@
-"""ECR's managed signing, by its API."""
+"""Read the status of ECR's managed signing through its API."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ class EcrSigning:
         self._clients = clients
 
     def signing(self, repository: Repository, digest: Digest) -> list[SigningStatus] | None:
-        """DescribeImageSigningStatus, one call. A registry that does not know the call, does not sign, or does not let
-        us ask, says nothing: then only signatures that are there count."""
+        """The status of each profile; None where the registry does not know the call, does not sign, or denies the
+        call: then only signatures that exist count. One DescribeImageSigningStatus. Raises NotFound where there is no
+        image."""
         client: Any = self._clients.get("ecr", repository.registry)
         try:
             with translated(f"read the signing status of {repository}@{digest}"):

@@ -1,4 +1,4 @@
-"""Reading images: manifests and lists by ECR's API, blobs from where ECR keeps them."""
+"""Read images: manifests and lists through ECR's API, blobs from the URLs that it presigns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,7 +61,7 @@ class EcrSource:
 
     @contextmanager
     def open_blob(self, repository: Location, digest: Digest, start: int = 0) -> Iterator[BlobStream]:
-        """GetDownloadUrlForLayer, then a GET of that presigned URL without any credentials of ours."""
+        """GetDownloadUrlForLayer, then a GET of that presigned URL without our credentials."""
         what = f"read the blob {digest} of {repository}"
         with translated(what):
             url = self._client(repository).get_download_url_for_layer(**names(repository), layerDigest=digest)[
@@ -72,11 +72,11 @@ class EcrSource:
         try:
             yield BlobBody(response, start, what, busy=(429, 503))
         finally:
-            response.close()  # after the whole body the connection is kept already
+            response.close()  # a body that was read whole has returned its connection already
 
     def referrers(self, repository: Location, subject: Digest) -> Listing:
-        """ListImageReferrers, 50 a page. A registry without that call is taken to hold no referrers: ECR had none
-        before it had the call."""
+        """ListImageReferrers, 50 a page. A registry that does not know the call has no referrers: ECR could not store
+        any before it had the call."""
         what = f"list the referrers of {repository}@{subject}"
         request = {**names(repository), "subjectId": {"imageDigest": subject}, "maxResults": 50}
         found = Listing()

@@ -1,4 +1,4 @@
-"""Writing images: uploads and manifests over `/v2/`, the rest by ECR's API."""
+"""Write images: uploads and manifests over `/v2/`, everything else through ECR's API."""
 
 import json
 import threading
@@ -7,17 +7,17 @@ from typing import Any
 
 from tallyman.adapters.aws.clients import Clients
 from tallyman.adapters.ecr.calls import missing_layers, mutability, names, read_manifest, read_manifests
-from tallyman.adapters.ecr.push_protection import pushers
+from tallyman.adapters.ecr.push_protection import pushers, read_policy
 from tallyman.adapters.errors.translate import translated
 from tallyman.adapters.http.pacing import Pace
 from tallyman.adapters.oci.client import RegistryClient
 from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.images.manifest import Manifest
-from tallyman.domain.names import Digest, Location, Place, Repository, in_ecr
+from tallyman.domain.names import Digest, Location, Place, in_ecr
 from tallyman.domain.permissions import permissions
 from tallyman.domain.push_protection import repository_policy
-from tallyman.errors import NotFound, Refused, TagTaken, TransientError
+from tallyman.errors import Refused, TagTaken, TransientError
 
 
 class EcrTarget:
@@ -29,7 +29,7 @@ class EcrTarget:
         "ecr:CompleteLayerUpload",
         "ecr:CreateRepository",
         "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",  # mounting a blob asks for it, at its origin
+        "ecr:GetDownloadUrlForLayer",  # a mount needs it in the repository that has the blob
         "ecr:GetRepositoryPolicy",
         "ecr:InitiateLayerUpload",
         "ecr:PutImage",
@@ -38,7 +38,7 @@ class EcrTarget:
     )
 
     def __init__(self, clients: Clients, client: RegistryClient, put_rate: float = 5.0) -> None:
-        """`put_rate`: manifests a second and registry (ECR takes ten, and its owner's CI wants some); 0: no limit."""
+        """`put_rate`: manifests per second and registry (ECR allows ten, shared with other clients); 0: no limit."""
         self._clients, self._writer, self._put_rate = clients, RegistryWriter(client), put_rate
         self.mount, self.upload = self._writer.mount, self._writer.upload
         self._paces: dict[Place, Pace] = {}
@@ -54,7 +54,7 @@ class EcrTarget:
         return read_manifests(self._client(repository), repository, references)
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
-        """One PUT, paced. An immutable tag is refused also if it names this very image: then one read decides."""
+        """One PUT, paced. ECR refuses an immutable tag even where it names this image: then one read decides."""
         with self._lock:
             pace = self._paces.setdefault(repository.registry, Pace(self._put_rate, burst=2))
         pace.wait()
@@ -63,12 +63,14 @@ class EcrTarget:
         except TagTaken:
             there = self.manifest(repository, tag) if tag else None
             if tag and there is None:
-                raise TransientError(f"{repository}:{tag} was refused as taken, and is gone now: try again") from None
+                raise TransientError(
+                    f"{repository}:{tag} was refused as taken, but does not exist any more: try again"
+                ) from None
             if there is None or there.digest != manifest.digest:
                 raise
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
-        """None: ECR lists what it holds."""
+        """Always empty: ECR lists all referrers that it holds."""
         return set()
 
     def create(
@@ -78,7 +80,7 @@ class EcrTarget:
         push: Sequence[str] | None = None,
         functions: bool = False,
     ) -> None:
-        """CreateRepository, and the policy where there is none yet: one that somebody set is left alone."""
+        """CreateRepository, and SetRepositoryPolicy where there is no policy yet: an existing one is kept."""
         repository = settings.repository
         encryption = {"encryptionType": settings.encryption}
         if settings.kms_key:
@@ -98,19 +100,9 @@ class EcrTarget:
                 raise
         only = [] if push is None else pushers(self._clients, repository, push)
         policy = repository_policy(repository, pull, only, functions)
-        if policy and not self._has_policy(client, repository):
+        if policy and read_policy(client, repository) is None:
             with translated(f"set the policy of the repository {repository}"):
                 client.set_repository_policy(**names(repository), policyText=json.dumps(policy))
-
-    def _has_policy(self, client: Any, repository: Repository) -> bool:
-        try:
-            with translated(f"read the policy of the repository {repository}"):
-                client.get_repository_policy(**names(repository))
-        except NotFound as error:
-            if "RepositoryPolicyNotFoundException" not in str(error):
-                raise
-            return False
-        return True
 
     def _client(self, repository: Location) -> Any:
         return self._clients.get("ecr", in_ecr(repository.registry), "push")

@@ -1,4 +1,4 @@
-"""What a registry holds and how it is set, by ECR's API."""
+"""Read repositories, their settings and their scans through ECR's API."""
 
 from collections.abc import Iterator
 
@@ -44,11 +44,11 @@ class EcrView:
             return None
         (found, *_) = listed(answer, "repositories", f"describe the repository {repository}") or [None]
         if found is None:
-            raise Unreachable(f"describe the repository {repository}: the answer names neither it nor an error")
+            raise Unreachable(f"describe the repository {repository}: the answer does not name it")
         return settings_of(registry, found)
 
     def scan(self, repository: Repository, digest: Digest) -> ScanReport:
-        """DescribeImageScanFindings, all pages. NotFound: no such repository or image."""
+        """DescribeImageScanFindings, all pages. Raises NotFound where there is no such repository or image."""
         client = self._clients.get("ecr", repository.registry)
         request = {**names(repository), "imageId": {"imageDigest": digest}, "maxResults": 1000}
         try:
@@ -60,12 +60,12 @@ class EcrView:
             raise
         except Unsupported as error:
             if "UnsupportedImageTypeException" not in str(error):
-                raise  # the registry does not know the call: that says nothing of the image
+                raise  # the registry does not know the call: the image may well be scannable
             return ScanReport("unsupported", reason=str(error))
 
     def epss(self, repository: Repository, digest: Digest) -> dict[str, float]:
-        """Inspector's ListFindings for the image, a hundred a call: ECR's own answer has no EPSS. Empty where Inspector
-        does not look at the registry, or may not be asked."""
+        """The EPSS score of each vulnerability, by its id; empty where Inspector does not scan the registry or denies
+        the call. Inspector's ListFindings, 100 a page: ECR's own answer has no scores."""
         client = self._clients.get("inspector2", repository.registry)
         equal = {"comparison": "EQUALS"}
         wanted = {
@@ -86,7 +86,8 @@ class EcrView:
         return found
 
     def start_scan(self, repository: Repository, digest: Digest) -> None:
-        """Unsupported: what can't be scanned (an index), or a registry whose enhanced scanning scans by itself."""
+        """One StartImageScan. Raises Unsupported for an image that can't be scanned (an index), and where enhanced
+        scanning starts scans by itself."""
         what = f"start a scan of {repository}@{digest}"
         try:
             with translated(what):
@@ -94,7 +95,7 @@ class EcrView:
                     **names(repository), imageId={"imageDigest": digest}
                 )
         except Refused as error:
-            if "LimitExceededException" not in str(error):  # one a day and image: it ran, or runs
+            if "LimitExceededException" not in str(error):  # one scan per image and day: it has run, or is running
                 raise
         except BadInput as error:
             if "ValidationException" in str(error):
