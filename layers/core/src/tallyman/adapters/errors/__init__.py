@@ -1,1 +1,1 @@
-"""Foreign errors, translated into ours."""
+"""Translate errors of AWS, botocore and HTTP into Tallyman's."""

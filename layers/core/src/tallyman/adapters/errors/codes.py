@@ -1,4 +1,4 @@
-"""What AWS's error codes mean to us: one line a code of the calls in use."""
+"""The kind of error for each error code of the AWS calls that Tallyman makes."""
 
 from tallyman.errors import (
     BadInput,
@@ -58,7 +58,7 @@ CODES: dict[str, type[TallymanError]] = {
     "InvalidSecurityException": NotAllowed,
     "KmsException": NotAllowed,
     "LayerInaccessibleException": NotAllowed,
-    # Credentials that have run out: the next session's are new
+    # Credentials that have expired: the next session has new ones
     "ExpiredToken": Unreachable,
     "ExpiredTokenException": Unreachable,
     "RequestExpired": Unreachable,
@@ -89,7 +89,7 @@ CODES: dict[str, type[TallymanError]] = {
     "EmptyUploadException": Unsupported,
     "LayerAlreadyExistsException": Refused,
     "LayerPartTooSmallException": BadInput,
-    "InvalidLayerPartException": Unreachable,  # the session stands elsewhere: a new one may do
+    "InvalidLayerPartException": Unreachable,  # the upload has another position: a new upload may succeed
     "UploadNotFoundException": Unreachable,
     "UnsupportedImageTypeException": Unsupported,
     "UnsupportedOperation": Unsupported,
@@ -127,7 +127,7 @@ CODES: dict[str, type[TallymanError]] = {
     "ReplicatedWriteConflictException": RevisionConflict,
     "PreconditionFailed": RevisionConflict,
     "ConditionalRequestConflict": RevisionConflict,
-    # What was sent can't be right
+    # The request is invalid
     "ValidationException": BadInput,
     "ValidationError": BadInput,
     "SerializationException": BadInput,
@@ -152,7 +152,7 @@ CODES: dict[str, type[TallymanError]] = {
     "ItemCollectionSizeLimitExceededException": BadInput,
     "IdempotentParameterMismatchException": BadInput,
     "EntityTooLarge": BadInput,
-    # Their trouble
+    # A failure of the service
     "InternalError": Unreachable,
     "InternalErrorException": Unreachable,
     "InternalException": Unreachable,
@@ -167,4 +167,4 @@ CODES: dict[str, type[TallymanError]] = {
     "RequestTimeout": Unreachable,
     "RequestTimeoutException": Unreachable,
 }
-"""What each error code of the calls in use means. A code that is not here is judged by its HTTP status."""
+"""The kind of error by code. A code that is not here is translated by its HTTP status."""

@@ -1,10 +1,10 @@
-"""What an HTTP status means where nothing more precise is known."""
+"""The kind of error for an HTTP status, where the answer says nothing more precise."""
 
 from tallyman.errors import NotAllowed, NotFound, Refused, TallymanError, Throttled, Unreachable, Unsupported
 
 
 def kind_of_status(status: int) -> type[TallymanError]:
-    """The kind of error; a status that says nothing is a refusal."""
+    """The kind of error; Refused for a status that has no kind of its own."""
     if status == 429:
         return Throttled
     if status >= 500 or status == 408:
@@ -13,6 +13,6 @@ def kind_of_status(status: int) -> type[TallymanError]:
         return NotAllowed
     if status == 404:
         return NotFound
-    if status in (405, 501):
+    if status == 405:
         return Unsupported
     return Refused

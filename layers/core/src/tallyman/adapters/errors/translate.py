@@ -1,4 +1,4 @@
-"""Foreign errors become tallyman's: the one table of what AWS, botocore and its urllib3 raise."""
+"""Translate the errors of AWS, botocore and its urllib3 into Tallyman's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,19 +35,20 @@ from tallyman.errors import (
 
 
 def code_of(error: ClientError) -> str:
-    """The error code; for a HEAD without a body S3 gives the status as text."""
+    """The error code; for a HEAD, whose answer has no body, S3's code is the status as text."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def message_of(error: ClientError) -> str:
-    """AWS's own words."""
+    """AWS's own message."""
     return str(error.response.get("Error", {}).get("Message", "")) or str(error)
 
 
 def translate(error: Exception, what: str) -> TallymanError:
-    """The error as one of ours. `what` names action, registry and repository: `describe 1…1/us-east-2/app`.
+    """The error as a TallymanError. `what` names action, registry and repository: `describe 1…1/us-east-2/app`. Other
+    exceptions are faults of our own code and are raised unchanged.
 
-    Never holds a request's headers or body, so no token and no presigned query gets into it.
+    The message never holds headers, bodies or queries of a request, so no token and no presigned URL gets into it.
     """
     if isinstance(error, TallymanError):
         return error
@@ -65,16 +66,16 @@ def translate(error: Exception, what: str) -> TallymanError:
     if isinstance(error, ConnectionError | HTTPClientError):
         return Unreachable(f"{what}: no answer ({_host_only(error)})")
     if isinstance(error, IncompleteReadError | ChecksumError | FlexibleChecksumError):
-        return Unreachable(f"{what}: the answer came damaged ({type(error).__name__})")
+        return Unreachable(f"{what}: the answer is damaged ({type(error).__name__})")
     if isinstance(error, WaiterError | HTTPError | OSError):
         return Unreachable(f"{what}: the connection broke ({type(error).__name__})")
     if isinstance(error, BotoCoreError):
         return Refused(f"{what}: {error}")
-    raise error  # a fault in our own code: not to be dressed up as somebody else's
+    raise error
 
 
 def _host_only(error: BotoCoreError) -> str:
-    """The kind of error and the endpoint without path and query (a presigned query is a credential)."""
+    """The class of the error and the endpoint without path and query: a presigned query is a credential."""
     url = str(error.kwargs.get("endpoint_url") or "")
     host = "/".join(url.split("/")[:3])
     return f"{type(error).__name__} {host}".strip()
@@ -82,7 +83,7 @@ def _host_only(error: BotoCoreError) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turns what botocore and its urllib3 raise inside into tallyman's errors; everything else passes."""
+    """Translates what botocore and its urllib3 raise within the block; other exceptions pass unchanged."""
     try:
         yield
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:

@@ -1,1 +1,1 @@
-"""Files that people write: the policy, a table of prices."""
+"""Read files that people write: the policy, trust roots, a table of prices."""

@@ -1,4 +1,4 @@
-"""Reads `tallyman.yaml`: YAML bytes to plain data with the line of each part, then the domain's own reading."""
+"""Read `tallyman.yaml`: YAML to plain data with the line of each part, which the domain then parses."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -14,45 +14,47 @@ from tallyman.domain.policy import Policy, PolicyProblem, Problem, parse_policy
 from tallyman.domain.policy.reading import path_text
 from tallyman.errors import PolicyError
 
-PERMISSIONS: tuple[str, ...] = ()  # a file of the deployed layer, or of the person at the command line
+PERMISSIONS: tuple[str, ...] = ()  # the file is in the deployed layer, or on the user's machine
 
 TRUST_ROOTS = "trusted_root.json"
-"""The file beside the policy whose authorities vouch for identities."""
+"""The file beside the policy with the certificate authorities and logs that vouch for identities."""
 TRUST_STORES = ("notation-ca.pem", "notation-signing-authority.pem", "notation-tsa.pem")
-"""Files of certificates beside the policy that vouch for Notation's signers, signing authorities and timestamps."""
+"""The files beside the policy with the certificates that vouch for Notation's signers, signing authorities and
+timestamps."""
 MAX_BYTES = 1024 * 1024
-MAX_PARTS = 100_000  # a file whose aliases multiply beyond this is not a policy
+MAX_PARTS = 100_000  # aliases can multiply the parts of a small file without end
 
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 Place = tuple[str | int, ...]
 
 
 def load(path: str | Path) -> Policy:
-    """The policy in a file, with the trust roots beside it. Raises PolicyError, with a line for each problem, or if a
-    file can't be read."""
+    """The policy in a file, with the digests of the trust roots beside it. Raises PolicyError, with a line for each
+    problem, or where a file can't be read."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise PolicyError(f"{path}: can't be read: {error.strerror or error}") from error
     folder = Path(path).parent
-    roots = _beside(folder, TRUST_ROOTS)
+    roots = beside(folder, TRUST_ROOTS)
     found = (str(Digest.of(roots)) if roots is not None else None, stores_digest(trust_stores(folder)))
     return replace(loads(raw, str(path)), roots=",".join(each for each in found if each) or None)
 
 
 def trust_stores(folder: Path) -> list[bytes | None]:
-    """The content of each of Notation's trust stores there; None: there is no such file. Raises PolicyError."""
-    return [_beside(folder, name) for name in TRUST_STORES]
+    """The content of each of Notation's trust stores in the folder; None: there is no such file. Raises PolicyError."""
+    return [beside(folder, name) for name in TRUST_STORES]
 
 
 def stores_digest(stores: Sequence[bytes | None]) -> str | None:
-    """The digest over Notation's trust stores, `notation:sha256:<hex>`; None: there are none."""
+    """One digest of Notation's trust stores, `notation:sha256:<hex>`; None: there are none."""
     if not any(stores):
         return None
     return f"{ROOTS}{Digest.of(b''.join(Digest.of(each or b'').encode() for each in stores))}"
 
 
-def _beside(folder: Path, name: str) -> bytes | None:
+def beside(folder: Path, name: str) -> bytes | None:
+    """The content of a file in the policy's folder; None: there is none. Raises PolicyError."""
     try:
         return (folder / name).read_bytes()
     except FileNotFoundError:
@@ -62,10 +64,10 @@ def _beside(folder: Path, name: str) -> bytes | None:
 
 
 def loads(raw: bytes, name: str = "tallyman.yaml") -> Policy:
-    """The policy in these bytes; `name` is what problems call the file. JSON is YAML, so it may be JSON."""
+    """The policy in these bytes, YAML or JSON. `name`: the file's name in messages. Raises PolicyError."""
     if len(raw) > MAX_BYTES:
         raise _problem(name, None, f"expected at most {MAX_BYTES} bytes, found {len(raw)}")
-    try:  # by PyYAML's own parser: that of libyaml is thirty times as fast, and deep nesting ends the process in it
+    try:  # PyYAML's own parser: libyaml's is thirty times as fast, but crashes the process on deep nesting
         node = yaml.compose(raw.decode("utf-8-sig"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
@@ -101,7 +103,7 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    """Turns YAML's nodes into data, noting lines, keys that are there twice, and values that are none."""
+    """Converts YAML nodes to data, and records lines, duplicate keys and invalid values."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -112,18 +114,16 @@ class _Reader:
         self._open: list[yaml.Node] = []
 
     def data(self, node: yaml.Node, place: Place, line: int | None = None) -> Any:
-        """The node's value. `line`: that of its key, where it has one."""
+        """The node's value. `line`: the line of its key, where it has one."""
         self._parts += 1
         here = node.start_mark.line + 1 if line is None else line
         self.lines[place] = here
         if self._parts > MAX_PARTS:
             raise _problem(self.name, here, f"expected a policy, found more than {MAX_PARTS} parts (aliases count)")
         if any(node is outer for outer in self._open):
-            raise _problem(self.name, here, "an alias to a part that it is itself in")
+            raise _problem(self.name, here, "an alias to a part that contains it")
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
-            self._note(
-                here, place, f"a mapping or list with a tag of its own ({node.tag}) is nothing that is known here"
-            )
+            self._note(here, place, f"a mapping or list has the unknown tag {node.tag}")
         self._open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):
@@ -137,7 +137,7 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[Hashable, Any]:
         own = {id(key) for key, _ in node.value}
         try:
-            self._constructor.flatten_mapping(node)  # `<<: *anchor`: what is merged comes first
+            self._constructor.flatten_mapping(node)  # `<<: *anchor`: puts merged keys first
         except yaml.constructor.ConstructorError as error:
             raise _problem(self.name, node.start_mark.line + 1, f"not YAML: {error.problem}") from error
         found: dict[Hashable, Any] = {}
@@ -145,9 +145,9 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self._note(line, place, "expected a text as key, found a list or a mapping")
+                self._note(line, place, "expected text as a key, found a list or a mapping")
                 continue
-            # `on` is true in YAML 1.1; as a key nobody means that
+            # in YAML 1.1 `on` is true; as a key it is always meant as text
             key = "on" if key_node.value == "on" else self._scalar(key_node, place, line)
             if id(key_node) in own:
                 if key in seen:
@@ -160,7 +160,7 @@ class _Reader:
         try:
             return self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            # Such as a tag of its own (!thing), or a date that the calendar does not have.
+            # For example an unknown tag (!thing), or a date that does not exist.
             detail = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
             self._note(line, place, f"'{node.value}' can't be read: {detail}")
             return str(node.value)

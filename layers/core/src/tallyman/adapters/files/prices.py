@@ -1,4 +1,4 @@
-"""The table of prices: the one that comes with the package, or the user's own file."""
+"""Read the table of prices: the package's, or the user's own file."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ OWN = Path(__file__).with_name("prices.json")
 
 
 def load(path: Path | None = None) -> Prices:
-    """Reads a JSON file of the form of `prices.json`. Raises BadInput that names the file."""
+    """The prices in a JSON file of the form of `prices.json`. Raises BadInput that names the file."""
     file = path or OWN
     try:
         return Prices.parse(json.loads(file.read_text("utf-8")))

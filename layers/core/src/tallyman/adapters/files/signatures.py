@@ -1,11 +1,11 @@
-"""Checks signatures with the package tallyman_origin, which only the layer of `verify_origin` has."""
+"""Check signatures with the package tallyman_origin, which only the layer of `verify_origin` contains."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from tallyman.adapters.files.policy_file import TRUST_ROOTS, TRUST_STORES, stores_digest, trust_stores
+from tallyman.adapters.files.policy_file import TRUST_ROOTS, TRUST_STORES, beside, stores_digest, trust_stores
 from tallyman.domain.gates.signers import shown
 from tallyman.domain.images.claims import LONGEST, claims
 from tallyman.domain.images.manifest import Manifest
@@ -29,21 +29,24 @@ from tallyman_origin.roots import Roots
 
 
 def read_roots(raw: bytes) -> tuple[str, int, int]:
-    """The SHA-256 of trust roots (`sha256:<hex>`), and how many authorities and logs they name. Raises PolicyError."""
-    try:
-        roots = Roots.parse(raw)
-    except ValueError as error:
-        raise PolicyError(f"{TRUST_ROOTS}: {error}") from None
+    """The digest of trust roots (`sha256:<hex>`), and how many authorities and logs they name. Raises PolicyError."""
+    roots = _parse(raw)
     return roots.digest, len(roots.authorities), len(roots.logs)
 
 
+def _parse(raw: bytes) -> Roots:
+    try:
+        return Roots.parse(raw)
+    except ValueError as error:
+        raise PolicyError(f"{TRUST_ROOTS}: {error}") from None
+
+
 class OriginSignatures:
-    """`folder`: where the policy lies, and beside it Sigstore's `trusted_root.json` and Notation's trust stores."""
+    """`folder`: holds the policy, Sigstore's `trusted_root.json` and Notation's trust stores."""
 
     PERMISSIONS: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / TRUST_ROOTS
         self._folder = folder
 
     @property
@@ -89,12 +92,8 @@ class OriginSignatures:
 
     @cached_property
     def _roots(self) -> Roots | None:
-        try:
-            return Roots.parse(self._file.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise PolicyError(f"{self._file.name}: {error}") from None
+        raw = beside(self._folder, TRUST_ROOTS)
+        return None if raw is None else _parse(raw)
 
     def _checked(
         self, image: Digest, keys: Mapping[str, str], verify: Callable[[Trust], Signature]
