@@ -97,7 +97,7 @@ def test_a_registry_of_the_internet_sends_us_to_no_private_address(
         done = copied(capsys, *words, *(["--private-redirects"] if flag else []), status=0 if flag else 1)
         assert bool(inner.requests) is flag
     if not flag:
-        assert "plain.test sends us to localhost:" in done["error"]
+        assert "plain.test redirects to localhost:" in done["error"]
         assert "--private-redirects" in done["error"]
 
 

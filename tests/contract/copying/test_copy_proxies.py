@@ -85,7 +85,7 @@ def test_a_proxy_that_refuses_is_named_and_asked_once(
 ) -> None:
     world.proxy.refuse = status
     done = copied(capsys, f"{FROM}/team/app:v1", f"{TO}/team/app", status=1)
-    assert f"the proxy 127.0.0.1:{world.proxy.port} lets us not through to {FROM}:443" in done["error"]
+    assert f"the proxy 127.0.0.1:{world.proxy.port} refuses the connection to {FROM}:443" in done["error"]
     assert str(status) in done["error"]
     assert len(world.proxy.asked) == 1
 
@@ -162,7 +162,7 @@ def test_what_speaks_to_ecr_goes_through_the_proxy_too(world: Registries, tmp_pa
 def test_a_certificate_of_somebody_else_is_said(world: Registries, capsys: pytest.CaptureFixture[str]) -> None:
     world.proxy.names = {**world.proxy.names, "other.test:443": world.source.port}
     done = copied(capsys, "other.test/team/app:v1", f"{TO}/team/app", status=1)
-    assert "other.test:443 shows a certificate that is not trusted here" in done["error"]
+    assert "other.test:443 has a certificate that this machine does not trust" in done["error"]
     assert "not valid for 'other.test'" in done["error"]
     assert len(world.proxy.asked) == 1  # it is the same a moment later
     assert world.source.requests == []

@@ -220,7 +220,7 @@ def test_an_upload_goes_to_no_other_host(world: Registries) -> None:
     world.target.on("POST", "/blobs/uploads/", Trouble(status=202, headers=elsewhere), times=99)
     [outcome] = world.copy(BUILT)
     assert isinstance(outcome, Unreachable)
-    assert "not the registry" in str(outcome)
+    assert "not at the registry" in str(outcome)
     assert world.other.requests == []
 
 

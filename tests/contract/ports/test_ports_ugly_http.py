@@ -296,7 +296,7 @@ def test_an_upload_is_one_post_and_one_put_of_known_length(world: ScriptedRegist
 def test_an_upload_goes_to_no_other_host(world: ScriptedRegistry) -> None:
     with scripted() as elsewhere:
         world.script.replies += [Reply(202, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
-        with pytest.raises(Unreachable, match="not the registry"):
+        with pytest.raises(Unreachable, match="not at the registry"):
             world.target().upload(DEV, RIGHT, 5, [b"right"])
         world.script.replies += [Reply(307, headers={"Location": f"{elsewhere.base}/v2/up/1"})]
         with pytest.raises(Unreachable, match="redirect"):

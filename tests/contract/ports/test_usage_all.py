@@ -192,7 +192,7 @@ MISSING = {"arn": TASK, "reason": "MISSING"}
     ("answer", "why"),
     [
         ({}, "lacks 'tasks'"),
-        ({"tasks": []}, "says nothing of"),
+        ({"tasks": []}, "does not name"),
         ({"tasks": [], "failures": [{"arn": TASK, "reason": "ACCESS_DENIED"}]}, "ACCESS_DENIED"),
         ({"tasks": [{"taskArn": TASK}]}, "lacks 'containers'"),
         ({"tasks": [{"taskArn": TASK, "containers": [{"name": "web"}]}]}, "does not say which image"),
@@ -206,7 +206,7 @@ def test_tasks_that_are_not_described_are_not_taken_for_none(clients: Any, answe
     ("answer", "why"),
     [
         ({}, "lacks 'services'"),
-        ({"services": []}, "says nothing of"),
+        ({"services": []}, "does not name"),
         ({"services": [], "failures": [{"arn": SERVICE, "reason": "ODD"}]}, "ODD"),
     ],
 )

@@ -249,17 +249,17 @@ OF_SET = {"metadata": {"name": "x", "ownerReferences": [{"kind": "DaemonSet", "n
 @pytest.mark.parametrize(
     ("path", "item", "why"),
     [
-        (PODS, EMPTY_SPEC, "which containers"),
-        (PODS, {"metadata": {}, "spec": {"containers": None}}, "which containers"),
-        (PODS, {"spec": {"containers": [{"name": "a"}]}}, "which image"),
-        (PODS, {"spec": {"containers": [{"name": "a", "image": ""}]}}, "which image"),
+        (PODS, EMPTY_SPEC, "does not name its containers"),
+        (PODS, {"metadata": {}, "spec": {"containers": None}}, "does not name its containers"),
+        (PODS, {"spec": {"containers": [{"name": "a"}]}}, "does not name the image"),
+        (PODS, {"spec": {"containers": [{"name": "a", "image": ""}]}}, "does not name the image"),
         (PODS, {"spec": {"containers": ["a"]}}, "'containers' is not in the form"),
         (PODS, {"spec": {"containers": [], "initContainers": {}}}, "'initContainers' is not in the form"),
         (PODS, {"spec": {"containers": []}, "status": {"containerStatuses": 1}}, "'containerStatuses'"),
         (PODS, "a text", "not in the form"),
-        (REPLICA_SETS, EMPTY_SPEC, "which containers"),
-        ("/apis/batch/v1/cronjobs", templated("x", f"{HOST}:v1"), "which containers"),
-        ("/apis/apps/v1/controllerrevisions", OF_SET, "which containers"),
+        (REPLICA_SETS, EMPTY_SPEC, "does not name its containers"),
+        ("/apis/batch/v1/cronjobs", templated("x", f"{HOST}:v1"), "does not name its containers"),
+        ("/apis/apps/v1/controllerrevisions", OF_SET, "does not name its containers"),
     ],
 )
 def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
@@ -272,16 +272,16 @@ def test_an_object_that_does_not_say_its_images_makes_the_cluster_unreadable(
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "no JSON"),
-        (b"<html>hello</html>", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b'{"kind":"PodList","items":[],"metadata":{"x":"\\ud800"}}', "no JSON"),  # half of a surrogate pair
+        (b"", "not JSON"),
+        (b"<html>hello</html>", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"kind":"PodList","items":[],"metadata":{"x":"\\ud800"}}', "not JSON"),  # half of a surrogate pair
         (b"[]", "not in the form"),
-        (b'{"kind":"PodList"}', "no PodList"),
-        (b'{"kind":"PodList","items":{}}', "no PodList"),
-        (b'{"kind":"Status","items":[]}', "no PodList"),
+        (b'{"kind":"PodList"}', "not a PodList"),
+        (b'{"kind":"PodList","items":{}}', "not a PodList"),
+        (b'{"kind":"Status","items":[]}', "not a PodList"),
         (b'{"kind":"PodList","items":[]}', "not in the form"),
-        (b'{"kind":"PodList","items":[],"metadata":{"continue":7}}', "'continue' is not a text"),
+        (b'{"kind":"PodList","items":[],"metadata":{"continue":7}}', "'continue' is not text"),
     ],
 )
 def test_an_answer_that_is_no_list_of_the_kind_is_not_an_empty_one(
@@ -320,7 +320,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_smaller_pages(
     assert len(running(shop)) == 20
     assert {limit for path, limit, _ in shop.asked if path == PODS} == {250, 62, 15, 3}
     shop.objects[PODS] = [pod("p", f"{HOST}:v1", None, padding="x" * 30_000)]
-    assert "more than 20000 bytes" in refused(shop)
+    assert "longer than 20000 bytes" in refused(shop)
 
 
 def test_a_busy_cluster_is_asked_again(shop: KubernetesServer) -> None:
@@ -372,7 +372,7 @@ def test_a_cluster_that_another_authority_certified_is_shown_no_token(shop: Kube
         ]
     }
     error = refused(shop, FakeAws(other))
-    assert "certificate that is not trusted" in error
+    assert "certificate that this machine does not trust" in error
     assert "SSL_CERT_FILE" not in error
     assert "create-access-entry" not in error
     assert shop.asked == []
@@ -389,8 +389,8 @@ def test_the_context_checks_chain_and_name_but_asks_for_no_key_identifiers(shop:
 @pytest.mark.parametrize(
     ("cluster", "why"),
     [
-        ({"endpoint": "http://127.0.0.1:1"}, "not one of HTTPS"),
-        ({"endpoint": ""}, "not one of HTTPS"),
+        ({"endpoint": "http://127.0.0.1:1"}, "not an HTTPS URL"),
+        ({"endpoint": ""}, "not an HTTPS URL"),
         ({"certificateAuthority": {"data": ""}}, "no certificate authority"),
         ({"certificateAuthority": {"data": "%%%"}}, "not base64"),
         ({"certificateAuthority": {"data": "AAAA"}}, "can't be read"),
@@ -408,7 +408,7 @@ def test_a_cluster_without_a_safe_address_is_not_asked(
     ("config", "hint"),
     [
         ({"endpointPublicAccess": False}, "SubnetIds"),
-        ({"endpointPublicAccess": True, "publicAccessCidrs": ["203.0.113.0/24"]}, "lets in 203.0.113.0/24 alone"),
+        ({"endpointPublicAccess": True, "publicAccessCidrs": ["203.0.113.0/24"]}, "allows only 203.0.113.0/24"),
         ({"endpointPublicAccess": True, "publicAccessCidrs": ["0.0.0.0/0"]}, "no answer from"),
     ],
 )

@@ -1,1 +1,1 @@
-"""HTTP: connections, proxies, pacing."""
+"""HTTP: client, proxies, pacing."""

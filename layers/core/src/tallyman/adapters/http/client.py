@@ -1,7 +1,7 @@
 """HTTP/1.1 over the standard library's `http.client`: kept connections, TLS, proxies, bodies read in large pieces.
 
-Redirects are answers: whoever follows them decides who is shown credentials. Nothing is sent again, unless a kept
-connection turns out to be closed before an answer came.
+Redirects are returned, not followed: the caller decides which host gets credentials. No request is repeated, unless a
+kept connection turns out to be closed before the answer.
 """
 
 import http.client
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from tallyman.adapters.http.proxies import Proxy
 
 PIECE = 1024 * 1024
-"""Bytes of a body that are read and handed on at a time."""
+"""Bytes of a body in one piece."""
 
-_RECORD = 65536  # bytes asked of a connection at a time: what came before it falls silent is not lost
+_RECORD = 65536  # bytes of one read: what was received before a connection stalls is not lost
 _SELECTABLE = 1024  # `select` takes no higher file numbers
 
 Body = bytes | Iterable[bytes] | None
@@ -34,7 +34,7 @@ Key = tuple[str, str, int]
 
 
 class BodyTooLong(ConnectionError):
-    """A body of more bytes than the caller reads."""
+    """A body that is longer than the caller's limit."""
 
 
 class HttpClient:
@@ -51,10 +51,11 @@ class HttpClient:
         proxy: "Callable[[str, str, int], Proxy | None]" = lambda scheme, host, port: None,
         private: bool = False,
     ) -> None:
-        """Seconds: for connecting, for the longest silence of the other side, and that a piece may take to go.
+        """Timeouts in seconds: `connect`, `read` (the longest silence of the server) and `send` (for each piece).
 
         `ca_file`: certificates to trust instead of this machine's. `trust`: a TLS context instead of either. `proxy`:
-        the one, if any, for a scheme, host and port. `private`: `stranger` in `open` may be at any address."""
+        returns the proxy for a scheme, host and port, or None. `private`: allow private addresses that another host
+        names (`stranger` in `open`)."""
         self._connect, self._read, self._send, self._proxy = connect, read, send, proxy
         self._ca_file, self._trust, self._private = ca_file, trust, private
         self._idle: dict[Key, list[HTTPConnection]] = {}
@@ -72,23 +73,24 @@ class HttpClient:
         read: float | None = None,
         stranger: str = "",
     ) -> "Response":
-        """The answer, its body not read yet: read it to its end, or close it.
+        """The answer, with its body unread: read it to its end, or close it.
 
-        `read`: as above, for this request. `stranger`: the host that named this address, which is not its own; then
-        private, loopback and link-local addresses are asked only if that host has one too.
-        Unreachable: no answer. NotAllowed: the certificate is not trusted, the proxy or the rule above refuses."""
+        `read`: another timeout for this request. `stranger`: another host that named this address, for example in a
+        redirect; then a private, loopback or link-local address is refused, unless that host has one too.
+        Raises Unreachable where there is no answer; NotAllowed where the certificate is not trusted, the proxy refuses,
+        or the address is refused."""
         key = origin(url)
         sent = {"User-Agent": f"tallyman/{__version__}", **headers}
         written = "".join(sent.values())
         if not (key[2] and url.isascii() and written.isascii() and (url + written).isprintable() and " " not in url):
-            raise Unreachable(f"{what}: a header or address holds what HTTP does not carry")
+            raise Unreachable(f"{what}: a header or the URL contains characters that HTTP does not allow")
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         proxy = self._proxy(*key)
         public = bool(stranger) and not self._private and not is_private(stranger)
         if public and is_private(key[1]):
             raise _inward(what, stranger, key)
-        if proxy and key[0] == "http":  # the proxy reads the request; TLS goes through a tunnel
+        if proxy and key[0] == "http":  # the proxy gets the request itself; TLS goes through a tunnel
             path, sent = f"http://{parts.netloc}{path}", {**sent, **proxy.headers}
         if body is None and method in ("POST", "PUT", "PATCH"):
             sent["Content-Length"] = "0"
@@ -102,7 +104,7 @@ class HttpClient:
             except (OSError, HTTPException) as error:
                 connection.close()
                 if kept and isinstance(error, ConnectionError) and (body is None or isinstance(body, bytes)):
-                    continue  # it was kept too long: the next one, in the end a new one
+                    continue  # the server had closed it: try the next kept one, at last a new one
                 raise Unreachable(f"{what}: the connection broke ({_words(error)})") from error
             except BaseException:
                 connection.close()
@@ -125,19 +127,19 @@ class HttpClient:
         except OSError:
             if body is None or not _readable(connection, 1.0):
                 raise
-            # the other side closed while we were sending, and says why: that is its answer
+            # the server closed the connection while we were sending, after an answer that says why
         connection.sock.settimeout(read)
         return connection.getresponse()
 
     def _take(self, key: Key, proxy: "Proxy | None", what: str) -> tuple[HTTPConnection, bool]:
-        """A connection, and whether it was used before."""
+        """A connection, and whether it is a kept one."""
         while True:
             with self._lock:
                 idle = self._idle.get(key)
                 connection = idle.pop() if idle else None
             if connection is None:
                 return self._connected(key, proxy, what), False
-            if not _readable(connection, 0):  # nothing may have come while nobody asked: not even the end
+            if not _readable(connection, 0):  # readable: the server has closed it, or sent what nobody requested
                 return connection, True
             connection.close()
 
@@ -156,16 +158,16 @@ class HttpClient:
             return connection
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            text = f"{what}: {host}:{port} shows a certificate that is not trusted here ({error.verify_message})"
-            hint = "" if self._trust else "; SSL_CERT_FILE names a file of those to trust"
+            text = f"{what}: {host}:{port} has a certificate that this machine does not trust ({error.verify_message})"
+            hint = "" if self._trust else "; set SSL_CERT_FILE to a file with the certificates to trust"
             raise NotAllowed(text + hint) from None
         except (OSError, HTTPException, ValueError) as error:
             connection.close()
             if proxy and any(f"failed: {status}" in str(error) for status in (401, 403, 405, 407)):
-                refused = f"{what}: the proxy {proxy} lets us not through to {host}:{port} ({error})"
+                refused = f"{what}: the proxy {proxy} refuses the connection to {host}:{port} ({error})"
                 raise NotAllowed(refused) from None
             through = f" through the proxy {proxy}" if proxy else ""
-            words = _words(error) if isinstance(error, OSError) else f"what it answers is not HTTP: {error!r}"
+            words = _words(error) if isinstance(error, OSError) else f"its answer is not HTTP: {error!r}"
             raise Unreachable(f"{what}: no answer from {host}:{port}{through} ({words})") from error
 
     def _release(self, key: Key, connection: HTTPConnection, keep: bool) -> None:
@@ -176,7 +178,7 @@ class HttpClient:
         connection.close()
 
     def close(self) -> None:
-        """Closes idle connections, and those that come back later."""
+        """Closes idle connections; those in use are closed when they are released."""
         with self._lock:
             self._closed = True
             idle = [c for connections in self._idle.values() for c in connections]
@@ -189,10 +191,10 @@ class HttpClient:
 
 
 class Response:
-    """Status, headers and a body that is read in pieces. `length`: bytes of the body, None where only its end shows."""
+    """Status, headers and a body that is read in pieces. `length`: bytes of the body; None: not announced."""
 
     def __init__(self, answer: http.client.HTTPResponse, release: Callable[[bool], None]) -> None:
-        """`release` is called once, with whether the connection can be kept."""
+        """`release` is called once; its argument says whether the connection can be kept."""
         self._answer: http.client.HTTPResponse | None = answer
         self._release, self._late = release, list[OSError]()
         self.status, self.headers, self.length = answer.status, answer.headers, answer.length
@@ -200,13 +202,13 @@ class Response:
             self._end()
 
     def read(self, size: int = PIECE) -> bytes:
-        """At most `size` bytes, as many where so many are left; empty at the end. OSError where it broke."""
+        """The next `size` bytes, fewer only before the end; empty at the end. Raises OSError where the body breaks."""
         pieces: list[bytes] = []
         left = size
         while left and self._answer:
             try:
                 part = self._part(min(left, _RECORD))
-            except OSError as error:  # what came before is not lost: the error is the next call's
+            except OSError as error:  # return what was received; the next call raises the error
                 if not pieces:
                     raise
                 self._late.append(error)
@@ -231,17 +233,17 @@ class Response:
         return part
 
     def all(self, limit: int) -> bytes:
-        """The whole body. BodyTooLong where it is longer than `limit`, OSError where it broke."""
+        """The whole body. Raises BodyTooLong where it is longer than `limit` bytes, OSError where it breaks."""
         body = self.read(limit + 1)
         if len(body) > limit:
             self.close()
-            raise BodyTooLong(f"an answer of more than {limit} bytes")
-        if self._answer:  # it broke after what came
+            raise BodyTooLong(f"the answer is longer than {limit} bytes")
+        if self._answer:  # the body broke: this raises the error
             self.read()
         return body
 
     def close(self) -> None:
-        """Of no further use, unless it was read to its end: then the connection is kept already."""
+        """Closes the connection, unless the body was read to its end, which has released the connection already."""
         self._end(whole=False)
 
     def _end(self, *, whole: bool = True) -> None:
@@ -252,7 +254,7 @@ class Response:
 
 
 def origin(url: str) -> Key:
-    """Scheme, host and port of an address; the port 0 where it is none of HTTP."""
+    """Scheme, host and port of a URL; the port is 0 where the URL is not valid HTTP or HTTPS."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
@@ -263,8 +265,8 @@ def origin(url: str) -> Key:
 
 @cache
 def tls(ca_file: str | None = None) -> ssl.SSLContext:
-    """Loads the certificates that this machine trusts, once. That takes 20 ms or more, in which other threads can work:
-    who knows that it will be needed begins early."""
+    """The TLS context with the certificates that this machine trusts, loaded once. Loading takes 20 ms or more without
+    the interpreter's lock: callers that will need it may start it early in a thread."""
     return ssl.create_default_context(cafile=ca_file)
 
 
@@ -277,7 +279,7 @@ def _readable(connection: HTTPConnection, seconds: float) -> bool:
 
 def _inward(what: str, stranger: str, key: Key) -> NotAllowed:
     return NotAllowed(
-        f"{what}: {stranger} sends us to {key[1]}:{key[2]}, a private address: refused (--private-redirects allows it)"
+        f"{what}: {stranger} redirects to {key[1]}:{key[2]}, a private address: refused (--private-redirects allows it)"
     )
 
 

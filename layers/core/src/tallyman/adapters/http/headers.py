@@ -1,4 +1,4 @@
-"""Headers that `http.client` leaves to its callers: `WWW-Authenticate` (RFC 9110 §11.6.1), `Link` (RFC 8288)."""
+"""Parse headers that `http.client` does not: `WWW-Authenticate` (RFC 9110 §11.6.1) and `Link` (RFC 8288)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,8 @@ _LINK_PARAMETER = re.compile(rf'[ \t]*;[ \t;]*({_TOKEN})[ \t]*(?:=[ \t]*(?:"((?:
 
 
 def challenges(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
-    """The challenges of all `WWW-Authenticate` headers: the scheme in lower case, with its own parameters (names in
-    lower case). What can't be read ends its header."""
+    """The challenges of all `WWW-Authenticate` headers: scheme and parameters, both named in lower case. The rest of a
+    header after something invalid is ignored."""
     found: list[tuple[str, dict[str, str]]] = []
     for value in values:
         at = 0
@@ -31,13 +31,13 @@ def challenges(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
 
 
 def links(values: Iterable[str], relation: str) -> Iterator[str]:
-    """The targets of all `Link` headers that have this relation, as written: often relative."""
+    """The targets with this relation in all `Link` headers, as written: often relative."""
     for value in values:
         at = 0
         while match := _LINK.match(value, at):
             at, relations = match.end(), ""
             while given := _LINK_PARAMETER.match(value, at):
-                if given[1].lower() == "rel" and not relations:  # a second one does not count
+                if given[1].lower() == "rel" and not relations:  # RFC 8288: only the first counts
                     relations = _unquoted(given)
                 at = given.end()
             if relation in relations.lower().split():

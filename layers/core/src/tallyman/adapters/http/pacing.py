@@ -1,4 +1,4 @@
-"""Keeping to a rate: a token bucket that makes its callers wait."""
+"""Limit the rate of calls: a token bucket that makes its callers wait."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Pace:
-    """At most `rate` calls a second after a burst of `burst`; 0: no limit. Callers of all threads share it, in turn."""
+    """At most `rate` calls per second after a burst of `burst`; rate 0: no limit. Threads share it, in order."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> float:
-        """Waits for its turn; the seconds that it waited."""
+        """Waits until the next call is allowed. Returns the seconds that it waited."""
         if not self._interval:
             return 0.0
         with self._lock:

@@ -1,4 +1,4 @@
-"""Addresses that only this machine or its own network reaches: no stranger sends us there."""
+"""Recognize addresses that only this machine or its network reaches: other hosts may not redirect us there."""
 
 import socket
 from functools import cache
@@ -6,8 +6,8 @@ from functools import cache
 
 @cache
 def is_private(host: str) -> bool:
-    """Whether a host name or address leads to such an address. False where no resolver here knows it: then it is not
-    reached, or a proxy resolves it."""
+    """Whether a host name or address leads to such an address. False where this machine can't resolve the name: then it
+    can't be reached, or a proxy resolves it."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -16,9 +16,9 @@ def is_private(host: str) -> bool:
 
 
 def is_inside(address: str) -> bool:
-    """Whether an IP address is private, loopback, link-local, or otherwise not of the internet; also where an IPv6
-    address carries such an IPv4 address."""
-    from ipaddress import IPv6Address, ip_address, ip_network  # only strangers' addresses are looked at
+    """Whether an IP address is private, loopback, link-local or otherwise not public; also an IPv6 address that embeds
+    such an IPv4 address."""
+    from ipaddress import IPv6Address, ip_address, ip_network  # seldom needed
 
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):

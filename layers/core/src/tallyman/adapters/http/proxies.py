@@ -1,4 +1,4 @@
-"""An HTTP proxy, as HttpClient goes through it."""
+"""The HTTP proxy that HttpClient connects through."""
 
 from dataclasses import field
 
@@ -7,7 +7,7 @@ from tallyman.values import value
 
 @value(slots=False)
 class Proxy:
-    """A proxy that is spoken to without TLS. `authorization`: the value of `Proxy-Authorization`, empty for none."""
+    """A proxy, reached without TLS. `authorization`: the value of `Proxy-Authorization`; empty: none."""
 
     host: str
     port: int
@@ -18,5 +18,5 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it wants of us beside the request."""
+        """The headers for the proxy itself."""
         return {"Proxy-Authorization": self.authorization} if self.authorization else {}

@@ -1,1 +1,1 @@
-"""Registries and layouts that are not ECR."""
+"""OCI: the registry client, other registries than ECR, and layouts in folders."""

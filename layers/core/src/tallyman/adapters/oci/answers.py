@@ -1,4 +1,4 @@
-"""What a registry's answers mean: OCI's error codes, with ECR's habits."""
+"""Translate a registry's error answers: OCI's codes, and what ECR does differently."""
 
 from dataclasses import field
 from email.message import Message
@@ -27,13 +27,13 @@ REGISTRY_CODES: dict[str, type[TallymanError]] = {
     "NAME_UNKNOWN": NotFound,
     "MANIFEST_UNKNOWN": NotFound,
     "BLOB_UNKNOWN": NotFound,
-    "BLOB_UPLOAD_UNKNOWN": Unreachable,  # the session is gone: a new one may do
+    "BLOB_UPLOAD_UNKNOWN": Unreachable,  # the upload is gone: a new one may succeed
     "BLOB_UPLOAD_INVALID": Unreachable,
     "DIGEST_INVALID": DigestMismatch,
     "SIZE_INVALID": DigestMismatch,
     "MANIFEST_INVALID": BadManifest,
     "MANIFEST_UNVERIFIED": BadManifest,
-    "MANIFEST_BLOB_UNKNOWN": TransientError,  # what it needs was there when it was staged: stage again
+    "MANIFEST_BLOB_UNKNOWN": TransientError,  # its blobs were there when it was staged: stage again
     "TAG_INVALID": TagTaken,
     "NAME_INVALID": BadInput,
     "UNSUPPORTED": Unsupported,
@@ -42,7 +42,7 @@ REGISTRY_CODES: dict[str, type[TallymanError]] = {
 
 @value(slots=False)
 class Answer:
-    """A whole answer, read to its end."""
+    """An answer with its whole body."""
 
     status: int
     headers: Message
@@ -51,7 +51,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The error's code in the registry's words; empty where the body has none."""
+        """The registry's error code; empty where the body has none."""
         return self._error().get("code", "")
 
     @property
@@ -60,14 +60,14 @@ class Answer:
         return self._error().get("message") or self.body[:200].decode(errors="replace").strip()
 
     def error(self, what: str) -> TallymanError:
-        """What this answer means to somebody who wanted `what`."""
+        """The error that this answer means; `what` names the action."""
         kind = REGISTRY_CODES.get(self.code) or kind_of_status(self.status)
         if self.status >= 500:
             kind = Unreachable
         if self.code == "MANIFEST_INVALID" and "does not match the image digest" in self.message:
             kind = DigestMismatch
         if 300 <= self.status < 400:
-            return Unreachable(f"{what}: the registry answers with a redirect ({self.status}), none is expected")
+            return Unreachable(f"{what}: the registry answers with an unexpected redirect ({self.status})")
         text = f"{what}: {self.message or 'refused'} ({self.code or self.status})"
         if kind is Throttled:
             return Throttled(text, _seconds(self.headers.get("Retry-After")))
@@ -82,5 +82,5 @@ class Answer:
 
 
 def _seconds(text: str | None) -> float | None:
-    """`Retry-After` in seconds; a date there is taken for none."""
+    """`Retry-After` in seconds; None where it is missing or a date."""
     return float(text) if text and text.strip().isdigit() else None

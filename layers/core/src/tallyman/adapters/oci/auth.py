@@ -1,4 +1,4 @@
-"""Who we are at a registry that is not ECR: Basic, or Bearer tokens as Docker's token protocol hands them out."""
+"""Authentication for registries that are not ECR: Basic, or Bearer tokens of Docker's token protocol."""
 
 import binascii
 import threading
@@ -22,12 +22,12 @@ _CLIENT = "tallyman"
 _ALIASES = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Hosts that are spoken to without TLS."""
+"""Hosts that are reached without TLS."""
 
 
 @value
 class Login:
-    """User and password, or (from `docker login` with an identity token) `refresh`: what a token is asked for with."""
+    """Credentials: user and password, or `refresh`, an identity token that `docker login` stored."""
 
     user: str
     password: str = field(repr=False, default="")
@@ -35,12 +35,12 @@ class Login:
 
     @property
     def basic(self) -> str:
-        """The Authorization header's value."""
+        """The value of the `Authorization` header."""
         return "Basic " + binascii.b2a_base64(f"{self.user}:{self.password}".encode(), newline=False).decode()
 
 
 Logins = Callable[[Location], Login | None]
-"""None: nobody in particular."""
+"""Returns the credentials for a repository; None: anonymous."""
 
 
 @value
@@ -69,8 +69,7 @@ class OciAuth:
         plain: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`power`: the access that is asked for, `pull` or `pull,push`. `plain`: hosts that speak no TLS, besides
-        those of this machine."""
+        """`power`: the access to request, `pull` or `pull,push`. `plain`: hosts without TLS, besides this machine's."""
         self._http, self._logins, self._power, self._plain, self._clock = http, logins, power, plain, clock
         self._tokens: dict[Location, _Token] = {}
         self._lock = threading.Lock()
@@ -86,10 +85,10 @@ class OciAuth:
         return token.header if token and self._clock() < token.until else None
 
     def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
-        """Bearer where it is offered, else Basic; Basic too where there is no token to be had, or it was refused."""
+        """See `Auth`. Bearer where the registry offers it; Basic where it does not, gives no token, or refuses it."""
         if answer.status != 401:
             return None
-        with self._asking:  # one asks, the others take its answer
+        with self._asking:  # one thread fetches a token, the others use it
             now = self.header(repository)
             if now is not None and now != used:
                 return now
@@ -104,7 +103,7 @@ class OciAuth:
             if token is None:
                 host = repository.registry.host
                 wanted = "other credentials than Docker's configuration has" if login else "credentials: docker login"
-                raise NotAllowed(f"{what}: {host} wants {wanted}")
+                raise NotAllowed(f"{what}: {host} requires {wanted}")
             with self._lock:
                 self._tokens[repository] = token
             return token.header
@@ -151,17 +150,17 @@ class OciAuth:
             value = document.get("token") or document["access_token"]
             seconds = float(document.get("expires_in") or 60)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Unreachable(f"{what}: {place} gives no token that can be read") from None
+            raise Unreachable(f"{what}: {place} returns no valid token") from None
         return _Token(f"Bearer {value}", self._clock() + max(seconds - 10, 5))
 
     def _fetch(self, first: _Request, repository: Location, what: str, scope: str) -> bytes:
-        """The answer's body, from wherever the realm sends us on to; its own host alone sees our credentials."""
+        """The body of the answer, after redirects; only the realm's own host gets our credentials."""
         host, ours = repository.registry.host, origin(self.base(repository))[1]
         method, url, headers, body = first.method, first.url, first.headers, first.body
         for _ in range(HOPS + 1):
             scheme, place, _ = origin(url)
             if not place or (scheme == "http" and place not in LOOPBACK):
-                raise NotAllowed(f"{what}: {host} sends us for a token to {url}, which is not encrypted: refused")
+                raise NotAllowed(f"{what}: {host} names {url} for its tokens, which is not encrypted: refused")
             if origin(url) != origin(first.url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             stranger = "" if place == ours else ours
@@ -176,12 +175,12 @@ class OciAuth:
             kept = method == "GET" or (response.status in (307, 308) and origin(onward) == origin(url))
             if not onward or not kept:
                 kind = kind_of_status(response.status)
-                text = f"{what}: {place} gives no token for {scope} ({response.status})"
+                text = f"{what}: {place} returns no token for {scope} ({response.status})"
                 raise Throttled(text) if kind is Throttled else kind(text)
             url = onward
         raise Refused(f"{what}: more than {HOPS} redirects for a token, the last to {url}")
 
 
 def unsecured(host: str, plain: Collection[str]) -> bool:
-    """Whether no TLS is spoken to `host[:port]`: it is one of `plain`, or of this machine."""
+    """Whether `host[:port]` is reached without TLS: it is one of `plain`, or this machine."""
     return host in plain or urlsplit(f"//{host}").hostname in LOOPBACK

@@ -1,4 +1,4 @@
-"""The body of a blob on its way from a registry, or from the store that it names."""
+"""Read the body of a blob from a registry, or from the storage that the registry redirects to."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,14 +6,14 @@ from tallyman.adapters.http.client import PIECE, Response
 from tallyman.errors import NotAllowed, NotFound, Throttled, Unreachable
 
 _SHORT = 16 * PIECE
-"""Bytes of a blob up to which it is read in quarters of a PIECE: large buffers pay off only on long reads."""
+"""Blobs of at most so many bytes are read in quarters of a PIECE: large buffers pay off only on long reads."""
 
 
 class BlobBody:
-    """`size` is the whole blob's, also where reading starts further on."""
+    """The bytes from `start`. `size`: bytes of the whole blob, wherever reading starts; None: not announced."""
 
     def __init__(self, response: Response, start: int, what: str, busy: Collection[int] = (429,)) -> None:
-        """`busy`: what statuses ask us to come later."""
+        """`busy`: statuses that mean Throttled. Raises TallymanError for an answer that is not the blob."""
         self._response, self._what = response, what
         status = response.status
         if status not in (200, 206):
@@ -22,8 +22,8 @@ class BlobBody:
                 raise Throttled(f"{what}: the answer is {status}")
             raise kind(f"{what}: the answer is {status}")
         if status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise Unreachable(f"{what}: asked from byte {start}, the answer is another part")
-        self._skip = start if status == 200 else 0  # ranges are optional to a server
+            raise Unreachable(f"{what}: the answer is another part than the one from byte {start}")
+        self._skip = start if status == 200 else 0  # servers may ignore ranges
         length = response.length
         self.size: int | None = None if length is None else length + (start if status == 206 else 0)
         self._piece = PIECE if length is None or length > _SHORT else PIECE // 4

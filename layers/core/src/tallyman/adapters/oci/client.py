@@ -1,4 +1,4 @@
-"""Requests to `/v2/` of any registry: retries, redirects, locations of uploads. Who we are is an `Auth`'s affair."""
+"""Send requests to the `/v2/` of any registry: retries, redirects, locations of uploads. An `Auth` authenticates."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,45 +12,46 @@ from tallyman.domain.names import Location
 from tallyman.errors import BadName, NotAllowed, Refused, Throttled, Unreachable
 
 _MOST = 8 * 1024 * 1024
-"""Bytes of an answer that is read whole: a manifest has 4 MiB at most."""
+"""Bytes that an answer that is read whole may have: a manifest has at most 4 MiB."""
 
 _SMALL = 65536
-"""Bytes of a redirect's body up to which it is read, so that the connection is kept."""
+"""Bodies of redirects of at most so many bytes are read, so that the connection can be kept."""
 
 _LATER = (408, 425, 429)
 
 _PATIENCE = 120.0
-"""Seconds that a registry may take for its answer to a whole upload."""
+"""Seconds that a registry may take to answer a whole upload."""
 
 MOST_PAGES = 1000
-"""Pages of a list that are read: 100,000 tags even where a registry gives a hundred a page."""
+"""Pages of a list that are read: 100,000 tags even where a page holds only a hundred."""
 
 
 class Astray(Unreachable):
-    """Where a registry sends us on to, nobody answers."""
+    """There is no answer from the host that a registry redirects to."""
 
 
 NOT_THIS_WAY = (Refused, Astray)
-"""What becomes of a question in passing that a registry does not answer: the next way is tried."""
+"""The errors of a request after which another way to get the same information is tried."""
 
 
 class Auth(Protocol):
-    """Where a registry is, and who we are there."""
+    """The address of a registry, and the credentials for it."""
 
     def base(self, repository: Location) -> str:
-        """Scheme and host."""
+        """Scheme and host of the repository's registry."""
 
     def header(self, repository: Location) -> str | None:
-        """The `Authorization` to send; None: nothing was asked for yet."""
+        """The `Authorization` header to send; None: the registry has not required one yet."""
 
     def renew(self, repository: Location, answer: Answer, used: str | None, what: str, again: bool) -> str | None:
-        """Another one after this refusal (401 or 403); None: the refusal stands. `again`: another was refused too.
-        NotAllowed where it says what is missing."""
+        """Another header after a refusal (401 or 403) of `used`; None: there is no other. `again`: the second refusal
+        of one request. Raises NotAllowed where it knows what is missing."""
 
 
 class RegistryClient:
-    """What may be sent again is, after a broken connection, a 5xx or a 429, with growing, random pauses. GET and HEAD
-    follow redirects; no host but the registry's own sees our credentials. Safe to share between threads."""
+    """Repeats requests that may be repeated after a broken connection, a 5xx or a 429, with growing, random pauses.
+    Follows redirects of GET and HEAD. Only the registry's own host gets our credentials. Safe to share between
+    threads."""
 
     def __init__(
         self,
@@ -62,12 +63,13 @@ class RegistryClient:
         patience: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`longest`: seconds that a registry may ask us to wait, and we do. `patience`: seconds for an answer."""
+        """`longest`: the longest pause, in seconds, that we make at a registry's request. `patience`: seconds to wait
+        for an answer."""
         self._http, self._auth, self._attempts, self._sleep = http, auth, attempts, sleep
         self._longest, self._patience = longest, patience
 
     def base(self, repository: Location) -> str:
-        """Scheme and host."""
+        """Scheme and host of the repository's registry."""
         return self._auth.base(repository)
 
     def send(
@@ -80,8 +82,9 @@ class RegistryClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """A request that may be repeated; `path` follows `/v2/<name>/`, unless it is a whole address of the registry.
-        Any answer but 429, 5xx and a refusal of our credentials is given back as it is; those are errors."""
+        """The answer to a request that may be repeated. `path`: what follows `/v2/<name>/`, or a whole URL of the
+        registry. Raises TallymanError after 408, 425, 429, 5xx except 501, and where our credentials are refused; other
+        answers are returned, whatever their status."""
         attempt = 0
         while True:
             attempt += 1
@@ -104,8 +107,8 @@ class RegistryClient:
     def pages(
         self, repository: Location, path: str, *, what: str, headers: Mapping[str, str] | None = None
     ) -> Iterator[Answer]:
-        """The answer to a GET, and those of the pages that `Link: <…>; rel="next"` leads to. Refused where pages lead
-        back, or are more than MOST_PAGES; the caller stops at an answer that is none."""
+        """The answer to a GET, and those of the next pages, which `Link: <…>; rel="next"` names. Raises Refused where a
+        page comes twice, or after MOST_PAGES; the caller stops at an answer that is an error."""
         seen: set[str] = set()
         while path:
             if path in seen or len(seen) == MOST_PAGES:
@@ -125,7 +128,7 @@ class RegistryClient:
         _, own, path = url.partition(f"/v2/{repository.name}/")
         if not own:
             raise Refused(f"{what}: the next page is at {url}, and not at {base}: refused")
-        return path  # the registry knows itself by another name than we do
+        return path  # the registry uses another name for itself than we do
 
     def open(self, repository: Location, path: str, *, what: str, headers: Mapping[str, str]) -> Response:
         """A GET whose body the caller reads."""
@@ -141,8 +144,9 @@ class RegistryClient:
         headers: Mapping[str, str],
         body: Iterable[bytes],
     ) -> Answer:
-        """A request whose body can be sent only once, to a location that this registry gave. What `body` raises is
-        raised, and the connection closed in the middle: the registry never sees its end."""
+        """The answer to a request whose body can be sent only once, to a location that this registry named. An
+        exception of `body` is raised, and the connection is closed at once: the registry never gets the end of the
+        body."""
         used, failure = self._auth.header(repository), list[BaseException]()
         try:
             sent, watched = _authorized(headers, used), _watched(body, failure)
@@ -156,23 +160,23 @@ class RegistryClient:
             raise failure[0]
         answer = _whole(response, url, what)
         if answer.status in (401, 403) and self._auth.renew(repository, answer, used, what, again=False):
-            raise Unreachable(f"{what}: the token had expired: start again")
+            raise Unreachable(f"{what}: the token had expired: try again")
         return answer
 
     def location(self, repository: Location, answer: Answer, what: str) -> str:
-        """Where an upload goes on. Unreachable if that is not this registry: nothing goes there."""
+        """The URL at which an upload continues. Raises Unreachable where it is not this registry's."""
         found = answer.headers.get("Location")
         if not found:
-            raise Unreachable(f"{what}: the registry gives no location for the upload")
+            raise Unreachable(f"{what}: the registry names no location for the upload")
         url, base = resolved(answer.url, found), self.base(repository)
         there, ours = origin(url), origin(base)
         if there == ours:
             return url
         plain = (there[0], ours[0]) == ("http", "https") and there[1] == ours[1]
         if plain and (ours[2] == there[2] or (ours[2], there[2]) == (443, 80)):
-            return f"{base}{url[url.index('/', 8) :]}"  # behind a proxy that speaks TLS for it
+            return f"{base}{url[url.index('/', 8) :]}"  # the registry is behind a proxy that ends TLS
         raise Unreachable(
-            f"{what}: the upload is to go to {_named(there) or url}, which is not the registry {_named(ours)}: refused"
+            f"{what}: the upload would continue at {_named(there) or url}, not at the registry {_named(ours)}: refused"
         )
 
     def _followed(
@@ -184,7 +188,7 @@ class RegistryClient:
         body: bytes | None,
         what: str,
     ) -> tuple[Response, str]:
-        """The answer, and where it came from in the end."""
+        """The answer after all redirects, and its URL."""
         base = self.base(repository)
         url = path if path.startswith(f"{base}/") else f"{base}/v2/{repository.name}/{_checked(path)}"
         for _ in range(HOPS + 1):
@@ -201,7 +205,7 @@ class RegistryClient:
             _drain(response)
             before, url = url, onward
             if before.startswith("https:") and not url.startswith("https:"):
-                raise NotAllowed(f"{what}: {_named(origin(before))} sends us on to {url} without encryption: refused")
+                raise NotAllowed(f"{what}: {_named(origin(before))} redirects to {url}, without encryption: refused")
         raise Refused(f"{what}: more than {HOPS} redirects, the last to {url}")
 
     def _authorized(
@@ -228,7 +232,7 @@ class RegistryClient:
         raise AssertionError("not reached")
 
     def _pause(self, attempt: int, asked: float | None) -> None:
-        """Growing, and different for each of us, so that those who were refused together don't come back together."""
+        """Sleeps longer after each attempt, with jitter, so that clients refused together don't return together."""
         import random  # seldom needed
 
         spread = random.uniform(0.5, 1.5)
@@ -240,7 +244,7 @@ def _authorized(headers: Mapping[str, str], authorization: str | None) -> Mappin
 
 
 def _checked(path: str) -> str:
-    """No part of a path climbs out of its repository, or ends the path."""
+    """The path. Raises BadName where `..` or a fragment would lead out of the repository."""
     if "#" in path or ".." in path.partition("?")[0].split("/"):
         raise BadName(f"{path!r} is not a path within a repository")
     return path
@@ -251,12 +255,12 @@ def _whole(response: Response, url: str, what: str) -> Answer:
         body = response.all(_MOST)
     except OSError as error:
         response.close()
-        raise Unreachable(f"{what}: the answer broke off ({error})") from error
+        raise Unreachable(f"{what}: the answer is incomplete ({error})") from error
     return Answer(response.status, response.headers, body, url)
 
 
 def _drain(response: Response) -> None:
-    """Keeps the connection where little is left of the answer."""
+    """Reads a short body, so that the connection can be kept."""
     try:
         if response.length is not None and response.length <= _SMALL:
             response.all(_SMALL)
@@ -266,7 +270,7 @@ def _drain(response: Response) -> None:
 
 
 def _watched(body: Iterable[bytes], failure: list[BaseException]) -> Iterator[bytes]:
-    """The body, whose own errors are not taken for those of the connection."""
+    """The body; its own errors are recorded in `failure`, to distinguish them from those of the connection."""
     try:
         yield from body
     except GeneratorExit:

@@ -1,4 +1,5 @@
-"""Referrers where a registry has no API for them: an index at the tag `sha256-<hex>` (OCI distribution 1.1)."""
+"""Lists of referrers for registries without the referrers API: an index at the tag `sha256-<hex>` (OCI distribution
+1.1)."""
 
 import json
 from typing import Any
@@ -10,8 +11,8 @@ from tallyman.ports.copying import Listing
 
 
 def descriptors(raw: bytes, what: str) -> Listing:
-    """What a list of referrers holds. An entry that is odd is passed over and named, a list that can't be read is named
-    `what`: neither stops the image. BadManifest: it is not a list at all."""
+    """The entries of a list of referrers, named `what`. Invalid entries are left out and reported in `odd`: they don't
+    stop the image. Raises BadManifest where it is not a list at all."""
     document = load_object(raw, what)
     entries = document.get("manifests")
     if entries is None:
@@ -30,7 +31,7 @@ def descriptors(raw: bytes, what: str) -> Listing:
 
 
 def listed(manifest: Manifest) -> dict[str, Any]:
-    """A referrer as such an index has it."""
+    """The entry for a referrer in such an index."""
     entry: dict[str, Any] = {
         "mediaType": manifest.media_type,
         "digest": str(manifest.digest),
@@ -44,14 +45,14 @@ def listed(manifest: Manifest) -> dict[str, Any]:
 
 
 def merged(now: bytes | None, entry: dict[str, Any]) -> bytes:
-    """The index with one more entry; entries that we can't read stay as they are. Refused: it can't be read at all,
-    and whatever it holds is not to be lost."""
+    """The index with one more entry; invalid entries are kept. Raises Refused where the index can't be read at all,
+    so that nothing in it is lost."""
     document: Any = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
     if now:
         try:
             document = loads(now)
             document["manifests"] = [*(document.get("manifests") or ())]
         except (ValueError, TypeError, AttributeError) as error:
-            raise Refused(f"the list of referrers there can't be read, and is not to be overwritten: {error}") from None
+            raise Refused(f"the list of referrers can't be read, and so is not overwritten: {error}") from None
     document["manifests"].append(entry)
     return json.dumps(document, separators=(",", ":")).encode()

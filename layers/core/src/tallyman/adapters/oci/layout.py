@@ -1,9 +1,9 @@
-"""An OCI layout in a folder (image specification 1.1): reading and writing images as files.
+"""Read and write images in an OCI layout, a folder (image specification 1.1).
 
-A blob is written beside its place and moved there when its digest is right, `index.json` likewise: whoever reads
-meanwhile, or after a crash, finds whole files. Tags are `org.opencontainers.image.ref.name` in `index.json`: a tag
-alone, or a full name such as skopeo and podman write (layout_index.py). `index.json` is parsed once for each of its
-versions, and each manifest that it names is read once for its subject.
+Blobs and `index.json` are written to a temporary file and renamed when they are complete and their digest is right, so
+that a reader at the same time, or after a crash, finds whole files. Tags are `org.opencontainers.image.ref.name` in
+`index.json`: a tag alone, or a full name such as skopeo and podman write (layout_index.py). `index.json` is parsed once
+for each of its versions, and each manifest that it names is read once for its subject.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from tallyman.adapters.http.client import PIECE
 from tallyman.adapters.oci.fallback_tag import listed
 from tallyman.adapters.oci.layout_index import REF_NAME, LayoutIndex, name_of
 from tallyman.domain.images.documents import loads
-from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
+from tallyman.domain.images.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest, own_type
 from tallyman.domain.locations import layout_path
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, Unreachable
@@ -37,7 +37,7 @@ class LayoutStore:
         self._lock = threading.Lock()
         self._indexes: dict[Location, tuple[object, LayoutIndex]] = {}
         self._subjects: dict[tuple[Location, Digest], Digest | None] = {}
-        self._waiting: dict[Location, list[tuple[Manifest, str | None]]] = {}  # to be entered into the index
+        self._waiting: dict[Location, list[tuple[Manifest, str | None]]] = {}  # for index.json
 
     # --- Origin
 
@@ -48,15 +48,15 @@ class LayoutStore:
             digest = Digest.parse(reference) if ":" in reference else index.tagged(reference)
             raw = self._read(repository, digest) if digest else None
             if digest and raw is not None:
-                found[reference] = Manifest(raw, index.types.get(digest) or _media_type(raw))
+                found[reference] = Manifest(raw, index.types.get(digest) or own_type(raw))
         return found
 
     def tags(self, repository: Location) -> dict[str, Digest]:
-        """All tags, and what each points to. NotFound: there is no layout."""
+        """All tags and their digests. Raises NotFound where there is no layout."""
         return dict(self._there(repository).tags)
 
     def odd_tags(self, repository: Location) -> dict[str, str]:
-        """Names in `index.json` that are not tags, or several images', with why."""
+        """Names in `index.json` that are not valid tags or name several images, and why."""
         return dict(self._index(repository).odd)
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
@@ -75,7 +75,7 @@ class LayoutStore:
             yield _File(file, os.fstat(file.fileno()).st_size, start)
 
     def referrers(self, repository: Location, subject: Digest) -> Listing:
-        """Those of `index.json`'s manifests that point at the subject."""
+        """The manifests in `index.json` that point at the subject."""
         index = self._index(repository)
         with self._lock:
             if index.pointing is None:
@@ -89,7 +89,7 @@ class LayoutStore:
     # --- Destination
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:
-        """Never: a layout holds its own blobs."""
+        """Always False: each layout holds its own blobs."""
         return False
 
     def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
@@ -103,13 +103,12 @@ class LayoutStore:
 
         def check() -> None:
             if f"sha256:{hasher.hexdigest()}" != digest:
-                raise DigestMismatch(f"what came for {digest} hashes to sha256:{hasher.hexdigest()}: nothing was kept")
+                raise DigestMismatch(f"the bytes for {digest} hash to sha256:{hasher.hexdigest()}: nothing was kept")
 
         _write(path, hashed(), check)
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
-        """The manifest as a blob. What has a tag, or points at another image, is entered into `index.json`; a
-        child of an index is found through it."""
+        """Writes the manifest as a blob and as an entry in `index.json`; an index's entry replaces its children's."""
         for needed in (*manifest.children, *manifest.blobs):
             if not self._path(repository, needed.digest).exists():
                 raise Unreachable(f"{repository} lacks {needed.digest}, which {manifest.digest} needs")
@@ -118,7 +117,7 @@ class LayoutStore:
             return
         mine = (manifest, tag)
         self._waiting.setdefault(repository, []).append(mine)
-        with self._locked(repository):  # whoever gets in enters all who wait: else each would write the whole index
+        with self._locked(repository):  # one writer enters all that wait, instead of each writing the whole index
             waiting = self._waiting[repository]
             if any(change is mine for change in waiting):
                 count = len(waiting)
@@ -146,11 +145,9 @@ class LayoutStore:
         self._indexes[repository] = _version(path / "index.json"), LayoutIndex(kept)
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
-        """Those that `index.json` does not name."""
+        """The manifests that `index.json` does not name."""
         named = self._index(repository).types
         return {m.digest for m in manifests if m.digest not in named}
-
-    # --- how
 
     def _there(self, repository: Location) -> LayoutIndex:
         if _version(Path(layout_path(repository)) / "index.json") is None:
@@ -158,7 +155,7 @@ class LayoutStore:
         return self._index(repository)
 
     def _index(self, repository: Location) -> LayoutIndex:
-        """`index.json` as it stands there now; empty where there is no layout yet."""
+        """The current `index.json`; empty where there is no layout yet."""
         path = Path(layout_path(repository)) / "index.json"
         version = _version(path)
         known, index = self._indexes.get(repository, (None, LayoutIndex([])))
@@ -176,7 +173,7 @@ class LayoutStore:
         return index
 
     def _subject(self, repository: Location, digest: Digest) -> Digest | None:
-        """What a manifest points at; read once, since the bytes of a digest stay the same."""
+        """The subject of a manifest; read once, since the bytes of a digest never change."""
         key = repository, digest
         if key not in self._subjects:
             raw = self._read(repository, digest)
@@ -204,7 +201,7 @@ class LayoutStore:
 
     @contextmanager
     def _locked(self, repository: Location) -> Iterator[None]:
-        """Alone in this layout, among threads and processes."""
+        """Locks this layout against other threads and processes."""
         path = Path(layout_path(repository))
         path.mkdir(parents=True, exist_ok=True)
         with self._lock:
@@ -253,7 +250,7 @@ def _entry(manifest: Manifest) -> dict[str, Any]:
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
-    """Another one whenever the file was written; None: there is none."""
+    """A value that changes whenever the file is written; None: there is no file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -261,10 +258,3 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     except OSError as error:
         raise Refused(f"read {path}: {error.strerror}") from error
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _media_type(raw: bytes) -> str:
-    try:
-        return Manifest.parse(raw).media_type
-    except BadManifest:
-        return ""

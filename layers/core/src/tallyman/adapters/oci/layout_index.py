@@ -1,7 +1,7 @@
-"""`index.json` of an OCI layout: which names it gives to which digests.
+"""The `index.json` of an OCI layout: its tags and their digests.
 
-Tools write `org.opencontainers.image.ref.name` as a tag (the specification's way), or as a full name
-(`docker.io/library/app:v1`: skopeo, podman, rules_oci), or as anything: it comes from outside.
+Tools write `org.opencontainers.image.ref.name` as a tag (as the specification says) or as a full name
+(`docker.io/library/app:v1`: skopeo, podman, rules_oci); it may also be anything else.
 """
 
 import re
@@ -19,8 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]*")
 
 
 class LayoutIndex:
-    """The entries of `index.json`. What they name is worked out when it is first asked for: a copy that enters many
-    images asks for none of it. `pointing`: manifests by their subject, once they were read for it."""
+    """The entries of `index.json`. Types and tags are computed at first use: a copy that writes many images needs none
+    of them. `pointing`: the manifests by their subject, after they were read."""
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
         self.entries = entries
@@ -33,13 +33,13 @@ class LayoutIndex:
 
     @property
     def tags(self) -> Mapping[str, Digest]:
-        """What each tag points to. A tag alone goes before full names that end with it; where only full names do, and
-        these name different images, the tag is none's."""
+        """The digest of each tag. A tag alone takes precedence over full names that end with it; a tag of full names
+        only, which name different images, is left out."""
         return self._found[1]
 
     @property
     def odd(self) -> Mapping[str, str]:
-        """Other names, with why they are not tags."""
+        """Other names, and why they are not tags."""
         return self._found[2]
 
     @cached_property
@@ -65,25 +65,25 @@ class LayoutIndex:
                 ends.setdefault(tag, {}).setdefault(digest, str(name))
         for tag, found in ends.items():
             if tag not in exact and len(found) > 1:
-                odd[tag] = f"is the tag of several images there: {', '.join(found.values())}"
+                odd[tag] = f"is the tag of several images: {', '.join(found.values())}"
         alone = {tag: next(iter(found)) for tag, found in ends.items() if len(found) == 1}
         return types, {**alone, **exact}, odd
 
     def tagged(self, tag: str) -> Digest | None:
-        """What a tag points to. BadInput where that is not sure."""
+        """The digest of a tag; None: there is no such tag. Raises BadInput where several images have it."""
         if tag not in self.tags and tag in self.odd:
             raise BadInput(f"'{tag}' {self.odd[tag]}: name one by its digest")
         return self.tags.get(tag)
 
 
 def name_of(entry: Mapping[str, Any]) -> object:
-    """The name of an entry as it stands there; None: it has none."""
+    """The name of an entry as written; None: it has none."""
     annotations = entry.get("annotations")
     return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
 
 
 def _tag(name: object) -> str | None:
-    """The tag that a name gives; None: none (no name at all, or one with a digest alone). BadName."""
+    """The tag in a name; None where there is no name, or a name with only a digest. Raises BadName."""
     if name is None:
         return None
     if not isinstance(name, str):

@@ -1,7 +1,7 @@
-"""Any registry that speaks OCI's distribution protocol 1.0 or 1.1: reading and writing images.
+"""Read and write images in any registry with OCI's distribution protocol 1.0 or 1.1.
 
-Differences to ECR: no questions in batches, so several are on their way at once; repositories come into being by
-themselves; older ones have no referrers API, there the tag `sha256-<hex>` names an index of them.
+Differences to ECR: there are no batch calls, so several requests run at once; a push creates its repository; older
+registries have no referrers API, and keep an index of referrers at the tag `sha256-<hex>`.
 """
 
 import threading
@@ -16,17 +16,17 @@ from tallyman.adapters.oci.client import NOT_THIS_WAY, RegistryClient
 from tallyman.adapters.oci.fallback_tag import descriptors, listed, merged
 from tallyman.adapters.oci.writer import RegistryWriter
 from tallyman.domain.images.documents import loads
-from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest
+from tallyman.domain.images.manifest import MANIFEST_TYPES, OCI_INDEX, Manifest, own_type
 from tallyman.domain.images.referrer_tags import may_be_list, tag_of
 from tallyman.domain.names import Digest, Location, parse_tag
 from tallyman.errors import BadManifest, BadName, NotFound, Refused, TallymanError, Unreachable
 from tallyman.ports.copying import BlobStream, Listing
 
 AT_ONCE = 16
-"""Questions on their way at once."""
+"""Requests that run at once."""
 
 MOST_REFERRERS = 10_000
-"""Of one image."""
+"""Referrers of one image that are read."""
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _Item = TypeVar("_Item")
@@ -34,16 +34,16 @@ _Answer = TypeVar("_Answer")
 
 
 class _NoRepository(NotFound):
-    """The registry says that it does not have the repository, and not only that nothing is at the address."""
+    """The registry says NAME_UNKNOWN, and not only 404."""
 
 
 class OciRegistry:
-    """`Origin` and `Destination`: a source is made with a client that may only pull."""
+    """`Origin` and `Destination`; a source gets a client that may only pull."""
 
     def __init__(self, client: RegistryClient) -> None:
         self._client, self._writer = client, RegistryWriter(client)
         self.mount, self.upload = self._writer.mount, self._writer.upload
-        self._api: dict[Location, bool] = {}  # whether it has the one for referrers
+        self._api: dict[Location, bool] = {}  # whether it has the referrers API
         self._probing = threading.Lock()
         self._tags: dict[Location, set[str] | None] = {}
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class OciRegistry:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask")
 
-    # --- questions
+    # --- reading
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
         """One GET each."""
@@ -61,10 +61,10 @@ class OciRegistry:
         return {reference: manifest for reference, manifest in found if manifest is not None}
 
     def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
-        """What tags point to, those that are there. One HEAD each; a GET where that says nothing."""
+        """The digests of those tags that exist. One HEAD each, and a GET where its answer has no digest."""
 
         def ask(tag: str) -> Digest | None:
-            what = f"ask what {repository}:{tag} is"
+            what = f"read the digest of {repository}:{tag}"
             with suppress(*NOT_THIS_WAY, BadName):
                 answer = self._client.send(
                     "HEAD", repository, f"manifests/{parse_tag(tag)}", what=what, headers=_ACCEPT
@@ -77,8 +77,8 @@ class OciRegistry:
         return {tag: digest for tag, digest in self._each(tags, ask) if digest}
 
     def tags(self, repository: Location) -> list[str]:
-        """All tags as the registry writes them, which may be anything; pages of 1,000. NotFound: there is no such
-        repository."""
+        """All tags as the registry writes them, not necessarily valid; pages of 1,000. Raises NotFound where there is
+        no such repository."""
         what = f"list the tags of {repository}"
         found: list[str] = []
         for answer in self._client.pages(repository, "tags/list?n=1000", what=what):
@@ -94,8 +94,8 @@ class OciRegistry:
         return found
 
     def missing_blobs(self, repository: Location, digests: Iterable[Digest]) -> set[Digest]:
-        """One HEAD each; where that says nothing, the first byte is asked for. What is not to be had by either is
-        missing: a target gets it again."""
+        """One HEAD each, and a GET of the first byte where its answer is neither 200 nor 404. A blob that neither finds
+        counts as missing: it is then uploaded again."""
 
         def missing(digest: Digest) -> bool:
             what, path = f"look for {digest.short} in {repository}", f"blobs/{digest}"
@@ -121,11 +121,11 @@ class OciRegistry:
             return Listing()
         try:
             return self._by_tag(repository, subject)[0]
-        except NOT_THIS_WAY as error:  # there may be some: the image travels without them, and that is said
+        except NOT_THIS_WAY as error:  # there may be some: the image is copied without them, with a warning
             return Listing(odd={f"the referrers of {subject}": str(error)})
 
     def _by_api(self, repository: Location, subject: Digest) -> Listing | None:
-        """None: not to be had that way. The first answer says so to all who come meanwhile."""
+        """None: the registry has no referrers API. Other threads wait for the first answer that shows this."""
         if repository not in self._api:
             with self._probing:
                 if repository not in self._api:
@@ -133,7 +133,7 @@ class OciRegistry:
         return self._pointing(repository, subject) if self._api[repository] else None
 
     def _pointing(self, repository: Location, subject: Digest) -> Listing | None:
-        """Also None where the API refuses in whatever way: it is asked in passing."""
+        """None also where the API refuses for any reason: the fallback tag is tried instead."""
         what = f"list the referrers of {repository}@{subject}"
         found, first = Listing(), True
         try:
@@ -143,7 +143,7 @@ class OciRegistry:
                 if answer.status != 200:
                     if not first:
                         raise answer.error(what)
-                    if answer.code != "NAME_UNKNOWN":  # else the repository may come to be
+                    if answer.code != "NAME_UNKNOWN":  # else the repository may be created later
                         self._api[repository] = False
                     return None
                 page = descriptors(answer.body, f"the referrers of {subject}")
@@ -161,7 +161,8 @@ class OciRegistry:
         return found
 
     def _by_tag(self, repository: Location, subject: Digest) -> tuple[Listing, bytes | None]:
-        """By the index at the fallback tag, with its bytes; None: there is none. Refused: it is not to be had."""
+        """The referrers in the index at the fallback tag, and its bytes; None: there is none. Raises Refused where the
+        registry refuses it."""
         now = self._manifest(repository, tag_of(subject))
         if now is None or not may_be_list(now, subject):
             return Listing(), None
@@ -181,18 +182,18 @@ class OciRegistry:
         try:
             yield BlobBody(response, start, what)
         finally:
-            response.close()  # after the whole body its connection is kept already
+            response.close()  # a body that was read whole has returned its connection already
 
     def put_manifest(self, repository: Location, manifest: Manifest, tag: str | None = None) -> None:
-        """One PUT. A referrer is entered at its subject's fallback tag where the registry does not do it itself
-        (OCI 1.1: it says so by the header OCI-Subject)."""
+        """One PUT. A referrer is added to its subject's fallback tag, unless the answer's header OCI-Subject says that
+        the registry lists referrers itself (OCI 1.1)."""
         answer = self._writer.put(repository, manifest, tag)
         if manifest.subject is not None and not answer.headers.get("OCI-Subject"):
             self._enter(repository, manifest, manifest.subject.digest)
 
     def unlisted(self, repository: Location, manifests: Sequence[Manifest]) -> set[Digest]:
-        """Where there is no referrers API: what the fallback tags lack. One question a repository; without the API one
-        more for each subject that has such a tag."""
+        """Where there is no referrers API: the manifests that the fallback tags lack. One request for each repository;
+        without the API one more for each subject that has such a tag."""
         named: dict[Digest, set[Digest]] = {}
         for subject in dict.fromkeys(m.subject.digest for m in manifests if m.subject):
             if not self._api.get(repository):
@@ -202,8 +203,8 @@ class OciRegistry:
         return {m.digest for m in manifests if m.subject and m.digest not in named[m.subject.digest]}
 
     def _enter(self, repository: Location, manifest: Manifest, subject: Digest) -> None:
-        """Into the index at the fallback tag. Two clients that do this at once may lose one entry: the protocol has
-        no better."""
+        """Adds an entry to the index at the fallback tag. Two clients that do so at once may lose one of the entries:
+        the protocol has no way to prevent it."""
         tag = tag_of(subject)
         with self._subjects:
             there, raw = self._by_tag(repository, subject)
@@ -216,23 +217,23 @@ class OciRegistry:
         name = Digest.parse(reference) if ":" in reference else parse_tag(reference)
         what = f"read the manifest {name} of {repository}"
         answer = self._client.send("GET", repository, f"manifests/{name}", what=what, headers=_ACCEPT)
-        if answer.status == 404:  # with whatever code: Harbor says NOT_FOUND, proxies show a page
+        if answer.status == 404:  # whatever the code: Harbor says NOT_FOUND, proxies return a page
             return None
         if answer.status != 200:
             raise answer.error(what)
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        return Manifest(answer.body, kind if kind in MANIFEST_TYPES else _own_type(answer.body))
+        return Manifest(answer.body, kind if kind in MANIFEST_TYPES else own_type(answer.body))
 
     def _known_tags(self, repository: Location) -> set[str] | None:
-        """Those of referrers, listed once: cheaper than to ask at each manifest for a tag that is not there. None:
-        they are not to be had."""
+        """The fallback tags, listed once: cheaper than one request for each manifest whose tag does not exist. None:
+        they can't be listed."""
         with self._lock:
             if repository not in self._tags:
                 try:
                     self.tags(repository)
                 except _NoRepository:
                     return set()
-                except TallymanError:  # asked in passing
+                except TallymanError:  # the list only saves requests
                     self._tags[repository] = None
             return self._tags[repository]
 
@@ -240,11 +241,3 @@ class OciRegistry:
         if len(items) < 2:
             return iter([(item, ask(item)) for item in items])
         return zip(items, self._pool.map(ask, items), strict=True)
-
-
-def _own_type(raw: bytes) -> str:
-    """What a manifest says of itself, where the registry says nothing of use; empty: reading it says what is wrong."""
-    try:
-        return Manifest.parse(raw).media_type
-    except BadManifest:
-        return ""

@@ -1,7 +1,7 @@
-"""Uploads in parts to any registry: POST, a PATCH for each part, PUT; a session is asked by GET how far it is.
+"""Upload blobs in parts to any registry: POST, a PATCH for each part, PUT; a GET reads how many bytes arrived.
 
-The specification (OCI distribution 1.1, "Pushing a blob in chunks") has all of these; what a registry keeps of a part
-that broke off is its own affair. docker-registry 2.8 knows the session no more then: the upload begins anew.
+Source: OCI distribution 1.1, "Pushing a blob in chunks". It does not say what a registry keeps of an interrupted part;
+docker-registry 2.8 forgets the whole upload, which then begins again.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,14 @@ from tallyman.errors import NotAllowed, TransientError, Unsupported, UploadExpir
 
 
 class OciUploads:
-    """A session is the path and query that the registry gave: never another host, whatever is written in a file."""
+    """A session is the path and query of the registry's location, so that a session that is read from a file never
+    leads to another host."""
 
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
 
     def begin(self, repository: Location, digest: Digest) -> str:
-        """A new session. Unsupported where it does not lie beneath the repository's own address."""
+        """A new session. Raises Unsupported where its path is not beneath the repository's own."""
         what = f"begin to upload {digest.short} to {repository}"
         answer = self._client.send("POST", repository, "blobs/uploads/", what=what)
         if answer.status != 202:
@@ -28,23 +29,25 @@ class OciUploads:
         return self._session(repository, answer, what)
 
     def reached(self, repository: Location, session: str) -> tuple[int, str]:
-        """How many bytes the registry has, and the session to go on with. UploadExpired: it knows it no more."""
-        what = f"ask {repository} how far an upload is"
+        """How many bytes the registry has, and the session for the next part. Raises UploadExpired where the upload is
+        gone."""
+        what = f"read how far an upload to {repository} is"
         answer = self._client.send("GET", repository, self._path(repository, session), what=what)
-        if answer.status == 404 or answer.status in (400, 405, 416):
+        if answer.status in (400, 404, 405, 416):
             raise UploadExpired(f"{what}: {answer.message or answer.status}")
         if answer.status != 204:
             raise answer.error(what)
         have = _reached(answer)
         if have is None:
-            raise UploadExpired(f"{what}: it does not say")
+            raise UploadExpired(f"{what}: the answer does not say")
         return have, self._session(repository, answer, what) if answer.headers.get("Location") else session
 
     def send_part(
         self, repository: Location, session: str, first: int, length: int, body: Iterable[bytes]
     ) -> tuple[int, str]:
-        """Streams `length` bytes that begin at `first`; how many the registry has then, and the session to go on with.
-        UploadExpired: it is of no more use. Unsupported: this registry takes no parts."""
+        """Streams `length` bytes, from byte `first` of the blob. Returns how many bytes the registry then has, and the
+        session for the next part. Raises UploadExpired where the upload is gone, Unsupported where the registry takes
+        no parts."""
         last = first + length - 1
         what = f"upload bytes {first} to {last} to {repository}"
         headers = {
@@ -55,7 +58,7 @@ class OciUploads:
         url = f"{self._client.base(repository)}{session}"
         answer = self._client.stream("PATCH", repository, url, what=what, headers=headers, body=body)
         if answer.status in (404, 416):
-            raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
+            raise UploadExpired(f"{what}: the registry has no such upload or refuses to continue it ({answer.status})")
         if answer.status not in (201, 202, 204):
             error = answer.error(what)
             if isinstance(error, (TransientError, NotAllowed)) and answer.status not in (400, 405):
@@ -65,13 +68,13 @@ class OciUploads:
         return first + length if have is None else have, self._session(repository, answer, what)
 
     def complete(self, repository: Location, session: str, digest: Digest) -> None:
-        """Ends the upload; the registry compares the digest: DigestMismatch. UploadExpired as above."""
+        """Ends the upload. Raises DigestMismatch where the registry finds another digest, UploadExpired as above."""
         what = f"complete the upload of {digest.short} to {repository}"
         path = self._path(repository, session)
         query = urlencode({"digest": digest})
         answer = self._client.send("PUT", repository, f"{path}{'&' if '?' in path else '?'}{query}", what=what)
         if answer.status in (404, 416):
-            raise UploadExpired(f"{what}: the registry knows the upload no more ({answer.status})")
+            raise UploadExpired(f"{what}: the registry has no such upload ({answer.status})")
         if answer.status != 201:
             raise answer.error(what)
 
@@ -84,12 +87,13 @@ class OciUploads:
     def _path(self, repository: Location, session: str) -> str:
         before, found, path = session.partition(f"/v2/{repository.name}/")
         if before or not found:
-            raise Unsupported(f"an upload to {repository} is to go on elsewhere than beneath its own address")
+            raise Unsupported(f"an upload to {repository} would continue outside its own path")
         return path
 
 
 def _reached(answer: Answer) -> int | None:
-    """`Range: 0-N` counts the last byte; nothing at all is said as `0-0`, like a single byte, or not at all."""
+    """The bytes received by `Range: 0-N`, where N is the last byte; None: the answer does not say. `0-0` is ambiguous
+    (nothing, or one byte) and counts as nothing."""
     span = str(answer.headers.get("Range") or "").removeprefix("bytes=")
     first, dash, last = span.partition("-")
     if first != "0" or not dash or not last.lstrip("-").isdigit():

@@ -1,4 +1,4 @@
-"""Blobs and manifests to a registry's `/v2/`, an ECR's or any other's."""
+"""Write blobs and manifests to a registry's `/v2/`, ECR's or any other's."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,8 +20,8 @@ class RegistryWriter:
         self._lock = threading.Lock()
 
     def mount(self, repository: Location, digest: Digest, source: str) -> bool:
-        """One POST. A registry that does not mount opens an upload instead: `upload` goes on with that. One that
-        refuses or fails in whatever way does not mount: the upload comes next, and says what is wrong."""
+        """One POST; False where the registry does not mount. It may open an upload instead, which `upload` then uses.
+        Any other failure counts as False too: the upload that follows reports what is wrong."""
         what = f"mount {digest.short} from {source} into {repository}"
         query = urlencode({"mount": digest, "from": source})
         try:
@@ -35,8 +35,8 @@ class RegistryWriter:
         return answer.status == 201
 
     def upload(self, repository: Location, digest: Digest, size: int | None, chunks: Iterable[bytes]) -> None:
-        """A POST and one PUT with the whole body. Whatever `chunks` raises is raised, and the connection is closed
-        in the middle of the body: the registry never sees its end, so nothing half is kept."""
+        """A POST and one PUT with the whole body. An exception of `chunks` is raised, and the connection is closed at
+        once: the registry never gets the end of the body, and keeps nothing."""
         what = f"upload {digest.short} to {repository}"
         with self._lock:
             location = self._sessions.pop((repository, digest), None)
@@ -55,7 +55,7 @@ class RegistryWriter:
             body=_exactly(size, chunks, what),
         )
         if answer.status in (404, 416) and answer.code != "NAME_UNKNOWN":
-            raise UploadExpired(f"{what}: the registry knows the upload no more, or refuses to go on ({answer.status})")
+            raise UploadExpired(f"{what}: the registry has no such upload or refuses to continue it ({answer.status})")
         if answer.status != 201:
             if "does not have any parts" in answer.message:  # ECR's EmptyUploadException
                 raise Unsupported(f"{what}: ECR takes no empty blobs")
@@ -63,7 +63,7 @@ class RegistryWriter:
         _same(answer, digest, what)
 
     def put(self, repository: Location, manifest: Manifest, tag: str | None = None) -> Answer:
-        """One PUT, by tag or by digest."""
+        """One PUT, by tag or by digest. Raises Unsupported where the registry does not take this media type."""
         reference = parse_tag(tag) if tag else manifest.digest
         what = f"push {repository}{':' if tag else '@'}{reference}"
         answer = self._client.send(
@@ -84,7 +84,7 @@ class RegistryWriter:
 
 
 def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[bytes]:
-    """The chunks, or DigestMismatch where they are not `size` bytes: a registry that expects more would wait."""
+    """The chunks. Raises DigestMismatch where they are not `size` bytes: a registry that expects more would wait."""
     sent = 0
     for chunk in chunks:
         sent += len(chunk)
@@ -98,4 +98,4 @@ def _exactly(size: int | None, chunks: Iterable[bytes], what: str) -> Iterator[b
 def _same(answer: Answer, digest: Digest, what: str) -> None:
     named = answer.headers.get("Docker-Content-Digest")
     if named and named.startswith("sha256:") and named != digest:
-        raise DigestMismatch(f"{what}: the registry calls it {named}")
+        raise DigestMismatch(f"{what}: the registry computed the digest {named}")

@@ -1,1 +1,1 @@
-"""What runs images, and what refers to them."""
+"""Read which images run, and which are referred to by what could run them."""

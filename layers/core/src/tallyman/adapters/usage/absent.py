@@ -1,4 +1,4 @@
-"""Services that a region does not have."""
+"""Recognize services that a region does not have."""
 
 import botocore.session
 from botocore.exceptions import EndpointConnectionError
@@ -8,8 +8,8 @@ from tallyman.errors import Unreachable
 
 
 def absent(service: str, region: str, error: Unreachable) -> bool:
-    """Whether nobody answered because the region does not have the service, as botocore's list of endpoints says; a
-    reading of that list."""
+    """Whether the endpoint was unreachable because the region does not have the service, by botocore's list of
+    endpoints, which is read then."""
     if not isinstance(error.__cause__, EndpointConnectionError):
         return False
     return region not in botocore.session.get_session().get_available_regions(service, partition_of(region).name)

@@ -1,4 +1,4 @@
-"""What the EKS clusters of an account and region run, read from the Kubernetes API of each."""
+"""Read what the EKS clusters of an account and region run, from the Kubernetes API of each."""
 
 import base64
 import binascii
@@ -22,11 +22,11 @@ from tallyman.domain.usage import Use
 from tallyman.errors import NotFound, TallymanError, Unreachable
 
 ID_HEADER = "x-k8s-aws-id"
-"""The header that binds a token to one cluster: without it a token would open every cluster that knows the role."""
+"""The header that binds a token to one cluster: without it a token would be valid for every cluster with this role."""
 
 
 class EksClusters:
-    """Every cluster of an account and region that the policy does not ignore, each a reading of its own."""
+    """Reads every cluster of an account and region that the policy does not ignore; one Reading for each."""
 
     PERMISSIONS: tuple[str, ...] = permissions("eks:DescribeCluster", "eks:ListClusters", "sts:GetCallerIdentity")
 
@@ -34,7 +34,8 @@ class EksClusters:
         self._clients, self._sleep = clients, sleep
 
     def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> Iterator[Reading]:
-        """`EKS`: whether the clusters could be listed; then one for each cluster. Never raises TallymanError."""
+        """The Reading `EKS`, which says whether the clusters could be listed, and one for each cluster. Never raises
+        TallymanError."""
         try:
             clusters = self.clusters(registry, rules)
         except TallymanError as error:
@@ -49,8 +50,7 @@ class EksClusters:
                 yield Reading(source, registry, at, error=str(error))
 
     def clusters(self, registry: EcrRegistry, rules: UsageRules) -> list[str]:
-        """The names of the clusters that are to be read; none where the region has no EKS. One ListClusters for a
-        hundred."""
+        """The names of the clusters to read; empty where the region has no EKS. One ListClusters for 100."""
         if not rules.reads_any(registry):
             return []
         client = self._clients.get("eks", registry)
@@ -63,8 +63,8 @@ class EksClusters:
         return [name for name in found if rules.reads(registry, name)]
 
     def running(self, registry: EcrRegistry, cluster: str) -> list[Use]:
-        """What one cluster names, each use once: a DescribeCluster, and a list of each kind of workload, 250 objects a
-        request. Empty where the cluster is gone, or has no API yet."""
+        """Every image that one cluster names, each use once; empty where the cluster is gone or has no API yet. One
+        DescribeCluster, and a list of each kind of workload, 250 objects a request."""
         what = f"describe the EKS cluster {cluster} in {registry}"
         try:
             with translated(what):
@@ -72,7 +72,7 @@ class EksClusters:
         except NotFound:
             return []
         if not found.get("endpoint") and found.get("status") in ("CREATING", "FAILED"):
-            return []  # it has no API, so that nothing can have been started
+            return []  # without an API nothing can have been started
         try:
             api = self._api(found, registry, cluster)
         except Unreachable as error:
@@ -89,7 +89,7 @@ class EksClusters:
 
     def _api(self, found: dict[str, Any], registry: EcrRegistry, cluster: str) -> KubernetesApi:
         sts = self._clients.get("sts", registry)
-        identity = str(found.get("id") or cluster)  # clusters on Outposts are known by an id
+        identity = str(found.get("id") or cluster)  # clusters on Outposts use an id
         return KubernetesApi(
             str(found.get("endpoint") or ""),
             _pem(str((found.get("certificateAuthority") or {}).get("data") or "")),
@@ -101,8 +101,8 @@ class EksClusters:
 
 
 def token(sts: Any, cluster: str, registry: EcrRegistry) -> str:
-    """The bearer token that EKS takes: a signed GetCallerIdentity, good for this cluster alone, for 60 seconds of STS
-    (EKS itself takes it for 15 minutes). Made without a request."""
+    """The bearer token for EKS: a presigned GetCallerIdentity for this cluster only. STS accepts it for 60 seconds, EKS
+    for 15 minutes. Makes no request."""
     events = sts.meta.events
     events.register("provide-client-params.sts.GetCallerIdentity", _keep_cluster, unique_id="tallyman-eks-keep")
     events.register("before-sign.sts.GetCallerIdentity", _add_cluster, unique_id="tallyman-eks-add")
@@ -124,7 +124,7 @@ def _add_cluster(request: Any, **_: Any) -> None:
 
 
 def _pem(data: str) -> str:
-    """The certificates of `certificateAuthority.data`. Unreachable where they are not base64 of ASCII."""
+    """The certificates of `certificateAuthority.data`. Raises Unreachable where they are not base64 of ASCII."""
     try:
         return base64.b64decode(data, validate=True).decode("ascii")
     except (binascii.Error, ValueError):
@@ -132,12 +132,12 @@ def _pem(data: str) -> str:
 
 
 def _entry(sts: Any, registry: EcrRegistry, cluster: str) -> str:
-    """The commands that let the role read, which is asked of STS."""
+    """The commands that give our role access to the cluster. One GetCallerIdentity, for the role's name."""
     try:
-        with translated("ask STS who reads"):
+        with translated("get our role from STS"):
             role = _role(str(sts.get_caller_identity()["Arn"]))
     except TallymanError:
-        role = "ROLE"  # what the cluster answered matters more than why STS does not
+        role = "ROLE"  # the cluster's error matters more than STS's
     named = f"--cluster-name {cluster} --region {registry.region} --principal-arn {role}"
     policy = f"arn:{partition_of(registry.region).name}:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
     return (
@@ -148,19 +148,19 @@ def _entry(sts: Any, registry: EcrRegistry, cluster: str) -> str:
 
 
 def _role(arn: str) -> str:
-    """The ARN of a role from that of its session; any other as it is. A role's path is not in its session's."""
+    """The ARN of a role from the ARN of its session, which lacks the role's path; other ARNs unchanged."""
     head, assumed, rest = arn.partition(":assumed-role/")
     return f"{head.replace(':sts:', ':iam:', 1)}:role/{rest.partition('/')[0]}" if assumed else arn
 
 
 def _network(config: dict[str, Any]) -> str:
-    """Why a cluster may not answer, and what to do."""
+    """A hint for errors: why the cluster may not answer, and what to do."""
     if config.get("endpointPublicAccess") is False:
         return (
-            "; its endpoint is private: the functions reach it from its VPC only (parameters SubnetIds and "
-            "SecurityGroupIds), and its security group has to let them in"
+            "; its endpoint is private: the functions reach it only from its VPC (parameters SubnetIds and "
+            "SecurityGroupIds), and its security group must allow them"
         )
     ranges = config.get("publicAccessCidrs") or []
     if ranges and "0.0.0.0/0" not in ranges:
-        return f"; its public endpoint lets in {', '.join(map(str, ranges))} alone"
+        return f"; its public endpoint allows only {', '.join(map(str, ranges))}"
     return ""

@@ -1,4 +1,4 @@
-"""Lists of a Kubernetes API, page by page, over TLS that trusts the cluster's own authority alone."""
+"""Read lists of a Kubernetes API page by page, over TLS that trusts only the cluster's own certificate authority."""
 
 import ssl
 import time
@@ -14,20 +14,20 @@ from tallyman.errors import NotAllowed, Throttled, Unreachable
 Item = Mapping[str, Any]
 
 PAGE = 250
-"""Objects asked for at a time; fewer where an answer is larger than LARGEST."""
+"""Objects of one request; fewer after an answer that was larger than LARGEST."""
 LARGEST = 8 * 1024 * 1024
-"""Bytes of an answer. etcd holds no object of more than 1.5 MB, so one always fits."""
+"""Bytes of an answer. etcd stores objects of at most 1.5 MB, so one always fits."""
 PAGES = 4000
 """Pages of a list at most: a million objects."""
 ATTEMPTS = 3
 
 
 class Expired(Exception):
-    """The snapshot behind a `continue` token is gone (410): the list has to be read again from its start."""
+    """The snapshot of a `continue` token is gone (410): the list must be read again from its start."""
 
 
 class KubernetesApi:
-    """Reads lists of one cluster. `what` of errors names the list; no error holds the token."""
+    """Reads lists of one cluster. `what` names the list in errors; no error contains the token."""
 
     def __init__(
         self,
@@ -39,12 +39,12 @@ class KubernetesApi:
         network: str = "",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`server`: its address. `authority`: certificates in PEM. `token`: the bearer token of a request.
+        """`server`: its URL. `authority`: certificates in PEM. `token`: makes the bearer token for a request.
 
-        `entry`, `network`: what to do where the cluster refuses, and where it does not answer; added to the error.
-        Raises Unreachable where the address or the certificates can't be used."""
+        `entry`, `network`: hints that are added to errors, where the cluster refuses and where it does not answer.
+        Raises Unreachable where the URL or the certificates are invalid."""
         if origin(server)[0] != "https" or not origin(server)[1]:
-            raise Unreachable(f"the cluster's address is not one of HTTPS: {server[:100]!r}")
+            raise Unreachable(f"the cluster's address is not an HTTPS URL: {server[:100]!r}")
         self._server, self._token, self._entry, self._network = server.rstrip("/"), token, entry, network
         self._http = HttpClient(connect=3.0, read=15.0, trust=trusting(authority))
         self._sleep = sleep
@@ -54,10 +54,11 @@ class KubernetesApi:
         self._http.close()
 
     def items(self, path: str, kind: str, what: str) -> Iterator[Item]:
-        """The objects of the list at a path. A list that expires is read again from its start: an object may come
-        twice. Cost: a request for 250 objects.
+        """The objects of the list at a path. A list that expires is read again from its start, so an object may come
+        twice. Cost: one request for 250 objects.
 
-        Raises NotAllowed where the cluster refuses, Unreachable where the answer is no list of this kind or has no end.
+        Raises NotAllowed where the cluster refuses, Unreachable where the answer is not a list of this kind or is
+        endless.
         """
         size, after, seen, expired = PAGE, "", set[str](), 0
         for _ in range(PAGES):
@@ -106,7 +107,7 @@ class KubernetesApi:
         except BodyTooLong:
             raise
         except OSError as error:
-            raise Unreachable(f"{what}: the answer broke off ({error})") from error
+            raise Unreachable(f"{what}: the answer is incomplete ({error})") from error
         if response.status == 410:
             raise Expired
         if response.status != 200:
@@ -114,15 +115,15 @@ class KubernetesApi:
         try:
             return _mapping(loads_writable(body), what)
         except ValueError:
-            raise Unreachable(f"{what}: the answer is no JSON") from None
+            raise Unreachable(f"{what}: the answer is not JSON") from None
 
     def _refused(self, response: Response, body: bytes, what: str) -> Exception:
-        """The error of a status, in the words of the `Status` object that Kubernetes answers."""
+        """The error for a status, with the message of the `Status` object that Kubernetes returns."""
         try:
-            said = loads_writable(body)["message"]
+            message = loads_writable(body)["message"]
         except (ValueError, LookupError, TypeError):
-            said = body[:200].decode(errors="replace").strip()
-        text = f"{what}: {str(said)[:500]} ({response.status})"
+            message = body[:200].decode(errors="replace").strip()
+        text = f"{what}: {str(message)[:500]} ({response.status})"
         kind = kind_of_status(response.status)
         if kind is Throttled:
             after = response.headers.get("Retry-After", "")
@@ -131,12 +132,12 @@ class KubernetesApi:
 
 
 def trusting(authority: str) -> ssl.SSLContext:
-    """A context that trusts these certificates alone. Unreachable where there are none to be read.
+    """A TLS context that trusts only these certificates. Raises Unreachable where there are none or they are invalid.
 
-    Without VERIFY_X509_STRICT, which Python sets from 3.13 on: the certificate that EKS makes itself has no key
-    identifiers and would be refused ("Missing Authority Key Identifier"). Chain, dates and host name are checked.
+    Without VERIFY_X509_STRICT, which Python sets from 3.13 on: the certificates that EKS makes have no key identifiers
+    and would be refused ("Missing Authority Key Identifier"). Chain, dates and host name are still checked.
     """
-    if not authority.strip():  # an empty text would mean the machine's own
+    if not authority.strip():  # for an empty text `ssl` would trust this machine's certificates
         raise Unreachable("the cluster has no certificate authority")
     try:
         context = ssl.create_default_context(cadata=authority)
@@ -147,10 +148,10 @@ def trusting(authority: str) -> ssl.SSLContext:
 
 
 def _items(answer: Item, kind: str, what: str) -> list[Item]:
-    """The objects of a list. Go writes an empty list as null; one that is missing is not an empty one."""
+    """The objects of a list. Go writes an empty list as null; a missing `items` is an error."""
     found = answer.get("items", "")
     if answer.get("kind") != kind or not isinstance(found, list | None):
-        raise Unreachable(f"{what}: the answer is no {kind}")
+        raise Unreachable(f"{what}: the answer is not a {kind}")
     return [_mapping(item, what) for item in found or []]
 
 
@@ -163,5 +164,5 @@ def _mapping(value: object, what: str) -> Item:
 def _text(item: Item, key: str, what: str) -> str:
     found = item.get(key) or ""
     if not isinstance(found, str):
-        raise Unreachable(f"{what}: '{key}' is not a text")
+        raise Unreachable(f"{what}: '{key}' is not text")
     return found

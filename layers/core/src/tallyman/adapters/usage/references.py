@@ -1,7 +1,7 @@
-"""Everything that could need an image, for retention: what runs, and what is set up to run. One class a source.
+"""Read everything that could need an image, for retention: what runs and what is set up to run. One class per source.
 
-Wider than `usage.py`, which reports what runs now: a service that is scaled to nothing, a published version of a
-function or a job definition runs nothing, but pulls its image the moment that somebody uses it.
+This is more than `running.py` reads: a service that is scaled to zero, a published version of a function or a job
+definition runs nothing, but pulls its image as soon as somebody uses it.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tallyman.errors import NotAllowed, TallymanError, Unreachable
 
 
 class Source(Protocol):
-    """One source of usage. `regional`: it can only pull from registries of its own region."""
+    """One source of usage. `regional`: it pulls only from registries of its own region."""
 
     name: str
     regional: bool
@@ -32,7 +32,7 @@ class Source(Protocol):
 
 
 class EcsServices:
-    """Running tasks, and the task definitions that services use: they start what these name, when they please."""
+    """Running tasks, and the task definitions that services use: a service may start their images at any time."""
 
     PERMISSIONS: tuple[str, ...] = (
         *EcsUsage.PERMISSIONS,
@@ -46,7 +46,8 @@ class EcsServices:
         self._clients, self._tasks = clients, EcsUsage(clients)
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """As EcsUsage; and ListServices a cluster, DescribeServices for ten, DescribeTaskDefinition for each used."""
+        """The calls of EcsUsage; ListServices for each cluster, DescribeServices for ten services,
+        DescribeTaskDefinition for each that is used."""
         yield from self._tasks.running(registry)
         client = self._clients.get("ecs", registry)
         used: dict[str, str] = {}
@@ -72,7 +73,7 @@ class EcsServices:
 
 
 class LambdaVersions:
-    """Functions made of an image, and their published versions: aliases point at these. Lambda pulls only from
+    """Functions of container images, and their published versions, which aliases point at. Lambda pulls only from
     registries of its own region (user guide, "Create a Lambda function using a container image")."""
 
     PERMISSIONS: tuple[str, ...] = permissions("lambda:GetFunction", "lambda:ListFunctions")
@@ -82,7 +83,7 @@ class LambdaVersions:
         self._clients = clients
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """ListFunctions with all versions, and GetFunction for each that is an image."""
+        """ListFunctions with all versions, and GetFunction for each with an image."""
         client = self._clients.get("lambda", registry)
         for function in functions(client, registry, FunctionVersion="ALL"):
             request = {"FunctionName": function["FunctionName"]}
@@ -102,7 +103,7 @@ class BatchJobs:
         self._clients = clients
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """DescribeJobDefinitions, a hundred a call."""
+        """DescribeJobDefinitions, 100 a page."""
         client = self._clients.get("batch", registry)
         what = f"describe the job definitions of {registry}"
         for job in items(client.describe_job_definitions, {"status": "ACTIVE"}, "jobDefinitions", what):
@@ -112,7 +113,7 @@ class BatchJobs:
 
 
 class InspectorInUse:
-    """Images that Inspector sees in use on EKS and ECS: by digest, from ListCoverage."""
+    """Images in use on EKS and ECS by Inspector's ListCoverage, with their digests."""
 
     PERMISSIONS: tuple[str, ...] = permissions("inspector2:BatchGetAccountStatus", "inspector2:ListCoverage")
     name, regional = "Inspector", False
@@ -121,9 +122,9 @@ class InspectorInUse:
         self._clients = clients
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """ListCoverage of images with a use count from one on, two hundred a call. Where Inspector refuses, one
-        BatchGetAccountStatus: where it is off it sees nothing, and that is no failure. Nor is that nobody answers in a
-        region that has no Inspector."""
+        """ListCoverage of images with a use count of at least one, 200 a page. Where Inspector refuses, one
+        BatchGetAccountStatus: an Inspector that is off reports nothing, which is no failure. Neither is a region
+        without Inspector."""
         client = self._clients.get("inspector2", registry)
         wanted = {
             "resourceType": [{"comparison": "EQUALS", "value": "AWS_ECR_CONTAINER_IMAGE"}],
@@ -133,7 +134,7 @@ class InspectorInUse:
         try:
             covered = list(items(client.list_coverage, {"filterCriteria": wanted}, "coveredResources", what))
         except NotAllowed:
-            with translated(f"ask whether Inspector is on in {registry}"):
+            with translated(f"read whether Inspector is on in {registry}"):
                 answer = client.batch_get_account_status(accountIds=[registry.account])
             if [a["state"]["status"] for a in answer.get("accounts", [])] != ["DISABLED"]:
                 raise
@@ -152,7 +153,7 @@ SOURCES = (EcsServices, LambdaVersions, BatchJobs, InspectorInUse)
 
 
 class EveryNeed:
-    """`UsageReadings`: every source by itself, so that the answer says which of them could not be read, and why."""
+    """`UsageReadings`: reads each source by itself, so that the result says which could not be read, and why."""
 
     PERMISSIONS: tuple[str, ...] = tuple(
         sorted({action for source in (*SOURCES, EksClusters) for action in source.PERMISSIONS})
@@ -163,7 +164,7 @@ class EveryNeed:
         self._eks = EksClusters(clients)
 
     def readings(self, registry: EcrRegistry, at: datetime, rules: UsageRules) -> list[Reading]:
-        """One a source, and one for each EKS cluster. Never raises TallymanError: what went wrong is in the reading."""
+        """One Reading for each source and each EKS cluster. Never raises TallymanError: a Reading holds its error."""
         found = []
         for source in self._sources:
             try:
@@ -189,7 +190,7 @@ def _images(value: Any) -> Iterator[str]:
 
 
 def _covered(arn: str, since: datetime | None, registry: EcrRegistry) -> Use:
-    """From `arn:aws:ecr:<region>:<account>:repository/<name>/sha256:…`. BadName where it is anything else: what runs
-    then is not known."""
+    """The use of `arn:aws:ecr:<region>:<account>:repository/<name>/sha256:…`. Raises BadName for any other ARN: which
+    image runs is then unknown."""
     head, _, digest = arn.rpartition("/")
     return Use("workload", arn, arn, registry, Repository.parse(head), None, Digest.parse(digest), since)

@@ -1,6 +1,6 @@
-"""What runs where, as far as AWS reports it: ECS tasks and Lambda functions of one account and region.
+"""Read which images run now: in ECS tasks and Lambda functions of one account and region.
 
-Each source is a class of its own with one method, `running`; `SOURCES` is all of them.
+Each source is a class with a method `running`; `SOURCES` lists them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from tallyman.errors import BadName, NotFound, Unreachable
 
 
 class EcsUsage:
-    """Containers of ECS tasks that run now: ECS itself reports their digest."""
+    """Containers of running ECS tasks; ECS reports their digests."""
 
     PERMISSIONS: tuple[str, ...] = permissions("ecs:DescribeTasks", "ecs:ListClusters", "ecs:ListTasks")
 
@@ -25,7 +25,7 @@ class EcsUsage:
         self._clients = clients
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """ListClusters, ListTasks for each, DescribeTasks for a hundred tasks each."""
+        """ListClusters, ListTasks for each cluster, DescribeTasks for 100 tasks."""
         client = self._clients.get("ecs", registry)
         for cluster in items(client.list_clusters, {}, "clusterArns", f"list the clusters of {registry}"):
             tasks = list(items(client.list_tasks, {"cluster": cluster}, "taskArns", f"list the tasks of {cluster}"))
@@ -38,7 +38,7 @@ class EcsUsage:
 
 
 class LambdaUsage:
-    """Lambda functions made of an image: the digest is the one that the function was resolved to."""
+    """Lambda functions of container images, with the digest that Lambda resolved the image to."""
 
     PERMISSIONS: tuple[str, ...] = permissions("lambda:GetFunction", "lambda:ListFunctions")
 
@@ -46,7 +46,7 @@ class LambdaUsage:
         self._clients = clients
 
     def running(self, registry: EcrRegistry) -> Iterator[Use]:
-        """ListFunctions, and GetFunction for each that is an image."""
+        """ListFunctions, and GetFunction for each with an image."""
         client = self._clients.get("lambda", registry)
         for function in functions(client, registry):
             images = images_of_function(client, {"FunctionName": function["FunctionArn"]})
@@ -59,7 +59,7 @@ SOURCES = (EcsUsage, LambdaUsage)
 
 
 class EverySource:
-    """`Usage`: all sources, one after the other; one that can't be read raises, for what it uses is then not known."""
+    """`Usage`: all sources, one after the other. Raises where one can't be read: what it uses is then unknown."""
 
     PERMISSIONS: tuple[str, ...] = tuple(sorted({action for source in SOURCES for action in source.PERMISSIONS}))
 
@@ -72,20 +72,21 @@ class EverySource:
 
 
 def described(answer: Answer, key: str, name: str, asked: Sequence[str], what: str) -> list[Any]:
-    """What ECS describes of what was asked. One that is missing has ended meanwhile; of any other failure, and of one
-    that the answer does not name, it is not known what it runs: Unreachable."""
+    """The items of an answer to ECS's describe calls; `asked`: the ARNs in the request. An ARN that is MISSING has
+    ended since. Raises Unreachable for any other failure, and for an ARN that the answer does not name: what it runs is
+    then unknown."""
     found = listed(answer, key, what)
     for failure in answer.get("failures") or []:
         if failure.get("reason") != "MISSING":
             raise Unreachable(f"{what}: {failure.get('arn')}: {failure.get('reason')} {failure.get('detail') or ''}")
     named = {each.get(name) for each in found} | {failure.get("arn") for failure in answer.get("failures") or []}
     if silent := [each for each in asked if each not in named]:
-        raise Unreachable(f"{what}: the answer says nothing of {silent[0]}")
+        raise Unreachable(f"{what}: the answer does not name {silent[0]}")
     return found
 
 
 def functions(client: Any, registry: EcrRegistry, **request: Any) -> Iterator[Any]:
-    """Lambda's functions that may be made of an image: all but those that are said not to be."""
+    """Lambda's functions, except those that ListFunctions says are not of a container image."""
     what = f"list the functions of {registry}"
     for function in items(client.list_functions, request, "Functions", what, ("NextMarker", "Marker")):
         if function.get("PackageType", "Image") == "Image":
@@ -93,8 +94,8 @@ def functions(client: Any, registry: EcrRegistry, **request: Any) -> Iterator[An
 
 
 def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
-    """GetFunction: the image that it was resolved to, then the one that it was given; none where the function is gone,
-    or its code is not an image. Unreachable where the answer says neither."""
+    """The image that Lambda resolved, then the one that was set; empty where the function is gone, or its code is not
+    an image. One GetFunction. Raises Unreachable where the answer says neither."""
     what = f"read the function {request['FunctionName']}"
     try:
         with translated(what):
@@ -103,15 +104,15 @@ def images_of_function(client: Any, request: Mapping[str, str]) -> list[str]:
         return []
     images = [image for image in (code.get("ResolvedImageUri"), code.get("ImageUri")) if image]
     if not images and code.get("RepositoryType") != "S3":
-        raise Unreachable(f"{what}: the answer does not say which image it is made of")
+        raise Unreachable(f"{what}: the answer does not say which image it has")
     return list(dict.fromkeys(images))
 
 
 def use(
     kind: str, name: str, image: str, registry: EcrRegistry, digest: str | None = None, since: datetime | None = None
 ) -> Use:
-    """From an image's address as a service reports it; one that is not of ECR has no repository. Unreachable where the
-    service names neither an image nor a digest: what it uses is not known."""
+    """A use of an image by its address, as the service reports it; an address outside ECR has no repository. Raises
+    Unreachable where the service names neither an image nor a digest: what it uses is then unknown."""
     if not image and not digest:
         raise Unreachable(f"{kind} {name} in {registry}: the answer does not say which image it uses")
     try:
@@ -133,7 +134,7 @@ def _of_task(registry: EcrRegistry, cluster: str, task: dict[str, Any]) -> Itera
 
 
 def _time(text: Any) -> datetime | None:
-    """Lambda's own form: 2026-11-16T01:54:34.000+0000."""
+    """Parse Lambda's form of a time, 2026-11-16T01:54:34.000+0000; None where it has another form."""
     try:
         return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S.%f%z")
     except ValueError:

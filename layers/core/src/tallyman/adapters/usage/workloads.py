@@ -1,4 +1,4 @@
-"""Which images the objects of a Kubernetes cluster name: pods, and the templates that pods are made from."""
+"""Find the images that objects of a Kubernetes cluster name: pods, and the templates that pods are made from."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -13,12 +13,12 @@ from tallyman.errors import BadInput, BadName, Unreachable
 from tallyman.values import value
 
 LONGEST = 1024
-"""Characters of an image's name. A longer one can be pulled from nowhere, so nothing uses it."""
+"""Characters of an image's name. No registry has a longer one, so nothing uses it."""
 
 
 @value
 class Workload:
-    """One kind of object: its list's path, and where the pod's spec lies in it."""
+    """One kind of object: the path of its list, and the keys that lead to the pod's spec."""
 
     kind: str
     path: str
@@ -42,10 +42,10 @@ WORKLOADS = (
     Workload("ControllerRevision", "/apis/apps/v1/controllerrevisions", ("data", *_TEMPLATE)),
     Workload("Pod", "/api/v1/pods", ("spec",)),
 )
-"""Parents before what they create: what is handed down while they are read is seen once at least.
+"""Parents stand before the objects that they create, so that an image that moves down during the reading is still seen.
 
-Roll-backs go to replica sets that are scaled to nothing (deployments) and to controller revisions (stateful and daemon
-sets): Kubernetes deletes those that no roll-back needs (`revisionHistoryLimit`), so all that are there count.
+Roll-backs go to replica sets that are scaled to zero (deployments) and to controller revisions (stateful and daemon
+sets). Kubernetes deletes those that no roll-back needs (`revisionHistoryLimit`), so all existing ones count.
 """
 
 _REVISED = ("StatefulSet", "DaemonSet")
@@ -56,7 +56,7 @@ _STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerSt
 def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) -> Iterator[Use]:
     """Every image that an object of the cluster names. Pods of one controller have its name and give equal uses.
 
-    Raises Unreachable where the object lacks what says its images: what it uses is not known.
+    Raises Unreachable where the object does not say its images: what it uses is then unknown.
     """
     metadata = _at(item, "metadata")
     namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
@@ -66,7 +66,7 @@ def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) ->
     for key in workload.spec:
         spec = _at(spec, key)
     if workload.kind == "ControllerRevision" and not spec and owner.get("kind") not in _REVISED:
-        return  # a revision of somebody's own kind, in a form of its own
+        return  # a revision of a custom kind, in another form
     if workload.kind == "Pod":
         if owner:
             kind, name = f"eks pod of {str(owner.get('kind')).lower()}", str(owner.get("name"))
@@ -83,10 +83,10 @@ def uses(workload: Workload, item: Item, cluster: str, registry: EcrRegistry) ->
 def _of_container(
     kind: str, name: str, image: str, registry: EcrRegistry, status: Item, started: datetime | None
 ) -> Iterator[Use]:
-    """What a container runs by its status, and what its spec names: with that it is started again.
+    """The image that a container runs by its status, and the image in its spec, which a restart uses.
 
-    A tag that the status resolves to a digest of the same repository counts as what it points to now; any other also
-    as what it pointed to when the pod and the container started.
+    A tag that the status resolves to a digest of the same repository counts with its digest of now; any other tag also
+    with its digests at the times when the pod and the container started.
     """
     address, digest = _resolved(status)
     if digest is not None:
@@ -109,7 +109,7 @@ def _of_container(
 
 def _resolved(status: Item) -> tuple[str, Digest | None]:
     """Address and digest of `imageID`: `docker-pullable://HOST/NAME@sha256:…` or `HOST/NAME@sha256:…`. The digest is
-    None for `sha256:…` and `docker://sha256:…`: that is the configuration's, by which no registry knows the image."""
+    None for `sha256:…` and `docker://sha256:…`, which are digests of the configuration, not of the manifest."""
     text = status.get("imageID")
     if not isinstance(text, str) or len(text) > LONGEST:
         return "", None
@@ -128,14 +128,14 @@ def _without_tag(image: str) -> str:
 
 
 def _images(spec: Item, what: str) -> Iterator[tuple[str, str]]:
-    """(container, image) of a pod's spec, volumes that are images among them."""
+    """(container, image) for each container of a pod's spec, and for each volume that is an image."""
     if not isinstance(spec.get("containers"), list):
-        raise Unreachable(f"{what}: the answer does not say which containers it has")
+        raise Unreachable(f"{what}: the answer does not name its containers")
     for key in _CONTAINERS:
         for container in _list(spec, key, what):
             image = container.get("image")
             if not isinstance(image, str) or not image:
-                raise Unreachable(f"{what}: the answer does not say which image a container has")
+                raise Unreachable(f"{what}: the answer does not name the image of a container")
             yield str(container.get("name", "")), image
     for volume in _list(spec, "volumes", what):
         reference = _at(volume, "image").get("reference")
@@ -148,7 +148,7 @@ def _statuses(status: Item, what: str) -> dict[str, Item]:
 
 
 def _owner(metadata: Item, what: str) -> Item:
-    """Who manages the object; empty where nobody does."""
+    """The owner that controls the object; empty where there is none."""
     return next((owner for owner in _list(metadata, "ownerReferences", what) if owner.get("controller") is True), {})
 
 
@@ -159,7 +159,7 @@ def _at(item: Item, key: str) -> Item:
 
 
 def _list(item: Item, key: str, what: str) -> list[Item]:
-    """The objects under a key; none where it is missing or null. Unreachable where it holds anything else."""
+    """The objects under a key; empty where it is missing or null. Raises Unreachable where it holds anything else."""
     found = item.get(key)
     if not isinstance(found, list | None) or not all(isinstance(each, Mapping) for each in found or []):
         raise Unreachable(f"{what}: '{key}' is not in the form of Kubernetes's API")

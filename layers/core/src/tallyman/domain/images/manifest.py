@@ -218,6 +218,14 @@ class _View:
     annotations: Mapping[str, str]
 
 
+def own_type(raw: bytes) -> str:
+    """The media type of a manifest by its own bytes; empty where it is invalid: reading it then says what is wrong."""
+    try:
+        return Manifest.parse(raw).media_type
+    except BadManifest:
+        return ""
+
+
 def _load(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_MANIFEST_BYTES:
         raise BadManifest(f"manifest: {len(raw)} bytes; at most {MAX_MANIFEST_BYTES} (4 MiB) are allowed")
