@@ -66,8 +66,8 @@ def test_signatures_that_do_not_count_open_nothing_and_are_named(origin: Origin)
     for part in (
         "by none of the keys",
         "of another digest",
-        "a version that is not read",
-        "of a type that is not read",
+        "an unknown version",
+        "the envelope has an unknown type",
     ):
         assert part in reason
     origin.by_tag(key)

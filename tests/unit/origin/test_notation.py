@@ -124,7 +124,7 @@ def test_timestamps_of_a_public_authority_prove_the_time(name: str) -> None:
     assert found.until is None
     with pytest.raises(NotValid, match="had expired at 2050"):
         verify_notation(target, kind, raw, Stores((leaf,)), now)
-    with pytest.raises(NotValid, match="the timestamp does not count"):
+    with pytest.raises(NotValid, match="the timestamp is not valid"):
         verify_notation(target, kind, raw, Stores((leaf,), (), (leaf,)), now)
 
 
@@ -194,7 +194,7 @@ FORGERIES: dict[str, tuple[Callable[[], Signing], str]] = {
     ),
     "future authority": (
         lambda: made(headers={**AUTHORITY, notary.AUTHENTIC: NOW + timedelta(hours=1)}),
-        "signed in the future",
+        "its time of signing is in the future",
     ),
     "scheme unknown": (lambda: made(headers={notary.SCHEME: "notary.x510"}), "signing scheme is not known"),
     "scheme not critical": (
@@ -206,11 +206,11 @@ FORGERIES: dict[str, tuple[Callable[[], Signing], str]] = {
     "unknown critical header": (lambda: made(headers={"acme": "1"}), "critical header acme is not understood"),
     "authentic time of an ordinary signer": (
         lambda: made(headers={notary.AUTHENTIC: NOW}),
-        "the time of signing is not the one",
+        "the time of signing is not in the header",
     ),
     "authority with a time of its own": (
         lambda: made(headers={**AUTHORITY, notary.SIGNED_AT: NOW}),
-        "the time of signing is not the one",
+        "the time of signing is not in the header",
     ),
     "another plugin": (lambda: made(headers={**AUTHORITY, notary.PLUGIN: "x"}), "it needs the plugin x"),
     "the plugin of an ordinary signer": (lambda: made(headers=notary.BY_SIGNER), "it needs the plugin"),
@@ -223,7 +223,10 @@ FORGERIES: dict[str, tuple[Callable[[], Signing], str]] = {
         "profile or job is missing",
     ),
     "cut chain": (lambda: made(above=(ROOT,)), "does not lead to a trusted root"),
-    "no chain but the root's": (lambda: made(by=ROOT, above=()), "the certificate does not say what it is for"),
+    "no chain but the root's": (
+        lambda: made(by=ROOT, above=()),
+        "the certificate does not say what it may be used for",
+    ),
     "another root of the same name": (
         lambda: (lambda evil: made(by=signer(evil), above=(evil,)))(Issuer()),
         "does not lead to a trusted root",
@@ -240,9 +243,9 @@ FORGERIES: dict[str, tuple[Callable[[], Signing], str]] = {
     ),
     "may sign certificates": (
         lambda: made(by=signer(BETWEEN, uses=("digital_signature", "key_cert_sign"))),
-        "not for signatures alone",
+        "not only for signatures",
     ),
-    "no extended usage": (lambda: made(by=signer(BETWEEN, usages=None)), "does not say what it is for"),
+    "no extended usage": (lambda: made(by=signer(BETWEEN, usages=None)), "does not say what it may be used for"),
     "for servers": (
         lambda: made(by=signer(BETWEEN, usages=(ExtendedKeyUsageOID.SERVER_AUTH,))),
         "not for signing code",
@@ -251,7 +254,7 @@ FORGERIES: dict[str, tuple[Callable[[], Signing], str]] = {
         lambda: made(
             by=signer(BETWEEN, usages=(ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE))
         ),
-        "not for signing code alone",
+        "not only for signing code",
     ),
     "no usage": (lambda: made(by=signer(BETWEEN, uses=("content_commitment",))), "not for signing code"),
     "rsa 1024": (
@@ -321,10 +324,10 @@ def test_a_chain_of_somebody_else_does_not_count() -> None:
         (b"", "not CBOR"),
         (b"\xd2", "not CBOR"),
         (b"\xd2" + b"\x81" * 5000, "not CBOR"),
-        (cbor2.dumps([b"", {}, b"", b""]), "no COSE_Sign1"),
+        (cbor2.dumps([b"", {}, b"", b""]), "not a COSE_Sign1"),
         (cbor2.dumps(cbor2.CBORTag(18, [b"", {}, None, b""])), "with a payload"),
         (cbor2.dumps(cbor2.CBORTag(18, [b"\xa2\x01\x26\x01\x26", {}, b"", b""])), "not CBOR"),
-        (cbor2.dumps(cbor2.CBORTag(18, [b"\xa1\x01\x26", {1: -7}, b"", b""])), "twice"),
+        (cbor2.dumps(cbor2.CBORTag(18, [b"\xa1\x01\x26", {1: -7}, b"", b""])), "both protected and unprotected"),
         (cbor2.dumps(cbor2.CBORTag(18, [b"\xa0", {}, b"", b""])), "algorithm"),
         (cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(cbor2.CBORTag(35, "(a+)+$")), {}, b"", b""])), "not CBOR"),
         (cbor2.dumps(cbor2.CBORTag(18, [b"\xbf\x01\x26\xff", {}, b"", b""])), "not CBOR"),
@@ -341,10 +344,10 @@ def test_cose_that_is_malformed(raw: bytes, why: str) -> None:
     ("bent", "why"),
     [
         ({"payload": None}, "payload is missing"),
-        ({"protected": "e30="}, "no base64url"),
-        ({"protected": "e31"}, "no base64url"),
+        ({"protected": "e30="}, "not base64url"),
+        ({"protected": "e31"}, "not base64url"),
         ({"protected": notary.url64(b'{"alg": "ES256", "alg": "none"}')}, "a key is there twice"),
-        ({"signature": "+/=="}, "no base64url"),
+        ({"signature": "+/=="}, "not base64url"),
         ({"header": {}}, "the certificate is missing"),
         ({"header": {"x5c": "x"}}, "the certificate is missing"),
         ({"header": {"x5c": ["AAAA"]}}, "can't be read"),
@@ -363,7 +366,7 @@ def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
 
 
 def test_an_envelope_of_another_type_is_not_read() -> None:
-    assert "of a type that is not read (text/x)" in refused(made().jws(), "text/x")
+    assert "has an unknown type (text/x)" in refused(made().jws(), "text/x")
 
 
 def test_stores_that_are_no_certificates_are_refused() -> None:

@@ -1,7 +1,7 @@
-"""Verifies signatures of images over bytes: no network, no clock, no files. Only `verify_origin` loads it.
+"""Verify signatures of images from bytes: no network, no clock, no files. Only the function `verify_origin` loads it.
 
-A layer of its own, because it needs `cryptography`. It imports nothing of Tallyman's core: digests and times are plain
-values.
+It is a layer of its own because it needs `cryptography`. It imports nothing of Tallyman's core: digests and times are
+plain values.
 """
 
 from tallyman_origin.notation import NotationSignature, Stores, Target, verify_notation

@@ -1,6 +1,7 @@
-"""Certificates that sign code: the chain to a trusted root, their times, and whom those of Fulcio name."""
+"""Check certificates for signing code: the chain to a trusted root, the times, and the identity in Fulcio's."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from cryptography import x509
@@ -23,13 +24,13 @@ _UNDERSTOOD = {
     ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
 }
 UNREADABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.InvalidVersion, UnsupportedAlgorithm)
-"""What reading a malformed certificate raises."""
+"""The exceptions of `cryptography` for a malformed certificate."""
 _LONGEST_CHAIN = 5
 _MOST_STEPS = 50
 
 
 def key_of(certificate: x509.Certificate) -> keys.PublicKey:
-    """The certificate's key. Raises NotValid where it is of a kind that is not allowed."""
+    """The certificate's key. Raises NotValid where its kind is not allowed."""
     try:
         return keys.allowed(certificate.public_key())
     except UNREADABLE as error:
@@ -37,7 +38,7 @@ def key_of(certificate: x509.Certificate) -> keys.PublicKey:
 
 
 def any_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
-    """The certificate's key, of whatever kind. Raises NotValid where it can't be read."""
+    """The certificate's key, of any kind. Raises NotValid where it can't be read."""
     try:
         return certificate.public_key()
     except UNREADABLE as error:
@@ -45,7 +46,7 @@ def any_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
 
 
 def subject_of(certificate: x509.Certificate) -> str:
-    """The certificate's subject, as RFC 4514 has it. Raises NotValid where it can't be read."""
+    """The certificate's subject in the form of RFC 4514. Raises NotValid where it can't be read."""
     try:
         return certificate.subject.rfc4514_string()
     except UNREADABLE as error:
@@ -55,23 +56,21 @@ def subject_of(certificate: x509.Certificate) -> str:
 def check_chain(
     leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], at: datetime
 ) -> tuple[x509.Certificate, ...]:
-    """The authorities above the certificate, up to one of the roots; empty where it is a root itself, and its own
-    issuer. Raises NotValid unless there is such a chain, each link signed, allowed and valid at `at`.
-
-    The roots are trusted as they are, and have to be valid at that time too.
-    """
+    """The authorities above the certificate, up to one of the roots; empty where it is a self-signed root itself.
+    Raises NotValid unless there is such a chain in which each link is signed, allowed and valid at `at`, the root
+    included."""
     _check_leaf(leaf)
     _check_time(leaf, at)
     if leaf in roots and _is_signed_by(leaf, leaf):
         return ()
     path = next(_paths(leaf, between, roots, at, (), [_MOST_STEPS]), None)
     if path is None:
-        raise NotValid("the certificate's chain does not lead to a trusted root that was valid then")
+        raise NotValid("the certificate's chain does not lead to a trusted root that was valid at that time")
     return path
 
 
 def identity_of(leaf: x509.Certificate) -> Identity:
-    """Whom the certificate names. Raises NotValid where that is not one subject by one issuer."""
+    """The identity in the certificate. Raises NotValid where it names not exactly one subject and an issuer."""
     try:
         return Identity(_issuer(leaf), _subject(leaf))
     except UNREADABLE as error:
@@ -86,7 +85,7 @@ def _paths(
     beneath: tuple[x509.Certificate, ...],
     steps: list[int],
 ) -> Iterator[tuple[x509.Certificate, ...]]:
-    """Each way to a root. `beneath`: authorities below this link; `steps`: what is left of the effort."""
+    """Every path to a root. `beneath`: the authorities below this link. `steps`: how many links may still be tried."""
     for parent, trusted in [*((root, True) for root in roots), *((each, False) for each in between)]:
         steps[0] -= 1
         if steps[0] < 0 or len(beneath) >= _LONGEST_CHAIN:
@@ -128,7 +127,7 @@ def _check_leaf(leaf: x509.Certificate) -> None:
         usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
-        raise NotValid("the certificate does not say what it is for") from None
+        raise NotValid("the certificate does not say what it may be used for") from None
     except UNREADABLE as error:
         raise NotValid(f"the certificate can't be read: {error}") from None
     if ExtendedKeyUsageOID.CODE_SIGNING not in usages or not usage.digital_signature:
@@ -163,11 +162,9 @@ def _issuer(leaf: x509.Certificate) -> str:
             continue
         raw = value.value if isinstance(value, x509.UnrecognizedExtension) else b""
         text = _utf8(raw) if oid == _ISSUER else raw
-        try:
+        with suppress(UnicodeDecodeError):
             if text:
                 return text.decode()
-        except UnicodeDecodeError:
-            break
         break
     raise NotValid("the certificate names no issuer of the identity")
 
@@ -182,12 +179,12 @@ def _subject(leaf: x509.Certificate) -> str:
         if other.type_id == _OTHER_NAME:
             found.append((_utf8(other.value) or b"").decode("utf-8", "replace"))
     if len(found) != 1 or len(list(names)) != 1 or not found[0]:
-        raise NotValid("the certificate names not exactly one subject")
+        raise NotValid("the certificate does not name exactly one subject")
     return found[0]
 
 
 def _utf8(der: bytes) -> bytes | None:
-    """The text of a DER UTF8String of at most 65,535 bytes; None where it is none."""
+    """The text of a DER UTF8String of at most 65,535 bytes; None where the bytes are not one."""
     if len(der) < 2 or der[0] != 0x0C:
         return None
     size, start = der[1], 2

@@ -1,4 +1,4 @@
-"""What timestamps need of DER besides their library: tokens as responses, and sets in their order."""
+"""Convert the DER of timestamps for their library: a token to a response, and certificates to DER's order."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ _GRANTED = bytes.fromhex("3003020100")
 """PKIStatusInfo: granted."""
 _SEQUENCE, _CERTIFICATES = 0x30, 0xA0
 _TO_SIGNED_DATA = (1, 1, 0)
-"""Places of the token in a response, of the content in a token, and of SignedData in that."""
+"""The indexes of the token in a response, of the content in a token, and of SignedData in the content."""
 
 Element = tuple[int, int, int]
-"""Where an element starts, where its content does, and where it ends."""
+"""The offsets of an element's start, of its content, and of its end."""
 
 
 def response_of(token: bytes) -> bytes:
-    """A timestamp's token as the response of an authority."""
+    """The response of an authority that contains this timestamp token."""
     inner = _GRANTED + token
     size = len(inner)
     if size < 128:
@@ -23,8 +23,8 @@ def response_of(token: bytes) -> bytes:
 
 
 def in_order(response: bytes) -> bytes:
-    """The response with its certificates in the order that DER asks for: some authorities send them in another, which
-    the library refuses. No signature covers their order. As it is where it is no such response."""
+    """The response with its certificates in the order that DER requires. Some authorities send another order, which the
+    library refuses; no signature covers it. Anything else is returned unchanged."""
     try:
         (_, start, end) = next(_elements(response, 0, len(response)))
         for place in _TO_SIGNED_DATA:
@@ -39,7 +39,7 @@ def in_order(response: bytes) -> bytes:
 
 
 def _elements(der: bytes, at: int, end: int) -> Iterator[Element]:
-    """The elements between two places. Raises IndexError where one is cut."""
+    """The elements between two offsets. Raises IndexError where one is truncated."""
     while at < end:
         size, start = der[at + 1], at + 2
         if size & 0x80:

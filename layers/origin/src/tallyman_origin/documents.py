@@ -1,4 +1,4 @@
-"""JSON and base64 of signatures, read strictly: they were written by whoever could push."""
+"""Parse the JSON and base64 of signatures strictly: anybody who may push may have written them."""
 
 import base64
 import binascii
@@ -6,19 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 
 LARGEST = 1024 * 1024
-"""Bytes of a payload or a bundle."""
+"""Bytes that a payload or a bundle may have."""
 DEEPEST = 64
-"""Levels of a document."""
+"""Levels of nesting that a document may have."""
 
 Json = Mapping[str, object]
 
 
 class NotValid(Exception):
-    """The signature does not count, for the reason that the message gives."""
+    """The signature is not valid; the message says why."""
 
 
 def parse(raw: bytes, what: str) -> Json:
-    """A JSON object. Raises NotValid where it is too large, too deep, names a key twice, or is none."""
+    """The JSON object in these bytes. Raises NotValid where it is too large, too deep, has a key twice, or is not
+    one."""
     if len(raw) > LARGEST:
         raise NotValid(f"{what} has {len(raw)} bytes, more than {LARGEST}")
     if _depth(raw) > DEEPEST:
@@ -35,35 +36,35 @@ def parse(raw: bytes, what: str) -> Json:
 
 
 def decoded(text: object, what: str) -> bytes:
-    """Base64, strict. Raises NotValid."""
+    """The bytes of strict base64. Raises NotValid."""
     if not isinstance(text, str):
         raise NotValid(f"{what} is missing")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise NotValid(f"{what} is no base64") from None
+        raise NotValid(f"{what} is not base64") from None
 
 
 def part(document: Json, *path: str) -> Json:
-    """The object at this path; an empty one where there is none."""
+    """The object at this path; empty where there is none."""
     for key in path:
         document = mapping(document.get(key))
     return document
 
 
 def mapping(value: object) -> Json:
-    """The object that this is; an empty one where it is none."""
+    """The value where it is an object; otherwise an empty object."""
     return value if isinstance(value, Mapping) else {}
 
 
 def items(document: Json, key: str) -> Sequence[object]:
-    """The list under a key; an empty one where there is none."""
+    """The list under a key; empty where there is none."""
     found = document.get(key)
     return found if isinstance(found, list) else ()
 
 
 def whole(value: object, what: str) -> int:
-    """A whole number from 0 on; protobuf writes 64-bit ones as text. Raises NotValid."""
+    """A non-negative integer; protobuf writes 64-bit integers as text. Raises NotValid."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
@@ -79,7 +80,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _depth(raw: bytes) -> int:
-    """Brackets that are open at once at most; those within texts count too: this only keeps the parser from harm."""
+    """The deepest nesting of brackets, those within strings included: it only protects the parser."""
     depth = most = 0
     for byte in raw:
         if byte in b"[{":

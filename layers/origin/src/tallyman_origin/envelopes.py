@@ -1,4 +1,4 @@
-"""Notation's signature envelopes, JWS and COSE: parsed strictly, not verified.
+"""Parse Notation's signature envelopes, JWS and COSE, strictly; verify nothing.
 
 Sources: the Notary Project's specifications of signature envelopes, RFC 7515 (JWS), RFC 9052 (COSE).
 """
@@ -30,9 +30,9 @@ _SIGN1 = 18
 
 @dataclass(frozen=True)
 class Envelope:
-    """`attributes`: the signed headers, except those of the format itself; those that are times as such. `critical`:
-    the names of those that have to be understood. `signed`: the bytes that `signature` is over. `chain`: the signer's
-    certificate first. `timestamp`: a token of RFC 3161, DER."""
+    """A parsed envelope. `attributes`: the signed headers, except the format's own; times as datetime. `critical`: the
+    names of those that a verifier must understand. `signed`: the bytes that `signature` covers. `chain`: the signer's
+    certificate first. `timestamp`: a token of RFC 3161 in DER."""
 
     algorithm: str
     content_type: object
@@ -51,7 +51,7 @@ def read(kind: str, raw: bytes) -> Envelope:
         return _jws(raw)
     if kind == COSE:
         return _cose(raw)
-    raise NotValid(f"the envelope is of a type that is not read ({kind[:100]})")
+    raise NotValid(f"the envelope has an unknown type ({kind[:100]})")
 
 
 def _jws(raw: bytes) -> Envelope:
@@ -82,21 +82,21 @@ def _cose(raw: bytes) -> Envelope:
     message = _cbor(raw, "the envelope")
     parts = message.value if isinstance(message, cbor2.CBORTag) and message.tag == _SIGN1 else None
     if not isinstance(parts, list | tuple) or len(parts) != 4:
-        raise NotValid("the envelope is no COSE_Sign1 message")
+        raise NotValid("the envelope is not a COSE_Sign1 message")
     protected, header, payload, signature = parts
     if not (isinstance(protected, bytes) and isinstance(payload, bytes) and isinstance(signature, bytes)):
-        raise NotValid("the envelope is no COSE_Sign1 message with a payload")
+        raise NotValid("the envelope is not a COSE_Sign1 message with a payload")
     found, loose = _cbor(protected, "the protected header"), header if isinstance(header, Mapping) else {}
     if not isinstance(found, Mapping):
-        raise NotValid("the protected header is no map")
+        raise NotValid("the protected header is not a map")
     if set(loose) & set(found):
-        raise NotValid("a header is there twice, protected and not")
+        raise NotValid("a header is both protected and unprotected")
     given = dict(found)
     algorithm, critical, content_type = (given.pop(key, None) for key in (_ALGORITHM, _CRITICAL, _CONTENT_TYPE))
     headers = {str(key): value for key, value in given.items()}
     chain, stamp = loose.get(_CHAIN), loose.get(_TIMESTAMP)
     if stamp is not None and not isinstance(stamp, bytes):
-        raise NotValid("the timestamp is no byte string")
+        raise NotValid("the timestamp is not a byte string")
     return Envelope(
         algorithm=_ALGORITHMS.get(algorithm if type(algorithm) is int else 0) or _unknown(algorithm),
         content_type=content_type,
@@ -111,12 +111,12 @@ def _cose(raw: bytes) -> Envelope:
 
 
 def _refuse(_value: object, _immutable: bool) -> object:
-    raise ValueError("a tag that an envelope has no use for")
+    raise ValueError("a tag that envelopes do not use")
 
 
 _NO_USE = (0, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _TAGS = dict.fromkeys(_NO_USE, _refuse)
-"""Tags that would make the decoder build something else than plain values and times."""
+"""Tags for which the decoder would build other objects than plain values and times."""
 
 
 def _cbor(raw: bytes, what: str) -> object:
@@ -132,7 +132,7 @@ def _cbor(raw: bytes, what: str) -> object:
     try:
         found: object = decoder.decode()
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
-        raise NotValid(f"{what} is not CBOR, or not of the kind that envelopes hold") from None
+        raise NotValid(f"{what} is not CBOR, or contains what envelopes do not use") from None
     if stream.read(1):
         raise NotValid(f"{what} has bytes after its end")
     return found
@@ -147,7 +147,7 @@ def _critical(names: object, headers: Mapping[str, object]) -> frozenset[str]:
         raise NotValid("the envelope names no critical headers")
     for name in names:
         if not isinstance(name, str) or name not in headers:
-            raise NotValid(f"the critical header {str(name)[:100]} is not among those that are signed")
+            raise NotValid(f"the critical header {str(name)[:100]} is not among the signed headers")
     return frozenset(names)
 
 
@@ -179,9 +179,9 @@ def _base64url(text: object, what: str) -> bytes:
     try:
         found = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise NotValid(f"{what} is no base64url") from None
+        raise NotValid(f"{what} is not base64url") from None
     if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != text:
-        raise NotValid(f"{what} is no base64url")
+        raise NotValid(f"{what} is not base64url")
     return found
 
 

@@ -1,7 +1,6 @@
-"""Public keys: which are allowed, and how their signatures are checked."""
+"""Public keys: which kinds are allowed, and checking their signatures."""
 
 import hashlib
-from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -17,14 +16,13 @@ from cryptography.hazmat.primitives.serialization import (
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 SMALLEST_RSA, LARGEST_RSA = 2048, 8192
 """Bits. Larger keys only cost time."""
-_CURVES: Mapping[str, hashes.HashAlgorithm] = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384()}
+_CURVES = ("secp256r1", "secp384r1")
+_SHA256 = hashes.SHA256()
 
 
 def allowed(key: object) -> PublicKey:
-    """The key, if it is of an allowed kind: ECDSA on P-256 or P-384, RSA of 2048 bits or more, Ed25519.
-
-    Raises ValueError that says what it is.
-    """
+    """The key, where its kind is allowed: ECDSA on P-256 or P-384, RSA of 2,048 to 8,192 bits, Ed25519. Otherwise
+    raises ValueError that says what it is."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:
             raise ValueError(f"a key on the curve {key.curve.name} is not allowed: expected P-256 or P-384")
@@ -41,18 +39,18 @@ def allowed(key: object) -> PublicKey:
 
 
 def allowed_of_authority(key: object) -> None:
-    """Raises ValueError unless an authority may sign certificates with it: as `allowed`, and ECDSA on P-521."""
+    """Raises ValueError unless the kind of key is allowed for authorities: as `allowed`, and ECDSA on P-521."""
     if not (isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp521r1"):
         allowed(key)
 
 
 def from_pem(text: str) -> PublicKey:
-    """From `-----BEGIN PUBLIC KEY-----`. Raises ValueError."""
+    """The key in PEM (`-----BEGIN PUBLIC KEY-----`). Raises ValueError where it is invalid or not allowed."""
     return allowed(load_pem_public_key(text.encode()))
 
 
 def from_der(der: bytes) -> PublicKey:
-    """From SubjectPublicKeyInfo, as KMS gives it. Raises ValueError."""
+    """The key in a SubjectPublicKeyInfo, DER. Raises ValueError where it is invalid or not allowed."""
     return allowed(load_der_public_key(der))
 
 
@@ -74,19 +72,16 @@ def is_signed(key: PublicKey, signature: bytes, data: bytes) -> bool:
         except InvalidSignature:
             return False
         return True
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1":
-        digest = hashlib.sha384(data).digest()
-        if _is_signed_digest(key, signature, digest, hashes.SHA384()):
-            return True
+    p384 = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp384r1"
+    if p384 and is_signed_digest(key, signature, hashlib.sha384(data).digest(), hashes.SHA384()):
+        return True
     return is_signed_digest(key, signature, hashlib.sha256(data).digest())
 
 
-def is_signed_digest(key: PublicKey, signature: bytes, digest: bytes) -> bool:
-    """Whether the key has signed the bytes of this SHA-256. Never true for Ed25519, which signs no digests."""
-    return _is_signed_digest(key, signature, digest, hashes.SHA256())
-
-
-def _is_signed_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: hashes.HashAlgorithm) -> bool:
+def is_signed_digest(
+    key: PublicKey, signature: bytes, digest: bytes, algorithm: hashes.HashAlgorithm = _SHA256
+) -> bool:
+    """Whether the key has signed the bytes with this digest. Never true for Ed25519, which signs no digests."""
     hashed = Prehashed(algorithm)
     if isinstance(key, ec.EllipticCurvePublicKey):
         try:

@@ -1,4 +1,4 @@
-"""The transparency log (Rekor): that it has taken this very signature in, and when. RFC 6962, C2SP's signed notes."""
+"""Check that a transparency log (Rekor) contains a signature, and since when. RFC 6962, C2SP's signed notes."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from tallyman_origin.roots import Log, Roots
 
 
 class Entry:
-    """One entry of a log, as bundles hold it. Raises NotValid where it is incomplete."""
+    """One log entry, in the form of bundles. Raises NotValid where it is incomplete."""
 
     def __init__(self, entry: Json) -> None:
         self._entry = entry
@@ -27,13 +27,13 @@ class Entry:
         self.proof = part(entry, "inclusionProof")
 
     def check(self, roots: Roots) -> datetime | None:
-        """When the log took it in; None where the log has not signed the time. Raises NotValid where a proof is wrong,
-        or there is none."""
+        """When the log added the entry; None where the log has not signed the time. Raises NotValid where a proof is
+        wrong or there is none."""
         log = roots.logs.get(self.log)
         if log is None:
             raise NotValid("the log entry is of a log that is not trusted")
         if not self.proof and self.promise is None:
-            raise NotValid("the log entry has no proof: neither of inclusion nor a promise")
+            raise NotValid("the log entry has neither a proof of inclusion nor a promise")
         if self.proof:
             self._check_inclusion(log)
         if self.promise is None:
@@ -47,9 +47,9 @@ class Entry:
     def check_body(
         self, signature: bytes, signed: bytes, payload: bytes | None, by: keys.PublicKey | x509.Certificate
     ) -> None:
-        """Raises NotValid unless the entry is of this signature, of these bytes, by this key or certificate.
+        """Raises NotValid unless the entry is for this signature of these bytes by this key or certificate.
 
-        `signed`: SHA-256 of the bytes that were signed; `payload`: a DSSE envelope's.
+        `signed`: the SHA-256 of the signed bytes. `payload`: the payload of a DSSE envelope.
         """
         body = parse(self.raw, "the log entry's body")
         spec, kind = part(body, "spec"), (body.get("kind"), body.get("apiVersion"))
@@ -68,7 +68,7 @@ class Entry:
             verifier = given.get("verifier")
             found = decoded(given.get("signature"), "the log entry's signature")
         else:
-            raise NotValid(f"the log entry is of a kind that is not read ({kind[0]} {kind[1]})")
+            raise NotValid(f"the log entry has an unknown kind ({kind[0]} {kind[1]})")
         if not same or found != signature:
             raise NotValid("the log entry is of another signature")
         if not _is_by(decoded(verifier, "the log entry's key"), by):
@@ -105,9 +105,10 @@ def _is_by(pem: bytes, by: keys.PublicKey | x509.Certificate) -> bool:
 
 
 def _root(leaf: bytes, index: int, size: int, nodes: Sequence[bytes]) -> bytes:
-    """The tree's root by a proof of inclusion (RFC 9162, 2.1.3.2). Raises NotValid where the proof has a wrong form."""
+    """The tree's root, computed from a proof of inclusion (RFC 9162, 2.1.3.2). Raises NotValid for a malformed
+    proof."""
     if index >= size or len(nodes) > 64 or any(len(node) != 32 for node in nodes):
-        raise NotValid("the log entry's proof of inclusion has a wrong form")
+        raise NotValid("the log entry's proof of inclusion is malformed")
     at, last, found = index, size - 1, leaf
     for node in nodes:
         if last == 0:
@@ -125,7 +126,8 @@ def _root(leaf: bytes, index: int, size: int, nodes: Sequence[bytes]) -> bytes:
 
 
 def _check_note(envelope: object, size: int, root: bytes, log: Log) -> None:
-    """The checkpoint: `origin\\nsize\\nroot\\n…\\n`, an empty line, lines of `— name base64(hint, signature)`."""
+    """Checks the checkpoint: `origin\\nsize\\nroot\\n…\\n`, an empty line, lines of `— name base64(hint,
+    signature)`."""
     if not isinstance(envelope, str):
         raise NotValid("the log entry's proof has no checkpoint")
     text, _, signatures = envelope.partition("\n\n")

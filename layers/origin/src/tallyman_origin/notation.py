@@ -1,4 +1,4 @@
-"""Notation's signatures: envelopes whose signer's certificate leads to a trust store.
+"""Verify Notation's signatures: envelopes whose signer's certificate chains to a trust store.
 
 Sources: the Notary Project's specifications of signatures, of signing schemes, and of trust stores and policies.
 """
@@ -49,8 +49,8 @@ _ALWAYS = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class Stores:
-    """Trusted certificates by what they vouch for: signers (`ca`), authorities that sign for others and whose word
-    about the time counts (`authority`), authorities of timestamps (`tsa`)."""
+    """Trusted certificates: of authorities for signers (`ca`), of signing authorities, which also vouch for the time
+    (`authority`), and of timestamp authorities (`tsa`)."""
 
     ca: tuple[x509.Certificate, ...] = ()
     authority: tuple[x509.Certificate, ...] = ()
@@ -58,13 +58,13 @@ class Stores:
 
     @classmethod
     def parse(cls, ca: bytes = b"", authority: bytes = b"", tsa: bytes = b"") -> "Stores":
-        """From PEM files; empty: none. Raises ValueError."""
+        """The stores in PEM files; empty: no certificates. Raises ValueError."""
         return cls(*(tuple(x509.load_pem_x509_certificates(raw)) if raw else () for raw in (ca, authority, tsa)))
 
 
 @dataclass(frozen=True)
 class Target:
-    """The image, as a descriptor names it. `digest`: `sha256:<hex>`; `size`: bytes of its manifest."""
+    """The descriptor of the image. `digest`: `sha256:<hex>`. `size`: bytes of its manifest."""
 
     digest: str
     media_type: str
@@ -73,8 +73,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """A signature by AWS Signer: ARNs of the version of its profile and of the job; `certificates`: for each
-    certificate of the chain the SHA-384 of what is signed of it, and of its issuer's, in hexadecimal."""
+    """A signing job of AWS Signer. `profile`, `job`: ARNs of the profile's version and of the job. `certificates`: for
+    each certificate of the chain the SHA-384 of its signed part and of its issuer's, in hexadecimal."""
 
     profile: str
     job: str
@@ -83,10 +83,10 @@ class Job:
 
 @dataclass(frozen=True)
 class NotationSignature:
-    """A signature that was verified. `subject`: of its certificate, as RFC 4514 has it; `root`: `sha256:<hex>` of the
-    trusted certificate. `at`: when it was made, where that is proven; `until`: until when the answer holds.
+    """A verified signature. `subject`: its certificate's, in the form of RFC 4514. `root`: `sha256:<hex>` of the
+    trusted certificate. `at`: when it was made, where that is proven. `until`: when this result expires.
 
-    `job`: where AWS Signer made it, which has to be asked whether it was revoked.
+    `job`: AWS Signer's job, where it made the signature; the caller must ask Signer whether it was revoked.
     """
 
     subject: str
@@ -97,9 +97,9 @@ class NotationSignature:
 
 
 def verify_notation(image: Target, kind: str, raw: bytes, stores: Stores, now: datetime) -> NotationSignature:
-    """Verifies an envelope of the media type `kind`. Whom the subject or profile names is the caller's to judge.
+    """Verifies an envelope of the media type `kind`. The caller decides whether the subject or profile is trusted.
 
-    Raises NotValid with the reason. Revocation is not asked for.
+    Raises NotValid with the reason. Does not check revocation.
     """
     envelope = read(kind, raw)
     _check_target(envelope, image)
@@ -134,11 +134,12 @@ def _check_target(envelope: Envelope, image: Target) -> None:
         raise NotValid("it is a signature of another digest")
     size = target.get("size")
     if type(size) is not int or (target.get("mediaType"), size) != (image.media_type, image.size):
-        raise NotValid("it is a signature of something of another type or size")
+        raise NotValid("it is a signature of an image of another type or size")
 
 
 def _check_headers(envelope: Envelope) -> Job | None:
-    """Whether all that is critical is understood, and all that has to be critical is."""
+    """Checks that every critical header is known, and that the headers that must be critical are. The job of AWS
+    Signer, where it made the signature."""
     headers, critical = envelope.attributes, envelope.critical
     scheme, plugin = _scheme(envelope), headers.get(PLUGIN)
     if plugin is not None and (plugin != AWS_SIGNER or scheme != AUTHORITY):
@@ -150,7 +151,7 @@ def _check_headers(envelope: Envelope) -> Job | None:
     if loose := sorted(needed - critical):
         raise NotValid(f"the header {loose[0]} is not marked critical")
     if (scheme == AUTHORITY) != (AUTHENTIC_TIME in headers) or (scheme == X509) != (SIGNING_TIME in headers):
-        raise NotValid(f"the time of signing is not the one that {scheme} has")
+        raise NotValid(f"the time of signing is not in the header that {scheme} requires")
     if plugin is None:
         return None
     profile, job = headers.get(_PROFILE), headers.get(_JOB)
@@ -167,7 +168,8 @@ def _scheme(envelope: Envelope) -> str:
 
 
 def _is_signed(envelope: Envelope, leaf: x509.Certificate) -> bool:
-    """By the certificate's key, of the one kind and size that the algorithm has."""
+    """Whether the certificate's key made the signature. Raises NotValid where its kind or size is not the
+    algorithm's."""
     key, name = certificates.any_key_of(leaf), envelope.algorithm
     algorithm = _HASHES[name[2:]]()
     try:
@@ -181,7 +183,7 @@ def _is_signed(envelope: Envelope, leaf: x509.Certificate) -> bool:
             pss = padding.PSS(padding.MGF1(algorithm), algorithm.digest_size)
             key.verify(envelope.signature, envelope.signed, pss, algorithm)
         else:
-            raise NotValid(f"the certificate's key is not of the kind and size that {name} has")
+            raise NotValid(f"the certificate's key is not of the kind and size that {name} requires")
     except InvalidSignature:
         return False
     return True
@@ -197,8 +199,8 @@ def _expiry(envelope: Envelope, now: datetime) -> datetime | None:
 
 
 def _proven(envelope: Envelope, stores: Stores, now: datetime) -> datetime | None:
-    """When it was signed: by the signing authority's word, or a timestamp where authorities of those are trusted; None:
-    nobody vouches for the time, and the certificates have to be valid now."""
+    """When the image was signed, by the signing authority, or by a timestamp where timestamp authorities are trusted.
+    None: the time is not proven, and the certificates must be valid now."""
     found = envelope.attributes.get(AUTHENTIC_TIME)
     at = found if isinstance(found, datetime) else None
     if envelope.timestamp is not None and stores.tsa:
@@ -207,24 +209,24 @@ def _proven(envelope: Envelope, stores: Stores, now: datetime) -> datetime | Non
         stamped = timestamps.proven(response_of(envelope.timestamp), envelope.signature, authorities)
         at = at or stamped
         if stamped > now:
-            raise NotValid("the timestamp lies in the future")
+            raise NotValid("the timestamp is in the future")
     if at is not None and at > now:
-        raise NotValid("it says that it is signed in the future")
+        raise NotValid("its time of signing is in the future")
     return at
 
 
 def _check_chain(
     leaf: x509.Certificate, between: Sequence[x509.Certificate], trusted: Sequence[x509.Certificate], at: datetime
 ) -> tuple[x509.Certificate, ...]:
-    """The authorities up to the trusted one; empty where the certificate itself is trusted, and its own issuer."""
+    """The authorities up to the trusted one; empty where the certificate is a trusted, self-signed one itself."""
     path = certificates.check_chain(leaf, between, trusted, at)
     extensions = leaf.extensions
     usage = extensions.get_extension_for_class(x509.KeyUsage)
     uses = usage.value
     if not usage.critical or uses.key_cert_sign or uses.crl_sign or uses.key_encipherment or uses.data_encipherment:
-        raise NotValid("the certificate's key is not for signatures alone")
+        raise NotValid("the certificate's key is not only for signatures")
     if _OTHER_USES & set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value):
-        raise NotValid("the certificate is not for signing code alone")
+        raise NotValid("the certificate is not only for signing code")
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a verification is asked with, and what it answers."""
+"""The input and the result of a verification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ __all__ = ["Identity", "NotValid", "Signature", "Trust"]
 
 @dataclass(frozen=True)
 class Trust:
-    """Public keys by name (the name is the caller's; several may name one key), and roots for certificates."""
+    """The trusted public keys by the caller's names (several may name one key), and roots for certificates."""
 
     keys: Mapping[str, PublicKey] = field(default_factory=dict)
     roots: Roots | None = None
@@ -21,7 +21,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a certificate says has signed: the OIDC issuer, and the subject (an address or a URI)."""
+    """The signer in a certificate: the OIDC issuer, and the subject (an e-mail address or a URI)."""
 
     issuer: str
     subject: str
@@ -29,10 +29,9 @@ class Identity:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that was verified: by which of the keys (names), or by whom, and when where a log has signed that.
-
-    `predicate`: the type and the content of a statement about the image; None: it is a signature of the image.
-    """
+    """A verified signature. `keys`: the names of the keys that made it; `identity`: the signer, where a certificate
+    did. `at`: when it was made; None: not proven. `predicate`: type and content of a statement about the image; None:
+    it is a signature of the image."""
 
     keys: tuple[str, ...] = ()
     identity: Identity | None = None

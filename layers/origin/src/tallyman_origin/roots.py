@@ -1,4 +1,4 @@
-"""Trust roots: Sigstore's `trusted_root.json`, the authorities and logs whose word counts, each for its time."""
+"""Trust roots: the authorities and logs in Sigstore's `trusted_root.json`, each trusted for some time."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from tallyman_origin.documents import Json, NotValid, decoded, items, mapping, p
 
 @dataclass(frozen=True)
 class Span:
-    """From when to when something is trusted; None: without an end."""
+    """The time for which something is trusted. `end` None: without an end."""
 
     start: datetime
     end: datetime | None
@@ -25,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority: its root, and the authorities between."""
+    """A certificate authority: its root and its intermediate certificates."""
 
     root: x509.Certificate
     between: tuple[x509.Certificate, ...]
@@ -34,7 +34,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Log:
-    """A transparency log. `id`: as entries name it."""
+    """A transparency log. `id`: its id in entries."""
 
     id: bytes
     key: keys.PublicKey
@@ -43,7 +43,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Roots:
-    """`digest`: `sha256:<hex>` of the file that they were read from. `timestamps`: authorities of RFC 3161."""
+    """The trust roots of one file. `digest`: `sha256:<hex>` of the file. `timestamps`: authorities of RFC 3161."""
 
     digest: str
     authorities: tuple[Authority, ...]
@@ -52,7 +52,7 @@ class Roots:
 
     @classmethod
     def parse(cls, raw: bytes) -> "Roots":
-        """From the file's bytes. Raises ValueError that says what is wrong; logs of unknown kinds are left out."""
+        """The trust roots in the file's bytes. Raises ValueError that says what is wrong."""
         try:
             document = parse(raw, "the file of trust roots")
             logs = {}
@@ -69,7 +69,7 @@ class Roots:
         return cls(f"sha256:{hashlib.sha256(raw).hexdigest()}", signers, logs, stampers)
 
     def at(self, moment: datetime) -> tuple[Sequence[x509.Certificate], Sequence[x509.Certificate]]:
-        """The roots that are trusted at that time, and the authorities between."""
+        """The roots that are trusted at that time, and their intermediate certificates."""
         trusted = [authority for authority in self.authorities if authority.trusted.holds(moment)]
         return [a.root for a in trusted], [each for a in trusted for each in a.between]
 

@@ -1,4 +1,4 @@
-"""cosign's signatures: the tag scheme (simple signing), and Sigstore's bundles v0.3 (OCI 1.1 referrers).
+"""Verify cosign's signatures: the tag scheme (simple signing), and Sigstore's bundles (OCI 1.1 referrers).
 
 Sources: cosign's SIGNATURE_SPEC and BUNDLE_SPEC, sigstore/protobuf-specs, DSSE v1, in-toto Statement v1.
 """
@@ -29,8 +29,8 @@ _MOST_TIMESTAMPS = 4
 
 @dataclass(frozen=True)
 class _Signed:
-    """A signature, and what it is over. `data` None: only its SHA-256 is known; `payload`: a DSSE envelope's.
-    `stamps`: timestamps of RFC 3161 that came with it."""
+    """A signature and the bytes that it covers. `data` None: only their SHA-256 is known. `payload`: the payload of a
+    DSSE envelope. `stamps`: the timestamps of RFC 3161 in the bundle."""
 
     signature: bytes
     sha256: bytes
@@ -46,13 +46,13 @@ class _Signed:
 
 
 def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str, str], trust: Trust) -> Signature:
-    """One layer of cosign's tag scheme. `digest`: of the image, `sha256:<hex>`; `payload`: the layer's bytes.
+    """Verifies one layer of cosign's tag scheme. `digest`: the image's, `sha256:<hex>`. `payload`: the layer's bytes.
 
     Raises NotValid with the reason.
     """
     critical = part(parse(payload, "the payload"), "critical")
     if critical.get("type") != "cosign container image signature":
-        raise NotValid("the payload is no cosign signature")
+        raise NotValid("the payload is not a cosign signature")
     if part(critical, "image").get("docker-manifest-digest") != digest:
         raise NotValid("it is a signature of another digest")
     signature = decoded(annotations.get("dev.cosignproject.cosign/signature"), "the signature")
@@ -67,16 +67,17 @@ def verify_simple_signing(digest: str, payload: bytes, annotations: Mapping[str,
 
 
 def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
-    """A Sigstore bundle: a signature of the image, or a signed statement about it, whose predicate is in the answer.
+    """Verifies a Sigstore bundle: a signature of the image, or a signed statement about it, whose predicate is
+    returned.
 
-    `digest`: of the image, `sha256:<hex>`. Raises NotValid with the reason.
+    `digest`: the image's, `sha256:<hex>`. Raises NotValid with the reason.
     """
     bundle = parse(raw, "the bundle")
     if bundle.get("mediaType") not in BUNDLES:
-        raise NotValid(f"the bundle is of a version that is not read ({str(bundle.get('mediaType'))[:100]})")
+        raise NotValid(f"the bundle has an unknown version ({str(bundle.get('mediaType'))[:100]})")
     envelope, message = part(bundle, "dsseEnvelope"), part(bundle, "messageSignature")
     if bool(envelope) == bool(message):
-        raise NotValid("the bundle holds not exactly one signature")
+        raise NotValid("the bundle does not hold exactly one signature")
     signed = _statement(envelope, digest) if envelope else _message(message, digest)
     material = part(bundle, "verificationMaterial")
     entries = items(material, "tlogEntries")
@@ -92,13 +93,13 @@ def verify_bundle(digest: str, raw: bytes, trust: Trust) -> Signature:
 
 
 def _statement(envelope: Json, digest: str) -> _Signed:
-    """A DSSE envelope. A statement of another kind than cosign's, that the image is signed, is no signature of the
-    image, for it may say anything about it: its predicate is kept."""
+    """The signature of a DSSE envelope. Only cosign's own statement counts as a signature of the image; any other may
+    say anything about it, so its predicate is kept."""
     payload, signatures = decoded(envelope.get("payload"), "the envelope's payload"), items(envelope, "signatures")
     if envelope.get("payloadType") != IN_TOTO:
         raise NotValid("the envelope holds no in-toto statement")
     if len(signatures) != 1:
-        raise NotValid("the envelope holds not exactly one signature")
+        raise NotValid("the envelope does not hold exactly one signature")
     statement = parse(payload, "the statement")
     if statement.get("_type") not in STATEMENTS:
         raise NotValid("the envelope holds no in-toto statement")
@@ -113,7 +114,7 @@ def _statement(envelope: Json, digest: str) -> _Signed:
 
 
 def _message(message: Json, digest: str) -> _Signed:
-    """A signature over the image's manifest, whose SHA-256 is the digest."""
+    """A signature of the image's manifest, whose SHA-256 is the digest."""
     hashed, named = bytes.fromhex(digest.removeprefix("sha256:")), part(message, "messageDigest")
     stated = named.get("algorithm"), named.get("digest")
     if named and stated != ("SHA2_256", base64.b64encode(hashed).decode()):
@@ -122,10 +123,10 @@ def _message(message: Json, digest: str) -> _Signed:
 
 
 def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
-    """By one of the keys. Where a log is trusted and the signature brings an entry of it, the entry has to be right."""
+    """Verifies a signature by one of the keys. A log entry, where there is one of a trusted log, must be right too."""
     names = tuple(sorted(name for name, key in trust.keys.items() if signed.is_by(key)))
     if not names:
-        why = "by none of the keys of the policy" if trust.keys else "by a key, and the policy names none"
+        why = "by none of the keys of the policy" if trust.keys else "by a key, but the policy names no keys"
         raise NotValid(f"it is signed {why}")
     at = None
     if entry is not None and trust.roots is not None and entry.log in trust.roots.logs:
@@ -135,8 +136,8 @@ def _by_key(signed: _Signed, entry: Entry | None, trust: Trust) -> Signature:
 
 
 def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Certificate], trust: Trust) -> Signature:
-    """By the holder of a certificate, the first of the chain: valid at each time that a log or an authority of
-    timestamps has signed. Where a log is trusted, an entry of it has to be there."""
+    """Verifies a signature by the holder of the chain's first certificate, which must be valid at each time that a log
+    or a timestamp authority has signed. Where a log is trusted, there must be an entry of it."""
     if not chain:
         raise NotValid("the certificate is missing")
     leaf, *chain = chain
@@ -145,7 +146,7 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
     if trust.roots is None:
         raise NotValid(f"{by}there are no trust roots: the policy has no trusted_root.json beside it")
     if entry is None and (trust.roots.logs or not signed.stamps):
-        raise NotValid(f"{by}no log entry proves when")
+        raise NotValid(f"{by}no log entry proves the time")
     if not signed.is_by(key):
         raise NotValid("the signature is not the certificate's")
     try:
@@ -156,7 +157,7 @@ def _by_identity(signed: _Signed, entry: Entry | None, chain: Sequence[x509.Cert
         if trust.roots.timestamps:
             times += [timestamps.proven(each, signed.signature, trust.roots.timestamps) for each in signed.stamps]
         if not times:
-            raise NotValid("the log has not signed the time of the entry, nor has a trusted authority of timestamps")
+            raise NotValid("neither the log nor a trusted timestamp authority has signed the time")
         for at in times:
             roots, between = trust.roots.at(at)
             certificates.check_chain(leaf, [*chain, *between], roots, at)
@@ -173,7 +174,7 @@ def _stamps(material: Json) -> tuple[bytes, ...]:
 
 
 def _entry_of(bundle: Json) -> Entry:
-    """cosign's own form of a log entry with its promise, in an annotation."""
+    """The log entry of cosign's own form, in an annotation: with a promise, without a proof."""
     payload = part(bundle, "Payload")
     log = payload.get("logID")
     try:

@@ -1,6 +1,6 @@
-"""Timestamps of RFC 3161: that an authority has seen a signature, and when.
+"""Verify timestamps of RFC 3161, which prove that a signature existed at a time.
 
-`rfc3161_client` checks them; it is imported only where a timestamp is there.
+`rfc3161_client` verifies them; it is imported only for signatures with a timestamp.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def proven(response: bytes, signature: bytes, authorities: Sequence[Authority]) -> datetime:
-    """When one of the authorities has seen this signature at the latest.
+    """The latest time at which one of the authorities can have seen this signature (its time plus its accuracy).
 
-    `response`: TimeStampResp, DER. The authority's certificates have to be valid at that time. Raises NotValid.
+    `response`: a TimeStampResp in DER. The authority's certificates must be valid at that time. Raises NotValid.
     """
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
@@ -33,7 +33,7 @@ def proven(response: bytes, signature: bytes, authorities: Sequence[Authority]) 
         at = stamp.tst_info.gen_time.replace(tzinfo=UTC)
     except ValueError:
         raise NotValid("the timestamp can't be read") from None
-    why = "no authority of timestamps is trusted"
+    why = "no timestamp authority is trusted"
     for authority in authorities:
         if not authority.trusted.holds(at):
             why = "the timestamp's authority was not trusted at that time"
@@ -46,7 +46,7 @@ def proven(response: bytes, signature: bytes, authorities: Sequence[Authority]) 
         try:
             verifier.verify_message(stamp, signature)
         except (VerificationError, *UNREADABLE) as error:
-            why = f"the timestamp does not count: {error}"
+            why = f"the timestamp is not valid: {error}"
             continue
         return at + _width(stamp.tst_info.accuracy)
     raise NotValid(why)
