@@ -1,1 +1,1 @@
-"""The AWS endpoint: who asks, what is allowed, who answers."""
+"""The AWS endpoint: identify the caller, check permissions, pass the call to its service."""

@@ -1,6 +1,6 @@
-"""The one address of all AWS APIs (AWS_ENDPOINT_URL): who asks, for which service, and who answers.
+"""The endpoint of all AWS APIs (AWS_ENDPOINT_URL): identify the caller and pass the call to its service.
 
-ECR, PutEvents, LookupEvents and Invoke are ours; everything else is moto's. What nobody serves gets an
+ECR, PutEvents, LookupEvents and Invoke are our own; moto serves everything else. A call that nothing serves gets an
 error that names service and call, never a 500.
 """
 
@@ -30,8 +30,8 @@ log = logging.getLogger("tallyman.local")
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request")
 _INVOKE = re.compile(r"/2015-03-31/functions/([^/]+)/invocations/?")
 
-# Sources of usage, and what else is asked, that moto lacks: here nothing runs, nothing is found, and ECR allows what it
-# allows a new account.
+# Calls that moto lacks, of sources of usage and others: nothing runs, nothing is found, and ECR has the quotas of a new
+# account.
 EMPTY: dict[tuple[str, str], dict[str, Any]] = {
     ("lambda", "/2016-08-19/account-settings"): {
         "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000},
@@ -55,7 +55,7 @@ EMPTY: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One API request: who asks what of which service where. `operation` is empty where only the path says it."""
+    """One API request: caller, service, region and operation. `operation` is empty where only the path names it."""
 
     identity: Identity
     access_key: str
@@ -67,7 +67,7 @@ class Call:
 
     @property
     def has_target(self) -> bool:
-        """Whether the call came with X-Amz-Target: JSON is spoken."""
+        """Whether the call has X-Amz-Target, and so uses a JSON protocol."""
         return "HTTP_X_AMZ_TARGET" in self.environ
 
     def refuse(self, code: str, message: str, status: int = 400) -> Answer:
@@ -78,8 +78,9 @@ class Call:
 class Endpoint:
     """The WSGI application behind AWS_ENDPOINT_URL.
 
-    `ecr` answers `(operation, payload, registry of the caller, identity) → (status, headers, body)`, `invoke`
-    runs a function and gives its answer, `control` answers paths below `/_tallyman/`. `now` is RFC 3339.
+    `ecr`: `(operation, payload, registry of the caller, identity) → (status, headers, body)`. `invoke`: runs a function
+    and returns its answer; None: there is no such function. `control`: answers paths below `/_tallyman/`. `now`: the
+    time in RFC 3339.
     """
 
     def __init__(  # noqa: PLR0913 - the services behind the endpoint, all named
@@ -105,9 +106,9 @@ class Endpoint:
             else:
                 answer = self._answer(environ)
         except ConnectionResetError:
-            raise  # a registry that was made to break off
+            raise  # an injected failure: the connection is to break
         except Exception as failure:
-            # Last resort: named, logged, and no 500, which clients would repeat for half a minute.
+            # Last resort: named and logged. Not a 500, which clients would repeat for half a minute.
             log.exception("%s %s", environ["REQUEST_METHOD"], path)
             answer = json_answer({"__type": "LocalCloudError", "message": f"{path}: {failure!r}"}, 400)
         return answer.send(environ, start_response)
@@ -144,7 +145,7 @@ class Endpoint:
             case "events", "PutEvents":
                 entries = json.loads(call.body)["Entries"]
                 who = call.identity
-                if shut := self._bus.shut_to(entries, who.account, call.region, role_arn(who)):
+                if shut := self._bus.shut_to(entries, who.account, call.region, who.principal_arn):
                     return _denied(call, "events:PutEvents", shut)
                 return json_answer(self._bus.put_events(entries, call.identity.account, call.region, now=self._now()))
             case "cloudtrail", "LookupEvents":
@@ -175,12 +176,13 @@ class Endpoint:
         return lambda_images.may_take(self._ecr, self._permissions, call.identity, call.region, function, call.body)
 
     def _assume_role(self, call: Call) -> Answer:
-        """As STS: the role must be there and trust the caller. People of the local cloud get any role they name."""
+        """As STS: the role must exist and trust the caller. People of the local cloud may assume any role; it is
+        created where it does not exist."""
         parameters = {key: values[0] for key, values in parse_qs(call.body.decode()).items()}
         arn = parameters.get("RoleArn", "")
         if not re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w+=,.@/-]+", arn):
             return call.refuse("ValidationError", f"{arn} is invalid")
-        if role_arn(call.identity) not in self._permissions.held:
+        if call.identity.principal_arn not in self._permissions.held:
             moto_calls.ensure_role(arn)
         elif not _trusts(arn, call.identity):
             return _denied(call, "sts:AssumeRole", arn)
@@ -188,7 +190,7 @@ class Endpoint:
 
 
 def _denied(call: Call, action: str, resource: str) -> Answer:
-    """As IAM says it, under the name that the service gives it."""
+    """IAM's message under the service's own error code."""
     text = f"User: {call.identity.arn} is not authorized to perform: {action} on resource: {resource}"
     log.warning("%s", text)
     if call.service == "sns":
@@ -197,14 +199,6 @@ def _denied(call: Call, action: str, resource: str) -> Answer:
         return call.refuse("AccessDenied", text, 403)
     text += f" because no identity-based policy allows the {action} action"
     return call.refuse("AccessDeniedException", text, 403 if call.service == "lambda" else 400)
-
-
-def role_arn(identity: Identity) -> str:
-    """The IAM role behind a session (path left out, as STS does), or the principal's own ARN."""
-    kind, _, rest = identity.arn.split(":", 5)[5].partition("/")
-    if kind != "assumed-role":
-        return identity.arn
-    return f"arn:aws:iam::{identity.account}:role/{rest.rpartition('/')[0]}"
 
 
 def _trusts(arn: str, identity: Identity) -> bool:
@@ -216,13 +210,13 @@ def _trusts(arn: str, identity: Identity) -> bool:
         action="sts:AssumeRole",
         resource="*",
         account=identity.account,
-        arn=role_arn(identity),
-        context={"aws:PrincipalArn": role_arn(identity), "aws:PrincipalAccount": identity.account},
+        arn=identity.principal_arn,
+        context={"aws:PrincipalArn": identity.principal_arn, "aws:PrincipalAccount": identity.account},
     )
 
 
 def _action(environ: Environ, body: bytes) -> str:
-    """The operation of a query-protocol call, from its form or its query string."""
+    """The operation of a call in the query protocol, from its form or its query string."""
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
     return parse_qs(str(environ["QUERY_STRING"])).get("Action", [""])[0]
@@ -252,7 +246,7 @@ def _moto(call: Call, body: bytes | None = None) -> Answer:
 
 
 def _receive(call: Call) -> Answer:
-    """ReceiveMessage, waiting as long as asked without holding up everyone else, as moto would."""
+    """ReceiveMessage that waits as long as requested. moto's own would block every other call meanwhile."""
     if not call.has_target:
         return _moto(call)
     request = json.loads(call.body)

@@ -1,6 +1,6 @@
-"""Calls of Lambda's API: their names and what they concern, by method and path.
+"""The names of Lambda's API calls and their resources, by method and path.
 
-Lambda speaks REST: the name of the operation, which IAM checks, is not in the request.
+Lambda's API is REST: the name of the operation, which IAM checks, is not in the request.
 """
 
 import json
@@ -33,8 +33,8 @@ _ON_ALL = {"GetAccountSettings", "ListFunctions"}
 
 
 def named(environ: Environ, body: bytes, account: str, region: str) -> tuple[str, str]:
-    """The IAM action of a call and the resource that it is checked on. Of a call that is not listed here nothing is
-    known but its path: no policy names that, so no role that is held to its policies may make it."""
+    """The IAM action of a call and its resource. For a call that is not listed here, the action is its method and path:
+    no policy allows that, so no role that is held to its policies may make the call."""
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     for pattern, names in _CALLS:
         if (found := pattern.fullmatch(path)) and method in names:

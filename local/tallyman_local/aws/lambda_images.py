@@ -1,8 +1,8 @@
-"""Whether Lambda takes the image that CreateFunction or UpdateFunctionCode names: who may read it.
+"""Check whether Lambda accepts the image in CreateFunction or UpdateFunctionCode.
 
-By AWS's page "Create a Lambda function using a container image" ("Amazon ECR permissions"): whoever calls may read the
-image, and Lambda may, by the repository's policy or, within an account, by the function's own role. Where neither says
-so Lambda adds it to the repository's policy, if the caller may read and set that.
+Source: AWS's page "Create a Lambda function using a container image" ("Amazon ECR permissions"). The caller must have
+permission to read the image, and so must Lambda: by the repository's policy or, within an account, by the function's
+role. Where Lambda has none, it adds one to the repository's policy, if the caller may read and set that policy.
 """
 
 import json
@@ -27,8 +27,8 @@ Ecr = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], b
 
 
 def may_take(ecr: Ecr, permissions: Permissions, identity: Identity, region: str, function: str, body: bytes) -> bool:
-    """Whether Lambda takes the image for the function (its ARN) from this caller. What is not an image of this
-    cloud is moto's to judge."""
+    """Whether Lambda accepts the image for the function (an ARN) from this caller. True for images outside this cloud,
+    which moto checks."""
     request = json.loads(body or b"{}")
     address = _IMAGE.fullmatch(str(request.get("ImageUri") or request.get("Code", {}).get("ImageUri") or ""))
     if address is None:

@@ -1,7 +1,7 @@
-"""What the templates' roles may do: a function that lacks a permission on AWS lacks it here.
+"""Check the permissions of the templates' roles, so that a function lacks here what it lacks on AWS.
 
-Only roles that the stacks created are held to their policies; people of the local cloud may do everything.
-Read from moto's IAM: inline and attached policies, with actions and resources of the calls that functions make.
+Only roles that the stacks created are held to their policies; people of the local cloud may do everything. The
+policies, inline and attached, are moto's; this module knows the actions and resources of the calls that functions make.
 """
 
 import json
@@ -20,7 +20,7 @@ from tallyman_local.moto import calls as moto_calls
 Context = Mapping[str, str]  # condition keys of the call
 Needed = tuple[str, str] | tuple[str, str, Context]  # action, resource ARN or *
 
-# Calls whose permission has another name than the call.
+# Calls whose permission has another name.
 _ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
@@ -39,10 +39,10 @@ _TRANSACTION = {
 
 
 class Permissions:
-    """Checks calls of the roles in `held`, by ARN; the set may grow.
+    """Checks calls of the roles whose ARNs are in `held`; the set may grow.
 
-    `needed` grows by each statement (ARN, Sid) that alone allowed a call: without it the call would have failed. The
-    ARN is the role's, or that of the managed policy that the statement is in.
+    `needed`: each statement (ARN, Sid) that alone allowed a call, which would have failed without it. The ARN is the
+    role's, or the managed policy's that contains the statement.
     """
 
     def __init__(self) -> None:
@@ -50,12 +50,12 @@ class Permissions:
         self.needed: set[tuple[str, str]] = set()
 
     def hold(self, account: str) -> None:
-        """From now on hold every role that the account's IAM has."""
+        """From now on holds every role of the account to its policies."""
         with moto_calls.LOCK:
             self.held |= {role.arn for role in iam_backends[account][moto_calls.PARTITION].roles.values()}
 
     def allow(self, identity: Identity, action: str, resource: str, call: Context | None = None) -> bool:
-        """Whether the identity's own policies allow this. `call`: condition keys beside those of the principal."""
+        """Whether the identity's own policies allow the action. `call`: condition keys besides the principal's."""
         role = self._role(identity)
         if role is None or action in _FREE:
             return True
@@ -63,13 +63,14 @@ class Permissions:
         return self._allowed(role, action, resource, context)
 
     def role_may(self, arn: str, action: str, resource: str) -> bool:
-        """Whether a role's own policies allow this, whoever made it: what a service does with a role given to it."""
+        """Whether a role's own policies allow the action, also for a role that is not held: for services that use
+        it."""
         with moto_calls.LOCK:
             roles = list(iam_backends[arn.split(":")[4]][moto_calls.PARTITION].roles.values())
         return any(self._allowed(role, action, resource, {}) for role in roles if role.arn == arn)
 
     def statements(self) -> set[tuple[str, str]]:
-        """Every statement of the roles that are held, as in `needed`."""
+        """Every statement of the held roles, in the form of `needed`."""
         found = set()
         with moto_calls.LOCK:
             for account in {arn.split(":")[4] for arn in self.held}:
@@ -109,7 +110,7 @@ class Permissions:
 
 
 def _statements(role: Role) -> list[tuple[str, Statement]]:
-    """Of its inline policies, and of the managed ones that are attached to it, each with the ARN that it belongs to."""
+    """The statements of the role's inline policies and of its managed ones, each with the ARN of the role or policy."""
     documents = [(str(role.arn), document) for document in role.policies.values()]
     documents += [
         (str(policy.arn), version.document)
@@ -117,7 +118,7 @@ def _statements(role: Role) -> list[tuple[str, Statement]]:
         for version in policy.versions
         if version.is_default
     ]
-    # What a template leaves out with AWS::NoValue, moto's CloudFormation leaves as null.
+    # moto's CloudFormation keeps a null where a template has AWS::NoValue.
     found = [(origin, one) for origin, document in documents for one in statements(document) if one]
     return [(origin, {**statement, "Principal": "*"}) for origin, statement in found]
 
@@ -125,7 +126,7 @@ def _statements(role: Role) -> list[tuple[str, Statement]]:
 def needed(  # noqa: C901 - a table: a branch for each service
     service: str, operation: str, body: bytes, environ: dict[str, Any], account: str, region: str
 ) -> Iterator[Needed]:
-    """The permissions that a call needs. ECR asks for its own (it knows its resources best)."""
+    """The permissions that a call needs; none for ECR, which checks its own."""
     action = f"{_PREFIXES.get(service, service)}:{operation}"
     action = _ACTIONS.get(action, action)
     at = f"{region}:{account}"
@@ -181,7 +182,7 @@ def needed(  # noqa: C901 - a table: a branch for each service
 
 
 def _task_definition(action: str, asked: Mapping[str, Any], at: str) -> Iterator[Needed]:
-    """RegisterTaskDefinition, with what goes with it: the roles that tasks are given, and tags."""
+    """The permissions for RegisterTaskDefinition, its roles and its tags."""
     family = f"arn:aws:ecs:{at}:task-definition/{asked.get('family', '*')}:*"
     yield action, family
     for role in (asked.get("taskRoleArn"), asked.get("executionRoleArn")):
@@ -192,7 +193,7 @@ def _task_definition(action: str, asked: Mapping[str, Any], at: str) -> Iterator
 
 
 def _principal(request: dict[str, Any], account: str) -> str:
-    """The ARN of the role or user that a call names, with its path if it is there."""
+    """The ARN of the role or user in a call, with its path where it exists."""
     kind = "role" if "RoleName" in request else "user"
     name = str(request.get("RoleName") or request.get("UserName", ""))
     with moto_calls.LOCK:
@@ -235,7 +236,7 @@ def _s3(environ: dict[str, Any], account: str) -> Iterator[Needed]:
         action = {"GET": "GetObject", "HEAD": "GetObject", "DELETE": "DeleteObject"}.get(method, "PutObject")
         yield f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}"
         if action == "GetObject" and not _is_there(bucket, key, account):
-            yield "s3:ListBucket", f"arn:aws:s3:::{bucket}"  # else a missing object is forbidden instead of missing
+            yield "s3:ListBucket", f"arn:aws:s3:::{bucket}"  # without it the answer is 403, not 404
     else:
         reading = "ListBucketVersions" if "versions" in environ["QUERY_STRING"].split("&") else "ListBucket"
         action = {"GET": reading, "HEAD": reading, "DELETE": "DeleteBucket"}.get(method, "CreateBucket")

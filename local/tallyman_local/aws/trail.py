@@ -1,4 +1,4 @@
-"""CloudTrail's LookupEvents: the last calls that changed something, newest first, with who made them."""
+"""CloudTrail's LookupEvents: the calls that changed something, newest first, and who made them."""
 
 import datetime as dt
 import json
@@ -22,8 +22,8 @@ class BadLookup(ValueError):
 class Trail:
     """The management events of every account and region.
 
-    A record is what CloudTrail writes: `eventTime`, `eventName`, `eventSource`, `awsRegion`,
-    `recipientAccountId`, `userIdentity`, `requestParameters`, `resources` …
+    A record has CloudTrail's form: `eventTime`, `eventName`, `eventSource`, `awsRegion`, `recipientAccountId`,
+    `userIdentity`, `requestParameters`, `resources` …
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Trail:
         self._lock = threading.Lock()
 
     def record(self, record: Json) -> None:
-        """Keep one call."""
+        """Stores the record of one call."""
         where = (record["recipientAccountId"], record["awsRegion"])
         with self._lock:
             self._records.setdefault(where, []).append(record)
@@ -52,7 +52,7 @@ class Trail:
             raise BadLookup("InvalidNextTokenException", "The token is not valid.")
         with self._lock:
             records = list(self._records.get((account, region), []))
-        records.reverse()  # of one second, the last first
+        records.reverse()  # within one second, the last first
         newest_first = sorted(records, key=lambda record: record["eventTime"], reverse=True)
         events = (
             _event(record)
@@ -72,7 +72,7 @@ def _time(value: Any) -> Any:
         return None
     if isinstance(value, int | float):
         return dt.datetime.fromtimestamp(value, dt.UTC)
-    return dt.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    return dt.datetime.fromisoformat(str(value))
 
 
 def _event(record: Json) -> Json:
@@ -94,7 +94,7 @@ def _event(record: Json) -> Json:
 
 
 def _resources(record: Json) -> list[Json]:
-    """By ARN as the record lists them, and by the repository's name: callers look up by either."""
+    """The resources by the ARNs in the record, and by the repository's name: callers look up either."""
     found = [
         {"ResourceType": resource.get("type", "AWS::ECR::Repository"), "ResourceName": resource["ARN"]}
         for resource in record.get("resources") or []
@@ -113,5 +113,5 @@ def _has(event: Json, attribute: Json) -> bool:
     if key == "ResourceType":
         return any(resource["ResourceType"] == value for resource in event["Resources"])
     if key not in ("EventName", "EventSource", "EventId", "ReadOnly", "Username", "AccessKeyId"):
-        raise BadLookup("InvalidLookupAttributesException", f"{key} is no lookup attribute.")
+        raise BadLookup("InvalidLookupAttributesException", f"{key} is not a lookup attribute.")
     return bool(event.get(key) == value)

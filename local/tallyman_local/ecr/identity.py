@@ -1,4 +1,4 @@
-"""Who calls, as STS reports it."""
+"""The caller of an API."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS reports them."""
+    """A caller: account, ARN and principal id (`AIDA…`, or `AROA…:session` for a role), as STS reports them."""
 
     account: str
     arn: str
@@ -14,12 +14,13 @@ class Identity:
 
     @property
     def principal_arn(self) -> str:
-        """What `aws:PrincipalArn` is: of a role's session the role (its path is not known from the session)."""
+        """The value of `aws:PrincipalArn`: for a session the ARN of its role, without the role's path, which the
+        session does not contain."""
         kind, _, name = self.arn.split(":", 5)[-1].partition("/")
         return f"arn:aws:iam::{self.account}:role/{name.rpartition('/')[0]}" if kind == "assumed-role" else self.arn
 
     def user_identity(self) -> dict[str, Any]:
-        """As CloudTrail writes it."""
+        """CloudTrail's `userIdentity`."""
         identity: dict[str, Any] = {"principalId": self.principal_id, "arn": self.arn, "accountId": self.account}
         kind, _, name = self.arn.split(":", 5)[-1].partition("/")
         if kind == "assumed-role":
