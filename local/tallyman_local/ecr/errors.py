@@ -1,16 +1,16 @@
-"""ECR's errors in ECR's words: one exception type, and one function per text.
+"""ECR's errors with ECR's messages: one exception type, and one function for each message.
 
-`code` is the error's name in the service model; `/v2/` translates it with `OCI`. Texts come from ECR's own answers as
-quoted in public issues (containers-roadmap, moby, moto); where no source quotes a text, ours names what was wrong.
+`code` is the error's name in the service model; `/v2/` translates it with `OCI`. The messages are ECR's own, as quoted
+in public issues (containers-roadmap, moby, moto); where no source quotes one, ours says what is wrong.
 """
 
 from tallyman.domain.names import Repository
 
 
 class EcrError(Exception):
-    """A refusal: the model's error name, the sentence, further members of the error's shape.
+    """A refusal: the error's name in the model, its message, and further members of its shape.
 
-    `oci` is the answer of `/v2/` (HTTP status, code) where it is not the one that the table `OCI` has for the name.
+    `oci`: the answer of `/v2/` (HTTP status, code), where it differs from the table `OCI`.
     """
 
     status = 400
@@ -20,7 +20,7 @@ class EcrError(Exception):
         self.code, self.message, self.oci, self.members = code, message, oci, members
 
 
-#: The registry's answer for each error of the API: HTTP status and OCI error code.
+#: The answer of `/v2/` for each error of the API: HTTP status and OCI error code.
 OCI: dict[str, tuple[int, str]] = {
     "RepositoryNotFoundException": (404, "NAME_UNKNOWN"),
     "ImageNotFoundException": (404, "MANIFEST_UNKNOWN"),
@@ -50,18 +50,18 @@ def invalid(parameter: str, constraint: str) -> EcrError:
 
 
 def unsupported_manifest(media_type: object) -> EcrError:
-    """A kind of manifest that ECR does not take: 405 over `/v2/` (containers-roadmap #2783)."""
+    """A kind of manifest that ECR does not accept: 405 over `/v2/` (containers-roadmap #2783)."""
     text = f"Manifest with media type '{media_type}' is not supported"
     return EcrError("InvalidParameterException", text, oci=(405, "UNSUPPORTED"))
 
 
 def throttled() -> EcrError:
-    """Over a rate; over `/v2/` it is 429 TOOMANYREQUESTS with the same words."""
+    """A call beyond a rate; over `/v2/` it is 429 TOOMANYREQUESTS with the same message."""
     return EcrError("ThrottlingException", "Rate exceeded")
 
 
 def denied(arn: str, action: str, resource: str) -> EcrError:
-    """No permission: permanent, no retry helps."""
+    """The identity's own policies do not allow the action."""
     return EcrError(
         "AccessDeniedException",
         f"User: {arn} is not authorized to perform: {action} on resource: {resource} "
@@ -70,13 +70,13 @@ def denied(arn: str, action: str, resource: str) -> EcrError:
 
 
 def denied_explicitly(arn: str, action: str, resource: str) -> EcrError:
-    """The repository's own policy says no."""
+    """The policy of the repository or the registry denies the action."""
     text = f"User: {arn} is not authorized to perform: {action} on resource: {resource} "
     return EcrError("AccessDeniedException", text + "with an explicit deny in a resource-based policy")
 
 
 def repository_not_found(repository: Repository) -> EcrError:
-    """Also for a repository of another account that does not exist."""
+    """A repository that does not exist, in this or another account."""
     return EcrError(
         "RepositoryNotFoundException",
         f"The repository with name '{repository.name}' does not exist in the registry with id "
@@ -85,7 +85,7 @@ def repository_not_found(repository: Repository) -> EcrError:
 
 
 def repository_exists(repository: Repository) -> EcrError:
-    """CreateRepository of a name that is taken."""
+    """CreateRepository with a name that exists already."""
     return EcrError(
         "RepositoryAlreadyExistsException",
         f"The repository with name '{repository.name}' already exists in the registry with id "
@@ -94,7 +94,7 @@ def repository_exists(repository: Repository) -> EcrError:
 
 
 def repository_not_empty(repository: Repository) -> EcrError:
-    """DeleteRepository without `force`."""
+    """DeleteRepository without `force` of a repository with images."""
     return EcrError(
         "RepositoryNotEmptyException",
         f"The repository with name '{repository.name}' in registry with id '{repository.registry.account}' "
@@ -103,19 +103,19 @@ def repository_not_empty(repository: Repository) -> EcrError:
 
 
 def document_not_found(kind: str, repository: Repository) -> EcrError:
-    """`kind` is "Repository policy" or "Lifecycle policy"."""
+    """A document that the repository does not have. `kind`: "Repository policy", "Lifecycle policy" or "Lifecycle
+    policy preview"."""
     name = kind.title().replace(" ", "") + "NotFoundException"
     return EcrError(name, f"{kind} does not exist for the {_where(repository)}")
 
 
 def image_id(digest: str | None, tag: str | None) -> str:
-    """An image id as ECR prints it in its sentences."""
-    parts = [f"imageDigest:'{digest}'"] if digest else ["imageDigest:'null'"]
-    return "{" + ", ".join([*parts, f"imageTag:'{tag}'" if tag else "imageTag:'null'"]) + "}"
+    """An image id in the form of ECR's messages."""
+    return f"{{imageDigest:'{digest or 'null'}', imageTag:'{tag or 'null'}'}}"
 
 
 def image_not_found(repository: Repository, digest: str | None, tag: str | None) -> EcrError:
-    """The API's sentence; `/v2/` says "Requested image not found"."""
+    """An image that does not exist: the API's message; that of `/v2/` is "Requested image not found"."""
     return EcrError(
         "ImageNotFoundException",
         f"The image with imageId {image_id(digest, tag)} does not exist within the {_where(repository)}",
@@ -123,7 +123,7 @@ def image_not_found(repository: Repository, digest: str | None, tag: str | None)
 
 
 def scan_not_found(repository: Repository, digest: str | None, tag: str | None) -> EcrError:
-    """The image is there and was never scanned."""
+    """The image exists and was never scanned."""
     return EcrError(
         "ScanNotFoundException",
         f"Image scan does not exist for the image with '{image_id(digest, tag)}' in the {_where(repository)}",
@@ -140,7 +140,7 @@ def scan_unsupported(media_type: str) -> EcrError:
 
 
 def image_exists(repository: Repository, digest: str, tag: str | None) -> EcrError:
-    """PutImage that would change nothing."""
+    """A PutImage that would change nothing."""
     return EcrError(
         "ImageAlreadyExistsException",
         f"Image with digest '{digest}' and tag '{tag or 'null'}' already exists in the repository with name "
@@ -149,7 +149,7 @@ def image_exists(repository: Repository, digest: str, tag: str | None) -> EcrErr
 
 
 def tag_immutable(repository: Repository, tag: str) -> EcrError:
-    """Also when the very same image is pushed again over `/v2/` (containers-roadmap #2380)."""
+    """An immutable tag is pushed again, over `/v2/` even with the same image (containers-roadmap #2380)."""
     return EcrError(
         "ImageTagAlreadyExistsException",
         f"The image tag '{tag}' already exists in the '{repository.name}' repository and cannot be overwritten "
@@ -158,7 +158,7 @@ def tag_immutable(repository: Repository, tag: str) -> EcrError:
 
 
 def missing_for_push(kind: str, digests: list[str], repository: Repository) -> EcrError:
-    """`kind` is "Layers" or "Images" (children of an index)."""
+    """A push whose layers or children are missing. `kind`: "Layers" or "Images" (children of an index)."""
     name = "LayersNotFoundException" if kind == "Layers" else "ReferencedImagesNotFoundException"
     return EcrError(
         name,
@@ -174,7 +174,7 @@ def layers_not_found(digests: list[str], repository: Repository) -> EcrError:
 
 
 def digest_mismatch(repository: Repository, digest: str) -> EcrError:
-    """The manifest's bytes have another digest than the one asked for."""
+    """The manifest's bytes have another digest than the one in the request."""
     return EcrError(
         "ImageDigestDoesNotMatchException",
         f"The image with digest '{digest}' in repository '{repository.name}' and registry ID "
@@ -183,14 +183,14 @@ def digest_mismatch(repository: Repository, digest: str) -> EcrError:
 
 
 def upload_not_found(repository: Repository, upload: str) -> EcrError:
-    """An upload that never was, was completed, or died with the process."""
+    """An upload that never began, was completed, or ended with the process."""
     return EcrError(
         "UploadNotFoundException", f"Upload with id '{upload}' could not be found for the {_where(repository)}"
     )
 
 
 def upload_empty(repository: Repository, upload: str) -> EcrError:
-    """ECR takes no layer of zero bytes."""
+    """An upload of zero bytes, which ECR does not accept."""
     return EcrError(
         "EmptyUploadException",
         f"The upload with id '{upload}' in the repository with name '{repository.name}' in registry with id "
@@ -199,7 +199,7 @@ def upload_empty(repository: Repository, upload: str) -> EcrError:
 
 
 def layer_mismatch(repository: Repository, digests: list[str], calculated: str) -> EcrError:
-    """The bytes received have another digest than the one given at completion."""
+    """The received bytes have another digest than those in the request that completes the upload."""
     listed = ", ".join(digests)
     return EcrError(
         "InvalidLayerException",
@@ -215,7 +215,7 @@ def layer_exists(repository: Repository, digest: str) -> EcrError:
 
 
 def part_invalid(repository: Repository, upload: str, first: int, received: int) -> EcrError:
-    """A part that does not start where the last one ended. `received` is the number of bytes stored so far."""
+    """A part that does not start where the last one ended. `received`: bytes stored so far."""
     return EcrError(
         "InvalidLayerPartException",
         f"First byte of the layer part is {first} instead of {received}",

@@ -1,6 +1,7 @@
-"""Registries that fail on purpose: down, throttled, hanging or cut off. `/v2/` and the ECR API, never the bus.
+"""Injected failures of registries: an error status, throttling, hanging or broken connections. They affect `/v2/` and
+the ECR API, never the bus.
 
-A request that is failed does nothing in the store; only an answer that is cut off belongs to work that was done.
+A request that fails changes nothing in the store, except where only its answer is cut off.
 """
 
 import errno
@@ -17,15 +18,15 @@ from tallyman_local.ecr.identity import Identity
 from tallyman_local.server.http import Environ, StartResponse, WsgiApp
 
 PATIENCE = 120.0
-"""Seconds that a hanging registry keeps a connection open: longer than our clients wait, but bounded."""
+"""Seconds for which a hanging registry keeps a connection open: longer than our clients wait."""
 
 Api = Callable[[str, bytes, EcrRegistry, Identity], tuple[int, dict[str, str], bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One way to fail: a `status` (400 to 599) for everything, `throttle`, `hang`, or `after_bytes`: a connection
-    breaks after so many bytes of a body, in either direction."""
+    """How a registry fails; exactly one of: `status` (400 to 599) for every request; `throttle`; `hang`; `after_bytes`:
+    connections break after so many bytes of a body, in either direction. `over` is set when the failure ends."""
 
     status: int | None = None
     throttle: bool = False
@@ -40,16 +41,16 @@ class Failure:
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError(f"status {self.status}: expected 400 to 599")
         if self.after_bytes is not None and self.after_bytes < 0:
-            raise ValueError(f"after_bytes {self.after_bytes}: expected a number from 0 on")
+            raise ValueError(f"after_bytes {self.after_bytes}: expected 0 or more")
 
     @classmethod
     def of(cls, request: dict[str, Any]) -> "Failure":
-        """From the control API's words. Raises ValueError, TypeError."""
+        """The failure in a request to the control API. Raises ValueError, TypeError."""
         return cls(**{k: v for k, v in request.items() if v is not None and v is not False})
 
     @property
     def word(self) -> str:
-        """The text for people."""
+        """The failure in words, after the registry's name."""
         if self.status is not None:
             return f"answers {self.status}"
         if self.after_bytes is not None:
@@ -58,16 +59,16 @@ class Failure:
 
 
 class Failures:
-    """Which registries fail now, and how. Thread-safe."""
+    """The registries that fail now, and how. Thread-safe."""
 
     def __init__(self, variables: Mapping[str, EcrRegistry]) -> None:
-        """The registries by their `TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>`."""
+        """`variables`: the registries by their `TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>`."""
         self._names = {name.removeprefix("TALLYMAN_REGISTRY_"): registry for name, registry in variables.items()}
         self._failing: dict[EcrRegistry, Failure] = {}
         self._lock = threading.Lock()
 
     def named(self, name: str) -> EcrRegistry:
-        """The registry of `prod_2` (ENVIRONMENT_N, in any case). Raises ValueError with the names that there are."""
+        """The registry named `prod_2` (ENVIRONMENT_N, in any case). Raises ValueError with the known names."""
         found = self._names.get(re.sub(r"[^A-Z0-9]", "_", name.upper()))
         if found is None:
             there = ", ".join(known.lower() for known in self._names)
@@ -75,11 +76,12 @@ class Failures:
         return found
 
     def set(self, registry: EcrRegistry, failure: Failure) -> None:
-        """From now on; what hung before is let go."""
+        """Lets the registry fail from now on. Connections that hang from an earlier failure are closed."""
         self._replace({**self._failing, registry: failure}, registry)
 
     def end(self, registry: EcrRegistry | None = None) -> list[EcrRegistry]:
-        """The registry (None: all) works again; which ones failed. What hangs has its connection closed."""
+        """Ends the failure of the registry (None: of all). Returns those that failed. Hanging connections are
+        closed."""
         with self._lock:
             ended = [r for r in self._failing if registry in (None, r)]
         for each in ended:
@@ -87,11 +89,11 @@ class Failures:
         return ended
 
     def now(self) -> dict[str, str]:
-        """What fails, and how, for people."""
+        """The registries that fail, and how, in words."""
         return {str(registry): failure.word for registry, failure in self._failing.items()}
 
     def v2(self, registry: EcrRegistry, app: WsgiApp) -> WsgiApp:
-        """The registry's application, which fails while it is to."""
+        """The registry's application, with its failures."""
 
         def failing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
             failure = self._failing.get(registry)
@@ -101,9 +103,7 @@ class Failures:
                 return _cut(app, environ, start_response, failure.after_bytes)
             self._hang(failure)
             status = 429 if failure.throttle else failure.status
-            code, text = (
-                ("TOOMANYREQUESTS", "Rate exceeded") if failure.throttle else ("UNKNOWN", "it was made to fail")
-            )
+            code, text = ("TOOMANYREQUESTS", "Rate exceeded") if failure.throttle else ("UNKNOWN", "injected failure")
             body = json.dumps({"errors": [{"code": code, "message": text}]}).encode()
             headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
             start_response(f"{status} Failed", headers)
@@ -112,7 +112,7 @@ class Failures:
         return failing
 
     def api(self, api: Api) -> Api:
-        """The ECR API of all registries, which fails for those that are to."""
+        """The ECR API of all registries, with their failures."""
 
         def failing(
             operation: str, payload: bytes, caller: EcrRegistry, identity: Identity
@@ -128,7 +128,7 @@ class Failures:
                     raise broken()
                 return answer
             self._hang(failure)
-            code, text = "ServiceUnavailable", "it was made to fail"
+            code, text = "ServiceUnavailable", "injected failure"
             if failure.throttle:
                 code, text = "ThrottlingException", "Rate exceeded"
             elif failure.status and failure.status < 500:
@@ -153,12 +153,12 @@ class Failures:
 
 
 def broken() -> ConnectionResetError:
-    """Raised through the server, it closes the connection without a word."""
-    return ConnectionResetError(errno.ECONNRESET, "a connection that was made to break")
+    """An error that makes the server close the connection without an answer."""
+    return ConnectionResetError(errno.ECONNRESET, "injected failure: the connection breaks")
 
 
 def _concerned(payload: bytes, caller: EcrRegistry) -> EcrRegistry:
-    """A call is for the account that it names, else for the caller's own; the region is the signature's."""
+    """The registry of a call: the account in its payload, or else the caller's; the region of the signature."""
     try:
         account = json.loads(payload or b"{}").get("registryId")
     except (ValueError, AttributeError):
@@ -168,14 +168,14 @@ def _concerned(payload: bytes, caller: EcrRegistry) -> EcrRegistry:
 
 @runtime_checkable
 class Closeable(Protocol):
-    """An answer that wants to know when it has been sent."""
+    """An answer that must be closed, as WSGI defines."""
 
     def close(self) -> object:
-        """It was sent, or its client is gone."""
+        """Called when the answer was sent, or its client has gone."""
 
 
 class _Input:
-    """A request's body that breaks off."""
+    """The body of a request that breaks after some bytes."""
 
     def __init__(self, source: Any, left: int) -> None:
         self._source, self._left = source, left
@@ -196,13 +196,13 @@ def _cut(app: WsgiApp, environ: Environ, start_response: StartResponse, after: i
         answer = app({**environ, "wsgi.input": body}, start_response)
     finally:
         if body.cut:
-            raise broken()  # whatever the application made of it: nobody hears its answer
+            raise broken()  # instead of the application's answer or error
     return _first(answer, after)
 
 
 def _first(answer: Iterable[bytes], left: int) -> Iterator[bytes]:
     with ExitStack() as ended:
-        if isinstance(answer, Closeable):  # as WSGI asks for
+        if isinstance(answer, Closeable):
             ended.callback(answer.close)
         for chunk in answer:
             if len(chunk) > left:

@@ -1,4 +1,4 @@
-"""What an operation of the JSON API is given, and the table of those that are served."""
+"""The input of an operation of the JSON API, and the table of the operations that are served."""
 
 import base64
 import json
@@ -35,7 +35,7 @@ _ALLOW_ALL = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything the two faces of the local ECR, the API and `/v2/`, stand on."""
+    """The parts that the JSON API and `/v2/` share."""
 
     store: Store
     events: Events
@@ -52,13 +52,13 @@ class Parts:
     allow: Allow | None
 
     def permit(self, identity: Identity, action: str, registry: EcrRegistry, repository: str | None) -> None:
-        """Raises AccessDeniedException unless the identity may do this (`action` is an operation's name).
+        """Raises AccessDeniedException unless the identity may call the operation `action`.
 
-        Of the policies of repository and registry (where its scope is V2), what denies is enforced; what allows is
-        not needed, since here every account may use every registry.
+        Of the policies of the repository and of the registry (where its scope is V2) only denials are enforced: an
+        allowance is not needed, since here every account may use every registry.
         """
         arn = Repository(registry, repository).arn if repository else "*"
-        own = Need(f"ecr:{action}", "repository" if repository else "")  # calls that nothing of ours makes
+        own = Need(f"ecr:{action}", "repository" if repository else "")  # for calls that Tallyman never makes
         for need in CALLS.get(own.action, (own,)) if self.allow else ():
             for resource in self._resources(need, registry, repository):
                 if self.allow and not self.allow(identity, need.action, resource):
@@ -71,8 +71,8 @@ class Parts:
             raise errors.denied_explicitly(identity.arn, f"ecr:{action}", arn)
 
     def _resources(self, need: Need, registry: EcrRegistry, repository: str | None) -> list[str]:
-        """The ARNs that a need of a call is checked on; none where it does not apply. Whether a registry's scanning is
-        enhanced is not known here, so what that needs is asked for always."""
+        """The ARNs on which a need of a call is checked; empty where it does not apply. The permissions for enhanced
+        scanning are always checked: the local ECR has no such setting."""
         if need.resource == "repository":
             name = repository or "*"
             return [f"arn:aws:ecr:{registry.region}:{registry.account}:repository/{name}"]
@@ -81,11 +81,11 @@ class Parts:
         return [] if need.resource == "key" else ["*"]  # there are no customer keys here
 
     def create_on_push(self, identity: Identity, name: Repository) -> None:
-        """Create a repository that is not there, where a template with CREATE_ON_PUSH fits and the identity may."""
+        """Creates a missing repository where a template with CREATE_ON_PUSH matches and the identity may."""
         if self.store.find(name) or (template := self.settings.template(name, "CREATE_ON_PUSH")) is None:
             return
         self.permit(identity, "CreateRepository", name.registry, name.name)
-        with suppress(EcrError):  # another push was faster, or a quota says no: then the push finds no repository
+        with suppress(EcrError):  # another push was faster, or a quota refuses: then the push finds no repository
             creation.from_template(self.store, self.quotas, name, template, self.clock().timestamp())
             asked = {"repositoryName": name.name, "registryId": name.registry.account}
             self.events.call("CreateRepository", name.registry, identity, asked, {"repository": asked})
@@ -100,7 +100,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: who, on which registry, with which parameters (checked against the model)."""
+    """One call: caller, registry and parameters, which have been checked against the model."""
 
     parts: Parts
     identity: Identity
@@ -109,7 +109,7 @@ class Call:
 
     @property
     def store(self) -> Store:
-        """The store."""
+        """The store of repositories and images."""
         return self.parts.store
 
     @property
@@ -128,15 +128,15 @@ class Call:
         return Repository(self.registry, self.parameters["repositoryName"])
 
     def repository(self) -> RepositoryRow:
-        """Its row, or RepositoryNotFoundException."""
+        """The repository's row. Raises RepositoryNotFoundException."""
         return self.store.get(self.name)
 
     def of_repository(self, **more: Any) -> Answer:
-        """An answer that starts with registryId and repositoryName, as most do."""
+        """An answer with registryId, repositoryName and `more`."""
         return {"registryId": self.registry.account, "repositoryName": self.name.name, **more}
 
     def after(self) -> Any:
-        """The key that the page before ended with (a list became a tuple), or None on the first page."""
+        """The key of the last item of the page before (a list as a tuple); None on the first page."""
         if not (token := self.parameters.get("nextToken")):
             return None
         try:
@@ -146,7 +146,7 @@ class Call:
         return tuple(key) if isinstance(key, list) else key
 
     def page(self, items: Sequence[T], key: Callable[[T], Any], default: int = PAGE) -> tuple[list[T], str | None]:
-        """One page of items, which are sorted by `key`, and the opaque token of the next."""
+        """One page of items, which must be sorted by `key`, and the opaque token of the next page."""
         if (after := self.after()) is not None:
             try:
                 items = [item for item in items if key(item) > after]
@@ -160,7 +160,7 @@ class Call:
 
 
 def bad_token() -> errors.EcrError:
-    """A `nextToken` that is none of ours."""
+    """A `nextToken` that the local ECR has not issued."""
     return errors.invalid("nextToken", "must be a token of an earlier answer")
 
 
@@ -169,7 +169,7 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def serves(name: str) -> Callable[[Operation], Operation]:
-    """Enter a function as the one that serves an operation of the model."""
+    """Registers a function as the one that serves an operation of the model."""
 
     def enter(function: Operation) -> Operation:
         OPERATIONS[name] = function

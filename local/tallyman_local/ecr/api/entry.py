@@ -1,4 +1,4 @@
-"""The JSON 1.1 API: one entry, `answer`, which checks, permits, runs, shapes and records a call."""
+"""The JSON 1.1 API: `answer` checks a call, permits it, runs it, shapes its answer and records it."""
 
 import json
 import logging
@@ -61,7 +61,7 @@ _LARGEST_IN_A_RECORD = 64 * 1024
 
 
 def answer(parts: Parts, name: str, payload: bytes, where: EcrRegistry, identity: Identity) -> Answered:
-    """Status, headers and body. Every refusal is an error of ECR's; an unknown fault of ours is a ServerException."""
+    """Status, headers and body. A refusal is one of ECR's errors; a fault of the local ECR is a ServerException."""
     status, body = 200, {}
     try:
         body = _run(parts, name, payload, where, identity)

@@ -1,4 +1,4 @@
-"""The JSON API: images, their listing, removal and scans."""
+"""The JSON API: images, their lists, removal and scans."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def batch_delete_image(call: Call) -> Answer:
 
 
 def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
-    """What the next page can hold, and one more: from the image on that the page before ended with."""
+    """The images that the next page may hold, and one more, from the last image of the page before."""
     after = call.after()
     first = after[0] if isinstance(after, tuple) and after else after or 0
     if not isinstance(first, int) or not 0 <= first < 1 << 63:
@@ -79,8 +79,8 @@ def _listed(call: Call, row: RepositoryRow) -> list[tuple[ImageRow, list[str]]]:
 
 
 def _detail(call: Call, image: ImageRow, tags: list[str]) -> Answer:
-    """Without `imageScanStatus` and `imageScanFindingsSummary`: native basic scanning, the only one since February
-    2026, does not fill them. DescribeImageScanFindings returns both."""
+    """An item of DescribeImages, without `imageScanStatus` and `imageScanFindingsSummary`: native basic scanning, the
+    only one since February 2026, does not fill them. DescribeImageScanFindings returns both."""
     return call.of_repository(
         imageDigest=image.digest,
         imageTags=tags or None,

@@ -1,4 +1,4 @@
-"""The JSON API: layers, up and down, as ECR's own proxy uses it."""
+"""The JSON API: uploads and downloads of layers."""
 
 import io
 import uuid
@@ -54,7 +54,7 @@ def upload_layer_part(call: Call) -> Answer:
         if upload.parts >= MOST_PARTS:
             raise EcrError("LimitExceededException", f"The maximum number of {MOST_PARTS} layer parts is exceeded")
         if upload.parts and upload.last_part < SMALLEST_PART:
-            upload.small_part = True  # ECR says so at completion: only the last part may be smaller
+            upload.small_part = True  # only the last part may be smaller; ECR refuses it at completion
         upload.append(io.BytesIO(blob).read, len(blob))
         received = upload.size - 1
     return call.of_repository(uploadId=upload_id, lastByteReceived=max(received, 0))

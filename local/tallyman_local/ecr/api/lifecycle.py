@@ -1,4 +1,4 @@
-"""The JSON API: what a lifecycle policy would do, evaluated as `tallyman retention native` does."""
+"""The JSON API: previews of lifecycle policies, evaluated as `tallyman retention native` does."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 
 @serves("StartLifecyclePolicyPreview")
 def start_lifecycle_policy_preview(call: Call) -> Answer:
-    """Evaluated at once, over all images; a preview replaces the one before."""
+    """Evaluates all images at once; a preview replaces the one before."""
     row = call.repository()
     text = call.parameters.get("lifecyclePolicyText") or row.lifecycle
     if text is None:
@@ -28,7 +28,8 @@ def start_lifecycle_policy_preview(call: Call) -> Answer:
 
 @serves("GetLifecyclePolicyPreview")
 def get_lifecycle_policy_preview(call: Call) -> Answer:
-    """A page of what would go, the first of the first rule first; the summary counts all of it."""
+    """A page of the images that the policy would remove or archive, in the order of its rules; the summary counts
+    all."""
     row = call.repository()
     kept = call.store.db.row("SELECT text, results FROM previews WHERE repository = ?", row.id)
     if kept is None:
@@ -51,7 +52,7 @@ def get_lifecycle_policy_preview(call: Call) -> Answer:
 
 
 def _evaluated(call: Call, row: RepositoryRow, text: str) -> list[dict[str, Any]]:
-    """What the API answers of each image that the policy marks; `imagePushedAt` in seconds since the epoch."""
+    """The API's item for each image that the policy marks, with `imagePushedAt` in seconds since the epoch."""
     every = {str(image.digest): (image, tags) for image, tags in call.store.tagged_images(row.id)}
     images = [_seen(call, row, image, tags) for image, tags in every.values()]
     marked = evaluate(parse_lifecycle_policy(text), images, moment(call.now))
@@ -84,7 +85,7 @@ def _shape(found: Marked, image: ImageRow, tags: list[str]) -> dict[str, Any]:
 
 
 def _wanted(call: Call, result: dict[str, Any]) -> bool:
-    """Whether the image is one of those asked for, and has the tag status of the filter."""
+    """Whether the image is one of `imageIds` and has the tag status of the filter."""
     ids, status = call.parameters.get("imageIds"), call.parameters.get("filter", {}).get("tagStatus", "ANY")
     if status != "ANY" and (status == "TAGGED") is not bool(result["imageTags"]):
         return False

@@ -1,4 +1,4 @@
-"""The JSON API: pull through cache rules. None can be made here, so none is ever there."""
+"""The JSON API: pull through cache rules. The local ECR refuses to create any, so that there are none."""
 
 from tallyman_local.ecr.api.calls import Answer, Call, serves
 from tallyman_local.ecr.errors import EcrError

@@ -1,4 +1,4 @@
-"""The JSON API: the registry's policy, scanning, account settings, and whose pulls are not recorded."""
+"""The JSON API: the registry's policy, scanning, account settings, and principals whose pulls are not recorded."""
 
 from tallyman.domain.names import Repository
 from tallyman_local.ecr import errors
@@ -89,10 +89,10 @@ def batch_get_repository_scanning_configuration(call: Call) -> Answer:
     found: list[Answer] = []
     failures: list[Answer] = []
     for name in call.parameters["repositoryNames"]:
-        row = call.store.find(Repository(call.registry, name))
+        repository = Repository(call.registry, name)
+        row = call.store.find(repository)
         if row is None:
-            reason = f"The repository with name '{name}' does not exist in the registry with id "
-            reason += f"'{call.registry.account}'"
+            reason = errors.repository_not_found(repository).message
             failures.append({"repositoryName": name, "failureCode": "REPOSITORY_NOT_FOUND", "failureReason": reason})
             continue
         frequency, applied = call.settings.scan_frequency(row)

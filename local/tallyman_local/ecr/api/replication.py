@@ -16,7 +16,7 @@ _RULES, _DESTINATIONS, _FILTERS, _BACKFILLS = 10, 25, 100, 10
 
 @cache
 def _regions(region: str) -> frozenset[str]:
-    """The regions of the partition of a region: replication leaves no partition. As botocore knows them."""
+    """The regions in the partition of a region, by botocore's list: replication does not leave a partition."""
     session = Session()
     for partition in session.get_available_partitions():
         regions = frozenset(session.get_available_regions("ecr", partition))
@@ -46,7 +46,7 @@ def put_replication_configuration(call: Call) -> Answer:
     destinations = [EcrRegistry(to["registryId"], to["region"]) for rule in rules for to in rule["destinations"]]
     unknown = sorted({to.region for to in destinations} - _regions(call.registry.region))
     if unknown:
-        raise errors.invalid(where, f"'{unknown[0]}' is no region that images of {call.registry.region} can go to")
+        raise errors.invalid(where, f"images of {call.registry.region} can't be replicated to '{unknown[0]}'")
     if len(set(destinations)) > _DESTINATIONS:
         raise errors.invalid(where, f"Member must have at most {_DESTINATIONS} unique destinations")
     if any(len(rule.get("repositoryFilters", [])) > _FILTERS for rule in rules):
@@ -115,7 +115,7 @@ def describe_replication_backfill_results(call: Call) -> Answer:
     value = call.parts.backfills.get(call.registry, call.parameters["replicationBackfillId"])
     wanted = call.parameters.get("resultStatusFilter")
     results = [(n, r) for n, r in enumerate(value["results"]) if wanted in (None, r["status"])]
-    ended = value["status"] not in ("IN_PROGRESS", "STOPPING")  # the model: results only at the end
+    ended = value["status"] not in ("IN_PROGRESS", "STOPPING")  # by the model there are results only at the end
     page, token = call.page(results if ended else [], lambda pair: pair[0])
     shaped = _backfill(call, value, *_SUMMARY, "progress", "endedAt", "failureCode")
     return {"registryId": call.registry.account, **shaped, "results": [r for _, r in page], "nextToken": token}

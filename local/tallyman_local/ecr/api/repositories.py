@@ -75,7 +75,7 @@ def put_image_scanning_configuration(call: Call) -> Answer:
     return call.of_repository(imageScanningConfiguration={"scanOnPush": scan_on_push})
 
 
-# -- tags of a repository (the call's repository is the one of the ARN: `api.py` sees to that)
+# -- tags of a repository (`entry.py` has read the call's repository from the ARN)
 
 
 @serves("ListTagsForResource")
@@ -114,7 +114,7 @@ def _document(text: str, where: str, reason: str) -> dict[str, Any]:
 
 
 def check_policy(text: str, reason: str) -> None:
-    """Raises InvalidParameterException for what is not a resource policy."""
+    """Raises InvalidParameterException where the text is not a resource policy."""
     document = _document(text, "PolicyText", reason)
     statements = document.get("Statement")
     statements = [statements] if isinstance(statements, dict) else statements
@@ -149,12 +149,12 @@ def delete_repository_policy(call: Call) -> Answer:
     return answer
 
 
-#: `lastEvaluatedAt` of a policy that was never run, seconds since the epoch. Here none ever runs.
+#: `lastEvaluatedAt` of a policy that was never run, in seconds since the epoch. The local ECR runs none.
 NEVER = 0.0
 
 
 def check_lifecycle(text: str) -> None:
-    """Raises InvalidParameterException for what is not a lifecycle policy."""
+    """Raises InvalidParameterException where the text is not a lifecycle policy."""
     failure = "Lifecycle policy validation failure: "
     rules = _document(text, "LifecyclePolicyText", failure + "the policy is not a JSON object").get("rules")
     if not isinstance(rules, list) or not 1 <= len(rules) <= 50:

@@ -34,7 +34,8 @@ def _get(call: Call, prefix: str) -> Setting:
 
 
 def _checked(call: Call, value: dict[str, Any]) -> dict[str, Any]:
-    """As creating a repository would find it, so that a push does not fail on its template later."""
+    """The template's values, checked as on the creation of a repository, so that no push fails on the template
+    later."""
     creation.mutability(value)
     given = value.get("encryptionConfiguration", {"encryptionType": "AES256"})
     creation.encryption({"encryptionConfiguration": given}, call.registry)
