@@ -10,6 +10,7 @@ from tallyman.domain.gates import FAILED, PASSED, WAITING
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.history.fold import digest_at
 from tallyman.domain.names import Digest
+from tallyman.domain.people import person_of_sender
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import whole_millis
 from tallyman.errors import BadInput
@@ -101,6 +102,23 @@ def as_json(where: Candidate, decision: Decision) -> dict[str, Any]:
     }
 
 
+def released_instead(stack: Stack, where: Candidate, decision: Decision) -> dict[str, Any] | None:
+    """What the environment releases now instead of an image that was promoted to it. One GetItem."""
+    if decision.verdict != PROMOTED:
+        return None
+    runs = RELEASES.get(stack.state, releases.key(where.target, where.canonical))
+    if runs is None or runs.digest == where.digest:
+        return None
+    return {
+        "digest": runs.digest,
+        "tags": list(runs.tags),
+        "since": output.time(runs.at),
+        "change": runs.change,
+        "by": runs.by,
+        "because": runs.because,
+    }
+
+
 def as_command(where: Candidate) -> dict[str, Any]:
     """The candidate's part of a command's body."""
     return {"digest": where.digest, "repository": where.canonical, "from": where.source, "to": where.target}
@@ -130,11 +148,21 @@ def only_target(decision: Decision) -> bool:
     return decision.verdict == WAITING and all(g.name == "target" and not g.held for g in waits)
 
 
-def show(where: Candidate, decision: Decision) -> None:
-    """The decision for people: the sentence, the gate that decides first, then the others."""
+def _instead(where: Candidate, found: Mapping[str, Any]) -> str:
+    runs = ", ".join(found["tags"]) or Digest(found["digest"]).short
+    back = f", rolled back by {person_of_sender(found['by'])}: {found['because']}" if found["by"] else ""
+    return f"{where.target} runs {runs} instead, since {output.when(found['since'])}{back}"
+
+
+def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) -> None:
+    """The decision for people: the sentence, the gate that decides first, then the others. `other`: what the
+    environment releases instead."""
     output.line(sentence(where, decision))
     for line in _stays(where, decision):
         output.line(line)
+    if other is not None and decision.stays is None:
+        output.line(_instead(where, other))
+        output.line(f"To release this one again: {_release(where, decision)}")
     output.line()
     first = decision.deciding if decision.verdict != PROMOTED else None
     ordered = sorted(decision.gates, key=lambda g: g is not first)
@@ -149,8 +177,11 @@ def _stays(where: Candidate, decision: Decision) -> Iterator[str]:
         return
     is_in = decision.verdict == PROMOTED
     yield f"It {'was not' if is_in else 'will be brought and tagged, but not'} released: {decision.stays}."
-    command = f"tallyman release roll-back {where.target}/{where.canonical} --to {decision.tags[0]}"
-    yield f"To release it all the same{'' if is_in else ', once it is in'}: {command}"
+    yield f"To release it all the same{'' if is_in else ', once it is in'}: {_release(where, decision)}"
+
+
+def _release(where: Candidate, decision: Decision) -> str:
+    return f"tallyman release roll-back {where.target}/{where.canonical} --to {decision.tags[0]}"
 
 
 def _about(decision: Decision) -> list[tuple[str, str]]:

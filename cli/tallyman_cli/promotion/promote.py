@@ -53,7 +53,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     note_unknown(opened, where)
     if dry_run:
         decision = candidates.evaluate(opened, where)
-        _answer(where, decision, None)
+        _answer(opened, where, decision, None)
         if not would_go(decision):
             raise typer.Exit(1)
         return
@@ -61,7 +61,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         command = {**candidates.as_command(where), "command": "override", "gate": gate, "because": because}
         asked = asking.ask(opened, command, asking.of_digest(opened, where.digest), timeout=timeout)
         if asked.trouble:
-            _answer(where, candidates.evaluate(opened, where), asked.request)
+            _answer(opened, where, candidates.evaluate(opened, where), asked.request)
         asking.finish(asked)
     request = str(uuid4())
     opened.hints.send("commands", {**candidates.as_command(where), "command": "promote", "request": request})
@@ -71,7 +71,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
             output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
         return
     outcome = Outcome(opened, where, request, timeout).wait()
-    _answer(where, outcome.decision, request)
+    _answer(opened, where, outcome.decision, request)
     if outcome.trouble:
         output.trouble(outcome.trouble)
     if outcome.trouble or outcome.decision.verdict != PROMOTED:
@@ -142,8 +142,8 @@ class Outcome:
         return None if under_way else Settled(decision)
 
 
-def _answer(where: candidates.Candidate, decision: Decision, request: str | None) -> None:
+def _answer(opened: context.Stack, where: candidates.Candidate, decision: Decision, request: str | None) -> None:
     if output.is_json():
         output.data({**candidates.as_json(where, decision), "request": request})
     else:
-        candidates.show(where, decision)
+        candidates.show(where, decision, candidates.released_instead(opened, where, decision))

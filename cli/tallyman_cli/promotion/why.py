@@ -33,10 +33,11 @@ def why(
     decision = candidates.evaluate(opened, where, moment)
     note_unknown(opened, where)
     rollout = roll_outs.of_image(opened, where.policy.environment(to), where.canonical, where.digest, moment)
+    other = candidates.released_instead(opened, where, decision) if moment is None else None
     if as_json:
-        output.data(candidates.as_json(where, decision) | {"rollout": rollout})
+        output.data(candidates.as_json(where, decision) | {"rollout": rollout, "released_instead": other})
     else:
-        candidates.show(where, decision)
+        candidates.show(where, decision, other)
     if rollout and not as_json:
         output.line()
         roll_outs.show(rollout)

@@ -16,7 +16,7 @@ PASTED = "the pasted policy"
 
 
 def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[str, Any]:
-    """The form of `why --json`, with `sentence`, `at` and the `rollout` of what the environment releases."""
+    """The form of `why --json`, with `sentence` and `at`."""
     where = candidates.candidate(stack, text, to, at)
     decision = candidates.evaluate(stack, where, at)
     rollout = roll_outs.of_image(stack, where.policy.environment(to), where.canonical, where.digest, at)
@@ -26,6 +26,7 @@ def why(stack: Stack, text: str, to: str, at: datetime | None = None) -> dict[st
         "at": format_time(at) if at else None,
         "known": candidates.is_known(stack, where),
         "rollout": rollout,
+        "released_instead": candidates.released_instead(stack, where, decision) if at is None else None,
     }
 
 

@@ -378,6 +378,25 @@ def test_an_older_version_is_told_as_one_that_is_not_released_before_and_after_i
     assert everywhere.json(*back)["digest"] == older
 
 
+def test_why_and_promote_say_what_runs_instead_after_a_roll_back(everywhere: FakeStack) -> None:
+    live(everywhere, "{verified: true}")
+    newer = everywhere.push(image("newer"), "v1.1.0")
+    everywhere.work()
+    why_newer = ("why", "dev/rocketseat/widget-server:v1.1.0", *TO)
+    assert everywhere.json(*why_newer)["released_instead"] is None
+    everywhere.run("release", "roll-back", "prod/rocketseat/widget-server", "--because", "it is slow", "--no-wait")
+    everywhere.work()
+    found = everywhere.json(*why_newer)
+    other = found["released_instead"]
+    assert (found["verdict"], found["digest"], found["stays"]) == ("promoted", newer, None)
+    assert (other["tags"], other["change"], other["because"]) == (["v1.0.0"], "roll_back", "it is slow")
+    for command in ("why", "promote"):
+        text = " ".join(everywhere.run(command, *why_newer[1:]).stdout.split())
+        assert "prod runs v1.0.0 instead, since" in text
+        assert "it is slow" in text
+        assert "tallyman release roll-back prod/rocketseat/widget-server --to v1.1.0" in text
+
+
 CHECK = '{check: [{name: e2e, from: ["role/release-managers"]}]}'
 
 
