@@ -12,6 +12,7 @@ from tallyman.domain.policy import Expression, PolicyProblem
 from tallyman.domain.policy.expressions import BadExpression
 from tallyman.domain.retention import RetentionInputs, plan_retention
 from tallyman.domain.retention.inputs import Release
+from tallyman.domain.times import format_time
 from tallyman.domain.usage import Use
 
 ALL = "{keep: [], grace: 0s, at_most: 100%, untagged: {remove_after: 0s}}"
@@ -117,6 +118,19 @@ def ended(days: float) -> RetentionInputs:
 )  # fmt: skip
 def test_what_is_released_waits_is_elsewhere_or_frozen_stays(known: RetentionInputs, stays: bool) -> None:
     assert goes(ALL, Img("a", ("v1",)), known=known) == (set() if stays else {"a"})
+
+
+def test_the_reason_of_what_runs_again_after_a_roll_back_is_that_it_runs() -> None:
+    """One reason for each environment: that it runs the image, or else when it last did."""
+    first = Release("prod", NOW - timedelta(days=9), NOW - timedelta(days=8))
+    again = Release("prod", NOW - timedelta(days=2))
+    stages = [Release("stage", NOW - timedelta(days=each + 1), NOW - timedelta(days=each)) for each in (7, 3, 5)]
+    known = RetentionInputs(releases={digest_of("a"): (again, first, *stages)})
+    plan = Case(retention_policy(ALL), [Img("a", ("v1",))], known=known).plan()
+    assert plan.protected.rows[0] == [
+        ("released", f"prod runs it since {format_time(NOW - timedelta(days=2))}"),
+        ("released", f"stage ran it until {format_time(NOW - timedelta(days=3))}"),
+    ]
 
 
 def test_the_policys_own_list_of_usage_and_recent_pulls_protect() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tallyman.domain.policy import Retention, format_duration, glob_matches
 from tallyman.domain.retention.inputs import Reading, RetentionInputs, concerns, used_tag
@@ -30,6 +30,8 @@ UPWARD = frozenset({IN_USE, RELEASED, WAITING, FROZEN, PULLED, ELSEWHERE})
 
 Why = tuple[str, str]
 """The name of a protection, and the reason."""
+
+_NO_END = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -75,13 +77,16 @@ def protect(
 def _released(
     found: Protected, inventory: Inventory, retention: Retention, inputs: RetentionInputs, now: datetime
 ) -> None:
+    """One reason for each environment: that it runs the image, or else until when it last did."""
     for digest, releases in inputs.releases.items():
-        if (row := inventory.rows.get(digest)) is not None:
-            for release in releases:
-                if release.until is None:
-                    found.add(row, RELEASED, f"{release.environment} runs it since {format_time(release.since)}")
-                elif now - release.until < retention.roll_back:
-                    found.add(row, RELEASED, f"{release.environment} ran it until {format_time(release.until)}")
+        if (row := inventory.rows.get(digest)) is None:
+            continue
+        by_end = sorted(releases, key=lambda each: each.until or _NO_END)
+        for release in {each.environment: each for each in by_end}.values():
+            if release.until is None:
+                found.add(row, RELEASED, f"{release.environment} runs it since {format_time(release.since)}")
+            elif now - release.until < retention.roll_back:
+                found.add(row, RELEASED, f"{release.environment} ran it until {format_time(release.until)}")
 
 
 def _used(
