@@ -35,7 +35,7 @@ def cost(
     if as_json:
         output.data(found)
         return
-    for key in ("environments", "registries"):
+    for key in ("environments", "registries") if found["repositories"] else ():
         name = {"environments": "environment", "registries": "registry"}[key]
         output.table((name, "repositories", "images", "stored", "USD a month"), [_total(r, name) for r in found[key]])
         output.line()

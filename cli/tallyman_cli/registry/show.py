@@ -50,14 +50,21 @@ def _show(found: dict[str, Any]) -> None:
         output.line()
         rows = [(_platform(p), output.size(p["size"]), output.digest(p["digest"])) for p in found["platforms"]]
         output.table(("platform", "size", "digest"), rows)
-    output.line()
-    output.table(
-        ("registry", "environment", "repository", "tags", "USD a month"),
-        [
-            (w["registry"], w["environment"] or "", w["repository"], ", ".join(w["tags"]), _cost(found, w["registry"]))
-            for w in found["locations"]
-        ],
-    )
+    if found["locations"]:
+        output.line()
+        output.table(
+            ("registry", "environment", "repository", "tags", "USD a month"),
+            [
+                (
+                    w["registry"],
+                    w["environment"] or "",
+                    w["repository"],
+                    ", ".join(w["tags"]),
+                    _cost(found, w["registry"]),
+                )
+                for w in found["locations"]
+            ],
+        )
     if found["promotions"]:
         output.line()
         output.table(("to", "verdict", "tags", "at", "why"), [_promotion(p) for p in found["promotions"]])

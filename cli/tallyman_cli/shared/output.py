@@ -155,11 +155,14 @@ def trouble(text: str) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
     """Columns that line up, without a frame; columns without a value are left out, headings where there are none.
 
-    Only sentences (the columns of PROSE) are broken into lines; where even that does not fit, the terminal wraps.
+    Nothing is printed where there are no rows. Only sentences (the columns of PROSE) are broken into lines; where even
+    that does not fit, the terminal wraps.
     """
     from rich.table import Table
 
     cells = [[_harmless(_shown(name, cell)) for name, cell in zip(columns, row, strict=True)] for row in rows]
+    if not cells:
+        return
     kept = [i for i in range(len(columns)) if any(str(row[i]) for row in cells)]
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     fixed = 0

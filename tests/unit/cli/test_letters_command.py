@@ -45,6 +45,11 @@ def test_a_persons_command_is_shown_with_how_to_send_it_again(post: FakeStack) -
     assert ASKED in post.letters.boxes
 
 
+def test_without_letters_nothing_but_a_note_is_printed(post: FakeStack) -> None:
+    post.letters.boxes.clear()
+    assert post.run("letters", "list").stdout == ""
+
+
 def test_letters_are_replayed_and_discarded_by_record_command(post: FakeStack) -> None:
     (row,) = post.json("letters", "replay", "--reason", "again and again")
     assert (row["done"], post.letters.sent) == (True, [GONE])
