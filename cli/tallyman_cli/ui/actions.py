@@ -92,12 +92,16 @@ def shown(line: Sequence[str]) -> str:
     return shlex.join(["tallyman", *line])
 
 
+def program_arguments(line: Sequence[str], stack: str, policy: str | None) -> list[str]:
+    """What the program gets. Stack and policy stand before the command: not every command has options for them."""
+    return ["--stack", stack, *(["--policy", policy] if policy else []), *line]
+
+
 def runner(stack: str, policy: str | None) -> Callable[[Sequence[str]], Outcome]:
     """Makes the function that runs a command in a process of its own, with this process' credentials."""
 
     def run(line: Sequence[str]) -> Outcome:
-        more = ["--stack", stack, *(["--policy", policy] if policy else [])]
-        command = [sys.executable, "-m", "tallyman_cli.start", *line, *more]
+        command = [sys.executable, "-m", "tallyman_cli.start", *program_arguments(line, stack, policy)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
         except subprocess.TimeoutExpired:

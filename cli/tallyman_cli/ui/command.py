@@ -20,7 +20,12 @@ NEEDED = ("cheroot", "jinja2", "werkzeug")
 """Packages that the page needs besides the command's own."""
 
 AllowChanges = Annotated[
-    bool, typer.Option("--allow-changes", help="Add buttons: approve, deny, freeze, thaw, promote, roll back, recall.")
+    bool,
+    typer.Option(
+        "--allow-changes",
+        help="Add buttons: approve, deny, freeze, thaw, promote, roll back, recall, reconcile, doctor, and replay and "
+        "discard of dead letters.",
+    ),
 ]
 
 

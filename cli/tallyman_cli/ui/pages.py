@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tallyman.domain.gates.scan import asks_for_approvals
 from tallyman.domain.names import Digest
 from tallyman.domain.times import format_time, parse_time
 from tallyman.errors import BadInput, TallymanError
@@ -117,6 +118,11 @@ def why(  # noqa: PLR0913 - the parts of the page's address, by name
         "pasted": policy,
         "wrong": wrong,
         "commands": _commands(data, line, target),
+        "approvable": any(
+            asks_for_approvals(each)
+            for each in stack.policy.promotions_from(data["from"], data["repository"])
+            if each.target == target
+        ),
         "policy_now": desk.stack.policy.raw.decode("utf-8", "replace"),
         "now_text": format_time(desk.now()),
         "sentence": data["sentence"].replace(text, line),
@@ -227,11 +233,15 @@ def _first(desk: Desk, digest: str) -> datetime:
 def _commands(data: Mapping[str, Any], line: str, target: str) -> list[str]:
     """The commands that a person may want to run, by the gates that wait."""
     found = [f"tallyman why {line} --to {target}"]
-    waiting = {g["name"] for g in data["gates"] if g["verdict"] == "waiting"}
-    if "approvals" in waiting:
+    shut = {gate["name"]: gate for gate in data["gates"] if gate["verdict"] != "passed"}
+    if "approvals" in shut:
         found.append(f"tallyman approve {line} --to {target} --because '…'")
-    if "freeze" in waiting:
-        found.append(f"tallyman thaw {target}")
+    for freeze in shut["freeze"]["facts"].get("freezes", ()) if "freeze" in shut else ():
+        found.append(
+            f"tallyman thaw {target}/{freeze['repository']}" if freeze["repository"] else f"tallyman thaw {target}"
+        )
     if data["verdict"] in ("waiting", "passed", "failed"):
         found.append(f"tallyman promote {line} --to {target}")
+    if data["released_instead"]:
+        found.append(f"tallyman release roll-back {target}/{data['repository']} --to {data['tags'][0]} --because '…'")
     return found

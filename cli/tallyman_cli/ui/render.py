@@ -51,6 +51,7 @@ def environment() -> Environment:
         "usd": text.usd,
         "person": text.person,
         "words": text.words,
+        "counted": text.counted,
         "clock": text.clock,
         "delta": text.delta,
         "verdict": verdict,

@@ -17,7 +17,8 @@ from tallyman.domain.images.details import Finding, ScanReport
 from tallyman.domain.times import format_time
 from tallyman.state import sweeps
 from tallyman.state.items import StateChange
-from tallyman_cli.ui import render
+from tallyman_cli.ui import render, text
+from tallyman_cli.ui.actions import ACTIONS, arguments, program_arguments
 from tallyman_cli.ui.app import Application
 from tallyman_cli.ui.desk import Desk, Outcome
 from tallyman_cli.ui.guard import Guard
@@ -265,6 +266,38 @@ def test_each_button_asks_once_more_and_runs_the_command_of_its_name(full: FakeS
     assert browser.post("/do/recall", recall).status_code == 409  # the digest was not typed
     assert browser.post("/do/recall", {**recall, "typed": digest[7:15]}).status_code == 200
     assert "recalled" in browser.text(f"/image/dev/{NAME}/{digest}")
+
+
+def test_a_number_stands_with_its_noun_in_singular_or_plural() -> None:
+    assert [text.counted(n, "dead letter") for n in (0, 1, 2)] == ["0 dead letters", "1 dead letter", "2 dead letters"]
+    assert text.counted(2, "registry", "registries") == "2 registries"
+
+
+def test_the_gates_page_offers_an_approval_only_where_one_is_asked_for_and_names_the_freeze(full: FakeStack) -> None:
+    browser = Browser(Desk(full.stack, run=lambda line: Outcome(0, "", "")))
+    page = f"/why/dev/{NAME}/{full.registries.held(DEV).tags['v1.1.0']}/prod"
+    assert 'href="/do/promote' in browser.text(page)
+    assert 'href="/do/approve' not in browser.text(page)
+    assert 'href="/do/deny' not in browser.text(page)
+    full.run("freeze", f"prod/{NAME}", "--because", "a fair", "--no-wait")
+    full.work()
+    frozen = browser.text(page)
+    assert f"tallyman thaw prod/{NAME}<" in frozen
+    assert "tallyman thaw prod<" not in frozen
+
+
+@pytest.mark.parametrize("command", ACTIONS)
+def test_each_button_is_a_command_that_takes_the_stack_and_the_policy_of_the_page(
+    full: FakeStack, tmp_path: Path, command: str
+) -> None:
+    """`letters` has no option `--policy`."""
+    file = tmp_path / "tallyman.yaml"
+    file.write_bytes(full.stack.policy.raw)
+    image = f"dev/{NAME}@{full.registries.held(DEV).tags['v1.1.0']}"
+    given = {"image": image, "to": "prod", "place": f"prod/{NAME}", "letter": "aaaaaaaa", "because": "a test"}
+    result = full.run(*program_arguments(arguments(command, given), "tallyman", str(file)), "--help")
+    assert result.exit_code == 0, result.output
+    assert arguments(command, given)[0] in result.stdout
 
 
 def test_letters_are_read_and_replayed_by_the_command(full: FakeStack) -> None:

@@ -16,7 +16,7 @@ from tallyman.domain.history.details.scans import Scanned
 from tallyman.domain.history.facts import Fact, Kind
 from tallyman.domain.images.findings import Row, packages_of
 from tallyman.domain.names import Digest
-from tallyman.domain.policy import end_of_day, format_duration
+from tallyman.domain.policy import Promotion, end_of_day, format_duration
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.reading import Node
 from tallyman.domain.policy.shapes import Choice, Day, Duration, Integer, Key, ListOf, Record, Schema, Share, String
@@ -209,6 +209,13 @@ _SCAN = Record(
     ScanGate,
     expected="what a scan may show, as in {max: {critical: 0}}",
 )
+
+
+def asks_for_approvals(promotion: Promotion) -> bool:
+    """Whether people's approvals count in it: by its gate `approvals`, or of images that can't be scanned."""
+    config = promotion.gates.get("scan")
+    unscannable = isinstance(config, ScanGate) and config.unscannable is Unscannable.APPROVE
+    return unscannable or "approvals" in promotion.gates
 
 
 def judge(config: ScanGate, case: Case) -> GateResult:

@@ -5,7 +5,7 @@ from datetime import datetime
 from tallyman.domain.events.commands import Command, parse_command
 from tallyman.domain.events.hints import RollBack
 from tallyman.domain.gates import approvals, check
-from tallyman.domain.gates.scan import ScanGate, Unscannable
+from tallyman.domain.gates.scan import asks_for_approvals
 from tallyman.domain.history.details.commands import Said
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.history.fold import PUSHES
@@ -123,7 +123,7 @@ class RecordCommand:
         self, command: Command, promotions: list[Promotion], sender_id: str
     ) -> tuple[str | None, str | None]:
         """Approvals count only of the gate's own roles, whatever else `people` says."""
-        asking = [p for p in promotions if "approvals" in p.gates or _approves_unscannable(p)]
+        asking = [p for p in promotions if asks_for_approvals(p)]
         if not asking:
             return None, (
                 f"no promotion of {command.repository} from {command.source} to {command.target} asks for approvals"
@@ -228,8 +228,3 @@ class RecordCommand:
         lines = [f"{what} by {who(fact)}: {command.because}", f"Digest: {command.digest}"]
         attributes = {"kind": command.name, "environment": command.target, "repository": command.repository}
         self.notices.publish(what, "\n".join(lines), {key: value for key, value in attributes.items() if value})
-
-
-def _approves_unscannable(promotion: Promotion) -> bool:
-    scan = promotion.gates.get("scan")
-    return isinstance(scan, ScanGate) and scan.unscannable is Unscannable.APPROVE
