@@ -11,3 +11,8 @@ Clock = Callable[[], "datetime"]
 
 Deadline = Callable[[], float]
 """Returns the seconds that are left of this run (infinity where there is no limit)."""
+
+
+def no_limit() -> float:
+    """The deadline of work that may take any time."""
+    return float("inf")

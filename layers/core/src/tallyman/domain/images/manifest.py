@@ -208,6 +208,14 @@ class Manifest:
         return _parse(self._document, self.media_type)
 
 
+def readable(manifest: Manifest | None) -> Manifest | None:
+    """The manifest, parsed; None where there is none or its bytes are not a manifest."""
+    try:
+        return Manifest.parse(manifest.raw, manifest.media_type) if manifest else None
+    except BadManifest:
+        return None
+
+
 @value
 class _View:
     children: tuple[Descriptor, ...]

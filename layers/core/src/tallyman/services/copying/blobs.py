@@ -1,4 +1,4 @@
-"""Reading blobs: streamed, hashed on the way, going on where a connection broke, never past the deadline."""
+"""Reads blobs as streams: hashes them, resumes after a broken connection, stops before the deadline."""
 
 import hashlib
 import math
@@ -14,12 +14,12 @@ from tallyman.values import value
 RESERVE = 5.0
 """Seconds before the deadline at which work stops, so that the caller can record how far it came."""
 
-_READS = 3  # of one blob, each going on where the one before broke
+_READS = 3  # attempts at one blob; each resumes where the one before broke
 
 
 @value
 class Read:
-    """What a blob turned out to be: the digest and size of the bytes that came. `kept`: the first of them."""
+    """The digest and the size in bytes of what was read of a blob. `kept`: its first bytes."""
 
     digest: Digest
     size: int
@@ -27,13 +27,13 @@ class Read:
 
 
 def enough_time(deadline: Deadline, what: str) -> None:
-    """OutOfTime, naming what was not done, where RESERVE seconds or less are left."""
+    """Raises OutOfTime, which names what was not done, where RESERVE seconds or less are left."""
     if deadline() <= RESERVE:
         raise OutOfTime(f"no time left in this run for {what}")
 
 
 def patience(deadline: Deadline) -> float | None:
-    """How many seconds may be waited for what cannot be hurried; None: any number."""
+    """The seconds that may be spent waiting for something that can't be interrupted; None: no limit."""
     left = deadline() - RESERVE
     return None if math.isinf(left) else max(0.0, left)
 
@@ -41,11 +41,11 @@ def patience(deadline: Deadline) -> float | None:
 def chunks(
     source: Origin, repository: Location, digest: Digest, deadline: Deadline, start: int = 0, size: int | None = None
 ) -> Generator[bytes, None, None]:
-    """The blob's bytes in order from `start` on, at most 1 MiB at a time; nothing about them is checked. `size`: where
-    it is known to end, so that nothing is asked for when nothing is left (a range past the end is refused).
+    """Yields the blob's bytes from `start` on, at most 1 MiB at a time. Their hash is not checked. `size`: the size of
+    the blob where it is known, so that no request is made when nothing is left (a range past the end is refused).
 
-    A connection that breaks is opened again at the byte reached, three times in all; then Unreachable. OutOfTime
-    between two chunks; NotFound if the blob is not there.
+    After a broken connection it resumes at the byte reached; three connections in all, then Unreachable. Raises
+    OutOfTime between two chunks, NotFound if the blob is not there.
     """
     done = start
     if size is not None and start >= size > 0:
@@ -65,8 +65,8 @@ def chunks(
 
 
 def ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:
-    """The same chunks. The first is asked for at once, in a thread of the pool: who takes them may wait for something
-    else meanwhile."""
+    """Yields the same chunks. A thread of the pool requests the first one at once, while the consumer may still wait
+    for something else."""
     begun = _ahead(content, pool)
     next(begun)
     return begun
@@ -75,7 +75,7 @@ def ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[by
 def _ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[bytes, None, None]:
     first = pool.submit(next, content, b"")
     try:
-        yield b""  # for `ahead`: what has begun can be closed, and closes the content with it
+        yield b""  # for `ahead`: only a generator that has begun closes the content when it is closed
         if chunk := first.result():
             yield chunk
             yield from content
@@ -86,7 +86,7 @@ def _ahead(content: Generator[bytes, None, None], pool: Executor) -> Generator[b
 
 
 def read_blob(source: Origin, repository: Location, digest: Digest, deadline: Deadline, keep: int = 0) -> Read:
-    """Reads the whole blob, keeping its first `keep` bytes. Errors as `chunks`."""
+    """Reads the whole blob and keeps its first `keep` bytes. Raises as `chunks`."""
     hasher, size, kept = hashlib.sha256(), 0, bytearray()
     for chunk in chunks(source, repository, digest, deadline):
         hasher.update(chunk)

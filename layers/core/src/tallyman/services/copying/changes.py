@@ -1,4 +1,4 @@
-"""What of a whole repository has to be copied: tags that a target lacks, and referrers that came later."""
+"""Finds what has to be copied of a whole repository: tags that a target lacks, and referrers that were added later."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -6,41 +6,42 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 from typing import Protocol
 
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest, readable
 from tallyman.domain.images.referrer_tags import may_be_list, subject_of
 from tallyman.domain.names import Digest, Location
-from tallyman.errors import BadManifest, NotFound, TallymanError
+from tallyman.errors import NotFound, TallymanError
 from tallyman.ports.copying import Origin
 from tallyman.services.copying.images import Image
 from tallyman.values import value
 
 
 class Catalogue(Protocol):
-    """What tags there are."""
+    """Lists the tags, referrers and manifests of repositories."""
 
     def names(self, repository: Location) -> dict[str, Digest | None]:
-        """All tags of a repository, with what each points to where the list says so. NotFound: no such repository."""
+        """All tags of a repository, each with its digest if the list includes digests, else None. NotFound."""
 
     def digests(self, repository: Location, tags: Sequence[str]) -> dict[str, Digest]:
-        """What these tags point to, those that are there."""
+        """The digests of these tags; tags that are not there are left out."""
 
     def pointed_at(self, repository: Location) -> Mapping[Digest, frozenset[Digest]]:
-        """What is pointed at by which referrers, as far as the list of `names` shows it by itself."""
+        """Subjects with their referrers, as far as the list of `names` shows them without further requests."""
 
     def odd_names(self, repository: Location) -> Mapping[str, str]:
-        """What the list of `names` has that is not a tag, as it may be shown, with why."""
+        """Entries of the list of `names` that are not tags, in a form that can be shown, each with the reason."""
 
     def pointing(self, repository: Location, subjects: Sequence[Digest]) -> Mapping[Digest, frozenset[Digest]]:
-        """Of each of these subjects the referrers."""
+        """The referrers of each of these subjects."""
 
     def manifests(self, repository: Location, references: Sequence[str]) -> dict[str, Manifest]:
-        """As a target has them."""
+        """The manifests by reference, as a target has them; those that are not there are left out."""
 
 
 @value
 class Changed:
-    """`images` to copy, of `listed` tags; `empty`: targets that have no tag at all; `seconds` that the quickest list of
-    a target took; `failed`: targets that could not be asked; `odd`: names of the origin that are not tags, with why."""
+    """The images to copy. `listed`: the number of tags in the origin; `empty`: targets without any tag; `seconds`: how
+    long the fastest target took to list its tags; `failed`: targets that could not be read; `odd`: names in the origin
+    that can't be copied as tags, each with the reason."""
 
     images: list[Image]
     listed: int
@@ -57,11 +58,12 @@ NONE: frozenset[Digest] = frozenset()
 def changed(
     catalogue: Catalogue, source: Origin, origin: Location, targets: Sequence[Location], *, every: bool = False
 ) -> Changed:
-    """Of all tags of the origin, those that some target does not have as they are; and what is there, but has
-    referrers that a target lacks: that has no tag. `every`: all images, so that each is asked for its referrers.
+    """Finds the tags of the origin that are missing or different in some target, and images that every target has but
+    whose referrers some target lacks (those have no tag). `every`: returns all images, so that the referrers of each
+    are read.
 
-    Cost: what listing costs. Where a list does not say what its tags point to, one question for each tag that all
-    targets have too, on both sides, and one read of each other image. Referrers: see `_later`.
+    Cost: the lists of tags. Where a list does not include digests: one request on each side for each tag that all
+    targets have too, and one read of each other image. Referrers: see `_later`.
     """
     with ThreadPoolExecutor(len(targets) + 1, thread_name_prefix="list") as pool:
         lists = [pool.submit(_listed, catalogue, target) for target in targets]
@@ -109,10 +111,11 @@ def _later(
     coming: Collection[Digest],
     failed: dict[Location, TallymanError],
 ) -> list[Image]:
-    """What is there in a target and has referrers in the origin that this target lacks; not what is `coming` anyway.
+    """The images that a target has, but not with all the referrers that they have in the origin. Images in `coming` are
+    left out: they are copied anyway.
 
-    Cost: nothing where both lists include referrers (ECR). Else one question for each subject that the
-    origin's list names (a tag of the fallback scheme), on each side that is not ECR; one more for what lacks some.
+    Cost: nothing where both lists include referrers (ECR). Else one request on each side that is not ECR for each
+    subject that the origin's list names (a tag of the fallback scheme), and one more for each that lacks referrers.
     """
     listed = {**dict.fromkeys(subjects_of_lists, NONE), **catalogue.pointed_at(origin)}
     subjects = [subject for subject in listed if subject not in coming]
@@ -133,32 +136,25 @@ def _later(
 
 
 def _lists(source: Origin, origin: Location, names: Iterable[str]) -> dict[str, Digest]:
-    """The tags that are lists of referrers, by the fallback scheme, with their subjects: these travel with what they
-    point at. An image may have such a tag too. Cost: one read each, and one more of an entry that leaves it open."""
+    """The tags of the fallback scheme that hold a list of referrers, with their subjects. They are copied with their
+    subjects, not as tags. An ordinary image may have a tag of this form too. Cost: one read for each such tag, and one
+    more of the list's first entry where the list alone does not decide it."""
     subjects = {tag: subject for tag in names if (subject := subject_of(tag))}
     read = source.manifests(origin, list(subjects)) if subjects else {}
-    maybe = {tag: Manifest.parse(m.raw) for tag, m in read.items() if may_be_list(m, subjects[tag]) and _sound(m)}
+    maybe = {tag: Manifest.parse(m.raw) for tag, m in read.items() if may_be_list(m, subjects[tag]) and readable(m)}
     first = {tag: m.children[0].digest for tag, m in maybe.items() if m.children and not m.children[0].artifact_type}
     entries = source.manifests(origin, list(first.values())) if first else {}
     found = {}
     for tag, subject in subjects.items():
         entry = entries.get(first[tag]) if tag in first else None
-        about = entry.subject if entry and _sound(entry) else None
+        about = entry.subject if entry and readable(entry) else None
         if may_be_list(read.get(tag), subject) and (entry is None or (about and about.digest == subject)):
             found[tag] = subject
     return found
 
 
-def _sound(manifest: Manifest) -> bool:
-    try:
-        Manifest.parse(manifest.raw, manifest.media_type or None)
-    except BadManifest:
-        return False
-    return True
-
-
 def _listed(catalogue: Catalogue, target: Location) -> tuple[dict[str, Digest | None], float]:
-    """And after how many seconds."""
+    """The target's tags with their digests, and how many seconds the list took. No repository: no tags."""
     began = time.monotonic()
     try:
         return catalogue.names(target), time.monotonic() - began
@@ -169,7 +165,7 @@ def _listed(catalogue: Catalogue, target: Location) -> tuple[dict[str, Digest | 
 def _held(
     catalogue: Catalogue, target: Location, there: Mapping[str, Digest | None], names: Mapping[str, object]
 ) -> dict[str, Digest]:
-    """Of the target's tags, those that the origin has too, with what they point to."""
+    """The digests of the target's tags that the origin has too; NOTHING for a target without tags."""
     if not there:
         return NOTHING
     unsaid = [tag for tag, digest in there.items() if digest is None and tag in names]

@@ -9,26 +9,28 @@ from itertools import chain
 from tallyman.domain.images.manifest import MAX_NESTING, Descriptor, Manifest
 from tallyman.domain.names import Digest, Location
 from tallyman.errors import BadManifest, DigestMismatch, NotFound, Refused, TallymanError, Unsupported
-from tallyman.ports.clocks import Deadline
+from tallyman.ports.clocks import Deadline, no_limit
 from tallyman.ports.copying import Listing, Origin
 from tallyman.services.copying.blobs import enough_time
 from tallyman.values import value
 
 MAX_CHAIN = 8
-"""How many referrers may lie on each other (a signature of an SBOM of an image: two)."""
+"""The longest chain of referrers that is followed (a signature of an SBOM of an image: two)."""
 
 MOST_REFERRERS = 10_000
-"""Of all images that are read together: more are an endless supply."""
+"""The most referrers of all images that are read together. A registry that lists more is refused."""
 
 
 @value(slots=False)
 class ImageGraph:
-    """`images`: the root, its children at any depth and their attestations, each after what it lists: the root is
-    the last. `referrers`: what points at one of them, or at another referrer, each after what it points at and
-    lists. `blobs`: what all these name, each digest once, with foreign layers only where the source holds them.
-    `unreadable`: referrers that the source lists but can't be read, with why, by their digest or by what the list calls
-    an entry that is odd. Several graphs joined have several
-    `roots`."""
+    """The manifests and blobs of an image, or of several images that were joined.
+
+    `images`: the root, its children at any depth and their attestations; each comes after the manifests that it lists,
+    so the root is last. `referrers`: manifests whose subject is one of the images or another referrer; each comes
+    after its subject and after what it lists. `blobs`: every blob that these manifests name, once; foreign layers only
+    where the source holds them. `unreadable`: referrers that the source lists but that can't be read, with the reason;
+    by digest, or by the name of an invalid list entry. `others`: the other roots of joined graphs.
+    """
 
     repository: Location
     digest: Digest
@@ -40,7 +42,7 @@ class ImageGraph:
 
     @property
     def roots(self) -> tuple[Digest, ...]:
-        """The digests that were asked for: one, unless graphs were joined."""
+        """The digests that were requested: one, unless graphs were joined."""
         return (*self.others, self.digest)
 
     @property
@@ -50,31 +52,31 @@ class ImageGraph:
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
-        """All, in the order in which to push them."""
+        """All manifests, in the order in which to push them."""
         return (*self.images, *self.referrers)
 
     @property
     def digests(self) -> tuple[Digest, ...]:
-        """Of all manifests, in that order."""
+        """The digests of all manifests, in the order in which to push them."""
         return tuple(m.digest for m in self.manifests)
 
     @property
     def size(self) -> int:
-        """Bytes of all distinct blobs."""
+        """The sum of the sizes of all distinct blobs, in bytes."""
         return sum(blob.size for blob in self.blobs.values())
 
     def order(self, digest: Digest) -> tuple[int, Digest]:
-        """The key by which blobs are sorted to be sent: the largest first."""
+        """The sort key of a blob in the order of sending: the largest first."""
         return -self.blobs[digest].size, digest
 
     def blobs_of(self, manifest: Manifest) -> set[Digest]:
-        """Those of the graph's blobs that the manifest names."""
+        """The digests of the graph's blobs that the manifest names."""
         named = chain(manifest.blobs, manifest.listed_blobs, manifest.foreign)
         return {d.digest for d in named if d.digest in self.blobs}
 
 
 def join(graphs: Sequence[ImageGraph]) -> ImageGraph:
-    """One graph of several of the same repository, so that what they share travels once."""
+    """Joins graphs of one repository, so that what they share is copied once."""
     last = graphs[-1]
     images = {m.digest: m for each in graphs for m in each.images}
     referrers = {m.digest: m for each in graphs for m in each.referrers if m.digest not in images}
@@ -86,24 +88,20 @@ def join(graphs: Sequence[ImageGraph]) -> ImageGraph:
     )
 
 
-def _no_limit() -> float:
-    return float("inf")
-
-
 def read_graph(
     source: Origin,
     repository: Location,
     digest: Digest,
     *,
-    deadline: Deadline = _no_limit,
+    deadline: Deadline = no_limit,
     parallel: int = 4,
 ) -> ImageGraph:
-    """Reads the graph of an image; every manifest's bytes are hashed.
+    """Reads the graph of an image and compares the hash of every manifest with its digest.
 
-    Cost: one read for each level of an index (each hundred manifests of one), and one question for referrers a
-    manifest, `parallel` at once. Raises NotFound where the image or a child is not there, DigestMismatch where bytes
-    are wrong, BadManifest where they are no manifest or indexes lie too deep in each other, and whatever passes. A
-    referrer that disappears meanwhile is left out; one that is damaged stops nothing: it is in `unreadable`.
+    Cost: one read for each level of an index (for each hundred manifests of a level), and one request for the referrers
+    of each manifest, `parallel` at once. Raises NotFound where the image or a child is not there, DigestMismatch where
+    the bytes are wrong, BadManifest where they are not a manifest or where indexes are nested too deep, and
+    TransientError. A referrer that disappears meanwhile is left out; a damaged one is recorded in `unreadable`.
     """
     with _pool(parallel) as pool:
         return _Reader(source, repository, deadline, pool).read_graph([digest])
@@ -115,11 +113,11 @@ def read_graphs(
     digests: Sequence[Digest],
     *,
     known: Mapping[Digest, Manifest] | None = None,
-    deadline: Deadline = _no_limit,
+    deadline: Deadline = no_limit,
     parallel: int = 16,
 ) -> tuple[ImageGraph | None, dict[Digest, TallymanError]]:
-    """Several graphs of a repository joined, and those that can't be read, each with its error. What passes is
-    raised. `known`: manifests that were read already."""
+    """Reads several graphs of a repository. Returns those that could be read, joined (None: none could), and the error
+    of each of the others. Raises TransientError. `known`: manifests that were read already."""
     wanted = list(dict.fromkeys(digests))
     with _pool(parallel) as pool:
         try:
@@ -127,7 +125,7 @@ def read_graphs(
         except (BadManifest, DigestMismatch, Refused):
             found: list[ImageGraph] = []
             errors: dict[Digest, TallymanError] = {}
-        for digest in wanted:  # one of them is damaged: each for itself
+        for digest in wanted:  # one of them is damaged: read each by itself
             try:
                 found.append(_Reader(source, repository, deadline, pool, known).read_graph([digest]))
             except (BadManifest, DigestMismatch, Refused) as error:
@@ -137,7 +135,7 @@ def read_graphs(
 
 @contextmanager
 def _pool(parallel: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads; what they have not begun when the block ends is not done."""
+    """A thread pool; what its threads have not begun when the block ends is cancelled."""
     with ThreadPoolExecutor(parallel, thread_name_prefix="graph") as pool:
         try:
             yield pool
@@ -161,7 +159,7 @@ class _Reader:
         self.asked: dict[Digest, Future[Sequence[Descriptor]]] = {}
 
     def read_graph(self, roots: Sequence[Digest]) -> ImageGraph:
-        """All that belongs to the roots, which are joined where there are several."""
+        """The graph of the roots, joined where there are several."""
         self.read(roots)
         images = self.bottom_up(roots)
         referrers: list[Manifest] = []
@@ -180,7 +178,7 @@ class _Reader:
             known.update(m.digest for m in subjects)
             referrers += subjects
         else:
-            why = f"referrers lie more than {MAX_CHAIN} deep on each other"
+            why = f"the chain of referrers is longer than {MAX_CHAIN}"
             beyond = (d for d in self.pointing_at(subjects) if d not in known)
             self.unreadable.update(dict.fromkeys(beyond, why))
         members = (*images, *referrers)
@@ -195,13 +193,13 @@ class _Reader:
         )
 
     def read(self, roots: Iterable[Digest], *, optional: bool = False) -> None:
-        """Reads the roots and everything that they list. `optional`: a root that is gone is left out."""
+        """Reads the roots and everything that they list. `optional`: a root that is not there is left out."""
         level = [d for d in dict.fromkeys(roots) if d not in self.manifests]
         for depth in range(MAX_NESTING + 1):
             if not level:
                 return
             enough_time(self.deadline, level[0])
-            self.ask_who_points_at(level)  # while they are read: far away, each answer is a wait
+            self.request_referrers(level)  # while the manifests are read: far away, each answer is a wait
             unknown = [d for d in level if d not in self.known]
             read = {**self.known, **(self.source.manifests(self.repository, unknown) if unknown else {})}
             found: dict[Digest, None] = {}
@@ -223,7 +221,7 @@ class _Reader:
             raise _too_deep(level[0])
 
     def read_referrers(self, digests: Sequence[Digest]) -> None:
-        """Reads what can be read of them; what is wrong with the others is recorded."""
+        """Reads these referrers; the error of each that can't be read is recorded in `unreadable`."""
         try:
             self.read(digests, optional=True)
             self.bottom_up(digests)
@@ -233,11 +231,11 @@ class _Reader:
                 self.manifests.pop(digests[0], None)
                 self.unreadable[digests[0]] = str(error)
                 return
-        for digest in digests:  # one of them is damaged: each for itself
+        for digest in digests:  # one of them is damaged: read each by itself
             self.read_referrers([digest])
 
     def bottom_up(self, roots: Iterable[Digest]) -> list[Manifest]:
-        """What was read of the roots and of what they list, each after what it lists."""
+        """The manifests read so far of the roots and of what they list, each after what it lists."""
         ordered: dict[Digest, Manifest] = {}
         visited: set[Digest] = set()
 
@@ -256,9 +254,9 @@ class _Reader:
         return list(ordered.values())
 
     def pointing_at(self, subjects: Sequence[Manifest]) -> dict[Digest, set[Digest]]:
-        """Referrers, with the subjects that each is listed for. Entries that are odd are recorded."""
+        """The referrers of these subjects, each with the subjects that list it. Invalid entries are recorded."""
         digests = [m.digest for m in subjects]
-        self.ask_who_points_at(digests)
+        self.request_referrers(digests)
         found: dict[Digest, set[Digest]] = {}
         for digest in digests:
             listing = self.asked[digest].result()
@@ -269,11 +267,12 @@ class _Reader:
         return found
 
     def is_referrer(self, digest: Digest, subjects: Collection[Digest]) -> bool:
-        """Whether it points at one of these: a tag of the form `sha256-<hex>` may be an image's, and no list."""
+        """Whether its subject is one of these. A tag `sha256-<hex>` may hold an ordinary image instead of a list."""
         manifest = self.manifests.get(digest)
         return manifest is not None and manifest.subject is not None and manifest.subject.digest in subjects
 
-    def ask_who_points_at(self, digests: Iterable[Digest]) -> None:
+    def request_referrers(self, digests: Iterable[Digest]) -> None:
+        """Requests the referrers of these digests in threads of the pool, once each."""
         for digest in digests:
             if digest not in self.asked:
                 self.asked[digest] = self.pool.submit(self.referrers, digest)
@@ -282,7 +281,7 @@ class _Reader:
         enough_time(self.deadline, digest)
         try:
             return self.source.referrers(self.repository, digest)
-        except Unsupported:  # a registry that knows no referrers has none
+        except Unsupported:  # a registry without referrers
             return ()
 
 

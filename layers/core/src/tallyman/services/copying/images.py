@@ -1,7 +1,7 @@
 """Copies images with their tags from one repository to several, whatever registries these are.
 
-All content goes to every target first, then the tags: a tag appears where everything beneath it is there. One target
-that fails, or one image that is damaged, stops no other.
+All content goes to every target first, then the tags: a tag appears once everything that it names is there. Failures
+are isolated: a failed target or a damaged image does not stop the others.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -30,17 +30,17 @@ from tallyman.values import value
 NOBODY: Mapping[Location, TallymanError] = {}
 
 BATCH = 200
-"""Images that are copied together: what they share travels once, and their manifests are held in memory."""
+"""Images that are copied together: what they share is copied once, and their manifests are held in memory."""
 
 SOON = 1.0
-"""Seconds for which several targets are waited for that were asked while the source was read: `stage` asks again, and
-goes on without those that hang."""
+"""Seconds to wait for the answers of several targets that were requested while the source was read. `stage` repeats
+the request to a target that has not answered by then."""
 
 
 @value
 class Image:
-    """One image to copy. `tag` None: no tag is set. `unseen`: no target has the tag, so none is asked for the image
-    before."""
+    """One image to copy. `tag` None: no tag is set. `unseen`: no target has the tag, so no target is asked whether it
+    has the image."""
 
     digest: Digest
     tag: str | None
@@ -50,7 +50,7 @@ class Image:
 
 @dataclass(slots=True)
 class Report:
-    """What came of the copy to one target, over all images."""
+    """The result of the copy to one target, over all images. `failed`: errors by tag or digest."""
 
     repository: Location
     pushed: list[Digest] = field(default_factory=list)
@@ -71,9 +71,9 @@ class Report:
 
 @value(slots=False)
 class CopyImages:
-    """The use case. `deadline`: how long it may take; `keep_tags`: a tag that names another image is not moved;
-    `empty`: targets that are known to have no tag; `seconds`: how long the nearest took for an answer; `parts`: how
-    large blobs go."""
+    """Copies images. `keep_tags`: a tag that names another image is not moved; `parallel`: blobs at once (None:
+    measured); `empty`: targets that are known to have no tag; `seconds`: the round trip to the nearest target; `parts`:
+    uploads of large blobs that outlive the run."""
 
     source: Origin
     target: Destination
@@ -86,7 +86,7 @@ class CopyImages:
     parts: InParts | None = None
 
     def resolve(self, repository: Location, reference: str, tag: str | None) -> Image:
-        """What a tag or digest names now. NotFound."""
+        """Reads the image that a tag or digest names. NotFound."""
         found = self.source.manifests(repository, [reference]).get(reference)
         if found is None:
             raise NotFound(f"{repository.at(_reference(reference))} is not there")
@@ -99,8 +99,8 @@ class CopyImages:
         images: Sequence[Image],
         failed: Mapping[Location, TallymanError] = NOBODY,
     ) -> dict[Location, Report]:
-        """Brings the images to every target. `targets`: with the tag to set there instead of each image's own.
-        `failed`: those that are not to be asked any more."""
+        """Copies the images to every target. `targets`: each with the tag to set there instead of the image's own.
+        `failed`: targets that failed before, with their errors: they are left out."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             self._batch(origin, targets, images[start : start + BATCH], reports)
@@ -113,7 +113,7 @@ class CopyImages:
         images: Sequence[Image],
         failed: Mapping[Location, TallymanError] = NOBODY,
     ) -> dict[Location, Report]:
-        """What `copy` would bring; nothing is written. Blobs that two batches share are counted once."""
+        """Reports what `copy` would copy, and writes nothing. Blobs that two batches share are counted once."""
         reports = {target: Report(target, error=failed.get(target)) for target in targets}
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
@@ -171,7 +171,7 @@ class CopyImages:
             self.parallel,
             self.parts,
             self.watch,
-            tags=self._at_once(alive, targets, whole),
+            tags=self._at_once(targets, whole),
             unseen={image.digest for image in whole if image.unseen},
             empty=[target for target in alive if target in self.empty],
             held={target: held for target, (held, _) in asked.items()},
@@ -203,17 +203,16 @@ class CopyImages:
         targets: Mapping[Location, str | None],
         batch: Sequence[Image],
     ) -> dict[Location, "Future[tuple[Held, float]]"]:
-        """Asks the targets for a single image while it is read. What fails is asked again by `stage`."""
+        """Asks the targets for a single image while it is read from the source. `stage` repeats a request that
+        failed."""
         if len(batch) > 1 or batch[0].unseen:
             return {}
         [image] = batch
-        name = self._at_once(alive, targets, batch).get(image.digest, image.digest)
+        name = self._at_once(targets, batch).get(image.digest, image.digest)
         return {target: pool.submit(ask_ahead, self.target, target, name) for target in alive}
 
-    def _at_once(
-        self, alive: Sequence[Location], targets: Mapping[Location, str | None], batch: Sequence[Image]
-    ) -> dict[Digest, str]:
-        """Roots that go by their tag at once: with one target there is nobody to wait for."""
+    def _at_once(self, targets: Mapping[Location, str | None], batch: Sequence[Image]) -> dict[Digest, str]:
+        """Roots that may be put under their tag at once: with one target there is no other to wait for."""
         if len(targets) > 1 or self.keep_tags:
             return {}
         [target] = targets
@@ -222,7 +221,7 @@ class CopyImages:
     def _tag(
         self, report: Report, batch: Sequence[Image], roots: Mapping[Digest, Manifest], instead: str | None
     ) -> None:
-        """Sets what tags are missing, and reads them back."""
+        """Sets the missing tags and reads them back."""
         wanted = {
             tag: image.digest
             for image in batch
@@ -271,7 +270,7 @@ def _add(report: Report, staged: Staged, batch: Sequence[Image], instead: str | 
 def _named(
     errors: Mapping[Digest, TallymanError], batch: Sequence[Image], instead: str | None
 ) -> dict[str, TallymanError]:
-    """The errors by what people call the images."""
+    """The errors by the tag of the image, or by its digest where it has none."""
     return {(instead or i.tag or str(i.digest)): errors[i.digest] for i in batch if i.digest in errors}
 
 

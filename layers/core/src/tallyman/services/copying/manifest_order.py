@@ -1,4 +1,4 @@
-"""Which manifests may be put when: each after its blobs, and after the manifests that it lists or points at."""
+"""The order of putting manifests: each after its blobs, and after the manifests that it lists or refers to."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,10 +8,10 @@ from tallyman.domain.names import Digest
 
 
 class Order:
-    """Over the manifests that a target needs, each after what it lists and points at. Safe between threads."""
+    """The order of the manifests that a target needs. Safe between threads."""
 
     def __init__(self, manifests: Sequence[Manifest], blobs: Mapping[Digest, Collection[Digest]]) -> None:
-        """`blobs`: those that have yet to come, by the manifest that needs them."""
+        """`manifests`: each after those that it lists or refers to. `blobs`: the missing blobs of each manifest."""
         self._manifests = manifests
         self._lock = threading.Lock()
         self._lacking: dict[Digest, set[Digest]] = {}
@@ -23,7 +23,7 @@ class Order:
                 self._wanted_by.setdefault(digest, []).append(manifest)
 
     def arrived(self, digest: Digest) -> list[Manifest]:
-        """The manifests that waited for nothing but this blob or manifest, which is there now."""
+        """Notes that this blob or manifest is there now; returns the manifests that waited for nothing else."""
         ready = []
         with self._lock:
             for manifest in self._wanted_by.pop(digest, ()):
@@ -33,7 +33,7 @@ class Order:
         return ready
 
     def levels(self, done: Collection[str]) -> Iterator[list[Manifest]]:
-        """All but `done`, such that none needs another of its own level or of a later one."""
+        """The manifests except `done`, level by level: a manifest needs only those of earlier levels."""
         depth: dict[Digest, int] = {}
         levels: list[list[Manifest]] = []
         for manifest in self._manifests:
@@ -47,7 +47,7 @@ class Order:
 
 
 def below(manifest: Manifest) -> list[Digest]:
-    """The manifests that have to be there before it."""
+    """The digests of the manifests that have to be there before this one."""
     found = [child.digest for child in manifest.children]
     if manifest.subject:
         found.append(manifest.subject.digest)

@@ -1,7 +1,7 @@
-"""Large blobs in parts, with the progress kept, so that an upload outlives its run, a crash, a lost connection.
+"""Uploads large blobs in parts and keeps the progress, so that an upload outlives its run, a crash, a lost connection.
 
 The progress (`tallyman.state.uploads`) is written after each part, so that at most one part is sent twice. A session
-that the registry has forgotten, or refuses to go on with, is dropped: the next try begins a new one at byte 0.
+that the registry no longer knows, or no longer accepts, is dropped: the next try begins a new one at byte 0.
 """
 
 import threading
@@ -18,13 +18,13 @@ from tallyman.state.uploads import KEPT, UPLOADS, Upload, key
 from tallyman.values import value
 
 LARGE = 128 * 1024 * 1024
-"""Bytes from which on a blob goes in parts: a smaller one is quicker sent again than written down."""
+"""The smallest blob that is sent in parts, in bytes: to send a smaller one again is faster than to record progress."""
 
 PART = 8 * 1024 * 1024
-"""Bytes of a part. ECR takes 5 to 10 MiB, and 4,200 of them."""
+"""The size of a part in bytes. ECR accepts 5 to 10 MiB, and 4,200 parts."""
 
 AT_ONCE = 3
-"""Parts on their way at once: each is held about three times while it is encoded for the API."""
+"""Parts sent at once: each is in memory about three times while it is encoded for the API."""
 
 
 def _always(repository: Location) -> bool:
@@ -32,7 +32,7 @@ def _always(repository: Location) -> bool:
 
 
 class Progress(Protocol):
-    """Where it is kept how far each upload is; a `State` is one."""
+    """Keeps the progress of uploads; a `State` satisfies it."""
 
     def get(self, pk: str, sk: str) -> StateItem | None: ...
 
@@ -41,7 +41,8 @@ class Progress(Protocol):
 
 @value
 class Parts:
-    """Uploads that can go on in another process. `takes`: which repositories have such uploads."""
+    """Uploads that another process can continue. `takes`: whether a repository supports them; `large`, `part`:
+    bytes."""
 
     uploads: LayerUploads
     state: Progress
@@ -52,23 +53,23 @@ class Parts:
     _room: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
 
     def suits(self, repository: Location, size: int) -> bool:
-        """Whether a blob of this size goes in parts there."""
+        """Whether a blob of this size is sent in parts there."""
         return size >= self.large and self.takes(repository)
 
     def offset(self, repository: Location, digest: Digest) -> int:
-        """Bytes that the registry has of an upload that was begun; 0: there is none."""
+        """Bytes that the registry has of an upload that was begun; 0: no upload was begun."""
         upload = UPLOADS.get(self.state, key(repository, digest))
         return upload.offset if upload else 0
 
     def upload(self, repository: Location, digest: Digest, size: int, start: int, chunks: Iterable[bytes]) -> None:
-        """Sends the blob's bytes, of which `chunks` are those from `start` on; the registry compares the digest.
+        """Sends the blob; `chunks` are its bytes from `start` on. The registry compares the digest.
 
-        Raises Unreachable where it is to be tried again from `offset`, UploadExpired where from byte 0.
+        Raises Unreachable where the caller may try again from `offset`, UploadExpired where it has to begin at byte 0.
         """
         entry = UPLOADS.read(self.state, key(repository, digest))
         if entry.found is None:
             if start:
-                raise UploadExpired(f"the upload of {digest} to {repository} was given up: it begins anew")
+                raise UploadExpired(f"the upload of {digest} to {repository} was dropped: it begins again at byte 0")
             session = self.uploads.begin(repository, digest)
             entry = self._save(entry, Upload(session, 0))
         try:
@@ -81,7 +82,9 @@ class Parts:
             self._drop(repository, digest)
             if not start:
                 raise
-            raise UploadExpired(f"what was put together of {digest} is not right, it begins anew: {error}") from error
+            raise UploadExpired(
+                f"the registry assembled {digest} wrongly, the upload begins again at byte 0: {error}"
+            ) from error
         self._drop(repository, digest)
 
     def _send(
@@ -108,7 +111,8 @@ class Parts:
     def _one(
         self, repository: Location, digest: Digest, entry: Entry[Upload], held: list[bytes]
     ) -> tuple[Entry[Upload], bytes]:
-        """And what the registry has not taken: it may know bytes that a run before sent, cut elsewhere."""
+        """Sends one part; returns the entry and the bytes that the registry has not taken. An earlier run may have sent
+        some of them, cut elsewhere."""
         first, session = entry.value.offset, entry.value.session
         part = b"".join(held)
         with self._room:

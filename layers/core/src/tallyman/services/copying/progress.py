@@ -1,25 +1,25 @@
-"""Callbacks while a copy runs: for progress, for counts. Called from many threads at once."""
+"""Callbacks of a copy that runs, for progress and counts. They are called from many threads at once."""
 
 from tallyman.domain.names import Digest, Location
 
 
 class CopyProgress:
-    """Hears nothing; subclasses do."""
+    """Ignores every call; subclasses override what they need."""
 
     def lacking(self, repository: Location, blobs: dict[Digest, int], held: int) -> None:
-        """A target lacks these blobs (size in bytes), and holds `held` others already."""
+        """A target lacks these blobs (with their sizes in bytes), and already has `held` others."""
 
     def sent(self, repository: Location, digest: Digest, count: int) -> None:
-        """So many bytes of a blob went to a target."""
+        """`count` more bytes of a blob were sent to a target."""
 
     def uploaded(self, repository: Location, digest: Digest, size: int) -> None:
-        """A blob is there now."""
+        """A blob was uploaded to a target."""
 
     def mounted(self, repository: Location, digest: Digest, size: int) -> None:
-        """A blob was taken over from another repository of the registry."""
+        """A blob was mounted from another repository of the same registry."""
 
     def read(self, digest: Digest, count: int) -> None:
-        """So many bytes of a blob came from the source."""
+        """`count` more bytes of a blob were read from the source."""
 
     def pushed(self, repository: Location, digest: Digest) -> None:
-        """A manifest is there now."""
+        """A manifest was put into a target."""

@@ -1,13 +1,13 @@
-"""Stages an image graph in several repositories: everything but the tag.
+"""Stages an image graph in several repositories: copies everything except the tag.
 
     members = read_graph(source, DEV, digest)
     staged = stage(source, DEV, target, [PROD, PROD_SA], members, CopyOptions(deadline))
 
-Cost for a target that has it: one question for the image and its referrers together (a hundred manifests a call where
-a registry answers for many at once, else one call each). For one that lacks it: that, ⌈B/100⌉ questions for the B
-blobs, a mount or an upload for each blob that is not there, one request to put each manifest that is not there, and
-one to read back a hundred of them. A blob that several targets lack is read from the source once. Memory: see tee.py,
-times the streams in use.
+Cost for a target that has the image: one request for the image and its referrers together (a hundred manifests a call
+where a registry answers for many at once, else a call for each). For a target that lacks it: that, ⌈B/100⌉ requests for
+the B blobs, a mount or an upload for each missing blob, a request for each missing manifest, and one request to read
+back a hundred manifests. A blob that several targets lack is read from the source once. Memory: that of tee.py for each
+stream in use.
 """
 
 import threading
@@ -36,12 +36,12 @@ __all__ = ["CopyOptions", "CopyProgress", "Held", "ImageGraph", "Staged", "join"
 R = TypeVar("R", bound=Location)
 
 FAR = 0.008
-"""Seconds of a round trip from which on a registry is far away: then all streams are used from the beginning, and
-nobody waits for one side where both can be asked."""
+"""Seconds of a round trip from which on a registry counts as far away: then all streams are used from the beginning,
+and source and target are asked at the same time."""
 
 
 def ask_ahead(target: Destination, place: Location, name: str) -> tuple[Held, float]:
-    """One question, whose answer `stage` takes instead of asking; and after how many seconds it came."""
+    """Asks the target for one manifest; returns the answer, which `stage` can use, and the seconds that it took."""
     began = time.monotonic()
     found = target.manifests(place, [name]).get(name)
     held: dict[str, Manifest | None] = {name: found}
@@ -58,13 +58,13 @@ def stage(
     graph: ImageGraph,
     options: CopyOptions,
 ) -> dict[R, Staged | TallymanError]:
-    """Brings the graph into every target that lacks it; for each what came of it, in their order.
+    """Copies the graph to every target that lacks it; returns the result of each target, in their order.
 
-    The targets are independent: one that fails or is slow keeps no other from being staged.
+    The targets are independent: a failed or slow target does not stop the others.
 
-    Doing it again changes nothing, and goes on where it broke off, blob by blob. An error is OutOfTime for what did
-    not fit, DigestMismatch where the source is damaged (nothing of that blob was completed) or the target does not
-    give back what was put, or what the target answered; of several roots each has its own, in `Staged.failed`.
+    It may be repeated: it changes nothing twice, and resumes blob by blob. An error is OutOfTime where the time was too
+    short, DigestMismatch where the source is damaged (no upload of that blob was completed) or a target does not return
+    the bytes that were put, or the target's own error. Of several roots each has its own error in `Staged.failed`.
     """
     stopped = threading.Event()
 
@@ -103,7 +103,7 @@ def stage(
 
 @dataclass
 class _Copier:
-    """Brings blobs from the source to targets."""
+    """Copies blobs from the source to targets."""
 
     source: Origin
     repository: Location
@@ -114,7 +114,8 @@ class _Copier:
     far: bool
 
     def spread(self, digest: Digest, works: Sequence[TargetCopy]) -> None:
-        """To all that lack it and keep up, in one go. Who only failed for now tries again alone in the end."""
+        """Copies a blob to all targets that lack it and keep up. A target with a transient error gets it alone, at the
+        end."""
         with self.streams.one():
             takers = [w for w in works if digest in w.lacking and not (w.error or w.behind)]
             if not takers:
@@ -135,7 +136,7 @@ class _Copier:
                 work.settle(digest)
 
     def end(self, work: TargetCopy, begun: "Future[None]") -> None:
-        """What is left to do for a target, also for one that was slow to begin."""
+        """Does what is left for one target, also for one that was slow to begin."""
         if wait([begun], patience(self.options.deadline)).not_done:
             work.error = OutOfTime(f"{work.repository} has not answered in this run")
             return
@@ -143,7 +144,7 @@ class _Copier:
         work.guard(partial(work.finish, self.alone))
 
     def alone(self, digest: Digest, work: TargetCopy) -> None:
-        """To one; raises what goes wrong there, and records what the source lacks."""
+        """Copies a blob to one target. Raises the target's error; an error of the source is recorded."""
         teed = self._tee(digest, [work])
         for error in teed.failed.values():
             if not teed.source_failed:
@@ -165,12 +166,12 @@ class _Copier:
             writers[work] = partial(work.upload, digest, size, send)
         read = chunks(self.source, self.repository, digest, self.options.deadline, start, size)
         content = self._counted(read, digest)
-        if self.far and len(takers) == 1:  # several targets are asked by threads of their own already
+        if self.far and len(takers) == 1:  # several targets already have threads of their own
             content = ahead(content, self.uploads)
         return tee(content, digest, size, writers, self.uploads, self.options.deadline, start)
 
     def _counted(self, content: Generator[bytes, None, None], digest: Digest) -> Generator[bytes, None, None]:
-        with closing(content):  # at once, and not when its frames are collected: it holds a connection
+        with closing(content):  # now, not when it is garbage collected: it holds a connection
             for chunk in content:
                 self.streams.count(len(chunk))
                 self.options.watch.read(digest, len(chunk))
@@ -179,7 +180,7 @@ class _Copier:
 
 @contextmanager
 def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
-    """Shuts the pool down in the end without waiting for threads that hang in a connection."""
+    """Shuts the pool down without waiting for threads that hang in a connection."""
     try:
         yield
     finally:
@@ -188,8 +189,8 @@ def _unjoined(pool: ThreadPoolExecutor) -> Iterator[None]:
 
 @contextmanager
 def _stopping(stopped: threading.Event) -> Iterator[None]:
-    """What goes wrong in the block, or interrupts it, ends all that it began at the next piece: else the end of the
-    process would have to wait for the whole copy."""
+    """Sets the event when the block fails or is interrupted, which ends its work at the next chunk. Without it the
+    process could not end before the whole copy."""
     try:
         yield
     except BaseException:
@@ -198,7 +199,7 @@ def _stopping(stopped: threading.Event) -> Iterator[None]:
 
 
 def _all(steps: Iterable["Future[None]"]) -> None:
-    """Waits for all of them; then raises what none of them was to raise (a fault of ours, the end of the process)."""
+    """Waits for all steps; then raises an unexpected exception of a step (a bug, the end of the process)."""
     waiting = list(steps)
     wait(waiting)
     for step in waiting:

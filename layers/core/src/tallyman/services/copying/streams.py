@@ -1,4 +1,4 @@
-"""How many blobs are on their way at once: found out by measuring, since nobody knows the network beforehand."""
+"""Finds by measuring how many blobs to copy at once: the network is not known beforehand."""
 
 import threading
 import time
@@ -7,29 +7,29 @@ from contextlib import contextmanager
 from math import ceil
 
 MOST = 16
-"""Streams at most: memory is bounded by them, and more have never been faster."""
+"""The most streams: they bound the memory, and more were never faster."""
 
 FEW = 6
-"""Streams to begin with where the registries are near, or fewer, so that none is left over: ten blobs go five at once,
-and again five."""
+"""The most streams to begin with where the registries are near. Fewer are used where the blobs divide evenly: ten
+blobs go in two rounds of five."""
 
 SMALL, LARGE = 1_000_000, 50_000_000
-"""Bytes of a blob up to which requests are most of its work, and all streams are used; and from which on two streams
-are enough to begin with: each more only costs processor time, unless measuring says otherwise."""
+"""Bytes. Of blobs smaller than SMALL on average the requests are most of the work: all streams are used. Of blobs from
+LARGE on two streams are enough to begin with: more only cost processor time, unless measuring shows otherwise."""
 
 _BLOB = 64 * 1024
-"""What the end of a blob counts for beside its bytes: with many small ones the requests are the work."""
+"""Bytes that the end of a blob counts for besides its own: of many small blobs the requests are most of the work."""
 
-_INTERVAL = 0.25  # seconds between two looks
+_INTERVAL = 0.25  # seconds between two measurements
 _BETTER, _WORSE = 1.08, 0.85
-_PAUSE = 8  # looks between two tries with more
+_PAUSE = 8  # measurements between two trials of more streams
 _FAST = 150e6
-"""Bytes a second of one stream from which on no more are tried: no network gives a single connection as much, so the
-processors are what limits it, and a stream more only takes of their time."""
+"""Bytes a second of one stream from which on no further stream is tried: no network gives a single connection so much,
+so the processors are the limit, and a further stream would only compete for them."""
 
 
 def beginning(sizes: Sequence[int]) -> int:
-    """With how many streams to begin for blobs of these sizes in bytes, where the registries are near."""
+    """The number of streams to begin with for blobs of these sizes in bytes, where the registries are near."""
     mean = sum(sizes) / (len(sizes) or 1)
     if mean < SMALL:
         return MOST
@@ -37,26 +37,26 @@ def beginning(sizes: Sequence[int]) -> int:
 
 
 class Streams:
-    """Lets so many work at once as the throughput of the last moments makes seem best.
+    """Limits how many blobs are copied at once, by the throughput that was measured last.
 
-    Tries more, climbs while these bring more, goes back where they bring nothing, and tries again from time to time.
+    It tries more streams, goes on while throughput grows, goes back where it does not, and tries again later.
     """
 
     def __init__(self, start: int = 4, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._most, self._clock = min(start, most), most, clock
         self._active, self._work, self._since = 0, 0, clock()
-        self._rate = 0.0  # units a second with as many as now; while more are tried, with as many as before
+        self._rate = 0.0  # bytes a second with the present limit; during a trial, with the limit before it
         self._tried_from, self._calm = 0, 0
         self._changed = threading.Condition()
 
     @property
     def limit(self) -> int:
-        """How many may work now."""
+        """The number of streams that may run now."""
         return self._limit
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Waits for its turn; the end of the block is the end of a blob."""
+        """Waits until a stream is free; the block copies one blob."""
         with self._changed:
             self._changed.wait_for(lambda: self._active < self._limit)
             self._active += 1
@@ -69,14 +69,14 @@ class Streams:
             self.count(_BLOB)
 
     def count(self, work: int) -> None:
-        """Bytes that went."""
+        """Counts bytes that were copied, and adjusts the limit at the end of each interval."""
         with self._changed:
             self._work += work
             passed = self._clock() - self._since
             if passed < _INTERVAL:
                 return
             rate, self._work, self._since = self._work / passed, 0, self._since + passed
-            if self._active >= self._limit:  # else the streams were not the limit
+            if self._active >= self._limit:  # else the number of streams did not limit the throughput
                 self._steer(rate)
 
     def _steer(self, rate: float) -> None:
@@ -85,7 +85,7 @@ class Streams:
             if rate > self._rate * _BETTER:
                 self._rate = rate
                 self._try_more()
-            else:  # each costs processor time, and memory
+            else:  # more streams cost processor time and memory
                 self._limit, self._tried_from = self._tried_from, 0
         elif rate < self._rate * _WORSE:
             self._limit, self._rate = max(2, self._limit - max(1, self._limit // 4)), rate

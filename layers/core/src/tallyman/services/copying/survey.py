@@ -1,4 +1,4 @@
-"""What a copy would bring, without bringing it."""
+"""Reports what a copy would do, without doing it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 
 @dataclass(slots=True)
 class Survey:
-    """What a copy would bring to a target: manifests, and blobs with their sizes in bytes."""
+    """What a target lacks: manifests, and blobs with their sizes in bytes. `mounts`: the registry could mount the
+    blobs."""
 
     manifests: dict[Digest, None]
     blobs: dict[Digest, int]
     mounts: bool
 
     def add(self, other: "Survey") -> None:
-        """What both would bring is counted once."""
+        """Adds another survey; what both name is counted once."""
         self.manifests.update(other.manifests)
         self.blobs.update(other.blobs)
 
@@ -33,7 +34,7 @@ def survey(
     *,
     deadline: Deadline,
 ) -> dict[Location, Survey | TallymanError]:
-    """Asks what `stage` would ask, and does nothing. `mounts`: the blobs could be taken over in the registry."""
+    """Makes the same requests as `stage` to find what each target lacks, and writes nothing."""
     found: dict[Location, Survey | TallymanError] = {}
     for place in dict.fromkeys(targets):
         plan = TargetPlan(origin, target, place, graph, CopyOptions(deadline))

@@ -1,4 +1,4 @@
-"""What is done, and still to do, in one target of a copy."""
+"""The work of a copy in one target."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,15 +16,15 @@ from tallyman.services.copying.target_plan import CopyOptions, TargetPlan
 from tallyman.values import value
 
 PUTS = 16
-"""Manifests on their way at once: those that do not need each other."""
+"""The most manifests that are put at once; they do not need each other."""
 
 
 @value
 class Staged:
-    """All of the image is in the repository, read back, without any tag of ours but those of `tagged`.
+    """The image is in the repository and was read back. No tag was set, except those in `tagged` (by root).
 
-    `pushed`: manifests that were not there before. `uploaded`, `mounted`: the blobs' digests. `refused_referrers`:
-    those that can't be brought there, with the reason. `failed`: of several roots, those that are not there.
+    `pushed`: manifests that were not there before. `uploaded`, `mounted`: digests of blobs. `refused_referrers`:
+    referrers that could not be copied, with the reason. `failed`: of several roots, those that could not be copied.
     """
 
     repository: Location
@@ -37,19 +37,19 @@ class Staged:
 
     @property
     def was_there(self) -> bool:
-        """Whether nothing had to be done."""
+        """Whether everything was there before."""
         return not (self.pushed or self.uploaded or self.mounted or self.refused_referrers or self.failed)
 
 
 class TargetCopy(TargetPlan):
-    """Brings to one target what it lacks."""
+    """Copies to one target what it lacks."""
 
     def __init__(
         self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions
     ) -> None:
         super().__init__(origin, port, repository, graph, options)
-        self.behind = False  # gets what it still lacks alone, after the others
-        self.seconds = 0.0  # that the first question took
+        self.behind = False  # whether it gets the rest alone, after the others
+        self.seconds = 0.0  # that the first request took
         self.hanging: list[Future[TallymanError | None]] = []
         self.pushed: list[Digest] = []
         self.uploaded: list[Digest] = []
@@ -58,7 +58,7 @@ class TargetCopy(TargetPlan):
         self._unsettled: TallymanError | None = None
 
     def outcome(self) -> Staged | TallymanError:
-        """What came of it."""
+        """The result: the target's error, or what was staged."""
         failed = {root: self.broken[root] for root in self.graph.roots if root in self.broken}
         if self.error or len(failed) == len(self.graph.roots) == 1:
             return self.error or failed[self.graph.digest]
@@ -74,7 +74,7 @@ class TargetCopy(TargetPlan):
         )
 
     def begin(self) -> None:
-        """All that is asked, and mounted, before blobs are read."""
+        """Asks the target what it lacks, and mounts what it can, before blobs are read."""
         began = time.monotonic()
         self.guard(self.look)
         self.seconds = time.monotonic() - began
@@ -83,24 +83,24 @@ class TargetCopy(TargetPlan):
         self.await_blobs()
 
     def mount(self) -> None:
-        """Takes over what lies in the same registry."""
+        """Mounts the blobs from the origin, where that is in the same registry."""
         if self.repository.registry != self.origin.registry or self.repository == self.origin:
             return
         for digest in sorted(self.lacking):
             enough_time(self.deadline, f"mounting {digest} in {self.repository}")
             if not self.port.mount(self.repository, digest, self.origin.name):
-                break  # the account does not mount, or not with this encryption: no use asking for the others
+                break  # the account does not mount, or not with this encryption: the others would fail too
             self.lacking.discard(digest)
             self.mounted.append(digest)
             self.watch.mounted(self.repository, digest, self.graph.blobs[digest].size)
 
     def await_blobs(self) -> None:
-        """From now on `settle` knows what each manifest waits for."""
+        """Notes which blobs each manifest waits for, for `settle`."""
         self._order = Order(self.needed, {m.digest: self.graph.blobs_of(m) & self.lacking for m in self.needed})
 
     def settle(self, digest: Digest) -> None:
-        """The blob or manifest is there: puts what waited for nothing else, while other blobs are on their way. What
-        that raises is raised by `finish`: the other blobs are brought first."""
+        """Puts the manifests that waited only for this blob or manifest, while other blobs are still copied. An error
+        is kept and raised by `finish`, after the other blobs."""
         for manifest in self._order.arrived(digest):
             try:
                 if not self.error and self._put(manifest):
@@ -109,7 +109,7 @@ class TargetCopy(TargetPlan):
                 self._unsettled = error
 
     def finish(self, alone: "Callable[[Digest, TargetCopy], None]") -> None:
-        """Catches up with blobs alone, then puts the other manifests bottom-up and reads all back."""
+        """Copies the blobs that are left, then puts the other manifests bottom-up and reads all of them back."""
         if wait(self.hanging, patience(self.deadline)).not_done:
             raise OutOfTime(f"an upload to {self.repository} hangs, and no time is left in this run to wait for it")
         late = self.lacking - self.broken.keys()
@@ -130,7 +130,7 @@ class TargetCopy(TargetPlan):
     def upload(
         self, digest: Digest, size: int, send: Callable[[Iterator[bytes]], None], content: Iterator[bytes]
     ) -> None:
-        """Sends a blob, counting what goes."""
+        """Sends a blob and reports the progress."""
 
         def counted() -> Iterator[bytes]:
             for chunk in content:
@@ -146,7 +146,8 @@ class TargetCopy(TargetPlan):
         self.lacking.discard(digest)
 
     def _put(self, manifest: Manifest) -> bool:
-        """Whether it is there now. What ends the target is raised; what ends this manifest is recorded."""
+        """Puts a manifest; returns whether it is there now. Raises an error of the target; an error of the manifest
+        alone is recorded."""
         digest = manifest.digest
         needs = [*self.graph.blobs_of(manifest), *(c.digest for c in manifest.children)]
         lost = next((d for d in needs if d in self.broken or d in self.refused), None)
@@ -154,7 +155,7 @@ class TargetCopy(TargetPlan):
             if lost is not None:
                 if digest in self._referrers:
                     why = self.refused.get(lost) or str(self.broken[lost])
-                    raise Refused(f"its part {lost} can't be had: {why}")
+                    raise Refused(f"its part {lost} could not be copied: {why}")
                 raise self.broken.get(lost) or Refused(f"its part {lost} was refused: {self.refused[lost]}")
             enough_time(self.deadline, f"putting {digest} into {self.repository}")
             self.port.put_manifest(self.repository, manifest, self.tags.get(digest))

@@ -1,4 +1,4 @@
-"""What one target of a copy lacks: asked, and nothing is written."""
+"""Finds what one target of a copy lacks. Writes nothing."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
@@ -15,18 +15,18 @@ from tallyman.services.copying.streams import MOST
 from tallyman.values import value
 
 Held = Mapping[str, Manifest | None]
-"""What a target answered when it was asked for manifests: by tag or digest, None for what is not there."""
+"""A target's manifests by the tag or digest that was requested; None: it is not there."""
 
 
 @value
 class CopyOptions:
-    """How content is brought to targets.
+    """How content is copied to targets.
 
-    `parallel`: blobs on their way at once; None: found out by measuring. `parts`: where the progress of large blobs is
-    kept, if they are to go on in another run. `tags`: roots that may be put by this tag at once, because nothing has
-    to wait for them: only for one target. `unseen`: roots that no target is asked for first, because it is known not to
-    have them. `empty`: targets without any tag, asked for the largest blobs only unless one of these is there. `held`:
-    what targets answered a moment ago; `seconds`: how long the nearest took for that.
+    `parallel`: blobs copied at once; None: found by measuring. `parts`: uploads of large blobs that another run can
+    continue. `tags`: roots that may be put under this tag at once; only with one target, for which no other has to
+    wait. `unseen`: roots that the targets are known to lack, so they are not asked. `empty`: targets without any tag,
+    which are asked for the largest blobs only, unless one of those is there. `held`: what targets answered a moment
+    ago; `seconds`: the round trip to the nearest target.
     """
 
     deadline: Deadline
@@ -41,8 +41,8 @@ class CopyOptions:
 
 
 class TargetPlan:
-    """One target. `error` ends it; `broken` ends what needs that blob or manifest, and nothing else. `needed`:
-    manifests that are to be put; `lacking`: blobs that are to be brought first."""
+    """What one target lacks. `error`: the error that ends the target; `broken`: errors of single blobs and manifests,
+    which end only what needs them. `needed`: manifests to put; `lacking`: blobs to copy first."""
 
     def __init__(
         self, origin: Location, port: Destination, repository: Location, graph: ImageGraph, options: CopyOptions
@@ -59,7 +59,7 @@ class TargetPlan:
         self._referrers = {m.digest for m in graph.referrers}
 
     def guard(self, step: Callable[[], None]) -> None:
-        """Runs a step unless one before failed; what it raises is this target's outcome, and nobody else's."""
+        """Runs a step unless an earlier one failed. Its error becomes the result of this target."""
         if not self.error:
             try:
                 step()
@@ -69,8 +69,8 @@ class TargetPlan:
     def look(self) -> None:
         """Finds out which manifests are missing.
 
-        An image that is there has all that it needs: a registry takes no manifest before its blobs and children,
-        and ECR removes no image that an index lists.
+        An image that is there is complete: a registry accepts no manifest before its blobs and children, and ECR
+        removes no image that an index lists.
         """
         named = set(self.graph.roots)
         roots = [m for m in self.graph.images if m.digest in named]
@@ -84,7 +84,7 @@ class TargetPlan:
         self.needed += [m for m in self.graph.referrers if m.digest not in there or m.digest in unlisted]
 
     def prepare(self) -> None:
-        """Finds out which blobs are missing, and leaves out children that are there."""
+        """Finds out which blobs are missing, and drops children that are there from `needed`."""
         wanted = {d for m in self.needed for d in self.graph.blobs_of(m)}
         if wanted:
             enough_time(self.deadline, f"asking {self.repository} for blobs")
@@ -103,8 +103,8 @@ class TargetPlan:
         return self.port.unlisted(self.repository, held) if held else set()
 
     def _missing(self, wanted: set[Digest]) -> set[Digest]:
-        """Blobs go the largest first, MOST at once: where none of the MOST largest is there, no copy of ours that
-        broke off has brought any other."""
+        """Those of the blobs that the target lacks. An empty target is asked for the MOST largest blobs only: these are
+        sent first, so where none of them is there, an interrupted copy of ours has sent no other."""
         if self.repository in self.options.empty and len(wanted) > MOST:
             largest = sorted(wanted, key=self.graph.order)[:MOST]
             if self.port.missing_blobs(self.repository, largest) >= set(largest):
@@ -118,8 +118,8 @@ class TargetPlan:
         held: Held | None = None,
         ours: Collection[Digest] = (),
     ) -> set[Digest]:
-        """Those of which the repository gives back exactly these bytes; where it gives others, that is an error.
-        `ours`: those that were put a moment ago, whose tags name no other image."""
+        """The manifests that the repository returns with exactly these bytes; other bytes are an error. `ours`:
+        manifests that were put a moment ago, so that their tags can't name another image."""
         if not manifests:
             return set()
         enough_time(self.deadline, f"asking {self.repository} for {manifests[0].digest}")

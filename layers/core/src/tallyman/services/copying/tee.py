@@ -1,7 +1,7 @@
-"""One reader, several writers: a blob is read once and streamed to every target that lacks it, never stored.
+"""Streams a blob from one reader to several writers: read once, sent to every target that lacks it, never stored.
 
-Between the reader and each writer lies a pipe of at most DEPTH chunks, so that memory is bounded by chunks that are
-shared between the writers: (DEPTH + 2) MiB for each writer at worst.
+Between the reader and each writer is a pipe of at most DEPTH chunks. The writers share the chunks; memory is at most
+(DEPTH + 2) MiB for each writer.
 """
 
 import hashlib
@@ -20,23 +20,23 @@ from tallyman.services.copying.blobs import enough_time, patience
 from tallyman.values import value
 
 DEPTH = 4
-"""Chunks (of at most 1 MiB) that a writer may lie behind the reader before the reader waits for it."""
+"""Chunks (of at most 1 MiB) by which a writer may be behind before the reader waits for it."""
 
 PATIENCE = 10.0
-"""Seconds for which the others wait for one of them: of a blob, those in which another writer had nothing to do because
-this one took no chunk, and those after another had all of it; of questions, those after the first was answered."""
+"""Seconds for which the others wait for a slow one. Of writers: the time in which another writer was idle because this
+one took no chunk, and the time after another had the whole blob. Of requests: the time after the first answer."""
 
-_TICK = 1.0  # seconds between two looks at the deadline while waiting
+_TICK = 1.0  # seconds between two checks of the deadline while waiting
 
 _Key = TypeVar("_Key")
 
 
 class TooSlow(TransientError):
-    """The writer kept the others waiting: it gets the blob alone, afterwards."""
+    """The writer kept the others waiting; it gets the blob alone, afterwards."""
 
 
 class Pipe:
-    """Chunks on their way from one thread to another."""
+    """A bounded queue of chunks from one thread to another."""
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
@@ -48,7 +48,8 @@ class Pipe:
         """Whether the writer waits for a chunk."""
 
     def put(self, chunk: bytes, timeout: float) -> bool:
-        """Waits at most `timeout` seconds for room. True: it was taken, or nobody wants any more."""
+        """Adds a chunk; waits at most `timeout` seconds for room. False: there was none. True also once it is
+        abandoned."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._chunks) < DEPTH or self.abandoned, timeout):
                 return False
@@ -58,14 +59,14 @@ class Pipe:
             return True
 
     def end(self, error: BaseException | None = None) -> None:
-        """No more chunks. With an error the writer gets that at once, and not what still lies in the pipe."""
+        """Ends the pipe. With an error the writer gets that error at once, instead of the chunks that are left."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
                 self._changed.notify_all()
 
     def abandon(self) -> None:
-        """The writer has ended: nothing is taken out any more."""
+        """Drops the chunks: the writer has ended and takes no more."""
         with self._changed:
             self.abandoned = True
             self._chunks.clear()
@@ -88,8 +89,8 @@ class Pipe:
 
 @value(slots=False)
 class Teed(Generic[_Key]):
-    """How it went. `failed` by writer, with `source_failed` True where it was the source's fault. A writer in `slow`
-    was dropped: its thread may still hang in a connection, so wait for the future before writing there again."""
+    """The result of a tee. `failed`: errors by writer; `source_failed`: the source caused them. A writer in `slow` was
+    dropped; its thread may still hang in a connection, so wait for its future before writing there again."""
 
     failed: Mapping[_Key, TallymanError]
     slow: Mapping[_Key, "Future[TallymanError | None]"]
@@ -105,12 +106,13 @@ def tee(  # noqa: PLR0913 - a blob (chunks, digest, size, start), where it goes,
     deadline: Deadline,
     start: int = 0,
 ) -> Teed[_Key]:
-    """Reads `chunks` once and hands them to every writer, each in a thread of `pool` (which needs one free for each).
+    """Reads `chunks` once and passes them to every writer, each in a thread of `pool` (which needs a free one for
+    each).
 
-    The last chunk is held back until the hash of all is right: where it is not, every writer gets DigestMismatch
-    from its iterator instead, so that no upload is completed with wrong bytes. A writer that fails does not stop
-    the others; one for which the others waited PATIENCE seconds is dropped. Where the chunks begin at
-    a byte `start` further on there is no hash to compare: the writers have to let the registry check.
+    The last chunk is held back until the hash of the whole blob was compared. If it is wrong, every writer gets
+    DigestMismatch from its iterator instead, so that no upload is completed with wrong bytes. A failed writer does not
+    stop the others; one for which the others waited PATIENCE seconds is dropped. Where the chunks begin at a byte
+    `start` > 0 there is no hash to compare here: the registry has to check the digest.
     """
     if len(writers) == 1:
         return _straight(_checked(chunks, digest, size, start), chunks, digest, writers, pool, deadline)
@@ -150,15 +152,15 @@ def _ends(
     deadline: Deadline,
     problem: TallymanError | None,
 ) -> dict[_Key, TallymanError]:
-    """Waits for the writers that are not `slow`: why each failed. Those that are late, and may still come to their
-    end, join the slow ones."""
+    """Waits for the writers that are not `slow`; returns the error of each that failed. A writer that is late but may
+    still succeed is added to `slow`."""
     failed: dict[_Key, TallymanError] = {}
     waiting = {key: thread for key, thread in threads.items() if key not in slow}
     late = stragglers(waiting, deadline, failing=problem is not None)
     for key, thread in waiting.items():
         if key in late and not problem and patience(deadline) != 0:
-            slow.add(key)  # it may still come to its end: nothing is missing in its pipe
-        elif key in late:  # hangs in a connection; it finds its pipe ended when that wakes up
+            slow.add(key)  # it may still succeed: its pipe has everything
+        elif key in late:  # it hangs in a connection; when it wakes up, its pipe has ended
             failed[key] = problem or OutOfTime(f"no time left in this run for the end of the upload of {digest}")
         elif refusal := thread.result():
             failed[key] = problem or refusal
@@ -176,8 +178,8 @@ def _write(writer: Callable[[Iterator[bytes]], None], pipe: Pipe) -> TallymanErr
 
 
 def stragglers(threads: Mapping[_Key, "Future[Any]"], deadline: Deadline, *, failing: bool = False) -> set[_Key]:
-    """Waits for all, but once one has succeeded (`failing`: has ended) for no more than PATIENCE seconds. Those that
-    are not done then."""
+    """Waits for all threads, but no more than PATIENCE seconds once one has succeeded (`failing`: has ended). Returns
+    the keys of those that are not done then."""
     pending = set(threads.values())
     while pending:
         done, pending = wait(pending, patience(deadline), FIRST_COMPLETED)
@@ -189,8 +191,8 @@ def stragglers(threads: Mapping[_Key, "Future[Any]"], deadline: Deadline, *, fai
 
 
 def _hand_over(chunk: bytes, pipe: Pipe, deadline: Deadline, others: Sequence[Pipe], waited: float) -> float:
-    """For how many seconds the others have waited for it by now, `waited` before; it has taken the chunk, or these are
-    PATIENCE or more. OutOfTime if the deadline comes nearer than the writer's next breath."""
+    """Puts a chunk into the pipe. Returns the seconds for which the other writers have waited for this one so far
+    (`waited` before this chunk); gives up once these reach PATIENCE. Raises OutOfTime near the deadline."""
     while True:
         began = time.monotonic()
         taken = pipe.put(chunk, min(_TICK, PATIENCE))
@@ -209,7 +211,7 @@ def _straight(
     pool: Executor,
     deadline: Deadline,
 ) -> Teed[_Key]:
-    """One writer reads for itself: no pipe, no second thread that works."""
+    """Lets the only writer read the chunks itself, without a pipe."""
     [(key, writer)] = writers.items()
     problems: list[TallymanError] = []
 
@@ -228,18 +230,19 @@ def _straight(
                 return problems[0] if problems else error
         return None
 
-    if patience(deadline) is None:  # nobody has to be left hanging
+    if patience(deadline) is None:  # no deadline: no thread has to be left behind
         refusal = write()
         return Teed({key: refusal} if refusal else {}, {}, source_failed=bool(problems))
     thread = pool.submit(write)
     wait([thread], patience(deadline))
-    if not thread.done():  # hangs in a connection; it finds its time over when that wakes up
+    if not thread.done():  # it hangs in a connection; when it wakes up, the deadline is over
         return Teed({key: OutOfTime(f"no time left in this run for the end of {digest}")}, {key: thread}, False)
     refusal = thread.result()
     return Teed({key: refusal} if refusal else {}, {}, source_failed=bool(problems))
 
 
 def _checked(chunks: Iterator[bytes], digest: Digest, size: int, start: int = 0) -> Iterator[bytes]:
+    """Yields the chunks, the last one only after size and hash were compared. Raises DigestMismatch."""
     hasher, seen, last = hashlib.sha256(), start, b""
     for chunk in chunks:
         if not start:

@@ -1,6 +1,6 @@
-"""Decides anew after facts were written: writes the decision, sends notices, hints that there is something to do.
+"""Evaluates images after facts were written: records the decisions, sends notices, hints `promote_image`.
 
-Every reaction ends here. `promote_image` trusts none of it: it decides again before it acts.
+Every reaction ends here. `promote_image` does not rely on these decisions: it decides again before it acts.
 """
 
 from collections.abc import Iterable
@@ -32,16 +32,16 @@ from tallyman.values import value
 _TRIES = 8
 _TICK = timedelta(milliseconds=1)
 LONGEST_DELAY = timedelta(minutes=15)
-"""SQS holds a message back for at most so long; the sweeps by the clock come as often."""
+"""The longest delay of an SQS message; the scheduled sweeps come as often."""
 
 
 OF_THE_IMAGE_ALONE = frozenset({*PUSHES, Kind.VERIFIED})
-"""Facts of a platform image that no gate of an index asks for: those are scans, signatures, statements and recalls. An
+"""Facts of a platform image that no gate of an index uses (gates use scans, signatures, statements and recalls). An
 image that hundreds of indexes share is pushed and verified again with each of them."""
 
 
 PAGE = 25
-"""Indexes above an image that one reaction decides about: an image may be part of any number of them."""
+"""The most indexes above an image that one reaction evaluates: an image may be part of any number of them."""
 
 
 def pending_key(decision: Decision) -> Key:
@@ -50,13 +50,13 @@ def pending_key(decision: Decision) -> Key:
 
 
 def promote_hint(decision: Decision, correlation: str | None = None) -> Promote:
-    """The hint to `promote_image` to look at what was decided."""
+    """The hint to `promote_image` about this decision."""
     return Promote(decision.digest, *decision.candidate, correlation)
 
 
 @value
 class Evaluator:
-    """Judges images; one for the life of a function. Needs no access to any registry."""
+    """Evaluates images; one for the life of a function. Needs no access to a registry."""
 
     policy: Policy
     ledger: Ledger
@@ -69,11 +69,12 @@ class Evaluator:
     def digest(
         self, digest: Digest, correlation: str | None = None, again: bool = False, news: Kind | None = None
     ) -> list[Decision]:
-        """Decides anew about an image and the indexes above it. Safe to repeat: sends and writes only what is new.
+        """Evaluates an image and the indexes above it again; returns the decisions. May be repeated: sends and writes
+        only what is new.
 
-        Hints `promote_image` of each image that may go; `again`: also where that was done. `news`: the one kind of fact
-        that is new of the image; where the indexes above do not ask for it, nothing is decided about them. Of many
-        indexes only PAGE are decided about, and the others by hints to `promote_image`. The decisions made here.
+        Hints `promote_image` of each image that may go; `again`: also where that was done before. `news`: the only kind
+        of fact that is new; the indexes above are skipped where none of their gates uses it. Only PAGE indexes are
+        evaluated here, the rest by a hint to `promote_image`.
         Cost: a Query for each digest of the image graph, one for the list of the indexes above each of them, about six
         reads for each image, and one transaction for each decision that is new.
         """
@@ -85,13 +86,13 @@ class Evaluator:
         return decisions
 
     def above(self, asked: DecideAbove) -> int:
-        """Decides anew about the next indexes above an image; how many decisions there are. Cost: as `digest`."""
+        """Evaluates the next indexes above an image; returns the number of decisions. Cost: as `digest`."""
         decisions = self._page(asked, Once(self.ledger))
         self.hint(decisions, asked.correlation, asked.again)
         return len(decisions)
 
     def _page(self, asked: DecideAbove, facts: Once) -> list[Decision]:
-        """Decides about the next PAGE indexes above an image, directly or through others, and hands on the rest."""
+        """Evaluates the next PAGE indexes above an image, at any distance, and sends a hint for the rest."""
         decisions: list[Decision] = []
         found, left = {asked.digest}, PAGE
         waiting = [(asked.digest, asked.after)]
@@ -107,11 +108,11 @@ class Evaluator:
         return decisions
 
     def hint(self, decisions: Iterable[Decision], correlation: str | None = None, again: bool = False) -> None:
-        """Hints `promote_image` of what may go: once from when it may until it may not any more. A promotion that fails
-        sends its own next hint. `again`: whatever was hinted, and also of what was begun and may not go on, so that it
-        is seen when people have ended it; for sweeps and people, who are the net beneath that.
+        """Hints `promote_image` of each decision that may go, once for as long as it may go. A promotion that fails
+        sends its own next hint. `again`, for sweeps and people: hints also where that was done, and where tagging was
+        begun and may not go on, so that `promote_image` sees when people have removed the tags.
 
-        Cost: a read for each that may go, and a write for each that is hinted.
+        Cost: a read for each decision that may go, and a write for each hint.
         """
         for decision in decisions:
             if not (decision.may_go or (again and decision.tagging is not None)):
@@ -123,8 +124,8 @@ class Evaluator:
                     self._mark(entry, replace(entry.found, hinted=True))
 
     def wake(self, decision: Decision) -> None:
-        """Hints `promote_image` for the moment at which time alone may open a gate, if that is near: what is further
-        away is looked at by the sweeps, which come more often than this is long."""
+        """Sends `promote_image` a delayed hint for the moment at which time alone may open a gate, if that is less than
+        twice LONGEST_DELAY away. The sweeps, which come more often, evaluate later ones."""
         now, opens = self.clock(), decision.opens_at
         if opens is None or opens <= now or opens - now > 2 * LONGEST_DELAY:
             return
@@ -137,14 +138,14 @@ class Evaluator:
 
     def _mark(self, entry: Entry[Pending], marked: Pending) -> None:
         if marked != entry.found:
-            with suppress(RevisionConflict):  # decided anew meanwhile: whoever did it hints by what is new
+            with suppress(RevisionConflict):  # another reaction decided meanwhile, and sends the hint
                 self.state.put(entry.write(marked))
 
     def image(self, digest: Digest, read: Once | None = None) -> list[Decision]:
-        """Decides anew about one image and writes what is new, without hints and without the indexes above it.
+        """Evaluates one image and records new decisions, without hints and without the indexes above it.
 
-        `read`: what this reaction has read since it last wrote; without it, or after RevisionConflict, all is read
-        anew.
+        `read`: the facts that this reaction has read since its last write; without it, or after a RevisionConflict, all
+        facts are read again.
         """
         for _ in range(_TRIES):
             now = whole_millis(self.clock())
@@ -156,13 +157,13 @@ class Evaluator:
                     self.record(decision, image, now)
                 return decisions
             except RevisionConflict:
-                continue  # another reaction decided at the same time: see what it saw
+                continue  # another reaction decided at the same time: read its facts too
         raise RevisionConflict(f"others keep deciding about {digest}: try again")
 
     def record(self, decision: Decision, image: ImageFacts, now: datetime) -> None:
-        """Writes the decision if it says something new, keeps its pending item, and sends its notice once.
+        """Records the decision if it is new, updates its pending item, and sends its notice once.
 
-        Raises RevisionConflict where another reaction was faster; decide again then.
+        Raises RevisionConflict where another reaction was faster: the caller has to decide again.
         """
         entry = PENDING.read(self.state, pending_key(decision))
         if any(True for _ in image.of(Kind.PROMOTED)):
@@ -190,22 +191,22 @@ class Evaluator:
 
     def _require_newest(self, decision: Decision, entry: Entry[Pending], last: Fact | None) -> None:
         """Raises RevisionConflict where another reaction decided since the facts were read."""
-        # the marker of an item that was removed says which decision was its last, so that a reaction that slept since
-        # it read the facts is found out here, or by the revision
+        # the marker of a removed item names its last decision, so that a reaction that was suspended after it read the
+        # facts is detected here, or by the revision
         known = entry.found.decided if entry.found else entry.kept.get("decided")
         if known is not None and known != (last.id if last else None):
             raise RevisionConflict("decided by another reaction since the facts were read")
         if known is None and last is not None:
-            # the marker is gone, which takes longer than a reaction lives, or an older version left none
+            # the marker has expired (later than any reaction ends), or an older version left none
             newest = _last((f for f in self.ledger.of_digest(decision.digest) if f.kind is Kind.DECIDED), decision)
             if newest is None or newest.id != last.id:
                 raise RevisionConflict("decided by another reaction since the facts were read")
 
     def _append(self, decision: Decision, entry: Entry[Pending], last: Fact | None, now: datetime) -> Entry[Pending]:
-        """Writes the fact and the pending item, if the decision says something new."""
+        """Writes the fact and the pending item if the decision is new; returns the item's entry."""
         details = decision.details
         said = _saying(details)
-        forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag went away, and came back
+        forgotten = entry.found is None and decision.verdict != PROMOTED  # its tag was removed and set again
         if last is None or _saying(Decided.parse(last)) != said or forgotten:
             fact = Fact(
                 kind=Kind.DECIDED,
@@ -245,15 +246,15 @@ def _last(decided: Iterable[Fact], decision: Decision) -> Fact | None:
 
 
 def _saying(last: Decided) -> tuple[object, ...]:
-    """What a decision says, without the facts beneath it: two that say the same are one."""
+    """The content of a decision without its facts: two decisions with the same content are recorded once."""
     gates = tuple((g["name"], g["verdict"], g["reason"]) for g in last.gates)
-    # of what is in, only what changes is news: not each policy that says the same of it
+    # of a promoted image a new policy alone is not news
     policy = last.policy if last.verdict != PROMOTED else None
     return tuple(last.tags), last.verdict, policy, gates
 
 
 def _is_awake(waits: Pending, decision: Decision, now: datetime) -> bool:
-    """Whether a hint is under way for when time may open a gate."""
+    """Whether a hint for the moment at which time may open a gate was sent."""
     opens = decision.opens_at
     return opens is None or (waits.wake is not None and now <= waits.wake <= opens)
 
@@ -275,7 +276,7 @@ def _pending(decision: Decision, old: Pending | None, now: datetime, decided: st
         since=old.since if old and same else now,
         until=decision.until,
         decided=decided,
-        # a hold that only changes its words (the next try's time) is announced once
+        # a hold whose reason changes (the time of the next try) is announced once
         noticed=quiet or bool(old and same and decision.verdict == WAITING and old.noticed),
         attempt=old.attempt if old else 0,
         next_at=old.next_at if old and trying else None,

@@ -1,4 +1,4 @@
-"""Freezes: what is in force now lies in the state table, who said it when in the ledger."""
+"""Freezes: those in force are items of the state table; who set them and when are facts of the ledger."""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,7 +21,7 @@ def in_force(state: ListsItems, environment: str) -> tuple[Freeze, ...]:
 
 
 def freeze_change(state: State, fact: Fact) -> StateChange | None:
-    """What a fact `frozen` or `thawed` makes of the item; None where a later one was written already."""
+    """The change of the item by a fact `frozen` or `thawed`; None where a later fact was written already."""
     assert fact.environment is not None  # a freeze is of an environment
     entry = FREEZES.read(state, key(fact.environment, Said.parse(fact).repository))
     if entry.found is not None and (entry.found.at, entry.found.id) >= (fact.at, fact.id):
@@ -30,7 +30,7 @@ def freeze_change(state: State, fact: Fact) -> StateChange | None:
 
 
 def folded(facts: Iterable[Fact]) -> Iterator[StateItem]:
-    """The items that these facts of one environment make, in no order: the projection of a past moment."""
+    """Yields the items that result from these facts of one environment, in no order: the state of a past moment."""
     last: dict[str | None, Fact] = {}
     for fact in facts:
         if fact.kind in (Kind.FROZEN, Kind.THAWED):

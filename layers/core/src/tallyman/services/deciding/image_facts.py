@@ -1,4 +1,4 @@
-"""Reads everything that is known of an image, consistently, so that it can be judged."""
+"""Loads all facts about an image with consistent reads, for its evaluation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -25,7 +25,7 @@ from tallyman.state.tags import TAGS
 
 
 class Facts(Protocol):
-    """The one method of a Ledger that gathering needs."""
+    """The one method of a Ledger that `load_image_facts` needs."""
 
     def of_digest(self, digest: Digest) -> list[Fact]: ...
 
@@ -37,14 +37,13 @@ class Listing(Facts, Protocol):
 
 
 MAX_DEPTH = 8
-"""Indexes within indexes; deeper ones are not followed."""
+"""The deepest nesting of indexes that is followed."""
 
 
 class Once:
-    """A ledger for one reaction's reading: each digest is read once, when first asked for.
+    """A ledger for the reads of one reaction: the facts of each digest are read once.
 
-    Consistent as long as the reaction wrote what it had to write before, and reads anew after a
-    RevisionConflict.
+    Consistent if the reaction has written its facts before, and makes a new one after a RevisionConflict.
     """
 
     def __init__(self, ledger: Listing) -> None:
@@ -64,13 +63,13 @@ class Once:
 def load_image_facts(
     ledger: Facts, state: State, digest: Digest, policy: Policy | None = None, archive: Objects | None = None
 ) -> ImageFacts:
-    """The facts of a digest and of the images and indexes beneath it, and where its tags point now.
+    """Loads the facts of a digest and of the images and indexes beneath it, and what its tags point to now.
 
-    With the policy, also what is frozen and released where its promotions could take the digest: without it those
-    gates stay closed. Consistent: what this process wrote before is in it. Cost: one Query for the digest, for each
-    image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; where a promotion
-    asks for `order`, a read and a Query more, for signers or statements a Query for each referrer, and for findings
-    by name a GetObject for each scan whose list its fact does not hold (without the archive, those count unnamed).
+    With the policy, also the freezes and releases of the environments that its promotions lead to; without it those
+    gates stay closed. Consistent: includes what this process wrote before. Cost: one Query for the digest, for each
+    image beneath it and for the freezes of each environment; one BatchGetItem for a hundred tags; for the gate `order`
+    a read and a Query; for signers or statements a Query for each referrer; for findings by name a GetObject for each
+    scan whose fact holds only a part of its list (without the archive, those findings have no names).
     """
     facts = tuple(ledger.of_digest(digest))
     platforms: dict[Digest, tuple[Fact, ...]] = {}
@@ -103,7 +102,8 @@ def load_image_facts(
 
 
 def _findings(archive: Objects, *of: tuple[Fact, ...]) -> dict[str, tuple[Row, ...]]:
-    """The whole lists of the newest scan of each image in each repository, where the fact holds only a part."""
+    """The full lists of findings of the newest scan of each image in each repository, where its fact holds only a
+    part."""
     found: dict[str, tuple[Row, ...]] = {}
     for facts in of:
         newest = {
@@ -120,7 +120,7 @@ def _findings(archive: Objects, *of: tuple[Fact, ...]) -> dict[str, tuple[Row, .
 def _gone(
     ledger: Facts, facts: tuple[Fact, ...], platforms: Mapping[Digest, tuple[Fact, ...]]
 ) -> frozenset[tuple[str, str]]:
-    """The referrers of the image, and of the images beneath it, that were removed."""
+    """The removed referrers of the image and of the images beneath it."""
     known = referrers(facts).union(*(referrers(theirs) for theirs in platforms.values()))
     read = {digest: ledger.of_digest(Digest(digest)) for _, digest in known}
     return frozenset(pair for pair in known if is_gone(read[pair[1]], pair[0]))
@@ -161,14 +161,14 @@ def _descend(
 
 
 def is_plain(facts: Sequence[Fact]) -> bool:
-    """Whether the digest of these facts is known to list no images, and was never removed: an index asks whether its
-    statements are gone, and a push brings them back."""
+    """Whether these facts are of an image that is not an index and was never removed. (A push of an image that was
+    removed may be news to an index: it may be a statement that the index had lost.)"""
     listed = [Change.parse(fact).index for fact in facts if fact.kind in PUSHES]
     return False in listed and not any(fact.kind in (Kind.DELETED, Kind.UNTAGGED) for fact in facts)
 
 
 def above(ledger: Listing, digest: Digest) -> list[Digest]:
-    """The indexes that list this digest, directly or through others, all of them."""
+    """All indexes that list this digest, directly or through other indexes."""
     found: dict[Digest, None] = {}
     waiting = [digest]
     while waiting:
@@ -182,11 +182,11 @@ def above(ledger: Listing, digest: Digest) -> list[Digest]:
 def indexes_of(
     ledger: Listing, digest: Digest, after: str = "", most: int | None = None
 ) -> tuple[list[Digest], str | None]:
-    """The indexes that list this digest directly, `most` of them from a position on; and the position of the next
-    ones, None where there are none. A Query, beside the one for the digest's own facts."""
+    """The indexes that list this digest directly, at most `most` after a position; and the position after which the
+    next call goes on, None at the end. One Query, besides the one for the digest's own facts."""
     limit = None if most is None else most + 1
     facts = ledger.indexes_of(digest, after, limit)
-    if limit is None or len(facts) < limit:  # those of earlier versions come behind
+    if limit is None or len(facts) < limit:  # then those that earlier versions wrote
         facts += [f for f in ledger.of_digest(digest) if f.kind is Kind.CHILD_OF and f.sort > after]
     page = facts[:most]
     position = None if len(page) == len(facts) else page[-1].sort if page else after

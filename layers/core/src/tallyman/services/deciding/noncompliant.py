@@ -1,5 +1,5 @@
-"""What is in an environment, but would not get in today: kept as a list. What the environment releases of it, or what
-runs, is announced once for each change; images overtaken by newer releases are not announced."""
+"""Keeps the list of promoted images that today's gates would refuse. Those that are released or running are announced,
+once for each change; images that newer releases have replaced are not announced."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,32 +15,32 @@ from tallyman.state.noncompliant import NONCOMPLIANT, NoncompliantImage
 from tallyman.state.releases import RELEASES
 from tallyman.values import value
 
-_OF_THE_WAY_IN = frozenset({"target", "order"})
-"""Gates about the way in, which say nothing about an image that is in."""
+_PROMOTION_ONLY = frozenset({"target", "order"})
+"""Gates about the promotion itself, which say nothing about an image that was promoted."""
 
 
 def objections(decision: Decision) -> list[GateResult]:
-    """The gates that would keep it out today: those that fail, and those that lack a fact they would need."""
+    """The gates that would refuse the image today: those that fail, and those that lack a fact."""
     return [
         g
         for g in decision.gates
-        if g.name not in _OF_THE_WAY_IN and (g.verdict == FAILED or (g.verdict == WAITING and g.name not in MOMENTARY))
+        if g.name not in _PROMOTION_ONLY and (g.verdict == FAILED or (g.verdict == WAITING and g.name not in MOMENTARY))
     ]
 
 
 @value
 class NoncompliantImages:
-    """Keeps the list. Each decision about a promoted image passes here."""
+    """Updates the list with each decision about a promoted image."""
 
     state: State
     notices: Notices
 
     def look(self, decision: Decision, now: datetime) -> None:
-        """Records and reports that it would not get in today, or takes it off the list; what is known is known.
+        """Adds the image to the list and announces it, or removes it from the list; a known image is left as it is.
 
-        One that the environment does not release is recorded, and reported when it is released again; whether it runs
-        all the same is reconcile's to find out. Cost: two reads; a change costs two writes and a notice. Raises
-        RevisionConflict where another was faster.
+        An image that the environment does not release is only recorded, and announced when it is released again;
+        reconcile finds out whether it still runs. Cost: two reads; a change costs two writes and a notice. Raises
+        RevisionConflict where another reaction was faster.
         """
         key = noncompliant.key(decision.target, decision.repository, decision.digest, decision.source)
         entry = NONCOMPLIANT.read(self.state, key)
@@ -73,8 +73,9 @@ class NoncompliantImages:
         self._notify(image, f"It is what {image.target} releases of it.")
         self.state.put(entry.written(image).write(replace(image, notified=True)))
 
-    def tell_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
-        """Tells that it runs, although it would not get in today and is not what is released. One write, a notice."""
+    def announce_running(self, entry: Entry[NoncompliantImage], runs: Sequence[str]) -> None:
+        """Announces that an image runs that is not released and that today's gates would refuse. One write, a
+        notice."""
         running = ", ".join(runs)
         self._notify(entry.value, f"{entry.value.target} releases another image of it, but it runs: {running}.")
         self.state.put(entry.write(replace(entry.value, notified=True, runs=tuple(runs))))
@@ -91,12 +92,12 @@ class NoncompliantImages:
 
 
 def is_released(state: State, environment: str, repository: str, digest: str) -> bool:
-    """Whether this is what the environment releases of the repository. One GetItem."""
+    """Whether the environment releases this digest of the repository. One GetItem."""
     release = RELEASES.get(state, releases.key(environment, repository))
     return release is not None and release.digest == digest
 
 
 def noncompliant_images(state: State, environment: str) -> Iterator[tuple[NoncompliantImage, bool]]:
-    """The list of an environment; of each image, whether it is what the environment releases."""
+    """Yields the images on the list of an environment, each with whether the environment releases it."""
     for entry in NONCOMPLIANT.list(state, noncompliant.partition(environment)):
         yield entry.value, is_released(state, environment, entry.value.name, entry.value.digest)

@@ -1,4 +1,4 @@
-"""Publishes the policy that this code carries: archived by its digest, and named as the one in force."""
+"""Publishes the policy of this deployment: archives it by its digest, and records it as the one in force."""
 
 from contextlib import suppress
 from functools import partial
@@ -36,10 +36,10 @@ class PolicyInForce:
 
 
 def publish(policy: Policy, archive: Archive, ledger: Ledger, state: State, clock: Clock) -> bool:
-    """Archive the policy and record that it came into force, if another one was, or other trust roots beside it; return
-    whether it was news.
+    """Archive the policy and record that it came into force, unless it is in force with the same trust roots; return
+    whether anything was written.
 
-    Cost where it is not news: one read. The object is written before the entry that names it.
+    Cost where nothing is written: one read. The object is written before the entry that names it.
     """
     entry = POLICY.read(state, policy_items.KEY)
     if entry.found is not None and (entry.found.digest, entry.found.roots) == (policy.digest, policy.roots):

@@ -1,4 +1,4 @@
-"""Records how far ECR's managed signing of an image is, where a promotion asks for a signature."""
+"""Records the status of ECR's managed signing of an image, where a promotion asks for a signature."""
 
 from tallyman.domain.decide import candidates
 from tallyman.domain.history.details.referrers import Signing
@@ -16,8 +16,8 @@ from tallyman.values import value
 
 @value
 class ReadSigning:
-    """No event reports how managed signing ends: it is read when an image or its signature was pushed, before it is
-    promoted, and when it has waited."""
+    """Reads the status of managed signing. No event reports it, so it is read after a push of the image or of its
+    signature, before the image is promoted, and while it waits."""
 
     policy: Policy
     view: SigningView
@@ -30,8 +30,8 @@ class ReadSigning:
         return any("signed" in p.gates for rule in self.policy.repositories for p in rule.promotions)
 
     def refresh(self, digest: Digest) -> bool:
-        """Reads and writes what is news; whether anything was. Cost: nothing where no promotion out of where the image
-        is asks for `signed`; else a call for each registry of the source that has it."""
+        """Reads the status and records it if it changed; returns whether it did. Cost: nothing where no promotion of
+        the image has the gate `signed`; else a call for each registry of the source that has the image."""
         if not self.is_asked_for:
             return False
         facts = self.ledger.of_digest(digest)
@@ -47,8 +47,8 @@ class ReadSigning:
         try:
             found = self.view.signing(place, digest)
         except NotFound:
-            found = None  # it was removed since
-        found = found or []  # a registry that does not say any more takes back what it said: unknown is closed
+            found = None  # the image was removed since
+        found = found or []  # no status any more replaces the status before: unknown is closed
         signings = [f for f in facts if f.kind is Kind.SIGNING and f.repository == place]
         last = max(signings, key=lambda f: (f.seen, f.id), default=None)
         statuses = [

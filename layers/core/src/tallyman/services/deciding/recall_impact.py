@@ -1,4 +1,4 @@
-"""What a recall means: the releases that point at the image, what runs it, and what was good before."""
+"""The impact of a recall: the releases that name the image, what runs it, and the last good release before."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from tallyman.values import value
 
 @value
 class RecallImpact:
-    """Finds them. Changes nothing."""
+    """Finds the impact of a recall. Changes nothing."""
 
     policy: Policy
     ledger: Ledger
@@ -29,11 +29,13 @@ class RecallImpact:
     usage: Usage
 
     def of(self, digest: Digest) -> dict[str, Any]:
-        """{digest, releases: [{environment, repository, digest, tags, last_good}], uses: [{kind, name, where, image,
-        since}], unread: {registry: why}}; `last_good` is the digest that a roll-back would set, or None.
+        """The impact of recalling a digest: {digest, releases: [{environment, repository, digest, tags, last_good}],
+        uses: [{kind, name, where, image, since}], unread: {registry: why}}; `last_good`: the digest to roll back to, or
+        None.
 
-        Cost: one GetItem for each repository and environment that holds it, and all sources of usage of every account
-        and region of the policy. One that can't be read is named in `unread`: then more may run it.
+        Cost: a Query of the releases of each environment, the facts of the image and of the indexes above it, and all
+        sources of usage in every account and region of the policy. One that can't be read is named in `unread`: more
+        workloads may run the image.
         """
         concerned = self._concerned(digest)
         found = [
@@ -53,8 +55,8 @@ class RecallImpact:
         return {"digest": digest, "releases": found, "uses": uses, "unread": unread}
 
     def users(self, digests: Sequence[Digest]) -> tuple[dict[Digest, list[Use]], dict[str, str]]:
-        """What runs each of these images or a part of it, and what could not be read. All sources of usage are read
-        once, whatever the number of images."""
+        """What runs each of these images or a part of it, and the registries whose usage could not be read, with why.
+        All sources of usage are read once, whatever the number of images."""
         unread: dict[str, str] = {}
         running = list(self._running(unread))
         found: dict[Digest, list[Use]] = {}
@@ -64,7 +66,7 @@ class RecallImpact:
         return found, unread
 
     def last_good(self, environment: str, repository: str) -> Digest | None:
-        """What was released before what is released now, and was not recalled since."""
+        """The last release before the present one that was not recalled since; None: there is none."""
         release = RELEASES.get(self.state, release_items.key(environment, repository))
         now = release.digest if release else None
         seen: set[Digest] = set()
@@ -82,7 +84,7 @@ class RecallImpact:
         return any(is_recalled(list(facts)) for facts in (image.facts, *beneath))
 
     def _concerned(self, digest: Digest) -> set[Digest]:
-        """The image, what it consists of, and every index that it is a part of."""
+        """The digests of the image, of its parts, and of every index above it."""
         image = load_image_facts(self.ledger, self.state, digest)
         return {digest, *image.platforms, *image.indexes, *above(self.ledger, digest)}
 

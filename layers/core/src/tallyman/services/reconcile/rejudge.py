@@ -155,7 +155,7 @@ class Released:
             what = f"{image.target}/{image.name}"
             if runs and not image.notified:
                 noncompliant_images = NoncompliantImages(self.state, self.notices)
-                self._guard(problems, what, lambda e=entry, r=runs, m=noncompliant_images: m.tell_running(e, r))
+                self._guard(problems, what, lambda e=entry, r=runs, m=noncompliant_images: m.announce_running(e, r))
             elif not unread and tuple(runs) != image.runs:
                 change = entry.write(replace(image, runs=tuple(runs)))
                 self._guard(problems, what, lambda c=change: self.state.put(c))

@@ -3,11 +3,11 @@
 from tallyman.domain.history.details.referrers import ChildOf, Referred
 from tallyman.domain.history.facts import BEFORE_ALL, NO_TIME, Fact, Kind, Via, fact_id
 from tallyman.domain.images import sboms
-from tallyman.domain.images.manifest import Manifest
+from tallyman.domain.images.manifest import Manifest, readable
 from tallyman.domain.images.provenance import build_of, predicates
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.times import whole_millis
-from tallyman.errors import BadManifest, NotFound
+from tallyman.errors import NotFound
 from tallyman.ports.clocks import Clock
 from tallyman.ports.records import Archive, Ledger
 from tallyman.ports.registries import ImageSource
@@ -39,7 +39,7 @@ class Relations:
         read = self.source.manifests(repository, statements) if statements else {}
         for statement in statements:
             about = children[statement].annotations.get("vnd.docker.reference.digest", "")
-            found = _readable(read.get(statement))
+            found = readable(read.get(statement))
             if found is not None and about in children:
                 self._refer(Digest(about), repository, found, via)
         if manifest.subject is not None:
@@ -102,16 +102,8 @@ class Relations:
         raw = self.archive.get("manifests", digest)
         if raw is None:
             return  # it was never read: no fact says that it refers to anything
-        manifest = _readable(Manifest(raw, ""))
+        manifest = readable(Manifest(raw, ""))
         if manifest is not None and manifest.subject is not None:
             if self.signing is not None:
                 self.signing.refresh(manifest.subject.digest)
             self.evaluator.digest(manifest.subject.digest)
-
-
-def _readable(manifest: Manifest | None) -> Manifest | None:
-    """The manifest, parsed; None where it is none: of what can't be read nothing is known."""
-    try:
-        return Manifest.parse(manifest.raw, manifest.media_type) if manifest else None
-    except BadManifest:
-        return None

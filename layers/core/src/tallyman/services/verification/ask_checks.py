@@ -1,4 +1,4 @@
-"""Asks the functions that a policy's checks name about an image, and records what they answer."""
+"""Invokes the Lambda functions that a policy's checks name, and records their answers about an image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,12 @@ from tallyman.values import value
 
 RESULTS = ("passed", "failed", "waiting")
 LONGEST = 500
-"""Characters of the reason that a function gives."""
+"""The most characters that are kept of the reason in an answer."""
 
 
 @value
 class AskChecks:
-    """The question and the answer: docs/gates.md. No answer, or one of another form, is `waiting` with the reason."""
+    """Asks the functions of checks. docs/gates.md has the forms; a missing or invalid answer counts as `waiting`."""
 
     policy: Policy
     ledger: Ledger
@@ -33,10 +33,10 @@ class AskChecks:
     clock: Clock
 
     def ask(self, digest: Digest) -> int:
-        """Asks for each check of a promotion of the image that waits for its function; returns how many were asked.
+        """Invokes the function of each check that the image waits for; returns the number of invocations.
 
-        Cost: a decision about the image, and an invocation and at most a write for each. An answer that says the same
-        `waiting` as the last writes nothing. Decides again about the image after new answers.
+        Cost: an evaluation of the image, and an invocation and at most a write for each check. An answer `waiting` with
+        the same reason as the last writes nothing. Evaluates the image again after new answers.
         """
         asked, news = 0, False
         for decision in self.evaluator.image(digest):
@@ -110,7 +110,7 @@ def _question(decision: Decision, name: str) -> dict[str, Any]:
 
 
 def _understood(answer: object) -> tuple[str, str]:
-    """The result, and the reason."""
+    """The result and the reason in an answer; `waiting` where it has another form."""
     given = answer if isinstance(answer, Mapping) else {}
     result, because = given.get("result"), given.get("because")
     if result not in RESULTS or not isinstance(because, str) or not because.strip():

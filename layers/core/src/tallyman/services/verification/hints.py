@@ -1,4 +1,4 @@
-"""Hints to verify_origin, after each push of what may be a signed image or a signature."""
+"""Hints to verify_origin, sent after a push of an image or of something that may be its signature."""
 
 from tallyman.domain.gates.check import functions_of
 from tallyman.domain.gates.signers import signers_of
@@ -18,9 +18,9 @@ def promotions_of(policy: Policy, repository: Repository) -> list[Promotion]:
 
 
 def hint_origin(policy: Policy, hints: Hints, repository: Repository, digest: Digest, tag: str | None = None) -> None:
-    """Asks for the signatures of an image to be verified; `digest`: the image, or what refers to it. cosign's tag names
-    the image, for its signatures name none. Costs a message; nothing where no promotion from there asks for signers, or
-    has a check that asks a function.
+    """Asks verify_origin to verify the signatures of an image. `digest`: the image or a referrer of it; of cosign's
+    signatures, which have no subject, `tag` names the image. Cost: a message; nothing where no promotion from there
+    asks for signers or has a check with a function.
     """
     promotions = promotions_of(policy, repository)
     if signers_of(promotions) or functions_of(promotions):

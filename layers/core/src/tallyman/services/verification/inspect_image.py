@@ -1,7 +1,7 @@
-"""Asks one registry for every part of one image graph, and notes what it finds check by check.
+"""Reads every part of one image graph from one registry, and notes the result of each check.
 
-The parts of `verify_image`, in the order in which it calls them. A note that fails or doubts never stops the others.
-How the parts relate is described in `domain/composition.py`.
+The steps of `verify_image`, in the order in which it calls them. A failed or unknown check does not stop the others.
+`domain/images/composition.py` describes how the parts relate.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +23,14 @@ _Answer = TypeVar("_Answer")
 
 @value
 class Referrer:
-    """`descriptor` points at a signature, SBOM or attestation of `subject`."""
+    """A referrer: `descriptor` is of a signature, SBOM or attestation of `subject`."""
 
     subject: Digest
     descriptor: Descriptor
 
 
 class Inspection:
-    """One look at one image. The threads of the pool only ask the registry; what they bring is noted by one thread."""
+    """One inspection of one image. Threads of the pool ask the registry; one thread notes the results."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Inspection:
         self.hashed = 0
 
     def read_manifests(self) -> None:
+        """Reads the root and everything beneath it, level by level. Raises NotFound where the root is not there."""
         asked: set[Digest] = set()
         level = [self.root]
         for _ in range(MAX_NESTING + 1):
@@ -68,7 +69,7 @@ class Inspection:
         self.image.describe_manifests()
 
     def accept(self, digest: Digest, answer: Manifest | Exception | None) -> Manifest | None:
-        """The manifest, if it is one and the right one; else notes why not."""
+        """The parsed manifest if its bytes are those of the digest; else notes the fault and returns None."""
         where = f"{'child ' if digest != self.root else ''}{digest.short}"
         if isinstance(answer, TransientError):
             name = "manifest_digest" if digest == self.root else "children_present"
@@ -100,6 +101,7 @@ class Inspection:
         return None
 
     def read_configs(self) -> None:
+        """Reads and parses the configurations of the images."""
         note = self.notes.of("config_present")
         wanted = [d for d, b in self.image.blobs.items() if b.read]
         for digest in [d for d in wanted if max(self.image.blobs[d].sizes) > MAX_CONFIG_BYTES]:
@@ -118,7 +120,7 @@ class Inspection:
         note.passed = f"{many(sum(b.config for b in self.image.blobs.values()), 'configuration')}, {len(wanted)} read"
 
     def look_for_blobs(self) -> None:
-        """Asks for all blobs that were not read: for the foreign ones too, which may be there."""
+        """Asks whether all blobs are there that were not read, foreign layers too: a registry may hold those."""
         wanted = [d for d, b in self.image.blobs.items() if not b.read]
         note = self.notes.of("layers_present")
         try:
@@ -152,6 +154,7 @@ class Inspection:
         self.notes.of("layer_content").passed = f"{many(len(wanted), 'blob')} hashed, {self.hashed} bytes in all"
 
     def list_referrers(self) -> None:
+        """Lists the referrers of every manifest except attestations in an index."""
         note = self.notes.of("referrers")
         hidden = {d for d, found in self.image.listed.items() if all(x.is_attestation for x in found)}
         subjects = [d for d in self.image.manifests if d not in hidden]
@@ -161,17 +164,19 @@ class Inspection:
             elif isinstance(answer, Exception):
                 if not isinstance(answer, (NotFound, Unsupported)):
                     raise answer
-                # The registry knows no referrers, or the image was removed just now: there are none to list.
+                # The registry has no referrers API, or the image was removed just now: there are none to list.
             else:
                 self.referrers += [Referrer(subject, found) for found in answer]
         kinds = sorted({r.descriptor.artifact_type or r.descriptor.media_type for r in self.referrers})
         note.passed = f"{many(len(self.referrers), 'referrer')}{': ' if kinds else ''}{', '.join(kinds)}"
 
     def read(self, digest: Digest, keep: int = 0) -> Read:
+        """Reads a blob of the image (see `read_blob`)."""
         return read_blob(self.source, self.repository, digest, self.deadline, keep)
 
     def arrived(self, name: str, digest: Digest, answer: Read | Exception) -> Read | None:
-        """The blob, if its bytes are what its digest and every descriptor say; else notes why not."""
+        """The blob if its bytes match its digest and the sizes in all descriptors; else notes the fault and returns
+        None."""
         note, sizes = self.notes.of(name), self.image.blobs[digest].sizes
         stated = " and ".join(str(size) for size in sorted(sizes))
         if isinstance(answer, TransientError):
@@ -196,7 +201,8 @@ class Inspection:
     def each(
         self, items: Sequence[Digest], ask: Callable[[Digest], _Answer]
     ) -> Iterator[tuple[Digest, _Answer | TallymanError]]:
-        """What was answered for each, in their order; asked in parallel. Errors of ours are answers too."""
+        """Calls `ask` for each digest in parallel; yields digest and answer in their order. A TallymanError is an
+        answer."""
 
         def one(item: Digest) -> _Answer | TallymanError:
             try:

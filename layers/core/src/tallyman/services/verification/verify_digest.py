@@ -1,4 +1,5 @@
-"""An image was pushed, or somebody wants it checked: verify it by its bytes, write the verdict down, decide."""
+"""Verifies an image by its bytes after a push or at a person's request, records the verdict, and evaluates the
+image."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -30,7 +31,7 @@ _TRIES = 8
 
 @value
 class _Wanted:
-    """What is to be verified. `request`: the id of a person's question, None for an event."""
+    """The image to verify. `at`: the time of the fact; `request`: the id of a person's request, None for an event."""
 
     repository: Repository
     digest: Digest
@@ -54,8 +55,8 @@ class VerifyDigest:
     def handle(self, body: str, deadline: Deadline) -> str:
         """Verifies one image; returns the line for the log. Cost: see `verify_image.verify`, and one or two writes.
 
-        Raises Unreachable when an event's image could not be checked to the end: the verdict `unknown` is
-        recorded, and it is worth a retry. A person gets that verdict as the answer.
+        Raises BadMessage, and Unreachable where a check of an event's image is `unknown`: that verdict is recorded, and
+        the message is retried. A person gets the verdict `unknown` as the answer.
         """
         wanted = self._wanted(body)
         if wanted is None:
@@ -63,7 +64,7 @@ class VerifyDigest:
         facts = self.ledger.of_digest(wanted.digest) if wanted.request is None else []
         own = is_intended(facts, wanted.repository) and not was_removed(facts, wanted.repository)
         if own and wanted.tag is None:
-            return "our own: it is looked at when it gets its tag, with all that belongs to it"
+            return "our own push: it is verified when it gets its tag, with all that belongs to it"
         rule, level = self._level(wanted, own)
         if wanted.request is None and not self._is_there(wanted):
             return "gone: the image was removed since"
@@ -110,8 +111,9 @@ class VerifyDigest:
         return _Wanted(event.repository, event.digest, event.tag, event.at, None, event.id)
 
     def _level(self, wanted: _Wanted, own: bool) -> tuple[RepositoryRule, Level]:
-        """As the policy says. Only presence where our own promotion brings the image: its content is hashed while it is
-        copied (the gate `verified` counts that). What was removed since may have come back another way: it is read."""
+        """The repository's rule and the level of verification. Presence alone where our own promotion pushed the image:
+        its content was hashed while it was copied (the gate `verified` accepts that). An image that was removed since
+        may have been pushed by somebody else: its content is read."""
         environments = self.policy.environments_of(wanted.repository.registry, wanted.repository.name)
         name = environments[0][1] if environments else wanted.repository.name
         rule = self.policy.repository(name)
@@ -124,7 +126,8 @@ class VerifyDigest:
             return False
 
     def _tag_checks(self, wanted: _Wanted, rule: RepositoryRule, own: bool) -> list[dict[str, Any]]:
-        """The tag: allowed, never moved where it may not, the same digest under it in every environment."""
+        """Checks the tag: it is allowed, an immutable tag never moved, and it names the same digest in every
+        environment."""
         tag = wanted.tag
         if tag is None:
             return []
@@ -142,7 +145,7 @@ class VerifyDigest:
         known = TAGS.get(self.state, tags.key(wanted.repository, tag))
         moved = known.moved_from if known else None
         if moved is None and not own:
-            moved = self._forgotten(wanted.repository, tag, wanted.digest)
+            moved = self._long_before(wanted.repository, tag, wanted.digest)
         check(
             "tag_unmoved",
             f"{tag} is to be immutable, but pointed to {moved} before" if moved else None,
@@ -156,13 +159,14 @@ class VerifyDigest:
         )
         return checks
 
-    def _forgotten(self, repository: Repository, tag: str, digest: Digest) -> Digest | None:
-        """Another image that the tag pointed to so long ago that its item may have been removed since."""
+    def _long_before(self, repository: Repository, tag: str, digest: Digest) -> Digest | None:
+        """Another image that the tag pointed to so long ago that its item may have expired; None: there is none."""
         before = self.clock() - tags.GONE_KEPT
         pushes = (fact for fact in self.ledger.of_tag(repository, tag, before) if fact.kind in PUSHES)
         return next((fact.digest for fact in pushes if fact.digest != digest), None)
 
     def _same_tag_elsewhere(self, wanted: _Wanted) -> dict[Repository, str]:
+        """The digests that the tag names in the other registries and environments."""
         assert wanted.tag is not None  # asked for tags only
         places = [
             place
@@ -211,8 +215,8 @@ class VerifyDigest:
 
 
 def _is_known(facts: Sequence[Fact], wanted: _Wanted, level: str, checks: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last verification there said the same of an image that was pushed without a tag: an image that many
-    indexes share may be pushed again with each of them. Not of what was removed since, nor for a person."""
+    """Whether the last verification of an untagged image in this repository had the same result: an image that many
+    indexes share is pushed again with each of them. False for an image that was removed since, and for a person."""
     if wanted.request is not None or wanted.tag is not None or was_removed(facts, wanted.repository):
         return False
     kinds = (Kind.VERIFIED, Kind.UNREADABLE)
@@ -233,6 +237,6 @@ def _hint(body: str) -> Mapping[str, Any] | None:
     try:
         message = loads_writable(body)
     except ValueError:
-        return None  # parse_event says what is wrong with it
+        return None  # parse_event raises BadMessage with the reason
     hint = message.get("verify") if isinstance(message, dict) else None
     return hint if isinstance(hint, dict) else None

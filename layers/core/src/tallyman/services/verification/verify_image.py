@@ -1,9 +1,9 @@
-"""Verifies one image of one registry by digest, from the raw bytes. Writes nothing: the verdict is its caller's.
+"""Verifies one image of one registry by digest, from the raw bytes. Writes nothing: the caller records the verdict.
 
 Cost, for a graph of M manifests (attestations too), P of them images for a platform, and B distinct blobs of S
-bytes: M reads of manifests, ⌈B/100⌉ questions for blobs, a read of each image's configuration, at most P + nested
-indexes + 1 questions for referrers. `content` reads S bytes more: each blob once, in chunks of at most 1 MiB,
-`workers` at a time, nothing stored. All is done in parallel where one thing does not wait for the other.
+bytes: M reads of manifests, ⌈B/100⌉ requests for blobs, a read of each image's configuration, at most P + nested
+indexes + 1 requests for referrers. `content` also reads S bytes: each blob once, in chunks of at most 1 MiB,
+`workers` at a time, nothing stored. Independent requests are made in parallel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ Level = Literal["presence", "content"]
 
 @value(slots=False)
 class VerifiedImage:
-    """The verdict and what was learned on the way.
+    """The verdict, and the properties of the image that the verification read.
 
-    `manifests` are those that were read and are what their digest says, the root first. `platforms` in the order of
-    the index, without attestations. `size` is compressed bytes over all platforms, None if not all could be read.
-    `children` are all that the index lists, nested ones and attestations too. `labels` are the configuration's (of
-    an index: those that all its platforms agree on). `hashed_bytes`: how much content was read.
+    `manifests`: those whose bytes match their digest, the root first. `platforms`: in the order of the index, without
+    attestations. `size`: compressed bytes over all platforms, None if not all could be read. `children`: all manifests
+    beneath the index, nested ones and attestations too. `labels`: the configuration's (of an index: those that all its
+    platforms share). `hashed_bytes`: the bytes of content that were read.
     """
 
     repository: Repository
@@ -46,7 +46,7 @@ class VerifiedImage:
 
     @property
     def root(self) -> Manifest | None:
-        """The image's or index's own manifest; None if it could not be read, or is damaged."""
+        """The manifest of the image or index itself; None if it could not be read, or is damaged."""
         return self.manifests.get(self.digest)
 
 
@@ -62,9 +62,9 @@ def verify(  # noqa: PLR0913 - which image, and how far and how long to look: al
 ) -> VerifiedImage:
     """Checks the image, its children at any depth, their configurations and layers, and lists its referrers.
 
-    `platforms`: those that the policy wants (`linux/amd64`). What passes (Unreachable, Throttled, too little time)
-    makes a check `unknown`. Raises NotFound if the repository or the image itself is not there, and what else was
-    Refused, such as NotAllowed: neither says anything about the image.
+    `platforms`: those that the policy requires (`linux/amd64`). A transient error (Unreachable, Throttled, OutOfTime)
+    makes a check `unknown`. Raises NotFound if the repository or the image itself is not there, and Refused (such as
+    NotAllowed), which says nothing about the image.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="verify") as pool:
         work = Inspection(source, repository, digest, deadline, pool)

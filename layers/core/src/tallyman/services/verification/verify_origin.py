@@ -1,4 +1,4 @@
-"""Verifies the signatures of an image and asks the functions of its checks, records each verdict, and decides."""
+"""Verifies the signatures of an image, invokes the functions of its checks, records each verdict, and evaluates it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from tallyman.domain.history.details.referrers import Origin
 from tallyman.domain.history.facts import Fact, Kind, Via, fact_id
 from tallyman.domain.images import signatures
 from tallyman.domain.images.documents import loads_writable
-from tallyman.domain.images.manifest import Descriptor, Manifest
+from tallyman.domain.images.manifest import Descriptor, Manifest, readable
 from tallyman.domain.images.provenance import predicate_of
 from tallyman.domain.images.vex import is_vex
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.policy import Policy
 from tallyman.domain.times import format_time, whole_millis
-from tallyman.errors import BadInput, BadManifest, BadMessage, NotFound, OutOfTime, TallymanError
+from tallyman.errors import BadInput, BadMessage, NotFound, OutOfTime, TallymanError
 from tallyman.ports.clocks import Clock, Deadline
 from tallyman.ports.records import Ledger
 from tallyman.ports.registries import ImageSource
@@ -29,21 +29,21 @@ from tallyman.services.verification.hints import promotions_of
 from tallyman.values import value
 
 LARGEST = 1024 * 1024
-"""Bytes of a signature's payload, bundle or envelope that are read."""
+"""The largest payload, bundle or envelope of a signature that is read, in bytes."""
 REVOCATION_AGAIN = timedelta(days=1)
-"""How long an answer of AWS Signer's holds."""
+"""How long an answer of AWS Signer about revocations is valid."""
 _LONGEST = 500
-"""Characters of what was revoked that a reason names."""
+"""The most characters of revoked names in a reason."""
 
 
 class _NotAsked(Exception):
-    """Why a signature could not be verified for now: what only it could open waits."""
+    """A signature could not be verified for now; gates that need it wait."""
 
 
 @value
 class _Found:
-    """One signature of an image, or signed statement about it: the manifest that holds it, and the layer in it.
-    `statement`: the type of the predicate, as its annotations say."""
+    """One signature of an image, or signed statement about it. `referrer`: the manifest that holds it; `layer`: its
+    layer in that manifest; `statement`: the predicate type in the annotations."""
 
     referrer: Digest
     form: str
@@ -52,7 +52,7 @@ class _Found:
 
     @property
     def id(self) -> str:
-        """Differs where anything of it that is signed or verified differs."""
+        """An id that differs wherever anything that is signed or verified differs."""
         return fact_id(
             "signature", self.form, self.layer.digest, json.dumps(dict(self.layer.annotations), sort_keys=True)
         )
@@ -60,13 +60,13 @@ class _Found:
 
 @value
 class _By:
-    """Whom the promotions from there trust: PEM by name, and Notation's signers."""
+    """The signers that the promotions trust: keys (PEM by name), and Notation's signers."""
 
     keys: Mapping[str, str]
     trusted: Sequence[NotationSigner]
 
     def looked(self, form: str) -> list[str]:
-        """What a verdict about a signature of this form takes into account of them."""
+        """The names of the signers that a verdict about a signature of this form depends on, sorted."""
         return sorted({str(each) for each in self.trusted} if form == FORM else self.keys)
 
 
@@ -85,12 +85,12 @@ class VerifyOrigin:
     clock: Clock
 
     def handle(self, body: str, deadline: Deadline) -> str:
-        """Verifies what is attached to an image, or to each platform image of an index; the digest may also be that of
-        a signature. Returns the line for the log.
+        """Verifies the signatures of an image, or of an index and each of its platform images; the hint may also name a
+        signature instead of its image. Returns the line for the log.
 
         Cost: nothing where no promotion from there asks for signers; else a list of referrers and a manifest for each
         image, and a blob and a write for each signature that was not verified with the present keys and roots. Raises
-        BadMessage, and OutOfTime near the deadline: what was verified is recorded, and the next try goes on.
+        BadMessage, and OutOfTime near the deadline: the verdicts so far are recorded, and the next try continues.
         """
         repository, digest = _asked(body)
         promotions = promotions_of(self.policy, repository)
@@ -109,7 +109,7 @@ class VerifyOrigin:
         return "; ".join((f"{_number(written, 'signature')} verified, {_number(asked, 'check')} asked for", *unread))
 
     def _keys(self, named: Mapping[str, str | None]) -> tuple[dict[str, str], list[str]]:
-        """The PEM of each key, by name, and why others could not be read: what only they could verify waits."""
+        """The PEM of each key by name, and why the others could not be read. What needs those keys waits."""
         keys: dict[str, str] = {}
         unread: list[str] = []
         for name, pem in named.items():
@@ -120,7 +120,7 @@ class VerifyOrigin:
         return keys, unread
 
     def _images(self, repository: Repository, digest: Digest) -> list[Digest]:
-        """The image, or what the digest refers to, and the platform images of an index; none: it is gone."""
+        """The image (of a signature: its subject) and the platform images of an index; empty: it is gone."""
         manifest = self._manifest(repository, digest)
         if manifest is not None and manifest.subject is not None:
             manifest = self._manifest(repository, manifest.subject.digest)
@@ -133,7 +133,7 @@ class VerifyOrigin:
             found = self.source.manifest(repository, digest)
         except NotFound:
             return None
-        return _readable(found) if found is not None and found.digest == digest else None
+        return readable(found) if found is not None and found.digest == digest else None
 
     def _verify(self, repository: Repository, image: Digest, by: _By, deadline: Deadline, unread: list[str]) -> int:
         known = self._known(repository, image, by)
@@ -154,15 +154,15 @@ class VerifyOrigin:
         return written
 
     def _known(self, repository: Repository, image: Digest, by: _By) -> set[tuple[str, str]]:
-        """The signatures there of which a verdict was reached with these signers and the present roots; of Notation's
-        the last verdict counts, while it holds."""
+        """The signatures in the repository that have a verdict with these signers and the present roots. Of Notation's
+        signatures only the last verdict counts, while it is valid."""
         facts = sorted((f for f in self.ledger.of_digest(image) if f.kind is Kind.ORIGIN), key=lambda f: (f.seen, f.id))
         now = self.clock()
         known: set[tuple[str, str]] = set()
         for verdict in Origin.of(f for f in facts if f.repository == repository):
             signature = (verdict.referrer, verdict.signature)
             same = verdict.roots == self._roots(verdict.form) and set(by.looked(verdict.form)) <= set(verdict.looked)
-            # by a version that read no VEX
+            # a verdict of a version that did not read VEX
             unread = verdict.is_verified and is_vex(verdict.statement) and verdict.vex is None
             if same and holds(verdict, now) and not unread:
                 known.add(signature)
@@ -174,7 +174,7 @@ class VerifyOrigin:
         return self.signatures.notation_roots if form == FORM else self.signatures.roots
 
     def _found(self, repository: Repository, image: Digest) -> Iterator[_Found]:
-        """Every signature of the image there: referrers, and what cosign keeps under its own tag."""
+        """Yields every signature of the image in the repository: referrers, and those under cosign's tag."""
         try:
             listed = [entry.digest for entry in self.source.referrers(repository, image)]
             by_tag = self.source.manifest(repository, signatures.tag_of(image))
@@ -182,7 +182,7 @@ class VerifyOrigin:
         except NotFound:
             return
         for raw in [*read.values(), *([by_tag] if by_tag is not None else [])]:
-            manifest = _readable(raw)
+            manifest = readable(raw)
             if manifest is None or manifest.is_index:
                 continue
             kind = manifest.artifact_type or ""
@@ -197,7 +197,7 @@ class VerifyOrigin:
                     yield _Found(manifest.digest, FORM, layer)
 
     def _check(self, repository: Repository, image: Digest, found: _Found, by: _By) -> CheckedSignature | None:
-        """None: it was removed since. Raises _NotAsked."""
+        """Verifies one signature; None: it was removed since. Raises _NotAsked."""
         if found.layer.size > LARGEST:
             return CheckedSignature(reason=f"it has {found.layer.size} bytes, more than {LARGEST}")
         raw = b""
@@ -221,9 +221,8 @@ class VerifyOrigin:
         return self.signatures.simple_signing(image, raw, found.layer.annotations, by.keys)
 
     def _notation(self, image: Manifest, kind: str, raw: bytes, trusted: Sequence[NotationSigner]) -> CheckedSignature:
-        """Verifies an envelope, and asks AWS Signer whether it revoked that of a trusted profile; holds for a day.
-
-        Raises _NotAsked.
+        """Verifies an envelope, and asks AWS Signer whether a signature by a trusted profile was revoked; that answer
+        is valid for a day. Raises _NotAsked.
         """
         now = self.clock()
         checked = self.signatures.notation(image, kind, raw, now)
@@ -248,7 +247,7 @@ class VerifyOrigin:
     ) -> Fact:
         now, roots = whole_millis(self.clock()), self._roots(found.form)
         until = format_time(checked.until) if checked.until else None
-        again = (now,) if found.form == FORM else ()  # of these, each verdict supersedes those before
+        again = (now,) if found.form == FORM else ()  # each verdict about these replaces the one before
         verdict = Origin(
             repository=str(repository),
             referrer=str(found.referrer),
@@ -288,10 +287,3 @@ def _asked(body: str) -> tuple[Repository, Digest]:
         return Repository.parse(asked["repository"]), Digest.parse(asked["digest"])
     except (BadInput, KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"expected {{verify_origin: {{repository, digest}}}}: {error}") from None
-
-
-def _readable(manifest: Manifest) -> Manifest | None:
-    try:
-        return Manifest.parse(manifest.raw, manifest.media_type or None)
-    except BadManifest:
-        return None
