@@ -1,4 +1,4 @@
-"""What is recorded of promotions that do not go through: tried again with growing pauses, or given up."""
+"""Records failed tries of promotions: retried with growing pauses, or given up. Records which tags are being set."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -26,7 +26,7 @@ _TRIES = 8
 
 @value
 class Attempts:
-    """The tries of promotions, in their pending items and as facts."""
+    """Records tries of promotions in their pending items and as facts."""
 
     policy: Policy
     ledger: Ledger
@@ -36,13 +36,13 @@ class Attempts:
     clock: Clock
 
     def number(self, decision: Decision) -> int:
-        """How many tries have failed."""
+        """The number of failed tries."""
         waits = PENDING.get(self.state, pending_key(decision))
         return waits.attempt if waits else 0
 
     def begin_tagging(self, decision: Decision) -> Decision:
-        """Records that from now on tags may be set; the decision with that. Cost: nothing where it was begun, else
-        a transaction."""
+        """Records that tags may be set from now on; returns the decision with that. Cost: nothing where it was recorded
+        before, else a transaction."""
         old = decision.tagging
         if old is not None and set(decision.tags) <= set(old.tags):
             return decision
@@ -53,8 +53,8 @@ class Attempts:
         return replace(decision, tagging=Tagging(decision.tags, since, ids))
 
     def end_tagging(self, decision: Decision, there: Collection[str]) -> None:
-        """Records that of the tags that were begun only those that are `there` in some registry are still to be
-        finished: people have removed the others, or none was ever set."""
+        """Records which of the begun tags are still to be finished: those that are `there` in some registry. People
+        have removed the others, or they were never set."""
         if decision.tagging is None or set(decision.tagging.tags) <= set(there):
             return
         left = tuple(tag for tag in decision.tagging.tags if tag in there)
@@ -78,10 +78,11 @@ class Attempts:
         )
 
     def delay(self, decision: Decision, reason: str, hint: Promote, expected: bool = False) -> str:
-        """Sends the hint of the next try, and records why this one did not go through. `expected`: nothing failed, and
-        nobody is notified.
+        """Sends the hint of the next try and records why this one failed; returns the line for the log. `expected`:
+        nothing failed (an image is still replicated), and no notice is sent.
 
-        The hint first: a worker that dies in between leaves two of them, of which the later is superseded, never none.
+        The hint is sent first: a worker that dies before the record leaves two hints, one of which is superseded, and
+        never none.
         """
         entry = PENDING.read(self.state, pending_key(decision))
         if entry.found is None:
@@ -103,7 +104,8 @@ class Attempts:
         return f"delayed for {pause} s: {reason}"
 
     def park(self, decision: Decision, reason: str) -> None:
-        """Given up: `failed`, until a person asks for it again or its facts change. People are notified."""
+        """Gives the promotion up: it is `failed` until a person requests it again or its facts change. People are
+        notified."""
         entry = PENDING.read(self.state, pending_key(decision))
         change = None
         if entry.found is not None:
@@ -120,14 +122,14 @@ class Attempts:
         return max((rule.give_up for rule in rules if rule), default=timedelta(hours=24))
 
     def _write(self, fact: Fact, decision: Decision, change: Callable[[Pending], Pending]) -> None:
-        """The fact and the pending item with it, in one transaction."""
+        """Writes the fact and the changed pending item in one transaction."""
         for _ in range(_TRIES):
             entry = PENDING.read(self.state, pending_key(decision))
             try:
                 self.ledger.append(fact, entry.write(change(entry.found)) if entry.found else None)
                 return
             except RevisionConflict:
-                continue  # somebody decided about it meanwhile
+                continue  # another reaction decided meanwhile
         raise RevisionConflict(f"others keep deciding about {decision.digest}: try again")
 
     def _append(self, kind: Kind, decision: Decision, detail: Delayed | Parked, change: StateChange | None) -> None:

@@ -1,4 +1,4 @@
-"""Creates repositories of targets. ECR takes settings and policy in two calls: what lies between them is repeatable."""
+"""Creates repositories in targets. ECR needs two calls, for settings and policy; a crash between them is repaired."""
 
 from contextlib import suppress
 
@@ -17,7 +17,7 @@ from tallyman.values import value
 
 @value
 class Creations:
-    """Creates what is missing, and finishes what died in between. A policy that somebody else set is left alone."""
+    """Creates missing repositories, and finishes those left between the two calls. A policy that others set stays."""
 
     policy: Policy
     registries: RegistryView
@@ -26,7 +26,8 @@ class Creations:
     clock: Clock
 
     def create(self, place: Repository, environment: str, name: str) -> RepositorySettings:
-        """The repository of this canonical name in one registry of the environment, as the policy wants it; repeatable.
+        """Creates the repository of this canonical name in one registry of the environment, as the policy says; returns
+        its settings. May be repeated.
 
         Cost: CreateRepository; where the policy says who may pull or push there, also GetRepositoryPolicy,
         SetRepositoryPolicy, a read and two writes.
@@ -37,16 +38,16 @@ class Creations:
         settings = settings_of(create, place)
         self.target.create(settings, create.pull, push, functions)
         if noted is not None:
-            with suppress(RevisionConflict):  # another worker creates it too, and ends it
+            with suppress(RevisionConflict):  # another worker creates it too, and removes the note
                 self.state.put(noted.remove(self.clock()))
         return settings
 
     def is_unfinished(self, place: Repository, environment: str, name: str) -> bool:
-        """Whether we began to create it, and did not come to its policy. One read, none where the policy wants none."""
+        """Whether its creation was begun and its policy was not set. One read; none where it needs no policy."""
         return self._has_policy(environment, name) and CREATIONS.get(self.state, key(place)) is not None
 
     def finish(self, place: Repository) -> str:
-        """Finishes an abandoned creation, for reconcile. Returns the line for the log."""
+        """Finishes an abandoned creation at reconcile's hint. Returns the line for the log."""
         entry = CREATIONS.read(self.state, key(place))
         if entry.found is None:
             return "nothing to do: it was finished"
@@ -65,8 +66,8 @@ class Creations:
         return bool(create.pull) or only or moves_functions(self.policy, environment, name)
 
     def _note(self, place: Repository, environment: str, name: str) -> Entry[Creation] | None:
-        """Before the first call, so that no crash leaves a repository of ours that nobody knows of. What lies there
-        then; None: another worker was faster, and ends it."""
+        """Notes the creation before the first call, so that reconcile finds a repository that a crash left without its
+        policy. Returns the note's entry; None: another worker noted it first, and removes the note."""
         entry = CREATIONS.read(self.state, key(place))
         creation = Creation(environment, name, self.clock())
         try:
@@ -77,7 +78,7 @@ class Creations:
 
 
 def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, ...] | None:
-    """Who besides ourselves may push there, as `role/NAME`; None: the policy leaves that to IAM."""
+    """The roles that may push there besides our own, as `role/NAME`; None: the policy leaves that to IAM."""
     create = policy.repository(repository).create
     if create.push is not Push.TALLYMAN_ONLY or not policy.is_target(environment, repository):
         return None
@@ -85,13 +86,13 @@ def pushers_of(policy: Policy, environment: str, repository: str) -> tuple[str, 
 
 
 def moves_functions(policy: Policy, environment: str, repository: str) -> bool:
-    """Whether a release of the repository moves Lambda functions there: Lambda has to be let pull then."""
+    """Whether releases of the repository move Lambda functions in the environment: Lambda has to be allowed to pull."""
     rollout = policy.environment(environment).rollout
     return any(s.runs is Runs.LAMBDA and s.repository == repository for s in (rollout.services if rollout else ()))
 
 
 def settings_of(create: Create, place: Repository) -> RepositorySettings:
-    """The settings that the policy wants for this repository."""
+    """The settings that the policy requires for this repository."""
     return RepositorySettings(
         repository=place,
         immutable=create.immutable,

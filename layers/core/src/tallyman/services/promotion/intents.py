@@ -1,4 +1,4 @@
-"""What promotions mean to bring where: written down before anything is pushed, so that its events are known as ours."""
+"""Intents: what promotions are about to push, recorded first, so that the events of these pushes are known as ours."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from tallyman.ports.records import Ledger
 
 
 def is_intended(facts: Sequence[Fact], repository: Repository) -> bool:
-    """Whether a promotion meant to bring the digest of these facts into this repository."""
+    """Whether a promotion recorded that it would push the digest of these facts to this repository."""
     return any(
         str(repository.registry) in intended.registries and intended.repository == repository.name
         for intended in Intended.of(f for f in facts if f.kind is Kind.INTENDED)
@@ -28,8 +28,8 @@ def is_last(policy: Policy, repository: Repository) -> bool:
 
 
 def changes_no_decision(policy: Policy, facts: Sequence[Fact], repository: Repository) -> bool:
-    """Whether a push of the digest of these facts to this repository decides nothing: it is our own, to an environment
-    that no promotion leads out of."""
+    """Whether a push of the digest of these facts to this repository changes no decision: it is our own push, to
+    environments that no promotion leads out of."""
     return is_last(policy, repository) and is_intended(facts, repository)
 
 
@@ -41,11 +41,11 @@ def intend(
     at: datetime,
     clock: Clock,
 ) -> None:
-    """Writes into every member's partition that it is about to be pushed to these repositories, which differ in their
-    registry only. `at`: a time that each try has again, so that a second one writes nothing.
+    """Records in the partition of every member that it is about to be pushed to these repositories, which differ only
+    in their registry. `at`: a time that is the same in each try, so that a second try writes nothing.
 
-    The root's comes last, so that its being there says that all are. A member's has no time and names no root in its
-    key: any number of indexes may bring the same member to the same place. Cost: a write for each member.
+    The fact of the root is written last: if it is there, all are. The fact of another member has no time, and no root
+    in its key: any number of indexes may bring the same member to the same place. Cost: a write for each member.
     """
     registries = [str(p.registry) for p in places]
     for member in [*(m for m in members if m != decision.digest), decision.digest]:

@@ -1,4 +1,4 @@
-"""Notices of a promotion, published before it is recorded: a crash in between publishes twice, never not at all."""
+"""Notices of a promotion, published before it is recorded: after a crash in between they are sent twice, never lost."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,8 @@ from tallyman.ports.messages import Notices
 
 
 def referrers_left_out(notices: Notices, decision: Decision, left_out: Mapping[str, Mapping[str, str]]) -> None:
-    """Signatures or SBOMs that a registry refused, which stop no image. `left_out`: by registry, digests and why."""
+    """Announces referrers (signatures, SBOMs) that a registry refused. `left_out`: by registry, digests with
+    reasons."""
     image, to = _image(decision), decision.target
     lines = [f"{r}: {digest}: {why}" for r, reasons in left_out.items() for digest, why in reasons.items()]
     notices.publish(
@@ -18,7 +19,7 @@ def referrers_left_out(notices: Notices, decision: Decision, left_out: Mapping[s
 
 
 def not_released(notices: Notices, decision: Decision, reason: str) -> None:
-    """The image is in the environment, and the release stays where it is. `reason`: why."""
+    """Announces that the image was promoted and the release did not move. `reason`: why."""
     image, to = _image(decision), decision.target
     notices.publish(
         f"{image} is in {to}, but not released",
@@ -30,10 +31,10 @@ def not_released(notices: Notices, decision: Decision, reason: str) -> None:
 
 
 def not_replicated(notices: Notices, decision: Decision, late: Mapping[str, str]) -> None:
-    """What ECR's replication did not bring was copied. `late`: by registry, why."""
+    """Announces that the image was copied where ECR did not replicate it. `late`: by registry, why."""
     image, to = _image(decision), decision.target
     lines = [f"{registry}: {reason}" for registry, reason in late.items()]
-    todo = "See what ails the replication: tallyman doctor"
+    todo = "To find what is wrong with the replication: tallyman doctor"
     notices.publish(
         f"ECR did not replicate {image} within {to}: it was copied",
         "\n".join([f"{image} ({decision.digest}) was copied to these registries of {to}:", *lines, todo]),

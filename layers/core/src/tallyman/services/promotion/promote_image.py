@@ -1,7 +1,7 @@
 """Brings an image into every registry of an environment, or its tags into none.
 
-The reaction to hints; `promotion_run` is the promotion itself. What fails for now is recorded, and a hint for the
-next try sent; what fails for good is recorded as parked.
+The reaction to hints; `run` has the promotion itself. A transient failure is recorded and a hint for the next try is
+sent; a permanent failure is recorded as parked.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tallyman.services.releases.roll_back import RollBacks
 from tallyman.values import value
 
 MAX_ROUNDS = 200
-"""Continuations of one promotion that did not fit one run, and waits for others that are at it."""
+"""The most continuations of one promotion that does not fit one run, and the most waits for other workers."""
 
 
 @value
@@ -28,7 +28,8 @@ class PromoteImage:
     def handle(self, body: str, deadline: Deadline) -> str:
         """Handles one hint; returns the line for the log.
 
-        What fails for now is not an error. What fails for good is raised. BadMessage: it is not a hint.
+        A transient failure is not an error: a hint for the next try was sent. A permanent one is raised, and BadMessage
+        for what is not a hint.
         """
         hint = parse_promotion_hint(body)
         if isinstance(hint, RollBack):
@@ -48,18 +49,19 @@ class PromoteImage:
                 self.promotions.evaluator.wake(end.decision)
             return end.outcome
         except LeaseHeld as busy:
-            return self._wait(hint, max(busy.after, 2.0 ** min(hint.waits, 9)), "another worker is at it")
+            return self._wait(hint, max(busy.after, 2.0 ** min(hint.waits, 9)), "another worker holds its lease")
         except RevisionConflict as moved:
             if hint.waits >= MAX_ROUNDS:
                 raise
-            return self._wait(hint, 1, str(moved))  # nothing failed: others were faster
+            return self._wait(hint, 1, str(moved))  # nothing failed: another worker was faster
         except TallymanError as error:
-            if not run.is_decided:  # nothing is known of it yet: the message is offered again
+            if not run.is_decided:  # nothing can be recorded yet: SQS delivers the message again
                 raise
             return self._failed(hint, run, error)
 
     def _failed(self, hint: Promote, run: PromotionRun, error: TallymanError) -> str:
-        """Another round where it did not fit this one, another try later, or an end of which people are notified."""
+        """Continues in another round after OutOfTime, tries again later, or gives the promotion up and notifies
+        people."""
         if isinstance(error, OutOfTime):
             return self._continue(hint, run)
         if error.retryable:
@@ -76,7 +78,8 @@ class PromoteImage:
         return f"continued in round {rounds}"
 
     def _wait(self, hint: Promote, seconds: float, why: str) -> str:
-        """Looks again later, in a message of its own: the one in hand may be hidden for longer than the other works."""
+        """Sends the hint again with a delay: the present message may stay hidden for longer than the other worker
+        works."""
         delay = min(900, ceil(seconds))
         self.promotions.hints.send("promote", replace(hint, waits=hint.waits + 1).as_json(), delay=delay)
         return f"looked at again in {delay} s: {why}"

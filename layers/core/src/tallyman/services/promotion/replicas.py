@@ -1,12 +1,12 @@
-"""Registries that ECR's own replication fills: the image is copied to the first one of the environment alone.
+"""Stages images where ECR replicates them: copies to the first registry only, and waits for ECR to fill the others.
 
     replicas ask ─▶ rules ─▶ copy to the first ─▶ ask ─▶ all there: staged
                                                    └──▶ under way: tried again (an arrival wakes it), for LONGEST
                                                    └──▶ failed, late or in part: copied, and people are notified
 
-The image is pushed by digest, so that no tag is anywhere before its content is everywhere: ECR carries a tag on as soon
-as it is set in the first registry. The tags are then set in every registry by the promotion itself, because ECR leaves
-one out that it can't set, and says nothing.
+The image is pushed by digest, so that no tag is set before the content is everywhere: ECR replicates a tag as soon as
+it is set in the first registry. The promotion then sets the tags in every registry itself, because ECR silently leaves
+out a tag that it can't set.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,13 +29,13 @@ from tallyman.services.promotion import notices
 from tallyman.values import value
 
 LONGEST = timedelta(minutes=30)
-"""After its push to the first registry an image that has not arrived is copied: ECR says that most take less than that
-(https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html)."""
+"""How long after its push to the first registry an image may take to arrive; then it is copied. ECR says that most
+images take less (https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html)."""
 
 
 class _Lacking(UnderWay):
-    """The replica lacks a part of the image. `last`: of the manifests that it lacks the one that is pushed last; None:
-    it lacks blobs alone."""
+    """The replica lacks a part of the image. `last`: the last in push order of the manifests that it lacks; None: it
+    lacks only blobs."""
 
     def __init__(self, text: str, last: Digest | None) -> None:
         super().__init__(text)
@@ -64,11 +64,12 @@ class Replicas:
         graph: ImageGraph,
         copy: Copy,
     ) -> dict[Repository, Outcome]:
-        """What came of each place that was tried: as `stage` answers. UnderWay: ECR still replicates.
+        """Stages the image; returns the result of each place that was tried, as `stage` does. UnderWay: ECR still
+        replicates.
 
-        `places`: the first is copied to with `copy`, the others are left to ECR. Nothing is pushed while a rule is
-        missing, because ECR never replicates what was pushed before its rule. Cost beyond the copy to the first: two
-        calls for a hundred manifests and blobs of each replica, as often again for those that lack some; a
+        `places`: `copy` copies to the first; ECR replicates to the others. Nothing is pushed while a replication rule
+        is missing, because ECR does not replicate what was pushed before its rule. Cost beyond the copy to the first:
+        two calls for a hundred manifests and blobs of each replica, and two again for each that lacks some; a
         DescribeRegistry, a DescribeImageReplicationStatus and a DescribeImages where one does.
         """
         first, *others = places
@@ -97,8 +98,8 @@ class Replicas:
     def _look(
         self, replicas: Sequence[Repository], graph: ImageGraph, refused: Collection[str]
     ) -> dict[Repository, Outcome]:
-        """Whether each replica has all of the image: every manifest with its very bytes, and every blob. `refused`:
-        referrers that the first registry does not take."""
+        """Checks whether each replica has the whole image: every manifest byte for byte, and every blob. `refused`:
+        referrers that the first registry refused."""
         if not replicas:
             return {}
         with ThreadPoolExecutor(min(8, len(replicas)), thread_name_prefix="replica") as pool:
@@ -121,7 +122,8 @@ class Replicas:
     def _without_rule(
         self, first: Repository, lacking: Sequence[Repository], environment: str
     ) -> dict[Repository, Outcome]:
-        """Those that lack the image and to which no rule would bring it. One DescribeRegistry."""
+        """The replicas that lack the image and that no replication rule reaches, with an error. One
+        DescribeRegistry."""
         if not lacking:
             return {}
         reached = destinations(self.replication.rules(first.registry), first.name)
@@ -135,9 +137,9 @@ class Replicas:
         }
 
     def _status(self, first: Repository, place: Repository, digest: Digest | None) -> tuple[bool, str]:
-        """Whether the replication of what a replica lacks is to be waited for, and why or why not."""
+        """Whether to wait for the replication of what a replica lacks, and the reason."""
         if digest is None:
-            return False, "its manifests were replicated, and some of its layers are not there"
+            return False, "its manifests were replicated, but some of its layers are missing"
         status = self.replication.statuses(first, digest).get(place.registry)
         if status is not None and status.status == "failed":
             return False, f"the replication failed ({status.failure or 'ECR does not say why'})"
@@ -157,8 +159,8 @@ class Replicas:
         refused: Collection[str],
         copy: Copy,
     ) -> dict[Repository, Outcome]:
-        """Copies to the replicas of which `reasons` say why, and looks again: a copy takes an image that is there for
-        whole."""
+        """Copies to the replicas in `reasons` (each with why), and checks them again: a copy assumes that an image that
+        is there is complete."""
         found = copy(list(reasons))
         copied = [place for place, outcome in found.items() if isinstance(outcome, Staged) and not outcome.was_there]
         for place, outcome in self._look([p for p in found if isinstance(found[p], Staged)], graph, refused).items():
@@ -171,5 +173,5 @@ class Replicas:
 
 
 def _refused(outcome: Outcome) -> bool:
-    """Whether a copy left out referrers that the replica does not take."""
+    """Whether a copy left out referrers that the replica refused."""
     return isinstance(outcome, Staged) and bool(outcome.refused_referrers)

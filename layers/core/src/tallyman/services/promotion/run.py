@@ -2,15 +2,17 @@
 
     decide ─▶ look ─▶ decide ─▶ read, intend, stage ─▶ look ─▶ decide ─▶ tag ─▶ release
 
-Content is staged in each registry by itself; the first tag is set when all registries have all of it and have answered.
-A crash anywhere repeats all of it and changes nothing twice. From the first tag on it only rolls forward: that tags are
-being set is a fact of its own, so that it is finished whatever becomes of the image in the source meanwhile.
+Content is staged in each registry independently; the first tag is set when all registries have all content and have
+answered. After a crash anywhere the run is repeated and changes nothing twice. From the first tag on a promotion only
+rolls forward: a fact records that tags are being set, so that the promotion is finished even if the image disappears
+from the source.
 
 Two leases keep workers apart: one on the image while content is staged (two workers would only do it twice), one on
 the repository while tags and release are set, whose fencing token goes into the write that moves the release.
 
-Cost beyond staging (see `copy`): a look at the targets (two calls a registry, again where staging took long), one
-PutImage and one or two reads a tag and registry, about twelve reads and thirteen writes of the tables.
+Cost beyond staging (see `services/copying/stage.py`): a look at the targets (two calls a registry, again where staging
+took long), one PutImage and one or two reads for each tag and registry, about twelve reads and thirteen writes of the
+tables.
 """
 
 import secrets
@@ -48,13 +50,13 @@ from tallyman.state.pending import PENDING
 from tallyman.values import value
 
 FRESH = 5.0
-"""Seconds that a look at the targets is good for: where staging took longer they are asked again before the tags."""
+"""Seconds for which a look at the targets is valid: where staging took longer, they are asked again before tagging."""
 TURN = 3.0
-"""Seconds to wait for another promotion of the repository that is setting its tags just now."""
+"""Seconds to wait for another promotion of the repository that is setting its tags."""
 
 
 class Ended(Exception):
-    """The run ends here, and nothing failed: `outcome` says why, `decision` what was decided last."""
+    """The run ends without a failure. `outcome`: why; `decision`: the last decision."""
 
     def __init__(self, outcome: str, decision: Decision | None = None) -> None:
         super().__init__(outcome)
@@ -63,7 +65,7 @@ class Ended(Exception):
 
 @value
 class Promotions:
-    """What promotions work with."""
+    """The ports and services that every promotion uses."""
 
     policy: Policy
     source: ImageSource
@@ -82,27 +84,30 @@ class Promotions:
 
     @property
     def leases(self) -> Leases:
-        """What keeps two workers from one promotion."""
+        """Leases, which keep two workers from the same promotion."""
         return Leases(self.state, self.clock, self.sleep)
 
     @property
     def attempts(self) -> Attempts:
-        """What is recorded of tries that fail, and of tags that are being set."""
+        """Records failed tries, and which tags are being set."""
         return Attempts(self.policy, self.ledger, self.state, self.hints, self.evaluator, self.clock)
 
     @property
     def source_tags(self) -> SourceTags:
-        """What the tags of a promotion's source name meanwhile."""
+        """Handles tags that have moved to another image in the source."""
         return SourceTags(self.policy, self.ledger, self.state, self.hints)
 
     def decide(self, hint: Promote) -> Decision | None:
-        """What policy and facts say now of the promotion that the hint names; None: there is none."""
+        """The decision now about the promotion that the hint names; None: the policy has no such promotion."""
         return next((d for d in self.evaluator.image(hint.digest) if d.candidate == hint.candidate), None)
 
 
 @dataclass(slots=True)
 class PromotionRun:
-    """One run: what it was asked for, and what it has come to know. `carry_out` is the whole promotion."""
+    """One run of a promotion: its hint and its state. `carry_out` is the whole promotion.
+
+    `silent`: registries that did not answer; `looked`: when the targets were asked; `stops`: see `read_stops`.
+    """
 
     using: Promotions
     hint: Promote
@@ -118,12 +123,12 @@ class PromotionRun:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it came so far that something may be recorded of it."""
+        """Whether a decision was made, which is needed to record a failure."""
         return self._decision is not None
 
     @property
     def decision(self) -> Decision:
-        """What was decided last."""
+        """The last decision."""
         assert self._decision is not None  # each phase follows a decision
         return self._decision
 
@@ -134,8 +139,8 @@ class PromotionRun:
         return self._tree
 
     def carry_out(self) -> str:
-        """The phases in their order. Raises Ended where a decision between them says that it goes no further, what
-        keeps it from going on for now (TransientError), and what keeps it from going on for good."""
+        """Carries out the phases in their order. Raises Ended where a decision between them stops the run,
+        TransientError where it may be tried again, and other errors where it failed permanently."""
         self.decide(lambda decision: decision.may_look)
         hold, decision = self.using.leases.hold, self.decision
         with hold(decision.target, leases.of_image(decision.repository, decision.digest), self.worker):
@@ -156,8 +161,8 @@ class PromotionRun:
     # --- the decisions between the phases
 
     def decide(self, goes_on: Callable[[Decision], bool]) -> None:
-        """Decides anew. Raises Ended where nothing is to be promoted any more, where another worker did it meanwhile
-        (it is released once, and announced once), and where the gates do not let the next phase begin."""
+        """Decides again. Raises Ended where nothing is left to promote, where another worker has promoted the image
+        meanwhile (it is released and announced once), and where the gates do not allow the next phase."""
         decision = self.using.decide(self.hint)
         if decision is None or not decision.is_candidate:
             raise Ended("nothing to do")
@@ -173,7 +178,7 @@ class PromotionRun:
     # --- the phases
 
     def look(self) -> None:
-        """Asks every registry of the target; ends what people have undone since it was begun."""
+        """Asks every registry of the target, and drops begun tags that people have removed since."""
         decision = self.decision
         self.places = self.using.policy.environment(decision.target).repositories(decision.repository)
         self.looked = self.using.clock()
@@ -184,8 +189,8 @@ class PromotionRun:
             self.using.attempts.end_tagging(decision, answers.tagged(decision.digest))
 
     def read(self) -> None:
-        """The image with all that belongs to it, from the first registry of the source that has it; what was begun can
-        be finished from the targets alone, which have all of it."""
+        """Reads the image with all that belongs to it from the first registry of the source that has it. Where tagging
+        was begun, the targets have the whole image too, and may serve as the source."""
         decision, policy = self.decision, self.using.policy
         origins = policy.environment(decision.source).repositories(decision.repository)
         if decision.tagging is not None:
@@ -202,17 +207,17 @@ class PromotionRun:
         raise trouble or NotFound(f"{decision.source} has no registry")
 
     def intend(self) -> None:
-        """Records what is about to be pushed, so that the events of it are known as ours."""
+        """Records what is about to be pushed, so that the events of the pushes are known as ours."""
         using, decision = self.using, self.decision
         facts = using.ledger.of_digest(decision.digest)
-        at = min(f.at for f in facts if f.kind in PUSHES)  # a key that each try has again
+        at = min(f.at for f in facts if f.kind in PUSHES)  # the same key in each try
         intend(using.ledger, decision, [m.digest for m in self.tree.manifests], self.places, at, using.clock)
 
     def stage(self) -> None:
-        """Brings the content to every registry that answered, each by itself, without any tag. Where ECR replicates,
-        only to the first, and the others are waited for."""
+        """Copies the content to every registry that answered, independently and without any tag. Where ECR replicates,
+        copies only to the first and waits for the others."""
         using, origin = self.using, self.tree.repository
-        answering = [p for p in self.places if p not in self.silent]  # to ask the others again takes their time-outs
+        answering = [p for p in self.places if p not in self.silent]  # the others would only time out again
         options = CopyOptions(self.deadline, parts=using.parts)
 
         def copy(to: Sequence[Repository]) -> dict[Repository, Staged | TallymanError]:
@@ -227,7 +232,7 @@ class PromotionRun:
             raise worst(failures)
 
     def look_again(self) -> None:
-        """Before the first tag every registry has answered a moment ago."""
+        """Makes sure that every registry answered within the last FRESH seconds, before the first tag is set."""
         assert self.looked is not None  # `look` comes first
         stale = (self.using.clock() - self.looked).total_seconds() > FRESH
         if stale and (silent := self.using.targets.look(self.decision).silent):
@@ -235,14 +240,15 @@ class PromotionRun:
         self._read_signing()
 
     def read_stops(self) -> None:
-        """What could stop the release, as it is before the decision that the release is to rest on."""
+        """Reads the items that could stop the release (freezes, recalls), before the decision that the release relies
+        on."""
         decision = self.decision
         frozen = (freezes.key(decision.target, name) for name in (None, decision.repository))
         keys = (stops.RECALLS, stops.failed_verification(decision.digest), *frozen)
         self.stops = checks(self.using.state, keys)
 
     def tag(self, lease: Lease) -> None:
-        """Sets every tag in every registry and reads it back."""
+        """Sets every tag in every registry and reads each back."""
         using, decision = self.using, self.decision
         if newer := using.source_tags.taken_over(decision):
             raise Ended(f"left to {newer}, which gets the same tags", decision)
@@ -251,10 +257,10 @@ class PromotionRun:
         tag_everywhere(using.target, using.targets, self.decision, self.tree.root, self.places, lease)
 
     def release(self, lease: Lease) -> None:
-        """Writes the promotion down and moves the release, unless that would go back to an older image."""
+        """Records the promotion and moves the release, unless the image is older than the released one."""
         using, decision = self.using, self.decision
         if decision.verdict == PROMOTED:
-            raise Ended(PROMOTED)  # looked at again: it was released before
+            raise Ended(PROMOTED)  # a check of an image that was released before
         if not decision.may_release:
             raise Ended(decision.verdict, decision)
         left_out = {str(p.registry): s.refused_referrers for p, s in self.staged.items() if isinstance(s, Staged)}
@@ -269,13 +275,13 @@ class PromotionRun:
         try:
             using.releases.promoted(decision, lease, stops, left_out, kept)
         except RevisionConflict:
-            # whoever took over while we set tags looks at them again after us
+            # another worker took over while tags were set: it has to look at them again
             using.source_tags.hint_newer(decision, decision.tags, self.hint.correlation)
             raise
 
     def follow_up(self) -> None:
-        """Announces the release; hints what may go on from here: the next environment, and what the source's tags name
-        now, if they moved on while ours were set."""
+        """Announces the release, and sends hints for what may follow: promotions to the next environment, and of images
+        to which the source's tags moved while these were set."""
         using, decision = self.using, self.decision
         using.releases.announce(decision.target, decision.repository)
         decisions = using.evaluator.image(decision.digest)
@@ -287,14 +293,15 @@ class PromotionRun:
     # --- how
 
     def _on_record(self) -> StateCheck:
-        """The condition that no other decision is recorded before the release is: a lease that ran out while this
-        worker slept, and that nobody took over, does not show one. Raises RevisionConflict where one was."""
+        """The condition that no other decision is recorded before the release is written. The lease alone can't ensure
+        that: it may have expired, unclaimed, while this worker was suspended. Raises RevisionConflict where another
+        decision was recorded."""
         entry = PENDING.read(self.using.state, pending_key(self.decision))
         if entry.found is None or entry.found.verdict != self.decision.verdict:
-            raise RevisionConflict(f"{self.decision.digest} was decided about anew")
+            raise RevisionConflict(f"another decision about {self.decision.digest} was recorded")
         return StateCheck(entry.pk, entry.sk, entry.revision)
 
     def _read_signing(self) -> None:
-        """No event reports that managed signing took its word back: right before it is relied on, it is asked again."""
+        """Reads the status of managed signing again right before it is relied on: no event reports that it changed."""
         if self.using.signing is not None:
             self.using.signing.refresh(self.decision.digest)

@@ -1,4 +1,4 @@
-"""What a promotion does where the tags of its source have moved on to another image."""
+"""Handles tags of a promotion's source that have moved to another image meanwhile."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tallyman.values import value
 
 @value
 class SourceTags:
-    """What the tags of an image name now in the source of its promotion, as recorded."""
+    """Finds what the tags of an image name now in the source of its promotion, as recorded."""
 
     policy: Policy
     ledger: Ledger
@@ -25,8 +25,8 @@ class SourceTags:
     hints: Hints
 
     def taken_over(self, decision: Decision) -> Digest | None:
-        """The other image for which tags are being set that were begun for this one and that the source has moved on
-        since: that promotion finishes them."""
+        """The other image to which the source has moved tags that were begun for this one, if its promotion is setting
+        them: it finishes them. None: there is none."""
         if decision.tagging is None:
             return None
         current = {tag for tag, digest in self._named(decision) if digest == decision.digest}
@@ -39,15 +39,15 @@ class SourceTags:
         return None
 
     def hint_newer(self, decision: Decision, tags: Sequence[str], correlation: str | None) -> None:
-        """Hints `promote_image` of the images that these tags name now: their promotions have to look at the targets
-        again, after this one has set the tags."""
+        """Hints `promote_image` of the images that these tags name now in the source: their promotions have to look at
+        the targets again, because this one has set the tags."""
         for tag, digest in self._named(decision) if tags else ():
             if tag in tags and digest != decision.digest:
                 newer = replace(Promote(digest, *decision.candidate, correlation), check=True)
                 self.hints.send("promote", newer.as_json())
 
     def _named(self, decision: Decision) -> list[tuple[str, Digest]]:
-        """Each tag that the image has had in a registry of the source, with what it names there now."""
+        """Each tag that the image had in a registry of the source, with the digest that it names there now."""
         places = self.policy.environment(decision.source).repositories(decision.repository)
         image = load_image_facts(self.ledger, self.state, decision.digest)
         return [(tag, digest) for (place, tag), digest in image.pointing.items() if place in places and digest]

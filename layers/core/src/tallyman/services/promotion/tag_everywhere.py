@@ -23,11 +23,11 @@ def tag_everywhere(
     manifest: Manifest,
     places: Sequence[Repository],
     lease: Lease,
-) -> bool:
-    """Sets every tag of the decision in every place and reads each back; whether any had to be set.
+) -> None:
+    """Sets every tag of the decision in every place and reads each back.
 
-    PutImage knows no condition: a worker that was asleep for longer than its lease may still set one; that what
-    it overtook is looked at again is the caller's.
+    PutImage has no condition: a worker that was suspended for longer than its lease may still set a tag. The caller
+    sends hints so that the image whose tag it replaced is looked at again.
     """
     wanted = [(place, tag) for tag in decision.tags for place in places]
 
@@ -41,19 +41,17 @@ def tag_everywhere(
         try:
             target.put_manifest(place, manifest, tag)
         except TagTaken:
-            targets.look(decision)  # so that the decision sees the conflict, and says so
+            targets.look(decision)  # records the conflict, so that the next decision names it
             raise
         if not read(each):
             raise TransientError(f"{place}:{tag} was set to {manifest.digest}, but does not read back as that")
 
-    set_already = _each(read, wanted)  # a registry that does not answer now keeps the first tag from being set
-    missing = [each for each in wanted if not set_already[each]]
-    _each(put, missing)
-    return bool(missing)
+    set_already = _each(read, wanted)  # raises before the first tag is set where a registry does not answer
+    _each(put, [each for each in wanted if not set_already[each]])
 
 
 def _each(do: Callable[[_Tag], _Answer], wanted: Sequence[_Tag]) -> dict[_Tag, _Answer]:
-    """Does it for all of them at once; raises once all are done, RevisionConflict before anything else."""
+    """Calls `do` for all of them at once and returns the answers. Raises once all are done: RevisionConflict first."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         waiting = {each: pool.submit(do, each) for each in wanted}
     done: dict[_Tag, _Answer] = {}

@@ -1,4 +1,4 @@
-"""Looks at the registries of an environment before a promotion: what is there, what may be set, what is missing."""
+"""Looks at the registries of an environment before a promotion: tags, settings, missing repositories."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,26 +18,26 @@ from tallyman.services.promotion.creations import Creations
 from tallyman.values import value
 
 _NOTHING: Mapping[str, Any] = {"exists": False, "immutable": False, "mutable_tags": [], "tags": {}}
-"""What is recorded of a registry that did not answer, besides its error."""
+"""The record of a registry that did not answer, besides its error."""
 
 
 @value
 class Answers:
-    """What the registries of an environment said. `silent`: those that did not answer, with why; `tags`: what the tags
-    that were asked for name in the others, None: nothing."""
+    """The answers of an environment's registries. `silent`: registries that did not answer, with the error; `tags`: the
+    digest of each requested tag in the others, None: there is no such tag."""
 
     silent: Mapping[Repository, TallymanError]
     tags: Mapping[Repository, Mapping[str, str | None]]
 
     def tagged(self, digest: Digest) -> set[str]:
-        """The tags that name this digest in one of the registries."""
+        """The tags that name this digest in some registry."""
         return {tag for tags in self.tags.values() for tag, there in tags.items() if there == digest}
 
 
 @value
 class Targets:
-    """The target registries of promotions. Creates a repository that is missing, as the policy says, and finishes one
-    whose creation died."""
+    """The target registries of promotions. Creates missing repositories as the policy says, and finishes abandoned
+    creations."""
 
     policy: Policy
     registries: RegistryView
@@ -47,11 +47,11 @@ class Targets:
     clock: Clock
 
     def look(self, decision: Decision) -> Answers:
-        """Asks every registry of the environment and writes the answers down. One that fails keeps no other from
-        being asked.
+        """Asks every registry of the environment and records the answers. A registry that fails does not stop the
+        others.
 
-        Cost: two calls a registry, all at once, a read where the policy says who may pull or push there, and one write
-        if the answers are news.
+        Cost: two calls a registry, in parallel, a read where the policy says who may pull or push there, and one write
+        if the answers changed.
         """
         places = self.policy.environment(decision.target).repositories(decision.repository)
         with ThreadPoolExecutor(max_workers=min(8, len(places))) as pool:
@@ -109,9 +109,8 @@ class Targets:
 
 
 def worst(failures: Mapping[Repository, TallymanError]) -> TallymanError:
-    """One error for several registries, all of them named in its text: work that did not fit this run goes on at once,
-    whatever became of the others; then one for good before one for now, and one that failed before
-    one that is waited for."""
+    """One error for several registries; its text names all of them. OutOfTime first, so that unfinished work continues
+    at once; then a permanent error, then a transient one, then UnderWay."""
     text = "; ".join(f"{place.registry}: {error}" for place, error in failures.items())
     lasting = [e for e in failures.values() if not e.retryable]
     if any(isinstance(e, OutOfTime) for e in failures.values()):
