@@ -1,4 +1,4 @@
-"""What ECR reads out of a manifest when it is pushed: kind, media types, what it needs, its subject."""
+"""Parse a pushed manifest as ECR does: kind, media types, layers, children and subject."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ from tallyman_local.ecr.errors import EcrError, invalid, unsupported_manifest
 MAXIMUM = 4 * 1024 * 1024
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-#: Configurations of images that run; everything else is an artifact (a chart, a signature, an SBOM).
+#: Media types of configurations of container images; an image with another one is an artifact (a chart, an SBOM).
 IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _FOREIGN = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
 
 
 @dataclass(frozen=True)
 class ParsedManifest:
-    """A view of the raw bytes; `raw` is what is stored and served."""
+    """A parsed manifest; `raw` is stored and served."""
 
     raw: bytes
     digest: Digest
@@ -31,12 +31,12 @@ class ParsedManifest:
 
     @property
     def is_index(self) -> bool:
-        """Whether it is a manifest list."""
+        """Whether it is an index or a manifest list."""
         return self.media_type in INDEXES
 
     @property
     def scannable(self) -> bool:
-        """Basic scanning reads images only: no indexes, artifacts or attestations."""
+        """Whether basic scanning accepts it: images only, no indexes, artifacts or attestations."""
         return not self.is_index and self.artifact_type in IMAGE_CONFIGS and not self.attestation
 
 
@@ -65,15 +65,15 @@ def _digests(descriptors: object, what: str) -> tuple[list[dict[str, Any]], list
         raise _bad(f"{what} has a descriptor without a valid digest") from error
 
 
-def parse(raw: bytes, media_type: str | None) -> ParsedManifest:  # noqa: C901 - one check after another, in the order in which ECR complains
-    """Read a pushed manifest. Its kind is its `mediaType`, else the `media_type` that came with it.
+def parse(raw: bytes, media_type: str | None) -> ParsedManifest:  # noqa: C901 - one check after another, in ECR's order
+    """Parse a pushed manifest. Its kind is its own `mediaType`, or else the `media_type` of the request.
 
-    Raises InvalidParameterException: also for schema 1 and unknown kinds, and where neither names a media type.
+    Raises InvalidParameterException, also for schema 1, for unknown kinds and where there is no media type.
     """
     if len(raw) > MAXIMUM:
         raise _bad(f"must have length less than or equal to {MAXIMUM}")
     try:
-        body = json.loads(raw.decode())  # UTF-8 only: json would take UTF-16 as well
+        body = json.loads(raw.decode())  # UTF-8 only: json.loads would accept UTF-16 too
     except (ValueError, RecursionError) as error:
         raise _bad("Invalid JSON syntax") from error
     if not isinstance(body, dict):

@@ -1,4 +1,4 @@
-"""ECR's own service model (from botocore): requests are checked against it, answers are shaped by it."""
+"""Check requests against ECR's own service model (botocore's), and shape answers by it."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "timestamp": (int, float), "blob": str, "list": list, "map": dict, "structure": dict,
 }  # fmt: skip
 
-#: Errors that any operation may answer with: they come from the protocol, from IAM and from rates, and no operation
-#: of the model lists them (ECR's API reference, "Common Errors").
+#: Errors of any operation: of the protocol, of IAM and of throttling. The model lists them for no operation (ECR's API
+#: reference, "Common Errors").
 COMMON = frozenset(
     {
         "AccessDeniedException",
@@ -30,7 +30,7 @@ COMMON = frozenset(
         "UnrecognizedClientException",
     }
 )
-#: Operation → the list of names beside which it takes no page ("cannot be used when you specify …" in the model).
+#: Operation → the parameter with which it takes no paging ("cannot be used when you specify …" in the model).
 NO_PAGES_BESIDE = {
     "DescribeImages": "imageIds",
     "DescribeRepositories": "repositoryNames",
@@ -46,24 +46,24 @@ def service() -> ServiceModel:
 
 
 def operation(name: str) -> OperationModel | None:
-    """An operation of the model, or None."""
+    """An operation of the model; None: the model has no such operation."""
     return service().operation_model(name) if name in service().operation_names else None
 
 
 @cache
 def errors(name: str) -> frozenset[str]:
-    """The error codes that an operation may answer with: those that the model lists for it, and the common ones."""
+    """The error codes that an operation may return: those that the model lists for it, and the common ones."""
     found = operation(name)
     return COMMON | {shape.name for shape in found.error_shapes} if found else COMMON
 
 
 def read(model: OperationModel, payload: bytes) -> dict[str, Any]:
-    """The parameters of a request, blobs decoded.
+    """The parameters of a request, with blobs decoded.
 
-    Raises SerializationException for what is not JSON or of another type, InvalidParameterException for what is
-    outside the model's constraints (ECR names the first one only).
+    Raises SerializationException for invalid JSON and wrong types, InvalidParameterException for values outside the
+    model's constraints (ECR names only the first).
     """
-    # A layer's part is 10 MiB: taken out of the text first, it is not held four times over.
+    # A layer's part has 10 MiB: it is cut out before parsing, so that memory does not hold it four times.
     cut = _PART.search(payload)
     if cut and model.name == "UploadLayerPart":
         return read(model, payload[: cut.start(1)] + payload[cut.end(1) :]) | {"layerPartBlob": _part(payload, cut)}
@@ -140,7 +140,7 @@ def _check_range(size: int, shape: Shape, where: str, verb: str) -> None:
 
 
 def write(model: OperationModel, answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer in JSON's types: times become seconds, None is left out. An unknown member is our own mistake."""
+    """An answer in JSON's types: times as seconds, without None. Raises KeyError for a member that the model lacks."""
     shape = model.output_shape
     shaped: dict[str, Any] = _shape(answer, shape) if shape else {}
     return shaped
@@ -161,5 +161,5 @@ def _shape(value: Any, shape: Shape) -> Any:
 
 
 def moment(seconds: float) -> datetime:
-    """Seconds since the epoch as an aware UTC time."""
+    """Seconds since the epoch as a time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""Does a resource policy let this principal do this? As much of IAM's language as our templates speak."""
+"""Evaluate resource policies: as much of IAM's policy language as our templates use."""
 
 import fnmatch
 import json
@@ -18,11 +18,11 @@ def allows(  # noqa: PLR0913 - the parts of a request that a statement may name,
     arn: str = "",
     context: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether some statement allows and none denies.
+    """Whether a statement allows the action and none denies it.
 
-    The principal is a `service` (`events.amazonaws.com`) or `arn` in `account`. `context` holds condition
-    keys; a key that is absent satisfies no condition but `…IfExists`. An operator we do not know satisfies
-    nothing: better refused here than allowed only here.
+    The principal is a `service` (`events.amazonaws.com`) or `arn` in `account`. `context`: condition keys; a missing
+    key satisfies only negated conditions, `Null` and `…IfExists`. An unknown operator satisfies nothing: it is better
+    to refuse here than to allow here alone.
     """
     verdict = False
     for statement in statements:
@@ -40,7 +40,7 @@ def allows(  # noqa: PLR0913 - the parts of a request that a statement may name,
 
 
 def statements(document: str | Mapping[str, Any] | None) -> list[Statement]:
-    """The statements of a policy document, JSON or parsed."""
+    """The statements of a policy document, given as JSON or parsed."""
     policy = json.loads(document) if isinstance(document, str) else document
     return _list((policy or {}).get("Statement"))
 
@@ -74,7 +74,7 @@ def _conditions(conditions: Mapping[str, Any], context: Mapping[str, str]) -> bo
 
 
 def _condition(operator: str, actual: str | None, wanted: list[str]) -> bool:
-    operator = operator.split(":", 1)[-1]  # ForAnyValue: and ForAllValues: of our single values are the same
+    operator = operator.split(":", 1)[-1]  # ForAnyValue and ForAllValues are equal for single values
     if operator.endswith("IfExists"):
         if actual is None:
             return True

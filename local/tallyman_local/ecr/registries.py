@@ -1,6 +1,6 @@
-"""The local ECR by itself: its API and its registries on ports of this machine, without the rest of the cloud.
+"""The local ECR alone: its API and its registries on ports of this machine, without the rest of the local cloud.
 
-For other people's tests and tools: it needs no checkout, no policy and no stack, and starts in a tenth of a second.
+For tests and tools of other projects: it needs no checkout, policy or stack, and starts in a tenth of a second.
 
     with Registries() as ecr:
         client = ecr.client()                                        # boto3's, for ecr.HOME
@@ -23,11 +23,11 @@ from tallyman_local.server.http import HOST, Listener
 
 
 class Registries:
-    """Any number of accounts and regions: an access key that is an account's number is a user of that account.
+    """Any number of accounts and regions. An access key that is the number of an account is a user of that account.
 
-    `events` holds what ECR would have sent to EventBridge, oldest first, `records` what CloudTrail would hold. A
-    registry's port opens when it is first named. Thread-safe; several may run at once. `data_dir` keeps the images
-    between runs; without it they are in a temporary folder that goes with it. `clock` is asked for every time.
+    `events`: what ECR would have sent to EventBridge, oldest first. `records`: what CloudTrail would hold. A registry's
+    port opens at its first use. Thread-safe; several may run at once. `data_dir` keeps the images between runs; without
+    it they are in a temporary folder, removed at the end. `clock` is called for every time that is needed.
     """
 
     HOME = EcrRegistry("111111111111", "us-east-2")
@@ -81,11 +81,11 @@ class Registries:
         return f"http://localhost:{listener.port}"
 
     def address(self, account: str = HOME.account, region: str = HOME.region) -> str:
-        """`localhost:PORT`: what stands for `<account>.dkr.ecr.<region>.amazonaws.com` in an image's name."""
+        """`localhost:PORT`, which replaces `<account>.dkr.ecr.<region>.amazonaws.com` in image names."""
         return self.endpoint_of(EcrRegistry(account, region)).removeprefix("http://")
 
     def environment(self, account: str = HOME.account, region: str = HOME.region) -> dict[str, str]:
-        """What boto3 and the `aws` command need to reach the API as a user of the account."""
+        """The variables with which boto3 and the `aws` command use the API as a user of the account."""
         return {
             "AWS_ENDPOINT_URL_ECR": self.url,
             "AWS_ACCESS_KEY_ID": account,
@@ -113,7 +113,7 @@ class Registries:
         account: str = HOME.account,
         region: str = HOME.region,
     ) -> None:
-        """Complete an image's scan with these findings (`name` and `severity` each); emits "ECR Image Scan"."""
+        """Completes an image's scan with findings (`name` and `severity` each); sends the event "ECR Image Scan"."""
         self.ecr.scanner.complete(EcrRegistry(account, region), repository, digest, findings)
 
 

@@ -1,4 +1,4 @@
-"""`LocalEcr`: Amazon ECR on one disk, for any number of accounts and regions, without an account."""
+"""`LocalEcr`: an Amazon ECR in one folder, for any number of accounts and regions, without an AWS account."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -33,11 +33,11 @@ _UNKNOWN_KEY = "The security token included in the request is invalid."
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """What the local ECR asks and reports.
+    """The functions that the local ECR calls.
 
-    `emit` and `trail` are called before the push or call is answered; what they raise is logged. `endpoint_of` names
-    the base URL of a registry (`http://localhost:5101`), `identify` who has an access key. Without `allow` everyone
-    may do everything.
+    `emit` (events) and `trail` (CloudTrail's records) are called before the push or call is answered; their exceptions
+    are logged. `endpoint_of`: the base URL of a registry (`http://localhost:5101`). `identify`: the owner of an access
+    key. `allow`: checks a permission; None: everyone may do everything.
     """
 
     clock: Callable[[], datetime]
@@ -50,10 +50,10 @@ class Callbacks:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`quotas` maps operations to calls a second, and `ImagesPerRepository` or `RepositoriesPerRegistry` to counts.
+    """`quotas`: calls per second by operation, and counts for `ImagesPerRepository` and `RepositoriesPerRegistry`.
 
-    `blob_mounting` is the account setting BLOB_MOUNTING where none was put: off, as in ECR. `expired_status` is what
-    `/v2/` answers to an expired token: no source says whether ECR's is 401 or 403.
+    `blob_mounting`: the default of the account setting BLOB_MOUNTING; off, as in ECR. `expired_status`: the status of
+    `/v2/` for an expired token; no source says whether ECR's is 401 or 403.
     """
 
     scanner: Literal["manual", "clean"] = "manual"
@@ -63,7 +63,7 @@ class Options:
 
 
 class LocalEcr:
-    """One store, two faces: `api` (the JSON API) and `v2` (the registry of one port). Thread-safe."""
+    """One store with two interfaces: `api` (the JSON API) and `v2` (a registry on a port of its own). Thread-safe."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class LocalEcr:
         options: Options | None = None,
     ) -> None:
         options, clock = options or Options(), callbacks.clock
-        limits = Quotas(options.quotas, clock)  # the first, because it may refuse: nothing is open yet
+        limits = Quotas(options.quotas, clock)  # first: it may raise, and nothing is open yet
         self.store = Store(data_dir)
         events = Events(clock, callbacks.emit, callbacks.trail)
         self.scanner = Scanner(self.store, events, clock, options.scanner)
@@ -100,17 +100,18 @@ class LocalEcr:
         self._identify, self._expired_status = callbacks.identify, options.expired_status
 
     def resume(self) -> None:
-        """Finish the replication that a killed process left in progress, once events have somewhere to go."""
+        """Finishes the replication that a killed process left in progress. Call it when events can be received."""
         self._parts.replication.resume()
 
     def api(
         self, operation: str, payload: bytes, registry_of_caller: EcrRegistry, identity: Identity
     ) -> tuple[int, dict[str, str], bytes]:
-        """One call of the JSON API (`operation` is the part of X-Amz-Target after the dot): status, headers, body."""
+        """Answers one call of the JSON API: status, headers, body. `operation`: X-Amz-Target after the dot."""
         return api.answer(self._parts, operation, payload, registry_of_caller, identity)
 
     def api_app(self) -> WSGIApplication:
-        """The JSON API as a WSGI application: account from the access key (`identify`), region from the signature."""
+        """The JSON API as a WSGI application: the access key gives the account (`identify`), the signature the
+        region."""
 
         @Request.application
         def app(request: Request) -> Response:
@@ -127,7 +128,7 @@ class LocalEcr:
         return for_this_machine(app)
 
     def v2(self, registry: EcrRegistry) -> WSGIApplication:
-        """The registry's WSGI application: `/v2/` and the `/_layers/` that its redirects lead to."""
+        """The registry's WSGI application: `/v2/`, and `/_layers/`, to which it redirects downloads."""
         return RegistryApp(self._parts, registry, expired_status=self._expired_status)
 
     # -- for the local cloud, the demo and tests
@@ -137,35 +138,35 @@ class LocalEcr:
         return self.store.registries()
 
     def repositories(self, registry: EcrRegistry) -> list[RepositoryRow]:
-        """The repositories of a registry, by name, with their settings and documents."""
+        """The repositories of a registry, sorted by name, with their settings and documents."""
         return self.store.repositories(registry)
 
     def resolve(self, registry: EcrRegistry, repository: str, reference: str) -> ImageRow:
-        """The image that a tag or digest names. Raises EcrError as the API would."""
+        """The image of a tag or digest. Raises EcrError as the API does."""
         row = self.store.get(Repository(registry, repository))
         is_digest = ":" in reference
         return self._parts.images.find(row, reference if is_digest else None, None if is_digest else reference)
 
     def children(self, registry: EcrRegistry, repository: str, digest: str) -> list[str]:
-        """The digests that an index names."""
+        """The digests of an index's children."""
         return self.store.children(self.store.get(Repository(registry, repository)).id, digest)
 
     def put_images(
         self, registry: EcrRegistry, repository: str, images: Iterable[tuple[bytes, str | None]]
     ) -> list[Digest]:
-        """Push manifests (bytes, tag) past HTTP, with all of ECR's rules and events; their layers must be there."""
+        """Pushes manifests (bytes, tag) without HTTP, with all of ECR's rules and events; their layers must exist."""
         name = Repository(registry, repository)
         return [self._parts.images.put(name, raw, None, tag, None, over_http=True).image.digest for raw, tag in images]
 
     def damage(self, registry: EcrRegistry, repository: str, digest: str) -> None:
-        """Flip one byte of a stored layer or configuration on disk, in this registry only; done twice, it is whole
-        again. Raises LayersNotFoundException where the repository has no such layer."""
+        """Flips one byte of a stored layer or configuration, in this registry only; a second call repairs it. Raises
+        LayersNotFoundException where the repository has no such layer."""
         row = self.store.get(Repository(registry, repository))
         if self.store.layer_size(row.id, digest) is None:
             raise errors.layers_not_found([digest], row.name)
         self.store.blobs.flip_a_byte(registry, Digest(digest))
 
     def close(self) -> None:
-        """Stop what is under way, and close the store's files."""
+        """Stops backfills and closes the store's files."""
         self.backfills.close()
         self.store.db.close()

@@ -1,1 +1,1 @@
-"""ECR's rules, the same for the JSON API and `/v2/`."""
+"""ECR's rules, which the JSON API and `/v2/` share."""

@@ -1,8 +1,8 @@
-"""Manifests as a client that pulls by tag understands them ("image-manifest-formats" of ECR's user guide).
+"""Convert manifests to a format that the client accepts ("image-manifest-formats" of ECR's user guide).
 
-OCI images become Docker's schema 2 and back where the client names only the other one. By digest nothing is converted.
-Left as stored: indexes, artifacts, layers without a counterpart in the other format, and everything for a client that
-names neither format (ECR makes schema 1 for such a client; no source has its signed text).
+OCI images become Docker's schema 2 and back, where the client pulls by tag and accepts only the other format. Not
+converted are indexes, artifacts, images with layers that the other format lacks, and any manifest for a client that
+accepts neither format (ECR makes schema 1 then; no source documents its signed text).
 """
 
 import json
@@ -25,13 +25,13 @@ _PAIRS = [
     ),
 ]
 _NAMES = {_DOCKER: dict(_PAIRS), _OCI: {docker: oci for oci, docker in _PAIRS}}
-#: What a descriptor of an image holds in both formats.
+#: The keys of a descriptor that both formats have.
 _DESCRIPTOR = ("mediaType", "size", "digest", "urls")
 
 
 @dataclass(frozen=True)
 class AnsweredManifest:
-    """A manifest as it is answered: bytes, their digest, their media type."""
+    """A manifest in an answer: bytes, their digest and media type."""
 
     raw: bytes
     digest: Digest
@@ -39,12 +39,12 @@ class AnsweredManifest:
 
 
 def acceptable(listed: Iterable[str]) -> frozenset[str]:
-    """The media types of `Accept` headers, or of `acceptedMediaTypes`, without their parameters."""
+    """The media types in `Accept` headers or `acceptedMediaTypes`, without parameters, in lower case."""
     return frozenset(one.partition(";")[0].strip().lower() for text in listed for one in text.split(","))
 
 
 def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> AnsweredManifest:
-    """The manifest for a client that accepts these media types: as stored, unless it accepts only the other format."""
+    """The manifest for a client that accepts these media types: converted where it accepts only the other format."""
     wanted = {_OCI: _DOCKER, _DOCKER: _OCI}.get(image.media_type)
     if wanted in accepted and image.media_type not in accepted and not accepted & {"*/*", "application/*"}:
         converted = _converted(raw, wanted)
@@ -54,7 +54,7 @@ def for_client(raw: bytes, image: ImageRow, accepted: frozenset[str]) -> Answere
 
 
 def _converted(raw: bytes, wanted: str) -> bytes | None:
-    """The manifest in the other format, or None where it has no counterpart there."""
+    """The manifest in the other format; None where that format lacks a media type of it."""
     manifest, names = json.loads(raw), _NAMES[wanted]
     described = [manifest["config"], *manifest["layers"]]
     if any(str(one.get("mediaType")) not in names for one in described):

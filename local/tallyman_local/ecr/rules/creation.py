@@ -1,4 +1,4 @@
-"""Creating a repository: as CreateRepository is asked, or as a creation template of the registry says."""
+"""Create repositories: with the parameters of CreateRepository, or by a creation template of the registry."""
 
 import json
 import uuid
@@ -13,7 +13,8 @@ from tallyman_local.ecr.store.tables import Store
 
 
 def mutability(parameters: dict[str, Any]) -> tuple[str, list[dict[str, str]]]:
-    """imageTagMutability and its exclusion filters. Raises InvalidParameterException where they don't fit."""
+    """imageTagMutability and its exclusion filters. Raises InvalidParameterException where they contradict each
+    other."""
     chosen = parameters.get("imageTagMutability", "MUTABLE")
     filters = parameters.get("imageTagMutabilityExclusionFilters")
     where = "imageTagMutabilityExclusionFilters"
@@ -27,7 +28,7 @@ def mutability(parameters: dict[str, Any]) -> tuple[str, list[dict[str, str]]]:
 
 
 def encryption(parameters: dict[str, Any], registry: EcrRegistry) -> dict[str, str]:
-    """encryptionConfiguration, with a key where one is needed and none was named."""
+    """encryptionConfiguration, with a new key where one is needed and none is given."""
     chosen = dict(parameters.get("encryptionConfiguration", {"encryptionType": "AES256"}))
     if chosen["encryptionType"] == "AES256" and chosen.get("kmsKey"):
         raise errors.invalid("encryptionConfiguration", "kmsKey must be null when encryptionType is AES256")
@@ -37,7 +38,7 @@ def encryption(parameters: dict[str, Any], registry: EcrRegistry) -> dict[str, s
 
 
 def tags_of(listed: list[dict[str, str]]) -> dict[str, str]:
-    """Resource tags. Raises InvalidTagParameterException."""
+    """Resource tags by key. Raises InvalidTagParameterException."""
     tags = {tag["Key"]: tag["Value"] for tag in listed}
     for key, value in tags.items():
         if not 1 <= len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:"):
@@ -46,7 +47,7 @@ def tags_of(listed: list[dict[str, str]]) -> dict[str, str]:
 
 
 def limited(tags: dict[str, str]) -> str:
-    """Tags as stored. Raises TooManyTagsException over 50."""
+    """The tags as JSON, as stored. Raises TooManyTagsException for more than 50."""
     if len(tags) > 50:
         raise EcrError("TooManyTagsException", "A repository can have at most 50 tags")
     return json.dumps(tags)
@@ -71,7 +72,7 @@ def create(store: Store, quotas: Quotas, name: Repository, parameters: dict[str,
 def from_template(
     store: Store, quotas: Quotas, name: Repository, template: dict[str, Any] | None, at: float
 ) -> RepositoryRow:
-    """A new repository as a template says, or with ECR's defaults where there is none."""
+    """A new repository by a template, or with ECR's defaults where there is none."""
     given = template or {}
     wanted: dict[str, Any] = {
         k: given[k] for k in ("imageTagMutability", "imageTagMutabilityExclusionFilters") if k in given

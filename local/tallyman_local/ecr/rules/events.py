@@ -1,4 +1,4 @@
-"""What ECR reports: EventBridge events (shapes of ECR's user guide) and CloudTrail records of management calls."""
+"""Build ECR's EventBridge events (in the shapes of ECR's user guide) and CloudTrail records of management calls."""
 
 import logging
 import uuid
@@ -16,14 +16,14 @@ Trail = Callable[[dict[str, Any]], None]
 
 
 def rfc3339(moment: datetime) -> str:
-    """Whole seconds, `Z`: ECR's events know nothing finer."""
+    """The time in RFC 3339 with whole seconds, ECR's precision in events."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Events:
-    """Builds events and hands them on, synchronously: when a call returns, its events have been emitted.
+    """Builds events and emits them synchronously: when a call returns, its events have been emitted.
 
-    What a receiver fails with is logged. It fails no call: ECR answers a push whatever becomes of its event.
+    An exception of a receiver is logged and fails no call: ECR answers a push whatever happens to its event.
     """
 
     def __init__(self, clock: Callable[[], datetime], emit: Emit, trail: Trail) -> None:
@@ -44,10 +44,10 @@ class Events:
         try:
             self._emit(event, registry.account, registry.region)
         except Exception:
-            _LOG.exception("nobody took the event %s (%s of %s)", event["id"], detail_type, registry)
+            _LOG.exception("the event %s (%s of %s) was not delivered", event["id"], detail_type, registry)
 
     def image(self, action: str, repository: Repository, image: ImageRow, tag: str | None, **more: str) -> None:
-        """ECR Image Action, or ECR Referrer Action for what has a subject. No tag is the empty tag."""
+        """ECR Image Action, or ECR Referrer Action for a manifest with a subject. `tag` None: an empty tag."""
         detail: dict[str, Any] = {
             "result": "SUCCESS",
             "repository-name": repository.name,
@@ -80,7 +80,7 @@ class Events:
     def scan(
         self, repository: Repository, digest: str, status: str, counts: Mapping[str, int], tags: list[str]
     ) -> None:
-        """ECR Image Scan; `counts` holds severities above zero only."""
+        """ECR Image Scan; severities without findings are left out of `counts`."""
         detail = {
             "scan-status": status,
             "repository-name": repository.name,
@@ -99,7 +99,7 @@ class Events:
         response: Mapping[str, Any] | None,
         error: tuple[str, str] | None = None,
     ) -> None:
-        """A CloudTrail record of a management call, failed ones too (`errorCode`, `errorMessage`)."""
+        """A CloudTrail record of a management call. `error`: code and message of a call that failed."""
         name = request.get("repositoryName")
         record: dict[str, Any] = {
             "eventVersion": "1.11",
@@ -126,4 +126,4 @@ class Events:
         try:
             self._trail(record)
         except Exception:
-            _LOG.exception("nobody took the record of %s in %s", operation, registry)
+            _LOG.exception("the record of %s in %s was not stored", operation, registry)

@@ -1,4 +1,4 @@
-"""ECR's rules of images, the same for the JSON API and `/v2/`: putting, finding and deleting them."""
+"""ECR's rules for images, which the JSON API and `/v2/` share: put, find and delete them."""
 
 import logging
 import re
@@ -31,21 +31,21 @@ Removed = list[tuple[Digest, str | None]]
 
 
 class Watcher(Protocol):
-    """Who acts on what was pushed and removed: replication, managed signing."""
+    """Acts on pushes and removals: replication, managed signing."""
 
     def planned(self, row: RepositoryRow, digest: str) -> None:
-        """A push changes the store: in its transaction."""
+        """Called in the transaction of a push that changes the store."""
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """A push is answered once it is durable and reported."""
+        """Called after that transaction, before the push is answered."""
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
-        """Tags were removed, and the image too if it is `gone`."""
+        """Called after tags were removed; `gone`: the image was removed too."""
 
 
 @dataclass(frozen=True)
 class Put:
-    """A manifest as stored after a push; `changed` is False if nothing had to be done."""
+    """The result of a push. `changed`: whether it changed the store."""
 
     image: ImageRow
     tag: str | None
@@ -54,7 +54,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Failure:
-    """One image id that could not be served, as in `failures[]`."""
+    """One image id that could not be served; an item of `failures[]`."""
 
     digest: str | None
     tag: str | None
@@ -68,13 +68,13 @@ class Failure:
 
 
 def immutable(repository: RepositoryRow, tag: str) -> bool:
-    """Whether an existing tag may not move: the repository's setting, turned round for tags that a filter names."""
+    """Whether an existing tag may not move: the repository's setting, inverted for tags that match a filter."""
     excluded = any(fnmatchcase(tag, f["filter"]) for f in repository.filters)
     return repository.mutability.startswith("IMMUTABLE") != (excluded and repository.mutability.endswith("_EXCLUSION"))
 
 
 class Images:
-    """The rules, over the store. Events are emitted after the change is durable and before the call returns."""
+    """The rules over the store. Events are emitted after the change is durable and before the call returns."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Images:
         self._settings, self._quotas = settings, quotas
         self.watchers: list[Watcher] = []
 
-    def put(  # noqa: C901 - one transaction, in the order in which ECR complains
+    def put(  # noqa: C901 - one transaction, with its checks in ECR's order
         self,
         repository: Repository,
         raw: bytes,
@@ -99,8 +99,9 @@ class Images:
         *,
         over_http: bool = False,
     ) -> Put:
-        """Store a manifest, point the tag at it, report it. The same again: ImageAlreadyExistsException over the API;
-        over `/v2/` a success, except for an immutable tag (containers-roadmap #2380)."""
+        """Stores a manifest, points the tag at it and reports the push. A repeated push raises
+        ImageAlreadyExistsException over the API; over `/v2/` it is a success, except for an immutable tag
+        (containers-roadmap #2380)."""
         self._store.get(repository)
         manifest = manifests.parse(raw, media_type)
         if tag is not None and not TAG.fullmatch(tag):
@@ -108,7 +109,7 @@ class Images:
         if digest is not None and digest != manifest.digest:
             raise errors.digest_mismatch(repository, digest)
         with self._store.db.transaction():
-            row = self._store.get(repository)  # again: it may have been deleted meanwhile
+            row = self._store.get(repository)  # again: it may have been deleted since
             existing = self._store.image(row.id, manifest.digest)
             current = self._store.tagged(row.id, tag) if tag else None
             unchanged = existing is not None and (tag is None or current == manifest.digest)
@@ -139,7 +140,7 @@ class Images:
         return Put(image, tag, not unchanged)
 
     def _report(self, report: Callable[[Watcher], None]) -> None:
-        """Tell every watcher. What one fails with is logged: it fails no push and keeps no other from hearing."""
+        """Calls every watcher. An exception of one is logged; it fails no push and does not stop the others."""
         for watcher in self.watchers:
             try:
                 report(watcher)
@@ -147,17 +148,18 @@ class Images:
                 _LOG.exception("%s failed", type(watcher).__name__)
 
     def scan_on_push(self, row: RepositoryRow, image: ImageRow) -> None:
-        """Start the scan of a new image, where the repository or the registry's scanning configuration says so."""
+        """Starts the scan of a new image, where the repository or the registry's scanning configuration says so."""
         try:
             if image.scannable and self._settings.scan_frequency(row)[0] == "SCAN_ON_PUSH":
                 self._scanner.begin(row, image)
         except EcrError:
-            pass  # deleted again meanwhile: the push happened, there is nothing left to scan
+            pass  # deleted since: the push has happened, and there is nothing to scan
         except Exception:
             _LOG.exception("the scan of %s did not begin", image.digest)
 
     def _size(self, row: RepositoryRow, manifest: ParsedManifest) -> int:
-        """Compressed bytes: configuration and layers; of an index the largest child (imageDetail in ECR's model)."""
+        """Compressed bytes of configuration and layers; for an index those of its largest child (imageDetail in ECR's
+        model)."""
         sizes = {digest: self._store.layer_size(row.id, digest) for digest in manifest.blobs}
         if missing := [digest for digest, size in sizes.items() if size is None]:
             raise errors.missing_for_push("Layers", [str(d) for d in missing], row.name)
@@ -169,7 +171,7 @@ class Images:
         return sum(sizes[digest] or 0 for digest in manifest.blobs)
 
     def resolve(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow | Failure:
-        """The image that an id names: by digest, by tag, or by both if they agree."""
+        """The image of an id: by digest, by tag, or by both where they agree."""
         if digest is None and tag is None:
             reason = "Invalid request parameters: both tag and digest cannot be null"
             return Failure(digest, tag, "MissingDigestAndTag", reason)
@@ -187,7 +189,7 @@ class Images:
         return image or Failure(digest, tag, "ImageNotFound", "Requested image not found")
 
     def find(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow:
-        """As `resolve`; raises ImageNotFoundException, or InvalidParameterException for an id that is none."""
+        """As `resolve`. Raises ImageNotFoundException, or InvalidParameterException for an invalid id."""
         found = self.resolve(repository, digest, tag)
         if isinstance(found, ImageRow):
             return found
@@ -196,7 +198,7 @@ class Images:
         raise EcrError("InvalidParameterException", found.reason)
 
     def readable(self, repository: RepositoryRow, digest: str | None, tag: str | None) -> ImageRow:
-        """As `find`; an archived image can't be pulled: 404 (ECR's user guide)."""
+        """As `find`. Raises ImageNotFoundException for an archived image too: it can't be pulled (ECR's user guide)."""
         image = self.find(repository, digest, tag)
         if image.status == "ARCHIVED":
             raise errors.image_not_found(repository.name, digest, tag)
@@ -218,9 +220,10 @@ class Images:
         return self.raw(repository, image)
 
     def delete(self, repository: Repository, digest: str | None, tag: str | None) -> Removed | Failure:
-        """By tag: remove the tag, with the last one the image. By digest: the image and all its tags.
+        """By tag: removes the tag, and with its last tag the image. By digest: removes the image and all its tags.
 
-        Returns what was removed as (digest, tag). An image that an index names stays: ImageReferencedByManifestList.
+        Returns what was removed as (digest, tag). An image that an index names is not removed: the Failure
+        ImageReferencedByManifestList.
         """
         with self._store.db.transaction():
             row = self._store.get(repository)
@@ -245,7 +248,7 @@ class Images:
         return [(image.digest, name) for name in removed] or [(image.digest, None)]
 
     def archive(self, repository: RepositoryRow, image: ImageRow, target: str) -> ImageRow:
-        """Move an image to storage class ARCHIVE or back to STANDARD; here restoring takes no time."""
+        """Moves an image to the storage class ARCHIVE or back to STANDARD; here both take no time."""
         status, now = ("ARCHIVED" if target == "ARCHIVE" else "ACTIVE"), self._clock()
         if image.status != status:
             self._store.set_status(repository.id, image.digest, status, now.timestamp())
@@ -256,7 +259,8 @@ class Images:
         return self._store.image(repository.id, image.digest) or image
 
     def referrers(self, repository: RepositoryRow, subject: str, types: list[str], status: str) -> list[dict[str, Any]]:
-        """Descriptors (and `status`) of the images whose subject this is, of these artifact types if any are given."""
+        """Descriptors, with `status`, of the images that point at the subject; `types`: only of these artifact
+        types."""
         return [
             {
                 "mediaType": image.media_type,

@@ -1,7 +1,8 @@
-"""Quotas on request: rates of operations, and how many images and repositories there may be.
+"""Optional quotas: rates of operations, and the number of images and repositories.
 
-Off by default. A rate is a token bucket per account, region and operation that holds one second's worth, as AWS
-throttles its APIs; `/v2/` counts against the operation that it stands for (every manifest PUT is a PutImage).
+Off by default. A rate is a token bucket per account, region and operation that holds the calls of one second, as AWS
+throttles its APIs. Requests to `/v2/` count as the operation that they correspond to (each PUT of a manifest is a
+PutImage).
 """
 
 import threading
@@ -17,21 +18,21 @@ IMAGES, REPOSITORIES = "ImagesPerRepository", "RepositoriesPerRegistry"
 
 
 class BadQuota(ValueError):
-    """A quota of nothing that has one, or no number above zero."""
+    """A quota with an unknown name, or without a number above zero."""
 
 
 def names() -> list[str]:
-    """Everything that can have a quota."""
+    """The names of all quotas."""
     return sorted([*model.service().operation_names, IMAGES, REPOSITORIES])
 
 
 class Quotas:
-    """`limits` maps a name to calls per second, or to a count. Raises BadQuota for a name or number that is none."""
+    """`limits`: calls per second, or a count, by name. Raises BadQuota for an unknown name or an invalid number."""
 
     def __init__(self, limits: Mapping[str, float], clock: Callable[[], datetime]) -> None:
         for name, limit in limits.items():
             if name not in names():
-                raise BadQuota(f"{name}: no operation of ECR's API, nor {IMAGES} or {REPOSITORIES}")
+                raise BadQuota(f"{name}: expected an operation of ECR's API, {IMAGES} or {REPOSITORIES}")
             if not limit > 0:
                 raise BadQuota(f"{name}: expected a number above 0, not {limit:g}")
         self._limits, self._clock = dict(limits), clock
@@ -39,7 +40,7 @@ class Quotas:
         self._lock = threading.Lock()
 
     def spend(self, registry: EcrRegistry, operation: str) -> None:
-        """Count one call. Raises ThrottlingException."""
+        """Counts one call. Raises ThrottlingException beyond the rate."""
         if (rate := self._limits.get(operation)) is None:
             return
         most, now = max(1.0, rate), self._clock().timestamp()
@@ -52,7 +53,8 @@ class Quotas:
             raise errors.throttled()
 
     def count(self, name: str, present: Callable[[], int], what: str) -> None:
-        """Raises LimitExceededException if as many as the quota are present; asks only where there is one."""
+        """Raises LimitExceededException where the quota is used up. `present`, the number there is, is called only
+        where there is such a quota."""
         limit = self._limits.get(name)
         if limit is not None and present() >= limit:
             raise EcrError("LimitExceededException", f"{what} has reached the maximum of {limit:g}")

@@ -1,9 +1,10 @@
 """ECR's native replication between the local registries.
 
-What is pushed travels to the destinations of the matching rules before the push is answered (on AWS within half an
-hour). A destination's settings are its own: of its creation templates, else ECR's defaults. A tag that exists there
-and may not move is left out, silently, so that the image can arrive untagged. The destination reports "ECR Replication
-Action" and no PUSH; what was replicated does not travel on. Another account's registry must allow it in its policy.
+A push is copied to the destinations of the matching rules before it is answered (on AWS within half an hour). A new
+repository there has the settings of the destination's creation templates, or else ECR's defaults. A tag that exists
+there and may not move is left out silently, so that the image may arrive untagged. The destination sends the event "ECR
+Replication Action" and no PUSH, and does not replicate the image further. Another account's registry policy must allow
+the replication.
 """
 
 import logging
@@ -28,14 +29,14 @@ from tallyman_local.ecr.store.settings import Settings
 from tallyman_local.ecr.store.tables import Store
 
 _LOG = logging.getLogger("tallyman.local.ecr")
-#: `failureCode` of what another account's registry policy does not allow.
+#: `failureCode` where another account's registry policy does not allow it.
 DENIED = "AccessDenied"
 _FAILED = "ReplicationFailed"
 Rule = dict[str, Any]
 
 
 class Replication:
-    """Watches the source registries' images. `busy()` counts backfills under way."""
+    """Replicates pushes and removals; a `Watcher` of the images."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Replication:
     ) -> None:
         self._store, self._settings, self._events, self._images = store, settings, events, images
         self._quotas, self._clock = quotas, clock
-        self._copying = threading.Lock()  # one at a time: two copies of a digest must not meet
+        self._copying = threading.Lock()  # one copy at a time: two of the same digest would collide
 
     def rules(self, registry: EcrRegistry) -> list[Rule]:
         """The registry's replication rules."""
@@ -56,7 +57,7 @@ class Replication:
         return list(found.value["rules"]) if found else []
 
     def destinations(self, name: Repository, *, removals: bool = False) -> list[EcrRegistry]:
-        """Where images of a repository go; with `removals`, only where removals go too."""
+        """The destinations of a repository's images; with `removals`, only those of rules that replicate removals."""
         found: list[EcrRegistry] = []
         for rule in self.rules(name.registry):
             filters = rule.get("repositoryFilters") or []
@@ -67,20 +68,20 @@ class Replication:
             found += [EcrRegistry(to["registryId"], to["region"]) for to in rule["destinations"]]
         return list(dict.fromkeys(found))
 
-    # -- as a watcher of images (`rules.Watcher`)
+    # -- as a watcher of images (`images.Watcher`)
 
     def planned(self, row: RepositoryRow, digest: str) -> None:
-        """In the push's own transaction: what a killed process did not finish is known when it comes back."""
+        """Records the copies in the push's own transaction, so that `resume` finds what a killed process left."""
         for to in self.destinations(row.name):
             self._note(row, digest, to, "IN_PROGRESS")
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """Copy it everywhere; what fails is a status, never an error of the push."""
+        """Copies the image to every destination. A failure becomes a status, never an error of the push."""
         for to in self.destinations(row.name):
             self.replicate(row, image, [tag], to)
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
-        """With `deleteReplication`, what was removed in the source is removed in its destinations."""
+        """Removes the same tags and image in the destinations of rules with `deleteReplication`."""
         for to in self.destinations(row.name, removals=True):
             there = Repository(to, row.name.name)
             for tag in tags:
@@ -93,7 +94,7 @@ class Replication:
     # -- copying
 
     def resume(self) -> None:
-        """Finish what a killed process left in progress."""
+        """Finishes the copies that a killed process left in progress."""
         for found in self._store.db.rows("SELECT * FROM replications WHERE status = 'IN_PROGRESS'"):
             row = self._store.by_id(found["repository"])
             image = self._store.image(found["repository"], found["digest"])
@@ -102,7 +103,7 @@ class Replication:
                 self.replicate(row, image, tags or [None], EcrRegistry(found["account"], found["region"]))
 
     def statuses(self, row: RepositoryRow, digest: str) -> list[dict[str, Any]]:
-        """The replicationStatuses of an image."""
+        """The `replicationStatuses` of an image."""
         sql = "SELECT * FROM replications WHERE repository = ? AND digest = ? ORDER BY account, region"
         return [
             {"region": r["region"], "registryId": r["account"], "status": r["status"], "failureCode": r["failure"]}
@@ -114,7 +115,7 @@ class Replication:
         self._store.db.run(sql, row.id, digest, to.account, to.region, status, failure)
 
     def replicate(self, row: RepositoryRow, image: ImageRow, tags: list[str | None], to: EcrRegistry) -> str | None:
-        """Copy an image with these tags (None: without); returns the failure code, None if all is well."""
+        """Copies an image with these tags (None: without a tag). Returns the failure code; None: it succeeded."""
         failure = None
         try:
             with self._copying:
@@ -123,9 +124,9 @@ class Replication:
         except EcrError as error:
             failure = DENIED if error.code == "AccessDeniedException" else _FAILED
         except Exception:
-            _LOG.exception("%s of %s did not reach %s", image.digest, row.name, to)
+            _LOG.exception("%s of %s was not replicated to %s", image.digest, row.name, to)
             failure = _FAILED
-        if self._store.by_id(row.id) is not None:  # deleted meanwhile: nothing is left to report
+        if self._store.by_id(row.id) is not None:  # else deleted since: there is nothing to report
             self._note(row, image.digest, to, "FAILED" if failure else "COMPLETE", failure)
         return failure
 
@@ -156,7 +157,7 @@ class Replication:
             if child and self._store.image(there.id, digest) is None:
                 self._copy(row, child, None, to)
         raw = self._store.raw(row.id, image.digest)
-        if raw is None:  # deleted again already
+        if raw is None:  # deleted since
             return
         manifest = manifests.parse(raw, image.media_type)
         for blob in manifest.blobs:
@@ -181,7 +182,7 @@ class Replication:
 
 
 class Backfills:
-    """StartReplicationBackfill: what is in the registry already travels too, each backfill in a thread of its own."""
+    """Replication of the images that are in a registry already (StartReplicationBackfill); one thread per backfill."""
 
     def __init__(self, replication: Replication, store: Store, settings: Settings, clock: Callable[[], datetime]):
         self._replication, self._store, self._settings, self._clock = replication, store, settings, clock
@@ -190,7 +191,7 @@ class Backfills:
         self._changed = threading.Condition()
 
     def get(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
-        """Its document. Raises ReplicationBackfillNotFoundException."""
+        """The document of a backfill. Raises ReplicationBackfillNotFoundException."""
         found = self._settings.get(registry, "backfill", backfill_id)
         if found is None:
             text = f"The replication backfill with id '{backfill_id}' does not exist"
@@ -201,11 +202,11 @@ class Backfills:
         return value
 
     def all(self, registry: EcrRegistry) -> list[dict[str, Any]]:
-        """Every backfill of a registry, by id."""
+        """The documents of a registry's backfills, in the order of their ids."""
         return [self.get(registry, found.name) for found in self._settings.all(registry, "backfill")]
 
     def start(self, registry: EcrRegistry, to: EcrRegistry) -> dict[str, Any]:
-        """Begin; returns its document."""
+        """Begins a backfill and returns its document."""
         if any(b["status"] == "IN_PROGRESS" and b["destination"] == _shape(to) for b in self.all(registry)):
             text = f"A replication backfill for the destination {to} is in progress already"
             raise EcrError("ReplicationBackfillInProgressException", text)
@@ -227,7 +228,7 @@ class Backfills:
         return started
 
     def stop(self, registry: EcrRegistry, backfill_id: str) -> dict[str, Any]:
-        """No further image; what has been replicated stays."""
+        """Stops a backfill after the current image; what was replicated stays. Returns its document."""
         value = self.get(registry, backfill_id)
         event = self._running.get(backfill_id)
         if value["status"] != "IN_PROGRESS" or event is None:
@@ -237,11 +238,11 @@ class Backfills:
         return {**value, "status": "STOPPING"}
 
     def busy(self) -> int:
-        """How many are under way."""
+        """How many backfills are running."""
         return len(self._running)
 
     def close(self) -> None:
-        """Stop all, and wait for them."""
+        """Stops all backfills and waits for their ends."""
         for event in list(self._running.values()):
             event.set()
         for thread in self._threads:
@@ -282,7 +283,7 @@ class Backfills:
                 self._changed.notify_all()
 
     def wait(self, seconds: float = 60) -> bool:
-        """Until none is under way; whether that came to pass."""
+        """Waits until no backfill is running. Returns False where that takes longer than `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)
 

@@ -1,4 +1,4 @@
-"""Basic scanning, played by a test or a person: a scan is IN_PROGRESS until someone says what it found."""
+"""Basic scanning without a scanner: a scan is IN_PROGRESS until a test or a person gives its findings."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -14,13 +14,13 @@ from tallyman_local.ecr.store.rows import ImageRow, RepositoryRow
 from tallyman_local.ecr.store.tables import Store
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED")
-Finding = Mapping[str, Any]  # name and severity; uri, description, attributes where known
+Finding = Mapping[str, Any]  # name and severity; uri, description and attributes are optional
 DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan as stored; times are seconds since the epoch."""
+    """A stored scan; times are seconds since the epoch."""
 
     status: str
     description: str | None
@@ -30,13 +30,14 @@ class Scan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Findings by severity, severities above zero only."""
+        """The number of findings by severity, without severities that have none."""
         found = [finding["severity"] for finding in self.findings]
         return {severity: found.count(severity) for severity in SEVERITIES if severity in found}
 
 
 class Scanner:
-    """Scans of all registries. Mode `clean` completes each scan at once without findings; `manual` waits."""
+    """The scans of all registries. Mode `clean` completes each scan at once without findings; `manual` waits for
+    `complete`."""
 
     def __init__(
         self, store: Store, events: Events, clock: Callable[[], datetime], mode: Literal["manual", "clean"] = "manual"
@@ -44,7 +45,7 @@ class Scanner:
         self._store, self._events, self._clock, self.mode = store, events, clock, mode
 
     def scan(self, repository_id: int, digest: str) -> Scan | None:
-        """The latest scan of an image, if there was one."""
+        """The latest scan of an image; None: it was never scanned."""
         row = self._store.db.row("SELECT * FROM scans WHERE repository = ? AND digest = ?", repository_id, digest)
         if row is None:
             return None
@@ -63,19 +64,20 @@ class Scanner:
             json.dumps(scan.findings),
         )
 
-    def _there(self, repository: RepositoryRow, image: ImageRow) -> None:
+    def _check_exists(self, repository: RepositoryRow, image: ImageRow) -> None:
         if self._store.image(repository.id, image.digest) is None:  # deleted since it was read
             raise errors.image_not_found(repository.name, image.digest, None)
 
     def begin(self, repository: RepositoryRow, image: ImageRow) -> None:
-        """Start a scan: on push, or by StartImageScan. Raises UnsupportedImageTypeException; one per image and day."""
+        """Starts a scan, on push or by StartImageScan. Raises UnsupportedImageTypeException, ImageArchivedException,
+        and LimitExceededException for the second scan of an image within a day."""
         if not image.scannable:
             raise errors.scan_unsupported(image.media_type if image.artifact_type is None else image.artifact_type)
         if image.status == "ARCHIVED":
             raise EcrError("ImageArchivedException", f"The image with digest '{image.digest}' is archived")
         now = self._clock().timestamp()
         with self._store.db.transaction():
-            self._there(repository, image)
+            self._check_exists(repository, image)
             last = self.scan(repository.id, image.digest)
             if last and now - last.started < DAY:
                 text = "The scan quota per image has been exceeded. Wait and try again."
@@ -93,7 +95,8 @@ class Scanner:
         findings: Iterable[Finding] = (),
         status: Literal["COMPLETE", "FAILED"] = "COMPLETE",
     ) -> Scan:
-        """Say what a scan found; again with other findings as often as wanted, one "ECR Image Scan" event each time.
+        """Completes a scan with these findings; may be repeated with others. Sends one event "ECR Image Scan" each
+        time.
 
         A scan that was never started counts as started now. Raises EcrError: RepositoryNotFoundException,
         ImageNotFoundException, UnsupportedImageTypeException (index, artifact), InvalidParameterException (severity).
@@ -118,7 +121,7 @@ class Scanner:
             listed.append({**known, **finding, "name": name, "severity": severity})
         now = self._clock().timestamp()
         with self._store.db.transaction():
-            self._there(repository, image)
+            self._check_exists(repository, image)
             last = self.scan(repository.id, image.digest)
             unsupported = "UnsupportedImageError: The operating system and/or package manager are not supported."
             description = "The scan was completed successfully." if status == "COMPLETE" else unsupported
@@ -129,7 +132,7 @@ class Scanner:
         return scan
 
     def pending(self, registry: EcrRegistry, repository: str) -> list[Digest]:
-        """Images whose scan is in progress."""
+        """The images whose scan is in progress."""
         row = self._store.get(Repository(registry, repository))
         sql = "SELECT digest FROM scans WHERE repository = ? AND status = 'IN_PROGRESS'"
         return [Digest(found["digest"]) for found in self._store.db.rows(sql, row.id)]

@@ -1,7 +1,7 @@
-"""ECR's managed signing, played: an image of a matching repository is IN_PROGRESS until someone says how it ended.
+"""ECR's managed signing without a signer: an image of a matching repository is IN_PROGRESS until `complete`.
 
-The local cloud has no AWS Signer: the referrer that `complete` pushes has a signature's shape and media types, and
-says itself that it is none.
+The local cloud has no AWS Signer: the referrer that `complete` pushes has the shape and media types of a signature, and
+says that it is not one.
 """
 
 import json
@@ -24,13 +24,13 @@ _ENVELOPE = "application/jose+json"
 
 
 class Signing:
-    """Watches pushes; keeps a status for each image and signing profile."""
+    """Keeps a status for each pushed image and signing profile; a `Watcher` of the images."""
 
     def __init__(self, store: Store, settings: Settings, images: Images, clock: Callable[[], datetime]) -> None:
         self._store, self._settings, self._images, self._clock = store, settings, images, clock
 
     def profiles(self, name: Repository) -> list[str]:
-        """The signing profiles whose rules name the repository; a rule without filters names all."""
+        """The signing profiles whose rules match the repository; a rule without filters matches all."""
         found = self._settings.get(name.registry, "signing")
         rules = found.value["rules"] if found else []
         return [
@@ -40,7 +40,7 @@ class Signing:
         ]
 
     def planned(self, row: RepositoryRow, digest: str) -> None:
-        """An image that has no subject will be signed by every profile."""
+        """Marks an image without a subject as to be signed by every profile."""
         image = self._store.image(row.id, digest)
         if image is None or image.subject:
             return
@@ -49,15 +49,15 @@ class Signing:
             self._store.db.run(sql, row.id, digest, profile)
 
     def pushed(self, row: RepositoryRow, image: ImageRow, tag: str | None) -> None:
-        """Nothing to do."""
+        """Does nothing: `planned` has recorded the image."""
 
     def removed(self, row: RepositoryRow, image: ImageRow, tags: list[str], gone: bool) -> None:
-        """A removed image has no status."""
+        """Removes the statuses of a removed image."""
         if gone:
             self._store.db.run("DELETE FROM signings WHERE repository = ? AND digest = ?", row.id, image.digest)
 
     def statuses(self, row: RepositoryRow, digest: str) -> list[dict[str, Any]]:
-        """The signingStatuses of an image."""
+        """The `signingStatuses` of an image."""
         sql = "SELECT * FROM signings WHERE repository = ? AND digest = ? ORDER BY profile"
         return [
             {
@@ -77,7 +77,7 @@ class Signing:
         status: Literal["COMPLETE", "FAILED"] = "COMPLETE",
         reason: str = "",
     ) -> list[Digest]:
-        """Say how signing ended, for every profile that is in progress; the referrers that were pushed.
+        """Ends signing for every profile that is in progress. Returns the referrers that were pushed.
 
         Raises EcrError: RepositoryNotFoundException, ImageNotFoundException.
         """
@@ -97,8 +97,8 @@ class Signing:
         return pushed
 
     def _push(self, row: RepositoryRow, image: ImageRow, profile: str) -> Digest:
-        said = {"local": "not a signature: the local ECR has no AWS Signer", "profile": profile, "of": image.digest}
-        envelope = json.dumps(said).encode()
+        note = {"local": "not a signature: the local ECR has no AWS Signer", "profile": profile, "of": image.digest}
+        envelope = json.dumps(note).encode()
         blobs = [self._store.add_blob(row, raw) for raw in (b"{}", envelope)]
         described = [
             {"mediaType": kind, "digest": blob, "size": size}

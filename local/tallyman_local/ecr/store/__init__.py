@@ -1,1 +1,1 @@
-"""The store on disk."""
+"""The local ECR's store on disk."""

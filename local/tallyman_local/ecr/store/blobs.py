@@ -3,8 +3,8 @@
     <root>/blobs/<account>/<region>/<2 hex digits>/<64 hex digits>     a registry's blobs
     <root>/uploads/<upload id>                                         bytes of an upload in progress
 
-Each registry has files of its own, so that damaging one registry's copy leaves the others whole. A blob appears by
-rename, after fsync: a killed process leaves a whole blob or none.
+Each registry has its own files, so that damage to one registry's copy does not affect the others. A blob is renamed to
+its place after fsync: a killed process leaves a whole blob or none.
 """
 
 import errno
@@ -24,20 +24,21 @@ CHUNK = 1 << 20
 
 
 def is_full(error: Exception) -> bool:
-    """Whether the disk (or a quota, or a limit on files) takes no more: for files and for SQLite."""
+    """Whether the error, of a file or of SQLite, means a full disk (or a quota, or a limit of file sizes)."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(error, sqlite3.OperationalError) and "full" in str(error)
 
 
 class ShortBody(Exception):
-    """The client went away, or sent fewer bytes than it promised."""
+    """The client has gone, or sent fewer bytes than announced."""
 
 
 class Upload:
-    """One upload in progress. `size` bytes are on disk; `first_chunk` of them came with the first request.
+    """One upload in progress. `size`: bytes on disk. `first_chunk`, `last_part`: bytes of the first and the latest
+    part.
 
-    `last_part` is the size of the latest part; `small_part` is for the API's rule that only the last may be small.
+    `small_part`: whether a part before the last was too small, which the API refuses.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,10 +49,9 @@ class Upload:
         path.touch()
 
     def append(self, read: Callable[[int], bytes], length: int | None) -> int:
-        """Append `length` bytes (None: until the end), at most 1 MiB in memory. Returns how many.
+        """Appends `length` bytes (None: all until the end), with at most 1 MiB in memory. Returns how many.
 
-        Raises ShortBody (or what `read` raises), and then nothing of this part is kept: a part is stored whole or
-        not at all.
+        Raises ShortBody, or what `read` raises; then nothing of this part is kept.
         """
         sha256, received = self._sha256.copy(), 0
         with self.path.open("r+b", buffering=0) as out:
@@ -77,7 +77,7 @@ class Upload:
         return received
 
     def digest(self) -> Digest:
-        """Of the bytes received so far."""
+        """The digest of the bytes received so far."""
         return Digest("sha256:" + self._sha256.hexdigest())
 
 
@@ -87,11 +87,11 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._blobs, self._uploads = root / "blobs", root / "uploads"
         self._blobs.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._uploads, ignore_errors=True)  # what a killed process left: its hash state is gone with it
+        shutil.rmtree(self._uploads, ignore_errors=True)  # a killed process left them without their hash states
         self._uploads.mkdir()
 
     def path(self, registry: EcrRegistry, digest: Digest) -> Path:
-        """Where a blob is, if it is there."""
+        """The path of a blob, which may not exist."""
         return self._blobs / registry.account / registry.region / digest.hex[:2] / digest.hex
 
     def start(self, upload_id: str) -> Upload:
@@ -99,7 +99,7 @@ class Blobs:
         return Upload(self._uploads / upload_id)
 
     def copy(self, registry: EcrRegistry, digest: Digest) -> Upload:
-        """A blob's bytes as an upload, to be kept by another registry. Raises FileNotFoundError."""
+        """A blob's bytes as an upload, for another registry. Raises FileNotFoundError."""
         upload = self.start(str(uuid.uuid4()))
         try:
             with self.path(registry, digest).open("rb") as source:
@@ -110,16 +110,16 @@ class Blobs:
         return upload
 
     def discard(self, upload: Upload) -> None:
-        """Forget an upload's bytes."""
+        """Removes an upload's bytes."""
         upload.path.unlink(missing_ok=True)
 
     def sync(self, upload: Upload) -> None:
-        """Bring the upload's bytes to the disk; may take long."""
+        """Flushes the upload's bytes to disk; may take long."""
         with upload.path.open("rb") as stream:
             os.fsync(stream.fileno())
 
     def keep(self, upload: Upload, registry: EcrRegistry) -> Digest:
-        """Make the upload's bytes, already synced, a blob of the registry, and return its digest."""
+        """Makes the upload's bytes, which must be synced, a blob of the registry. Returns its digest."""
         digest = upload.digest()
         target = self.path(registry, digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,11 +132,11 @@ class Blobs:
         return digest
 
     def remove(self, registry: EcrRegistry, digest: Digest) -> None:
-        """Remove a blob's file."""
+        """Removes a blob's file."""
         self.path(registry, digest).unlink(missing_ok=True)
 
     def flip_a_byte(self, registry: EcrRegistry, digest: Digest) -> None:
-        """Damage a blob in its middle, its size unchanged; done twice, it is whole again."""
+        """Flips one byte in the middle of a blob; a second call repairs it."""
         with self.path(registry, digest).open("r+b") as file:
             middle = file.seek(0, os.SEEK_END) // 2
             file.seek(middle)

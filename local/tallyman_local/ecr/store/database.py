@@ -1,4 +1,4 @@
-"""The store's metadata: one SQLite file (WAL), one connection, one lock. A transaction is whole or not there."""
+"""The store's metadata: one SQLite file (WAL), one connection, one lock."""
 
 import sqlite3
 import threading
@@ -56,20 +56,20 @@ CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
 
 
 class Database:
-    """One connection for all threads. Reads and writes take the lock; each lasts microseconds."""
+    """One connection for all threads. Every statement takes the lock, for microseconds."""
 
     def __init__(self, path: Path) -> None:
         self.lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")  # safe for a killed process; a crash of the host may
-        self._connection.execute("PRAGMA foreign_keys = ON")  # lose the last commits, never the file's consistency
+        self._connection.execute("PRAGMA synchronous = NORMAL")  # a crash of the host may lose the last commits
+        self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.executescript(_SCHEMA)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All statements inside, or none. May be nested: the outermost one commits."""
+        """A block whose statements all take effect, or none. May be nested: the outermost block commits."""
         with self.lock:
             if self._connection.in_transaction:
                 yield
@@ -88,17 +88,17 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
     def row(self, sql: str, *values: object) -> sqlite3.Row | None:
-        """The first row of a query, or None."""
+        """The first row of a query; None: there is none."""
         with self.lock:
             found: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
             return found
 
     def run(self, sql: str, *values: object) -> int:
-        """A statement; how many rows it changed."""
+        """Runs a statement. Returns how many rows it changed."""
         with self.lock:
             return self._connection.execute(sql, values).rowcount
 
     def close(self) -> None:
-        """Close the file; further use is an error."""
+        """Closes the file; later use is an error."""
         with self.lock:
             self._connection.close()

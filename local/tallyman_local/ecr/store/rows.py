@@ -1,4 +1,4 @@
-"""Repositories and images as the store hands them out."""
+"""Repositories and images as the store returns them."""
 
 import json
 import sqlite3
@@ -9,7 +9,7 @@ from tallyman.domain.names import Digest, EcrRegistry, Repository
 
 @dataclass(frozen=True)
 class RepositoryRow:
-    """A repository as stored; times are seconds since the epoch (UTC)."""
+    """A stored repository; times are seconds since the epoch."""
 
     id: int
     name: Repository
@@ -25,7 +25,8 @@ class RepositoryRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """An image as stored. `size` is the compressed size in bytes; Its bytes are loaded only where asked for."""
+    """A stored image, without the bytes of its manifest. `size`: compressed bytes of its configuration and layers.
+    `manifest_size`: bytes of its manifest. Times are seconds since the epoch."""
 
     id: int
     digest: Digest
@@ -43,7 +44,7 @@ class ImageRow:
     annotations: dict[str, str]
 
 
-#: The columns of `ImageRow`: everything but the bytes.
+#: The columns of `ImageRow`.
 IMAGE = (
     "id, digest, media_type, artifact_type, subject, scannable, size, length(raw) AS manifest_size, pushed, pulled,"
     " status, archived, activated, annotations"
@@ -67,7 +68,7 @@ def read_repository(row: sqlite3.Row) -> RepositoryRow:
 
 
 def read_image(row: sqlite3.Row) -> ImageRow:
-    """A row of `images`, of the columns `IMAGE`."""
+    """A row of `images` with the columns `IMAGE`."""
     fields = dict(row)
     fields |= {
         "digest": Digest(row["digest"]),

@@ -1,5 +1,5 @@
-"""What a registry (an account in a region) is set to: policy, replication, scanning, signing, account settings,
-templates, exclusions. Documents only; what they mean stands where they act."""
+"""The settings of registries (an account in a region): policy, replication, scanning, signing, account settings,
+templates, exclusions."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ from tallyman_local.ecr.store.database import Database
 from tallyman_local.ecr.store.rows import RepositoryRow
 
 ROOT = "ROOT"
-#: The names of account settings, their values, and what holds until one is put.
+#: The account settings: their names, values and defaults.
 ACCOUNT_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "BASIC_SCAN_TYPE_VERSION": (("AWS_NATIVE",), "AWS_NATIVE"),
     "REGISTRY_POLICY_SCOPE": (("V1", "V2"), "V2"),
@@ -22,7 +22,8 @@ ACCOUNT_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One document of a registry. `name` is empty where there is one of the kind only; times are seconds."""
+    """One document of a registry. `name` is empty for kinds with only one document. Times are seconds since the
+    epoch."""
 
     registry: EcrRegistry
     kind: str
@@ -44,18 +45,18 @@ class Settings:
         self._db, self._blob_mounting = db, blob_mounting
 
     def get(self, registry: EcrRegistry, kind: str, name: str = "") -> Setting | None:
-        """One setting, or None."""
+        """One setting; None: there is none."""
         sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
         row = self._db.row(sql, registry.account, registry.region, kind, name)
         return _read(row) if row else None
 
     def all(self, registry: EcrRegistry, kind: str) -> list[Setting]:
-        """All settings of a kind, by name."""
+        """All settings of a kind, sorted by name."""
         sql = "SELECT * FROM settings WHERE account = ? AND region = ? AND kind = ? ORDER BY name"
         return [_read(row) for row in self._db.rows(sql, registry.account, registry.region, kind)]
 
     def put(self, registry: EcrRegistry, kind: str, value: Any, at: float, name: str = "") -> Setting:
-        """Set it; the time of its creation stays."""
+        """Stores a setting; the time of its creation stays."""
         sql = (
             "INSERT INTO settings (account, region, kind, name, value, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (account, region, kind, name) DO UPDATE"
@@ -68,14 +69,14 @@ class Settings:
         return found
 
     def delete(self, registry: EcrRegistry, kind: str, name: str = "") -> None:
-        """Forget it."""
+        """Removes a setting."""
         sql = "DELETE FROM settings WHERE account = ? AND region = ? AND kind = ? AND name = ?"
         self._db.run(sql, registry.account, registry.region, kind, name)
 
-    # -- what they mean
+    # -- settings with their defaults
 
     def account(self, registry: EcrRegistry, name: str) -> str:
-        """The value of an account setting, put or by default."""
+        """The value of an account setting, or its default."""
         if found := self.get(registry, "account", name):
             return str(found.value)
         if name == "BLOB_MOUNTING" and self._blob_mounting:
@@ -83,17 +84,18 @@ class Settings:
         return ACCOUNT_SETTINGS[name][1]
 
     def policy(self, registry: EcrRegistry) -> str | None:
-        """The registry's policy as it was put."""
+        """The registry's policy, JSON; None: there is none."""
         found = self.get(registry, "policy")
         return None if found is None else str(found.value)
 
     def scanning(self, registry: EcrRegistry) -> dict[str, Any]:
-        """The registry's scanning configuration, put or by default."""
+        """The registry's scanning configuration, or the default."""
         found = self.get(registry, "scanning")
         return dict(found.value) if found else {"scanType": "BASIC", "rules": []}
 
     def scan_frequency(self, row: RepositoryRow) -> tuple[str, list[dict[str, str]]]:
-        """SCAN_ON_PUSH or MANUAL, by the registry's rules or the repository's own word, and the filters that say so."""
+        """SCAN_ON_PUSH or MANUAL, by the registry's rules and the repository's own setting; and the filters that
+        match."""
         applied = [
             one
             for rule in self.scanning(row.name.registry)["rules"]
@@ -103,10 +105,8 @@ class Settings:
         return ("SCAN_ON_PUSH" if applied or row.scan_on_push else "MANUAL"), applied
 
     def template(self, repository: Repository, purpose: str) -> dict[str, Any] | None:
-        """The creation template with the longest prefix that fits, else ROOT's, if it applies to this purpose.
-
-        A prefix always ends with a slash, written or not (ECR's user guide).
-        """
+        """The creation template with the longest prefix that matches, or else ROOT's; None where it does not apply to
+        this purpose. A prefix always ends with a slash, written or not (ECR's user guide)."""
         best: tuple[int, dict[str, Any]] | None = None
         for found in self.all(repository.registry, "template"):
             prefix = "" if found.name == ROOT else found.name.rstrip("/") + "/"
@@ -115,7 +115,8 @@ class Settings:
         return best[1] if best and purpose in best[1]["appliedFor"] else None
 
     def excluded(self, registry: EcrRegistry, principal_arn: str) -> bool:
-        """Whether this principal's pulls are not recorded. Of a session the role's path is not known: names count."""
+        """Whether this principal's pulls are not recorded. Compares names without paths: a session does not contain its
+        role's path."""
         kind, _, name = principal_arn.partition("/")
         wanted = (kind, name.rpartition("/")[2])
         listed = (s.name.partition("/") for s in self.all(registry, "exclusion"))

@@ -1,4 +1,4 @@
-"""The store: any number of registries on one disk. Facts and files only; ECR's rules live in `rules.py`."""
+"""The store: any number of registries in one folder. It only stores; ECR's rules are in `rules/`."""
 
 import io
 import json
@@ -19,7 +19,8 @@ from tallyman_local.ecr.store.rows import IMAGE, ImageRow, RepositoryRow, read_i
 
 
 class Store:
-    """Thread-safe. A push whose answer was sent is on disk; whatever a killed process left half done is removed."""
+    """The store; thread-safe. An answered push is on disk. What a killed process left incomplete is removed at the next
+    start."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
@@ -27,7 +28,7 @@ class Store:
         self.blobs = Blobs(root)
         self._uploads: dict[tuple[int, str], Upload] = {}
         self._uploads_lock = threading.Lock()
-        for registry, digest in self.blobs.all():  # renamed, but the process died before the row was written
+        for registry, digest in self.blobs.all():  # renamed by a process that died before it wrote the row
             if not self._has_owner(registry, digest):
                 self.blobs.remove(registry, digest)
 
@@ -42,7 +43,7 @@ class Store:
     # -- repositories
 
     def find(self, repository: Repository) -> RepositoryRow | None:
-        """The repository's row, if it exists."""
+        """The repository's row; None: it does not exist."""
         row = self.db.row(
             "SELECT * FROM repositories WHERE account = ? AND region = ? AND name = ?",
             repository.registry.account,
@@ -52,18 +53,18 @@ class Store:
         return read_repository(row) if row else None
 
     def get(self, repository: Repository) -> RepositoryRow:
-        """The repository's row, or RepositoryNotFoundException."""
+        """The repository's row. Raises RepositoryNotFoundException."""
         if (row := self.find(repository)) is None:
             raise errors.repository_not_found(repository)
         return row
 
     def by_id(self, repository_id: int) -> RepositoryRow | None:
-        """The row of this id, if the repository still exists."""
+        """The row with this id; None: the repository does not exist any more."""
         row = self.db.row("SELECT * FROM repositories WHERE id = ?", repository_id)
         return read_repository(row) if row else None
 
     def repositories(self, registry: EcrRegistry) -> list[RepositoryRow]:
-        """All repositories of a registry, by name."""
+        """All repositories of a registry, sorted by name."""
         sql = "SELECT * FROM repositories WHERE account = ? AND region = ? ORDER BY name"
         return [read_repository(row) for row in self.db.rows(sql, registry.account, registry.region)]
 
@@ -73,7 +74,7 @@ class Store:
         return [EcrRegistry(row["account"], row["region"]) for row in rows]
 
     def create(self, repository: Repository, created: float, **settings: Any) -> RepositoryRow:
-        """Insert a repository; its settings are columns. Raises RepositoryAlreadyExistsException."""
+        """Inserts a repository. `settings`: values of columns. Raises RepositoryAlreadyExistsException."""
         with self.db.transaction():
             if self.find(repository):
                 raise errors.repository_exists(repository)
@@ -84,12 +85,12 @@ class Store:
             return self.get(repository)
 
     def change(self, repository_id: int, **settings: Any) -> None:
-        """Set columns of a repository."""
+        """Sets columns of a repository."""
         for column, value in settings.items():
             self.db.run(f"UPDATE repositories SET {column} = ? WHERE id = ?", value, repository_id)
 
     def delete(self, repository: RepositoryRow) -> None:
-        """Remove a repository with its images, and the blobs that no other repository of the registry has."""
+        """Removes a repository with its images, and the blobs that no other repository of the registry has."""
         with self.db.transaction():
             rows = self.db.rows("SELECT digest FROM layers WHERE repository = ?", repository.id)
             self.db.run("DELETE FROM repositories WHERE id = ?", repository.id)
@@ -107,41 +108,42 @@ class Store:
         return self.db.row(sql, digest, registry.account, registry.region) is not None
 
     def layer_size(self, repository_id: int, digest: str) -> int | None:
-        """The bytes of a layer (or configuration) that belongs to the repository, or None."""
+        """The bytes of a layer or configuration of the repository; None: it has none with this digest."""
         row = self.db.row("SELECT size FROM layers WHERE repository = ? AND digest = ?", repository_id, digest)
         return None if row is None else int(row["size"])
 
     def add_layer(self, repository_id: int, digest: str, size: int) -> None:
-        """Make a blob of the registry a layer of the repository."""
+        """Makes a blob of the registry a layer of the repository."""
         self.db.run("INSERT OR IGNORE INTO layers VALUES (?, ?, ?)", repository_id, digest, size)
 
     def copy_layer(self, source: RepositoryRow, digest: Digest, target: RepositoryRow) -> None:
-        """Bring a layer to a repository of any registry. Raises LayersNotFoundException if the source lost it."""
+        """Copies a layer to a repository of any registry. Raises LayersNotFoundException where the source lost it."""
         try:
             copied = self.blobs.copy(source.name.registry, digest)
         except FileNotFoundError as error:
             raise errors.layers_not_found([digest], source.name) from error
-        self._own(target, copied)
+        self._own(target, copied, errors.repository_not_found(target.name))
 
     def add_blob(self, repository: RepositoryRow, raw: bytes) -> Digest:
-        """Small content of our own as a layer of the repository."""
+        """Stores small content as a layer of the repository."""
         upload = self.blobs.start(str(uuid.uuid4()))
         upload.append(io.BytesIO(raw).read, len(raw))
-        return self._own(repository, upload)
+        return self._own(repository, upload, errors.repository_not_found(repository.name))
 
-    def _own(self, repository: RepositoryRow, upload: Upload) -> Digest:
-        """Make the upload's bytes a layer of the repository: file first, then its row."""
+    def _own(self, repository: RepositoryRow, upload: Upload, recreated: errors.EcrError) -> Digest:
+        """Makes the upload's bytes a layer of the repository: first the file, then its row. Raises `recreated` where
+        the repository was deleted and created again since."""
         self.blobs.sync(upload)
-        with self.db.transaction():  # DeleteRepository of this or the last other owner must not come in between
-            if self.get(repository.name).id != repository.id:  # deleted and created anew meanwhile
+        with self.db.transaction():  # no repository that has this blob may be deleted at the same time
+            if self.get(repository.name).id != repository.id:
                 self.blobs.discard(upload)
-                raise errors.repository_not_found(repository.name)
+                raise recreated
             digest = self.blobs.keep(upload, repository.name.registry)
             self.add_layer(repository.id, digest, upload.size)
         return digest
 
     def start_upload(self, repository: RepositoryRow, upload_id: str) -> None:
-        """Open an upload; it lives until it is completed, dropped, or the process ends."""
+        """Opens an upload; it exists until it is completed or dropped, or the process ends."""
         with self._uploads_lock:
             self._uploads[repository.id, upload_id] = self.blobs.start(upload_id)
 
@@ -153,37 +155,32 @@ class Store:
         if upload is None:
             raise errors.upload_not_found(repository.name, upload_id)
         with upload.lock:
-            if (repository.id, upload_id) not in self._uploads:  # another thread completed it while this one waited
+            if (repository.id, upload_id) not in self._uploads:  # completed by another thread since
                 raise errors.upload_not_found(repository.name, upload_id)
             yield upload
 
     def drop_upload(self, repository: RepositoryRow, upload_id: str) -> None:
-        """Forget an upload and its bytes."""
+        """Removes an upload and its bytes."""
         with self._uploads_lock:
             upload = self._uploads.pop((repository.id, upload_id), None)
         if upload:
             self.blobs.discard(upload)
 
     def keep_upload(self, repository: RepositoryRow, upload_id: str, upload: Upload) -> Digest:
-        """Make the upload a layer of the repository: file first, then its row."""
-        self.blobs.sync(upload)
-        with self.db.transaction():  # DeleteRepository of this or the last other owner must not come in between
-            if self.get(repository.name).id != repository.id:  # deleted and created anew meanwhile
-                raise errors.upload_not_found(repository.name, upload_id)
-            digest = self.blobs.keep(upload, repository.name.registry)
-            self.add_layer(repository.id, digest, upload.size)
+        """Makes the upload a layer of the repository. Raises UploadNotFoundException where that was created again."""
+        digest = self._own(repository, upload, errors.upload_not_found(repository.name, upload_id))
         self.drop_upload(repository, upload_id)
         return digest
 
     # -- images and tags
 
     def image(self, repository_id: int, digest: str) -> ImageRow | None:
-        """An image by digest, without its bytes."""
+        """The image with this digest; None: there is none."""
         row = self.db.row(f"SELECT {IMAGE} FROM images WHERE repository = ? AND digest = ?", repository_id, digest)
         return read_image(row) if row else None
 
     def images(self, repository_id: int) -> list[ImageRow]:
-        """Images of a repository in the order they came."""
+        """The images of a repository in the order of their first push."""
         sql = f"SELECT {IMAGE} FROM images WHERE repository = ? ORDER BY id"
         return [read_image(row) for row in self.db.rows(sql, repository_id)]
 
@@ -195,9 +192,9 @@ class Store:
     def tagged_images(
         self, repository_id: int, first: int = 0, limit: int = -1, status: str = "ANY", tag_status: str = "ANY"
     ) -> list[tuple[ImageRow, list[str]]]:
-        """At most `limit` images from row `first` on, in the order they came, each with its tags (sorted).
+        """At most `limit` images from row `first` on, in the order of their first push, each with its sorted tags.
 
-        `status` is ACTIVE, ARCHIVED, … or ANY; `tag_status` is TAGGED, UNTAGGED or ANY. Costs what it returns.
+        `status`: ACTIVE, ARCHIVED, … or ANY. `tag_status`: TAGGED, UNTAGGED or ANY. Reads only what it returns.
         """
         has_tag = "EXISTS (SELECT 1 FROM tags t WHERE t.repository = images.repository AND t.digest = images.digest)"
         wanted = {"TAGGED": f" AND {has_tag}", "UNTAGGED": f" AND NOT {has_tag}"}.get(tag_status, "")
@@ -214,12 +211,12 @@ class Store:
         return [(image, tags.get(image.digest, [])) for image in images]
 
     def raw(self, repository_id: int, digest: str) -> bytes | None:
-        """A manifest's bytes, exactly as pushed."""
+        """A manifest's bytes, exactly as pushed; None: there is no such image."""
         row = self.db.row("SELECT raw FROM images WHERE repository = ? AND digest = ?", repository_id, digest)
         return bytes(row["raw"]) if row else None
 
     def put(self, repository_id: int, manifest: ParsedManifest, size: int, pushed: float) -> None:
-        """Insert an image and its edges."""
+        """Inserts an image and the edges to its children."""
         with self.db.transaction():
             self.db.run(
                 "INSERT INTO images (repository, digest, media_type, artifact_type, subject, scannable, size, pushed,"
@@ -239,19 +236,19 @@ class Store:
                 self.db.run("INSERT OR IGNORE INTO children VALUES (?, ?, ?)", repository_id, manifest.digest, child)
 
     def remove(self, repository_id: int, digest: str) -> None:
-        """Remove an image with its tags, edges and scan. Its layers stay, as for a while in ECR."""
+        """Removes an image with its tags, edges and scan. Its layers stay, as they do in ECR for a while."""
         with self.db.transaction():
             edges = (("images", "digest"), ("tags", "digest"), ("scans", "digest"), ("children", "parent"))
             for table, column in edges:
                 self.db.run(f"DELETE FROM {table} WHERE repository = ? AND {column} = ?", repository_id, digest)
 
     def parents(self, repository_id: int, digest: str) -> list[str]:
-        """The indexes that name this image."""
+        """The indexes that this image is a child of."""
         sql = "SELECT parent FROM children WHERE repository = ? AND child = ? ORDER BY parent"
         return [row["parent"] for row in self.db.rows(sql, repository_id, digest)]
 
     def children(self, repository_id: int, digest: str) -> list[str]:
-        """The images that this index names."""
+        """The children of this index."""
         sql = "SELECT child FROM children WHERE repository = ? AND parent = ?"
         return [row["child"] for row in self.db.rows(sql, repository_id, digest)]
 
@@ -261,7 +258,7 @@ class Store:
         return [read_image(row) for row in self.db.rows(sql, repository_id, subject)]
 
     def tagged(self, repository_id: int, tag: str) -> Digest | None:
-        """What a tag points to."""
+        """The digest of a tag; None: there is no such tag."""
         row = self.db.row("SELECT digest FROM tags WHERE repository = ? AND tag = ?", repository_id, tag)
         return Digest(row["digest"]) if row else None
 
@@ -271,12 +268,12 @@ class Store:
         return [row["tag"] for row in self.db.rows(sql, repository_id, digest)]
 
     def tag_rows(self, repository_id: int, after: int = 0, limit: int = -1) -> list[tuple[int, str, str]]:
-        """(row, tag, digest) in the order the tags came, which is not an order a client may rely on."""
+        """(row, tag, digest) in the order in which the tags were created; clients can't rely on that order."""
         sql = "SELECT id, tag, digest FROM tags WHERE repository = ? AND id > ? ORDER BY id LIMIT ?"
         return [(row["id"], row["tag"], row["digest"]) for row in self.db.rows(sql, repository_id, after, limit)]
 
     def tag(self, repository_id: int, tag: str, digest: str) -> None:
-        """Point a tag at an image."""
+        """Points a tag at an image."""
         sql = (
             "INSERT INTO tags (repository, tag, digest) VALUES (?, ?, ?)"
             " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest"
@@ -284,15 +281,15 @@ class Store:
         self.db.run(sql, repository_id, tag, digest)
 
     def untag(self, repository_id: int, tag: str) -> None:
-        """Remove a tag; the image stays."""
+        """Removes a tag; the image stays."""
         self.db.run("DELETE FROM tags WHERE repository = ? AND tag = ?", repository_id, tag)
 
     def set_status(self, repository_id: int, digest: str, status: str, at: float) -> None:
-        """ARCHIVED or ACTIVE, from now on."""
+        """Sets an image to ARCHIVED or ACTIVE, with the time."""
         column = "archived" if status == "ARCHIVED" else "activated"
         sql = f"UPDATE images SET status = ?, {column} = ? WHERE repository = ? AND digest = ?"
         self.db.run(sql, status, at, repository_id, digest)
 
     def pulled(self, repository_id: int, digest: str, at: float) -> None:
-        """Record a pull."""
+        """Records a pull of an image."""
         self.db.run("UPDATE images SET pulled = ? WHERE repository = ? AND digest = ?", at, repository_id, digest)

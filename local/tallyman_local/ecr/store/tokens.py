@@ -1,7 +1,7 @@
-"""Authorization tokens and presigned layer addresses: signed, not stored, so they survive a restart.
+"""Authorization tokens and presigned URLs of layers: signed, not stored, so that they survive a restart.
 
-A token is base64 of `AWS:<password>`, as ECR's; it opens every local registry for 12 hours. A layer's address is good
-for one hour and for GET only.
+A token is base64 of `AWS:<password>`, like ECR's, and valid for every local registry for 12 hours. A layer's URL is
+valid for one hour, and only for GET.
 """
 
 import base64
@@ -20,15 +20,15 @@ URL_LIFE = timedelta(hours=1)
 
 
 class BadToken(Exception):
-    """No token of ours."""
+    """The token was not issued here."""
 
 
 class ExpiredToken(Exception):
-    """A token of ours, older than 12 hours."""
+    """The token is older than 12 hours."""
 
 
 class Tokens:
-    """Issues and checks both."""
+    """Issues and checks tokens and URLs."""
 
     def __init__(self, clock: Callable[[], datetime], secret: bytes) -> None:
         self._clock, self._secret = clock, secret
@@ -37,20 +37,20 @@ class Tokens:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def issue(self, identity: Identity) -> tuple[str, datetime]:
-        """A token and when it expires."""
+        """A token and the time when it expires."""
         expires = self._clock() + TOKEN_LIFE
         claims = [identity.account, identity.arn, identity.principal_id, expires.timestamp()]
         body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
         return base64.b64encode(f"AWS:{body}.{self._sign(body)}".encode()).decode(), expires
 
     def check(self, authorization: str | None) -> Identity:
-        """Who an `Authorization` header speaks for. Raises BadToken or ExpiredToken."""
+        """The identity of an `Authorization` header. Raises BadToken or ExpiredToken."""
         scheme, _, encoded = (authorization or "").partition(" ")
         if scheme.lower() != "basic":
             raise BadToken
         try:
             user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except ValueError as error:  # no base64, no ASCII, no UTF-8
+        except ValueError as error:  # not base64, not ASCII or not UTF-8
             raise BadToken from error
         body, _, signature = password.rpartition(".")
         if user != "AWS" or not hmac.compare_digest(signature.encode(), self._sign(body).encode()):
@@ -61,7 +61,7 @@ class Tokens:
         return Identity(account, arn, principal_id)
 
     def layer_path(self, repository: Repository, digest: Digest) -> str:
-        """Path and query of a layer's presigned address, with S3's parameter names."""
+        """Path and query of a layer's presigned URL, with S3's parameter names."""
         path = f"/_layers/{repository.registry}/{digest.hex}"
         date = self._clock().strftime("%Y%m%dT%H%M%SZ")
         query = {
@@ -74,7 +74,7 @@ class Tokens:
         return f"{path}?{urlencode(query)}"
 
     def layer_refusal(self, path: str, query: Mapping[str, str]) -> tuple[int, str, str] | None:
-        """Why a layer's address is refused, as S3 says it: (status, code, message); None: it is good."""
+        """S3's error (status, code, message) for an invalid URL of a layer; None: the URL is valid."""
         date = query.get("X-Amz-Date", "")
         given, right = query.get("X-Amz-Signature", ""), self._sign(f"GET {path} {date}")
         if not hmac.compare_digest(given.encode(), right.encode()):

@@ -1,1 +1,1 @@
-"""The registry, `/v2/`."""
+"""The local ECR's registry, `/v2/`."""

@@ -1,7 +1,7 @@
-"""`/v2/<name>/blobs/…`: layers and configurations, up and down, with ECR's oddities.
+"""`/v2/<name>/blobs/…`: uploads and downloads of layers and configurations, with ECR's oddities.
 
-A PATCH answers 201, not 202, and its `Range` stays at the first chunk although all is stored (containers-roadmap
-#2831); there is no `Docker-Upload-UUID`; a GET redirects to a presigned address.
+A PATCH answers 201, not 202, and its `Range` stays at the first chunk although all chunks are stored
+(containers-roadmap #2831); there is no `Docker-Upload-UUID`; a GET redirects to a presigned URL.
 """
 
 import re
@@ -29,7 +29,7 @@ def _digest(text: str) -> Digest:
 class BlobRoutes:
     """The routes below `blobs/`."""
 
-    #: False: as the specification has it (PATCH 202, Range of what is stored); for tests/tools/conformance.py only.
+    #: False: as in the specification (PATCH 202, Range of what is stored); only for tests/tools/conformance.py.
     oddities = True
 
     def __init__(self, parts: Parts) -> None:
@@ -38,7 +38,7 @@ class BlobRoutes:
     def serve(
         self, kind: str, request: Request, body: Body, identity: Identity, name: Repository, found: re.Match[str]
     ) -> Response:
-        """One request, already authorized."""
+        """Answers one request, which is authorized already."""
         repository = self._parts.store.get(name)
         if kind == "blobs" and SHA512.fullmatch(found["digest"]):
             raise OciError(404, "BLOB_UNKNOWN", f"The layer with digest '{found['digest']}' does not exist")
@@ -84,7 +84,8 @@ class BlobRoutes:
         return reply(202, self._progress(request, repository, upload_id, 0))
 
     def _mount(self, request: Request, repository: RepositoryRow, identity: Identity) -> bool:
-        """Only from a repository of the same registry with the same encryption, if the caller may download there."""
+        """Whether the blob was mounted: only from a repository of the same registry with the same encryption, from
+        which the caller may download."""
         if SHA512.fullmatch(request.args["mount"]):
             return False
         digest, registry = _digest(request.args["mount"]), repository.name.registry

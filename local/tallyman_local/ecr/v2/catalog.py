@@ -1,4 +1,4 @@
-"""`/v2/_catalog`, and the pages of lists over `/v2/`: at most 1,000, the next by an opaque `Link`."""
+"""`/v2/_catalog`, and the pages of lists over `/v2/`: at most 1,000 items, and an opaque `Link` to the next page."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ JSON = "application/json; charset=utf-8"
 
 
 def page_size(request: Request) -> int:
-    """`n`, by default 100. Raises OciError."""
+    """The parameter `n`, by default 100. Raises OciError unless it is 1 to 1,000."""
     count = request.args.get("n", str(_PAGE))
     if re.fullmatch("[0-9]{1,18}", count) and 1 <= int(count) <= _MOST:
         return int(count)
@@ -27,7 +27,7 @@ def page_size(request: Request) -> int:
 
 
 def after(request: Request) -> str:
-    """What the page before ended with; empty on the first page. Raises OciError for a `last` that is none of ours."""
+    """The last item of the page before; empty on the first page. Raises OciError for a `last` that no Link had."""
     try:
         return base64.urlsafe_b64decode(request.args.get("last", "").encode()).decode()
     except ValueError as error:
@@ -35,12 +35,12 @@ def after(request: Request) -> str:
 
 
 def bad_last() -> OciError:
-    """`last` is no token of a `Link`."""
+    """The error for a `last` that no `Link` had."""
     return OciError(405, "UNSUPPORTED", "Invalid parameter at 'last': use the Link of an earlier answer")
 
 
 def next_page(path: str, last: str, count: int) -> dict[str, str]:
-    """The `Link` header to what comes after `last`."""
+    """The `Link` header to the items after `last`."""
     query = urlencode({"last": base64.urlsafe_b64encode(last.encode()).decode(), "n": count})
     return {"Link": f'<{path}?{query}>; rel="next"'}
 

@@ -1,4 +1,4 @@
-"""HTTP as `/v2/` speaks it: OCI error answers, bodies that are streamed, addresses."""
+"""HTTP for `/v2/`: OCI's error answers, streamed bodies, ranges, URLs."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from tallyman_local.ecr.errors import OCI, EcrError
 from tallyman_local.ecr.store.blobs import CHUNK, ShortBody
 
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
-SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a digest, but none that ECR calculates: nothing is found by it
+SHA512 = re.compile("sha512:[0-9a-f]{128}")  # a valid digest, but ECR only computes SHA-256: nothing has it
 _RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{0,18})(?:/.*)?")
 
 
 class OciError(Exception):
-    """An answer of the distribution specification's error form."""
+    """An error answer in the distribution specification's form."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ def unsupported(what: str) -> OciError:
 
 
 def translate(error: EcrError) -> OciError:
-    """The API's refusal in the registry's words."""
+    """The registry's error for an error of the API."""
     status, code = error.oci or OCI.get(error.code, (400, "UNKNOWN"))
     message = "Requested image not found" if error.code == "ImageNotFoundException" else error.message
     return OciError(status, code, message)
@@ -43,13 +43,13 @@ def failure(error: OciError) -> Response:
 
 
 def reply(status: int, headers: dict[str, str], body: bytes | str | Iterable[bytes] = b"", kind: str = "") -> Response:
-    """A response of the registry. No body leaves a given Content-Length as it is, as HEAD needs it."""
+    """A response of the registry. Without a body a given Content-Length stays, as HEAD needs it."""
     body = body or ()
     return Response(body, status, {**_VERSION, **headers}, content_type=kind or "text/plain; charset=utf-8")
 
 
 class Body:
-    """A request's body, read in pieces: either `Content-Length` bytes, or until the end of a chunked one."""
+    """A request's body, read in pieces: `Content-Length` bytes, or all of a chunked body."""
 
     def __init__(self, request: Request) -> None:
         self._input = request.environ["wsgi.input"]
@@ -59,30 +59,30 @@ class Body:
         self._ended = False
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end. Raises ShortBody where a broken connection can be recognised."""
+        """At most `size` bytes; empty at the end. Raises ShortBody where the connection breaks and this shows."""
         if self._left is not None:
             size = min(size, self._left)
         if size == 0 or self._ended:
             return b""
         try:
             data: bytes = self._input.read(size)
-        except (OSError, ValueError) as error:  # ValueError: cheroot's, for a chunk that breaks off
+        except (OSError, ValueError) as error:  # ValueError: cheroot's, for an incomplete chunk
             self._ended = True
-            raise ShortBody(f"the body broke off: {error}") from error
+            raise ShortBody(f"the body is incomplete: {error}") from error
         self._ended = not data
         if self._left is not None:
             self._left -= len(data)
         return data
 
     def drain(self) -> None:
-        """Read what is left, so that a refusal reaches a client that is still sending."""
+        """Reads the rest, so that a refusal reaches a client that is still sending."""
         with suppress(ShortBody):
             while self.read(CHUNK):
                 pass
 
 
 def content_range(request: Request) -> tuple[int, int | None] | None:
-    """(first, last) of a `Content-Range`, with or without its unit; None: there is none."""
+    """(first, last) of a `Content-Range`, with or without its unit; None: there is no such header."""
     given = request.headers.get("Content-Range")
     if given is None:
         return None
@@ -93,7 +93,7 @@ def content_range(request: Request) -> tuple[int, int | None] | None:
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """(first, last) of a `Range` with one part; None: the whole. Raises ValueError where it can't be satisfied."""
+    """(first, last) of a `Range` with one part; None: the whole body. Raises ValueError where it can't be satisfied."""
     found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", (header or "").strip())
     if not found or found[0] == "bytes=-":
         return None
@@ -109,15 +109,15 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def base(request: Request) -> str:
-    """Scheme and host as the client wrote them: upload locations repeat its Host header."""
+    """Scheme and host from the client's Host header, for the locations of uploads."""
     return f"{request.scheme}://{request.host}"
 
 
 def other_name(request: Request) -> str:
-    """The same server under its other loopback name.
+    """Scheme and host of the same server under its other loopback name.
 
-    ECR redirects to S3, another host: Go's client drops `Authorization` there, and S3 refuses it. A redirect to the
-    same name would carry it along.
+    ECR redirects to S3, another host, for which Go's client drops `Authorization`, which S3 refuses. In a redirect to
+    the same name it would keep the header.
     """
     host, _, port = request.host.rpartition(":") if ":" in request.host else (request.host, "", "")
     swapped = {"localhost": "127.0.0.1", "127.0.0.1": "localhost", "[::1]": "localhost"}.get(host, host)

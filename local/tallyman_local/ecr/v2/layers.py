@@ -1,4 +1,4 @@
-"""`/_layers/`: the bytes of a layer behind a presigned address, with the manners of S3."""
+"""`/_layers/`: the bytes of a layer at a presigned URL, which behaves like S3."""
 
 from werkzeug.wrappers import Request, Response
 
@@ -20,7 +20,8 @@ def _refuse(status: int, code: str, message: str, **headers: str) -> Response:
 
 
 def serve_layer(parts: Parts, request: Request) -> Response:
-    """GET only, with Range; no Authorization; for an hour from its signature. Streamed in pieces of at most 1 MiB."""
+    """Answers a GET, with Range, in pieces of at most 1 MiB; refuses other methods, `Authorization`, and URLs that are
+    older than an hour."""
     if "Authorization" in request.headers:
         return _refuse(400, "InvalidArgument", _ONE_MECHANISM)
     if request.method != "GET":  # the signature covers the method

@@ -21,7 +21,7 @@ from tallyman_local.ecr.v2.http import SHA512, Body, OciError, base, reply
 
 
 def _reference(text: str) -> tuple[str | None, str | None]:
-    """(digest, tag) of a reference: exactly one is set."""
+    """(digest, tag) of a reference, of which one is None. Raises OciError."""
     if ":" in text:
         try:
             return Digest.parse(text), None
@@ -41,7 +41,7 @@ class ManifestRoutes:
     def serve(
         self, kind: str, request: Request, body: Body, identity: Identity, name: Repository, found: re.Match[str]
     ) -> Response:
-        """One request, already authorized."""
+        """Answers one request, which is authorized already."""
         repository = self._parts.store.get(name)
         if kind == "tags":
             return self._tags(request, repository)
@@ -80,7 +80,7 @@ class ManifestRoutes:
         except EcrError as error:
             self._parts.events.call("PutImage", name.registry, identity, asked, None, (error.code, error.message))
             raise
-        if put.changed:  # ECR's proxy calls PutImage; an unchanged one fails there and is a success here
+        if put.changed:  # an unchanged one leaves no record: ECR's API would refuse it
             image_id = {"imageDigest": str(put.image.digest), **({"imageTag": tag} if tag else {})}
             image = {"registryId": name.registry.account, "repositoryName": name.name, "imageId": image_id}
             image["imageManifestMediaType"] = put.image.media_type

@@ -1,4 +1,4 @@
-"""`/v2/`: the registry as ECR serves it. Routing, authorization, errors; `v2_blobs` and `v2_manifests` do the work."""
+"""`/v2/`, ECR's registry: routes, authorization and errors; `blobs.py` and `manifests.py` answer the requests."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ _ROUTES = [
     ("uploads", re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?(?P<upload>[^/]*)")),
     ("blobs", re.compile(r"/v2/(?P<name>.+)/blobs/(?P<digest>[^/]+)")),
 ]
-#: The permission that ECR asks for.
+#: The permission that ECR requires.
 _ACTIONS = {
     ("tags", "GET"): "ListImages",
     ("referrers", "GET"): "BatchGetImage",
@@ -51,7 +51,8 @@ def _name() -> re.Pattern[str]:
 
 
 class RegistryApp:
-    """A WSGI application: one registry on one port. Errors are OCI's JSON; a body is always read to its end."""
+    """The WSGI application of one registry, on a port of its own. Errors are OCI's JSON; bodies are always read to the
+    end."""
 
     def __init__(self, parts: Parts, registry: EcrRegistry, *, expired_status: int) -> None:
         self._parts, self._registry, self._expired_status = parts, registry, expired_status
