@@ -1,7 +1,7 @@
-"""A fixture for other people's tests: `local_ecr`, a local Amazon ECR without account, Docker or network.
+"""A fixture for tests of other projects: `local_ecr`, a local Amazon ECR without account, Docker or network.
 
-Switch it on in `conftest.py`: `pytest_plugins = ["tallyman_local.pytest_plugin"]`. It sets `AWS_ENDPOINT_URL_ECR`
-and credentials for the test, so that code which makes its own boto3 client reaches it as it is.
+Enable it in `conftest.py`: `pytest_plugins = ["tallyman_local.pytest_plugin"]`. It sets `AWS_ENDPOINT_URL_ECR` and
+credentials for the test, so that code which makes its own boto3 client uses it unchanged.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 
 @pytest.fixture
 def local_ecr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
-    """An empty ECR for this test alone; see `tallyman_local.ecr.registries.Registries`."""
+    """An empty ECR for one test; see `tallyman_local.ecr.registries.Registries`."""
     with Registries() as ecr:
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
             monkeypatch.delenv(name, raising=False)

@@ -1,9 +1,9 @@
-"""EventBridge: which rules match an event, and its way to their targets.
+"""EventBridge: find the rules that match an event, and deliver it to their targets.
 
-Rules, buses and their policies live in moto's backends, put there by the stacks or by PutRule; matching is
-moto's own. Ours is the way: account, region, time and id survive forwarding, a forwarded event is not
-forwarded again, resource policies of queues and buses are asked, a delivery that fails goes to the target's
-dead-letter queue. What happens without chaos happens before `emit` returns.
+Rules, buses and their policies are in moto's backends, created by the stacks or by PutRule; moto also matches patterns.
+This module delivers: account, region, time and id survive forwarding; a forwarded event is not forwarded again; the
+policies of queues and buses are checked; an event that can't be delivered goes to the target's dead-letter queue.
+Without chaos, all deliveries happen before `emit` returns.
 """
 
 import copy
@@ -35,7 +35,7 @@ MAX_ENTRY = 1_048_576  # bytes of a PutEvents request
 
 
 class Undeliverable(Exception):
-    """A target did not take an event; EventBridge's error code and words for the dead letter."""
+    """A target did not accept an event. `code`, `message`: EventBridge's error for the dead letter."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -45,9 +45,9 @@ class Undeliverable(Exception):
 class Bus:
     """All buses of all accounts and regions.
 
-    `invoke(function_arn, payload)` hands an event to a function; `role_may(role, action, resource)` says whether a role
-    that a target names allows a call. `counts` holds what happened: emitted,
-    delivered, forwarded, unmatched, lost, doubled, failed (to a dead-letter queue) and dropped.
+    `invoke(function_arn, payload)` passes an event to a function. `role_may(role, action, resource)`: whether the role
+    of a target allows a call. `counts`: events emitted, delivered, forwarded, unmatched, lost, doubled, failed (sent to
+    a dead-letter queue) and dropped.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Bus:
         self._thread = threading.Thread(target=self._deliver_held, name="bus", daemon=True)
 
     def start(self) -> None:
-        """Begin to deliver what chaos holds back."""
+        """Starts to deliver the events that chaos delays."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what is held back stays undelivered."""
+        """Stops; delayed events stay undelivered."""
         with moto_calls.CHANGED:
             self._stopped = True
             moto_calls.CHANGED.notify_all()
         self._thread.join(timeout=2)
 
     def emit(self, event: Event, account: str, region: str, bus: str = "default") -> None:
-        """An AWS service puts an event on a bus of this account and region."""
+        """Puts an event of an AWS service on a bus of this account and region."""
         with moto_calls.LOCK:
             self.counts["emitted"] += 1
             delays = [0.0]
@@ -95,7 +95,8 @@ class Bus:
             moto_calls.CHANGED.notify_all()
 
     def set_chaos(self, settings: Settings | None) -> None:
-        """From now on deliver so; None: properly, and at once what was held back. What was lost stays lost."""
+        """Delivers with these settings from now on. None: without chaos, and delayed events at once; lost ones stay
+        lost."""
         with moto_calls.CHANGED:
             self._chaos = Chaos(settings) if settings else None
             if settings is None:
@@ -106,16 +107,16 @@ class Bus:
 
     @property
     def chaos(self) -> Settings | None:
-        """The settings in force."""
+        """The current settings; None: no chaos."""
         return self._chaos.settings if self._chaos else None
 
     def pending(self) -> int:
-        """Events that are neither delivered nor lost."""
+        """The number of events that are neither delivered nor lost yet."""
         with moto_calls.LOCK:  # between two deliveries, not within one
             return len(self._held) + self._delivering
 
     def put_events(self, entries: list[Json], account: str, region: str, *, now: str) -> Json:
-        """The API's PutEvents; `now` (RFC 3339) is the time of entries that state none."""
+        """The API's PutEvents. `now` (RFC 3339): the time of entries without one."""
         results, failed = [], 0
         for entry in entries:
             problem = _wrong_with(entry)
@@ -140,7 +141,8 @@ class Bus:
         return {"FailedEntryCount": failed, "Entries": results}
 
     def shut_to(self, entries: list[Json], account: str, region: str, caller: str) -> str | None:
-        """The ARN of a bus of another account that does not take one of these entries from the caller (an ARN)."""
+        """The ARN of a bus of another account that does not accept one of these entries from the caller (an ARN); None:
+        all are accepted."""
         for entry in entries:
             name, owner, where = self._bus_of(entry.get("EventBusName", "default"), account, region)
             bus = events_backends[owner][where].event_buses.get(name)
@@ -157,7 +159,7 @@ class Bus:
         return name, account, region
 
     def _route(self, event: Event, account: str, region: str, bus: str, *, forwarded: bool) -> None:
-        """To the targets of every rule of the bus that matches. Holds the lock: nothing is ever in between."""
+        """Delivers to the targets of every matching rule of the bus. The caller holds the lock."""
         found = events_backends[account][region].event_buses.get(bus)
         rules = list(found.rules.values()) if found else []
         matched = False
@@ -175,7 +177,7 @@ class Bus:
         try:
             if service == "events":
                 if forwarded:
-                    return  # "an event that was forwarded is not forwarded again"
+                    return  # EventBridge forwards an event only once
                 self._forward(rule, target, event)
             elif service == "sqs":
                 send(arn, _input(target, event), rule)
@@ -186,7 +188,7 @@ class Bus:
             self.counts["forwarded" if service == "events" else "delivered"] += 1
         except Undeliverable as failure:
             self._dead_letter(rule, target, event, failure)
-        except Exception as failure:  # a target's fault reaches neither the other targets nor who sent the event
+        except Exception as failure:  # one target's fault affects neither the other targets nor the sender
             log.exception("rule %s: %s", rule.name, arn)
             self._dead_letter(rule, target, event, Undeliverable("INTERNAL_ERROR", repr(failure)))
 
@@ -217,7 +219,7 @@ class Bus:
             try:
                 send(letters, json.dumps(event), rule, attributes)
             except Exception as second:
-                log.warning("rule %s: nor to %s: %s", rule.name, letters, second)
+                log.warning("rule %s: not delivered to %s either: %s", rule.name, letters, second)
             else:
                 self.counts["failed"] += 1
                 return
@@ -235,7 +237,7 @@ class Bus:
 
 
 def _matches(rule: Rule, event: Event) -> bool:
-    """Whether an enabled rule's pattern fits; one that moto can't evaluate fits nothing."""
+    """Whether the rule is enabled and its pattern matches. A pattern that moto can't evaluate matches nothing."""
     if rule.state != "ENABLED" or rule.event_pattern.dump() is None:
         return False
     try:
@@ -246,7 +248,7 @@ def _matches(rule: Rule, event: Event) -> bool:
 
 
 def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, context: dict[str, str]) -> bool:
-    """Whether the bus's policy takes an event of this source and detail-type from another account."""
+    """Whether the bus's policy lets another account put an event of this source and detail-type."""
     keys = {"events:source": kind[0], "events:detail-type": kind[1], "aws:PrincipalAccount": account}
     return allows(
         statements(bus.policy),
@@ -259,7 +261,8 @@ def _lets_in(bus: EventBus, kind: tuple[str, str], account: str, caller: str, co
 
 
 def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = None) -> None:
-    """As EventBridge sends to a queue: it must be there, and its policy must name the rule."""
+    """Sends to a queue as EventBridge does. Raises Undeliverable where there is no queue, or its policy does not allow
+    the rule."""
     _, _, _, region, account, name = arn.split(":", 5)
     queue: Queue | None = sqs_backends[account][region].queues.get(name)
     if queue is None:
@@ -282,7 +285,7 @@ def send(arn: str, body: str, rule: Rule, attributes: dict[str, str] | None = No
 
 
 def _input(target: Json, event: Event) -> str:
-    """What the target gets: the event, a part of it, a constant, or what a transformer makes of it."""
+    """The target's input: the event, a part of it, a constant, or the output of a transformer."""
     if "Input" in target:
         return str(target["Input"])
     if path := target.get("InputPath"):

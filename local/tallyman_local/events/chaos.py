@@ -1,15 +1,15 @@
-"""Delivery as bad as EventBridge's contract allows, on purpose and repeatable."""
+"""Chaos: deliver events as badly as EventBridge's contract allows, in a repeatable way."""
 
 import random
 from dataclasses import dataclass
 from typing import Any
 
-SPREAD = 0.5  # seconds within which reordered events change places where no delay was asked for
+SPREAD = 0.5  # seconds within which events are reordered where there is no longer delay
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`lose` and `double` are probabilities, `delay` is in seconds; the same `seed` makes the same choices."""
+    """`lose` and `double`: probabilities. `delay`: seconds. The same `seed` makes the same choices."""
 
     lose: float = 0.0
     double: float = 0.0
@@ -26,7 +26,7 @@ class Settings:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> "Settings":
-        """From a request's JSON; raises ValueError on a wrong value or an unknown field."""
+        """The settings in a request's JSON. Raises ValueError for an invalid value or an unknown field."""
         if unknown := set(fields) - set(cls.__dataclass_fields__):
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         return cls(
@@ -39,10 +39,10 @@ class Settings:
 
 
 class Chaos:
-    """Says for each event, in the order they come, after how many seconds it is delivered, and how often.
+    """Decides for each event, in order, how often and after how many seconds it is delivered.
 
-    Four random numbers are drawn for each event whatever the settings, so that one event's fate depends
-    only on the seed and on how many came before it.
+    It draws four random numbers for each event, whatever the settings, so that the result for an event depends only on
+    the seed and on the number of events before it.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,4 +1,5 @@
-"""EventBridge's schedules: rules with `rate(…)` or `cron(…)` whose targets are functions, on the real clock."""
+"""EventBridge's schedules: rules with `rate(…)` or `cron(…)` whose targets are functions or queues, on the real
+clock."""
 
 import datetime as dt
 import json
@@ -26,9 +27,8 @@ _DAYS = {name: n for n, name in enumerate(["SUN", "MON", "TUE", "WED", "THU", "F
 
 
 def is_due(expression: str, minute: int) -> bool:
-    """Whether a schedule fires in this minute (whole minutes since the epoch). Raises ValueError: not understood.
-
-    Of `cron`: numbers, names, lists, ranges and steps; not `L`, `W` and `#`.
+    """Whether a schedule fires in this minute (whole minutes since the epoch). Raises ValueError or KeyError for an
+    expression that is not supported: in `cron`, `L`, `W` and `#` are not.
     """
     if rate := _RATE.fullmatch(expression):
         return minute * 60 % (int(rate[1]) * _UNITS[rate[2]]) == 0
@@ -66,7 +66,7 @@ def _matches(pattern: str, value: int, names: dict[str, int]) -> bool:
 
 
 class Schedules:
-    """Fires the schedules of one account and region, looking once a minute. `invoke(function_arn, payload)`."""
+    """Fires the schedules of one account and region, once a minute. `invoke(function_arn, payload)`."""
 
     def __init__(self, account: str, region: str, invoke: Callable[[str, str], None]) -> None:
         self._account, self._region, self._invoke = account, region, invoke
@@ -74,15 +74,15 @@ class Schedules:
         self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
 
     def start(self) -> None:
-        """Begin with the next whole minute."""
+        """Starts with the next whole minute."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Fire no more."""
+        """Stops firing."""
         self._stop.set()
 
     def fire(self, minute: int) -> int:
-        """Fire what is due in this minute; returns how many invocations."""
+        """Fires the rules that are due in this minute. Returns the number of invocations and messages."""
         fired = 0
         for bus in events_backends[self._account][self._region].event_buses.values():
             for rule in list(bus.rules.values()):
@@ -91,7 +91,7 @@ class Schedules:
                 try:
                     due = is_due(rule.scheduled_expression, minute)
                 except (ValueError, KeyError) as error:
-                    log.warning("rule %s does not fire here: %s", rule.name, error)
+                    log.warning("rule %s does not fire: %s", rule.name, error)
                     continue
                 for target in rule.targets if due else []:
                     body = target.get("Input") or json.dumps(self._event(rule, minute))

@@ -1,1 +1,1 @@
-"""Calls into moto."""
+"""moto in this process: calls to it, and changes of what it does."""

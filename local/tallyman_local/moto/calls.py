@@ -1,8 +1,8 @@
-"""moto's answers, called in this process: no web framework between the endpoint and moto's handlers.
+"""Call moto's handlers in this process, without a web framework.
 
-moto is not safe for threads (SQS rebuilds its list of messages while another thread appends, DynamoDB's
-conditions check and write apart), so every call, ours included, holds `LOCK`; `CHANGED` is its condition
-and is notified whenever a queue may have changed. moto's state belongs to the process: one cloud at a time.
+moto is not thread-safe (SQS rebuilds its list of messages while another thread appends; DynamoDB checks a condition and
+writes in two steps), so every access to it holds `LOCK`. `CHANGED` is a condition of that lock, notified whenever a
+queue may have changed. moto's state belongs to the process: there can be only one cloud at a time.
 """
 
 import logging
@@ -38,7 +38,7 @@ log = logging.getLogger("tallyman.local")
 
 LOCK = threading.RLock()
 CHANGED = threading.Condition(LOCK)
-STOPPING = threading.Event()  # whoever waits for long looks at it: a port closes after its last answer
+STOPPING = threading.Event()  # long waits end when it is set: a port closes only after its last answer
 SENDER: ContextVar[str | None] = ContextVar("sender", default=None)
 
 Handler = Callable[[Request, str, Any], tuple[int, dict[str, Any], str | bytes]]
@@ -47,13 +47,12 @@ PARTITION = "aws"
 
 
 class NotServed(Exception):
-    """moto has no such service, or no such call of it."""
+    """moto does not have the service or the call."""
 
 
 def call(service: str, region: str, account: str, environ: dict[str, Any], body: bytes) -> Answer:
-    """moto's answer to a WSGI request as it would come to `<service>.<region>.amazonaws.com`.
-
-    Raises NotServed, or whatever moto fails with. `service` is the name in the signature.
+    """moto's answer to a WSGI request, as if sent to `<service>.<region>.amazonaws.com`. `service`: the name in the
+    signature. Raises NotServed, or any exception of moto's.
     """
     host = f"{service}.{region}.amazonaws.com"
     raw = environ.get("REQUEST_URI") or environ["PATH_INFO"]
@@ -83,7 +82,7 @@ def call(service: str, region: str, account: str, environ: dict[str, Any], body:
 
 
 class _Body:
-    """A body in memory as WSGI's input (io.BytesIO, but without a copy for each of werkzeug's wrappers)."""
+    """A body in memory as WSGI's input: like io.BytesIO, but without a copy for each of werkzeug's wrappers."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -118,17 +117,17 @@ def _urls(host: str) -> list[tuple[re.Pattern[str], Handler]]:
 
 
 def reset() -> None:
-    """Forget everything that moto holds in this process."""
+    """Removes all of moto's state in this process."""
     with LOCK:
         BackendDict.reset()
         _known.clear()
 
 
-_known: dict[str, Identity] = {}  # by access key; asking moto walks through all sessions of all accounts
+_known: dict[str, Identity] = {}  # by access key: a look-up in moto reads all sessions of all accounts
 
 
 def identify(access_key: str) -> Identity | None:
-    """The principal of an access key that moto gave out, or None."""
+    """The principal of an access key that moto issued; None: it is unknown."""
     if access_key not in _known and (found := _look_up(access_key)):
         _known[access_key] = found
     return _known.get(access_key)
@@ -149,7 +148,7 @@ def _look_up(access_key: str) -> Identity | None:
 
 
 def trust_policy(arn: str) -> str | None:
-    """Who may assume the role, as its policy document; None: there is no such role."""
+    """The trust policy of a role, JSON; None: there is no such role."""
     with LOCK:
         for role in iam_backends[arn.split(":")[4]][PARTITION].roles.values():
             if role.arn == arn:
@@ -158,13 +157,13 @@ def trust_policy(arn: str) -> str | None:
 
 
 def queue(url: str, account: str, region: str) -> Queue | None:
-    """The queue of a QueueUrl (or name) as its caller sees it."""
+    """The queue of a QueueUrl or name in this account and region; None: there is none."""
     found: Queue | None = sqs_backends[account][region].queues.get(url.rsplit("/", 1)[-1])
     return found
 
 
 def ensure_role(arn: str) -> None:
-    """Create the role if it is not there, with a trust policy that names its own account."""
+    """Creates the role where it does not exist, with a trust policy for its own account."""
     account, name = arn.split(":")[4], arn.rsplit("/", 1)[-1]
     path = arn.split(":role", 1)[1].removesuffix(name)
     trust = f'{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "{account}"}}, '
@@ -176,7 +175,7 @@ def ensure_role(arn: str) -> None:
 
 
 def assume_role(arn: str, session: str, region: str) -> dict[str, str]:
-    """Keys of a session of the role, as `AWS_…` variables. They do not expire."""
+    """The keys of a new session of the role, as `AWS_…` variables. They do not expire."""
     with LOCK:
         backend = sts_backends[arn.split(":")[4]][PARTITION]
         role = backend.assume_role(region, session, arn, "", 43200, "")
@@ -189,7 +188,7 @@ def assume_role(arn: str, session: str, region: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Created:
-    """A Lambda function of CreateFunction, with its code as a zip file."""
+    """A Lambda function. `timeout`: seconds. `memory`: MB. `code`: a zip file."""
 
     name: str
     arn: str
@@ -203,7 +202,7 @@ class Created:
 
 
 def zipped_function(account: str, region: str, name: str) -> Created | None:
-    """None: there is no such function, or it is an image, which is not run here."""
+    """The function of that name; None where there is none, or where it is an image, which does not run here."""
     with LOCK:
         try:
             found = lambda_backends[account][region].get_function(name)
@@ -218,10 +217,8 @@ def zipped_function(account: str, region: str, name: str) -> Created | None:
 
 
 def _add_message(queue: Queue, message: Message) -> None:
-    """moto's Queue.add_message, and: SQS says who sent a message, in SenderId; moto says always the same.
-
-    A message that moves to a dead-letter queue keeps its sender.
-    """
+    """moto's Queue.add_message with the real SenderId; moto's is always the same. A message that moves to a dead-letter
+    queue keeps its sender."""
     sender = SENDER.get()
     if sender and message.sender_id == DEFAULT_SENDER_ID:
         message.sender_id = sender
@@ -234,5 +231,5 @@ if Queue.add_message is not _add_message:
     _moto_add_message = Queue.add_message
     Queue.add_message = _add_message
 
-# `Ref` of a bus is its name; moto's bus has nothing for Ref to give.
+# `Ref` of a bus is its name, which moto's bus lacks.
 EventBus.physical_resource_id = property(lambda bus: bus.name)

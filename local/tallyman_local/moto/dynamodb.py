@@ -1,13 +1,12 @@
-"""Makes moto's DynamoDB cost what a request touches, not what the table holds.
+"""Speed up moto's DynamoDB: a request costs as much as the items that it touches, not as the whole table.
 
-moto copies whole tables before each transaction, to be able to roll back, and sorts a whole table for each
-Query: 45 ms and 17 ms at a few hundred items. Here a transaction keeps only the partitions that it names,
-and a Query looks only at its partition. Of an index it looks at the items with its key, before moto compares them one
-by one, and sorts them by plain values: moto takes two values apart for each comparison. And moto walks the service's
-model through each attribute of each item that it answers, most of the time of a Query; an item in DynamoDB's own JSON
-needs no such walk.
+moto copies whole tables before each transaction, for a roll-back, and sorts a whole table for each Query: 45 ms and
+17 ms at a few hundred items. Here a transaction copies only the partitions that it names, and a Query reads only its
+partition. A Query of an index selects the items with its key before moto compares them one by one, and sorts them by
+plain values: moto parses two values for each comparison. For most of the time of a Query, moto walks through the
+service's model for each attribute of each item; an item in DynamoDB's own JSON does not need that.
 
-Call with moto_calls.LOCK held, as all of moto.
+Callers hold moto_calls.LOCK, as for all of moto.
 """
 
 import copy
@@ -31,7 +30,7 @@ _PLAIN = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 
 
 def _transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-    """Tells each table which partitions the transaction may change, before moto saves its state."""
+    """Notes in each table which partitions the transaction may change, before moto saves its state."""
     named: list[Table] = []
     for item in transact_items:
         (operation,) = item.values()
@@ -50,7 +49,7 @@ def _transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[st
 
 
 def _save(table: Table, memo: dict[int, Any]) -> Table:
-    """A copy of the table with copies of the touched partitions; without any, moto's whole copy (backups)."""
+    """A copy of the table that copies only the touched partitions; outside transactions a whole copy (for backups)."""
     saved = copy.copy(table)
     touched = table.__dict__.get("_touched")
     if touched is None:
@@ -68,7 +67,7 @@ def _save(table: Table, memo: dict[int, Any]) -> Table:
 def _update_item(
     backend: DynamoDBBackend, table_name: str, key: dict[str, dict[str, Any]], *args: Any, **kwargs: Any
 ) -> Item:
-    """Changes a copy of the stored item: moto changes it in place, and with it what a transaction saved."""
+    """Lets moto change a copy of the stored item: it changes items in place, and so those that a transaction saved."""
     table = backend.tables.get(table_name)
     if table is not None and table.range_key_attr and {table.hash_key_attr, table.range_key_attr} <= set(key):
         partition = table.items.get(DynamoType(key[table.hash_key_attr]), {})
@@ -81,7 +80,7 @@ def _update_item(
 def _query_partition(
     table: Table, hash_key: DynamoType | None, *args: Any, index_name: str | None = None, **kwargs: Any
 ) -> Any:
-    # By position: range_comparison, range_objs, limit, start key, forward, projections, index.
+    # positional: range_comparison, range_objs, limit, start key, forward, projections, index
     index_name = args[6] if len(args) > 6 else index_name
     if len(args) <= 6:
         kwargs["index_name"] = index_name
@@ -93,7 +92,7 @@ def _query_partition(
 
 
 def _items(table: Table) -> list[Item]:
-    """Sorted as moto's, but for a Query, which sorts what it chose itself."""
+    """All items, as moto's; within a Query only the items of its key, unsorted: the Query sorts them itself."""
     query = table.__dict__.get("_query")
     if query is None or not table.range_key_attr:
         return list(_all_items(table))
@@ -122,7 +121,7 @@ def _plain(attribute: DynamoType) -> Any:
 
 
 def _attributes(serializer: BaseJSONSerializer, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
-    """A map of attributes as it is, unless there are bytes in it, which JSON needs encoded."""
+    """Passes a map of attributes unchanged, unless it holds bytes, which JSON needs encoded."""
     if shape.value.name == "AttributeValue" and all(
         isinstance(attribute, dict) and attribute.keys() <= _PLAIN for attribute in value.values()
     ):

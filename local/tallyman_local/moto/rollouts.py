@@ -1,7 +1,7 @@
-"""What moto leaves out of services that are moved: ECS's deployments and circuit breaker, Lambda's failed updates.
+"""Add to moto what roll-outs need: ECS's deployments and circuit breaker, and failed updates of Lambda functions.
 
-moto never removes the deployment of a service's creation. Here UpdateService makes a new one, which is steady at once,
-or, where a service is set to fail, is given up by the circuit breaker: FAILED, and the service runs what it ran.
+moto keeps the first deployment of a service. Here UpdateService makes a new one, which is steady at once; for a service
+that is to fail, the circuit breaker ends it as FAILED, and the service keeps its task definition.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from moto.ecs.models import EC2ContainerServiceBackend, Service
 from moto.moto_api._internal import mock_random
 
 FAILING: dict[str, str] = {}
-"""`cluster/service` or function, or `region:` and that → why the next deployments of it fail."""
+"""Why the next deployments fail, by `cluster/service` or function, with or without `region:` before it."""
 
 _REASON = "ECS deployment circuit breaker: {0}."
 
@@ -26,12 +26,12 @@ def _failing(region: str, name: str) -> str | None:
 
 
 def reset() -> None:
-    """Nothing fails."""
+    """Ends all failures."""
     FAILING.clear()
 
 
 def _update_service(self: EC2ContainerServiceBackend, service_properties: dict[str, Any]) -> Service:
-    """moto's, with a deployment where the task definition is another one."""
+    """moto's, with a new deployment where the task definition changes."""
     cluster = str(service_properties.get("cluster", "default")).rpartition("/")[2]
     before = self._get_service(cluster, str(service_properties["service"]).rpartition("/")[2])
     was, wanted = before.task_definition, service_properties.get("task_definition")
@@ -42,8 +42,8 @@ def _update_service(self: EC2ContainerServiceBackend, service_properties: dict[s
         service.deployments = [steady]
         if failing:
             service.task_definition = was
-            given_up = _deployment(service, wanted, "ACTIVE", "FAILED", _REASON.format(failing))
-            service.deployments.append(given_up)
+            failed = _deployment(service, wanted, "ACTIVE", "FAILED", _REASON.format(failing))
+            service.deployments.append(failed)
     return service
 
 
@@ -66,7 +66,7 @@ def _deployment(service: Service, definition: str | None, status: str, state: st
 
 
 def _get_configuration(self: LambdaFunction, on_create: bool = False) -> dict[str, Any]:
-    """moto's, with the failure that was asked for."""
+    """moto's, with the failure of `FAILING`."""
     found: dict[str, Any] = _moto_get_configuration(self, on_create)
     if reason := _failing(self.region, self.function_name):
         found |= {"LastUpdateStatus": "Failed", "LastUpdateStatusReason": reason}
@@ -74,7 +74,7 @@ def _get_configuration(self: LambdaFunction, on_create: bool = False) -> dict[st
 
 
 def _update_code(self: LambdaFunction, updated_spec: dict[str, Any]) -> dict[str, Any]:
-    """moto's, without changing the versions that were published: they share the code's description."""
+    """moto's, without changing the published versions, which share the dict of the code with it."""
     self.code = dict(self.code)
     found: dict[str, Any] = _moto_update_code(self, updated_spec)
     return found

@@ -1,1 +1,1 @@
-"""Loopback HTTP servers, and failures on purpose."""
+"""HTTP servers on loopback, and answers in AWS's protocols."""

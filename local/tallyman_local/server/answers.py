@@ -1,4 +1,4 @@
-"""Answers in the protocol of the service asked: JSON, query XML or S3's XML."""
+"""Build answers in the protocol of a service: JSON, query XML or S3's XML."""
 
 import json
 from collections.abc import Iterable
@@ -9,21 +9,21 @@ from xml.sax.saxutils import escape
 from tallyman_local.server.http import Environ, StartResponse
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
-# What is asked with Action=… and answered in XML, of the services that come here.
+# The services with the query protocol: Action=… in the request, XML in the answer.
 _QUERY = {"sts", "iam", "sns", "cloudformation", "autoscaling", "ec2", "elasticloadbalancing", "rds", "monitoring"}
 _REST_JSON = {"lambda", "batch", "inspector2", "eks", "scheduler", "apigateway", "xray"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response whose body is in memory."""
+    """An HTTP response with its body in memory."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
     def send(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """As WSGI wants it."""
+        """Sends the answer through WSGI."""
         headers = {name.title(): value for name, value in self.headers.items() if name.lower() != "date"}
         headers.setdefault("Content-Type", "application/json")
         if environ["REQUEST_METHOD"] != "HEAD" or "Content-Length" not in headers:
@@ -33,12 +33,12 @@ class Answer:
 
 
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """A JSON document, as AWS's JSON protocols want it."""
+    """A JSON document as an answer of AWS's JSON protocols."""
     return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/x-amz-json-1.1", **(headers or {})})
 
 
 def error(service: str, code: str, message: str, *, status: int = 400, target: bool = False) -> Answer:
-    """An error as a client of `service` reads it; `target`: the request came with X-Amz-Target."""
+    """An error in the protocol of `service`. `target`: the request has X-Amz-Target, and so uses JSON."""
     if service in _REST_JSON or target or service not in {*_QUERY, "s3", "sqs"}:
         return json_answer({"__type": code, "message": message}, status, {"x-amzn-ErrorType": code})
     body = f"<Error><Type>Sender</Type><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"

@@ -1,8 +1,8 @@
-"""Loopback HTTP/1.1 servers for WSGI applications.
+"""HTTP/1.1 servers on loopback for WSGI applications.
 
-cheroot rather than werkzeug's threaded server: half the time per small request on a kept connection
-(0.25 ms against 0.53 ms, measured on two cores), an idle connection holds no thread, chunked bodies are
-decoded while they arrive, and a body of any size passes through a few tens of megabytes of memory.
+cheroot, not werkzeug's threaded server: a small request on a kept connection takes half the time (0.25 ms instead of
+0.53 ms on two cores), an idle connection holds no thread, chunked bodies are decoded while they arrive, and a body of
+any size needs only a few tens of megabytes of memory.
 """
 
 import ctypes
@@ -23,10 +23,10 @@ StartResponse = Callable[..., Any]
 WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 HOST: Final = "127.0.0.1"
-#: `Host` headers of this machine. A name below `.localhost` is the loopback for everyone (RFC 6761).
+#: `Host` headers of this machine. Names below `.localhost` always resolve to loopback (RFC 6761).
 _LOOPBACK: Final = re.compile(r"(?:(?:[a-z0-9-]+\.)*localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
-#: Bytes of a chunk that are held at a time, and characters of its size.
+#: Bytes of a chunk that are in memory at a time, and the form of its size.
 _PIECE: Final = 256 * 1024
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,15}")
 
@@ -35,32 +35,30 @@ log = logging.getLogger("tallyman.local")
 
 @cache
 def _give_back_large_buffers() -> None:
-    """glibc keeps freed buffers of up to 32 MiB, for each thread: bodies of 14 MB (a part of a layer over ECR's API)
-    made 250 MB of them. With a fixed threshold they are mapped, and go back when they are freed."""
+    """Makes glibc return large freed buffers. It keeps those of up to 32 MiB for each thread: bodies of 14 MB (a part
+    of a layer over ECR's API) held 250 MB. With a fixed threshold such buffers are mapped, and returned when freed."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD, bytes
 
 
 class Listener:
-    """One port of 127.0.0.1, a free one unless one is asked for, that answers for `app` until `stop()`.
-
-    Raises OSError where the port asked for is taken.
-    """
+    """A server for `app` on a port of 127.0.0.1 (0: any free one), until `stop()`. Raises OSError where the port is
+    taken."""
 
     def __init__(self, app: WsgiApp, *, threads: int = 32, port: int = 0) -> None:
         _give_back_large_buffers()
         self._server = Server((HOST, port), _drained(app), numthreads=threads, request_queue_size=128)
-        self._server.timeout = 300  # seconds an idle connection is kept
+        self._server.timeout = 300  # seconds for which an idle connection is kept
         self._server.shutdown_timeout = 0
-        self._server.expiration_interval = 0.1  # seconds; the time that stop() takes
+        self._server.expiration_interval = 0.1  # seconds, which is how long stop() takes
         self._server.error_log = _log_error  # type: ignore[method-assign]
         self._prepare()
         self.port: int = self._server.bind_addr[1]
         self._thread = threading.Thread(target=self._serve, name=f"http-{self.port}", daemon=True)
 
     def _prepare(self) -> None:
-        """Open the port in a daemon thread: cheroot's workers inherit that, so that a listener which a signal keeps
-        from being stopped does not hold up the end of the process."""
+        """Opens the port in a daemon thread: cheroot's workers are then daemons too, and a listener that is never
+        stopped (because of a signal) does not keep the process alive."""
         failures: list[BaseException] = []
 
         def prepare() -> None:
@@ -76,17 +74,17 @@ class Listener:
             raise failures[0]
 
     def start(self) -> None:
-        """Begin to answer; connections made before that wait in the backlog."""
+        """Starts to answer; earlier connections wait in the backlog."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the port and its connections."""
+        """Closes the port and its connections."""
         self._server.stop()
         self._thread.join(timeout=2)
 
     @staticmethod
     def stop_all(listeners: "Iterable[Listener]") -> None:
-        """Stop several at once."""
+        """Stops several listeners at once."""
         threads = [threading.Thread(target=listener.stop) for listener in listeners]
         for thread in threads:
             thread.start()
@@ -101,15 +99,13 @@ class Listener:
 
 
 def _log_error(msg: str = "", level: int = 20, traceback: bool = False) -> None:
-    # A client that goes away in the middle of a body is not an error of ours.
+    # a client that disconnects in the middle of a body is not an error
     log.log(level if level >= logging.ERROR else logging.DEBUG, msg, exc_info=traceback and sys.exc_info())
 
 
 def _drained(app: WsgiApp) -> WsgiApp:
-    """Read what `app` left of the request body: a client that still sends would else never read the answer.
-
-    (cheroot reads a rest of known length itself, but in one piece, and no rest of a chunked body.)
-    """
+    """Reads the rest of the request body after `app`: a client that is still sending would never read the answer.
+    (cheroot itself reads a rest of known length, but in one piece, and never that of a chunked body.)"""
 
     def drained(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"]
@@ -117,7 +113,7 @@ def _drained(app: WsgiApp) -> WsgiApp:
             body = environ["wsgi.input"] = _Pieces(body.rfile, body.maxlen)
         answer = app(environ, start_response)
         if environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING"):
-            with suppress(OSError, ValueError):  # the client broke off (ValueError: cheroot's, inside a chunk)
+            with suppress(OSError, ValueError):  # the client disconnected (ValueError: cheroot's, inside a chunk)
                 while body.read(1 << 20):
                     pass
         return answer
@@ -126,10 +122,10 @@ def _drained(app: WsgiApp) -> WsgiApp:
 
 
 class _Pieces(ChunkedRFile):
-    """cheroot's reader of chunked bodies, which holds a piece of a chunk and not all of it: how long one is, is the
-    client's choice. Raises ValueError, as cheroot's, where a chunk breaks off or has no size."""
+    """cheroot's reader of chunked bodies, but with only a piece of a chunk in memory: the client chooses how long a
+    chunk is. Raises ValueError, as cheroot's does, where a chunk is incomplete or has no size."""
 
-    _left = 0  # bytes of this chunk that are still to be read
+    _left = 0  # unread bytes of the current chunk
 
     def _fetch(self) -> None:
         if self.closed:
@@ -145,14 +141,14 @@ class _Pieces(ChunkedRFile):
         self.buffer = self.rfile.read(min(self._left, _PIECE))
         self._left -= len(self.buffer)
         if not self.buffer or (not self._left and self.rfile.read(2) != b"\r\n"):
-            raise ValueError("a chunk breaks off")
+            raise ValueError("a chunk is incomplete")
 
 
 def for_this_machine(app: WsgiApp) -> WsgiApp:
-    """Refuse, with 403, a request whose Host is not this machine or whose Origin is another one than its Host.
+    """Refuses, with 403, a request whose Host is not this machine, or whose Origin differs from its Host.
 
-    For what acts without a secret: a page that a browser shows can resolve its own name to 127.0.0.1. `/v2/` asks for
-    a token, and answers by whatever name a client or a proxy knows it.
+    For applications that need no secret: a web page can resolve its own name to 127.0.0.1. `/v2/` requires a token, and
+    so answers under any name.
     """
 
     def guarded(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -161,7 +157,7 @@ def for_this_machine(app: WsgiApp) -> WsgiApp:
         if not _LOOPBACK.fullmatch(host):
             refused = f"the Host {host or '(none)'} is not this machine: expected localhost or 127.0.0.1"
         elif origin is not None and origin != f"http://{host}":
-            refused = f"a request of a page of {origin} is not answered"
+            refused = f"requests from web pages of {origin} are refused"
         if not refused:
             return app(environ, start_response)
         body = f"{refused}\n".encode()
@@ -173,7 +169,7 @@ def for_this_machine(app: WsgiApp) -> WsgiApp:
 
 
 def read_body(environ: Environ) -> bytes:
-    """The whole request body, of a stated length or chunked. For bodies that fit memory."""
+    """The whole request body, with Content-Length or chunked. For bodies that fit in memory."""
     length = environ.get("CONTENT_LENGTH")
     if length:
         return bytes(environ["wsgi.input"].read(int(length)))
