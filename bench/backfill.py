@@ -1,9 +1,9 @@
-"""The first sweep of a large repository, on fakes: its runs by the clock, its calls, and what its position takes.
+"""Measure the first sweep of a large repository on fakes: the time and calls of each run, and the size of its position.
 
     .venv/bin/python bench/backfill.py [--images 50000] [--pages 3]
 
 Runs until every image is recorded, and `--pages` more, which verify and decide about 100 images each. The registry and
-the tables are fakes, so the calls are counted, and the seconds say only what this machine's processor took.
+the tables are fakes: the calls are real numbers, the seconds are only those of this machine's processor.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tallyman.state.items import StateChange
 from tallyman.state.sweeps import SWEEPS
 
 RUN = 800.0
-"""Seconds that a run has, as reconcile's function."""
+"""Seconds of a run, as in reconcile's function."""
 
 
 def left(until: float) -> float:

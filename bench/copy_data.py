@@ -1,4 +1,4 @@
-"""What is copied: OCI layouts of random bytes, made once a run."""
+"""The data to copy: OCI layouts of random bytes, made once in a run."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ OCI = "application/vnd.oci.image."
 
 
 def blob(layout: Path, raw: bytes) -> dict[str, Any]:
-    """Bytes in a layout, as a descriptor names them."""
+    """Writes a blob into a layout. Returns digest and size of its descriptor."""
     name = hashlib.sha256(raw).hexdigest()
     folder = layout / "blobs" / "sha256"
     folder.mkdir(parents=True, exist_ok=True)
@@ -20,12 +20,12 @@ def blob(layout: Path, raw: bytes) -> dict[str, Any]:
 
 
 def layers(layout: Path, *sizes: int) -> list[dict[str, Any]]:
-    """Layers that nothing can compress."""
+    """Layers of these sizes in bytes, which can't be compressed."""
     return [{"mediaType": f"{OCI}layer.v1.tar+gzip", **blob(layout, os.urandom(size))} for size in sizes]
 
 
 def image(layout: Path, parts: list[dict[str, Any]], number: int = 0, architecture: str = "amd64") -> dict[str, Any]:
-    """An image of these layers."""
+    """An image with these layers; its descriptor."""
     config = {
         "architecture": architecture,
         "os": "linux",
@@ -39,7 +39,7 @@ def image(layout: Path, parts: list[dict[str, Any]], number: int = 0, architectu
 
 
 def index(layout: Path, images: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """An index of images by architecture."""
+    """An index of images by architecture; its descriptor."""
     children = [{**made, "platform": {"os": "linux", "architecture": arch}} for arch, made in images.items()]
     kind = f"{OCI}index.v1+json"
     document = {"schemaVersion": 2, "mediaType": kind, "manifests": children}
@@ -47,7 +47,7 @@ def index(layout: Path, images: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def tags(layout: Path, named: dict[str, dict[str, Any]]) -> None:
-    """The layout's index.json."""
+    """Writes the layout's index.json: descriptors by tag."""
     (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     key = "org.opencontainers.image.ref.name"
     entries = [{**entry, "annotations": {key: tag}} for tag, entry in named.items()]
@@ -55,7 +55,7 @@ def tags(layout: Path, named: dict[str, dict[str, Any]]) -> None:
 
 
 def make(root: Path) -> None:
-    """The layouts `big`, `index`, `middle`, `small` and `many` below root."""
+    """Makes the layouts `big`, `index`, `middle`, `small` and `many` in the folder `root`."""
     big = root / "big"
     tags(big, {"v1": image(big, layers(big, *[150 * MB] * 10))})
     of_three = root / "index"

@@ -1,8 +1,8 @@
-"""The local cloud's ECR alone: no functions run beside it, which would be measured too.
+"""Run the local ECR alone, without functions, which would be measured too.
 
     python bench/copy_ecr.py FOLDER
 
-Writes its ports and a token as one line of JSON, then answers each line that it is given with one.
+Writes its ports and a token as one line of JSON, then answers each line of its input with one line.
 """
 
 import io
@@ -22,7 +22,7 @@ WHO = Identity(DEV.account, f"arn:aws:iam::{DEV.account}:user/bench", "AIDABENCH
 
 
 class Counted:
-    """A WSGI application, and how often it was called. `about`: only with this in the body."""
+    """A WSGI application that counts its calls; `about`: only those with this in the body."""
 
     def __init__(self, app: Any, about: bytes = b"") -> None:
         self.app, self.about, self.count, self._lock = app, about, 0, threading.Lock()
@@ -38,7 +38,7 @@ class Counted:
 
 
 def main() -> None:
-    """Until stdin ends."""
+    """Runs until stdin ends."""
     ports: dict[EcrRegistry, int] = {}
     ecr = LocalEcr(
         Path(sys.argv[1]),
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def say(what: dict[str, Any]) -> None:
-    """One line."""
+    """Writes one line of JSON."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 

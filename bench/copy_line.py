@@ -1,8 +1,8 @@
-"""A line with delay, for machines whose kernel has no netem: what goes in comes out so many milliseconds later.
+"""A TCP proxy with delay, for kernels without netem: bytes leave it so many milliseconds after they came.
 
     python bench/copy_line.py ADDRESS PORT TO MILLISECONDS
 
-The opening of a connection costs a round trip too, as it does on a real line: its first bytes wait for that.
+To open a connection costs a round trip too, as on a real network: the first bytes wait for it.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _AHEAD = 256  # pieces on the line
 
 
 async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float, opening: float) -> None:
-    """Each piece leaves `delay` seconds after it came."""
+    """Forwards each piece `delay` seconds after it came, the first ones `opening` seconds later."""
     loop = asyncio.get_running_loop()
     line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_AHEAD)
     begins = loop.time() + opening
@@ -45,7 +45,7 @@ async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, de
 
 
 async def main() -> None:
-    """Until it is ended."""
+    """Runs until it is stopped."""
     address, port, to, delay = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

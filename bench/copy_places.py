@@ -1,4 +1,4 @@
-"""Where is copied from and to: docker-registry, the local cloud's ECR, a sink that keeps nothing, a line with delay."""
+"""Sources and targets of copies: docker-registry, the local ECR, a sink that keeps no blobs, a proxy with delay."""
 
 import json
 import os
@@ -16,18 +16,18 @@ _ANSWERED = re.compile(r' HTTP/[12]\.[01]" \d+ (\S+)')
 
 
 PLAIN, SECURED = "localhost", "127.0.0.2"
-"""Hosts of this machine: the tools speak no TLS to the one, and take the other for any host."""
+"""Hosts of this machine: the tools use no TLS for the first, and treat the second like any host."""
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port on which nothing listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 class Certificate:
-    """For SECURED: `file` and `key`. Who trusts it, trusts the file."""
+    """A certificate for SECURED, signed by itself: `file`, also the CA to trust, and `key`."""
 
     def __init__(self, folder: Path) -> None:
         self.file, self.key = folder / "tls.pem", folder / "tls.key"
@@ -39,8 +39,31 @@ class Certificate:
         subprocess.run(["openssl", *words], check=True, capture_output=True)
 
 
-class Registry:
-    """Debian's docker-registry over a folder, with its access log: that counts requests and bytes for everybody."""
+class Process:
+    """A process of its own beside the measured one."""
+
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self.process.terminate()
+        self.process.wait()
+
+
+class Server(Process):
+    """A process that listens at `address:port`."""
+
+    address: str
+    port: int
+
+    @property
+    def host(self) -> str:
+        """`address:port`."""
+        return f"{self.address}:{self.port}"
+
+
+class Registry(Server):
+    """Debian's docker-registry over a folder. Its access log counts the requests and bytes of every tool."""
 
     def __init__(self, folder: Path, name: str, certificate: Certificate | None = None) -> None:
         self.storage, self.log = folder / name, folder / f"{name}.log"
@@ -59,17 +82,12 @@ class Registry:
         wait_for(self.port, self.address)
         self._read = 0
 
-    @property
-    def host(self) -> str:
-        """As clients write it."""
-        return f"{self.address}:{self.port}"
-
     def wipe(self) -> None:
-        """As new."""
+        """Removes everything."""
         shutil.rmtree(self.storage / "docker", ignore_errors=True)
 
     def remove_tags(self, repository: str, names: list[str]) -> None:
-        """Forgets images: their tags and manifests, not the blobs."""
+        """Removes images: their tags and manifests, not the blobs."""
         base = self.storage / "docker/registry/v2/repositories" / repository / "_manifests"
         for name in names:
             link = base / "tags" / name / "current/link"
@@ -78,7 +96,7 @@ class Registry:
             shutil.rmtree(base / "tags" / name)
 
     def counts(self) -> tuple[int, int]:
-        """Requests, and bytes of answers, since the last time."""
+        """Requests, and bytes of answers, since the last call."""
         with self.log.open("rb") as log:
             log.seek(self._read)
             raw = log.read()
@@ -91,14 +109,9 @@ class Registry:
                 sent += int(size) if size.isdigit() else 0
         return requests, sent
 
-    def stop(self) -> None:
-        """Ends it."""
-        self.process.terminate()
-        self.process.wait()
 
-
-class Ecr:
-    """The local cloud's ECR, in a process of its own: two registries and the API."""
+class Ecr(Process):
+    """The local ECR: two registries and the API."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -129,7 +142,7 @@ class Ecr:
         }
 
     def ask(self, command: dict[str, Any]) -> Any:
-        """One line there, one line back: {"do": "untag", …} or {"do": "counts"}."""
+        """Sends a command as one line ({"do": "untag", …} or {"do": "counts"}). Returns its answer, one line."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -137,45 +150,30 @@ class Ecr:
         return json.loads(self.process.stdout.readline())
 
     def docker_config(self) -> None:
-        """What `docker login` would have written."""
+        """Writes what `docker login` would write."""
         folder = self.folder / "docker"
         folder.mkdir(exist_ok=True)
         auths = {f"localhost:{port}": {"auth": self.token} for port in self.ports.values()}
         (folder / "config.json").write_text(json.dumps({"auths": auths}))
 
-    def stop(self) -> None:
-        """Ends it."""
-        self.process.terminate()
-        self.process.wait()
 
-
-class Sink:
-    """A registry that takes everything as fast as can be, in a process of its own, and keeps manifests only."""
+class Sink(Server):
+    """A registry that accepts everything as fast as possible, and keeps only manifests."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self.address, self.port = PLAIN, free_port()
         program = Path(__file__).with_name("copy_sink.py")
         self.process = subprocess.Popen([os.environ.get("PYTHON", "python3"), str(program), str(self.port)])
         wait_for(self.port)
 
-    @property
-    def host(self) -> str:
-        """As clients write it."""
-        return f"localhost:{self.port}"
-
     def forget(self) -> None:
-        """The manifests too."""
+        """Removes the manifests too."""
         with urlopen(f"http://{self.host}/forget", timeout=10) as answer:
             answer.read()
 
-    def stop(self) -> None:
-        """Ends it."""
-        self.process.terminate()
-        self.process.wait()
 
-
-class Line:
-    """A TCP line to a registry with so many milliseconds of delay each way, in a process of its own."""
+class Line(Server):
+    """A TCP proxy to a registry with so many milliseconds of delay each way."""
 
     def __init__(self, to: Registry, milliseconds: float) -> None:
         self.port, self.address = free_port(), to.address
@@ -184,19 +182,9 @@ class Line:
         self.process = subprocess.Popen([os.environ.get("PYTHON", "python3"), *words])
         wait_for(self.port, self.address)
 
-    @property
-    def host(self) -> str:
-        """As clients write it."""
-        return f"{self.address}:{self.port}"
-
-    def stop(self) -> None:
-        """Ends it."""
-        self.process.terminate()
-        self.process.wait()
-
 
 def wait_for(port: int, address: str = PLAIN) -> None:
-    """Until somebody listens."""
+    """Waits until something listens there, at most about ten seconds."""
     for _ in range(200):
         with socket.socket() as found:
             if found.connect_ex((address, port)) == 0:

@@ -1,4 +1,4 @@
-"""Runs of commands, in turn, and what they took."""
+"""Run the commands of tools in turn, and measure time, memory and requests."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from typing import Any
 from copy_tools import UNCHECKED, Commands
 
 LIMIT = 180.0
-"""Seconds of one command."""
+"""Seconds that one command may take."""
 
 REFERENCE = {  # crane on two other cores, November 2026; not measured here
     "10x150MB": "5.55 s, 16 MB, 2.15 s CPU (ours then, a prototype: 5.5 s)",
@@ -36,7 +36,8 @@ class Ran:
 
 @dataclass
 class Workload:
-    """`commands` by tool: what it runs, one after the other. `before`: run before each tool's turn."""
+    """What is measured. `commands`: those that each tool runs, one after the other. `before`: called before each turn
+    of a tool. `counts`: requests and bytes read since its last call. `target`: the goal, as text."""
 
     name: str
     target: str
@@ -48,18 +49,18 @@ class Workload:
     runs: list[tuple[str, Ran]] = field(default_factory=list)
 
     def of(self, tool: str) -> list[Ran]:
-        """That tool's runs."""
+        """The runs of one tool."""
         return [ran for name, ran in self.runs if name == tool]
 
 
 def run(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Ran:
-    """Runs them in turn. Raises SystemExit with its words where one fails."""
+    """Runs the commands one after the other. Raises SystemExit, with its output, where one fails."""
     wall = cpu = peak = 0.0
     for command in commands:
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as errors:
             began = time.monotonic()
             process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
             )
             pid, status, usage = 0, 0, None
             while not pid:
@@ -73,14 +74,14 @@ def run(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Ran:
             assert usage is not None
             cpu += usage.ru_utime + usage.ru_stime
             if process.returncode:
-                said.seek(0)
-                text = said.read().decode(errors="replace")[-1500:]
+                errors.seek(0)
+                text = errors.read().decode(errors="replace")[-1500:]
                 raise SystemExit(f"{' '.join(command)}: status {process.returncode}\n{text}")
     return Ran(wall, cpu, peak)
 
 
 def _peak(pid: int) -> float:
-    """Megabytes that the process held at most until now. ru_maxrss would count what we held when it was begun."""
+    """The peak of the process's memory until now, in MB. ru_maxrss would include our own memory at its start."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -91,10 +92,10 @@ def _peak(pid: int) -> float:
 
 
 def measure(workload: Workload, runs: int, until: float, environment: Mapping[str, str]) -> None:
-    """Rounds of all tools in turn. After `until` (of the monotonic clock) no round but the first two begins."""
+    """Runs all tools in turn, `runs` rounds. After `until` (of the monotonic clock) only the first two rounds begin."""
     for number in range(runs):
         if number >= 2 and time.monotonic() > until:
-            print(f"{workload.name}: {number} runs of {runs}: no time for more", file=sys.stderr)
+            print(f"{workload.name}: {number} of {runs} runs: the time is over", file=sys.stderr)
             return
         for tool in list(workload.commands):
             workload.before()
@@ -112,8 +113,8 @@ def measure(workload: Workload, runs: int, until: float, environment: Mapping[st
 
 
 def show(workload: Workload) -> dict[str, Any]:
-    """Prints its table and its line; the same as a document."""
-    print(f"\n{workload.name}" + (f"  (to reach: {workload.target})" if workload.target else ""))
+    """Prints a workload's table and its line. Returns the same figures."""
+    print(f"\n{workload.name}" + (f"  (goal: {workload.target})" if workload.target else ""))
     print(f"  {'':9}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'requests':>10}{'read MB':>9}{'runs':>6}")
     document: dict[str, Any] = {"workload": workload.name, "tools": {}}
     for tool in workload.commands:

@@ -1,4 +1,4 @@
-"""A registry that throws blobs away: how fast a client is when the receiver is not the limit. Linux only.
+"""A registry that discards blobs, to measure clients without the limits of a receiver. Linux only.
 
 python bench/copy_sink.py PORT
 """
@@ -11,14 +11,14 @@ import threading
 
 MANIFESTS: dict[str, tuple[bytes, str]] = {}
 _BUFFER = 1 << 20
-_TLS = b"\x16"  # with which a handshake begins
+_TLS = b"\x16"  # the first byte of a TLS handshake
 
 
 def serve(connection: socket.socket) -> None:
-    """One connection. Bodies are discarded in the kernel (MSG_TRUNC), so that this process is no limit."""
+    """Serves one connection. The kernel discards bodies (MSG_TRUNC), so that this process is not the limit."""
     file = io.BufferedReader(connection.makefile("rb", 0), 65536)
     junk = bytearray(_BUFFER)
-    if file.peek(1)[:1] == _TLS:  # crane tries that first, and waits 0.3 s for who says nothing to it
+    if file.peek(1)[:1] == _TLS:  # crane tries TLS first, and waits 0.3 s where it gets no answer
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         return
 
@@ -50,9 +50,9 @@ def serve(connection: socket.socket) -> None:
 
 
 def discard_chunked(connection: socket.socket, ahead: bytes, junk: bytearray) -> None:
-    """Reads a chunked body to its end, many chunks at a time: one by one would be slower than who sends them."""
+    """Reads a chunked body to its end, many chunks at a time: one by one would be slower than the sender."""
     data, end = bytearray(ahead), len(ahead)
-    left, line, last = 0, b"", False  # `left`: of the chunk, and the line's end behind it
+    left, line, last = 0, b"", False  # `left`: bytes of the chunk and the line end after it
     while True:
         at = 0
         while at < end:
@@ -75,7 +75,7 @@ def discard_chunked(connection: socket.socket, ahead: bytes, junk: bytearray) ->
 
 
 def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """The head of an answer, and of a manifest its body."""
+    """The answer to a request, with its body only for a manifest."""
     name, _, rest = path.split("?")[0].removeprefix("/v2/").rpartition("/manifests/")
     if name:
         if method == "PUT":
@@ -108,7 +108,7 @@ def head(status: int, more: str = "", length: int = 0) -> bytes:
 
 
 def quietly(connection: socket.socket) -> None:
-    """Until the client has had enough."""
+    """Serves a connection until the client closes it."""
     try:
         with connection:
             serve(connection)
@@ -117,7 +117,7 @@ def quietly(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Until it is ended."""
+    """Runs until it is stopped."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
     while True:
         connection, _ = listener.accept()

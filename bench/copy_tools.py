@@ -1,4 +1,4 @@
-"""How each tool copies: its commands, as somebody who knows it would write them."""
+"""The commands with which each tool copies, as an experienced user would write them."""
 
 import os
 import shutil
@@ -9,26 +9,26 @@ from pathlib import Path
 
 TALLYMAN = [str(Path(sys.executable).with_name("tallyman")), "copy"]
 EARLIER = os.environ.get("BEFORE", "")
-"""The `tallyman` command of an earlier release, as one more tool of each round; empty: none."""
+"""The `tallyman` command of an earlier release, which is measured too; empty: none."""
 AT_ONCE = "8"
-"""Layers at once, for the peers that have an option for it, so that none waits for its default (3 or 4)."""
+"""Parallel layers, for the peers with an option for it: their defaults (3 or 4) would slow them down."""
 
 UNCHECKED = ("oras",)
-"""Peers that hash nothing of what they copy: a damaged blob goes to the sink as it is, with exit status 0. That is less
-work than ours: they are shown, but the ratio of a row is not to them, nor to `before`."""
+"""Peers that do not check the digests of what they copy: a damaged blob reaches the sink, with exit status 0. That is
+less work than ours, so they are shown, but not used for the ratio of a row; neither is `before`."""
 
 Commands = dict[str, list[list[str]]]
-"""By tool, what it runs, one after the other."""
+"""The commands that each tool runs, one after the other."""
 
 
 def peers() -> list[str]:
-    """Those on the PATH, and our earlier release."""
+    """The peers on the PATH, and our earlier release."""
     here = [tool for tool in ("skopeo", "crane", "regctl", "oras") if shutil.which(tool)]
     return [*here, *(["before"] if EARLIER else [])]
 
 
 def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> None:
-    """regctl has no option for plain HTTP beside `copy`: its configuration says it for each host."""
+    """Configures regctl, which has no option for plain HTTP: its configuration has a setting for each host."""
     if not shutil.which("regctl"):
         return
     for host in hosts:
@@ -38,7 +38,7 @@ def prepare(hosts: Sequence[str], environment: Mapping[str, str], tls: bool) -> 
 
 
 def image(source: str, targets: Sequence[str], tls: bool = False) -> Commands:
-    """One image, `HOST/REPOSITORY:TAG`, to each of the targets; only we take several at once."""
+    """The commands for one image, `HOST/REPOSITORY:TAG`, to each target; only ours takes several targets at once."""
     skopeo = ["skopeo", "copy", "--quiet", "--all", *_unless(tls, "--src-tls-verify=false", "--dest-tls-verify=false")]
     crane = ["crane", "copy", *_unless(tls, "--insecure"), "-j", AT_ONCE]
     oras = ["oras", "cp", "--no-tty", "--concurrency", AT_ONCE, *_unless(tls, "--from-plain-http", "--to-plain-http")]
@@ -55,7 +55,7 @@ def image(source: str, targets: Sequence[str], tls: bool = False) -> Commands:
 
 
 def repository(name: str, source: str, target: str, tls: bool = False) -> Commands:
-    """A whole repository from host to host. regctl and oras have no command for that."""
+    """The commands for a whole repository from host to host, which regctl and oras do not have."""
     sync = ["skopeo", "sync", "--src", "docker", "--dest", "docker"]
     sync += _unless(tls, "--src-tls-verify=false", "--dest-tls-verify=false")
     crane = ["crane", "copy", *_unless(tls, "--insecure"), "-j", AT_ONCE, "--all-tags"]

@@ -1,4 +1,4 @@
-"""The workloads: what is copied, from where to where, and what is there already."""
+"""The workloads: what is copied, from where to where, and what the target has already."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Bench:
-    """Everything that is started, and the workloads."""
+    """All processes, started and stopped as a context, and the workloads."""
 
     def __init__(self, folder: Path, latency: float, tls: bool) -> None:
         self.folder, self.latency, self.tls = folder, latency, tls
@@ -34,7 +34,7 @@ class Bench:
     def __enter__(self) -> "Bench":
         try:
             self.begin()
-        except BaseException:  # nothing that was started is left behind
+        except BaseException:  # stop what was started already
             self.__exit__()
             raise
         return self
@@ -44,7 +44,7 @@ class Bench:
             place.stop()
 
     def begin(self) -> None:
-        """Starts every place, and fills the source."""
+        """Starts all processes, and fills the source."""
         print("making the data…", file=sys.stderr)
         make(self.folder / "data")
         certificate = Certificate(self.folder) if self.tls else None
@@ -70,31 +70,31 @@ class Bench:
             self.fill("--all-tags", f"oci:{self.folder}/data/{name}", f"{self.source.host}/{name}")
 
     def start(self, place: Any) -> Any:
-        """Remembers what has to be ended."""
+        """Remembers a process, to be stopped at the end."""
         self.started.append(place)
         return place
 
     def fill(self, *arguments: str, **environment: str) -> None:
-        """A copy of ours that is not measured."""
+        """Copies with `tallyman copy`, without measuring."""
         run([[*TALLYMAN, *arguments]], self.environment | environment)
 
     def wipe(self) -> None:
-        """Empty targets, logs read to their ends."""
+        """Empties the targets, and skips what is in the logs."""
         for target in self.targets:
             target.wipe()
         self.counts()
 
     def counts(self) -> tuple[int, int]:
-        """Requests at source and targets, and bytes that the source gave."""
+        """Requests to source and targets, and bytes read from the source, since the last call."""
         requests, read = self.source.counts()
         return requests + sum(target.counts()[0] for target in self.targets), read
 
     def image(self, name: str, hosts: Sequence[str]) -> Commands:
-        """One image of the source, to each of the hosts."""
+        """The commands for one image of the source, to each of the hosts."""
         return image(f"{self.source_host}/{name}:v1", [f"{host}/{name}:v1" for host in hosts], self.tls)
 
     def workloads(self) -> list[Workload]:
-        """In the order in which they are run."""
+        """The workloads in their order."""
         one, sinks = self.hosts[:1], [sink.host for sink in self.sinks]
         small = repository("small", self.source_host, one[0], self.tls)
         made = [
@@ -126,7 +126,7 @@ class Bench:
         ]
 
     def there(self, hosts: Sequence[str]) -> Workload:
-        """An image that is there already."""
+        """An image that the target has already."""
 
         def before() -> None:
             self.wipe()
@@ -142,7 +142,7 @@ class Bench:
         )
 
     def there_in_ecr(self) -> Workload:
-        """The same between two registries of the local cloud."""
+        """An image that the target has already, between two registries of the local ECR."""
         commands = image(f"{self.dev}/index:v1", [f"{self.prod}/index:v1"])
         filled: list[int] = []
 
@@ -164,13 +164,13 @@ class Bench:
         )
 
     def ecr_counts(self) -> tuple[int, int]:
-        """Requests at the target and the API of the local cloud since the last time."""
+        """Requests to the local ECR's target and API since the last call."""
         now = int(self.ecr.ask({"do": "counts"})["requests"])
         before, self.asked = self.asked, now
         return now - before, 0
 
     def many(self, host: str) -> Workload:
-        """1,000 images of which 950 are there, between docker-registries: no question is for many at once."""
+        """1,000 images of which the target has 950, between docker-registries, which have no batch calls."""
         gone = [f"v{n}" for n in range(950, 1000)]
         filled: list[int] = []
 
@@ -186,7 +186,7 @@ class Bench:
         return Workload("1000-images-950-there-without-batches", "", commands, before, counts=self.counts)
 
     def many_in_ecr(self) -> Workload:
-        """The same in the local cloud."""
+        """1,000 images of which the target has 950, in the local ECR."""
         gone = [f"v{n}" for n in range(950, 1000)]
         filled: list[int] = []
 

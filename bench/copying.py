@@ -3,9 +3,9 @@
 
     python bench/copying.py [--runs 5] [--only NAME] [--latency MILLISECONDS] [--tls] [--json FILE]
 
-Registries, sink and data are on this machine, in memory where it has a memory disk. Runs of the tools take turns, so
-that noise meets all alike; the source is warm. Prints a table, and for scripts one line a workload:
-`<workload> ratio <x>  (to <peer>)`, our median over that of the fastest peer that ran and checks what it copies, or
+Registries, sink and data are on this machine, in memory where it has a memory disk. The tools run in turn, so that
+noise affects all alike; the source is warm. Prints a table, and for scripts one line for each workload:
+`<workload> ratio <x>  (to <peer>)`, our median divided by that of the fastest peer that checks what it copies, or
 `<workload> requests <n>`.
 """
 
@@ -24,22 +24,22 @@ from copy_tools import peers
 from copy_workloads import Bench
 
 BUDGET = 8.5 * 60
-"""Seconds after which no further round of runs begins: two are the least."""
+"""Seconds after which no further round of runs begins, after the first two."""
 
 
 def main() -> None:
-    """All workloads."""
+    """Measures all workloads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", action="append", help="the name of a workload")
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds of a round trip")
-    parser.add_argument("--tls", action="store_true", help="between registries that speak TLS, as real ones do")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--tls", action="store_true", help="use registries with TLS, as real ones have")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     options = parser.parse_args()
     for needed, package in (("docker-registry", "docker-registry"), ("skopeo", "skopeo")):
         if not shutil.which(needed):
             raise SystemExit(f"{needed} is not on the PATH (Debian: apt-get install {package})")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing is left behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes and files are cleaned up
     began = time.monotonic()
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 12e9

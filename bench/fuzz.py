@@ -1,4 +1,4 @@
-"""Long runs of hostile input: what is valid is mutated, and nothing but a clear error may come of it.
+"""Long runs of hostile input: mutates valid input, and expects a clear error or success.
 
     .venv/bin/python bench/fuzz.py [--seconds 60] [--seed 0] [TARGET …]
 
@@ -35,11 +35,11 @@ from tallyman.errors import BadInput, TallymanError
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 200
-"""Inputs between two looks at the clock."""
+"""Inputs of one seed."""
 SLOW = 2.0
-"""Seconds of the processor that one input may take."""
+"""Seconds of processor time that one input may take."""
 LARGE = 100_000
-"""Characters of a policy for which it is twice as long as PyYAML takes; a longer one may take longer in proportion."""
+"""Characters of a policy for which SLOW is twice PyYAML's own time; a longer policy may take longer in proportion."""
 HOSTILE: tuple[Any, ...] = (
     *(None, True, 0, -1, 2**63, 10**400, 1.5, float("inf"), "", " ", "0", "*", "/", "..", "../../x", "a" * 5000),
     *("\x00", "\x1b[2J", "\u202e", "\ud800", "sha256:", "sha256:" + "0" * 64, "2026-99-99T00:00:00Z", "9999-12-31"),
@@ -76,7 +76,7 @@ def _changed(random: Random, node: Any) -> Any:
 
 
 def as_text(random: Random, document: Any, depth: int = 50_000) -> str:
-    """JSON of it, now and then broken, doubled or too deep."""
+    """The document as JSON, sometimes truncated, with doubled keys or nested too deep."""
     text = json.dumps(document)
     how = random.random()
     if how < 0.05:
@@ -103,7 +103,7 @@ def manifests(random: Random) -> None:
 
 
 def events(random: Random) -> None:
-    """Messages of the queues that rules fill, through the whole reaction."""
+    """Messages of queues that rules fill, through the whole reaction."""
     name, body = random.choice(EVENTS)
     service = FakeStack(POLICY_READ).service(name)
     more = () if name in ("record_push", "record_scan") else (lambda: 900.0,)
@@ -120,10 +120,9 @@ def commands(random: Random) -> None:
 
 
 def policies(random: Random) -> float:
-    """Policies, as data and as text. Returns how many times LARGE it is."""
-    text = as_text(
-        random, mutated(random, POLICY_DATA), depth=200
-    )  # JSON is YAML; PyYAML's time grows with the square of the depth
+    """Policies, as data and as text. Returns the text's length as a multiple of LARGE."""
+    # JSON is YAML; PyYAML's time grows with the square of the depth
+    text = as_text(random, mutated(random, POLICY_DATA), depth=200)
     if random.random() < 0.3:
         at = random.randrange(len(POLICY))
         text = (
@@ -136,7 +135,7 @@ def policies(random: Random) -> float:
 
 
 def answers(random: Random) -> None:
-    """What registries and CloudTrail answer, and segments of the seal."""
+    """Answers of registries and of CloudTrail, and segments of the seal."""
     error = mutated(random, {"errors": [{"code": "TAG_INVALID", "message": "no", "detail": {"a": 1}}]})
     headers = Headers()
     for name in ("Retry-After", "WWW-Authenticate", "Link"):
@@ -161,7 +160,7 @@ def answers(random: Random) -> None:
 
 
 def with_errors(work: Callable[[], object]) -> None:
-    """A clear error is an answer; anything else is a fault."""
+    """Runs `work`, which may raise TallymanError; any other exception is a fault."""
     try:
         work()
     except TallymanError as error:
@@ -169,7 +168,7 @@ def with_errors(work: Callable[[], object]) -> None:
 
 
 def _samples(*folders: str) -> list[tuple[str, Any]]:
-    """Bodies of the messages in events/, by function."""
+    """The function and the body of each message in events/."""
     found = []
     for folder in folders:
         for path in sorted((ROOT / "events" / folder).glob("*.json")):
@@ -177,7 +176,7 @@ def _samples(*folders: str) -> list[tuple[str, Any]]:
                 try:
                     found.append((folder, json.loads(record["body"])))
                 except ValueError:
-                    continue  # the poisonous one
+                    continue  # a sample that is invalid on purpose
     return found
 
 
@@ -243,12 +242,12 @@ TARGETS: Mapping[str, Callable[[Random], float | None]] = {
 
 
 class Stopped(BaseException):
-    """Ends a run at once: hypothesis shortens only what raises an Exception, and each try at something slow is slow.
-    Without words its time is over."""
+    """Ends a run at once, without arguments because the time is over. Not an Exception: Hypothesis would try to shorten
+    an input that is slow."""
 
 
 def fuzz(target: Callable[[Random], float | None], seconds: float, first: int) -> tuple[int, str | None]:
-    """How many inputs were tried until the time was over or one failed, and how that one did."""
+    """How many inputs were tried until the time was over or one failed, and the failure."""
     done, batch, ends = 0, first, time.monotonic() + seconds
     while True:
 
@@ -282,7 +281,7 @@ def fuzz(target: Callable[[Random], float | None], seconds: float, first: int) -
 
 
 def main() -> int:
-    """Runs, and prints a line a target."""
+    """Runs the targets, and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")
     parser.add_argument("--seconds", type=float, default=60.0)

@@ -1,13 +1,13 @@
-"""What a cold start costs before the first message: the import of each handler with its clients, beside boto3's.
+"""Measure a cold start before the first message: the import of each handler with its clients, compared to boto3's.
 
     .venv/bin/python bench/imports.py [--runs 9] [--instructions]
 
-The peer is `import boto3` and its ECR and DynamoDB clients, what any handler that speaks to both pays. Handlers are
-imported as Lambda does, which makes the same two clients (record_command asks no registry: DynamoDB's alone). Those of
-other services are made at their first operation, and told apart: S3, SQS, SNS and EventBridge, those that most
-functions use. Each run is a process of its own; peer and handlers take turns; medians, in milliseconds of wall time
-inside the process. `--instructions` counts those of the whole process instead, once, with valgrind: the same on a busy
-machine.
+The peer is `import boto3` with its ECR and DynamoDB clients, which any handler that uses both needs. Handlers are
+imported as Lambda does, which makes the same two clients (record_command uses no registry, and makes only DynamoDB's).
+Clients of other services are made at their first operation, and measured separately: S3, SQS, SNS and EventBridge,
+which most functions use. Each run is a process of its own; peer and handlers take turns. Prints medians of the wall
+time in the process, in milliseconds. `--instructions` instead counts the instructions of the whole process, once, with
+valgrind: the result does not depend on the load of the machine.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def count(code: str, name: str) -> float:
-    """Millions of instructions of a process that does this, the interpreter's start included."""
+    """Millions of instructions of a process that runs the code, with the start of the interpreter."""
     tool = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
     done = subprocess.run(
         [*tool, sys.executable, "-c", code], env=environment(name), capture_output=True, text=True, check=True
@@ -65,7 +65,7 @@ def count(code: str, name: str) -> float:
 
 
 def measure(code: str, name: str) -> float:
-    """Milliseconds from before the first import until the clients are there."""
+    """Milliseconds from the first import until the clients exist."""
     program = f"import time; began = time.perf_counter()\n{code}\nprint((time.perf_counter() - began) * 1000)"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(name), capture_output=True, text=True, check=True
@@ -74,7 +74,7 @@ def measure(code: str, name: str) -> float:
 
 
 def environment(name: str) -> dict[str, str]:
-    """What the template gives the functions, with names of nothing: no call is made."""
+    """The functions' variables in the template, with names of nothing: no call is made."""
     queue = "https://sqs.us-east-2.amazonaws.com/111111111111/none"
     queues = {f"TALLYMAN_{q}_QUEUE": queue for q in ("VERIFY", "PROMOTE", "RETENTION", "COMMANDS")}
     return {

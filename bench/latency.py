@@ -1,10 +1,10 @@
-"""How long from the answer to a push until the image is in every region of prod, on the local cloud.
+"""Measure the time from the answer to a push until the image is in every region of prod, on the local cloud.
 
     .venv/bin/python bench/latency.py [--images 40]
 
-Each image is the demo's program for two platforms, under a version of its own; scans complete by themselves. The clock
+Each image is the demo's program for two platforms, with a version of its own; scans complete by themselves. The time
 runs from the answer to the push of the index until the promotion is in the ledger. Prints p50, p95 and the slowest in
-seconds. The first image, whose way starts the workers, is printed apart and not counted.
+seconds. The first image, which starts the workers, is printed separately and not counted.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def one(stack: Stack, cloud: Cloud, number: int) -> float:
-    """Pushes one image and waits; seconds."""
+    """Pushes one image and waits for its promotion. Returns the seconds."""
     place = stack.policy.environment("dev").repositories(NAME)[0]
     sample = widget_server(f"1.0.{number}")
     for digest, raw in sample.blobs.items():

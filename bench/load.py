@@ -1,11 +1,10 @@
-"""A burst of pushes, and how long their images take until they are promoted: the lag as a curve.
+"""Simulate a burst of pushes, and measure how long their images take until they are promoted.
 
     .venv/bin/python bench/load.py [--images 200] [--seconds 60] [--workers 4] [--svg docs/images/load.svg]
 
-The functions' own reactions work on fakes, in time that is simulated: an invocation takes what its calls would, with
-the figures below, which are assumptions. So it shows where messages queue up, not how fast AWS is. Each queue has so
-many workers; batches are those of template.yaml. Each image has one platform, and is scanned two seconds after its
-push.
+The functions' own reactions run on fakes, in simulated time: an invocation takes the time of its calls, by the figures
+below, which are assumptions. So the result shows where messages wait, not how fast AWS is. `--workers` are those of
+each queue; batches are those of template.yaml. Each image has one platform, and is scanned two seconds after its push.
 """
 
 import argparse
@@ -26,14 +25,14 @@ from tallyman.domain.images.details import ScanReport
 from tallyman.ports.records import Appended
 
 START, TABLE, ECR = 0.005, 0.005, 0.03
-"""Seconds: of an invocation itself, of a call of DynamoDB, of a call of ECR."""
+"""Seconds of an invocation without its calls, of a DynamoDB call and of an ECR call."""
 SCANNED = timedelta(seconds=2)
 
 
 @dataclass
 class Load:
-    """A burst on one hub. `pushed`, `promoted`: when each image was. One that comes after a newer version moves no
-    release."""
+    """A burst on one hub. `pushed`, `promoted`: the time of each, by digest. An image that arrives after a newer
+    version moves no release."""
 
     workers: int
     flow: Flow = field(default_factory=Flow)
@@ -52,7 +51,7 @@ class Load:
         self.flow.ledger.append = append  # type: ignore[assignment, method-assign]
 
     def run(self, images: int, seconds: float) -> None:
-        """Pushes all of them, evenly, and works until no message is left."""
+        """Pushes the images, evenly over the seconds, and runs invocations until no message is left."""
         flow, began = self.flow, self.flow.clock()
         todo = [(began + timedelta(seconds=seconds * n / images), image(f"load {n}"), n) for n in range(images)]
         busy = {queue: [began] * self.workers for queue in FEEDS}
@@ -71,7 +70,8 @@ class Load:
             free[free.index(min(free))] = end
 
     def _next(self, queue: str, busy: list[datetime]) -> datetime | None:
-        """When the next invocation of a queue starts: its first message with the batching window, and a worker."""
+        """When the next invocation of a queue starts, by its batching window and its first free worker; None: the queue
+        is empty."""
         due: list[datetime] = [at for at, name, _ in self.flow.queue if name == queue]
         if not due:
             return None
@@ -89,7 +89,7 @@ class Load:
         flow.queue.append((at, "scan", json.dumps(scan_event(DEV, built.digest, at=at))))
 
     def _invoke(self, queue: str) -> datetime:
-        """One invocation. What it sends and pushes is there when it ends."""
+        """Runs one invocation; its messages and pushes appear at its end. Returns the time of its end."""
         flow = self.flow
         begun, before = flow.counted(), list(flow.queue)
         flow.invoke(queue)
@@ -104,7 +104,7 @@ class Load:
         return flow.clock() + took
 
     def curve(self) -> list[int]:
-        """How many images wait, by second."""
+        """How many images wait, for each second."""
         first, last = min(self.pushed.values()), max(self.promoted.values())
         seconds = range(int((last - first).total_seconds()) + 2)
         moments = [first + timedelta(seconds=s) for s in seconds]
@@ -113,12 +113,12 @@ class Load:
         return [a - b for a, b in zip(there, done, strict=True)]
 
     def lags(self) -> list[float]:
-        """Seconds from push to promotion, in order."""
+        """Seconds from push to promotion, sorted."""
         return sorted((self.promoted[d] - at).total_seconds() for d, at in self.pushed.items())
 
 
 def svg(curve: list[int]) -> str:
-    """The curve as a picture."""
+    """The curve as an SVG image."""
     wide, high, most = 720, 240, max(curve) or 1
     points = " ".join(
         f"{50 + wide * x / max(1, len(curve) - 1):.1f},{20 + high * (1 - y / most):.1f}" for x, y in enumerate(curve)
@@ -134,12 +134,12 @@ def svg(curve: list[int]) -> str:
 
 
 def main() -> None:
-    """Runs and prints."""
+    """Runs the simulation and prints its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60, help="how long the burst takes")
     parser.add_argument("--workers", type=int, default=4, help="workers of each queue")
-    parser.add_argument("--svg", type=Path, help="write the curve as a picture")
+    parser.add_argument("--svg", type=Path, help="write the curve to this file, as an SVG image")
     arguments = parser.parse_args()
     load, began = Load(arguments.workers), time.perf_counter()
     load.run(arguments.images, arguments.seconds)

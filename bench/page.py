@@ -1,8 +1,8 @@
-"""The first view of the page where there is much: a repository of 5,000 images, a board of 500 repositories.
+"""Measure the page with much data: a repository of 5,000 images, and a board of 500 repositories.
 
-`make bench-page` runs it on a local cloud: the ledger and the state are filled through the real adapters, then each
-view is asked for over HTTP a few times. Prints the first, the median and the worst, and
-the processor's share, in milliseconds.
+`make bench-page` runs it on a local cloud: it fills the ledger and the state through the real adapters, and then
+requests each view over HTTP a few times. Prints the first, the median and the worst time, and the median of processor
+time, in milliseconds.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def pushed(place: Repository, number: int, total: int) -> tuple[Fact, StateChange]:
-    """One push, a minute after the one before."""
+    """The fact and the state of one push, a minute after the one before."""
     at = NOW - timedelta(minutes=total - number)
     digest, tag = Digest.of(f"{place} {number}".encode()), f"v1.{number}.0"
     detail = {"current": digest, "index": False}
@@ -45,7 +45,7 @@ def pushed(place: Repository, number: int, total: int) -> tuple[Fact, StateChang
 
 
 def fill(stack: Stack, images: int, repositories: int) -> None:
-    """Both, through the adapters."""
+    """Writes the ledger and the state, through the adapters."""
     work = [pushed(DEV, number, images) for number in range(images)]
     changes: list[StateChange] = []
     for number in range(repositories):
@@ -62,7 +62,7 @@ def fill(stack: Stack, images: int, repositories: int) -> None:
 
 
 def timed(address: str, path: str, times: int) -> Iterator[tuple[float, float]]:
-    """Milliseconds of each answer: of the clock, and of this process' processor time, the local cloud's included."""
+    """Milliseconds of each answer: wall time, and processor time of this process, which includes the local cloud's."""
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
     opener.open(address).read()
     base = address.partition("/?")[0]
@@ -73,7 +73,7 @@ def timed(address: str, path: str, times: int) -> Iterator[tuple[float, float]]:
 
 
 def main() -> None:
-    """Prints a line a view, and with --json one object."""
+    """Prints a line for each view, or with --json one object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--repositories", type=int, default=500)

@@ -1,8 +1,8 @@
-"""How long a retention plan takes, and how much memory: 10,000, 100,000 and 1,000,000 images of one repository.
+"""Measure time and memory of a retention plan: 10,000, 100,000 and 1,000,000 images of one repository.
 
-Families of an index with two platform images and an attestation, layers shared along a lineage, signatures, images with
-twenty tags, some in use and some released. Each size runs in a process of its own, so that the peak is its own.
-Prints a line a size: `1,000,000 images <seconds of the plan> s <peak memory> MB`.
+Image graphs of an index with two platform images and an attestation, layers shared between versions, signatures, images
+with twenty tags, some in use and some released. Each size runs in a process of its own, so that its peak of memory is
+its own. Prints a line for each size: `1,000,000 images <seconds of the plan> s <peak memory> MB`.
 """
 
 import argparse
@@ -48,12 +48,13 @@ repositories:
 
 
 def digest(number: int) -> str:
-    """One that no other number has."""
+    """The digest of a number."""
     return "sha256:" + hashlib.sha256(number.to_bytes(8, "big")).hexdigest()
 
 
 def tags(random_: random.Random, family: int) -> Iterator[str]:
-    """Mostly a version or a version with its commit; every fiftieth family has twenty tags, some have none."""
+    """The tags of one image graph: mostly a version or a version with its commit; every fiftieth has twenty tags, some
+    have none."""
     major, minor, patch = family % 7, family // 7 % 90, family // 630
     kind = random_.random()
     if kind < 0.45:
@@ -68,7 +69,7 @@ def tags(random_: random.Random, family: int) -> Iterator[str]:
 
 
 def fill(inventory: Inventory, count: int) -> None:
-    """Families of five images until there are `count`."""
+    """Adds image graphs of five images until there are `count` images."""
     random_ = random.Random(1)
     family = number = 0
     base = [(digest(10**12 + n), 30_000_000) for n in range(200)]
@@ -90,7 +91,7 @@ def fill(inventory: Inventory, count: int) -> None:
 
 
 def measure(count: int) -> None:
-    """One size, in this process."""
+    """Measures one size in this process."""
     inventory = Inventory(PLACE)
     begun = time.perf_counter()
     fill(inventory, count)
@@ -115,10 +116,10 @@ def measure(count: int) -> None:
 
 
 class Counting:
-    """boto3's client of the local ECR, instead of `Clients`; each request that leaves it is counted."""
+    """boto3's client for the local ECR in place of `Clients`; counts its requests."""
 
     def __init__(self, port: int) -> None:
-        import boto3  # here, so that it is no part of what the sizes take at their peak
+        import boto3  # here, so that it does not add to the sizes' peaks
 
         self.made: Counter[str] = Counter()
         self._client = boto3.client(
@@ -140,8 +141,8 @@ class Counting:
 
 @contextmanager
 def local_ecr(count: int) -> Iterator[Counting]:
-    """A local ECR that holds so many images: families as in `fill`, an index of two platforms and an attestation, and
-    a signature; with the manifests that a real build has."""
+    """A local ECR with so many images: graphs of an index with two platforms and an attestation, and a signature, as in
+    `fill`; with the manifests of a real build."""
     from tallyman_local.ecr import Callbacks, Identity, LocalEcr
     from tallyman_local.server.http import Listener
 
@@ -173,7 +174,7 @@ def local_ecr(count: int) -> Iterator[Counting]:
 
 
 def manifests(count: int, blob: str) -> Iterator[tuple[bytes, str | None]]:
-    """Manifests and tags of so many images, each after what it lists."""
+    """Manifests and tags of so many images, children before their index."""
     config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": blob, "size": 2}
     layers = [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": blob, "size": 2}]
     for family in range(count // 5):
@@ -195,20 +196,20 @@ def manifest(**members: object) -> bytes:
 
 
 class Nothing:
-    """An archive that holds nothing."""
+    """An empty archive."""
 
     def put(self, folder: str, raw: bytes) -> Digest:
-        """Never called."""
+        """Is never called."""
         raise NotImplementedError
 
     def get(self, folder: str, digest: Digest) -> bytes | None:
-        """Nothing."""
+        """Returns None."""
         return None
 
 
 def calls(count: int) -> None:
-    """How often a registry of so many images is asked for an inventory: counted on the local ECR, over HTTP, through
-    boto3 and the adapter that ECR gets."""
+    """Counts the API calls for the inventory of so many images: on the local ECR, over HTTP, through boto3 and our
+    adapter."""
     with local_ecr(count) as counting:
         source = EcrSource(counting, None)  # type: ignore[arg-type]
         inventory = TakeInventory(loads(POLICY), source, Nothing()).of(PLACE)
@@ -219,7 +220,7 @@ def calls(count: int) -> None:
 
 
 def main() -> None:
-    """Every size, or the one that is given."""
+    """Measures every size, or the given one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, help="only this size, in this process")
     parser.add_argument("--calls", type=int, help="only the calls for so many images")
