@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-_LINE = 65536
 _ANSWERED = re.compile(r' HTTP/[12]\.[01]" \d+ (\S+)')
 
 

@@ -69,7 +69,7 @@ def describe_image_replication_status(call: Call) -> Answer:
 # -- backfills
 
 
-def _backfill(call: Call, value: dict[str, Any], *keys: str) -> Answer:
+def _backfill(value: dict[str, Any], *keys: str) -> Answer:
     times: Answer = {key: moment(value[key]) for key in ("startedAt", "endedAt") if key in value and key in keys}
     return {**{key: value[key] for key in keys if key in value}, **times}
 
@@ -88,13 +88,13 @@ def start_replication_backfill(call: Call) -> Answer:
     if sum(b["status"] == "IN_PROGRESS" for b in call.parts.backfills.all(call.registry)) >= _BACKFILLS:
         raise EcrError("LimitExceededException", f"At most {_BACKFILLS} replication backfills may be in progress")
     value = call.parts.backfills.start(call.registry, to)
-    return {"registryId": call.registry.account, **_backfill(call, value, *_SUMMARY)}
+    return {"registryId": call.registry.account, **_backfill(value, *_SUMMARY)}
 
 
 @serves("StopReplicationBackfill")
 def stop_replication_backfill(call: Call) -> Answer:
     value = call.parts.backfills.stop(call.registry, call.parameters["replicationBackfillId"])
-    return {"registryId": call.registry.account, **_backfill(call, value, *_SUMMARY)}
+    return {"registryId": call.registry.account, **_backfill(value, *_SUMMARY)}
 
 
 @serves("ListReplicationBackfills")
@@ -102,7 +102,7 @@ def list_replication_backfills(call: Call) -> Answer:
     listed = sorted(call.parts.backfills.all(call.registry), key=_order)
     page, token = call.page(listed, _order, default=50)
     keys = (*_SUMMARY, "progress", "endedAt", "failureCode")
-    backfills = [_backfill(call, value, *keys) for value in page]
+    backfills = [_backfill(value, *keys) for value in page]
     return {"registryId": call.registry.account, "backfills": backfills, "nextToken": token}
 
 
@@ -117,7 +117,7 @@ def describe_replication_backfill_results(call: Call) -> Answer:
     results = [(n, r) for n, r in enumerate(value["results"]) if wanted in (None, r["status"])]
     ended = value["status"] not in ("IN_PROGRESS", "STOPPING")  # by the model there are results only at the end
     page, token = call.page(results if ended else [], lambda pair: pair[0])
-    shaped = _backfill(call, value, *_SUMMARY, "progress", "endedAt", "failureCode")
+    shaped = _backfill(value, *_SUMMARY, "progress", "endedAt", "failureCode")
     return {"registryId": call.registry.account, **shaped, "results": [r for _, r in page], "nextToken": token}
 
 
