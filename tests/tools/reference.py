@@ -64,7 +64,7 @@ def _takes(schema: Mapping[str, Any]) -> str:
     if kind == "array":
         return f"a list: {_takes(schema['items'])}"
     words = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "object": "a mapping"}
-    return words.get(str(kind), "a text" if kind == "string" else "a value")
+    return words.get(str(kind), "a string" if kind == "string" else "a value")
 
 
 def commands_page() -> str:

@@ -22,7 +22,6 @@ from tallyman.domain.policy import (
     People,
     Policy,
     TagRule,
-    default_policy,
     end_of_day,
     format_duration,
     parse_duration,
@@ -316,6 +315,21 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["999999w", "365001d"])
+def test_a_duration_that_would_end_after_the_year_9999_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="expected a duration of at most 365000d"):
+        parse_duration(text)
+    assert datetime(3000, 1, 1, tzinfo=UTC) + parse_duration("365000d") < datetime(4100, 1, 1, tzinfo=UTC)
+    with pytest.raises(BadInput, match=r"gates\.soak: expected a duration of at most 365000d"):
+        loads(
+            b"environments: {dev: {registries: [111111111111/us-east-2]},\n"
+            + b"  prod: {registries: [222222222222/us-east-2]}}\n"
+            + b"repositories: [{match: a, promotions: [{from: dev, to: prod, gates: {soak: "
+            + text.encode()
+            + b"}}]}]"
+        )
+
+
 @pytest.mark.parametrize("raw", [b"", b"# nothing\n", b"---\n", b"environments:\nrepositories:\npeople:\n", b"{}"])
 def test_an_empty_file_is_the_defaults(raw: bytes) -> None:
     policy = loads(raw)
@@ -333,15 +347,6 @@ def test_without_environments_the_hub_is_the_one_environment() -> None:
 
 def test_named_environments_stay_as_they_are(demo: Policy) -> None:
     assert demo.for_hub(EcrRegistry("999999999999", "eu-west-1")) is demo
-
-
-def test_the_default_policy_is_what_its_own_file_says() -> None:
-    policy = default_policy(DEV)
-    again = loads(policy.raw)
-    assert again.environments == policy.environments
-    assert again.digest == policy.digest
-    assert policy.promotions_from("main", "a/b") == ()
-    assert default_policy().environments == {}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_circle_of_thousands_of_promotions_is_found() -> None:
     names = [f"e{n}" for n in range(MANY)]
     environments = {name: {"registries": [registry(n)]} for n, name in enumerate(names)}
     circle = [{"from": a, "to": b} for a, b in zip(names, [*names[1:], names[0]], strict=True)]
-    with pytest.raises(PolicyError, match="go round in a circle: e0 → e1 → "):
+    with pytest.raises(PolicyError, match="form a circle: e0 → e1 → "):
         parsed({"environments": environments, "repositories": [{"match": "*", "promotions": circle}]})
 
 

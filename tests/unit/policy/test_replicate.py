@@ -24,7 +24,7 @@ repositories: {repositories}
 
 def test_one_registry_has_nothing_to_replicate_to() -> None:
     (warning,) = loaded(str(HOME)).warnings
-    assert "there is none to replicate to" in str(warning)
+    assert "has no effect: the environment has only one registry" in str(warning)
 
 
 def test_a_word_that_is_none_is_refused() -> None:

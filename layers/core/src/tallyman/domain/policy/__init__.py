@@ -1,5 +1,5 @@
-"""The policy: what `tallyman.yaml` says, as values. Each key has a module with its values and how they are
-read; `schema` lists the keys, `parse` reads a whole file, `model` is what comes of it.
+"""The policy: the values in `tallyman.yaml`. Each key has a module with its values and their parser; `schema` lists the
+keys, `parse` reads a whole file, `model` has the result.
 """
 
 from tallyman.domain.policy.create import Create
@@ -9,7 +9,7 @@ from tallyman.domain.policy.expressions import Expression
 from tallyman.domain.policy.gates import GateConfig
 from tallyman.domain.policy.keep import CountedFrom, KeepMatches, KeepNewerThan, KeepNewest, KeepTag, Per
 from tallyman.domain.policy.model import ANY_ROOTS, Policy
-from tallyman.domain.policy.parse import default_policy, parse_policy
+from tallyman.domain.policy.parse import parse_policy
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.promotions import Promotion
 from tallyman.domain.policy.reading import PolicyProblem, Problem
@@ -47,7 +47,6 @@ __all__ = [
     "TagRule",
     "UsageRules",
     "Verify",
-    "default_policy",
     "end_of_day",
     "format_duration",
     "glob_expression",

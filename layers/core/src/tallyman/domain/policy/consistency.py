@@ -1,4 +1,4 @@
-"""What no single key shows: rules that contradict each other, and rules that can never do anything."""
+"""Checks over several keys of a policy: rules that contradict each other, and rules that can never apply."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -17,12 +17,13 @@ from tallyman.domain.policy.retention import Retention
 from tallyman.domain.policy.tags import glob_covers
 
 MOST_DESTINATIONS = 25
-"""Of a registry's replication: https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html"""
+"""The most destinations of a registry's replication. Source:
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html"""
 
 
 def check_environments(node: Node, environments: Mapping[str, Environment]) -> None:
-    """Registries that repeat, and environments that can't be distinguished. As many steps as there are registries and
-    characters in `repository`, whatever the number of environments."""
+    """Report repeated registries, and environments that can't be distinguished. Time linear in the number of registries
+    and of characters in `repository`."""
     variables: dict[str, Environment] = {}
     held: dict[EcrRegistry, _Templates] = {}
     for environment in environments.values():
@@ -30,7 +31,7 @@ def check_environments(node: Node, environments: Mapping[str, Environment]) -> N
         seen: set[EcrRegistry] = set()
         for index, registry in enumerate(environment.registries):
             if registry in seen:
-                node.wrong(f"registry {registry} is there twice", (*path, "registries", index))
+                node.wrong(f"registry {registry} is listed twice", (*path, "registries", index))
             seen.add(registry)
         alike = variables.setdefault(_variable(environment.name), environment)
         if alike is not environment:
@@ -56,33 +57,33 @@ def _check_replication(node: Node, environment: Environment) -> None:
         return
     key = node.child(environment.name, environment).child("replicate", environment.replicate)
     if not environment.replicas:
-        key.warn("says nothing: the environment has one registry, and there is none to replicate to")
+        key.warn("has no effect: the environment has only one registry")
     if len(environment.replicas) > MOST_DESTINATIONS:
         count = len(environment.replicas)
         key.wrong(f"ECR replicates to at most {MOST_DESTINATIONS} registries, found {count} beside the first")
     first = partition_of(environment.registries[0].region)
     for registry in environment.replicas:
         if partition_of(registry.region) is not first:
-            key.wrong(f"ECR does not replicate from one partition of AWS to another: {registry} is in another one")
+            key.wrong(f"ECR does not replicate to another partition of AWS: {registry} is in another than the first")
 
 
 def _variable(name: str) -> str:
-    # The local cloud exports TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>.
+    # the local cloud exports TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>
     return name.upper().replace("-", "_")
 
 
 class _Templates:
-    """The `repository` of environments that share a registry, kept so that the one that collides with another is found
-    at once.
+    """An index of the `repository` templates of environments that share a registry, by which a collision is found in
+    one lookup per character.
 
-    Two collide where one name may fit both and neither is the more specific (as dev's {name} and prod's prod/{name}
-    are): they are equal; or one has the longer beginning and the other the longer end, as a/{name} and {name}/b.
+    Two templates collide where a name may match both and neither is more specific: they are equal, or one has the
+    longer beginning and the other the longer end, as a/{name} and {name}/b. `{name}` and `prod/{name}` do not collide.
     """
 
     def __init__(self) -> None:
         self._equal: dict[tuple[str, str], Environment] = {}
-        self._longer_end: dict[tuple[str, str], Environment] = {}  # by beginning, and each end of its end
-        self._longer_beginning: dict[tuple[str, str], Environment] = {}  # by each beginning of its beginning, and end
+        self._longer_end: dict[tuple[str, str], Environment] = {}  # by beginning, and each shorter end
+        self._longer_beginning: dict[tuple[str, str], Environment] = {}  # by each shorter beginning, and end
 
     def add(self, environment: Environment) -> None:
         head, tail = _parts(environment)
@@ -93,7 +94,7 @@ class _Templates:
             self._longer_beginning.setdefault((shorter, tail), environment)
 
     def colliding(self, environment: Environment) -> Environment | None:
-        """One that was added and collides; None: none does."""
+        """An environment that was added and collides with this one; None: none does."""
         head, tail = _parts(environment)
         if (equal := self._equal.get((head, tail))) is not None:
             return equal
@@ -108,17 +109,17 @@ def _parts(environment: Environment) -> tuple[str, str]:
 
 
 def _beginnings(text: str) -> list[str]:
-    """Every beginning that is shorter than the text."""
+    """Every prefix that is shorter than the text."""
     return [text[:length] for length in range(len(text))]
 
 
 def _ends(text: str) -> list[str]:
-    """Every end that is shorter than the text."""
+    """Every suffix that is shorter than the text."""
     return [text[len(text) - length :] for length in range(len(text))]
 
 
 def check_repositories(node: Node, rules: Sequence[RepositoryRule | None]) -> None:
-    """Entries that an earlier one hides, and what contradicts within an entry."""
+    """Report entries that an earlier entry hides, and contradictions within an entry."""
     for index, rule in enumerate(rules):
         if rule is None:
             continue
@@ -126,8 +127,8 @@ def check_repositories(node: Node, rules: Sequence[RepositoryRule | None]) -> No
         hiding = next((i for i, r in enumerate(rules[:index]) if r and glob_covers(r.match, rule.match)), None)
         if hiding is not None:
             entry.wrong(
-                f"'{rule.match}' can never count: {node.key}[{hiding}] ('{rules[hiding].match}') "  # type: ignore[union-attr]
-                "matches all of it first; the first entry that matches counts, so put the narrower one first",
+                f"'{rule.match}' never applies: {node.key}[{hiding}] ('{rules[hiding].match}') "  # type: ignore[union-attr]
+                "matches all its repositories, and the first entry that matches counts; put the narrower one first",
                 (*entry.path, "match"),
             )
         _check_rule(entry, rule)
@@ -138,7 +139,7 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
     if rule.create.kms_key and rule.create.encryption is Encryption.AES256:
         create.wrong("a kms_key needs encryption: KMS or KMS_DSSE, found AES256", (*create.path, "kms_key"))
     if rule.create.break_glass and rule.create.push is not Push.TALLYMAN_ONLY:
-        create.child("break_glass", rule.create.break_glass).warn("says nothing without push: tallyman-only")
+        create.child("break_glass", rule.create.break_glass).warn("has no effect without push: tallyman-only")
     if rule.tags.texts and rule.tags.common_tag() is None:
         entry.wrong(f"no tag can match all of: {rule.tags}", (*entry.path, "tags", "allow"))
     _check_retention(entry.child("retention", rule.retention), rule.retention)
@@ -153,17 +154,17 @@ def _check_rule(entry: Node, rule: RepositoryRule) -> None:
             tag = first.tags.common_tag(second.tags)
             if tag is not None:
                 promotions.child(j, second).wrong(
-                    f"contradicts {promotions.key}[{i}]: both are from {first.source} to {first.target}, and both let "
-                    f"in the tag {tag}"
+                    f"contradicts {promotions.key}[{i}]: both are from {first.source} to {first.target}, and both "
+                    f"allow the tag {tag}"
                 )
     if circle := _circle(rule.promotions):
-        promotions.wrong(f"the promotions go round in a circle: {' → '.join(circle)}")
+        promotions.wrong(f"the promotions form a circle: {' → '.join(circle)}")
 
 
 def _check_retention(node: Node, retention: Retention) -> None:
     keep = node.child("keep", retention.keep)
     if retention.keep == () and retention.enforce:
-        keep.wrong("an empty list keeps no tagged image, and enforce is on: say what stays, or leave keep out")
+        keep.wrong("an empty list keeps no tagged image, and enforce is on: name what to keep, or leave keep out")
     for index, rule in enumerate(retention.keep or ()):
         child = keep.child(index, rule)
         tags = rule.of if isinstance(rule, KeepNewest) else rule.tags if isinstance(rule, KeepTag) else None
@@ -176,12 +177,12 @@ def _check_retention(node: Node, retention: Retention) -> None:
                 and isinstance(other, KeepNewerThan)
                 and rule.counted_from is other.counted_from
             ):
-                child.wrong(f"contradicts {keep.key}[{number}]: both say how much stays of the same")
+                child.wrong(f"contradicts {keep.key}[{number}]: both set a limit for the same images")
     if retention.enforce and not retention.removes:
-        node.child("enforce", True).warn("enforces nothing: neither keep nor untagged says what goes")
+        node.child("enforce", True).warn("has no effect: neither keep nor untagged is given, so nothing is removed")
     if retention.enforce and 0 in (retention.at_most, retention.at_most_images):
         node.child("at_most", retention.at_most).wrong(
-            "enforce is on, and at_most lets no image go: one of them is wrong"
+            "contradicts enforce: true: with a limit of 0, no image is ever removed"
         )
 
 
@@ -191,16 +192,14 @@ def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> 
     overridable = node.child("overridable", promotion.overridable)
     for index, name in enumerate(promotion.overridable):
         if name not in promotion.gates and name not in ALWAYS_OVERRIDABLE:
-            overridable.child(index, name).warn(
-                f"'{name}' is not a gate of this promotion: there is nothing to override"
-            )
+            overridable.child(index, name).warn(f"has no effect: '{name}' is not a gate of this promotion")
     if not promotion.tags.texts:
         return
     tags = node.child("tags", promotion.tags)
     if promotion.tags.common_tag() is None:
         tags.wrong(f"no tag can match all of: {promotion.tags}")
     elif promotion.tags.common_tag(rule.tags) is None:
-        tags.warn(f"no tag of {promotion.tags} is let in by the repository's tags.allow ({rule.tags})")
+        tags.warn(f"no tag of {promotion.tags} is allowed by the repository's tags.allow ({rule.tags})")
     else:
         for name in promotion.tags.names:
             if not promotion.tags.allows(name):
@@ -211,7 +210,8 @@ def _check_promotion(node: Node, rule: RepositoryRule, promotion: Promotion) -> 
 
 
 def _circle(promotions: Sequence[Promotion]) -> list[str] | None:
-    """The environments of a circle, the first of them again at the end; a promotion to itself is reported elsewhere."""
+    """The environments of a circle of promotions, with the first repeated at the end; None: there is none. Leaves out
+    promotions to their own source, which `_check_promotion` reports."""
     steps: dict[str, list[str]] = {}
     for p in promotions:
         if p.source != p.target:

@@ -1,4 +1,4 @@
-"""How a repository is created, and what an existing one is compared with."""
+"""`create`: the settings for new repositories, with which existing ones are compared."""
 
 import re
 from enum import StrEnum
@@ -10,7 +10,7 @@ from tallyman.values import value
 
 
 class Encryption(StrEnum):
-    """ECR's ways to encrypt at rest."""
+    """ECR's types of encryption at rest."""
 
     AES256 = "AES256"
     KMS = "KMS"
@@ -18,7 +18,7 @@ class Encryption(StrEnum):
 
 
 class Push(StrEnum):
-    """Who may push into a repository that a promotion fills."""
+    """Who may push to a repository that promotions fill."""
 
     ANYONE = "anyone"
     TALLYMAN_ONLY = "tallyman-only"
@@ -26,11 +26,11 @@ class Push(StrEnum):
 
 @value
 class Create:
-    """How a repository is created, and what `reconcile` compares an existing one with.
+    """The settings for new repositories, with which `reconcile` compares existing ones.
 
-    `mutable_tags`: globs of tags that may move although `immutable`; ECR takes at most five. `pull`: accounts that
-    may pull. `push`: with `tallyman-only`, the repository policy of an environment that a promotion fills lets
-    nobody else push but the role `break_glass` (`role/NAME` of the repository's account); `anyone` leaves it to IAM.
+    `mutable_tags`: globs of tags that may move although `immutable`; ECR allows five. `pull`: accounts that may pull.
+    `push`: with `tallyman-only`, the policy of a repository that promotions fill lets only Tallyman and the role
+    `break_glass` (`role/NAME` of the repository's account) push; `anyone` leaves it to IAM.
     """
 
     immutable: bool = True
@@ -43,7 +43,7 @@ class Create:
     break_glass: str | None = None
 
     def may_move(self, tag: str) -> bool:
-        """Whether a repository created so lets the tag move."""
+        """Whether the tag may move in a repository with these settings."""
         return not self.immutable or any(glob_matches(glob, tag) for glob in self.mutable_tags)
 
 
@@ -77,9 +77,9 @@ CREATE = Record(
         "pull": Key(ListOf(Account()), 'Accounts that may pull, in quotes: ["222222222222"].'),
         "push": Key(
             Choice(Push),
-            "Who may push where a promotion delivers: tallyman-only, or anyone whom IAM lets (default).",
+            "Who may push to a repository that promotions fill: tallyman-only, or anyone whom IAM allows (default).",
         ),
-        "break_glass": Key(role_name(), "With tallyman-only: the one other role that may push, for emergencies."),
+        "break_glass": Key(role_name(), "With tallyman-only: one more role that may push, for emergencies."),
     },
     Create,
     expected="settings of a repository, as in {immutable: true, scan_on_push: true}",

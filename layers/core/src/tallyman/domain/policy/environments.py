@@ -12,11 +12,11 @@ from tallyman.domain.policy.shapes import Choice, Key, ListOf, Record, Schema, S
 from tallyman.errors import BadName
 from tallyman.values import value
 
-NAME = "{name}"  # stands for the canonical name in an environment's `repository`
+NAME = "{name}"  # the placeholder for the canonical name in an environment's `repository`
 
 
 class Replicate(StrEnum):
-    """Who brings an image to the registries of an environment after the first: promotions, or ECR's replication."""
+    """Who copies an image to the registries of an environment after the first: promotions, or ECR's replication."""
 
     COPY = "copy"
     NATIVE = "native"
@@ -26,8 +26,8 @@ class Replicate(StrEnum):
 class Environment:
     """A named list of registries that hold the same images.
 
-    `repository` says what a repository is called here: `{name}` is its canonical name, the one that policies,
-    people and promotions use; `prod/{name}` renames it on the way in.
+    `repository` is the template of the repositories' names here: `{name}` stands for the canonical name, which
+    policies, people and promotions use; `prod/{name}` renames a repository on promotion.
     """
 
     name: str
@@ -42,23 +42,23 @@ class Environment:
         return self.registries[1:] if self.replicate is Replicate.NATIVE else ()
 
     def repository_name(self, canonical: str) -> str:
-        """What the repository of this canonical name is called in this environment's registries."""
+        """The name of the repository with this canonical name in this environment's registries."""
         return self.repository.replace(NAME, canonical)
 
     def canonical_name(self, repository: str) -> str | None:
-        """The canonical name of a repository of this environment; None if it is not named as the environment says."""
+        """The canonical name of the repository with this name; None: the name does not match the template."""
         before, _, after = self.repository.partition(NAME)
         if not (repository.startswith(before) and repository.endswith(after)):
             return None
         return repository[len(before) : len(repository) - len(after)] or None
 
     def repositories(self, canonical: str) -> tuple[Repository, ...]:
-        """The repository of this canonical name in each registry, in the policy's order."""
+        """The repository with this canonical name in each registry, in the policy's order."""
         return tuple(Repository(registry, self.repository_name(canonical)) for registry in self.registries)
 
     @property
     def specificity(self) -> int:
-        """How many characters of `repository` are fixed."""
+        """The number of fixed characters in `repository`."""
         return len(self.repository) - len(NAME)
 
 
@@ -66,7 +66,7 @@ _ENVIRONMENT_NAME = r"[A-Za-z][A-Za-z0-9_-]*"
 
 
 def _registry(text: str) -> EcrRegistry:
-    """The registry; ValueError where no partition of AWS has the region."""
+    """Parse a registry. Raises BadName where no partition of AWS has the region."""
     registry = EcrRegistry.parse(text)
     if registry.region not in partition_of(registry.region).regions:
         meant = nearest(registry.region)
@@ -89,14 +89,14 @@ _ENVIRONMENT = Record(
         ),
         "repository": Key(
             String(r"[a-z0-9._/-]*\{name\}[a-z0-9._/-]*", f'a name that holds {NAME} once, such as "prod/{NAME}"'),
-            f'What a repository is called here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
+            f'The name of a repository here: "{NAME}" (default), or renamed on promotion as in "prod/{NAME}".',
         ),
         "replicate": Key(
             Choice(Replicate),
-            "Who brings an image to the registries after the first: promotions copy it to each (copy, the default), or "
-            "ECR's own replication carries it on from the first (native).",
+            "Who copies an image to the registries after the first: promotions (copy, the default), or ECR's own "
+            "replication from the first (native).",
         ),
-        "rollout": Key(ROLL_OUT, "The services that a release updates by digest; without it, only the event is sent."),
+        "rollout": Key(ROLL_OUT, "The services that a release updates by digest; without it, none."),
     },
     lambda **values: values,
     expected="an environment, as in {registries: [111111111111/us-east-2]}",
@@ -137,7 +137,7 @@ class EnvironmentName:
             raise node.expected("the name of an environment")
         if node.value not in known:
             hint = suggestion(node.value, known)
-            raise node.expected(f"an environment of this policy ({', '.join(known) or 'it has none'})" + hint)
+            raise node.expected(f"an environment of this policy ({', '.join(known) or 'there is none'})" + hint)
         return node.value
 
     def schema(self) -> Schema:

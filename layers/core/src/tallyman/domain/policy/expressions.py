@@ -1,9 +1,9 @@
-"""Regular expressions over tags, bounded: an expression that could take too long is refused before it runs.
+"""Regular expressions for tags with bounded time: one that could take too long is refused before it runs.
 
 A subset of Python's: literals, `.`, classes, `\\d` `\\w` and escaped signs, groups, `|`, and the quantifiers
-`?` `*` `+` `{n}` `{n,}` `{n,m}`. Refused are look-around, back references, flags; a repeat within a repeat; a repeated
-choice; and what could take more than two million steps on a tag of 128 characters (three repeats of variable length
-are fine, with a few choices besides).
+`?` `*` `+` `{n}` `{n,}` `{n,m}`. Refused are look-around, back references and flags; a repeat within a repeat; a
+repeated choice; and an expression that could take more than two million steps on a tag of 128 characters (three repeats
+of variable length and a few choices are allowed).
 """
 
 import math
@@ -24,7 +24,7 @@ class BadExpression(BadInput, ValueError):
 
 @value
 class Expression:
-    """An expression that was found to be harmless; equal if written alike."""
+    """An expression that was checked to be fast. Raises BadExpression for another; equal texts are equal."""
 
     text: str
 
@@ -32,7 +32,7 @@ class Expression:
         _check(self.text)
 
     def compiled(self) -> re.Pattern[str]:
-        """For fullmatch; `re` keeps it."""
+        """The compiled expression, for `fullmatch`; `re` caches it."""
         return re.compile(self.text, re.ASCII)
 
 
@@ -50,7 +50,7 @@ def _check(text: str) -> None:
 
 
 class _Reader:
-    """Walks the text once; knows where it is, how many repeats there were and how many ways choices make."""
+    """Reads the text once and counts repeats and `ways`, the combinations of choices that a matcher may try."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self.repeats, self.ways = text, 0, 0, 1
@@ -59,7 +59,7 @@ class _Reader:
         return BadExpression(f"'{self.text}' is refused: {why} (at character {self.at + 1})")
 
     def choices(self, depth: int) -> tuple[bool, bool]:
-        """Alternatives up to a closing parenthesis or the end: whether there are several, whether any repeats."""
+        """Read alternatives up to a closing parenthesis or the end: whether there are several, whether any repeats."""
         if depth > 5:
             raise self.bad("groups nested more than five deep")
         number, repeats = 1, False
@@ -73,13 +73,13 @@ class _Reader:
         return number > 1, repeats
 
     def spend(self, ways: int) -> None:
-        """Counts what a matcher that goes back and tries again may have to try."""
+        """Count what a backtracking matcher may have to try. Raises BadExpression where it is too much."""
         self.ways *= ways
         if math.comb(_LARGEST + self.repeats, self.repeats) * self.ways > MAX_STEPS:
             raise self.bad("too many repeats and choices: it could take too long")
 
     def _piece(self, depth: int) -> bool:
-        """One atom and its quantifier; whether anything in it is of variable length."""
+        """Read one atom and its quantifier; returns whether any part of it has a variable length."""
         several, inner = self._atom(depth)
         found = _QUANTIFIER.match(self.text, self.at)
         if found is None:
@@ -94,7 +94,7 @@ class _Reader:
             self.spend(2)
             return True
         if inner or several:
-            raise self.bad("a repeat of what itself repeats, or is a choice, could take too long")
+            raise self.bad("a repeat of a repeat, or of a choice, could take too long")
         if low == high:
             return inner
         self.repeats += 1

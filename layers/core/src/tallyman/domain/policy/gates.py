@@ -1,6 +1,6 @@
-"""Gates as a policy sees them: their configurations, by the key under `gates:`.
+"""`gates` and `overridable` of a promotion: the configurations of gates by their keys.
 
-Everything about one gate (its configuration, how that is read, how it judges) is in one module of `domain/gates/`.
+All of one gate (its configuration, the parser, the verdict) is in one module of `domain/gates/`.
 """
 
 from collections.abc import Mapping
@@ -14,27 +14,28 @@ if TYPE_CHECKING:
     from tallyman.domain.gates.signers import Signers
 
 ALWAYS_OVERRIDABLE = ("freeze",)
-"""Gates that are always asked, so that no policy names them under `gates:`, and that may be overridden."""
+"""Gates that every promotion has, without a key under `gates:`, and that may be overridden."""
 
 
 class GateConfig:
-    """What a policy asks of one gate; each gate has a frozen dataclass of its own."""
+    """The configuration of one gate in a policy; each gate has a subclass."""
 
     __slots__ = ()
 
     @property
     def words(self) -> Mapping[str, Any] | None:
-        """As a policy writes it, plain data; None where the fields are the words."""
+        """The configuration as a policy writes it, as JSON data; None: its fields have the policy's names and
+        values."""
         return None
 
     @property
     def trusted(self) -> "Signers | None":
-        """Whose signatures of images, or of statements about them, the gate asks for; None: nobody's."""
+        """The signers whose signatures of images, or of statements about them, the gate needs; None: it needs none."""
         return None
 
 
 class GateKind(Protocol):
-    """What reading a policy needs of a gate."""
+    """The part of a gate that parsing a policy needs."""
 
     @property
     def shape(self) -> Shape[Any]: ...
@@ -51,12 +52,12 @@ KnownGates = Mapping[str, GateKind]
 
 
 def overridable_gates(known: KnownGates) -> tuple[str, ...]:
-    """The gates that a promotion may let be overridden."""
+    """The gates that a promotion may list under `overridable`."""
     return (*(name for name, kind in known.items() if kind.overridable), *ALWAYS_OVERRIDABLE)
 
 
 class Gates(NamedTuple):
-    """The gates of a promotion, each read by its own shape. What is not known is refused: unknown means closed."""
+    """The gates of a promotion, each parsed by its own shape. Unknown gates are refused: unknown means closed."""
 
     known: KnownGates
 
@@ -73,7 +74,7 @@ class Gates(NamedTuple):
                     hint = suggestion(str(name), tuple(known))
                     there = ", ".join(known)
                     raise child.wrong(
-                        f"gate '{name}' is not known to this version of Tallyman, expected one of {there}{hint}"
+                        f"gate '{name}' is unknown to this version of Tallyman, expected one of {there}{hint}"
                     )
                 gates[name] = known[name].shape.read(child)
             except Wrong as error:

@@ -1,4 +1,4 @@
-"""The rules of a retention's `keep`: each in one form, by the key that it has."""
+"""The rules of a retention's `keep`; each has one of four forms, by its key."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -11,24 +11,24 @@ from tallyman.values import value
 
 
 class Per(StrEnum):
-    """Of which versions `newest` counts its number."""
+    """The groups of versions for each of which `newest` keeps its number."""
 
     MAJOR = "major"
     MINOR = "minor"
 
 
 class CountedFrom(StrEnum):
-    """From when an image's age counts. All but `push` count from the push where they never happened."""
+    """The event from which an image's age counts. Where it never happened, the age counts from the push."""
 
-    PUSH = "push"  # of the image: it stays what it was when a tag is added or moved
-    TAG_MOVE = "tag_move"  # the last time that a tag was set to it
+    PUSH = "push"  # the push of the image, whatever happens to its tags later
+    TAG_MOVE = "tag_move"  # the last time that a tag was set to the image
     PULL = "pull"
-    RELEASE = "release"  # the last time that an environment was set to run it
+    RELEASE = "release"  # the last time that the image was released
 
 
 @value
 class KeepNewest:
-    """Keep the `count` newest images of the tags that `of` lets in; with `per`, of each major or minor version."""
+    """Keep the `count` newest images with a tag that `of` allows; with `per`, of each major or minor version."""
 
     count: int
     of: TagRule
@@ -41,7 +41,7 @@ class KeepNewest:
 
 @value
 class KeepNewerThan:
-    """Keep what is younger than `age`, counted from `counted_from`."""
+    """Keep images younger than `age`, counted from `counted_from`."""
 
     age: timedelta
     counted_from: CountedFrom = CountedFrom.PUSH
@@ -52,7 +52,7 @@ class KeepNewerThan:
 
 @value
 class KeepTag:
-    """Keep the tags that `tags` lets in."""
+    """Keep images with a tag that `tags` allows."""
 
     tags: TagRule
 
@@ -62,7 +62,7 @@ class KeepTag:
 
 @value
 class KeepMatches:
-    """Keep the tags that the whole of the expression matches."""
+    """Keep images with a tag that the expression matches as a whole."""
 
     matches: Expression
 
@@ -77,20 +77,20 @@ KEEP_RULE = OneOf(
     {
         "newest": Record(
             {
-                "newest": Key(Integer(minimum=1), "How many of the newest stay.", required=True),
-                "of": Key(TagsOrOne(), "Of which tags; without it, of all, versions and others counted apart."),
-                "per": Key(Choice(Per), "So many of each minor or major version."),
+                "newest": Key(Integer(minimum=1), "How many of the newest images stay.", required=True),
+                "of": Key(TagsOrOne(), "Of which tags; without it, of all; versions and other tags are counted apart."),
+                "per": Key(Choice(Per), "Keeps this number of each minor or major version."),
             },
             lambda newest, of=None, per=None: KeepNewest(newest, of or ANY_TAG, per),
             expected="{newest: 20, of: semver}",
         ),
         "newer_than": Record(
             {
-                "newer_than": Key(Duration(), "What is younger than this stays, such as 30d.", required=True),
+                "newer_than": Key(Duration(), "Images younger than this stay, such as 30d.", required=True),
                 "counted_from": Key(
                     Choice(CountedFrom),
-                    "From when: the push (default), the last tag_move, pull or release; what never happened counts "
-                    "from the push.",
+                    "From when the age counts: the push (default), or the last tag_move, pull or release; where that "
+                    "never happened, the push.",
                 ),
             },
             KeepNewerThan,

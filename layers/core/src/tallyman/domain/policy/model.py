@@ -1,6 +1,5 @@
-"""The policy itself. What each of its keys holds, and how it is read, is in a module named after the key."""
+"""The policy as a whole. The values of each key, and their parser, are in the module named after the key."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Self
@@ -17,20 +16,19 @@ from tallyman.errors import BadName
 from tallyman.values import value
 
 ANY_ROOTS = "any"
-"""Of a policy that was not read beside its trust roots: whichever vouched for an identity."""
-IMPLIED_ENVIRONMENT = "main"  # the hub's registry, where a policy names no environment
+"""`Policy.roots` of a policy that was parsed without its trust roots: any roots may vouch for an identity."""
 
 
 @value
 class Policy:
-    """A whole policy. `digest` is the SHA-256 of `raw`, the file's bytes; decisions carry it.
+    """A whole policy. `digest`: the SHA-256 of `raw`, the file's bytes; each decision names it.
 
-    `roots`: SHA-256 (`sha256:<hex>`) of the trust roots beside it, which alone vouch for identities, and the digest of
-    Notation's trust stores (`notation:sha256:<hex>`), with a comma between them where there are both; None: there
+    `roots`: the SHA-256 (`sha256:<hex>`) of the trust roots beside the policy, which alone vouch for identities, and
+    the digest of Notation's trust stores (`notation:sha256:<hex>`), joined by a comma where there are both; None: there
     are none.
 
-    A repository follows the **first** entry of `repositories` that matches its canonical name; one that none
-    matches follows the defaults: record, verify, watch scans, promote nothing.
+    The **first** entry of `repositories` that matches a repository's canonical name applies to it. A repository without
+    an entry has the defaults: record, verify, watch scans, promote nothing.
     """
 
     environments: Mapping[str, Environment] = field(default_factory=dict)
@@ -45,14 +43,14 @@ class Policy:
     digest: Digest = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", Digest("sha256:" + hashlib.sha256(self.raw).hexdigest()))
+        object.__setattr__(self, "digest", Digest.of(self.raw))
 
     def repository(self, name: str) -> RepositoryRule:
-        """The rule of the repository of this canonical name."""
+        """The rule for the repository with this canonical name."""
         return next((r for r in self.repositories if glob_matches(r.match, name)), RepositoryRule(match=name))
 
     def environment(self, name: str) -> Environment:
-        """The environment of this name; raises BadName, with the nearest name that there is."""
+        """The environment with this name. Raises BadName that suggests the most similar name."""
         try:
             return self.environments[name]
         except KeyError:
@@ -64,11 +62,11 @@ class Policy:
             raise BadName(f"unknown environment '{name}'; the policy ({self.source}) defines {defined}{hint}") from None
 
     def environments_of(self, registry: EcrRegistry, repository: str) -> tuple[tuple[Environment, str], ...]:
-        """The environments that this repository of this registry belongs to, each with its canonical name.
+        """The environment, with the canonical name, that this repository of this registry belongs to; empty: none.
 
         Where one registry holds several environments, a repository belongs to the one whose `repository` has the
         most fixed characters: with dev `{name}` and prod `prod/{name}`, `prod/app` is prod's `app` and not dev's
-        `prod/app`. So there is one or none.
+        `prod/app`.
         """
         found = [
             (environment, canonical)
@@ -78,16 +76,16 @@ class Policy:
         return tuple(sorted(found, key=lambda pair: -pair[0].specificity)[:1])
 
     def promotions_from(self, environment: str, repository: str) -> tuple[Promotion, ...]:
-        """The promotions out of this environment of the repository of this canonical name, in the file's order."""
+        """The promotions from this environment of the repository with this canonical name, in the file's order."""
         return tuple(p for p in self.repository(repository).promotions if p.source == environment)
 
     def promotion(self, source: str, target: str, repository: str, tag: str) -> Promotion | None:
-        """The first promotion from source to target whose tags let this tag in."""
+        """The first promotion from `source` to `target` that allows this tag; None: none does."""
         rules = self.promotions_from(source, repository)
         return next((p for p in rules if p.target == target and p.tags.allows(tag)), None)
 
     def is_target(self, environment: str, repository: str) -> bool:
-        """Whether a promotion fills this environment for the repository of this canonical name."""
+        """Whether promotions fill the repository with this canonical name in this environment."""
         return any(p.target == environment for p in self.repository(repository).promotions)
 
     def registries(self) -> tuple[EcrRegistry, ...]:
@@ -99,7 +97,7 @@ class Policy:
         return tuple(dict.fromkeys(registry.account for registry in self.registries()))
 
     def for_hub(self, hub: EcrRegistry) -> Self:
-        """This policy; where it names no environment, with one called `main` that is the hub's registry."""
+        """This policy; where it names no environment, with one called `main` that holds the hub's registry."""
         if self.environments:
             return self
-        return replace(self, environments={IMPLIED_ENVIRONMENT: Environment(IMPLIED_ENVIRONMENT, (hub,))})
+        return replace(self, environments={"main": Environment("main", (hub,))})

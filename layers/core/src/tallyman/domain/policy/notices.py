@@ -1,4 +1,4 @@
-"""`notices`: how severe each kind is, and which channels get which."""
+"""`notices`: the severity of each kind, and the channels that get them."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -12,7 +12,7 @@ from tallyman.values import value
 
 
 class Severity(StrEnum):
-    """How much a notice matters, the least first."""
+    """The severities of notices, the lowest first."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -41,12 +41,12 @@ KINDS: Mapping[str, Severity] = MappingProxyType(
         "seal_broken": Severity.HIGH,
     }
 )
-"""Every kind of notice, with its severity where the policy gives none."""
+"""Every kind of notice, with its default severity."""
 
 
 @value
 class Route:
-    """Which notices a channel gets. `environments`, `kinds`: None for all."""
+    """Which notices the channel `to` gets. `environments`, `kinds`: None for all."""
 
     to: str
     environments: tuple[str, ...] | None = None
@@ -54,7 +54,8 @@ class Route:
     at_least: Severity = Severity.LOW
 
     def takes(self, kind: str, environment: str | None, severity: Severity) -> bool:
-        """Whether the channel gets it; what concerns no single environment concerns each."""
+        """Whether the channel gets such a notice. One without an environment goes to the routes of every
+        environment."""
         return (
             (self.environments is None or environment is None or environment in self.environments)
             and (self.kinds is None or kind in self.kinds)
@@ -64,14 +65,15 @@ class Route:
 
 @value
 class NoticeRules:
-    """`severity`: of kinds that differ from KINDS. `page`: where the team's page is; None: there is none."""
+    """Severities and routes. `severity`: of kinds that differ from KINDS. `page`: the URL of the team's page, or
+    None."""
 
     severity: Mapping[str, Severity] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     page: str | None = None
 
     def severity_of(self, kind: str) -> Severity:
-        """The severity of a kind; one that nobody knows is medium."""
+        """The severity of a kind; an unknown kind is medium."""
         return self.severity.get(kind) or KINDS.get(kind, Severity.MEDIUM)
 
     def channels(self, kind: str, environment: str | None) -> tuple[str, ...]:
@@ -80,10 +82,11 @@ class NoticeRules:
         return tuple(dict.fromkeys(r.to for r in self.routes if r.takes(kind, environment, severity)))
 
     def link(self, environment: str | None, repository: str | None) -> str | None:
-        """The page of a repository in an environment, or the first page."""
+        """The URL of the page of a repository in an environment; of the first page where either is None; None: the team
+        has no page."""
         if self.page is None or not (environment and repository):
             return self.page
-        # names that ECR and policies allow need no escape
+        # names that ECR and policies allow need no escaping
         return f"{self.page}/repository/{environment}/{repository}"
 
 
@@ -108,7 +111,7 @@ _ROUTE = Record(
     {
         "to": Key(_CHANNEL, "The channel, by its name in chat.yaml.", required=True),
         "environments": Key(
-            ListOf(EnvironmentName(), least=1), "Notices of these environments, and of none; without it, all."
+            ListOf(EnvironmentName(), least=1), "Notices of these environments, and those without one; without it, all."
         ),
         "kinds": Key(ListOf(KindOfNotice(), least=1), "Notices of these kinds; without it, all."),
         "at_least": Key(Choice(Severity), "Notices that are at least this severe (default: low)."),
@@ -120,14 +123,14 @@ NOTICES = Record(
     {
         "severity": Key(
             Record(
-                {kind: Key(Choice(Severity), f"Instead of {severity}.") for kind, severity in KINDS.items()},
+                {kind: Key(Choice(Severity), f"The default is {severity}.") for kind, severity in KINDS.items()},
                 lambda **severities: MappingProxyType(severities),
                 expected="severities by kind, as in {waiting: medium}",
             ),
-            "How severe notices of a kind are.",
+            "The severity of each kind of notice.",
         ),
         "routes": Key(ListOf(_ROUTE), "Which chat channels get which notices; mail and other subscribers get all."),
-        "page": Key(_PAGE, "Where the team's page is: notices link to it."),
+        "page": Key(_PAGE, "The address of the team's page, to which notices link."),
     },
     NoticeRules,
     expected="routes and severities of notices, as in {routes: [{to: releases, environments: [prod]}]}",

@@ -1,12 +1,11 @@
-"""Reading a policy: plain data in, a `Policy` out, or one error that names every problem with its line."""
+"""Parsing of a policy: from plain data to a `Policy`, or to one error that lists every problem with its line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy.consistency import check_environments, check_repositories
 from tallyman.domain.policy.gates import KnownGates
-from tallyman.domain.policy.model import IMPLIED_ENVIRONMENT, Policy
+from tallyman.domain.policy.model import Policy
 from tallyman.domain.policy.notices import NoticeRules
 from tallyman.domain.policy.people import People
 from tallyman.domain.policy.reading import (
@@ -31,11 +30,11 @@ def parse_policy(
     raw: bytes = b"",
     earlier: Sequence[Problem] = (),
 ) -> Policy:
-    """The policy that plain data (dicts, lists, texts, numbers, dates) describes.
+    """Parse plain data (dicts, lists, strings, numbers, dates); None, the data of an empty file, is a policy of
+    defaults.
 
-    `gates`: those that it may name. `positions`: the line of each path, such as `("environments", "dev")`. `earlier`:
-    problems that whoever read the file has found already. Raises PolicyProblem, with all problems, those of `earlier`
-    among them. None, what an empty file gives, is a policy of defaults.
+    `gates`: those that the policy may name. `positions`: the line of each path, such as `("environments", "dev")`.
+    `earlier`: problems that the reader of the file found. Raises PolicyProblem with all problems, including `earlier`.
     """
     document = Document(name, positions or {}, earlier)
     top = Node({} if data is None else data, (), document)
@@ -46,7 +45,7 @@ def parse_policy(
         named = top.value.get("environments")
         document.environments = tuple(n for n in named if isinstance(n, str)) if isinstance(named, Mapping) else ()
         for key, known in keys.items():
-            # `repositories:` with nothing behind it is how a file looks whose entries are all commented out.
+            # `repositories:` without a value is a file in which all entries are commented out
             if top.value.get(key) is not None:
                 try:
                     values[key] = known.shape.read(top.child(key, top.value[key]))
@@ -73,17 +72,7 @@ def parse_policy(
 
 
 def _in_order(problems: Sequence[Problem], earlier: Sequence[Problem]) -> tuple[Problem, ...]:
-    """By line. An entry that can't be read is reported once, not again as an unexpected value."""
+    """The problems by line. An entry that can't be read is reported once, not again as an unexpected value."""
     reported = {(problem.line, problem.key) for problem in earlier}
     rest = [problem for problem in problems[len(earlier) :] if (problem.line, problem.key) not in reported]
     return tuple(sorted([*earlier, *rest], key=lambda problem: problem.line or 0))
-
-
-def default_policy(hub: EcrRegistry | None = None) -> Policy:
-    """What holds without a file: record, verify, watch scans, plan retention, promote nothing.
-
-    With `hub`, its registry is the one environment, `main`. `raw` is the file that would say the same.
-    """
-    raw = f"environments:\n  {IMPLIED_ENVIRONMENT}: {{registries: [{hub}]}}\n" if hub else ""
-    policy = Policy(raw=raw.encode(), source="(defaults)")
-    return policy.for_hub(hub) if hub else policy

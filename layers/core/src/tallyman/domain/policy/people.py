@@ -6,7 +6,7 @@ from tallyman.values import value
 
 @value
 class People:
-    """Who may send which command: names such as `role/release-managers`; None: whomever IAM lets send one."""
+    """The principals that may send each command, such as `role/release-managers`; None: all that IAM allows to."""
 
     promote: tuple[str, ...] | None = None
     approve: tuple[str, ...] | None = None
@@ -16,10 +16,10 @@ class People:
     letters: tuple[str, ...] | None = None
 
     def allowed(self, command: str) -> tuple[str, ...] | None:
-        """Who may send this command; None where the policy has no entry for it, or knows no such command.
+        """The principals that may send this command; None: the policy has no entry for it.
 
-        Who may approve may deny, who may freeze may thaw, who may promote may roll back; `letters` is replay and
-        discard. Without an entry of its own, `override` is for those who may promote.
+        Who may approve may deny, who may freeze may thaw, who may promote may roll back; `letters` is for replay and
+        discard. Without an entry for `override`, the one for `promote` applies.
         """
         entry = entry_of(command)
         if entry == "override" and self.override is None:
@@ -36,12 +36,12 @@ class People:
 
 
 def entry_of(command: str) -> str:
-    """The key of `people` that is about a command."""
+    """The key of `people` for a command."""
     others = {"deny": "approve", "thaw": "freeze", "roll-back": "promote", "replay": "letters", "discard": "letters"}
     return others.get(command, command)
 
 
-_ANYONE = "whomever IAM lets send it"
+_ANYONE = "anyone whom IAM allows to send it"
 _WITHOUT = {"approve": "those whom the gate names", "override": "those who may promote"}
 PEOPLE = Record(
     {

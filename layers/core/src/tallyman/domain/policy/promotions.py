@@ -1,4 +1,4 @@
-"""Promotions: which images of a repository go from one environment to another, and through which gates."""
+"""`promotions`: which images of a repository go from one environment to another, and through which gates."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -13,9 +13,9 @@ from tallyman.values import value
 
 @value
 class Promotion:
-    """Tags that go from one environment to another, once every gate is passed. `gates` by their key, in the file's
-    order. `tags` is the repository's own `tags.allow` where the promotion names none. `overridable`: gates that
-    people may override. `give_up`: how long one that keeps failing is tried again.
+    """A promotion of tags from one environment to another, once every gate has passed. `gates` by their key, in the
+    file's order. `tags` is the repository's `tags.allow` where the promotion has no `tags`. `overridable`: gates that
+    people may override. `give_up`: how long a promotion that keeps failing is tried again.
     """
 
     source: str
@@ -27,15 +27,13 @@ class Promotion:
 
 
 def promotion(gates: KnownGates) -> Record:
-    """How an entry of `promotions` is read, with the gates that it may name."""
+    """The shape of an entry of `promotions` that may name these gates."""
     return Record(
         {
             "from": Key(EnvironmentName(), "The environment that images come from.", required=True),
             "to": Key(EnvironmentName(), "The environment that they go to.", required=True),
-            "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow lets in."),
-            "gates": Key(
-                Gates(gates), "What must hold before an image goes. An unknown gate is an error, never ignored."
-            ),
+            "tags": Key(TagsOrOne(), "Which tags go; without it, those that the repository's tags.allow allows."),
+            "gates": Key(Gates(gates), "The conditions for a promotion. An unknown gate is an error, never ignored."),
             "overridable": Key(
                 Overridable(gates), "Gates that people may override with a reason (freeze too); without it, none."
             ),

@@ -1,7 +1,7 @@
-"""A document that is being read: where its parts are, and everything that is wrong with it.
+"""A document while it is parsed: the lines of its parts, and the problems found so far.
 
-A reader that finds a problem notes it in the document and raises `Wrong`; what holds several parts goes on with the
-others first, so that one run names all problems.
+A parser that finds a problem notes it in the document and raises `Wrong`; a parser of several parts first parses the
+others, so that one run reports all problems.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ Positions = Mapping[Path, int]
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong. `line` counts from 1, None where it is not known; `key` is `promotions[0].tags`."""
+    """One problem. `line` counts from 1; None: not known. `key`: the place, such as `promotions[0].tags`."""
 
     file: str
     line: int | None
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 
 class PolicyProblem(PolicyError):
-    """A policy that is not valid; `problems` are all that were found, and the text has a line for each."""
+    """An invalid policy. `problems`: all that were found; the message has a line for each."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -35,11 +35,11 @@ class PolicyProblem(PolicyError):
 
 
 class Wrong(Exception):
-    """A value could not be read; the problem is in the document. Never leaves this package."""
+    """A value that can't be parsed; the problem is noted in the document. Never leaves this package."""
 
 
 class Document:
-    """What is being read: where its parts are, and what is wrong with it so far."""
+    """A document while it is parsed. `positions`: the line of each path; `environments`: the names that it defines."""
 
     def __init__(self, file: str, positions: Positions, problems: Iterable[Problem] = ()) -> None:
         self.file = file
@@ -49,13 +49,13 @@ class Document:
         self.environments: tuple[str, ...] = ()
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem at this path, on its line or that of the nearest part around it that has one."""
+        """A problem at this path, with its line or that of the nearest enclosing part."""
         line = next((self.positions[p] for n in range(len(path), -1, -1) if (p := path[:n]) in self.positions), None)
         return Problem(self.file, line, path_text(path), message)
 
 
 def path_text(path: Path) -> str:
-    """`repositories[0].promotions[1].gates`."""
+    """The path as text, such as `repositories[0].promotions[1].gates`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
@@ -69,7 +69,7 @@ class Node(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Where it is, as `repositories[0].match`."""
+        """The place in the document, such as `repositories[0].match`."""
         return path_text(self.path)
 
     def child(self, step: str | int, value: object) -> "Node":
@@ -77,21 +77,21 @@ class Node(NamedTuple):
         return Node(value, (*self.path, step), self.document)
 
     def wrong(self, message: str, path: Path | None = None) -> Wrong:
-        """Note the problem; the answer is to be raised."""
+        """Note the problem at `path`, or at this node; the caller raises the result."""
         self.document.problems.append(self.document.problem(self.path if path is None else path, message))
         return Wrong(message)
 
     def expected(self, what: str, advice: str = "") -> Wrong:
-        """Note that something else was expected; the answer is to be raised."""
+        """Note that `what` was expected; the caller raises the result."""
         return self.wrong(f"expected {what}, found {found_text(self.value)}{advice}")
 
     def warn(self, message: str) -> None:
-        """Note something that is allowed, but hardly meant."""
+        """Note something that is allowed, but probably a mistake."""
         self.document.warnings.append(self.document.problem(self.path, message))
 
 
 def found_text(value: object) -> str:
-    """The value in a message: as YAML would write it, shortened."""
+    """The value in a message, as YAML would write it, shortened."""
     match value:
         case None:
             return "nothing"
@@ -110,7 +110,7 @@ def found_text(value: object) -> str:
 
 
 def suggestion(word: str, known: tuple[str, ...]) -> str:
-    """`: did you mean 'soak'?`, or nothing."""
+    """` (did you mean 'soak'?)`, or nothing where no known word is similar."""
     from difflib import get_close_matches  # only a mistake needs it, not every cold start
 
     near = get_close_matches(word, known, 1)
@@ -118,11 +118,11 @@ def suggestion(word: str, known: tuple[str, ...]) -> str:
 
 
 def check_keys(node: Node, known: tuple[str, ...]) -> Wrong | None:
-    """Note every key of the mapping that is not known, with the nearest that is."""
+    """Note every unknown key of the mapping, with the most similar known one; returns the last problem, or None."""
     failure = None
     for key in node.value if isinstance(node.value, Mapping) else ():
         if not isinstance(key, str):
-            failure = node.wrong(f"expected a text as key, found {found_text(key)}: put it in quotes")
+            failure = node.wrong(f"expected text as a key, found {found_text(key)}: put it in quotes")
         elif key not in known:
             hint = suggestion(key, known) or f" (known: {', '.join(known)})"
             failure = node.wrong(f"unknown key '{key}'{hint}", (*node.path, key))

@@ -1,4 +1,4 @@
-"""`repositories`: what holds for which repositories. What an entry holds in depth is in modules of its own."""
+"""`repositories`: the rules for repositories. The larger keys of an entry have their own modules."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -15,15 +15,16 @@ from tallyman.values import value
 
 
 class Layers(StrEnum):
-    """How far verification goes into layers."""
+    """How far verification checks layers."""
 
-    PRESENCE = "presence"  # each is there, with the size that the manifest states
-    CONTENT = "content"  # each is also read and hashed
+    PRESENCE = "presence"  # each layer exists, with the size that the manifest states
+    CONTENT = "content"  # each layer is also read and hashed
 
 
 @value
 class Verify:
-    """`platforms`: those that an image must offer, as `os/architecture[/variant]`; empty: any."""
+    """How images are verified. `platforms`: those that an image must have, as `os/architecture[/variant]`; empty:
+    any."""
 
     layers: Layers = Layers.CONTENT
     platforms: tuple[str, ...] = ()
@@ -31,7 +32,7 @@ class Verify:
 
 @value
 class RepositoryRule:
-    """What holds for the repositories whose canonical name `match` matches."""
+    """The rule for the repositories whose canonical name `match` matches."""
 
     match: str
     create: Create = Create()
@@ -43,7 +44,7 @@ class RepositoryRule:
 
 def _repository(**values: Any) -> RepositoryRule:
     rule = RepositoryRule(**values)
-    # A promotion without tags takes what the repository allows, which is known only now.
+    # a promotion without tags gets those that the repository allows, which are known only now
     promotions = (replace(p, tags=rule.tags) if p.tags is ANY_TAG else p for p in rule.promotions)
     return replace(rule, promotions=tuple(promotions))
 
@@ -53,32 +54,32 @@ def _entry(gates: KnownGates) -> Record:
         {
             "match": Key(
                 String(r"[a-z0-9*?](?:[a-z0-9._*?/-]*[a-z0-9*?])?", "a repository or a glob such as rocketseat/*"),
-                "Which repositories, by canonical name; * is any characters, / among them. The first entry that "
+                "Which repositories, by canonical name; * matches any characters, including /. The first entry that "
                 "matches counts.",
                 required=True,
             ),
-            "create": Key(CREATE, "How the repository is created, and what an existing one is compared with."),
+            "create": Key(CREATE, "The settings of new repositories, with which existing ones are compared."),
             "tags": Key(
                 Record(
                     {
                         "allow": Key(
                             TAGS,
-                            "Tags that pass verification and may be promoted. ECR takes pushes of others all the "
-                            "same: they are recorded, and go nowhere. Kinds, names and globs are alternatives; each "
-                            "range must hold too.",
+                            "Tags that pass verification and may be promoted. ECR accepts pushes of other tags too: "
+                            "they are recorded, and never promoted. Kinds, names and globs are alternatives; each "
+                            "range must match as well.",
                         )
                     },
                     lambda allow=None: ANY_TAG if allow is None else allow,
                     expected="{allow: [semver, latest]}",
                 ),
-                "Which tags pass verification and may be promoted; without it, all. It holds no push back.",
+                "Which tags pass verification and may be promoted; without it, all. It prevents no push.",
             ),
             "verify": Key(
                 Record(
                     {
                         "layers": Key(
                             Choice(Layers),
-                            "content (default): each layer is read and hashed; presence: it is there, of the "
+                            "content (default): each layer is read and hashed; presence: it exists and has the "
                             "right size.",
                         ),
                         "platforms": Key(
@@ -86,7 +87,7 @@ def _entry(gates: KnownGates) -> Record:
                                 String(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", "a platform such as linux/arm64"),
                                 least=1,
                             ),
-                            "Platforms that an image must offer, such as linux/arm64; without it, any.",
+                            "Platforms that an image must have, such as linux/arm64; without it, any.",
                         ),
                     },
                     Verify,
@@ -105,7 +106,7 @@ def _entry(gates: KnownGates) -> Record:
 
 
 class Repositories:
-    """The entries of `repositories`; one that is wrong leaves None in its place, so that numbers stay right."""
+    """The entries of `repositories`; None stands for an entry that can't be parsed, so that indexes stay right."""
 
     def __init__(self, gates: KnownGates) -> None:
         self.entry = _entry(gates)

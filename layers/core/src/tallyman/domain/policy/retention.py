@@ -1,4 +1,4 @@
-"""Retention: which images of a repository stay, and what is done with the others."""
+"""`retention`: which images of a repository stay, and what happens to the others."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -13,7 +13,7 @@ from tallyman.values import value
 
 
 class Removal(StrEnum):
-    """What is done with what is not kept."""
+    """What happens to images that are not kept."""
 
     REMOVE = "remove"
     ARCHIVE = "archive"  # moved to ECR's archive storage class, from which it can be restored
@@ -21,9 +21,10 @@ class Removal(StrEnum):
 
 @value
 class Retention:
-    """What stays. `keep` None: every tagged image stays. `at_least`: so many of the newest tagged images stay whatever
-    the rules say. `roll_back`: how long what was released can still be rolled back to. `usage`: digests, tags and globs
-    of tags that something runs which no source of usage reports. `at_most`: percent of a repository in one run.
+    """Which images stay. `keep` None: every tagged image. `at_least`: the number of newest tagged images that stay in
+    any case. `roll_back`: how long images stay after they were released, so that a roll-back can use them. `usage`:
+    digests, tags and globs of tags that run somewhere that no source of usage reports. `at_most`: the percentage of a
+    repository's images that one run may remove; `at_most_images`: their number, None: any.
     """
 
     keep: tuple[Keep, ...] | None = None
@@ -40,12 +41,12 @@ class Retention:
 
     @property
     def removes(self) -> bool:
-        """Whether there is anything that it could ever remove."""
+        """Whether the rules can ever remove an image."""
         return self.keep is not None or self.untagged_remove_after is not None
 
     @property
     def in_words(self) -> list[str]:
-        """What it does, a sentence a line; empty where it never removes anything."""
+        """The rules in words, one sentence per line; empty where they never remove an image."""
         if not self.removes:
             return []
         verb = "removes" if self.action is Removal.REMOVE else "archives"
@@ -86,7 +87,7 @@ class Retention:
         return lines
 
     def too_many(self, removed: int, total: int) -> str | None:
-        """Why a run must not remove so many of `total` images; None: it may."""
+        """Why a run must not remove `removed` of `total` images; None: it may."""
         if self.at_most_images is not None and removed > self.at_most_images:
             return f"{removed} images would go: more than at_most_images, {self.at_most_images} in one run"
         if removed * 100 > self.at_most * total:
@@ -100,7 +101,7 @@ def _after(age: timedelta, what: str) -> str:
 
 
 class Percent:
-    """`20%`, as a whole number."""
+    """A percentage such as `20%`, as a whole number."""
 
     def read(self, node: Node) -> int:
         text = node.value[:-1] if isinstance(node.value, str) and node.value.endswith("%") else ""
@@ -120,9 +121,9 @@ RETENTION = Record(
     {
         "keep": Key(
             ListOf(KEEP_RULE),
-            "What stays. Where it is given, a tagged image that no rule names is to be removed; without it, all stay.",
+            "Which images stay. With it, a tagged image that no rule names is removed; without it, all stay.",
         ),
-        "at_least": Key(Integer(minimum=0), "So many of the newest tagged images stay whatever the rules say."),
+        "at_least": Key(Integer(minimum=0), "How many of the newest tagged images stay in any case."),
         "untagged": Key(
             Record(
                 {"remove_after": Key(Duration(), "How long after its push, such as 7d.", required=True)},
@@ -133,27 +134,29 @@ RETENTION = Record(
         ),
         "pulled_within": Key(
             Duration(),
-            "What was pulled less than this ago is protected, with the indexes above it; without it, pulls "
+            "Images that were pulled less than this ago stay, with the indexes that list them; without it, pulls "
             "protect nothing.",
         ),
         "roll_back": Key(
             Duration(),
-            "How long what an environment ran is protected, so that it can be rolled back to (default: 30d).",
+            "How long an image stays after an environment ran it, so that a roll-back can use it (default: 30d).",
         ),
         "usage": Key(
             ListOf(String(what='a digest, a tag or a glob such as "edge-*"', build=_usage_entry)),
-            "What something runs that no source of usage reports, such as machines elsewhere: digests, tags, globs.",
+            "Images that run where no source of usage reports it, such as on other machines: digests, tags, globs.",
         ),
         "grace": Key(
             Duration(),
-            "How long an image is left alone after its push, and between the mark and the removal (default: 7d).",
+            "How long an image stays after its push, and between its mark and its removal (default: 7d).",
         ),
         "at_most": Key(
-            Percent(), "The largest share of a repository in one run; more stops and alarms (default: 20%)."
+            Percent(),
+            "The largest share of a repository that one run may remove (default: 20%). A run that would remove more "
+            "does nothing, and raises an alarm.",
         ),
-        "at_most_images": Key(Integer(minimum=0), "The largest number of images in one run; without it, any."),
-        "action": Key(Choice(Removal), "remove (default), or archive: moved to ECR's archive, where restore finds it."),
-        "enforce": Key(Boolean(), "Remove; false (default) only plans."),
+        "at_most_images": Key(Integer(minimum=0), "The most images that one run may remove; without it, any number."),
+        "action": Key(Choice(Removal), "remove (default), or archive: move to ECR's archive, where restore finds it."),
+        "enforce": Key(Boolean(), "true removes images; false (default) only plans."),
     },
     Retention,
     expected="retention, as in {keep: [{newest: 20}], enforce: false}",

@@ -1,4 +1,4 @@
-"""`rollout` of an environment: what a release moves by digest."""
+"""`rollout` of an environment: the services that a release updates by digest."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -8,7 +8,7 @@ from tallyman.values import value
 
 
 class Runs(StrEnum):
-    """What runs images that a release can move."""
+    """The kinds of services that a release can update."""
 
     ECS = "ecs"
     LAMBDA = "lambda"
@@ -16,8 +16,8 @@ class Runs(StrEnum):
 
 @value
 class Service:
-    """What runs a repository's image in each registry's account and region: an ECS service (`cluster/service`) and
-    the container that is moved (None: the only one), or a Lambda function and its alias."""
+    """A service that runs a repository's image in each registry's account and region: an ECS service
+    (`cluster/service`) and its container (None: the only one), or a Lambda function and its alias."""
 
     runs: Runs
     name: str
@@ -31,7 +31,7 @@ class Service:
 
 @value
 class RollOut:
-    """What a release moves, registry by registry in the environment's order, with a pause between them."""
+    """The services that a release updates, registry by registry in the environment's order, with a pause between."""
 
     services: tuple[Service, ...]
     pause: timedelta = timedelta()
@@ -39,7 +39,7 @@ class RollOut:
 
 _CANONICAL = Key(
     String(r"[a-z0-9][a-z0-9._/-]*", "a repository such as rocketseat/widget-server"),
-    "The repository, by canonical name, whose releases move it.",
+    "The repository, by canonical name, whose releases update it.",
     required=True,
 )
 SERVICE_RULE = OneOf(
@@ -65,7 +65,7 @@ SERVICE_RULE = OneOf(
                     String(r"[A-Za-z0-9_-]{1,64}", "a function"), "The Lambda function, by name.", required=True
                 ),
                 "repository": _CANONICAL,
-                "alias": Key(String(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is moved.", required=True),
+                "alias": Key(String(r"[A-Za-z0-9_-]{1,128}", "an alias"), "The alias that is updated.", required=True),
             },
             lambda function, repository, alias: Service(Runs.LAMBDA, function, repository, alias=alias),
             expected="{lambda: function, alias: live, repository: rocketseat/widget-server}",
@@ -74,13 +74,15 @@ SERVICE_RULE = OneOf(
     },
     "{ecs: cluster/service, repository: …} or {lambda: function, alias: live, repository: …}",
 )
-"""What a release moves."""
+"""One service of `rollout`."""
 
 
 ROLL_OUT = Record(
     {
         "services": Key(
-            ListOf(SERVICE_RULE, least=1), "What a release moves, in each registry's account.", required=True
+            ListOf(SERVICE_RULE, least=1),
+            "The services that a release updates, in each registry's account and region.",
+            required=True,
         ),
         "pause": Key(Duration(), "How long to wait between two registries, such as 10m (default: 0s)."),
     },

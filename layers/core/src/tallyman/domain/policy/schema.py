@@ -1,4 +1,4 @@
-"""The keys of a policy, and its JSON Schema for editors; made from the same shapes that read it."""
+"""The keys of a policy, and its JSON Schema for editors, made from the shapes that parse it."""
 
 from collections.abc import Mapping
 
@@ -13,22 +13,22 @@ from tallyman.domain.policy.usage import USAGE
 
 def top_keys(gates: KnownGates) -> Mapping[str, Key]:
     """The keys of a policy that may name these gates."""
-    repositories = "What holds for which repositories; the first entry that matches counts."
+    repositories = "The rules for repositories; the first entry that matches counts."
     return {
         "environments": Key(Environments(), "Named lists of registries that hold the same images."),
         "repositories": Key(Repositories(gates), repositories),
         "people": Key(PEOPLE, "Who may send which command."),
-        "notices": Key(NOTICES, "How severe notices are, and which chat channels get them."),
-        "usage": Key(USAGE, "What is not read for what it runs."),
+        "notices": Key(NOTICES, "The severity of notices, and the chat channels that get them."),
+        "usage": Key(USAGE, "The sources of usage that are not read."),
     }
 
 
 def json_schema(gates: KnownGates) -> Schema:
-    """Draft 2020-12. Looser than the reader in what a schema can't say (contradictions, unknown environments)."""
+    """The JSON Schema, draft 2020-12. It accepts what no schema can refuse: contradictions, unknown environments."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tallyman policy",
-        "description": "What tallyman.yaml may say: environments, repositories, people, notices and usage.",
+        "description": "The keys of tallyman.yaml: environments, repositories, people, notices and usage.",
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": {

@@ -1,5 +1,5 @@
-"""Shapes of values in a policy. Each reads a node and describes itself as JSON Schema, so a key, its check and its
-description are written once. (Named tuples: a dataclass costs ten times as much at a cold start.)
+"""Shapes of values in a policy. Each parses a node and describes itself as JSON Schema, so that a key, its check and
+its description are written once. (They are named tuples: a dataclass takes ten times as long at a cold start.)
 """
 
 import re
@@ -18,14 +18,14 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Shape(Protocol[T_co]):
-    """How one kind of value is read and described."""
+    """The parser and the description of one kind of value."""
 
     def read(self, node: Node) -> T_co:
-        """The value; raises Wrong after noting what is wrong."""
+        """Parse the node. Raises Wrong after noting the problem in the document."""
         ...
 
     def schema(self) -> Schema:
-        """As JSON Schema, draft 2020-12."""
+        """The shape as JSON Schema, draft 2020-12."""
         ...
 
 
@@ -48,7 +48,7 @@ class Boolean(NamedTuple):
 
 
 class Integer(NamedTuple):
-    """A whole number that is not too small."""
+    """A whole number of at least `minimum`."""
 
     minimum: int = 0
 
@@ -76,15 +76,16 @@ class Share:
 
 
 class String(NamedTuple):
-    """A text, of a pattern if one is given; `build` makes a value of it and may raise ValueError with a message."""
+    """A string that is not empty, and matches the whole `pattern` if there is one. `what`: its description in messages;
+    `build` makes a value of it, and may raise ValueError with a message."""
 
     pattern: str | None = None
-    what: str = "a text"
+    what: str = "a string"
     build: Callable[[str], Any] = _same
 
     def read(self, node: Node) -> Any:
         value = node.value
-        if isinstance(value, (int, float)):  # 1.0 and 0123, and on, off, yes and no as well
+        if isinstance(value, (int, float)):  # YAML's 1.0 and 0123, and on, off, yes and no
             quotes = not self.pattern or re.fullmatch(self.pattern, str(value))
             raise node.expected(self.what, ": put it in quotes" if quotes else "")
         if not isinstance(value, str) or not value or (self.pattern and not re.fullmatch(self.pattern, value)):
@@ -111,19 +112,19 @@ class Duration(NamedTuple):
     build: Callable[[timedelta], Any] = _same
 
     def read(self, node: Node) -> Any:
+        if not isinstance(node.value, str):
+            raise node.expected(DURATION_EXPECTED)
         try:
-            if isinstance(node.value, str):
-                return self.build(parse_duration(node.value))
-        except BadDuration:
-            pass
-        raise node.expected(DURATION_EXPECTED)
+            return self.build(parse_duration(node.value))
+        except BadDuration as error:
+            raise node.wrong(str(error)) from None
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": DURATION_PATTERN}
 
 
 class Day:
-    """A date such as 2027-01-31; YAML gives it as a date, JSON as text."""
+    """A date such as 2027-01-31; a date in YAML, a string in JSON."""
 
     def read(self, node: Node) -> date:
         value = node.value
@@ -156,7 +157,8 @@ class Choice(NamedTuple, Generic[E]):
 
 
 class ListOf(NamedTuple):
-    """A list of one kind of value, as a tuple; `build` makes something else of it, and may raise ValueError."""
+    """A list of `least` to `most` values of one kind, as a tuple. `build` makes a value of it, and may raise
+    ValueError."""
 
     item: Shape[Any]
     least: int = 0
@@ -192,7 +194,7 @@ class ListOf(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A key of a record: what it holds, in one sentence for people."""
+    """A key of a record. `description`: one sentence for people."""
 
     shape: Shape[Any]
     description: str
@@ -200,12 +202,12 @@ class Key(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A mapping with known keys. `build` gets those that are there, by name; what is absent is its default."""
+    """A mapping with known keys. `build` is called with the keys that are given; its defaults stand for the others."""
 
     keys: Mapping[str, Key]
     build: Callable[..., Any]
     expected: str
-    renamed: Mapping[str, str] = MappingProxyType({})  # key → the builder's name for it
+    renamed: Mapping[str, str] = MappingProxyType({})  # key → the parameter of `build`
 
     def read(self, node: Node) -> Any:
         if not isinstance(node.value, Mapping):
@@ -237,7 +239,7 @@ class Record(NamedTuple):
 
 
 class OneOf(NamedTuple):
-    """A record in one of several forms: the first whose key is there. `expected`: all of them, for people."""
+    """A record in one of several forms: the first whose key is given. `expected`: all forms, for people."""
 
     forms: Mapping[str, Record]
     expected: str

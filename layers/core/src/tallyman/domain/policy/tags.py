@@ -1,4 +1,4 @@
-"""Which tags a list such as `[semver, "stable-*", ">=1.0.0"]` lets in, and how a policy's lists of them are read."""
+"""Lists of tags in a policy, such as `[semver, "stable-*", ">=1.0.0"]`: parsing, and which tags they allow."""
 
 import re
 from collections import deque
@@ -28,28 +28,28 @@ class BadTagPattern(BadInput, ValueError):
 
 
 def is_glob(text: str) -> bool:
-    """Whether the text has a wildcard."""
+    """Whether the text has a wildcard (`*` or `?`)."""
     return "*" in text or "?" in text
 
 
 def glob_matches(pattern: str, text: str) -> bool:
-    """Whether the whole text matches. `*` is any characters, `/` among them, as in ECR and IAM; `?` is one."""
-    return fnmatchcase(text, pattern.replace("[", "[[]"))  # brackets are not wildcards here
+    """Whether the whole text matches. `*` matches any characters, including `/`, as in ECR and IAM; `?` matches one."""
+    return fnmatchcase(text, pattern.replace("[", "[[]"))  # so that brackets are not wildcards
 
 
 def glob_expression(pattern: str) -> re.Pattern[str]:
-    """The same as a compiled expression for `match`. Linear in the text for each star: `fnmatch` writes stars so that
-    none is tried again once what follows it has matched."""
+    """The same as a compiled expression for `match`. Time linear in the text for each star: `fnmatch` writes stars
+    without backtracking."""
     return re.compile(translate(pattern.replace("[", "[[]")))
 
 
 def parse_entry(text: str) -> str:
-    """The text, if it can be an entry of a list of tags; raises BadTagPattern or BadRange."""
+    """The text, if it can be an entry of a list of tags. Raises BadTagPattern or BadRange."""
     if text[:1] in tuple(RANGE_START):
         VersionRange.parse(text)
         return text
     try:
-        parse_tag(text.replace("*", "x").replace("?", "x"))  # a wildcard may stand for any character of a tag
+        parse_tag(text.replace("*", "x").replace("?", "x"))  # a wildcard stands for any character of a tag
     except BadName as error:
         raise BadTagPattern(
             f"'{text}' is not a tag, glob (stable-*), kind (semver, semver-commit) or range (>=1.0.0)"
@@ -59,10 +59,10 @@ def parse_entry(text: str) -> str:
 
 @value
 class TagRule:
-    """A list of tags. Kinds, names and globs are alternatives; each range must hold as well.
+    """A list of tags. Kinds, names and globs are alternatives; each range must match as well.
 
-    With ranges only, any version that they hold is let in. An empty list lets nothing in; `ANY_TAG` is
-    what a missing list means. A range holds for no tag that is not a version.
+    A list of ranges only allows every version that matches all of them. An empty list allows no tag; a missing list is
+    `ANY_TAG`. A range matches only tags that are versions.
     """
 
     kinds: tuple[VersionKind, ...] = ()
@@ -73,7 +73,7 @@ class TagRule:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Self:
-        """From the entries of the list; raises BadTagPattern or BadRange for the first that is none."""
+        """Parse the entries of a list. Raises BadTagPattern or BadRange for the first wrong one."""
         texts = tuple(parse_entry(text) for text in texts)
         ranges = tuple(VersionRange.parse(t) for t in texts if t[0] in RANGE_START)
         rest = [t for t in texts if t[0] not in RANGE_START]
@@ -86,7 +86,7 @@ class TagRule:
         )
 
     def allows(self, tag: str) -> bool:
-        """Whether the tag is let in."""
+        """Whether the list allows the tag."""
         version = parse_version(tag)
         if any(version is None or not r.holds(version) for r in self.ranges):
             return False
@@ -97,10 +97,10 @@ class TagRule:
         return bool(self.ranges) and not (self.kinds or self.names or self.globs)
 
     def common_tag(self, *others: "TagRule") -> str | None:
-        """A tag that this rule and the others all let in, or None if none was found.
+        """A tag that this rule and all others allow; None: none was found.
 
-        What is returned is certain. None is exact for kinds, names and ranges; where three lists with globs meet, or
-        a glob meets a kind in an unusual way, a tag may be missed. Cost: some hundred tries.
+        A returned tag is certain. None is certain for kinds, names and ranges; for three lists with globs, or an
+        unusual combination of a glob and a kind, a common tag may be missed. Cost: some hundred candidates.
         """
         rules = (self, *others)
         return next((tag for tag in _candidates(*rules) if all(rule.allows(tag) for rule in rules)), None)
@@ -118,7 +118,7 @@ TAGS = ListOf(_TAG_ENTRY, build=TagRule.parse)
 
 
 class TagsOrOne:
-    """A list of tags, or its one entry alone."""
+    """A list of tags, or one entry without a list."""
 
     def read(self, node: Node) -> TagRule:
         if isinstance(node.value, str):
@@ -133,7 +133,7 @@ class TagsOrOne:
 def _candidates(*rules: TagRule) -> Iterator[str]:
     cores = ["0.0.0"]
     prereleases = []
-    # What ranges hold are unions of intervals: if two share a version, they share one at the end of an interval.
+    # ranges are unions of intervals: if two share a version, they share one at the end of an interval
     for bound in (b for rule in rules for r in rule.ranges for b in r.bounds):
         for (major, minor, patch), _, prerelease in (key for key in (bound.low, bound.high) if key):
             cores.append(f"{major}.{minor}.{patch}")
@@ -155,7 +155,7 @@ def _candidates(*rules: TagRule) -> Iterator[str]:
 
 
 def _meeting(first: str, second: str) -> str | None:
-    """A shortest tag that both globs match, or None: a walk through both at once, breadth first."""
+    """A shortest tag that both globs match; None: there is none. A breadth-first search through both at once."""
     seen = {(0, 0)}
     queue = deque([(0, 0, "")])
     while queue:
@@ -178,8 +178,7 @@ def _meeting(first: str, second: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def glob_covers(wide: str, narrow: str) -> bool:
-    """Whether every text that `narrow` matches is matched by `wide` as well. Yes is certain; no may be too careful."""
-    # Each wildcard of the narrow one becomes a character of its own. What stands for `*` (any number of characters)
-    # only a `*` of the wide one may take; what stands for `?`, a `?` or a `*`.
+    """Whether `wide` matches every text that `narrow` matches. True is certain; False may be wrong in rare cases."""
+    # each wildcard of `narrow` becomes a special character: a `*` of `wide` matches both, a `?` only that for `?`
     symbols = narrow.replace("*", "\0").replace("?", "\1")
     return fnmatchcase(symbols, wide.replace("?", "[!\0]"))

@@ -1,4 +1,4 @@
-"""`usage`: which EKS clusters are not read for what they run."""
+"""`usage`: the EKS clusters whose usage of images is not read."""
 
 from tallyman.domain.names import EcrRegistry
 from tallyman.domain.policy.shapes import Key, ListOf, Record, String
@@ -8,8 +8,8 @@ from tallyman.values import value
 
 @value
 class UsageRules:
-    """`ignored_clusters`: patterns of `account/region/cluster`. A cluster that matches none of them has to be readable:
-    what it runs is unknown otherwise."""
+    """`ignored_clusters`: patterns of `account/region/cluster`. Every other cluster must be readable; where it is not,
+    the usage of images is unknown."""
 
     ignored_clusters: tuple[str, ...] = ()
 
@@ -18,8 +18,8 @@ class UsageRules:
         return not any(glob_matches(pattern, f"{registry}/{cluster}") for pattern in self.ignored_clusters)
 
     def reads_any(self, registry: EcrRegistry) -> bool:
-        """Whether any cluster there could be read. `*` is the only wildcard of a pattern and no name holds one: a
-        pattern that matches it matches every name."""
+        """Whether any cluster there may be read. `*` is the only wildcard of a pattern, and no cluster's name has one:
+        a pattern that matches the name `*` matches every name."""
         return self.reads(registry, "*")
 
 
@@ -30,7 +30,7 @@ _CLUSTERS = String(
 _EKS = Record(
     {"ignore": Key(ListOf(_CLUSTERS), "Clusters that run no image of these registries, and are not read.")},
     UsageRules,
-    expected='clusters that are not read, as in {ignore: ["222222222222/us-east-2/sandbox-*"]}',
+    expected='the clusters to ignore, as in {ignore: ["222222222222/us-east-2/sandbox-*"]}',
     renamed={"ignore": "ignored_clusters"},
 )
 USAGE = Record(
