@@ -1,1 +1,1 @@
-"""The `tallyman` command: asks the stack's tables and registries, and asks the stack to act."""
+"""The `tallyman` command: reads the stack's tables and registries, and requests actions of the stack."""

@@ -23,7 +23,7 @@ COMMANDS = {
     "show": Entry("registry.show:show", "What an image is, where it is, what is known."),
     "verify": Entry("registry.verify:verify", "Verify an image's bytes now."),
     "why": Entry("promotion.why:why", "Why an image is, or is not, let in."),
-    "promote": Entry("promotion.promote:promote", "Ask for a promotion, and wait for it."),
+    "promote": Entry("promotion.promote:promote", "Request a promotion, and wait for it."),
     "pending": Entry("promotion.pending:pending", "List pending promotions."),
     "approve": Entry("promotion.approve:approve", "Approve an image for an environment."),
     "deny": Entry("promotion.approve:deny", "Deny an image for an environment."),
@@ -45,11 +45,11 @@ COMMANDS = {
     "ui": Entry("ui.command:ui", "Serve the page on localhost.", alone=True),
     "completion": Entry("setup.completion:completion", "Complete commands, images and options in a shell."),
     "repository": Entry("registry.repository:app", "Repositories, as the policy wants them."),
-    "release": Entry("promotion.release:app", "What environments release, and did."),
-    "audit": Entry("audit.command:app", "What is not as it should be."),
+    "release": Entry("promotion.release:app", "What environments run and ran; roll back."),
+    "audit": Entry("audit.command:app", "What differs from policy and good practice."),
     "letters": Entry("letters.command:app", "Dead letters: read, send again, discard."),
     "policy": Entry("setup.policy:app", "The policy: what may go where."),
-    "retention": Entry("retention.commands:app", "What is kept, what may go, and why."),
+    "retention": Entry("retention.commands:app", "What is kept, what is removed, and why."),
     "tag": Entry("build.tag:app", "The tags of a build."),
     "event": Entry("events.command:app", "The payloads that functions get."),
     "local": Entry("local.commands:app", "A whole cloud in one process.", alone=True),
@@ -62,7 +62,7 @@ class Commands(LazyGroup):
     entries = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command that was asked for."""
+        """Runs the command on the line."""
         output.reset()
         asked = [*ctx._protected_args, *ctx.args]  # a group empties both when it runs
         try:
@@ -75,14 +75,14 @@ class Commands(LazyGroup):
         except KeyboardInterrupt:
             output.trouble("tallyman: interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except typer.TyperException as error:  # typer reports it on stderr; no command read its `--json`
+        except typer.TyperException as error:  # typer prints it on stderr; the command has not read its `--json` yet
             if "--json" in takewhile(lambda word: word != "--", asked):
                 output.data({"error": error.format_message()})
             raise
         except (typer.Exit, typer.Abort, EOFError):
             raise
         except Exception as error:
-            if debugging() or output.is_broken(error):
+            if output.debugging() or output.is_broken(error):
                 raise
             if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tallyman"):
                 _show(error, f"{error.name} is not installed: pip install 'tallyman-ecr[local]'")
@@ -91,13 +91,8 @@ class Commands(LazyGroup):
             raise typer.Exit(NO) from error
 
 
-def debugging() -> bool:
-    """Whether TALLYMAN_DEBUG asks for tracebacks."""
-    return os.environ.get("TALLYMAN_DEBUG", "") not in ("", "0")
-
-
 def _show(error: Exception, text: str) -> None:
-    if debugging():
+    if output.debugging():
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)

@@ -16,13 +16,13 @@ from tallyman.domain.policy.environments import Environment
 from tallyman.domain.push_protection import LAMBDA, PULL, PUSH, PUSH_ACTIONS
 from tallyman.errors import TallymanError
 from tallyman.ports.registries import Replication
-from tallyman.services.promotion.creations import moves_functions, pushers_of, settings_of
+from tallyman.services.promotion.creations import pushers_of, settings_of
 from tallyman.state import guards
 from tallyman.state.guards import GUARDS
 from tallyman_cli.audit.finding import Finding, unread
 from tallyman_cli.doctor.replication import held, judged
 from tallyman_cli.doctor.repositories import NO_CLEAN_UP, as_list, open_to_all, removes_old_images, statements
-from tallyman_cli.registry.creation import differences, in_words
+from tallyman_cli.registry.creation import differences, in_words, policy_for
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.shared.listings import Listing, listing
 
@@ -130,10 +130,8 @@ class Repositories:
         """What the repository policy lacks of what creation would set, and whom else it lets in."""
         if self.stack.guards is None:
             return
-        place, create = found.repository, self.stack.policy.repository(name).create
-        push = pushers_of(self.stack.policy, environment, name)
-        functions = moves_functions(self.stack.policy, environment, name)
-        wanted = self.stack.policy_of(place, create.pull, push, functions)
+        place, push = found.repository, pushers_of(self.stack.policy, environment, name)
+        wanted = policy_for(self.stack, environment, name, place)
         text = self.stack.guards.policy(place)
         there = statements(text)
         if wanted is not None and (lacks := _lacking(wanted["Statement"], there)):

@@ -1,1 +1,1 @@
-"""`tallyman letters`: the dead letters of the stack."""
+"""`tallyman letters`: reads, repeats and discards the stack's dead letters."""

@@ -1,11 +1,11 @@
-"""How a person sends a command again that became a dead letter."""
+"""The command line that repeats a person's command which became a dead letter."""
 
 import shlex
 from collections.abc import Mapping
 
 
 def again(command: Mapping[str, object]) -> str | None:
-    """The command line that asks for the same; None where the letter holds no command that is known."""
+    """The command line that repeats the command; None: it is no known command."""
 
     def of(key: str) -> str:
         return str(command.get(key) or "")

@@ -1,4 +1,4 @@
-"""`tallyman letters`: what could not be handled, and why; sent to its queue again, or discarded."""
+"""`tallyman letters`: lists messages that could not be handled and why, sends them again, or discards them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,7 +25,9 @@ Queue = Annotated[
 ]
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Letters whose reason or error holds this text.", show_default="any"),
+    typer.Option(
+        "--reason", metavar="TEXT", help="Letters whose reason or error contains this text.", show_default="any"
+    ),
 ]
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[LETTER]…", help="Ids, or their beginnings.", show_default=False)
@@ -46,7 +48,8 @@ def list_(
 ) -> None:
     """List the messages that no function could handle, and the events that did not reach a queue.
 
-    Letters are kept for 14 days; reading hides them from others for a moment. Exit status: 0, with none too.
+    Letters are kept for 14 days; reading hides them from others for a moment. Exit status: 0 listed, even if there are
+    none.
     """
     found = reading.letters(context.connect(stack), queue, reason)
     if as_json:
@@ -66,8 +69,8 @@ def show(
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Show one letter with its body. A person's command is shown with how to send it again: it is checked by who sends
-    it, and that would be us. Exit status: 0, 2 there is no such letter.
+    """Show one letter with its body. A person's command comes with the command line that repeats it: commands are
+    accepted from their sender only. Exit status: 0 shown, 2 there is no such letter.
     """
     (found,) = reading.named(reading.letters(context.connect(stack), None, None), [letter])
     if as_json:
@@ -88,8 +91,8 @@ def replay(  # noqa: PLR0913 - each argument is an option of the command
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Send letters to the queue that they came from again; every reaction may be repeated. Which: by id, by --queue, by
-    --reason. A person's command is not sent: the command shows how to send it again.
+    """Send letters, by id, --queue or --reason, to the queue that they came from again. Handling a message twice does
+    no harm. A person's command is not sent; the command line that repeats it is shown.
 
     Exit status: 0 all were sent, 1 one was not, 2 bad input.
     """
@@ -106,7 +109,7 @@ def discard(  # noqa: PLR0913 - each argument is an option of the command
     as_json: options.AsJson = False,
     stack: options.Stack = None,
 ) -> None:
-    """Remove letters. Their bodies stay in the archive, who did it and why in the ledger.
+    """Remove letters. Their bodies stay in the archive; the ledger records who removed them and why.
 
     Exit status: 0 all were removed, 1 one was not, 2 bad input.
     """
@@ -123,7 +126,7 @@ def _move(  # noqa: PLR0913 - the options of both commands
     stack: str | None,
 ) -> None:
     if not ids and queue is None and reason is None:
-        raise BadInput(f"which letters? name them, or say --queue or --reason: tallyman letters {command} --help")
+        raise BadInput(f"which letters? give their ids, --queue or --reason: tallyman letters {command} --help")
     opened = context.connect(stack)
     found = reading.letters(opened, queue, reason)
     chosen = reading.named(found, ids) if ids else found
@@ -158,7 +161,8 @@ def _move(  # noqa: PLR0913 - the options of both commands
 def _ask(
     opened: context.Stack, command: str, queue: str, letters: Sequence[Letter], because: str, timeout: float
 ) -> dict[str, str | None]:
-    """What kept each letter, by id, from being moved; None: nothing."""
+    """Sends the command for these letters of one queue, and waits. Returns by id why a letter was not moved; None: it
+    was."""
     request, ids = str(uuid4()), [letter.id for letter in letters]
     body = {"command": command, "request": request, "queue": queue, "letters": " ".join(ids)}
     opened.hints.send("commands", body | ({"because": because} if because else {}))
@@ -167,7 +171,7 @@ def _ask(
         refusals: dict[str, str | None] = {}
         for answer in _of_request(opened, request):
             if answer.letter is None:
-                return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender may not
+                return dict.fromkeys(ids, f"refused: {answer.refused}")  # the sender has no right to
             refusals[answer.letter] = answer.refused
         return refusals if refusals.keys() >= set(ids) else None
 

@@ -1,4 +1,4 @@
-"""The letters of the stack's queues as commands and the page show them."""
+"""Reads the letters of the stack's queues, for the commands and the page."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +10,9 @@ from tallyman_cli.letters.again import again
 from tallyman_cli.shared import context, output
 
 MOST = 1000
-"""Letters of a queue that are read at most."""
+"""Letters that are read of each queue at most."""
 SHORTEST = 8
-"""Characters of a letter's id that name it, where no other begins with them."""
+"""Characters of a letter's id that are enough, if no other id begins with them."""
 
 
 def letters(
@@ -21,11 +21,12 @@ def letters(
     reason: str | None = None,
     say: Callable[[str], None] = output.trouble,
 ) -> list[Letter]:
-    """Those of the queues that are asked for, the oldest first."""
+    """The letters of one queue (`queue`) or of all, whose reason or error contains `reason`, the oldest first. `say`
+    gets a note if a queue holds more than are read. Raises BadInput for an unknown queue."""
     if queue is not None and queue not in BOXES:
         raise BadInput(f"--queue: '{queue}' is not a queue that has letters: expected {', '.join(BOXES)}")
     reader = stack.letters
-    assert reader is not None  # of every stack that `connect` opens
+    assert reader is not None  # `connect` always sets it
     found: list[Letter] = []
 
     def read(name: str) -> list[Letter]:
@@ -33,7 +34,7 @@ def letters(
             return list(opened)
 
     names = BOXES if queue is None else (queue,)
-    with ThreadPoolExecutor(len(names)) as pool:  # an empty queue takes a second to say so
+    with ThreadPoolExecutor(len(names)) as pool:  # an empty queue answers after a second
         for name, some in zip(names, pool.map(read, names), strict=True):
             if len(some) >= MOST:
                 say(f"the queue {name} holds more: the first {MOST} letters are read")
@@ -44,7 +45,7 @@ def letters(
 
 
 def named(some: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
-    """The letters of these ids, or beginnings of ids. Raises BadInput where one names none, or several."""
+    """The letters with these ids, or with ids that begin so. Raises BadInput if that is no letter, or several."""
     found: dict[str, Letter] = {}
     for given in ids:
         matching = [each for each in some if each.id == given or (len(given) >= SHORTEST and each.id.startswith(given))]
@@ -58,12 +59,12 @@ def named(some: Sequence[Letter], ids: Sequence[str]) -> list[Letter]:
 
 
 def why(letter: Letter) -> str:
-    """Why the message became a letter, in words."""
+    """Why the message became a letter."""
     return letter.reason or "a function failed on it again and again: its log says why"
 
 
 def as_json(letter: Letter) -> dict[str, Any]:
-    """`again`: how a person sends the command again that it holds; null where it holds none."""
+    """A letter as JSON. `again`: the command line that repeats the person's command in it; null if it holds none."""
     return {
         "letter": letter.id,
         "queue": letter.queue,

@@ -41,12 +41,13 @@ class Candidate:
 
 
 def candidate(stack: Stack, text: str, to: str, at: datetime | None = None) -> Candidate:
-    """Raises BadInput where no promotion of the policy leads there; it names those that there are."""
+    """The candidate of an IMAGE and a target environment; at `at`, by policy and tags of that moment. Raises BadInput,
+    which names the promotions of the policy, if none leads there."""
     policy = stack.policy_at(at) if at else stack.policy
     named = addresses.image(policy, text)
     policy.environment(to)
     if named.environment is None or named.canonical is None:
-        raise BadInput(f"{text} belongs to no environment of the policy: a promotion leads from one to another")
+        raise BadInput(f"{text} is in no environment of the policy: a promotion leads from one environment to another")
     source, canonical = named.environment.name, named.canonical
     if not any(p.target == to for p in policy.promotions_from(source, canonical)):
         ways = dict.fromkeys(f"{p.source} → {p.target}" for p in policy.repository(canonical).promotions)
@@ -56,7 +57,7 @@ def candidate(stack: Stack, text: str, to: str, at: datetime | None = None) -> C
 
 
 def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Decision:
-    """What policy and facts say now; or said at `at`, by what had been recorded until then. Writes nothing."""
+    """The decision by policy and facts: now, or at `at` by what had been recorded until then. Writes nothing."""
     if at is None:
         image = load_image_facts(stack.ledger, stack.state, where.digest, where.policy, stack.archive)
         now = whole_millis(stack.clock())
@@ -73,7 +74,7 @@ def evaluate(stack: Stack, where: Candidate, at: datetime | None = None) -> Deci
                 of = where.target, where.canonical, where.digest, decision.tags
                 return replace(decision, stays=pointer.stays(stack.ledger, stack.state, *of))
             return decision
-    # no fact says that the image was pushed there: the gates show that
+    # No fact says that the image was pushed there; the gates show that.
     promotions = where.policy.promotions_from(where.source, where.canonical)
     promotion = next(p for p in promotions if p.target == where.target)
     return decide(where.policy, promotion, where.canonical, image, now)
@@ -125,7 +126,7 @@ def as_command(where: Candidate) -> dict[str, Any]:
 
 
 def sentence(where: Candidate, decision: Decision) -> str:
-    """One sentence, the deciding gate in it."""
+    """The decision in one sentence, with the deciding gate."""
     name, to, gate = where.text, where.target, decision.deciding
     because = f": {gate.name}: {gate.reason}" if gate else ""
     if decision.verdict == PROMOTED:
@@ -143,7 +144,7 @@ def sentence(where: Candidate, decision: Decision) -> str:
 
 
 def only_target(decision: Decision) -> bool:
-    """Whether nothing keeps it but that the targets have not been asked yet: a promotion does that by itself."""
+    """Whether it waits only because the targets have not been read yet, which a promotion does by itself."""
     waits = [g for g in decision.gates if g.verdict == WAITING]
     return decision.verdict == WAITING and all(g.name == "target" and not g.held for g in waits)
 
@@ -155,8 +156,8 @@ def _instead(where: Candidate, found: Mapping[str, Any]) -> str:
 
 
 def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) -> None:
-    """The decision for people: the sentence, the gate that decides first, then the others. `other`: what the
-    environment releases instead."""
+    """Prints the decision: the sentence, then the gates, the deciding one first. `other`: what the environment releases
+    instead."""
     output.line(sentence(where, decision))
     for line in _stays(where, decision):
         output.line(line)
@@ -172,12 +173,12 @@ def show(where: Candidate, decision: Decision, other: Mapping[str, Any] | None) 
 
 
 def _stays(where: Candidate, decision: Decision) -> Iterator[str]:
-    """That the release does not move to it, and how it does all the same."""
+    """Says that the image does not become the release, and how to release it nevertheless."""
     if decision.stays is None:
         return
     is_in = decision.verdict == PROMOTED
     yield f"It {'was not' if is_in else 'will be brought and tagged, but not'} released: {decision.stays}."
-    yield f"To release it all the same{'' if is_in else ', once it is in'}: {_release(where, decision)}"
+    yield f"To release it nevertheless{'' if is_in else ', once it is in'}: {_release(where, decision)}"
 
 
 def _release(where: Candidate, decision: Decision) -> str:
@@ -193,7 +194,7 @@ def _about(decision: Decision) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _PastLedger:
-    """The ledger as it was: what had happened and had been recorded by then."""
+    """The ledger as it was: the facts that had happened and had been recorded by then."""
 
     ledger: Ledger
     moment: datetime
@@ -204,8 +205,8 @@ class _PastLedger:
 
 @dataclass(frozen=True, slots=True)
 class _PastState:
-    """What tags pointed to, what was frozen and what ran, by what was known then: the projections of a past moment,
-    folded anew from the facts. `now` says only which repositories were ever frozen: such an item is never removed."""
+    """The state as it was: tags, freezes and releases of a past moment, folded from the facts that were known then.
+    `now`: the state of today, which says which repositories were ever frozen; such an item is never removed."""
 
     ledger: Ledger
     moment: datetime

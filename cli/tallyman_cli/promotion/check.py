@@ -1,4 +1,4 @@
-"""`tallyman check`: what another system of the team found out about an image, for the gate `check`."""
+"""`tallyman check`: posts the result of another system's check of an image, for the gate `check`."""
 
 from typing import Annotated
 
@@ -22,26 +22,24 @@ def post(  # noqa: PLR0913 - each argument is an option of the command
     image: options.Image,
     name: Annotated[str, typer.Argument(help="The check's name in the policy, such as e2e.", show_default=False)],
     because: asking.Because,
-    passed: Annotated[
-        bool | None, typer.Option("--passed/--failed", help="What came of it.", show_default=False)
-    ] = None,
+    passed: Annotated[bool | None, typer.Option("--passed/--failed", help="The result.", show_default=False)] = None,
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Post the result of a check of an image; it is of its digest, in the environment that is named.
+    """Post the result of a check of an image. It holds for the image's digest in the named environment.
 
-    Counts where you hold one of the roles that the check names. A later result supersedes it. Exit status: 0 written
-    down (--no-wait: asked for), 1 refused, 2 no promotion from there asks for such a check.
+    It counts if you hold one of the roles that the policy names for the check. A later result replaces it. Exit status:
+    0 recorded (--no-wait: requested), 1 refused, 2 no promotion from there requires such a check.
     """
     if passed is None:
-        raise BadInput("what came of the check? Give --passed or --failed")
+        raise BadInput("the result of the check is missing: give --passed or --failed")
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
     if named.environment is None or named.canonical is None:
-        raise BadInput(f"{image} belongs to no environment of the policy: a check is of an image in one of them")
+        raise BadInput(f"{image} is in no environment of the policy: a check is about an image in an environment")
     environment, repository = named.environment.name, named.canonical
     if not posters(opened.policy.promotions_from(environment, repository), name):
         raise BadInput(f"no promotion of {repository} from {environment} asks for the check {name}")

@@ -1,4 +1,4 @@
-"""`tallyman freeze` and `thaw`: nothing is promoted into what is frozen."""
+"""`tallyman freeze` and `thaw`: stop and resume promotions into an environment or repository."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -73,7 +73,7 @@ def _say(  # noqa: PLR0913 - the commands' options, handed on
     def facts() -> Iterable[Fact]:
         yield from opened.ledger.of_environment(environment, repository)
         if repository:
-            yield from opened.ledger.of_environment(environment)  # what is refused is written there
+            yield from opened.ledger.of_environment(environment)  # a refusal is recorded there
 
     asked = asking.ask(opened, body, facts, timeout=timeout, wait=not no_wait)
     if output.is_json():

@@ -1,4 +1,4 @@
-"""`tallyman pending`: what wants into an environment and is not in: for what it waits, since when, until when."""
+"""`tallyman pending`: lists promotions that are not done: what each waits for, since when, until when."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -41,8 +41,7 @@ def pending(
     """List pending promotions: the deciding gate of each, since when, and until when.
 
     Promotions that a gate refuses, and those that were given up (parked), are included. Releases whose roll-out is not
-    done are counted, and listed with --rollouts. Exit status: 0, 2 no such
-    environment.
+    done are counted, and listed with --rollouts. Exit status: 0 listed, 2 there is no such environment.
     """
     opened = context.connect(stack, policy)
     names = [opened.policy.environment(environment).name] if environment else list(opened.policy.environments)
@@ -114,7 +113,8 @@ def _released(opened: context.Stack, environments: list[str]) -> None:
 
 
 def noncompliant(opened: context.Stack, environments: list[str]) -> list[dict[str, Any]]:
-    """What is in these environments, but would not get in today: the form of `pending --released --json`."""
+    """The images in these environments that would not pass their gates today: the form of `pending --released
+    --json`."""
     return [
         {
             "image": f"{image.target}/{image.name}{':' + image.tags[0] if image.tags else '@' + image.digest}",
@@ -135,7 +135,8 @@ def noncompliant(opened: context.Stack, environments: list[str]) -> list[dict[st
 
 
 def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, Any]]:
-    """One for each pending item of these environments. One Query an environment, and a read a row."""
+    """A row for each pending promotion into these environments: the form of `pending --json`. A Query for each
+    environment, and a read for each row."""
     now = opened.clock()
     for name in environments:
         for entry in PENDING.list(opened.state, pending_items.partition(name)):
@@ -145,10 +146,10 @@ def rows(opened: context.Stack, environments: list[str]) -> Iterator[dict[str, A
 
 
 def _next(waits: Pending, now: datetime) -> str:
-    """What happens next, and when; a moment that has passed never stands alone."""
+    """What happens next, and when; a time that has passed comes with what it means."""
     due = waits.until or waits.next_at
     if waits.tagging_since is not None and waits.verdict == FAILED:
-        return "its tags are in part of the environment: a person ends it by removing them"
+        return "some registries have its tags already: a person has to remove them"
     if waits.verdict in (FAILED, CONFLICT):
         return "a person, or a new fact"
     if due is None:

@@ -1,4 +1,4 @@
-"""`tallyman promote`: ask for a promotion, and wait for what becomes of it. The gates hold for people too."""
+"""`tallyman promote`: requests a promotion, and waits for its outcome. The gates hold for people too."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -23,7 +23,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the verdicts of the gates; request nothing, write nothing.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Send the request and return at once.")] = False,
+    no_wait: asking.NoWait = False,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,7 +65,7 @@ def promote(  # noqa: PLR0913 - each argument is an option of the command
         asking.finish(asked)
     request = str(uuid4())
     opened.hints.send("commands", {**candidates.as_command(where), "command": "promote", "request": request})
-    output.say(f"asked for {where.text} to be promoted to {to} (request {request})")
+    output.say(f"requested the promotion of {where.text} to {to} (request {request})")
     if no_wait:
         if as_json:
             output.data({**candidates.as_json(where, candidates.evaluate(opened, where)), "request": request})
@@ -88,13 +88,13 @@ def _check(gates: list[str], because: str | None, dry_run: bool) -> None:
 
 
 def would_go(decision: Decision) -> bool:
-    """Whether a promotion would go through as far as can be known before the targets are asked."""
+    """Whether a promotion would succeed, as far as that is known before the targets are read."""
     return decision.verdict in (PASSED, PROMOTED) or (decision.may_stage and candidates.only_target(decision))
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The last decision, and what kept it from becoming a promotion besides the gates (None: nothing)."""
+    """The last decision. `trouble`: what prevented the promotion besides the gates; None: nothing did."""
 
     decision: Decision
     trouble: str | None = None
@@ -102,7 +102,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Waits for what becomes of one request."""
+    """Waits for the outcome of one request, `timeout` seconds at most."""
 
     stack: context.Stack
     where: candidates.Candidate
@@ -110,17 +110,16 @@ class Outcome:
     timeout: float
 
     def wait(self) -> Settled:
-        """Until it is promoted, or a gate says no or not yet, or the time is over."""
+        """Waits until the image is promoted, a gate fails or waits, or the time is over."""
         start = self.stack.monotonic()
         asked = wait_for(self.stack, self._recorded, self.timeout)
         if asked is None:
             decision = candidates.evaluate(self.stack, self.where)
             if decision.verdict == PROMOTED:
-                return Settled(decision)  # events did it, whatever became of the request
+                return Settled(decision)  # an event promoted it, whatever became of the request
             return Settled(
                 decision,
-                f"the request was not taken up within {self.timeout:g} s: it may still be; one that failed is in the "
-                "dead-letter queue of record_command with its reason",
+                asking.LOST.format(timeout=self.timeout),
             )
         if refused := Said.parse(asked).refused:
             return Settled(candidates.evaluate(self.stack, self.where), f"refused: {refused}")
@@ -136,7 +135,7 @@ class Outcome:
         return next((f for f in facts if f.kind is Kind.REQUESTED and Said.parse(f).request == self.request), None)
 
     def _settled(self) -> Settled | None:
-        """None while it is being staged or tagged. A request makes what the targets said before it void."""
+        """The decision; None while the image is staged or tagged. A request voids earlier answers of the targets."""
         decision = candidates.evaluate(self.stack, self.where)
         under_way = decision.verdict == PASSED or candidates.only_target(decision)
         return None if under_way else Settled(decision)

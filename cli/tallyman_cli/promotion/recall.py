@@ -53,7 +53,8 @@ def recall(  # noqa: PLR0913 - each argument is an option of the command
 def _roll_back(
     opened: context.Stack, releases: list[dict[str, Any]], because: str, timeout: float
 ) -> list[dict[str, Any]]:
-    """One after the other; one that can't be keeps no other from it."""
+    """Rolls each release back; one that fails does not stop the others. Returns {environment, repository, digest, tags,
+    refused} of each."""
     done = []
     for each in releases:
         environment, name = each["environment"], each["repository"]
@@ -77,7 +78,7 @@ def _show(found: dict[str, Any], back: list[dict[str, Any]]) -> None:
     for use in found["uses"]:
         output.line(f"{use['kind']} {use['name']} in {use['where']} runs {use['image']}")
     if not found["releases"] and not found["uses"]:
-        output.line("no release points at it, and nothing that is known runs it")
+        output.line("no release points at it, and nothing is known to run it")
     for where, why in found["unread"].items():
         output.trouble(f"{where} could not be read for what runs there: {why}")
     for each in back:

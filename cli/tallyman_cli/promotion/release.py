@@ -1,4 +1,4 @@
-"""`tallyman release`: what environments run, what they ran, and setting one back."""
+"""`tallyman release`: what environments run and ran, and rolling a release back."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -91,12 +91,12 @@ def show(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what an environment runs of a repository, or ran at a moment, with what it ran before that.
+    """Show what an environment runs of a repository, or ran at a moment, and what it ran before that.
 
-    Where the policy says that a release moves services (`rollout`), with how that stands: of each service in each
-    registry whether it is not begun, running, done, failed with the reason, or rolled back to what.
+    If releases move services (`rollout` in the policy), shows for each service in each registry whether the roll-out
+    has not begun, is running, is done, has failed and why, or was rolled back and to what.
 
-    Exit status: 0, 1 nothing was released there (by then), 2 bad input.
+    Exit status: 0 shown, 1 nothing was released there (by then), 2 bad input.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
@@ -141,13 +141,11 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
         typer.Option(
             "--to",
             metavar="TAG|DIGEST",
-            help="To what was released or promoted as this.",
-            show_default="what was good before",
+            help="An image that was released or promoted there, by its tag or digest.",
+            show_default="the last good release",
         ),
     ] = None,
-    because: Annotated[
-        str, typer.Option("--because", metavar="REASON", help="The reason; recorded permanently.", show_default=False)
-    ] = "no reason was given",
+    because: asking.Because = "no reason was given",
     no_wait: asking.NoWait = False,
     timeout: options.Timeout = 60,
     as_json: options.AsJson = False,
@@ -156,7 +154,7 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
 ) -> None:
     """Point a release back at an earlier image and send `Image Released`; tags do not change.
 
-    With --to also to what a promotion brought without releasing it, because the environment ran a newer version.
+    With --to also to an image that was promoted but not released, because the environment ran a newer version.
     The image must still be in every registry of the environment, and must not be recalled.
     Exit status: 0 rolled back (--no-wait: requested), 1 refused, 2 bad input.
     """
@@ -172,8 +170,8 @@ def roll_back(  # noqa: PLR0913 - each argument is an option of the command
 
 
 def target_of(opened: context.Stack, environment: str, name: str, to: str | None = None) -> Digest:
-    """The digest that is meant: what was released or promoted as `to`, or without it what was good before. Raises
-    NotFound, Refused where the environment runs it already."""
+    """The digest to roll back to: what was released or promoted as `to` (a tag or digest), without it the last release
+    that is not recalled. Raises NotFound; Refused where the environment runs it already."""
     in_force = RELEASES.get(opened.state, key(environment, name))
     if in_force is None:
         raise NotFound(f"{environment} runs nothing of {name}: there is nothing to roll back")
@@ -196,13 +194,13 @@ def target_of(opened: context.Stack, environment: str, name: str, to: str | None
 
 
 def tags_of(opened: context.Stack, environment: str, name: str, digest: Digest) -> list[str]:
-    """The tags by which the digest was last released there; none where it never was."""
+    """The tags with which the digest was last released there; none if it never was."""
     newest = (fact for fact in releases(opened.ledger, environment, name) if fact.digest == digest)
     return next((list(Released.parse(fact).tags) for fact in newest), [])
 
 
 def _tagged(opened: context.Stack, environment: str, name: str, tag: str | None) -> set[Digest]:
-    """What the tag names in the registries of the environment, as far as is known."""
+    """The digests that the tag points to in the registries of the environment, by the state."""
     places = opened.policy.environment(environment).repositories(name) if tag else ()
     found = (TAGS.get(opened.state, tags.key(place, str(tag))) for place in places)
     return {there.digest for there in found if there is not None and there.digest is not None}
@@ -223,7 +221,7 @@ def ask(  # noqa: PLR0913 - each argument is an option of the command
     timeout: float,
     wait: bool = True,
 ) -> asking.Asked:
-    """Sends the command and waits until the release is set, or until it is known why not."""
+    """Sends the command, and waits until the release is set or refused, `timeout` seconds at most."""
     body = {
         "command": "roll-back",
         "digest": digest,
@@ -236,7 +234,7 @@ def ask(  # noqa: PLR0913 - each argument is an option of the command
         return asked
     done = wait_for(opened, lambda: _outcome(opened, digest, asked.request), timeout)
     if done is None:
-        return asking.Asked(asked.request, asked.fact, f"not set within {timeout:g} s: it still may be")
+        return asking.Asked(asked.request, asked.fact, f"not rolled back within {timeout:g} s: it may still happen")
     refused = Said.parse(done).refused
     return asking.Asked(asked.request, done, f"refused: {refused}" if refused else None)
 
@@ -279,7 +277,7 @@ def _row(fact: Fact) -> dict[str, Any]:
 
 
 def _outcome_of(outcomes: dict[str, dict[str, Any]], fact: Fact) -> str | None:
-    """What became of the roll-out of an earlier release: done, failed, running where another overtook it; None: no
+    """How the roll-out of an earlier release ended: done, failed, or running if another release overtook it; None: no
     roll-out was begun."""
     found = outcomes.get(Released.parse(fact).id)
     return str(found["status"]) if found else None

@@ -1,4 +1,4 @@
-"""How the roll-out of a release stands, for `release`, `pending` and `why`."""
+"""The state of a release's roll-out, for `release`, `pending` and `why`."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,7 +27,7 @@ _WORDS = {RUNNING: "being rolled out", DONE: "rolled out", FAILED: "not rolled o
 def of_release(
     stack: Stack, environment: Environment, repository: str, release: str | None, at: datetime | None = None
 ) -> dict[str, Any] | None:
-    """The roll-out of this release (its id), as it stands or stood at a moment; None: the policy moves nothing."""
+    """The roll-out of the release with this id, now or at a moment; None: the policy moves no service."""
     if at is not None:
         return roll_out_told(stack.ledger, environment.name, repository, at).get(release or "")
     return roll_out_of(stack.policy, stack.state, environment.name, repository, release)
@@ -36,7 +36,7 @@ def of_release(
 def of_image(
     stack: Stack, environment: Environment, repository: str, digest: Digest, at: datetime | None = None
 ) -> dict[str, Any] | None:
-    """The roll-out of the release in force, if that is this image."""
+    """The roll-out of the release in force (now or at a moment), if it releases this image."""
     if at is not None:
         last = next(releases(stack.ledger, environment.name, repository, at), None)
         released, number = (last.digest, Released.parse(last).id) if last else (None, None)
@@ -61,14 +61,14 @@ def unfinished(stack: Stack, environments: list[str]) -> Iterator[dict[str, Any]
 
 
 def sentence(rollout: dict[str, Any]) -> str:
-    """`rolled out`, or how far it is and why."""
+    """The state in words: `rolled out`, or how far it is and why."""
     why = rollout["reason"] or rollout["said"]
-    again = f"; looked at again at {rollout['next_at']}" if rollout["next_at"] else ""
+    again = f"; checked again at {output.when(rollout['next_at'])}" if rollout["next_at"] else ""
     return _WORDS[rollout["status"]] + (f": {why}{again}" if why else "")
 
 
 def show(rollout: dict[str, Any]) -> None:
-    """The sentence, and a row a target."""
+    """Prints the sentence, and a row for each target."""
     output.line(sentence(rollout))
     output.table(
         ("registry", "service", "state", "since", "before", "what"),

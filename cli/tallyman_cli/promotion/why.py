@@ -1,4 +1,4 @@
-"""`tallyman why`: each gate of an environment, its verdict, and the facts that it rests on."""
+"""`tallyman why`: each gate of a promotion, its verdict, and the facts that it used."""
 
 from typing import Annotated
 
@@ -10,7 +10,9 @@ from tallyman_cli.promotion import candidates
 from tallyman_cli.promotion import rollouts as roll_outs
 from tallyman_cli.shared import context, options, output
 
-To = Annotated[str, typer.Option("--to", metavar="ENVIRONMENT", help="Where it is to go.", show_default=False)]
+To = Annotated[
+    str, typer.Option("--to", metavar="ENVIRONMENT", help="The environment to promote to.", show_default=False)
+]
 
 
 def why(
@@ -23,8 +25,8 @@ def why(
 ) -> None:
     """Say why an image is, or is not, let into an environment: every gate with its reason, the deciding one first.
 
-    With --at, what the policy of then and the facts known then said. With --policy, what another policy would say.
-    Of what the environment releases, with how its roll-out stands (`rollout` in the policy). Writes nothing.
+    With --at, by the policy and the facts known at that time; with --policy, by another policy. If the environment
+    releases the image, also shows the state of its roll-out (`rollout` in the policy). Writes nothing.
     Exit status: 0 promoted or passed, 1 waiting, failed or in conflict, 2 no promotion leads there.
     """
     moment = options.moment(at)
@@ -46,7 +48,7 @@ def why(
 
 
 def note_unknown(opened: context.Stack, where: candidates.Candidate) -> None:
-    """Prints a note if no fact is about the image: its events may be lost, or still on the way."""
+    """Prints a note if no fact is about the image: its events may be lost, or not have arrived yet."""
     if not candidates.is_known(opened, where):
         output.say(
             f"nothing is recorded of {where.text} yet: `tallyman reconcile {where.source}/{where.canonical}` looks"

@@ -1,10 +1,9 @@
-"""Repositories as the policy wants them: created where they are missing, compared where they are there."""
+"""Creates the repositories that the policy wants, and compares those that exist with it."""
 
 from typing import Any
 
 from tallyman.domain.images.details import RepositorySettings
 from tallyman.domain.names import Repository, parse_repository_name
-from tallyman.domain.policy import Create
 from tallyman.errors import TallymanError
 from tallyman.services.promotion.creations import moves_functions, pushers_of, settings_of
 from tallyman_cli.shared import addresses
@@ -14,43 +13,45 @@ CREATED, EQUAL, DIFFERS, FAILED = "created", "equal", "differs", "failed"
 
 
 def create_in(stack: Stack, name: str, environment: str) -> list[dict[str, Any]]:
-    """Sees to the repository of this canonical name in every registry of the environment, in the policy's order.
+    """Creates the repository of this canonical name in every registry of the environment that lacks it, in the policy's
+    order.
 
-    A dict each: {registry, repository, uri, state, differences, policy, problem, error}; `state` is `created`, `equal`
-    (it was there), `differs` (it was there and is left as it is) or `failed`; `policy` is the repository policy that
-    the policy wants (None: none), `problem` what is wrong with one that is there. BadName: no such environment or name.
+    Returns for each {registry, repository, uri, state, differences, policy, problem, error}. `state`: `created`,
+    `equal` (it existed), `differs` (it existed and is not changed) or `failed`; `policy`: the repository policy that
+    creation sets (None: none); `problem`: what is wrong with the existing one. BadName: no such environment or name.
     """
     parse_repository_name(name)
-    wanted = stack.policy.repository(name).create
-    push, functions = pushers_of(stack.policy, environment, name), moves_functions(stack.policy, environment, name)
-    places = stack.policy.environment(environment).repositories(name)
-    return [_ensure(stack, wanted, push, functions, place) for place in places]
+    return [
+        _ensure(stack, environment, name, place) for place in stack.policy.environment(environment).repositories(name)
+    ]
 
 
 def planned(stack: Stack, name: str, environment: str) -> list[tuple[Repository, dict[str, Any]]]:
-    """The repository policies that `create_in` would set, where the repository is not there yet: who may pull, and who
-    alone may push. None where there is nothing to set."""
+    """The repository policies that `create_in` sets where the repository is missing: who may pull, and who alone may
+    push. Repositories without one are left out."""
     parse_repository_name(name)
+    places = stack.policy.environment(environment).repositories(name)
+    found = [(place, policy_for(stack, environment, name, place)) for place in places]
+    return [(place, document) for place, document in found if document]
+
+
+def policy_for(stack: Stack, environment: str, name: str, place: Repository) -> dict[str, Any] | None:
+    """The repository policy that creation sets for this canonical name in the environment; None: it sets none."""
+    policy = stack.policy
+    pull, push = policy.repository(name).create.pull, pushers_of(policy, environment, name)
+    return stack.policy_of(place, pull, push, moves_functions(policy, environment, name))
+
+
+def _ensure(stack: Stack, environment: str, name: str, place: Repository) -> dict[str, Any]:
+    """Creates or compares the repository in one registry. An error is part of the answer: the others go on."""
     create, push = stack.policy.repository(name).create, pushers_of(stack.policy, environment, name)
-    functions = moves_functions(stack.policy, environment, name)
-    found = []
-    for place in stack.policy.environment(environment).repositories(name):
-        if document := stack.policy_of(place, create.pull, push, functions):
-            found.append((place, document))
-    return found
-
-
-def _ensure(
-    stack: Stack, create: Create, push: tuple[str, ...] | None, functions: bool, place: Repository
-) -> dict[str, Any]:
-    """One registry's answer; another's failure is no reason not to ask it."""
     answer: dict[str, Any] = {
         "registry": str(place.registry),
         "repository": place.name,
         "uri": addresses.address(stack.policy, place),
         "state": FAILED,
         "differences": [],
-        "policy": stack.policy_of(place, create.pull, push, functions),
+        "policy": policy_for(stack, environment, name, place),
         "problem": None,
         "error": None,
     }
@@ -58,13 +59,12 @@ def _ensure(
     try:
         there = stack.registries.settings(place)
         if there is None:
-            stack.target.create(wanted, create.pull, push, functions)
+            stack.target.create(wanted, create.pull, push, moves_functions(stack.policy, environment, name))
             answer["state"] = CREATED
             there = stack.registries.settings(place)
         else:
             answer["state"] = EQUAL
-            problem = stack.push_problem(place, push) if push is not None else None
-            answer["problem"] = problem
+            answer["problem"] = stack.push_problem(place, push) if push is not None else None
     except TallymanError as error:
         return answer | {"state": FAILED, "error": str(error)}
     found = differences(wanted, there) if there else []
@@ -93,7 +93,8 @@ def in_words(value: Any) -> str:
 
 
 def _same_key(wanted: str, found: str | None) -> bool:
-    """ECR answers with the key's ARN; what is wanted may be that or its id. An alias can't be compared."""
+    """Whether the key is the wanted one. ECR answers with the key's ARN; the policy names that, its id, or an alias,
+    which can't be compared."""
     if "alias/" in wanted:
         return found is not None
     return found is not None and (found == wanted or found.endswith(f"/{wanted}"))

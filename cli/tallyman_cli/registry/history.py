@@ -30,8 +30,8 @@ def history(
 ) -> None:
     """Show what happened, newest first: who pushed what, which tag moved, what was removed.
 
-    With --at, what had happened until that moment: its first row says what a tag pointed to then. Exit status: 0
-    shown, also where nothing is recorded yet, 1 there is no such repository.
+    With --at, what had happened until that time; the first row says what a tag pointed to then. Exit status: 0 shown,
+    also if nothing is recorded yet, 1 there is no such repository.
     """
     moment = options.moment(at)
     opened = context.connect(stack, policy)
@@ -48,7 +48,7 @@ def history(
     shown = rows.newest(found, limit)
     if not shown:
         naming.must_exist(opened, [place for named in asked for place in named.repositories])
-        output.say(f"nothing is recorded of {image}" + (f" until {at}" if at else ""))
+        output.say(f"nothing is recorded about {image}" + (f" until {at}" if at else ""))
     if as_json:
         output.data([as_data(row) for row in shown])
     elif shown:

@@ -1,4 +1,4 @@
-"""The tags of a history as a picture of text: a lane a tag, a bar for each image that it pointed to."""
+"""Draws the tags of a history with characters: a lane for each tag, a bar for each image that it pointed to."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tallyman.domain.history.fold import PUSHES, Row
 from tallyman.domain.names import Digest
 
 MOST = 12
-"""Lanes at most: the tags that moved, then the newest."""
+"""Lanes at most: tags that moved first, then the newest."""
 
 NARROWEST = 20
 """Columns that bars need at least."""
@@ -19,17 +19,18 @@ _BARS = "─━"
 
 @dataclass(slots=True)
 class _Lane:
-    """`bars`: when each image came, and which; `ended`: when the tag was taken away, if nothing came after."""
+    """`bars`: the images that the tag pointed to, each with the time of its push; `ended`: when the tag was removed, if
+    it was not set again."""
 
     bars: list[tuple[datetime, Digest]] = field(default_factory=list)
     ended: datetime | None = None
 
 
 def picture(rows: Iterable[Row], until: datetime, width: int) -> list[str]:
-    """Lines of at most `width` columns, the newest tag first; empty where there is no room, or nothing to compare.
+    """Lines of at most `width` columns, the newest tag first; empty if there is no room, or only one image.
 
-    `●` is a push, `▶` what the tag points to now, `×` where it was removed. A bar is drawn at least one column long,
-    so what lies close together is drawn later than it was.
+    `●` is a push, `▶` what the tag points to at `until`, `×` its removal. A bar takes at least one column, so pushes
+    that follow each other closely are drawn later than they were.
     """
     lanes = _lanes(rows)
     if sum(len(lane.bars) for lane in lanes.values()) < 2:

@@ -1,4 +1,4 @@
-"""`tallyman reconcile`: have the registries compared with the ledger now."""
+"""`tallyman reconcile`: compares the registries with the ledger now."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from tallyman.domain.policy import Policy
 from tallyman_cli.shared import addresses, context, options, output
 
 MAX_RUNS = 1_000
-"""Runs of one sweep; each goes on where the one before stopped."""
+"""Runs of one sweep at most; each continues where the previous one stopped."""
 
 
 def reconcile(
@@ -28,8 +28,8 @@ def reconcile(
 ) -> None:
     """Compare the registries with the ledger now, record what no event reported, and resume pending work.
 
-    Runs the stack's reconcile, which also runs every 15 minutes, until no repository is left.
-    Exit status: 0 every registry could be read, whatever was found; 1 one could not.
+    Runs the stack's function reconcile, which also runs every 15 minutes, until no repository is left.
+    Exit status: 0 every registry could be read, whatever was found; 1 one could not be read.
     """
     opened = context.connect(stack, policy)
     payload, registries = wanted(opened.policy, repository)
@@ -56,10 +56,10 @@ def reconcile(
 
 
 def wanted(policy: Policy, text: str | None) -> tuple[dict[str, Any], set[str] | None]:
-    """What the function is to look at: {repositories, environment, registry}, an empty one meaning everything; and the
-    registries that this concerns (None: all).
+    """The payload for the function, {repositories, environment, registry} (empty: everything), and the registries that
+    it concerns (None: all).
 
-    An image stands for its repository. Raises BadName where the policy has no such environment or registry.
+    An image means its repository. Raises BadName if the policy has no such environment or registry.
     """
     if text is None:
         return {}, None
@@ -73,10 +73,10 @@ def wanted(policy: Policy, text: str | None) -> tuple[dict[str, Any], set[str] |
 
 
 class Sweep:
-    """What the runs of one sweep found, together."""
+    """The results of all runs of one sweep together."""
 
     def __init__(self, registries: set[str] | None = None) -> None:
-        """`registries`: those that were asked for; problems of others are not reported. None: all."""
+        """`registries`: those to report on; None: all."""
         self._wanted = registries
         self._registries: dict[str, dict[str, Any]] = {}
         self._found: Counter[str] = Counter()
@@ -86,7 +86,7 @@ class Sweep:
         self._more = False
 
     def add(self, answer: dict[str, Any]) -> None:
-        """One run's answer. What one run could not read is an error of the whole: no later run tries it again."""
+        """Adds the answer of a run. A registry that one run could not read stays an error: no later run reads it."""
         self._runs += 1
         self._more = bool(answer.get("more"))
         self._found.update({kind: int(n) for kind, n in (answer.get("found") or {}).items()})
@@ -128,7 +128,7 @@ class Sweep:
         }
 
     def show(self) -> None:
-        """A row a registry, then what was found."""
+        """Prints a row for each registry, then what was found."""
         rows = [
             (e["registry"], str(e["repositories"]), str(e["images"]), str(e["missed"]), e["error"] or "")
             for e in self._registries.values()
@@ -141,4 +141,4 @@ class Sweep:
         if found:
             output.line(f"found: {', '.join(found)}")
         if self._retried:
-            output.line(f"taken up again: {self._retried}")
+            output.line(f"resumed: {self._retried}")

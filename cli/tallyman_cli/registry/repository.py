@@ -1,4 +1,4 @@
-"""`tallyman repository`: repositories as the policy wants them."""
+"""`tallyman repository`: creates repositories as the policy says."""
 
 import json
 from typing import Annotated, Any
@@ -37,9 +37,9 @@ def create(
     ECR creates none on the first push. A repository with equal settings is fine; one that differs is not changed,
     and each difference is listed. Acts with your own credentials (in other accounts: the stack's role for
     people who change things).
-    Exit status: 0 there as the policy says, 1 it differs or could not be created.
+    Exit status: 0 it exists as the policy says, 1 it differs or could not be created.
     """
-    parse_repository_name(name)  # before the stack is looked for
+    parse_repository_name(name)  # before any call to AWS
     opened = context.connect(stack, policy)
     for place, document in planned(opened, name, environment):
         output.say(f"the repository policy of {place}:")

@@ -1,4 +1,4 @@
-"""`tallyman show`: what an image is, where it is, and what is known of it."""
+"""`tallyman show`: what an image is, where it is, and what is recorded about it."""
 
 from typing import Any
 
@@ -18,7 +18,8 @@ def show(
 ) -> None:
     """Show an image: platforms and compressed sizes, tags, where it is, what that costs, verification, promotions.
 
-    Read from the registry; where that can't be read, from what was recorded of it.
+    Its manifests come from the registry; if that can't be read, from archive and ledger. Exit status: 0 shown, 1 there
+    is no such image.
     """
     opened = context.connect(stack, policy)
     named = addresses.image(opened.policy, image)
@@ -75,17 +76,17 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _built(built: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the image says of itself: said so, for nobody checked it."""
+    """What the image says about its build; the words say that nobody has verified it."""
     said = [("built from, it says", " ".join(filter(None, (built["commit"], built["source"]))))]
     said.append(("author, it says", built["author"] or ""))
     for each in built["builds"]:
         by = f" for {each['person']}" if each.get("person") else ""
         said.append(("build, it says", f"{each.get('url') or each['id']}{by}"))
-    return [(name, "".join(c if c.isprintable() else "?" for c in text)) for name, text in said if text]
+    return [(name, text) for name, text in said if text]
 
 
 def _cost(found: dict[str, Any], registry: str) -> str:
-    """As if no other image had its layers too."""
+    """The cost in that registry, as if the image shared no layer with others."""
     return next((f"{c['usd_per_month']:.4f}" for c in found["costs"] if c["registry"] == registry), "")
 
 
@@ -94,7 +95,7 @@ def _platform(platform: dict[str, Any]) -> str:
 
 
 def _when(what: str, at: str | None) -> str:
-    return f"{what}, {at}" if at else what
+    return f"{what}, {output.when(at)}" if at else what
 
 
 def _scan(scan: dict[str, Any]) -> str:

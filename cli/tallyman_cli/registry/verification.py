@@ -1,4 +1,4 @@
-"""A verification that a person asks for: the stack does it, this waits for its verdict."""
+"""Requests a verification, which the stack carries out, and waits for its verdict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,10 @@ from tallyman_cli.shared.waiting import wait_for
 
 
 def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
-    """The verdict as {digest, repository, verdict, level, at, request, checks}; None: none came within `timeout`.
+    """The verdict as {digest, repository, verdict, level, at, request, checks}; None: there was none within `timeout`
+    seconds.
 
-    Raises NotFound where the image is not there: no verdict would ever come.
+    Raises NotFound if the registry does not hold the image: no verdict would ever come.
     """
     named = addresses.image(stack.policy, text)
     digest = naming.digest_of(stack, named)
@@ -26,7 +27,7 @@ def ask(stack: Stack, text: str, timeout: float = 300) -> dict[str, Any] | None:
     except NotFound:
         there = False
     except (TransientError, Refused):
-        there = True  # we may not ask, or got no answer: the stack's own role will
+        there = True  # not known: these credentials may not ask, or got no answer; the stack's own role will
     if not there:
         raise NotFound(f"{text}: there is no image {digest} in {place}")
     hint = {"repository": str(place), "digest": digest, "tag": named.tag, "request": request}

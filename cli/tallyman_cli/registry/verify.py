@@ -1,4 +1,4 @@
-"""`tallyman verify`: have an image's bytes checked now, and show what was found."""
+"""`tallyman verify`: has the stack verify an image's bytes now, and shows the result."""
 
 import typer
 

@@ -1,1 +1,1 @@
-"""`tallyman retention`."""
+"""`tallyman retention`: plans, carries out, proves and replays removals."""

@@ -1,4 +1,4 @@
-"""`tallyman retention`: what stays and what goes, why, and what it saves; carried out, proved, undone, replayed."""
+"""`tallyman retention`: plans removals, carries them out, proves and undoes them, and replays the past."""
 
 import sys
 from contextlib import nullcontext, redirect_stdout
@@ -19,12 +19,12 @@ from tallyman_cli.shared.waiting import wait_for
 if TYPE_CHECKING:
     from tallyman.domain.retention.plan import Plan
 
-app = typer.Typer(help="What stays and what goes, with a proof.", no_args_is_help=True)
+app = typer.Typer(help="What is kept and what is removed, with a proof.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """What stays and what goes, with a proof."""
+    """What is kept and what is removed, with a proof."""
 
 
 Place = Annotated[
@@ -38,7 +38,7 @@ Place = Annotated[
 
 
 def one(stack: context.Stack, text: str) -> Repository:
-    """The repository of one registry that is meant."""
+    """The repository of one registry that a REPOSITORY means. Raises BadInput if it is an image."""
     named = addresses.anywhere(stack.policy, text)
     if named.tag or named.digest:
         raise BadInput(f"'{text}' names an image: expected a REPOSITORY")
@@ -55,8 +55,8 @@ def plan(
 ) -> None:
     """Show what the policy would keep and remove now, and why. Writes nothing.
 
-    Reads every source of usage; where one can't be read, nothing is to be removed and the plan says which.
-    Exit status: 0 planned, 1 what is planned may not be carried out (a source can't be read, more than at_most).
+    Reads every source of usage; if one can't be read, nothing is to be removed, and the plan names it.
+    Exit status: 0 planned, 1 the plan may not be carried out (a source can't be read, or more than at_most would go).
     """
     from tallyman_cli.retention.plan import as_data, make, show
 
@@ -120,14 +120,15 @@ def apply(
 
 
 def _refusals(made: "Plan") -> list[str]:
-    """Why a run would do nothing of what the plan has."""
+    """Why a run would not carry out the plan."""
     if made.removed and not made.retention.enforce:
         return [f"a plan only: the policy does not enforce retention of {made.inventory.repository}"]
     return list(made.refused)
 
 
 def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, Any]:
-    """Asks the stack for a run over one repository, and waits for its end."""
+    """Requests a run of the stack over one repository, and waits for its end, `timeout` seconds at most. Raises
+    Unreachable where it does not end in time."""
     request = str(uuid4())
     stack.hints.send("retention", {"repository": str(place), "request": request, "policy": stack.policy.digest})
     output.say(f"retention of {place} (request {request})")
@@ -146,9 +147,9 @@ def ask(stack: context.Stack, place: Repository, timeout: float) -> dict[str, An
 
 @app.command("proof")
 def proof(image: options.Image, as_json: options.AsJson = False, stack: options.Stack = None) -> None:
-    """Show the proof of a removal: the rule, each protection asked and its answer, who was asked for usage and when.
+    """Show the proof of a removal: the rule, the answer of each protection, which sources of usage were read and when.
 
-    IMAGE is named by its digest. Exit status: 0 shown, 1 it was not removed by us.
+    Name IMAGE by its digest. Exit status: 0 shown, 1 retention did not remove it.
     """
     from tallyman_cli.retention.proof import proofs
 
@@ -176,10 +177,10 @@ def restore(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Bring an image back: from the archive, or from another environment that still holds the digest.
+    """Bring an image back: from ECR's archive, or from another environment that still holds the digest.
 
-    Acts with your own credentials (in other accounts: the stack's roles for people). Its tags come back where they
-    are free. Exit status: 0 it is there again, 1 nobody holds it any more.
+    Acts with your own credentials (in other accounts: the stack's roles for people). Tags that are free are set again.
+    Exit status: 0 the image is there again, 1 no registry of the policy holds it any more.
     """
     from tallyman_cli.retention.proof import bring_back
 
@@ -194,20 +195,18 @@ def restore(
 def replay(
     repository: Place,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="From when on, such as 2026-01-01.", show_default=False)
+        str, typer.Option("--since", metavar="TIME", help="The beginning, such as 2026-01-01.", show_default=False)
     ],
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Until when.", show_default="now")
-    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="The end.", show_default="now")] = None,
     as_json: options.AsJson = False,
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Play the recorded past through a policy: what it would have removed and when, and what was needed later.
+    """Replay the recorded past under a policy: what it would have removed and when, and what was needed later.
 
     Exit status: 0 nothing that was needed later would have gone, 1 something would, or there is no such repository.
     """
-    from tallyman_cli.retention.past import gone
+    from tallyman_cli.retention.past import as_data, gone
 
     opened = context.connect(stack, policy)
     place = one(opened, repository)
@@ -216,19 +215,7 @@ def replay(
     if not found and not past.refused:
         naming.must_exist(opened, [place])
     if as_json:
-        rows = [
-            {
-                "digest": g.digest,
-                "tags": list(g.tags),
-                "at": format_time(g.at),
-                "reason": g.reason,
-                "needed": list(g.needed),
-            }
-            for g in found
-        ]
-        refused = [{"at": format_time(day.at), "reason": day.reason} for day in past.refused]
-        document = {"repository": str(place), "policy": opened.policy.digest, "removed": rows, "refused": refused}
-        output.data(document)
+        output.data(as_data(opened, place, past))
     else:
         cells = [
             (format_time(g.at), " ".join(g.tags), output.digest(g.digest), g.reason, "; ".join(g.needed)) for g in found
@@ -254,7 +241,7 @@ def native(
     stack: options.Stack = None,
     policy: options.PolicyFile = None,
 ) -> None:
-    """Show what ECR's own lifecycle policy would remove, evaluated as AWS documents it, beside our plan.
+    """Show what ECR's own lifecycle policy would remove, evaluated as AWS documents it, beside Tallyman's plan.
 
     Exit status: 0 shown, 1 there is no lifecycle policy.
     """

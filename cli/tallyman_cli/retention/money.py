@@ -1,4 +1,4 @@
-"""Money: what storage costs a month where it lies, by a table of prices that can be replaced."""
+"""The price of storage a month in each region, by a table that can be replaced."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,27 +11,26 @@ from tallyman.domain.retention import Plan
 
 PriceFile = Annotated[
     Path | None,
-    typer.Option(
-        "--prices", metavar="FILE", help="A price table of your own.", show_default="the one that comes along"
-    ),
+    typer.Option("--prices", metavar="FILE", help="A price table of your own.", show_default="the built-in one"),
 ]
 
 
 class Prices:
-    """The table, loaded."""
+    """A price table."""
 
     def __init__(self, table: costs.Prices) -> None:
         self._table = table
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Prices":
-        """The user's file, else the one that comes along. BadInput names what is wrong with it."""
+        """Loads the user's file, else the built-in table. Raises BadInput, which says what is wrong with the file."""
         from tallyman.adapters.files import prices
 
         return cls(prices.load(path))
 
     def monthly(self, registry: EcrRegistry, size: int) -> dict[str, Any] | None:
-        """What so many bytes cost in the registry's region; None: no price is known there."""
+        """The cost of `size` bytes in the registry's region: {registry, usd_per_month, usd_per_gb_month, date, source}.
+        None: no price is known for the region."""
         price = self._table.of(registry.region)
         if price is None:
             return None
@@ -45,5 +44,5 @@ class Prices:
 
 
 def saved(plan: Plan, prices: Prices) -> dict[str, Any] | None:
-    """What the plan saves a month in its registry."""
+    """What the plan saves a month, as `Prices.monthly`."""
     return prices.monthly(plan.inventory.repository.registry, plan.freed_bytes)

@@ -1,4 +1,4 @@
-"""ECR's own lifecycle policy beside our plan."""
+"""Compares ECR's own lifecycle policy with our plan."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from tallyman.errors import BadInput
 
 
 def read(file: Path) -> str:
-    """The document in a file. BadInput where it can't be read."""
+    """Reads a lifecycle document from a file. Raises BadInput if it can't be read."""
     try:
         return file.read_text("utf-8")
     except OSError as error:
@@ -21,7 +21,8 @@ def read(file: Path) -> str:
 
 
 def beside(text: str, plan: Plan, now: datetime) -> list[dict[str, Any]]:
-    """For every image what either does: {digest, tags, native: expire, transition or None, rule, action, reason}."""
+    """What either does with every image: {digest, tags, native, rule, action, reason}. `native`: expire, transition or
+    None; `rule`: the priority of ECR's rule."""
     inventory = plan.inventory
     digests = inventory.digests
     images = [

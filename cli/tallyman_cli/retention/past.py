@@ -1,6 +1,7 @@
-"""The recorded past of a repository, read for a replay."""
+"""Reads the recorded past of a repository, and replays it under a policy."""
 
 from datetime import datetime
+from typing import Any
 
 from tallyman.domain.history.details.changes import Change
 from tallyman.domain.history.facts import Kind
@@ -8,15 +9,17 @@ from tallyman.domain.history.fold import PUSHES
 from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.inputs import Release
 from tallyman.domain.retention.replay import Past, Replayed, replay
+from tallyman.domain.times import format_time
 from tallyman.errors import NotFound
 from tallyman.services.releases.pointer import releases
 from tallyman_cli.shared.context import Stack
+from tallyman_cli.views.places import canonical
 
 
 def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> Replayed:
-    """What the policy would have removed. Reads all facts of the repository, its releases, what is there and runs."""
-    found = stack.policy.environments_of(place.registry, place.name)
-    name = found[0][1] if found else place.name
+    """What the policy would have removed between two moments. Reads all facts of the repository, its releases, its
+    images now, and every source of usage."""
+    _, name = canonical(stack.policy, place)
     facts = list(stack.ledger.of_repository(place))
     ran: dict[Digest, list[Release]] = {}
     for environment in stack.policy.environments:
@@ -47,3 +50,19 @@ def gone(stack: Stack, place: Repository, since: datetime, until: datetime) -> R
     kept = [f for f in facts if f.kind in PUSHES or f.kind in (Kind.UNTAGGED, Kind.DELETED)]
     past = Past(kept, {d: tuple(r) for d, r in ran.items()}, pulled, in_use, children, subjects)
     return replay(stack.policy, place, name, past, since, until)
+
+
+def as_data(stack: Stack, place: Repository, past: Replayed) -> dict[str, Any]:
+    """The form of `retention replay --json`."""
+    removed = [
+        {
+            "digest": image.digest,
+            "tags": list(image.tags),
+            "at": format_time(image.at),
+            "reason": image.reason,
+            "needed": list(image.needed),
+        }
+        for image in past.gone
+    ]
+    refused = [{"at": format_time(day.at), "reason": day.reason} for day in past.refused]
+    return {"repository": str(place), "policy": stack.policy.digest, "removed": removed, "refused": refused}

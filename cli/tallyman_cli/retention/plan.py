@@ -1,4 +1,4 @@
-"""A plan of retention: made as of now, and shown."""
+"""Makes the retention plan as of now, and shows it."""
 
 from datetime import datetime
 from typing import Any
@@ -12,13 +12,13 @@ from tallyman_cli.shared import context, output
 
 
 def make(stack: context.Stack, place: Repository) -> tuple[Plan, list[Reading]]:
-    """The plan as of now. Writes nothing anywhere."""
+    """The plan as of now, with the readings of usage that it used. Writes nothing."""
     inputs, inventories = stack.retention_inputs(stack.policy)
     return planned(inputs, inventories, place, lambda: float("inf"))
 
 
 def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
-    """A plan as JSON."""
+    """A plan as `retention plan --json` prints it."""
     return {
         "repository": str(made.inventory.repository),
         "policy": made.policy,
@@ -44,7 +44,7 @@ def as_data(made: Plan, prices: Prices) -> dict[str, Any]:
 
 
 def show(made: Plan, prices: Prices, now: datetime) -> None:
-    """A plan as a table."""
+    """Prints a plan as a table."""
     cells = [
         (
             " ".join(image.tags[:4]) + (f" (+{len(image.tags) - 4})" if len(image.tags) > 4 else ""),

@@ -1,4 +1,4 @@
-"""Proofs of removals, and the way back."""
+"""Reads the proofs of removals, and brings removed images back."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.domain.retention.proof import FOLDER
 from tallyman.errors import BadInput, NotFound, Refused
 from tallyman_cli.shared import addresses, context, output
+from tallyman_cli.views.places import canonical
 
 
 def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
@@ -31,7 +32,8 @@ def proofs(stack: context.Stack, text: str) -> list[dict[str, Any]]:
 
 
 def bring_back(stack: context.Stack, text: str) -> dict[str, Any]:
-    """Restores from the archive, or copies from another registry of the policy. Raises NotFound where nobody has it."""
+    """Restores an image from ECR's archive, or copies it from another registry of the policy. Returns {repository,
+    digest, outcome, tags}. Raises NotFound if no registry holds it."""
     place, digest = _meant(stack, text)
     result: dict[str, Any] = {"repository": str(place), "digest": digest, "outcome": "", "tags": []}
     there = next((d for d in _described(stack, place, digest) if d.digest == digest), None)
@@ -59,16 +61,15 @@ def _copy(stack: context.Stack, origin: Repository, place: Repository, digest: D
     for reference in [f":{tag}" for tag in tags] or [f"@{digest}"]:
         target = f"{place.registry.host}/{place.name}{reference if reference[0] == ':' else ''}"
         source = f"{origin.registry.host}/{origin.name}@{digest}"
-        with redirect_stdout(sys.stderr):  # what is copied is progress here, and no part of an answer in JSON
+        with redirect_stdout(sys.stderr):  # the report of the copy is progress here, not part of the JSON
             status = run([source, target, "--keep-tags"], clients=stack.clients)
         if status != 0:
             raise Refused(f"{digest} could not be copied from {origin} to {place}")
 
 
 def _held(stack: context.Stack, place: Repository, digest: Digest) -> Repository | None:
-    """Another repository of the policy, by canonical name, that holds the image and can give it."""
-    found = stack.policy.environments_of(place.registry, place.name)
-    name = found[0][1] if found else place.name
+    """Another repository of the same canonical name that holds the image, not archived."""
+    _, name = canonical(stack.policy, place)
     for environment in stack.policy.environments.values():
         for other in environment.repositories(name):
             if other != place and any(d.digest == digest and not d.archived for d in _described(stack, other, digest)):

@@ -1,1 +1,1 @@
-"""What several commands use: the stack, names, options, output."""
+"""Code that several commands use: the stack, names, options, output."""

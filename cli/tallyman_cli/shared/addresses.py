@@ -1,11 +1,11 @@
-"""What a person wrote (IMAGE, REPOSITORY), by what the policy alone says: no stack is asked, nothing else imported.
+"""Looks up an IMAGE or REPOSITORY that a person wrote in the policy alone; reads nothing from the stack.
 
-`tallyman copy` starts with it: naming.py knows the stack too.
+`tallyman copy` imports it at its start, so it imports little itself; naming.py reads the stack too.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tallyman.domain.names import Digest, EcrRegistry, ImageName, Repository
@@ -19,8 +19,8 @@ _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1):([0-9]{1,5})/(.+)", re.DOTALL)
 class Named:
     """An IMAGE or REPOSITORY, looked up in the policy.
 
-    `repositories` are those meant, in the policy's order; an image is read from the first. `environment` and
-    `canonical` are None where an address belongs to no environment.
+    `text`: as written; `repositories`: those that it means, in the policy's order, of which the first is read;
+    `environment`, `canonical`: None if the address is in no environment.
     """
 
     text: str
@@ -32,28 +32,25 @@ class Named:
 
     @property
     def place(self) -> Repository:
-        """Where it is read."""
+        """The repository that is read."""
         return self.repositories[0]
 
 
 def image(policy: Policy, text: str, environ: Mapping[str, str] | None = None) -> Named:
-    """An IMAGE. Raises BadName where it parses as none, or names an environment or registry that is not there."""
-    translated = _from_port(policy, text, os.environ if environ is None else environ)
-    try:
-        return look_up(policy, text, ImageName.parse(translated))
-    except BadName as error:
-        raise BadName(str(error).replace(translated, text)) from None
+    """Looks up an IMAGE. Raises BadName if it is not an image, or names an environment or registry that the policy does
+    not have."""
+    return _looked_up(policy, text, os.environ if environ is None else environ, ImageName.parse)
 
 
 def parse(policy: Policy, text: str) -> tuple[ImageName, tuple[EcrRegistry, ...], Environment | None]:
-    """An IMAGE or a REPOSITORY, which may be a pattern, with the registries meant, and the environment if one is
-    named. Raises BadName."""
+    """Parses an IMAGE or a REPOSITORY, which may be a pattern. Returns it with the registries that it means, and the
+    environment if it names one. Raises BadName."""
     name = ImageName.parse_any(_from_port(policy, text, os.environ), globs=True)
     return name, *_registries(policy, name)
 
 
 def address(policy: Policy, repository: Repository, environ: Mapping[str, str] | None = None) -> str:
-    """What a client pushes to: `host/name`, inside a local cloud `localhost:PORT/name`."""
+    """The address for clients: `host/name`, inside a local cloud `localhost:PORT/name`."""
     for variable, registry in _variables(policy):
         port = (os.environ if environ is None else environ).get(variable)
         if port and registry == repository.registry:
@@ -62,14 +59,15 @@ def address(policy: Policy, repository: Repository, environ: Mapping[str, str] |
 
 
 def _variables(policy: Policy) -> Iterator[tuple[str, EcrRegistry]]:
-    """TALLYMAN_REGISTRY_<ENVIRONMENT>_<N> of every registry: upper case, all but letters and digits is `_`."""
+    """The variable TALLYMAN_REGISTRY_<ENVIRONMENT>_<N> of every registry: the environment in upper case, with `_` for
+    whatever is not a letter or digit."""
     for environment in policy.environments.values():
         for number, registry in enumerate(environment.registries, 1):
             yield f"TALLYMAN_REGISTRY_{re.sub('[^A-Z0-9]', '_', environment.name.upper())}_{number}", registry
 
 
 def _from_port(policy: Policy, text: str, environ: Mapping[str, str]) -> str:
-    """`localhost:PORT/…` of the local cloud as an ECR address, by its TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
+    """Translates `localhost:PORT/…` of the local cloud into an ECR address, by TALLYMAN_REGISTRY_<ENVIRONMENT>_<N>."""
     match = _LOCAL.fullmatch(text)
     if not match:
         return text
@@ -80,16 +78,20 @@ def _from_port(policy: Policy, text: str, environ: Mapping[str, str]) -> str:
 
 
 def anywhere(policy: Policy, text: str) -> Named:
-    """An IMAGE or a REPOSITORY without glob characters, by what the policy alone says. Raises BadName."""
-    translated = _from_port(policy, text, os.environ)
+    """Looks up an IMAGE or a REPOSITORY without glob characters. Raises BadName."""
+    return _looked_up(policy, text, os.environ, ImageName.parse_any)
+
+
+def _looked_up(policy: Policy, text: str, environ: Mapping[str, str], parse: Callable[[str], ImageName]) -> Named:
+    translated = _from_port(policy, text, environ)
     try:
-        return look_up(policy, text, ImageName.parse_any(translated))
+        return look_up(policy, text, parse(translated))
     except BadName as error:
         raise BadName(str(error).replace(translated, text)) from None
 
 
 def look_up(policy: Policy, text: str, name: ImageName) -> Named:
-    """What the parsed name means; `text` is what the person wrote."""
+    """Looks up a parsed name; `text`: as the person wrote it."""
     registries, environment = _registries(policy, name)
     if environment is not None:
         places = tuple(Repository(r, environment.repository_name(name.repository)) for r in registries)
@@ -101,7 +103,7 @@ def look_up(policy: Policy, text: str, name: ImageName) -> Named:
 
 
 def _registries(policy: Policy, name: ImageName) -> tuple[tuple[EcrRegistry, ...], Environment | None]:
-    """The registries that are asked for, and the environment where one was named."""
+    """The registries that the name means, and the environment if it names one."""
     if name.registry is not None:
         return (name.registry,), None
     assert name.environment is not None  # a name has one of the two

@@ -1,4 +1,4 @@
-"""Commands through the stack's queue: sent, and waited for until they are recorded. Who sent one is SQS's word."""
+"""Sends commands to the stack's queue, and waits until they are recorded. SQS itself says who sent one."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,14 +20,15 @@ Because = Annotated[
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Send the request and return at once.")]
 
 LOST = (
-    "the command was not taken up within {timeout:g} s: it may still be; one that failed is in the dead-letter queue "
-    "with its reason: tallyman letters list --queue commands"
+    "the command was not taken up within {timeout:g} s, but it still may be; if it failed, it is in the dead-letter "
+    "queue with its reason: tallyman letters list --queue commands"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A command that was sent, and what became of it. `fact` None: not recorded in time, or not waited for."""
+    """A command that was sent, and its outcome. `fact`: what recorded it, None if that did not come in time or was not
+    waited for; `trouble`: why it failed, in a sentence."""
 
     request: str
     fact: Fact | None
@@ -35,7 +36,7 @@ class Asked:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        """What every such command reports besides its own."""
+        """The keys that every such command has in its JSON."""
         return {
             "request": self.request,
             "recorded": self.fact is not None and not Said.parse(self.fact).refused,
@@ -51,7 +52,8 @@ def ask(
     timeout: float,
     wait: bool = True,
 ) -> Asked:
-    """Sends the command and waits until `facts` holds what was written of it."""
+    """Sends the command, and waits until one of `facts` (read again and again) records it, `timeout` seconds at
+    most."""
     request = str(uuid4())
     stack.hints.send("commands", {**command, "request": request})
     if not wait:
@@ -65,12 +67,12 @@ def ask(
 
 
 def of_digest(stack: Stack, digest: Digest) -> Callable[[], Iterable[Fact]]:
-    """Where a command about an image is recorded."""
+    """Reads the facts in which a command about an image is recorded."""
     return lambda: stack.ledger.of_digest(digest)
 
 
 def finish(asked: Asked) -> None:
-    """Tells what kept it from being done, and exits with 1 then."""
+    """If the command failed, prints why and exits with 1."""
     if asked.trouble:
         output.trouble(asked.trouble)
         raise typer.Exit(1)

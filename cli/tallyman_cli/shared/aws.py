@@ -1,4 +1,4 @@
-"""What only the command line asks of AWS: where the stack is, and to run its `reconcile`."""
+"""Calls to AWS of the command line alone: finds the stack, and runs its `reconcile`."""
 
 import json
 from collections.abc import Mapping
@@ -15,27 +15,27 @@ from tallyman.errors import BadInput, NotFound, Refused, TallymanError
 PERMISSIONS: tuple[str, ...] = ("cloudformation:DescribeStacks", "lambda:InvokeFunction", "sts:GetCallerIdentity")
 
 NEEDED = ("LedgerTable", "StateTable", "ArchiveBucket", "CommandsQueueUrl", "VerifyQueueUrl", "ReconcileFunction")
-"""Outputs without which a stack is none of ours."""
+"""Outputs that every stack of ours has."""
 
 LONGEST_RUN = 900
-"""Seconds that Lambda gives a function at most."""
+"""The longest run of a Lambda function, in seconds."""
 
 
 def find_stack(name: str) -> tuple[dict[str, str], EcrRegistry]:
     """The outputs of the stack, and the hub: account and region of the credentials that boto3 finds.
 
-    Two calls. Raises BadInput that says what to do where there is no such stack, no region, or not one of ours.
+    Two calls. Raises BadInput, with what to do, if there is no region or no such stack, or the stack is not ours.
     """
     session: Any = botocore.session.get_session()
     with translated("read the configuration of AWS"):
         region = session.get_config_variable("region")
     if not region:
         raise BadInput(
-            "no region: say --region, or set AWS_REGION (or the region of your profile), to the one of Tallyman's stack"
+            "no region: say --region, or set AWS_REGION (or the region of your profile), to that of Tallyman's stack"
         )
     if region not in partition_of(region).regions:
         meant = nearest(region)
-        raise BadInput(f"the botocore that is installed knows no region {region}" + (f": {meant}?" if meant else ""))
+        raise BadInput(f"the installed botocore does not know the region {region}" + (f": {meant}?" if meant else ""))
     with translated("ask who we are"):
         account = str(session.create_client("sts", region_name=region).get_caller_identity()["Account"])
     hub = EcrRegistry.parse(f"{account}/{region}")
@@ -62,7 +62,7 @@ class Reconciler:
         self._client: Any = None
 
     def __call__(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """One run, never repeated by itself. Raises Refused with the function's own words where it failed."""
+        """One run, which is never repeated. Raises Refused with the function's own words if it failed."""
         what = f"run {self._function}"
         with translated(what):
             if self._client is None:

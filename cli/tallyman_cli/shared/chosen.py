@@ -1,4 +1,4 @@
-"""What a person chose for all commands: options before the command, the environment, configuration files.
+"""The choices for all commands: options before the command, environment variables, configuration files.
 
 Options win over the environment, the environment over `.tallyman.toml` (in the working directory or the nearest folder
 above it), that over `~/.config/tallyman/config.toml`. Inside a local cloud its variables are the environment.
@@ -22,8 +22,8 @@ _CREDENTIALS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID")
 
 @dataclass
 class Chosen:
-    """What options before the command, and files, say; a command's own options come first. `utc`: times are shown in
-    UTC; `quiet`: no notes and no progress; `paged`: long tables are shown in a pager."""
+    """The options before the command; a command's own options win over them. `utc`: times are shown in UTC; `quiet`: no
+    notes and no progress; `paged`: long tables are shown in a pager."""
 
     stack: str | None = None
     policy: Path | None = None
@@ -32,11 +32,11 @@ class Chosen:
     paged: bool = True
 
     def stack_name(self, option: str | None = None) -> str:
-        """The stack's name."""
+        """The stack's name; `option`: the command's own --stack."""
         return option or self.stack or os.environ.get("TALLYMAN_STACK") or _files.get("stack") or DEFAULT_STACK
 
     def policy_file(self, option: Path | None = None) -> Path | None:
-        """The file that the person judges by; None: the policy in force."""
+        """The policy file to judge by; None: the policy in force. `option`: the command's own --policy."""
         found = option or self.policy or os.environ.get("TALLYMAN_POLICY") or _files.get("policy")
         return Path(found) if found else None
 
@@ -46,8 +46,8 @@ _files: dict[str, str] = {}
 
 
 def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Takes over what configuration files say: region and profile into the environment, where that says nothing, for
-    every client of AWS. BadInput, with the file: an unknown key or a value that is not a string."""
+    """Reads the configuration files. Sets region and profile in the environment, for every client of AWS, if it has
+    none. Raises BadInput, with the file, for an unknown key or a value that is not a string."""
     _files.clear()
     for file in _existing(environ):
         for key, text in _read(file).items():
@@ -59,14 +59,14 @@ def read_files(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def choose_region(option: str | None = None, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Makes the region of `option`, else of AWS_REGION, the one of every client. botocore reads AWS_DEFAULT_REGION,
-    else the profile's; AWS's own command line takes AWS_REGION first, and so does this one."""
+    """Sets the region of every client: that of `option`, else of AWS_REGION. botocore reads only AWS_DEFAULT_REGION and
+    the profile; AWS's own command line takes AWS_REGION first, and so does this one."""
     if region := option or environ.get("AWS_REGION"):
         environ.update(dict.fromkeys(_REGION, region))
 
 
 def _existing(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The files that are there, the one that wins first."""
+    """The configuration files that exist; the first wins."""
     try:
         here = Path.cwd()
     except FileNotFoundError:  # the working directory was removed

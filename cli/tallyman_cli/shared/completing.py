@@ -1,7 +1,7 @@
-"""What can come next on a command line: commands, options, and the values that the stack knows.
+"""Completes a command line: commands, options, and values from the stack.
 
-Called by the scripts of `tallyman completion` with the line up to the cursor. Whatever fails, nothing is suggested: a
-shell that completes shows no errors (TALLYMAN_DEBUG=1 shows them).
+The scripts of `tallyman completion` call it with the line up to the cursor. An error suggests nothing, because a shell
+shows none while it completes (TALLYMAN_DEBUG=1 shows them).
 """
 
 import os
@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tallyman_cli.shared import output
 from tallyman_cli.shared.lazy import Table
 
 LINE, SHELL = "_TALLYMAN_COMPLETE", "_TALLYMAN_COMPLETE_SHELL"
-"""The line up to the cursor, and the shell that asks."""
+"""The variables that hold the line up to the cursor, and the name of the shell."""
 
 Candidate = tuple[str, str]
-"""What can be put in, and what it is, in a few words."""
+"""A text to insert, and what it is, in a few words."""
 
 
 def answer(root: Any, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -26,7 +27,7 @@ def answer(root: Any, environ: MutableMapping[str, str] = os.environ) -> None:
     try:
         found = list(candidates(root, line))
     except Exception:
-        if environ.get("TALLYMAN_DEBUG", "") not in ("", "0"):
+        if output.debugging(environ):
             raise
         return
     for value, what in found:
@@ -35,8 +36,8 @@ def answer(root: Any, environ: MutableMapping[str, str] = os.environ) -> None:
 
 @dataclass(slots=True)
 class _Line:
-    """Where a line is: in which command, with which arguments given; `option`: whose value comes next; `ended`: after
-    `--` there are no options."""
+    """How far a line is read: its command, the arguments and option values given; `option`: the one whose value comes
+    next; `ended`: `--` came, after which there are no options."""
 
     command: Any
     given: list[str] = field(default_factory=list)
@@ -45,7 +46,7 @@ class _Line:
     ended: bool = False
 
     def take(self, word: str) -> None:
-        """Goes on by one word."""
+        """Reads one more word."""
         if self.option is not None:
             self.values[self.option.name] = word
             self.option = None
@@ -65,7 +66,7 @@ class _Line:
 
     @property
     def parameter(self) -> Any:
-        """What the next word is the value of; None: of nothing that is known."""
+        """The option or argument whose value the next word is; None: there is none."""
         if self.option is not None:
             return self.option
         arguments = [p for p in self.command.params if p.param_type_name == "argument"]
@@ -75,7 +76,7 @@ class _Line:
 
 
 def candidates(root: Any, line: str) -> Iterator[Candidate]:
-    """What the last word of the line can become."""
+    """The candidates for the last word of the line."""
     words = _words(line)
     begun = words.pop() if words and not line[-1:].isspace() else ""
     at = _Line(root)
@@ -109,7 +110,7 @@ def _options(command: Any) -> Iterable[Any]:
 
 
 def _words(line: str) -> list[str]:
-    """The words of a line; a quote that was not closed yet ends with it."""
+    """The words of a line; an open quote is closed at its end."""
     for closing in ("", '"', "'"):
         try:
             return shlex.split(line + closing)
@@ -119,7 +120,7 @@ def _words(line: str) -> list[str]:
 
 
 def _values(parameter: Any, begun: str, at: _Line) -> Iterator[Candidate]:
-    """The values of a parameter, by what its metavar says that it is."""
+    """The candidates for the value of a parameter, by its metavar."""
     kind = (parameter.metavar or "").removeprefix("[")
     kind = kind if "[" in kind else kind.removesuffix("]")
     find = _KINDS.get(kind)

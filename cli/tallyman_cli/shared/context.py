@@ -1,4 +1,4 @@
-"""The stack as commands see it: tables, archive, queues, registries and the policy, found from its name."""
+"""The stack as commands use it: tables, archive, queues, registries and the policy, found by its name."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ class AwsClients(Protocol):
 
 @dataclass
 class Stack:
-    """Everything that commands speak to, by the core's ports.
+    """Everything that commands read and call, by the core's ports.
 
     `read_policy` reads the bytes of a policy; `given` is the policy that the person named, if any. `reconcile` runs
     the stack's function of that name. `retention_inputs` gives the inputs of a policy's retention plans, `lifecycle`
@@ -93,7 +93,8 @@ class Stack:
         return self._in_force
 
     def policy_at(self, moment: datetime) -> Policy:
-        """The policy that the person named, else the one that was in force then; the oldest known, before that."""
+        """The policy that the person named, else the one in force at the moment, or the oldest known one before
+        that."""
         if self.given is not None:
             return self.given
         facts: list[Fact] = [f for f in self.ledger.of_environment("*") if f.kind is Kind.POLICY]
@@ -102,30 +103,28 @@ class Stack:
         before = [f for f in facts if f.at <= moment]
         found = before[0] if before else facts[-1]  # newest first
         if not before:
-            output.say(
-                f"the first policy that is known came into force later, at {output.when(found.at)}: judged by it"
-            )
+            output.say(f"the oldest known policy came into force later, at {output.when(found.at)}; it is used")
         then = InForce.parse(found)
         return self._read(Digest(then.policy), then.roots)
 
     def policy_of(
         self, place: Repository, pull: Sequence[str], push: Sequence[str] | None, functions: bool
     ) -> dict[str, Any] | None:
-        """The repository policy that creating it would set (None: none). `push`: who besides promotions may push;
-        `functions`: whether Lambda functions of that account may pull."""
+        """The repository policy that creating the repository sets; None: it sets none. `push`: who may push besides
+        promotions; `functions`: whether Lambda functions of that account may pull."""
         if push is None or self.promoter is None:
             return repository_policy(place, pull, (), functions)
         allowed = [self.promoter(place.registry.account), *(role_arn(place, role) for role in push)]
         return repository_policy(place, pull, allowed, functions)
 
     def push_problem(self, place: Repository, push: Sequence[str]) -> str | None:
-        """What is wrong with the repository's policy, if only promotions and `push` may push there."""
+        """What is wrong with the repository's policy if only promotions and `push` are to push there; None: nothing."""
         return self.guards.problem(place, push) if self.guards is not None else None
 
     def _policy_in_force(self) -> PolicyInForce:
         in_force = POLICY.get(self.state, KEY)
         if in_force is None:
-            # functions write it down when they first run: let one run that has nothing to do
+            # Functions record the policy when they first run: run one that has nothing else to do.
             self.reconcile({"repositories": []})
             in_force = POLICY.get(self.state, KEY)
         if in_force is None:
@@ -140,9 +139,9 @@ class Stack:
 
 
 def connect(stack: str | None = None, policy: Path | None = None) -> Stack:
-    """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`) and opens what commands need, each when first used.
+    """Finds the stack (`--stack`, TALLYMAN_STACK, `tallyman`), and opens what commands need, each when first used.
 
-    Raises BadInput where there is no such stack or the policy file is not valid.
+    Raises BadInput if there is no such stack, or the policy file is not valid.
     """
     from tallyman.adapters.files import policy_file
     from tallyman.bootstrap.people import ledger_check, open_stack

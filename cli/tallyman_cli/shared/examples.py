@@ -1,4 +1,4 @@
-"""The examples at the end of each `--help`. A test holds that every command has one, and that each can be typed."""
+"""The examples at the end of each `--help`. A test checks that every command has one, and parses each."""
 
 _APP = "rocketseat/widget-server"
 _DIGEST = "sha256:9d1475d3a210ad39c4a2be5aa91220c7d8d912ed01ae0bc9fa23671d8f22f62d"
@@ -100,6 +100,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def epilog(path: str) -> str | None:
-    """The examples of a command, as the last part of its help; None where there are none."""
+    """The examples of a command as the last part of its help; None if it has none."""
     lines = EXAMPLES.get(path, ())
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) if lines else None

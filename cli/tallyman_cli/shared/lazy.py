@@ -1,6 +1,6 @@
-"""Commands that are imported when they run: a table of names says where each is, and what it does in a few words.
+"""Imports a command when it runs. A table says where each command is, and what it does in a few words.
 
-Importing all commands takes longer than most of them run. `--help` and completion need the table only.
+Importing all commands takes longer than most of them run. `--help` and completion need only the table.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -18,8 +18,8 @@ from tallyman_cli.shared.examples import EXAMPLES, epilog
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`target`: `room.module:name` below tallyman_cli, of a function or of a group's Typer; `summary`: for the list of
-    commands; `alone`: it draws on the terminal itself, or hands it to another program."""
+    """A command. `target`: `room.module:name` below tallyman_cli, a function or a group's Typer; `summary`: for the
+    list of commands; `alone`: it draws on the terminal itself, or lets another program do so."""
 
     target: str
     summary: str
@@ -36,7 +36,7 @@ class Entry:
             )
             for inner, each in group.commands.items():
                 each.epilog = epilog(f"{name} {inner}")
-            if name in EXAMPLES:  # a group that does something by itself
+            if name in EXAMPLES:  # a group that is a command too
                 group.epilog = epilog(name)
             return group
         command = CommandInfo(name, callback=found, short_help=self.summary, epilog=epilog(name))
@@ -72,7 +72,7 @@ class Table(MutableMapping[str, Any]):
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are in a table; a subclass names it."""
+    """A group whose commands are in a table, which a subclass sets."""
 
     entries: Mapping[str, Entry] = {}
 
@@ -81,6 +81,6 @@ class LazyGroup(TyperGroup):
         self.commands = Table(self.entries)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list of commands in `--help`: from the table, nothing is loaded for it."""
+        """Writes the list of commands in `--help` from the table; loads no command."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in self.entries.items()])

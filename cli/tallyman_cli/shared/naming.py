@@ -1,4 +1,4 @@
-"""From what a person wrote (IMAGE, REPOSITORY) to repositories of registries and digests that the stack knows."""
+"""Looks up an IMAGE or REPOSITORY that a person wrote in the stack: repositories of registries, digests."""
 
 from datetime import datetime
 
@@ -14,8 +14,8 @@ from tallyman_cli.shared.rows import tag_facts
 
 
 def must_exist(stack: Stack, places: list[Repository]) -> None:
-    """Raises NotFound where no registry has such a repository and nothing was ever recorded of one. Where a registry
-    can't be read, there may be one."""
+    """Raises NotFound if none of these repositories exists, and nothing was ever recorded about them. One whose
+    registry can't be read may exist."""
     for place in places:
         if next(iter(stack.ledger.of_repository(place)), None) is not None:
             return
@@ -25,11 +25,12 @@ def must_exist(stack: Stack, places: list[Repository]) -> None:
         except TallymanError:
             return
     where = ", ".join(str(place.registry) for place in places)
-    raise NotFound(f"there is no repository {places[0].name} in {where}, and nothing was ever recorded of it")
+    raise NotFound(f"there is no repository {places[0].name} in {where}, and nothing was ever recorded about it")
 
 
 def repositories(stack: Stack, text: str) -> list[Named]:
-    """An IMAGE or a REPOSITORY; one with glob characters is every repository that matches and is there now."""
+    """Looks up an IMAGE or a REPOSITORY; a pattern means every existing repository that matches. Raises BadName,
+    NotFound. Cost: for a pattern a listing of each registry."""
     policy = stack.policy
     name, registries, environment = parse(policy, text)
     if not any(c in name.repository for c in "*?["):
@@ -48,9 +49,9 @@ def repositories(stack: Stack, text: str) -> list[Named]:
 
 
 def digest_of(stack: Stack, named: Named, at: datetime | None = None) -> Digest:
-    """The digest that is meant: as written, or what the tag points to (at `at`: pointed to).
+    """The digest of an image: as written, or what its tag points to (pointed to at `at`).
 
-    Asks the state table, and the registry where the table does not know the tag (its event may still be under way).
+    Reads the state table, and the registry if the table does not know the tag (its event may not have arrived yet).
     Raises NotFound.
     """
     if named.digest is not None:

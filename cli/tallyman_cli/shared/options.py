@@ -53,5 +53,5 @@ Timeout = Annotated[
 
 
 def moment(text: str | None) -> datetime | None:
-    """What `--at` says; BadInput where it is not a time."""
+    """The time of `--at` or `--since`. Raises BadInput if it is not one."""
     return parse_time(text) if text is not None else None

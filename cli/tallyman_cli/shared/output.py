@@ -7,9 +7,10 @@ one line, with whole digests, and times are in UTC. rich is imported when a tabl
 import errno
 import io
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -52,14 +53,14 @@ Cell: TypeAlias = "str | Text"
 
 
 class _Mode:
-    """How the command that runs was asked to answer."""
+    """How the running command answers."""
 
     json = False
     patience: Patience | None = None
 
 
 def reset() -> None:
-    """A command begins: text, until it says otherwise."""
+    """Begins a command: it answers in text unless it has --json."""
     _Mode.json = False
 
 
@@ -76,7 +77,7 @@ def is_json() -> bool:
 
 @contextmanager
 def patience(wanted: bool) -> Iterator[None]:
-    """While a command runs: says on a terminal that it still does, once it took a second."""
+    """While the block runs, shows on a terminal that the command still works, from the first second on."""
     if not wanted or chosen.quiet or not Patience.possible():
         yield
         return
@@ -89,30 +90,35 @@ def patience(wanted: bool) -> Iterator[None]:
 
 
 def pause() -> None:
-    """Before anything is written or asked: the line that says that the command still runs is taken away."""
+    """Removes the line that says that the command still works, before anything is written."""
     if _Mode.patience is not None:
         _Mode.patience.clear()
 
 
 def hand_over() -> None:
-    """Before another program, or a question, has the terminal: no line says any more that the command runs."""
+    """Ends the line that says that the command still works, before another program or a question has the terminal."""
     if _Mode.patience is not None:
         _Mode.patience.end()
 
 
+def debugging(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether TALLYMAN_DEBUG asks for tracebacks."""
+    return environ.get("TALLYMAN_DEBUG", "") not in ("", "0")
+
+
 def is_broken(error: BaseException) -> bool:
-    """Whether it says that nobody reads what is printed any more, or that there is no room for it."""
+    """Whether the output can't be written: nobody reads it any more, or the disk is full."""
     return isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF)
 
 
 def data(value: Any) -> None:
-    """A result as JSON on stdout."""
+    """Prints a result as JSON on stdout."""
     pause()
     put(as_json(value))
 
 
 def as_json(value: Any) -> str:
-    """JSON for people's eyes too: what is not printable is escaped, as JSON allows it anywhere in a text."""
+    """Indented JSON. Characters that are not printable are escaped, which JSON allows in any text."""
     return _NOT_ASCII.sub(_escaped, json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -122,41 +128,41 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def put(text: str) -> None:
-    """A line on stdout, for commands that print no tables; control characters in it are shown, not sent."""
+    """Prints a line on stdout without rich; control characters in it are shown, not sent."""
     sys.stdout.write(visible(text, LINES) + "\n")
     sys.stdout.flush()
 
 
 def json_line(value: Any) -> None:
-    """One of many results as a line of JSON on stdout."""
+    """Prints one of many results as a line of JSON on stdout."""
     pause()
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
 def line(text: "Cell" = "") -> None:
-    """A line of a result."""
+    """Prints a line of a result on stdout."""
     _write(_harmless(text, LINES))
 
 
 def say(text: str) -> None:
-    """Progress or a note, on stderr; with --quiet nothing."""
+    """Prints progress or a note on stderr; with --quiet nothing."""
     if not chosen.quiet:
         trouble(text)
 
 
 def trouble(text: str) -> None:
-    """An error or a warning, on stderr, with --quiet too."""
+    """Prints an error or a warning on stderr, also with --quiet."""
     pause()
     sys.stderr.write(visible(text, LINES) + "\n")
     sys.stderr.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence["Cell"]]) -> None:
-    """Columns that line up, without a frame; columns without a value are left out, headings where there are none.
+    """Prints a table on stdout, without a frame, columns without any value, or a row of empty headings.
 
-    Nothing is printed where there are no rows. Only sentences (the columns of PROSE) are broken into lines; where even
-    that does not fit, the terminal wraps.
+    Without rows it prints nothing. Only sentences (the columns of PROSE) are wrapped; if the table still does not fit,
+    the terminal wraps its rows.
     """
     from rich.table import Table
 
@@ -188,7 +194,7 @@ def _harmless(cell: "Cell", keep: str = "") -> "Cell":
 
 
 def _shown(column: str, cell: "Cell") -> "Cell":
-    """A cell as people read it: times are local on a terminal."""
+    """The cell for people: times are local on a terminal."""
     return when(cell) if column in TIMES and isinstance(cell, str) and _TIME.fullmatch(cell) else cell
 
 
@@ -201,14 +207,14 @@ def mark(verdict: str) -> "Text":
 
 
 def digest(value: "Digest | str | None") -> str:
-    """Whole, except on a terminal."""
+    """The digest, shortened on a terminal."""
     if not value:
         return ""
     return str(value)[:19] if sys.stdout.isatty() else str(value)
 
 
 def time(moment: datetime | None) -> str:
-    """RFC 3339 in UTC, or nothing: for JSON."""
+    """The time as RFC 3339 in UTC, for JSON; empty for None."""
     from tallyman.domain.times import format_time
 
     return format_time(moment) if moment else ""
@@ -242,14 +248,14 @@ def size(count: int | None) -> str:
 
 
 def _write(what: Any, width: int = 0) -> None:
-    """`width`: columns that it needs at least."""
+    """Prints a text or table, in a pager if it is longer than the terminal. `width`: columns that it needs at least."""
     from rich.console import Console
 
     pause()
     if sys.stdout.isatty():
         screen = Console(file=sys.stdout, highlight=False, markup=False)
         height, dumb = screen.height, screen.is_dumb_terminal
-        wide = dumb or width > screen.width  # how wide a dumb one is nobody knows: nothing is cut, the terminal wraps
+        wide = dumb or width > screen.width  # the width of a dumb terminal is not known: nothing is cut, it wraps
         if wide:  # without a height rich takes no width for a dumb terminal either, and cuts at 80 columns
             screen = Console(file=sys.stdout, width=WIDE, height=height, highlight=False, markup=False)
         with screen.capture() as captured:
@@ -267,8 +273,7 @@ def _write(what: Any, width: int = 0) -> None:
 
 
 def columns() -> int:
-    """How wide a terminal is that can show pictures; 0 where there is none."""
-    import os
+    """The columns of the terminal, for pictures; 0 if stdout is none, or a dumb one."""
     import shutil
 
     dumb = os.environ.get("TERM", "dumb") == "dumb"
@@ -276,13 +281,12 @@ def columns() -> int:
 
 
 def _unpadded(text: str) -> str:
-    """Without the blanks that fill up columns: a terminal would wrap them too."""
+    """The lines without the blanks at their ends, which a terminal would wrap too."""
     return "".join(part.rstrip() + "\n" for part in text.splitlines())
 
 
 def page(text: str) -> bool:
     """Shows a text in the pager (PAGER, else less). False: there is none, or it fails."""
-    import os
     import shlex
     import subprocess
 

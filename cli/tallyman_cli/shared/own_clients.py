@@ -1,4 +1,4 @@
-"""Clients of AWS for a person: with their own credentials, and in other accounts with the stack's roles for people."""
+"""Clients of AWS for a person: with their own credentials, in other accounts with the stack's roles for people."""
 
 import logging
 from typing import Any
@@ -10,7 +10,7 @@ from tallyman.errors import NotAllowed, TallymanError
 _NOBODY = EcrRegistry("000000000000", "us-east-1")
 
 
-# It warns with a traceback where a role can't be assumed; that is raised too, in words.
+# It logs a traceback if a role can't be assumed; the error is raised too, in words.
 logging.getLogger("botocore.credentials").setLevel(logging.CRITICAL)
 
 _PARAMETERS = {"people": "PeopleRoles", "people-change": "PeopleChangeRoles"}
@@ -24,23 +24,24 @@ class PeopleClients(Clients):
         super().__init__(hub, stack, "cli")
 
     def assumed(self, account: str, power: RoleKind) -> str:
-        """The roles of the functions are not for people."""
+        """The role for people; those of the functions are not for people."""
         return self.role(account, "people" if power == "read" else "people-change")
 
     def not_assumed(self, role: str, error: TallymanError) -> TallymanError:
-        """With what to do about it, where that is a matter of permissions."""
+        """The error, with what to do if permissions are missing."""
         if not isinstance(error, NotAllowed):
             return error
         account, name = role.split(":")[4], role.rpartition("-spoke-")[2]
         return NotAllowed(
-            f"you can't be {role}, which people use in account {account}: deploy spoke.yaml there with your role's ARN "
-            f"in {_PARAMETERS[name]}, and attach the policy of the hub's output PeoplePolicyArn to your role ({error})"
+            f"you may not assume {role}, the role for people in account {account}: deploy spoke.yaml there with your "
+            f"role's ARN in {_PARAMETERS[name]}, and attach the policy of the hub's output PeoplePolicyArn to your "
+            f"role ({error})"
         )
 
 
 class OwnClients(Clients):
-    """No roles of spokes: what `aws` itself would use. What a person may do in another account, that account's
-    repository policies say."""
+    """The person's own credentials for every account, as `aws` itself uses them. Repository policies of another account
+    say what they may do there."""
 
     def __init__(self) -> None:
         super().__init__(_NOBODY, "none", "copy")
@@ -54,10 +55,10 @@ class OwnClients(Clients):
 
 
 class _Ecr:
-    """ECR's client of one registry: its tokens are asked for by that registry's account.
+    """ECR's client for one registry, which requests tokens of that registry's account.
 
-    `registryIds` is deprecated, because a token opens every registry that its owner may use; but it is what makes
-    the answer name this registry's address instead of the owner's.
+    `registryIds` is deprecated, because a token opens every registry that its owner may use; but only with it the
+    answer has this registry's address instead of the owner's.
     """
 
     def __init__(self, client: Any, registry: EcrRegistry) -> None:
@@ -67,5 +68,5 @@ class _Ecr:
         return getattr(self._client, name)
 
     def get_authorization_token(self) -> Any:
-        """For this registry."""
+        """A token, with the address of this registry."""
         return self._client.get_authorization_token(registryIds=[self._registry.account])

@@ -1,4 +1,4 @@
-"""The line on a terminal that says that a command is still at work, and for how long."""
+"""The line on a terminal that shows that a command still works, and for how long."""
 
 import os
 import sys
@@ -7,13 +7,13 @@ import time
 from typing import TextIO
 
 FIRST, EACH = 1.0, 0.2
-"""Seconds until it is shown, and between two changes of it."""
+"""Seconds until the line is shown, and between two changes of it."""
 
 SIGNS = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Patience:
-    """Shown by a thread of its own; whoever prints takes it away first, and it comes again after a second."""
+    """Draws the line in a thread of its own. Whoever prints removes it first; it returns after a second."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -25,17 +25,17 @@ class Patience:
 
     @staticmethod
     def possible() -> bool:
-        """Whether there is a terminal that can take a line away again."""
+        """Whether stderr is a terminal that can erase a line."""
         return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
     def clear(self) -> None:
-        """Takes the line away: something is printed now."""
+        """Removes the line, before something is printed."""
         with self._lock:
             self._quiet_since = time.monotonic()
             self._take_away()
 
     def end(self) -> None:
-        """Takes the line away for good."""
+        """Removes the line for good."""
         self._ended.set()
         self.clear()
 

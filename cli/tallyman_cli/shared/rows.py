@@ -1,7 +1,7 @@
-"""Reads of the ledger as many facts as the rows of a history need.
+"""Reads the rows of a history from the ledger, with no more facts than they need.
 
-The fold joins and derives rows from neighbours, so a row is right only when its neighbours were read: the facts of
-its tag, and the removals of what that tag pointed to.
+The fold joins neighbours and derives rows from them, so a row is right only if its neighbours were read: the facts of
+its tag, and the removals of the images that the tag pointed to.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from tallyman.domain.names import Digest, Repository
 from tallyman.ports.records import Ledger
 
 _JOINED = timedelta(seconds=6)
-"""Reports of one call may lie up to five seconds apart: what is nearer to the last fact read may still change."""
+"""Reports of one call lie up to five seconds apart, so rows that are nearer to the last fact read may still change."""
 
 _FIRST = 64
 
@@ -47,8 +47,8 @@ def of_tag(ledger: Ledger, repository: Repository, tag: str, until: datetime | N
 
 
 def of_digest(ledger: Ledger, repository: Repository, digest: Digest, until: datetime | None = None) -> list[Row]:
-    """The history of an image in one repository, newest first: its pushes under every tag, and what befell it."""
-    facts = [f for f in ledger.of_digest(digest) if f.repository == repository and (not until or f.at <= until)]
+    """The history of an image in one repository, newest first: its pushes with every tag, and what happened to it."""
+    facts = _of_image(ledger, repository, digest, until)
     for tag in {f.tag for f in facts if f.tag}:
         facts.extend(tag_facts(ledger, repository, tag, until))
     return [row for row in history(facts) if row.digest == digest]
@@ -59,8 +59,8 @@ def of_repository(
 ) -> list[Row]:
     """The history of a repository, newest first.
 
-    With `limit` it reads newest first in growing chunks, and besides only the tags and images that the rows concern;
-    without, every fact of the repository.
+    With `limit` it reads growing chunks of the newest facts, and all facts of the tags and images that the rows
+    concern; without it, every fact of the repository.
     """
     facts = ledger.of_repository(repository, until)
     if limit is None:
@@ -82,7 +82,7 @@ def newest(rows: Iterable[Row], limit: int | None = None) -> list[Row]:
 
 @dataclass
 class _Reading:
-    """What was read so far, and which tags and images are read wholly."""
+    """The facts that were read so far. `tags`, `digests`: those whose facts were all read, into `whole`."""
 
     ledger: Ledger
     repository: Repository
@@ -93,7 +93,7 @@ class _Reading:
     digests: set[Digest] = field(default_factory=set)
 
     def take(self, facts: Iterator[Fact], chunk: int) -> tuple[list[Row], bool]:
-        """Reads a chunk more: the rows that no older fact can change any more, and whether that was all."""
+        """Reads another chunk. Returns the rows that no older fact can change, and whether the chunk was the last."""
         read = list(islice(facts, chunk))
         self.facts.extend(read)
         if len(read) < chunk:
@@ -105,11 +105,12 @@ class _Reading:
             self.whole.extend(tag_facts(self.ledger, self.repository, tag, self.until))
         for digest in {f.digest for f in recent if f.digest} - self.digests:
             self.digests.add(digest)
-            beneath = self.ledger.of_digest(digest)
-            self.whole.extend(
-                f for f in beneath if f.repository == self.repository and (not self.until or f.at <= self.until)
-            )
+            self.whole.extend(_of_image(self.ledger, self.repository, digest, self.until))
         return [row for row in history([*self.facts, *self.whole]) if row.at >= edge], False
+
+
+def _of_image(ledger: Ledger, repository: Repository, digest: Digest, until: datetime | None) -> list[Fact]:
+    return [f for f in ledger.of_digest(digest) if f.repository == repository and (not until or f.at <= until)]
 
 
 def _removes(fact: Fact, repository: Repository, until: datetime | None) -> bool:

@@ -1,4 +1,4 @@
-"""Waiting for what the stack does: looking again after pauses that grow."""
+"""Waits for something that the stack does: looks again after growing pauses."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 def wait_for(stack: Stack, look: Callable[[], T | None], timeout: float) -> T | None:
-    """What `look` finds, or None once `timeout` seconds are over. Looks at least once, and once more at the end."""
+    """Calls `look` until it returns something, `timeout` seconds at most, at least once and once at the end. Returns
+    that; None: it found nothing."""
     end = stack.monotonic() + timeout
     pause = FIRST_PAUSE
     while True:

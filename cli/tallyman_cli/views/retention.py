@@ -20,12 +20,12 @@ from tallyman.state.marks import MARKS
 from tallyman.state.retention import RUNS, dump_run
 from tallyman_cli.retention import plan as retention_plan
 from tallyman_cli.retention.money import Prices
-from tallyman_cli.retention.past import gone
+from tallyman_cli.retention.past import as_data, gone
 from tallyman_cli.shared.context import Stack
 from tallyman_cli.views import places
 
 POINTS = 120
-"""Points of a replay's curve at most."""
+"""Points of a replay at most."""
 
 
 def overview(stack: Stack) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def overview(stack: Stack) -> list[dict[str, Any]]:
 
 def plan(stack: Stack, place: Repository, prices: Prices, other: Policy | None = None) -> dict[str, Any]:
     """The form of `retention plan --json`, with `marked` and `removed` (proofs); with `other`, that policy's plan as
-    `beside`, and `changes`: images of which the two say different things.
+    `beside`, and `changes`: the images for which the two plans differ.
 
     Cost: the inventory of the repository and every source of usage, once for each policy.
     """
@@ -74,7 +74,7 @@ def plan(stack: Stack, place: Repository, prices: Prices, other: Policy | None =
 
 
 def removed(stack: Stack, place: Repository, most: int = 50) -> list[dict[str, Any]]:
-    """What retention removed of late, the newest first: `{digest, at, reason, proof, action}`."""
+    """What retention removed, the newest first: `{digest, at, reason, proof, action}`. Reads the newest 2,000 facts."""
     found: list[dict[str, Any]] = []
     for number, fact in enumerate(stack.ledger.of_repository(place, page=500)):
         if number == 2_000 or len(found) == most:
@@ -93,25 +93,13 @@ def removed(stack: Stack, place: Repository, most: int = 50) -> list[dict[str, A
 
 
 def replay(stack: Stack, place: Repository, since: datetime, until: datetime) -> dict[str, Any]:
-    """The form of `retention replay --json`, with `points`: `{at, images, bytes, would_images, would_bytes}`, what the
-    repository held, and what it would have held under the policy, over time."""
+    """The form of `retention replay --json`, with `since`, `until` and `points`, `{at, images, bytes, would_images,
+    would_bytes}`: what the repository held, and would have held under the policy, over time."""
     past = gone(stack, place, since, until)
     return {
-        "repository": str(place),
-        "policy": stack.policy.digest,
+        **as_data(stack, place, past),
         "since": format_time(since),
         "until": format_time(until),
-        "removed": [
-            {
-                "digest": g.digest,
-                "tags": list(g.tags),
-                "at": format_time(g.at),
-                "reason": g.reason,
-                "needed": list(g.needed),
-            }
-            for g in past.gone
-        ],
-        "refused": [{"at": format_time(day.at), "reason": day.reason} for day in past.refused],
         "points": _points(stack, place, past.gone, since, until),
     }
 
