@@ -4,24 +4,23 @@ import json
 import logging
 import os
 import select
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tallyman_local.moto import calls as moto_calls
+from tallyman_local.runtime.forks import FORKS
 from tallyman_local.stack.deploy import Function
 
 log = logging.getLogger("tallyman.local")
 
 START_SECONDS = 60  # for a worker to import its handler on a busy machine
-_WORKER = Path(__file__).with_name("worker.py")
 _LAST_LINES = 20
 
 
@@ -69,16 +68,19 @@ class _Worker:
     """One process. Not for several threads at once, but for `kill`."""
 
     def __init__(self, function: Function, environment: dict[str, str], logs: Path) -> None:
-        with logs.open("ab") as log_file:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", str(_WORKER), function.handler, *map(str, function.folders)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log_file,
-                cwd=function.folders[0] if function.folders[0].is_dir() else None,
-                start_new_session=True,  # Ctrl-C is for the cloud; it ends its workers itself
-            )
+        own, *layers = function.folders
+        with ExitStack() as theirs:
+            stdin, self._in = os.pipe()
+            theirs.callback(os.close, stdin)
+            self._out, stdout = os.pipe()
+            theirs.callback(os.close, stdout)
+            log_file = theirs.enter_context(logs.open("ab"))
+            streams = (stdin, stdout, log_file.fileno())
+            try:
+                self._process = FORKS.fork(function.handler, own, layers, environment, streams)
+            except BaseException:
+                self._close_pipes()
+                raise
         self._rest = b""
         self._ready = False
         self.broken = False  # the handler could not be imported
@@ -96,28 +98,26 @@ class _Worker:
     def invoke(self, invocation: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Raises _Died when the process ended or did not answer in time; it is dead then."""
         self.wait_ready()
-        assert self._process.stdin
         try:
-            self._process.stdin.write(json.dumps(invocation).encode() + b"\n")
-            self._process.stdin.flush()
+            with open(self._in, "wb", closefd=False) as sink:  # which writes the whole line, however long
+                sink.write(json.dumps(invocation).encode() + b"\n")
         except OSError as error:
             raise _Died("exited before the invocation") from error
         answer: dict[str, Any] = json.loads(self._line(seconds))
         return answer
 
     def _line(self, seconds: float) -> bytes:
-        assert self._process.stdout
-        source, ends = self._process.stdout.fileno(), time.monotonic() + seconds
+        ends = time.monotonic() + seconds
         poll = select.poll()
-        poll.register(source, select.POLLIN)
+        poll.register(self._out, select.POLLIN)
         while b"\n" not in self._rest:
             left = ends - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 self.kill()
                 raise TimeoutError
-            block = os.read(source, 1 << 16)
+            block = os.read(self._out, 1 << 16)
             if not block:
-                status = self._process.wait()
+                status = self._process.reap()
                 raise _Died(f"signal {-status}" if status < 0 else f"exit status {status}")
             self._rest += block
         line, self._rest = self._rest.split(b"\n", 1)
@@ -127,15 +127,13 @@ class _Worker:
         self._process.kill()
 
     def close(self) -> None:
-        """Kill and reap."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                try:
-                    pipe.close()
-                except OSError:
-                    log.debug("a worker's pipe was broken")
+        """Kill and reap. For one thread alone, and at most once: the pipes' numbers are others' afterwards."""
+        self._process.reap()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        os.close(self._in)
+        os.close(self._out)
 
 
 class FunctionRunner:

@@ -1,9 +1,8 @@
 """A function's worker process: imports the handler once, then answers one invocation after another.
 
-Run as `python -I worker.py` with only the function's own environment; standard library only, so that
-nothing but the function decides what is imported. One JSON line in on standard input is an invocation,
-one JSON line out its outcome; what the handler prints goes to standard error, which is the function's log.
-When standard input ends, because the cloud ended however it ended, the process is gone at once.
+Forked by `preloaded.py`, with only the function's own environment and module path. One JSON line in on standard input
+is an invocation, one JSON line out its outcome; what the handler prints goes to standard error, which is the
+function's log. When standard input ends, because the cloud ended however it ended, the process is gone at once.
 """
 
 import importlib
@@ -15,7 +14,8 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any, BinaryIO, NoReturn
 
 
 class Context:
@@ -38,8 +38,8 @@ class Context:
         return max(0, int((self._ends - time.monotonic()) * 1000))
 
 
-def main() -> None:
-    """Serve until standard input ends."""
+def serve(handler_name: str, folders: Sequence[str]) -> NoReturn:
+    """Import `module.function` with these folders first on the module path, and answer until standard input ends."""
     inbox = os.fdopen(os.dup(0), "rb")
     outbox = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # prints and child processes: to the log
@@ -50,8 +50,8 @@ def main() -> None:
     invocations: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(inbox, invocations), daemon=True).start()
 
-    sys.path[:0] = [folder for folder in sys.argv[2:] if folder]
-    handler, failure = _import(sys.argv[1])
+    sys.path[:0] = folders
+    handler, failure = _import(handler_name)
     _write(outbox, {"ready": failure is None})
     while True:
         invocation = invocations.get()
@@ -100,7 +100,3 @@ def _failure(error: BaseException) -> dict[str, Any]:
             "stackTrace": traceback.format_exception(error),
         }
     }
-
-
-if __name__ == "__main__":
-    main()

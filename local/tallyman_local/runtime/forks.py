@@ -1,0 +1,146 @@
+"""Starts workers as forks of a preloaded process, one such process a set of layers, for all clouds of this process."""
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = Path(__file__).with_name("preloaded.py")
+# Only what Python itself reads: a worker gets its environment with its fork.
+_ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+class _Gone(RuntimeError):
+    """The preloaded process ended, or its sources were edited."""
+
+
+class _Preloaded:
+    """The process itself, which imports while its creator goes on. One request at a time: the caller holds a lock."""
+
+    def __init__(self, layers: Sequence[Path]) -> None:
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(_PRELOADED), *map(str, layers)],
+                env=_ENVIRONMENT,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        """Raises _Gone."""
+        raw = json.dumps(request).encode() + b"\n"
+        try:
+            sent = socket.send_fds(self._channel, [raw], descriptors)
+            self._channel.sendall(raw[sent:])
+            answer = b""
+            while not answer.endswith(b"\n"):
+                block = self._channel.recv(1 << 12)
+                if not block:
+                    raise _Gone("the process that workers are forked from ended")
+                answer += block
+        except OSError as error:
+            raise _Gone("the process that workers are forked from ended") from error
+        said: dict[str, Any] = json.loads(answer)
+        if said.get("stale"):
+            raise _Gone("a layer was edited")
+        return said
+
+    def close(self) -> None:
+        self._channel.close()
+        self._process.wait()
+
+
+class Fork:
+    """One forked process. Its id stays its own until `reap`."""
+
+    def __init__(self, parent: _Preloaded, pid: int, lock: threading.Lock) -> None:
+        self.pid, self._parent, self._lock = pid, parent, lock
+        self._status: int | None = None
+
+    def kill(self) -> None:
+        """Kill it, unless it was reaped."""
+        with self._lock:
+            self._kill()
+
+    def reap(self) -> int:
+        """Kill it and take it away. Its exit status, negative for a signal; one that ended by itself keeps its own."""
+        with self._lock:
+            if self._status is None:
+                self._kill()
+                try:
+                    self._status = self._parent.ask({"reap": self.pid})["status"]
+                except _Gone:
+                    self._status = -signal.SIGKILL  # whoever adopted it knows better
+            return self._status
+
+    def _kill(self) -> None:
+        if self._status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class Forks:
+    """The preloaded processes, and what they fork. For all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: dict[tuple[Path, ...], _Preloaded] = {}
+        self._started: list[_Preloaded] = []  # those too whose workers run on while newer ones fork
+
+    def preload(self, layers: Sequence[Path]) -> None:
+        """Begin to import ahead of the first worker; returns at once."""
+        with self._lock:
+            self._preloaded(tuple(layers))
+
+    def fork(
+        self,
+        handler: str,
+        own: Path,
+        layers: Sequence[Path],
+        environment: Mapping[str, str],
+        streams: tuple[int, int, int],
+    ) -> Fork:
+        """A worker of `handler` in the folder `own`, with copies of these standard input, output and error."""
+        request = {
+            "handler": handler,
+            "folders": [str(own), *map(str, layers)],
+            "environment": dict(environment),
+            "cwd": str(own) if own.is_dir() else "",
+        }
+        with self._lock:
+            process = self._preloaded(tuple(layers))
+            try:
+                answer = process.ask(request, streams)
+            except _Gone:
+                del self._current[tuple(layers)]
+                process = self._preloaded(tuple(layers))
+                answer = process.ask(request, streams)
+            return Fork(process, answer["pid"], self._lock)
+
+    def close(self) -> None:
+        """End the processes. Workers go on: they end with their own standard input."""
+        with self._lock:
+            self._current.clear()
+            while self._started:
+                self._started.pop().close()
+
+    def _preloaded(self, layers: tuple[Path, ...]) -> _Preloaded:
+        if layers not in self._current:
+            self._current[layers] = _Preloaded(layers)
+            self._started.append(self._current[layers])
+        return self._current[layers]
+
+
+FORKS = Forks()
+"""Those of this process, which outlive a cloud: the next one starts its workers without importing anything."""
+atexit.register(FORKS.close)

@@ -1,0 +1,112 @@
+"""The process that workers are forked from: it has imported botocore, Powertools and the layers' own modules.
+
+A worker that starts from nothing takes half a second of processor time, nearly all of it for these imports; a forked
+one some hundredths. Run as `python -I preloaded.py FOLDER…` with the layers' folders and a socket as standard input.
+A request is a JSON line, the first part of which carries the worker's standard input, output and error; so is the
+answer. It ends with the socket. One thread alone, so that a fork copies a process at rest.
+"""
+
+import contextlib
+import gc
+import importlib.util
+import json
+import os
+import pkgutil
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+LIBRARIES = ("botocore.session", "aws_lambda_powertools.metrics", "aws_lambda_powertools.logging")
+PACKAGE = "tallyman"
+"""Imported whole. What a handler imports beyond these it imports in its worker, as its cold start does on Lambda."""
+
+
+def main() -> None:
+    """Fork workers until the socket ends. A fork leaves here too: as the worker."""
+    folders = sys.argv[1:]
+    sys.path[:0] = folders
+    channel = socket.socket(fileno=0)
+    serve = _worker().serve
+    _preload(PACKAGE if folders else "")
+    sources = _sources(folders)
+    gc.collect()
+    gc.freeze()  # a collection in a worker would touch, and thereby copy, every page that it shares
+    for request, streams in _requests(channel):
+        if "reap" in request:
+            answer = {"status": os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])}
+        elif _sources(folders) != sources:
+            answer = {"stale": True}
+        elif pid := os.fork():
+            answer = {"pid": pid}
+        else:
+            channel.detach()
+            _become(request, streams)
+            serve(request["handler"], request["folders"])
+        channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _requests(channel: socket.socket) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Each request with the descriptors that came with it, which are closed when the next one is asked for."""
+    while True:
+        raw, descriptors = b"", []
+        while not raw.endswith(b"\n"):
+            block, passed, _, _ = socket.recv_fds(channel, 1 << 16, 3)
+            if not block:
+                return
+            raw += block
+            descriptors += passed
+        yield json.loads(raw), descriptors
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _worker() -> ModuleType:
+    """worker.py, without its folder on the module path of the handlers."""
+    spec = importlib.util.spec_from_file_location("worker", Path(__file__).with_name("worker.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _preload(package: str) -> None:
+    """Import the libraries and the whole package. What can't be imported fails again in the handler that needs it."""
+    names = list(LIBRARIES)
+    if package and (found := importlib.util.find_spec(package)):
+        inside = pkgutil.walk_packages(found.submodule_search_locations, f"{package}.", onerror=lambda _: None)
+        names += [package, *(module.name for module in inside)]
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+def _sources(folders: Iterable[str]) -> dict[str, int]:
+    """The imported files of these folders, each with the time of its last change: an edit asks for a new process."""
+    times = {}
+    for module in list(sys.modules.values()):
+        file = vars(module).get("__file__")
+        if file and any(file.startswith(folder + os.sep) for folder in folders):
+            times[file] = Path(file).stat().st_mtime_ns if Path(file).exists() else 0
+    return times
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> None:
+    """Take over the worker's streams, its `environment` and its working folder `cwd`."""
+    os.setsid()  # Ctrl-C is for the cloud; it ends its workers itself
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    time.tzset()
+    if request["cwd"]:
+        os.chdir(request["cwd"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Workers are forks of a preloaded process: their own environment and code, and an end that is known."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallyman_local.runtime.forks import Fork, Forks
+
+HANDLER = """
+import os, sys, tallyman.words
+SAID = tallyman.words.SAID
+def handler(event, context):
+    if "exit" in event:
+        os._exit(event["exit"])
+    return {"said": SAID, "environment": dict(os.environ), "cwd": os.getcwd(), "parent": os.getppid(),
+            "session": os.getsid(0) == os.getpid(), "open": sorted(map(int, os.listdir("/proc/self/fd"))),
+            "preloaded": "botocore.session" in sys.modules}
+"""
+INVOCATION = {"event": {}, "request_id": "1", "function_name": "f", "function_arn": "a", "memory": 128, "seconds": 9}
+
+
+@dataclass
+class Running:
+    """A worker and its pipes."""
+
+    fork: Fork
+    stdin: int
+    stdout: int
+
+    def line(self) -> dict[str, Any]:
+        """Its next answer."""
+        raw = b""
+        while not raw.endswith(b"\n"):
+            block = os.read(self.stdout, 1 << 16)
+            assert block, "the worker ended"
+            raw += block
+        answer: dict[str, Any] = json.loads(raw)
+        return answer
+
+    def invoke(self, **event: Any) -> dict[str, Any]:
+        """The handler's result."""
+        os.write(self.stdin, json.dumps({**INVOCATION, "event": event}).encode() + b"\n")
+        result: dict[str, Any] = self.line()["result"]
+        return result
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> Path:
+    """A layer with a package that is preloaded by its name."""
+    package = tmp_path / "layer" / "tallyman"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "words.py").write_text("SAID = 'first'\n")
+    return tmp_path / "layer"
+
+
+@pytest.fixture
+def start(tmp_path: Path, layer: Path) -> Iterator[Callable[..., Any]]:
+    own = tmp_path / "function"
+    own.mkdir()
+    (own / "app.py").write_text(HANDLER)
+
+    @contextmanager
+    def started(**environment: str) -> Iterator[Running]:
+        stdin, write = os.pipe()
+        read, stdout = os.pipe()
+        with (tmp_path / "log").open("ab") as log:
+            fork = forks.fork("app.handler", own, [layer], environment, (stdin, stdout, log.fileno()))
+        os.close(stdin)
+        os.close(stdout)
+        running = Running(fork, write, read)
+        try:
+            assert running.line() == {"ready": True}
+            yield running
+        finally:
+            fork.reap()
+            os.close(write)
+            os.close(read)
+
+    forks = Forks()
+    yield started
+    forks.close()
+
+
+def test_a_worker_has_its_own_environment_folder_and_session_and_no_other_file(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    with start(ONLY="this") as first, start(ONLY="that") as second:
+        said = [running.invoke() for running in (first, second)]
+        assert [each["environment"] for each in said] == [{"ONLY": "this"}, {"ONLY": "that"}]
+        assert [each["cwd"] for each in said] == [str(tmp_path / "function")] * 2
+        assert all(each["session"] and each["preloaded"] for each in said)
+        # standard streams, the two pipes' copies, and the folder that is being listed
+        assert [len(each["open"]) for each in said] == [6, 6]
+
+
+def test_a_worker_that_ended_by_itself_keeps_its_exit_status(start: Callable[..., Any]) -> None:
+    with start() as running:
+        os.write(running.stdin, json.dumps({**INVOCATION, "event": {"exit": 7}}).encode() + b"\n")
+        assert os.read(running.stdout, 1) == b""
+        assert running.fork.reap() == 7
+        running.fork.kill()  # nobody: the number may be another's by now
+
+
+def test_a_killed_worker_says_the_signal(start: Callable[..., Any]) -> None:
+    with start() as running:
+        running.fork.kill()
+        assert running.fork.reap() == -9
+
+
+def test_an_edit_of_a_layer_reaches_the_next_worker(start: Callable[..., Any], layer: Path) -> None:
+    with start() as before:
+        (layer / "tallyman" / "words.py").write_text("SAID = 'edited'\n")
+        with start() as after:
+            assert (before.invoke()["said"], after.invoke()["said"]) == ("first", "edited")
+
+
+def test_a_preloaded_process_that_was_killed_is_started_again(start: Callable[..., Any]) -> None:
+    with start() as running:
+        os.kill(running.invoke()["parent"], 9)
+        with start() as after:
+            assert after.invoke()["said"] == "first"
+        assert running.fork.reap() == -9
